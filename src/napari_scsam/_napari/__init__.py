@@ -1,0 +1,1 @@
+"""What napari sees: layers, readers and writers."""

@@ -1,0 +1,1 @@
+"""Qt-free, napari-free, torch-free values that every other room shares."""

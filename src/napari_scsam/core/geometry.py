@@ -1,0 +1,68 @@
+"""Affines (4x4, voxel index to RAS millimetres) and planes of a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_scsam.core.errors import InputError
+
+Affine = NDArray[np.float64]
+
+
+@dataclass(frozen=True, order=True)
+class Plane:
+    """One orthogonal plane of an image.
+
+    Attributes
+    ----------
+    axis : int
+        Axis of the (slice, row, col) array that the plane is perpendicular to.
+        A two-dimensional image has the single plane ``Plane(0, 0)``.
+    index : int
+        Position along that axis, from 0.
+    """
+
+    axis: int = 0
+    index: int = 0
+
+
+def as_affine(value: ArrayLike) -> Affine:
+    """Copy `value` as a finite, invertible 4x4 float64 affine.
+
+    Raises
+    ------
+    InputError
+        If the shape is not (4, 4), a value is not finite, or it can't be inverted.
+    """
+    affine = np.array(value, dtype=np.float64)
+    if affine.shape != (4, 4):
+        raise InputError(f"An affine has shape (4, 4), got {affine.shape}.")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+        raise InputError(
+            "The image's affine is not invertible: its header has no usable voxel spacing."
+        )
+    return affine
+
+
+def affine_from_spacing(spacing: tuple[float, ...]) -> Affine:
+    """Diagonal affine for array spacing in millimetres.
+
+    Parameters
+    ----------
+    spacing : tuple of float
+        (row, col) or (slice, row, col), in mm. The affine maps the reversed index
+        (col, row, slice), as NIfTI's does.
+    """
+    affine = np.eye(4)
+    for axis, value in enumerate(reversed(spacing)):
+        affine[axis, axis] = value
+    return as_affine(affine)
+
+
+def spacing_of(affine: Affine, ndim: int) -> tuple[float, ...]:
+    """Voxel spacing of the array axes (slice, row, col) or (row, col), in mm."""
+    columns = np.linalg.norm(affine[:3, :3], axis=0)
+    return tuple(float(v) for v in columns[:ndim][::-1])

@@ -1,0 +1,61 @@
+"""Undo and redo over immutable states."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class History(Generic[T]):
+    """A bounded line of states with a position in it.
+
+    Parameters
+    ----------
+    state : T
+        The state to start from; states must be immutable.
+    limit : int
+        How many steps back are kept.
+    """
+
+    def __init__(self, state: T, limit: int = 500) -> None:
+        self._past: list[T] = []
+        self._future: list[T] = []
+        self._present = state
+        self._limit = limit
+
+    @property
+    def present(self) -> T:
+        """The state now."""
+        return self._present
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a step to take again."""
+        return bool(self._future)
+
+    def push(self, state: T) -> None:
+        """Make `state` the present one; what had been undone is forgotten."""
+        self._past.append(self._present)
+        del self._past[: -self._limit]
+        self._future.clear()
+        self._present = state
+
+    def undo(self) -> T:
+        """Step back and return the state, or the present one at the beginning."""
+        if self._past:
+            self._future.append(self._present)
+            self._present = self._past.pop()
+        return self._present
+
+    def redo(self) -> T:
+        """Step forward and return the state, or the present one at the end."""
+        if self._future:
+            self._past.append(self._present)
+            self._present = self._future.pop()
+        return self._present

@@ -1,0 +1,120 @@
+"""Classes and label arrays: 0 background, 1..K classes, 255 not annotated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.volume import LabelArray
+
+BACKGROUND = 0
+NOT_ANNOTATED = 255
+MAX_CLASSES = 254
+
+# Okabe and Ito (2008): told apart with every common colour vision.
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """A named, coloured target structure.
+
+    Attributes
+    ----------
+    id : int
+        Value in label arrays, 1..254.
+    name : str
+        What people call it.
+    colour : str
+        ``#RRGGBB``.
+    """
+
+    id: int
+    name: str
+    colour: str
+
+
+def make_classes(names: Sequence[str]) -> tuple[LabelClass, ...]:
+    """Number and colour classes in the order of `names`.
+
+    Raises
+    ------
+    InputError
+        If there is no name, an empty one, one given twice, or more than 254.
+    """
+    cleaned = [name.strip() for name in names]
+    if not cleaned or not all(cleaned):
+        raise InputError("A project needs at least one class, and no class name may be empty.")
+    twice = sorted({name for name in cleaned if cleaned.count(name) > 1})
+    if twice:
+        raise InputError(f"Class names must differ; given twice: {', '.join(twice)}.")
+    if len(cleaned) > MAX_CLASSES:
+        raise InputError(f"At most {MAX_CLASSES} classes fit a label map, got {len(cleaned)}.")
+    return tuple(
+        LabelClass(i + 1, name, PALETTE[i % len(PALETTE)]) for i, name in enumerate(cleaned)
+    )
+
+
+def as_label_array(
+    label: NDArray[np.generic],
+    shape: tuple[int, ...],
+    classes: Iterable[LabelClass],
+    mapping: Mapping[int, int] | None = None,
+) -> LabelArray:
+    """Check a mask against an image and a class table and return it as uint8.
+
+    Parameters
+    ----------
+    label : ndarray
+        Whole numbers (any dtype, bool included) on the image's grid.
+    shape : tuple of int
+        The image's spatial shape.
+    classes : iterable of LabelClass
+        The project's classes.
+    mapping : mapping of int to int, optional
+        Values to replace before the check, such as ``{255: 1}`` for a {0, 255} PNG.
+
+    Raises
+    ------
+    InputError
+        If the shape is not the image's, a value is not whole, or is no class.
+    """
+    array = np.asarray(label)
+    if array.shape != tuple(shape):
+        raise InputError(
+            f"The mask has shape {array.shape}, but the image has {tuple(shape)}. "
+            "Resample the mask onto the image's grid first."
+        )
+    values = np.unique(array)
+    if array.dtype.kind not in "biu" and not np.array_equal(values, np.round(values)):
+        raise InputError("A mask holds whole numbers; this one has fractions or NaN.")
+    mapping = dict(mapping or {})
+    known = {BACKGROUND, NOT_ANNOTATED, *(c.id for c in classes)}
+    lookup = {int(v): mapping.get(int(v), int(v)) for v in values}
+    unknown = sorted({v for v in lookup.values() if v not in known})
+    only_255 = not mapping and set(lookup) <= {0, NOT_ANNOTATED} and NOT_ANNOTATED in lookup
+    if unknown or only_255:
+        named = ", ".join(f"{c.id}={c.name}" for c in classes)
+        got = "only 0 and 255 (255 means not annotated)" if only_255 else f"also {unknown}"
+        example = 255 if only_255 else unknown[0]
+        raise InputError(
+            f"A mask holds 0 and the class values ({named}); this one holds {got}. "
+            f"Name what its values mean, for example --map {example}=1."
+        )
+    out = np.zeros(array.shape, np.uint8)
+    for value, target in lookup.items():
+        if target:
+            out[array == value] = target
+    return out
+
+
+def annotated_planes(label: LabelArray) -> list[int]:
+    """Indices along axis 0 of the planes that hold any annotated pixel."""
+    if label.ndim == 2:
+        return [0] if (label != NOT_ANNOTATED).any() else []
+    flat = (label != NOT_ANNOTATED).reshape(label.shape[0], -1).any(axis=1)
+    return [int(i) for i in np.flatnonzero(flat)]

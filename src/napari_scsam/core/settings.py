@@ -1,0 +1,84 @@
+"""Every parameter once: default, bounds, unit and help, read by UI, CLI, config and docs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from napari_scsam.core.errors import InputError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Recipe = Literal["scsam"]
+Modality = Literal["mr", "ct", "us", "rgb", "other"]
+PredictWith = Literal["unet", "sam", "pair"]
+
+# Absolute tolerance of "not worse": a round that ties is promoted.
+DICE_TIE = 1e-6
+
+
+def _setting(
+    default: Any, help: str, *, low: float | None = None, high: float | None = None, unit: str = ""
+) -> Any:
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "unit": unit})
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How one round is trained; the defaults are for a laptop's CPU."""
+
+    recipe: Recipe = _setting("scsam", "How the two models teach each other.")
+    steps: int = _setting(400, "Training steps.", low=1, high=1_000_000, unit="steps")
+    minutes: float | None = _setting(
+        None,
+        "Time budget; stops at whichever of steps and minutes comes first.",
+        low=0.05,
+        high=10_000,
+        unit="min",
+    )
+    seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
+    device: Device = _setting("auto", "Where to train.")
+    image_size: int = _setting(
+        192, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
+    )
+    labelled_batch: int = _setting(4, "Labelled images in a step.", low=1, high=256)
+    unlabelled_batch: int = _setting(8, "Unlabelled images in a step.", low=0, high=256)
+    unet_lr: float = _setting(2e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
+    sam_lr: float = _setting(5e-4, "SAM adapter learning rate (AdamW).", low=1e-6, high=1.0)
+    lora_rank: int = _setting(8, "Rank of SAM's LoRA adapter.", low=1, high=256)
+    holdout: float = _setting(
+        0.2, "Share of labelled cases kept for validation.", low=0.0, high=0.9
+    )
+    sam: str = _setting("lite-medsam", "The base SAM.")
+    sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in fields(self):
+            _check(item.name, getattr(self, item.name), hints[item.name], item.metadata)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a config file; an unknown name raises InputError."""
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(
+                f"Unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name, as JSON takes them."""
+        return asdict(self)
+
+
+def _check(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> None:
+    choices = get_args(hint)
+    if choices and all(isinstance(c, str) for c in choices) and value not in choices:
+        raise InputError(f"{name} is one of {', '.join(choices)}; got {value!r}.")
+    if value is None or isinstance(value, str):
+        return
+    low, high = meta["low"], meta["high"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise InputError(f"{name} is between {low} and {high} {meta['unit']}; got {value}.")

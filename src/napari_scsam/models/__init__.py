@@ -1,0 +1,253 @@
+"""The only door to the models: protocols, values, and functions that import torch inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.errors import MissingDependencyError
+from napari_scsam.core.prompts import PointPrompt, Prompts
+from napari_scsam.core.settings import Device, PredictWith
+
+if TYPE_CHECKING:
+    from napari_scsam.models.metrics import Evaluation
+
+FloatImage = NDArray[np.float32]
+BoolImage = NDArray[np.bool_]
+
+__all__ = [
+    "Decoded",
+    "Embedding",
+    "RoundModels",
+    "SamBackend",
+    "available_devices",
+    "evaluate",
+    "load_round",
+    "load_sam",
+    "propose",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What SAM's image encoder made of one plane; opaque outside `models`.
+
+    Attributes
+    ----------
+    features : object
+        The backend's own tensors.
+    shape : tuple of int
+        (rows, cols) of the plane, the grid that masks come back on.
+    view : ndarray of shape (h, w), float32
+        The resized grey picture in 0..1 that the encoder saw, without its padding.
+    key : str
+        Hash of pixels, base weights, encoder adapter and preprocessing version.
+    """
+
+    features: Any
+    shape: tuple[int, int]
+    view: FloatImage
+    key: str
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """SAM's answer on the plane's own grid.
+
+    Attributes
+    ----------
+    mask : ndarray of shape (rows, cols), bool
+        ``logits > 0``.
+    logits : ndarray of shape (rows, cols), float32
+        Log-odds of being inside.
+    iou : float
+        SAM's own estimate of the mask's IoU, 0..1.
+    via : {'points', 'box', 'mask', 'box from clicks'}
+        How the prompts were used; 'box from clicks' by a model that can't take points.
+    """
+
+    mask: BoolImage
+    logits: FloatImage
+    iou: float
+    via: str = "points"
+
+
+class SamBackend(Protocol):
+    """A promptable segmenter. Thread-safe for one call at a time."""
+
+    @property
+    def name(self) -> str:
+        """Name in the zoo, such as ``lite-medsam``."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs: ``cpu``, ``cuda`` or ``mps``."""
+
+    @property
+    def understands_points(self) -> bool:
+        """False for released LiteMedSAM, whose clicks are turned into a box (METHOD 4.4)."""
+
+    @property
+    def base_hash(self) -> str:
+        """SHA-256 of the base weights."""
+
+    def embed(self, image: NDArray[Any]) -> Embedding:
+        """Encode one plane.
+
+        Parameters
+        ----------
+        image : ndarray of shape (rows, cols) or (rows, cols, 3), any real dtype
+            Its own values; the backend normalises.
+
+        Raises
+        ------
+        InputError
+            If the shape is wrong, a side is under 2 pixels, a value is not finite, or
+            all values are the same.
+        """
+
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
+        """Mask for one object.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            From this backend's `embed`.
+        prompts : Prompts
+            In the plane's own pixels. May be empty only with a `class_id` that the
+            adapter has learned tokens for.
+        class_id : int, optional
+            1..K: adds that class's learned tokens, where the adapter has them.
+
+        Raises
+        ------
+        InputError
+            If a prompt is outside the plane, or there is nothing to ask.
+        """
+
+
+class RoundModels(Protocol):
+    """The pair that one round trained."""
+
+    @property
+    def sam(self) -> SamBackend:
+        """The adapted SAM."""
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Classes that it knows, ascending."""
+
+    @property
+    def number(self) -> int | None:
+        """Its round number in the project, if it has one."""
+
+    def probabilities(
+        self, image: NDArray[Any], embedding: Embedding | None = None, which: PredictWith = "pair"
+    ) -> FloatImage:
+        """Class probabilities of one plane.
+
+        Returns
+        -------
+        ndarray of shape (K + 1, rows, cols), float32
+            Background first, then `class_ids`; sums to 1.
+        """
+
+
+def load_sam(
+    name: str = "lite-medsam",
+    *,
+    device: Device = "auto",
+    checkpoint: str | Path | None = None,
+    adapter: str | Path | None = None,
+) -> SamBackend:
+    """Load a SAM.
+
+    Parameters
+    ----------
+    name : {'lite-medsam', 'vit_b', 'vit_l', 'vit_h'}
+        ``lite-medsam`` brings its weights; the others need `checkpoint`.
+    device : {'auto', 'cpu', 'cuda', 'mps'}
+        ``auto`` takes the best one there is.
+    checkpoint : path, optional
+        The published ``.pth`` file; loaded strictly, never unpickling code.
+    adapter : path, optional
+        A ``sam_adapter`` folder of a round; refused on another base.
+
+    Raises
+    ------
+    ModelError
+        If the name, checkpoint, adapter or device can't be used.
+    MissingDependencyError
+        If torch or segment-anything is not installed.
+    """
+    sam = _module("sam")
+    backend: SamBackend = sam.load_sam(name, device=device, checkpoint=checkpoint, adapter=adapter)
+    return backend
+
+
+def load_round(folder: str | Path, *, device: Device = "auto") -> RoundModels:
+    """Load the pair of a finished round folder (DESIGN 2.5).
+
+    Raises
+    ------
+    ModelError
+        If the folder is no round, or a hash in its manifest does not match.
+    """
+    models: RoundModels = _module("pair").load_round(folder, device=device)
+    return models
+
+
+def propose(
+    models: RoundModels, image: NDArray[Any], embedding: Embedding, class_id: int
+) -> list[PointPrompt]:
+    """Point prompts that the round's U-Net and SAM suggest for one class (METHOD 6.3).
+
+    Deterministic; empty when there is nothing to suggest.
+    """
+    proposals: list[PointPrompt] = _module("proposals").propose(models, image, embedding, class_id)
+    return proposals
+
+
+def evaluate(
+    prediction: NDArray[np.generic],
+    truth: NDArray[np.generic],
+    *,
+    spacing_mm: Sequence[float] | None = None,
+    class_names: Mapping[int, str] | None = None,
+) -> Evaluation:
+    """Dice, IoU, HD95 and ASSD per class of one label map against another.
+
+    See `napari_scsam.models.metrics.evaluate`.
+    """
+    result: Evaluation = _module("metrics").evaluate(
+        prediction, truth, spacing_mm=spacing_mm, class_names=class_names
+    )
+    return result
+
+
+def available_devices() -> list[str]:
+    """Devices that torch can use on this machine, the best first."""
+    devices: list[str] = _module("device").available_devices()
+    return devices
+
+
+def _module(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(f"napari_scsam.models.{name}")
+    except ImportError as exc:
+        if (exc.name or "").startswith("napari_scsam"):
+            raise
+        raise MissingDependencyError(
+            f"The package {exc.name!r} is not installed. "
+            'Install the models with: pip install "napari-scsam[all]"',
+            name=exc.name,
+        ) from exc

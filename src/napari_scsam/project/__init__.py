@@ -1,0 +1,1 @@
+"""A project folder: images by reference, journal, labels, rounds."""

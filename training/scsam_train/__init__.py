@@ -1,0 +1,1 @@
+"""The training room: one co-training round as a child process."""
