@@ -1,0 +1,221 @@
+"""Running a round as a child process: start, watch, pause, cancel, adopt."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project.process import record_process, training_process
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project, RoundRecord
+
+Event = dict[str, Any]
+
+# A step ends within this on the slowest backend; after it a cancel becomes a kill.
+CANCEL_GRACE_S = 30.0
+POLL_S = 0.2
+
+
+class RunningRound:
+    """One round whose child process is at work, or has just ended.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    folder : Path
+        ``rounds/NNNN.partial``.
+    child : subprocess.Popen, optional
+        The child, when this process started it.
+    """
+
+    def __init__(
+        self, project: Project, folder: Path, child: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        self._project = project
+        self._child = child
+        self._read = 0
+        self._last: Event = {}
+        self._cancelled_at: float | None = None
+        self.folder = folder
+        self.number = int(folder.name.split(".")[0])
+        self.final_folder = folder.with_name(f"{self.number:04d}")
+
+    @property
+    def log_path(self) -> Path:
+        """What the child wrote to its standard streams.
+
+        It lies beside the folder: Windows renames no folder with an open file in it.
+        """
+        return self.final_folder.with_suffix(".log")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child still works; kills it when it has not obeyed a cancel."""
+        alive = self._process_alive()
+        overdue = self._cancelled_at and time.monotonic() - self._cancelled_at > CANCEL_GRACE_S
+        if alive and overdue:
+            self.kill()
+            return False
+        return alive
+
+    def _process_alive(self) -> bool:
+        if self._child is not None:
+            return self._child.poll() is None
+        return training_process(self.folder) is not None
+
+    def poll(self) -> list[Event]:
+        """Events that the child has written since the last call, oldest first."""
+        for folder in (self.folder, self.final_folder):
+            try:
+                data = (folder / "events.jsonl").read_bytes()[self._read :]
+            except OSError:
+                continue
+            whole = data[: data.rfind(b"\n") + 1]  # the last line may be half written
+            self._read += len(whole)
+            events = [json.loads(line) for line in whole.splitlines()]
+            if events:
+                self._last = events[-1]
+            return events
+        return []
+
+    def pause(self) -> None:
+        """Ask the child to hold before its next step."""
+        self._command("pause")
+
+    def resume(self) -> None:
+        """Let a paused child go on."""
+        self._command("run")
+
+    def cancel(self) -> None:
+        """Ask the child to stop within one step; the active round stays as it is."""
+        self._cancelled_at = self._cancelled_at or time.monotonic()
+        self._command("cancel")
+
+    def kill(self) -> None:
+        """End the child at once."""
+        process = training_process(self.folder)
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        elif process is not None:
+            process.kill()
+            psutil.wait_procs([process], timeout=5)
+
+    def _command(self, command: str) -> None:
+        temporary = self.folder / "control.json.tmp"
+        try:
+            temporary.write_text(json.dumps({"command": command}))
+            os.replace(temporary, self.folder / "control.json")
+        except FileNotFoundError:
+            return  # it has finished, and its folder has its final name
+
+    def finish(self) -> RoundRecord | None:
+        """Take the ended round into the project.
+
+        Returns
+        -------
+        RoundRecord or None
+            The round, promoted or not; None when it was cancelled.
+
+        Raises
+        ------
+        ProjectError
+            When the child failed or was killed: one line with the reason.
+        """
+        self.poll()
+        if self.final_folder.is_dir():
+            self._project.adopt_rounds()
+            return next(r for r in self._project.rounds() if r.number == self.number)
+        self._project.discard_partial(self.folder)
+        if self._last.get("event") == "cancelled" or self._cancelled_at is not None:
+            return None
+        if self._last.get("event") == "failed":
+            raise ProjectError(str(self._last["error"]))
+        code = "" if self._child is None else f" (exit code {self._child.returncode})"
+        raise ProjectError(
+            f"The training process ended unexpectedly{code}. Nothing you made is lost and the "
+            f"active round stays; train again. Its log: {self.log_path}"
+        )
+
+    def run(
+        self, on_event: Callable[[Event], None], cancel: CancelToken | None = None
+    ) -> RoundRecord | None:
+        """Wait for the round, handing on its events; blocks. Returns `finish()`."""
+        asked = False
+        while self.alive:
+            if cancel is not None and cancel.cancelled and not asked:
+                self.cancel()
+                asked = True
+            for event in self.poll():
+                on_event(event)
+            time.sleep(POLL_S)
+        for event in self.poll():
+            on_event(event)
+        return self.finish()
+
+
+class TrainingController:
+    """Starts rounds of a project, one at a time, and finds a running one again.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.running: RunningRound | None = self._find_running()
+
+    def _find_running(self) -> RunningRound | None:
+        for folder in sorted((self._project.folder / "rounds").glob("*.partial")):
+            if training_process(folder) is not None:
+                return RunningRound(self._project, folder)
+        return None
+
+    def start(self, settings: TrainSettings) -> RunningRound:
+        """Begin a round.
+
+        Raises
+        ------
+        ProjectError
+            If a round is running, or the project has nothing to learn from.
+        """
+        if self.running is not None and self.running.alive:
+            raise ProjectError(
+                f"Round {self.running.number} is still running. Wait for it, or cancel it first."
+            )
+        folder = self._project.begin_round(settings)
+        running = RunningRound(self._project, folder)
+        child = _start_child(folder, running.log_path, self._project.folder)
+        record_process(folder, child.pid)
+        self.running = RunningRound(self._project, folder, child)
+        return self.running
+
+
+def _start_child(folder: Path, log_path: Path, cwd: Path) -> subprocess.Popen[bytes]:
+    # -P: a file named scsam_train.py in the current folder must not run instead.
+    command = [sys.executable, "-P", "-m", "scsam_train", str(folder)]
+    # Its own session: closing the window or Ctrl+C leaves the round to its cancel.
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
