@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -118,7 +117,7 @@ class RunningRound:
         temporary = self.folder / "control.json.tmp"
         try:
             temporary.write_text(json.dumps({"command": command}))
-            os.replace(temporary, self.folder / "control.json")
+            temporary.replace(self.folder / "control.json")
         except FileNotFoundError:
             return  # it has finished, and its folder has its final name
 
