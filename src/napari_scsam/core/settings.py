@@ -12,6 +12,8 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Recipe = Literal["scsam"]
 Modality = Literal["mr", "ct", "us", "rgb", "other"]
 PredictWith = Literal["unet", "sam", "pair"]
+ExportFormat = Literal["nifti", "tiff", "png"]
+SamName = Literal["lite-medsam", "vit_b", "vit_l", "vit_h"]
 
 # Absolute tolerance of "not worse": a round that ties is promoted.
 DICE_TIE = 1e-6
