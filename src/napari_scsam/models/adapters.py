@@ -1,0 +1,239 @@
+"""SAM's adapters: what of it a round trains, and how that is kept beside an untouched base."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from napari_scsam.core.errors import ModelError
+from napari_scsam.models.preprocess import PREPROCESS_VERSION
+
+Profile = Literal["frozen-encoder", "adapted-encoder"]
+
+INFO_FILE = "scsam.json"
+TOKENS_PER_CLASS = 2
+_DIM = 256
+# The length of SAM's own point tokens, 2 to 3, over the root of their 256 entries.
+_TOKEN_STD = 0.15
+
+_DECODER = (
+    r"mask_decoder\.transformer\.(layers\.\d+\.)?"
+    r"((self_attn|cross_attn_token_to_image|cross_attn_image_to_token|final_attn_token_to_image)"
+    r"\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(lin1|lin2))"
+)
+# TinyViT numbers its layers and their blocks, ViT its blocks. Anchored, so that neither
+# patch_embed.proj nor a depthwise convolution is ever taken (METHOD 3.4).
+_ENCODER = r"image_encoder\.(layers\.\d+\.)?blocks\.\d+\.attn\.(qkv|proj)"
+_TARGETS: dict[Profile, str] = {
+    "frozen-encoder": rf"^{_DECODER}$",
+    "adapted-encoder": rf"^({_DECODER}|{_ENCODER})$",
+}
+# Small parts that are trained whole. Of the hypernetworks only the first answers when one mask
+# is asked for, which is always.
+_WHOLE = [
+    "prompt_encoder",
+    "class_tokens",
+    "mask_decoder.output_upscaling",
+    "mask_decoder.output_hypernetworks_mlps.0",
+    "mask_decoder.iou_prediction_head",
+    "mask_decoder.mask_tokens",
+    "mask_decoder.iou_token",
+]
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """What stands beside an adapter's weights, in ``scsam.json``.
+
+    Attributes
+    ----------
+    base : str
+        SHA-256 of the base weights; the adapter is refused on any other.
+    base_name : str
+        Their name in the zoo.
+    class_ids : tuple of int
+        Classes that it has tokens for, in the order of the tokens.
+    understands_points : bool
+        Whether it was trained with points.
+    profile : {'frozen-encoder', 'adapted-encoder'}
+        Whether embeddings of the base stay valid.
+    rank : int
+        Of the LoRA layers.
+    preprocess : int
+        Version of the preprocessing that it was trained with.
+    """
+
+    base: str
+    base_name: str
+    class_ids: tuple[int, ...]
+    understands_points: bool = False
+    profile: Profile = "frozen-encoder"
+    rank: int = 8
+    preprocess: int = PREPROCESS_VERSION
+
+
+class ClassTokens(nn.Module):
+    """Learned sparse tokens for each class, in place of a prompt or beside it.
+
+    They are what SC-SAM's "super prompt" amounts to (METHOD 1.5), without its image branch.
+
+    Parameters
+    ----------
+    count : int
+        Classes K.
+    dim : int
+        Length of SAM's tokens.
+    """
+
+    def __init__(self, count: int, dim: int = _DIM) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(count, TOKENS_PER_CLASS, dim))
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Tokens of shape (N, 2, dim) for class positions of shape (N,), int64."""
+        return self.weight[index]
+
+
+def attach(sam: nn.Module, info: AdapterInfo, seed: int = 0) -> PeftModel:
+    """Put a fresh adapter into a SAM; its answers to ordinary prompts stay what they were.
+
+    Parameters
+    ----------
+    sam : nn.Module
+        With ``image_encoder``, ``prompt_encoder`` and ``mask_decoder``. Changed in place.
+    info : AdapterInfo
+        Profile, rank and classes.
+    seed : int
+        Of the random parts.
+
+    Returns
+    -------
+    PeftModel
+        In eval mode, which it must keep: BatchNorm's statistics are not in the adapter's file.
+        Only LoRA layers and the parts trained whole require gradients.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokens = ClassTokens(len(info.class_ids))
+        nn.init.normal_(tokens.weight, std=_TOKEN_STD)
+        sam.class_tokens = tokens
+        model = get_peft_model(sam, _config(info))
+    return cast(PeftModel, model.eval())
+
+
+def save_adapter(model: PeftModel, folder: Path, info: AdapterInfo) -> None:
+    """Write the adapter in peft's files, and `info` beside them as ``scsam.json``."""
+    with warnings.catch_warnings():
+        # peft asks the hub about a base model's vocabulary; ours has neither.
+        warnings.filterwarnings("ignore", message="Could not find a config file")
+        model.save_pretrained(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)  # an empty model card for the hub
+    (folder / INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n")
+
+
+def load_adapter(
+    sam: nn.Module, folder: Path, base_hash: str, *, trainable: bool = False
+) -> tuple[PeftModel, AdapterInfo]:
+    """Put a saved adapter into the base that it was trained on.
+
+    Parameters
+    ----------
+    sam : nn.Module
+        The base; changed in place.
+    folder : Path
+        What `save_adapter` wrote.
+    base_hash : str
+        SHA-256 of the base's weights.
+    trainable : bool
+        Whether to go on training it.
+
+    Raises
+    ------
+    ModelError
+        If the folder is no adapter, or belongs to another base or preprocessing.
+    """
+    info = read_info(folder)
+    if info.base != base_hash:
+        raise ModelError(
+            f"This adapter was trained on {info.base_name} ({info.base[:12]}), not on "
+            f"these weights ({base_hash[:12]}): load it with its own base."
+        )
+    if info.preprocess != PREPROCESS_VERSION:
+        raise ModelError(
+            f"This adapter was trained with another preprocessing ({info.preprocess}, now "
+            f"{PREPROCESS_VERSION}): train a new round."
+        )
+    sam.class_tokens = ClassTokens(len(info.class_ids))
+    try:
+        model = PeftModel.from_pretrained(
+            sam,
+            str(folder),
+            is_trainable=trainable,
+            config=_config(info, trainable=trainable),
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as exc:
+        raise ModelError(f"The adapter in {folder} can't be loaded: it is damaged.") from exc
+    # TinyViT keeps a copy of its attention biases from eval(): take it anew (METHOD 3.4).
+    return model.eval(), info
+
+
+def read_info(folder: Path) -> AdapterInfo:
+    """Read ``scsam.json``.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or is not one.
+    """
+    try:
+        values: dict[str, Any] = json.loads((folder / INFO_FILE).read_text())
+        return AdapterInfo(**{**values, "class_ids": tuple(values["class_ids"])})
+    except (OSError, ValueError, TypeError, KeyError) as exc:
+        raise ModelError(
+            f"{folder} is not a SAM adapter of a round: no valid {INFO_FILE}."
+        ) from exc
+
+
+def class_tokens(model: nn.Module, info: AdapterInfo, class_id: int) -> Tensor:
+    """Sparse tokens of one class, of shape (1, 2, 256), to append to the prompt's own.
+
+    Raises
+    ------
+    ModelError
+        If the adapter doesn't know the class.
+    """
+    if class_id not in info.class_ids:
+        raise ModelError(
+            f"This round knows the classes {list(info.class_ids)}, not {class_id}: train a new one."
+        )
+    tokens = cast(ClassTokens, model.class_tokens)
+    index = torch.tensor([info.class_ids.index(class_id)], device=_device(model))
+    return cast(Tensor, tokens(index))
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that a round trains, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _config(info: AdapterInfo, *, trainable: bool = True) -> LoraConfig:
+    return LoraConfig(
+        r=info.rank,
+        lora_alpha=2 * info.rank,
+        lora_dropout=0.0,
+        target_modules=_TARGETS[info.profile],
+        modules_to_save=list(_WHOLE),
+        inference_mode=not trainable,
+    )
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

@@ -1,0 +1,154 @@
+"""The small U-Net that learns from what was accepted, and its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.networks.nets import BasicUNet
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from napari_scsam.core.errors import ModelError
+from napari_scsam.models.checkpoint import load_strictly, read_state_dict
+from napari_scsam.models.preprocess import PREPROCESS_VERSION, check_plane, prepare
+
+FloatArray = NDArray[np.float32]
+
+# Channels of MONAI's BasicUNet from top to bottom, then of its last stage: 1.95 M parameters.
+FEATURES = (16, 32, 64, 128, 256, 16)
+# Four poolings halve the input four times.
+MULTIPLE = 16
+_FORMAT = "napari-scsam-unet-1"
+
+
+def build_network(outputs: int, features: Sequence[int] = FEATURES) -> nn.Module:
+    """Build a 2-D U-Net for three channels with random weights.
+
+    Instance normalisation keeps no running statistics, so an exponential moving average of
+    the parameters is the whole teacher (METHOD: BatchNorm buffers destroyed one).
+
+    Parameters
+    ----------
+    outputs : int
+        Logit maps: background and the classes.
+    features : sequence of int, length 6
+        Channels of the levels.
+    """
+    network: nn.Module = BasicUNet(
+        spatial_dims=2,
+        in_channels=3,
+        out_channels=outputs,
+        features=tuple(features),
+        act=("LeakyReLU", {"negative_slope": 0.01, "inplace": True}),
+        norm=("instance", {"affine": True}),
+    )
+    return network
+
+
+class UNet:
+    """A U-Net with what has to be known to use it.
+
+    Parameters
+    ----------
+    network : nn.Module
+        From `build_network`; moved to `device`.
+    class_ids : sequence of int
+        Classes in the order of the logits after the background's.
+    image_size : int
+        Side of the square that it sees, a multiple of 16.
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        class_ids: Sequence[int],
+        image_size: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self.device = device or torch.device("cpu")
+        self.network = network.to(self.device)
+        self.class_ids = tuple(class_ids)
+        self.image_size = image_size
+
+    def probabilities(self, image: NDArray[Any]) -> FloatArray:
+        """Class probabilities on the plane's own grid.
+
+        Parameters
+        ----------
+        image : ndarray of shape (rows, cols) or (rows, cols, 3), any real dtype
+
+        Returns
+        -------
+        ndarray of shape (K + 1, rows, cols), float32
+            Background first; sums to 1.
+
+        Raises
+        ------
+        InputError
+            As `preprocess.check_plane`.
+        """
+        prepared = prepare(check_plane(image), self.image_size, "unit")
+        self.network.eval()
+        with torch.inference_mode():
+            logits = self.network(prepared.pixels[None].to(self.device))
+            planes = prepared.frame.logits_to_plane(logits.float().softmax(dim=1))
+        return np.ascontiguousarray(planes[0].cpu().numpy(), dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write weights and metadata to a ``.safetensors`` file."""
+        about = {
+            "format": _FORMAT,
+            "class_ids": list(self.class_ids),
+            "image_size": self.image_size,
+            "features": list(FEATURES),
+            "preprocess": PREPROCESS_VERSION,
+        }
+        state: dict[str, Tensor] = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.network.state_dict().items()
+        }
+        save_file(state, path, metadata={"scsam": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | None = None) -> UNet:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ModelError
+            If it is no such file, or was made for another preprocessing.
+        """
+        about = _read_about(path)
+        network = build_network(len(about["class_ids"]) + 1, about["features"])
+        load_strictly(network, read_state_dict(path), path.name)
+        network.eval()
+        return cls(network, about["class_ids"], about["image_size"], device)
+
+
+def rounded_size(size: int) -> int:
+    """Side of the square that the network can take, nearest to `size`."""
+    return max(2 * MULTIPLE, int(size / MULTIPLE + 0.5) * MULTIPLE)
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            about = json.loads((stream.metadata() or {}).get("scsam", "{}"))
+    except (OSError, SafetensorError, ValueError) as exc:
+        raise ModelError(f"{path} is not a U-Net of a round: {exc}.") from exc
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+        raise ModelError(f"{path} is not a U-Net of a round, or of a newer version.")
+    if about["preprocess"] != PREPROCESS_VERSION:
+        raise ModelError(
+            f"{path.name} was trained with another preprocessing ({about['preprocess']}, now "
+            f"{PREPROCESS_VERSION}): train a new round."
+        )
+    return about
