@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,12 +31,16 @@ class Volume:
         Whether the last axis of `data` is colour.
     spacing_known : bool
         False when the file named no spacing: distances are then in pixels.
+    header : mapping
+        Facts of the source format that an export keeps, such as NIfTI's codes and
+        unit; plain JSON values.
     """
 
     data: Pixels
     affine: Affine = field(default_factory=lambda: np.eye(4))
     rgb: bool = False
     spacing_known: bool = False
+    header: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         data = np.asarray(self.data)

@@ -1,1 +1,197 @@
-"""Reading images and masks, writing labels."""
+"""Read scans and label maps by what is in the file, and write label maps atomically."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.volume import LabelArray, Pixels, Volume
+from napari_scsam.io import nifti, raster, tiff
+from napari_scsam.io.grid import Grid
+
+Format = Literal["nifti", "tiff", "png"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIXES: dict[Format, str] = {"nifti": ".nii.gz", "tiff": ".tif", "png": ".png"}
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+
+__all__ = [
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "SUFFIXES",
+    "Format",
+    "Grid",
+    "read_labels",
+    "read_volume",
+    "stem",
+    "write_labels",
+]
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a scan: NIfTI, TIFF, PNG, JPEG or BMP, told apart by content.
+
+    Parameters
+    ----------
+    path : path
+        One file.
+
+    Returns
+    -------
+    Volume
+        (rows, cols), (slices, rows, cols), or either with a last axis of 3 when it is
+        in colour (alpha is dropped); the file's own values and dtype; NIfTI's axes
+        reversed, never reoriented; `spacing_known` says whether the file named mm.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, damaged, no image, a time series, thinner than
+        2 pixels, constant, or holds NaN or infinity.
+    """
+    path = Path(path)
+    volume = _reader(path).read(path)
+    _check_pixels(volume, path)
+    return volume
+
+
+def read_labels(path: str | Path) -> Pixels:
+    """Read a mask from any format that `read_volume` reads.
+
+    Parameters
+    ----------
+    path : path
+        One file; a PNG with a palette gives its indices, and one saved in colour is
+        taken when its channels are equal.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols) or (slices, rows, cols)
+        The file's values; whole numbers, of an integer dtype.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read, or its values are colours or not whole.
+    """
+    path = Path(path)
+    reader = _reader(path)
+    volume = raster.read(path, indices=True) if reader is raster else reader.read(path)
+    data = volume.data
+    if volume.rgb:
+        if not (data == data[..., :1]).all():
+            raise InputError(
+                f"{path} is a colour picture; a mask holds one whole number for each pixel."
+            )
+        data = data[..., 0]
+    if data.dtype.kind == "f":
+        if not np.isfinite(data).all() or not np.array_equal(data, np.round(data)):
+            raise InputError(f"{path} is no mask: it holds fractions or NaN, not whole numbers.")
+        data = data.astype(np.int64)
+    return data.astype(np.uint8) if data.dtype.kind == "b" else data
+
+
+def write_labels(
+    path: str | Path, label: LabelArray, like: Grid, format: Format | None = None
+) -> list[Path]:
+    """Write a label map, read it back, compare, and only then put it in place.
+
+    Parameters
+    ----------
+    path : path
+        The file. A PNG of a volume becomes a folder of that name (without ``.png``)
+        with one ``0000.png`` per slice.
+    label : ndarray of shape ``like.shape``, uint8
+        0 background, 1..K classes, 255 not annotated.
+    like : Grid
+        The image's Volume, or its record in a project. NIfTI keeps its affine, units
+        and qform/sform codes; TIFF its spacing in mm; PNG holds no geometry.
+    format : {'nifti', 'tiff', 'png'}, optional
+        By the path's suffix when left out.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or the format is not known.
+    ProjectError
+        If the disk is full, or what was read back is not what was written; the file
+        that stood there before is then untouched.
+    """
+    path = Path(path)
+    array = np.asarray(label)
+    if array.shape != like.shape:
+        raise InputError(f"The label map has shape {array.shape}, but its image has {like.shape}.")
+    if array.dtype != np.uint8:
+        raise InputError(f"A label map is uint8, got {array.dtype}.")
+    writers = {"nifti": nifti.write, "tiff": tiff.write, "png": raster.write}
+    return writers[format or _format_of(path)](path, array, like)
+
+
+def stem(path: str | Path) -> str:
+    """File name without its suffix, ``.nii.gz`` counting as one."""
+    name = Path(path).name
+    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return Path(name).stem
+
+
+def _format_of(path: Path) -> Format:
+    name = path.name.lower()
+    for format, suffixes in (("nifti", (".nii", ".nii.gz")), ("tiff", (".tif", ".tiff"))):
+        if name.endswith(suffixes):
+            return format  # type: ignore[return-value]  # mypy widens the tuple's strings
+    if name.endswith(".png"):
+        return "png"
+    raise InputError(f"{path} has no suffix of a format for masks: use .nii.gz, .tif or .png.")
+
+
+def _reader(path: Path) -> Any:
+    if not path.exists():
+        raise InputError(f"There is no file {path}.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the image files in it.")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(352)
+    except OSError as exc:
+        raise InputError(f"{path} can't be read: {exc.strerror or exc}.") from exc
+    if not head:
+        raise InputError(f"{path} is empty (0 bytes). Copy or export it again.")
+    for reader in (nifti, tiff, raster):
+        if reader.sniff(head):
+            return reader
+    if head[128:132] == b"DICM":
+        raise InputError(
+            f"{path} is a DICOM file, which is not read yet. "
+            "Convert the series to NIfTI first, for example with dcm2niix."
+        )
+    raise InputError(f"{path} is not an image in a known format (NIfTI, TIFF, PNG, JPEG, BMP).")
+
+
+def _check_pixels(volume: Volume, path: Path) -> None:
+    rows, cols = volume.shape[-2:]
+    if min(rows, cols) < 2:
+        raise InputError(
+            f"{path} has shape {volume.shape}: an image needs at least 2 rows and 2 columns."
+        )
+    data = volume.data
+    if data.dtype.kind == "f":
+        bad = data.size - int(np.count_nonzero(np.isfinite(data)))
+        if bad:
+            raise InputError(
+                f"{path} holds {bad} values that are NaN or infinite (of {data.size}). "
+                "Replace them, for example with the background value, and save it again."
+            )
+    if data.min() == data.max():
+        raise InputError(
+            f"{path} is constant (every value is {data.flat[0]}): there is nothing to segment."
+        )

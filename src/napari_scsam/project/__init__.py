@@ -1,1 +1,6 @@
-"""A project folder: images by reference, journal, labels, rounds."""
+"""The project folder: images by reference, journal, labels and rounds that survive a crash."""
+
+from napari_scsam.project.schema import CommitRecord, ImageRecord, RoundRecord
+from napari_scsam.project.store import Project
+
+__all__ = ["CommitRecord", "ImageRecord", "Project", "RoundRecord"]

@@ -1,0 +1,103 @@
+"""Files that are either the old one or the whole new one, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from napari_scsam.core.errors import ProjectError
+
+_REASONS = {
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "The disk quota is used up",
+    errno.EROFS: "The folder is on a read-only disk",
+    errno.EACCES: "Writing there is not permitted",
+    errno.EPERM: "Writing there is not permitted",
+    errno.ENOENT: "The folder does not exist",
+    errno.ENAMETOOLONG: "The file name is too long",
+}
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place when the block ends well.
+
+    The file is flushed to the disk, renamed over `path`, and the folder is flushed,
+    so that after the block the new content survives a power cut. When anything fails,
+    the temporary file is removed and what stood at `path` before is untouched.
+
+    Parameters
+    ----------
+    path : path
+        Where the content goes. The temporary name ends in the same suffixes.
+
+    Yields
+    ------
+    Path
+        The file to write; it does not exist yet.
+
+    Raises
+    ------
+    ProjectError
+        If the disk is full, read-only, or can't be written for another reason.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        yield temporary
+        _flush_file(temporary)
+        temporary.replace(path)
+        flush_folder(path.parent)
+    except OSError as exc:
+        raise storage_error(exc, path) from exc
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` to `path` as `atomic_write` does."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and its parents, flushed to the disk; ProjectError if it can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        flush_folder(folder.parent)
+    except OSError as exc:
+        raise storage_error(exc, folder) from exc
+
+
+def storage_error(exc: OSError, path: Path) -> ProjectError:
+    """Say in one line why `path` could not be written."""
+    reason = _REASONS.get(exc.errno or 0, exc.strerror or str(exc))
+    return ProjectError(
+        f"{reason}: {path} was not written. Nothing that was saved before is lost; "
+        "make room or choose another folder, then try again."
+    )
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can."""
+    if os.name == "nt":  # Windows can't open a folder; NTFS journals its renames.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as exc:
+        # Some network drives refuse to flush a folder; there is nothing more to ask of them.
+        if exc.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())

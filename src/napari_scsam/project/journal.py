@@ -1,0 +1,216 @@
+"""The append-only journal of a project: one SQLite table of events, and what is read from it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.io.atomic import atomic_write, make_folder
+from napari_scsam.project.schema import SCHEMA, refuse_newer
+
+_SCHEMA_SQL = f"""
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    image TEXT,
+    payload TEXT NOT NULL
+);
+CREATE INDEX events_of ON events (kind, image);
+CREATE TRIGGER events_stay BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
+CREATE TRIGGER events_remain BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END;
+CREATE VIEW current_labels AS
+    SELECT image, json_extract(payload, '$.version') AS version FROM events
+    WHERE version IS NOT NULL AND id IN (
+        SELECT max(id) FROM events WHERE kind IN ('commit', 'revert') GROUP BY image
+    );
+PRAGMA user_version = {SCHEMA};
+"""
+_KEPT_BACKUPS = 3
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened.
+
+    Attributes
+    ----------
+    id : int
+        Rising in the order of events.
+    time : str
+        UTC, ISO 8601.
+    kind : str
+        Such as ``commit``.
+    image : str or None
+        The image that it is about.
+    payload : dict
+        What it says; plain JSON values.
+    """
+
+    id: int
+    time: str
+    kind: str
+    image: str | None
+    payload: dict[str, Any]
+
+
+class Journal:
+    """An open journal; safe to use from several threads.
+
+    Parameters
+    ----------
+    path : Path
+        An existing journal file.
+    read_only : bool
+        Refuse every change. A left-over of a crashed writer is still rolled back,
+        where the file may be written.
+
+    Raises
+    ------
+    ProjectError
+        If the file is missing, damaged or of a newer version.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        if not path.is_file():
+            raise ProjectError(f"The project has lost its journal: there is no {path}.")
+        with self._clear_errors():
+            self._connection = _connect(path)
+            # Closes the file even when nobody called close().
+            self._finalizer = weakref.finalize(self, self._connection.close)
+            self._connection.execute("PRAGMA journal_mode = TRUNCATE")
+            self._connection.execute("PRAGMA synchronous = EXTRA")
+            refuse_newer(self._scalar("PRAGMA user_version"), path)
+            if read_only:
+                self._connection.execute("PRAGMA query_only = ON")
+
+    @classmethod
+    def create(cls, path: Path) -> Journal:
+        """Make an empty journal at `path` and open it."""
+        with atomic_write(path) as temporary, closing(_connect(temporary)) as connection:
+            connection.executescript(_SCHEMA_SQL)
+        return cls(path)
+
+    def close(self) -> None:
+        """Close the file; harmless when it is closed."""
+        self._finalizer()
+
+    def append(self, kind: str, payload: Mapping[str, Any], image: str | None = None) -> Event:
+        """Add one event; it is on the disk when this returns."""
+        return self.append_all([(kind, payload, image)])[0]
+
+    def append_all(self, items: Iterable[tuple[str, Mapping[str, Any], str | None]]) -> list[Event]:
+        """Add all of (kind, payload, image) in one transaction, or none."""
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        events = []
+        with self._lock, self._clear_errors(), self._transaction() as connection:
+            for kind, payload, image in items:
+                row = connection.execute(
+                    "INSERT INTO events (time, kind, image, payload) VALUES (?, ?, ?, ?)",
+                    (time, kind, image, json.dumps(payload)),
+                )
+                events.append(Event(int(row.lastrowid or 0), time, kind, image, dict(payload)))
+        return events
+
+    def events(self, kinds: Sequence[str] = (), image: str | None = None) -> list[Event]:
+        """Events in their order: all, or those of some kinds, or about one image."""
+        conditions, values = ["1"], list(kinds)
+        if kinds:
+            conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
+        if image is not None:
+            conditions.append("image = ?")
+            values.append(image)
+        rows = self._rows(
+            "SELECT id, time, kind, image, payload FROM events "
+            f"WHERE {' AND '.join(conditions)} ORDER BY id",
+            values,
+        )
+        return [Event(*row[:4], json.loads(row[4])) for row in rows]
+
+    def current_labels(self) -> dict[str, int]:
+        """The version that counts now, of every image that has a label."""
+        return dict(self._rows("SELECT image, version FROM current_labels"))
+
+    def back_up(self, folder: Path) -> None:
+        """Copy the journal to `folder` and check the copy, unless the newest copy is as new.
+
+        The last three copies are kept.
+
+        Raises
+        ------
+        ProjectError
+            If the journal is damaged (the good copies stay), or the disk is full.
+        """
+        last = self._scalar("SELECT coalesce(max(id), 0) FROM events")
+        target = folder / f"journal-{last:08d}.sqlite"
+        if target.exists():
+            return
+        make_folder(folder)
+        with atomic_write(target) as temporary, self._lock, self._clear_errors():
+            with closing(_connect(temporary)) as copy:
+                self._connection.backup(copy)
+                verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+            if verdict != "ok":
+                raise ProjectError(self._damaged(verdict))
+        for old in sorted(folder.glob("journal-*.sqlite"))[:-_KEPT_BACKUPS]:
+            old.unlink(missing_ok=True)
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock, self._clear_errors():
+            return self._connection.execute(sql, values).fetchall()
+
+    def _scalar(self, sql: str) -> int:
+        return int(self._rows(sql)[0][0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                message = (
+                    f"The disk is full: {self._path} was not written. Nothing that was saved "
+                    "before is lost; make room, then try again."
+                )
+            elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                message = self._damaged(str(exc))
+            elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                message = f"{self._path} is being used by another program; try again."
+            else:
+                message = f"{self._path} can't be used: {exc}."
+            raise ProjectError(message) from exc
+
+    def _damaged(self, why: str) -> str:
+        copies = sorted((self._path.parent / "backups").glob("journal-*.sqlite"))
+        advice = f"copy {copies[-1]} over it" if copies else "restore it from your own backup"
+        return f"{self._path} is damaged ({why.splitlines()[0]}): {advice}."
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Autocommit: every transaction is written out where it is meant. The journal's lock
+    # serialises the threads.
+    return sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)

@@ -1,0 +1,511 @@
+"""`Project`: one folder, one writer, and everything that a person made in it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import (
+    NOT_ANNOTATED,
+    LabelClass,
+    annotated_planes,
+    as_label_array,
+    make_classes,
+)
+from napari_scsam.core.settings import Modality
+from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.io import read_volume
+from napari_scsam.io.atomic import make_folder
+from napari_scsam.project import images as image_files
+from napari_scsam.project.journal import Event, Journal
+from napari_scsam.project.labels import LabelStore
+from napari_scsam.project.schema import (
+    JOURNAL_FILE,
+    LOCK_FILE,
+    PROJECT_FILE,
+    CommitRecord,
+    ImageRecord,
+    ProjectInfo,
+    as_modality,
+    read_info,
+    write_info,
+)
+
+_OWN_KINDS = frozenset({"image", "located", "commit", "revert", "skip"})
+
+
+class Project:
+    """An open project folder (DESIGN 2.5); a context manager, safe from several threads.
+
+    Make one with `Project.create` or `Project.open`.
+    """
+
+    def __init__(self, folder: Path, lock: FileLock | None) -> None:
+        self._folder = folder
+        self._file_lock = lock
+        self._lock = threading.RLock()
+        self._info = read_info(folder)
+        self._journal = Journal(folder / JOURNAL_FILE, read_only=lock is None)
+        self._labels = LabelStore(folder / "labels")
+        self._checked: set[tuple[Path, int, int]] = set()
+
+    # Opening and closing
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        classes: Sequence[str],
+        *,
+        name: str | None = None,
+        modality: Modality = "other",
+    ) -> Project:
+        """Make a project in a new or empty folder and open it.
+
+        Parameters
+        ----------
+        folder : path
+            Made where it does not exist.
+        classes : sequence of str
+            Names of the target structures; they get the ids 1..K in this order.
+        name : str, optional
+            For display; the folder's name when left out.
+        modality : {'mr', 'ct', 'us', 'rgb', 'other'}
+            What kind of pictures these are.
+
+        Raises
+        ------
+        InputError
+            If the classes or the modality can't be used.
+        ProjectError
+            If the folder is not empty, is a project, or can't be written.
+        """
+        folder = Path(folder).absolute()
+        info = ProjectInfo(name or folder.name, as_modality(modality), make_classes(classes))
+        _refuse_occupied(folder)
+        make_folder(folder)
+        lock = _take_lock(folder, wait=0)
+        try:
+            Journal.create(folder / JOURNAL_FILE).close()
+            # Last, since it is what makes the folder a project.
+            write_info(folder, info)
+            return cls(folder, lock)
+        except BaseException:
+            lock.release()
+            for file in (PROJECT_FILE, JOURNAL_FILE, LOCK_FILE):
+                (folder / file).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def open(cls, folder: str | Path, *, read_only: bool = False, wait: float = 0) -> Project:
+        """Open a project.
+
+        Parameters
+        ----------
+        folder : path
+            A project folder.
+        read_only : bool
+            Look only; works while another program writes.
+        wait : float
+            Seconds to wait for another program to close it.
+
+        Raises
+        ------
+        ProjectError
+            If the folder is no project, is damaged, or of a newer version.
+        ReadOnlyError
+            If it is open elsewhere or can't be written, unless `read_only`.
+        """
+        folder = Path(folder).absolute()
+        read_info(folder)
+        if read_only:
+            return cls(folder, None)
+        lock = _take_lock(folder, wait)
+        try:
+            project = cls(folder, lock)
+            project._journal.back_up(folder / "backups")
+            return project
+        except BaseException:
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Close the journal and let others write; harmless when closed."""
+        self._journal.close()
+        if self._file_lock is not None:
+            self._file_lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def folder(self) -> Path:
+        """The project folder, absolute."""
+        return self._folder
+
+    @property
+    def name(self) -> str:
+        """Name for display."""
+        return self._info.name
+
+    @property
+    def classes(self) -> tuple[LabelClass, ...]:
+        """The class table, ids 1..K."""
+        return self._info.classes
+
+    @property
+    def modality(self) -> Modality:
+        """What kind of pictures these are."""
+        return self._info.modality
+
+    @property
+    def read_only(self) -> bool:
+        """Whether changes are refused."""
+        return self._file_lock is None
+
+    # Images
+
+    def add_images(
+        self, paths: Sequence[str | Path], *, cases: Mapping[str | Path, str] | None = None
+    ) -> list[str]:
+        """Add scans by reference, after reading every one of them whole.
+
+        Parameters
+        ----------
+        paths : sequence of path
+            Files, or folders, which stand for the image files in them sorted by name.
+            A file whose content is there already keeps its id; if it had moved, its
+            new place is noted.
+        cases : mapping of path to str, optional
+            The case (patient) of files; an image without one is its own case.
+
+        Returns
+        -------
+        list of str
+            Ids, in the order of the paths.
+
+        Raises
+        ------
+        InputError
+            If any file can't be used; the one line names all of them, and none is added.
+        ReadOnlyError
+            If the project is open read-only.
+        """
+        self._must_write()
+        found = image_files.expand(paths)
+        case_of = {Path(path).resolve(): case for path, case in (cases or {}).items()}
+        strangers = sorted(str(path) for path in set(case_of) - set(found))
+        if strangers:
+            raise InputError(f"A case is given for files that are not added: {strangers}.")
+        read = image_files.examine(found)
+        with self._lock:
+            known = {record.sha256: record for record in self.images()}
+            ids: dict[str, str] = {sha: record.id for sha, record in known.items()}
+            events: list[tuple[str, dict[str, Any], str | None]] = []
+            for item in read:
+                place = image_files.place_of(item.path, self._folder)
+                if item.sha256 not in ids:
+                    new = image_files.make_id(item.sha256, ids.values())
+                    ids[item.sha256] = new
+                    case = case_of.get(item.path, new)
+                    events.append(("image", {"id": new, "case": case, **item.payload}, new))
+                    events.append(("located", place, new))
+                elif item.sha256 in known and not known[item.sha256].path.is_file():
+                    events.append(("located", place, ids[item.sha256]))
+            self._journal.append_all(events)
+        return [ids[item.sha256] for item in read]
+
+    def images(self) -> list[ImageRecord]:
+        """All images, in the order in which they were added."""
+        places = {e.image: e.payload for e in self._journal.events(["located"])}
+        return [
+            image_files.to_record(e.payload, places[e.image], self._folder)
+            for e in self._journal.events(["image"])
+        ]
+
+    def image(self, id_or_path: str | Path) -> ImageRecord:
+        """One image by its id or its file; InputError naming what there is."""
+        records = self.images()
+        wanted = str(id_or_path)
+        for record in records:
+            if record.id == wanted:
+                return record
+        path = Path(id_or_path).resolve()
+        for record in records:
+            if record.path == path:
+                return record
+        some = ", ".join(f"{r.id} ({r.name})" for r in records[:5])
+        more = f" and {len(records) - 5} more" if len(records) > 5 else ""
+        raise InputError(
+            f"There is no image {wanted} in the project; it has {some or 'none yet'}{more}."
+        )
+
+    def volume(self, image_id: str) -> Volume:
+        """Read an image's pixels, after making sure that the file is the one that was added.
+
+        Raises
+        ------
+        InputError
+            If the file is gone, can't be read, or its content has changed.
+        """
+        record = self.image(image_id)
+        place = self._journal.events(["located"], record.id)[-1].payload
+        there = [p for p in image_files.candidates(place, self._folder) if p.is_file()]
+        for path in there:
+            if self._is_unchanged(path, record.sha256):
+                return read_volume(path)
+        if there:
+            raise InputError(
+                f"{there[0]} has changed since it was added, so labels may not fit it any more. "
+                "Put the old file back, or add the new one under another name."
+            )
+        raise InputError(
+            f"The image {record.name} is no longer at {record.path}. "
+            "Put it back, or add it again from its new place: its labels are kept."
+        )
+
+    # Labels
+
+    def commit(
+        self,
+        image_id: str,
+        label: NDArray[np.generic],
+        *,
+        plane: Plane | None = None,
+        mapping: Mapping[int, int] | None = None,
+    ) -> CommitRecord:
+        """Save a label map that a person says is right; it is durable when this returns.
+
+        Parameters
+        ----------
+        image_id : str
+            The image.
+        label : ndarray
+            Whole numbers: 0 background, class ids, 255 not annotated. On the image's
+            whole grid, or of shape (rows, cols) with `plane`.
+        plane : Plane, optional
+            The slice (axis 0) that `label` is of. It is put into the label that
+            counts now; slices that nobody committed stay 255.
+        mapping : mapping of int to int, optional
+            Values to replace first, such as ``{255: 1}``.
+
+        Raises
+        ------
+        InputError
+            If shape or values do not fit; nothing is written.
+        ReadOnlyError
+            If the project is open read-only.
+        ProjectError
+            If the disk is full or can't be written; the earlier label is untouched.
+        """
+        self._must_write()
+        record = self.image(image_id)
+        with self._lock:
+            whole = self._whole_label(record, label, plane, mapping)
+            last = max((c.version for c in self.commits(record.id)), default=0)
+            version = self._labels.next_version(record.id, last)
+            payload = {
+                "version": version,
+                "sha256": self._labels.write(record.id, version, whole, record),
+                "plane": None if plane is None else plane.index,
+                "planes": annotated_planes(whole),
+            }
+            return self._to_commit(self._journal.append("commit", payload, record.id))
+
+    def label(self, image_id: str) -> LabelArray | None:
+        """The label map that counts now, on the image's grid.
+
+        Returns
+        -------
+        ndarray of shape (rows, cols) or (slices, rows, cols), uint8, or None
+            0 background, 1..K classes, 255 not annotated; None without a commit.
+
+        Raises
+        ------
+        ProjectError
+            If the file is gone or is not what was committed.
+        """
+        current = self._current_commit(image_id)
+        if current is None:
+            return None
+        return self._labels.read(current.image, current.version, current.sha256)
+
+    def label_version(self, image_id: str) -> int | None:
+        """Version of the label that counts now; None without one."""
+        return self.labelled().get(image_id)
+
+    def labelled(self) -> dict[str, int]:
+        """Version of the label that counts now, of every image that has one."""
+        return self._journal.current_labels()
+
+    def commits(self, image_id: str) -> list[CommitRecord]:
+        """Every commit of an image, the oldest first."""
+        return [self._to_commit(e) for e in self._journal.events(["commit"], image_id)]
+
+    def committed_planes(self, image_id: str) -> list[int]:
+        """Slices (along axis 0) that the label which counts now annotates."""
+        current = self._current_commit(image_id)
+        return [] if current is None else list(current.planes)
+
+    def revert(self, image_id: str, version: int | None) -> None:
+        """Make an earlier or later version count again (undo and redo of a commit).
+
+        Parameters
+        ----------
+        image_id : str
+            The image.
+        version : int or None
+            A committed version; None for no label at all. Nothing is deleted.
+
+        Raises
+        ------
+        InputError
+            If there is no such version.
+        """
+        self._must_write()
+        record = self.image(image_id)
+        versions = [c.version for c in self.commits(record.id)]
+        if version is not None and version not in versions:
+            raise InputError(
+                f"The image {record.id} has no label version {version}; it has "
+                f"{versions or 'none'}."
+            )
+        self._journal.append("revert", {"version": version}, record.id)
+
+    # Decisions
+
+    def record(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Note a decision, such as an accepted proposal.
+
+        Parameters
+        ----------
+        kind : str
+            What kind it is; the project's own kinds can't be taken.
+        payload : mapping
+            Plain JSON values; ``image`` names the image that it is about, if any.
+        """
+        self._must_write()
+        if kind in _OWN_KINDS:
+            raise InputError(f"Events of kind {kind!r} are written by the project itself.")
+        self._journal.append(kind, payload, payload.get("image"))
+
+    def events(self, kind: str | None = None) -> list[Event]:
+        """Everything that happened, in order, or what of it is of one kind."""
+        return self._journal.events([] if kind is None else [kind])
+
+    def skip(self, image_id: str, plane_index: int) -> None:
+        """Note that a person passed over a slice for now."""
+        self._must_write()
+        self._journal.append("skip", {"plane": int(plane_index)}, self.image(image_id).id)
+
+    def skipped(self) -> list[tuple[str, int]]:
+        """(image id, slice) passed over and not committed since, the oldest first."""
+        waiting: dict[tuple[str, int], None] = {}
+        for event in self._journal.events(["skip", "commit"]):
+            image = str(event.image)
+            if event.kind == "skip":
+                waiting[image, event.payload["plane"]] = None
+                continue
+            plane = event.payload["plane"]
+            done = event.payload["planes"] if plane is None else [plane]
+            for index in done:
+                waiting.pop((image, index), None)
+        return list(waiting)
+
+    # Private
+
+    def _must_write(self) -> None:
+        if self.read_only:
+            raise ReadOnlyError(
+                f"The project {self._folder} is open read-only here: nothing was changed."
+            )
+
+    def _is_unchanged(self, path: Path, sha256: str) -> bool:
+        state = path.stat()
+        key = (path, state.st_size, state.st_mtime_ns)
+        if key not in self._checked:
+            if image_files.hash_file(path) != sha256:
+                return False
+            self._checked.add(key)
+        return True
+
+    def _whole_label(
+        self,
+        record: ImageRecord,
+        label: NDArray[np.generic],
+        plane: Plane | None,
+        mapping: Mapping[int, int] | None,
+    ) -> LabelArray:
+        if plane is None:
+            return as_label_array(label, record.shape, self.classes, mapping)
+        if plane.axis != 0:
+            raise InputError(f"Slices are committed along axis 0, got {plane}.")
+        whole = self.label(record.id)
+        if whole is None:
+            whole = np.full(record.shape, NOT_ANNOTATED, np.uint8)
+        target = take_plane(whole, plane, len(record.shape))
+        target[...] = as_label_array(label, target.shape, self.classes, mapping)
+        return whole
+
+    def _current_commit(self, image_id: str) -> CommitRecord | None:
+        record = self.image(image_id)
+        version = self.label_version(record.id)
+        if version is None:
+            return None
+        return next(c for c in self.commits(record.id) if c.version == version)
+
+    def _to_commit(self, event: Event) -> CommitRecord:
+        image, version = str(event.image), int(event.payload["version"])
+        return CommitRecord(
+            id=event.id,
+            image=image,
+            version=version,
+            plane=event.payload["plane"],
+            planes=tuple(event.payload["planes"]),
+            sha256=event.payload["sha256"],
+            time=event.time,
+            path=self._labels.path(image, version),
+        )
+
+
+def _refuse_occupied(folder: Path) -> None:
+    if (folder / PROJECT_FILE).exists():
+        raise ProjectError(f"{folder} is a project already: open it, or name another folder.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ProjectError(
+            f"{folder} is not an empty folder: name a new or empty one for the project."
+        )
+
+
+def _take_lock(folder: Path, wait: float) -> FileLock:
+    # The system drops this lock when the process ends, however it ends.
+    lock = FileLock(folder / LOCK_FILE, thread_local=False)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout as exc:
+        raise ReadOnlyError(
+            f"The project {folder} is open in another window or program: close it there, "
+            "or open it read-only."
+        ) from exc
+    except OSError as exc:
+        raise ReadOnlyError(
+            f"The project {folder} can't be written ({exc.strerror or exc}): open it read-only."
+        ) from exc
+    return lock
