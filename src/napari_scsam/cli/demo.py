@@ -1,0 +1,87 @@
+"""The demo command: the whole main job on sample scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Group
+from rich.table import Table
+
+from napari_scsam.cli.options import Json
+from napari_scsam.cli.report import Report, StderrProgress
+from napari_scsam.cli.window import open_window
+from napari_scsam.controllers.demo import SUGGESTED_SLICE, DemoResult, demo_settings, run_demo
+from napari_scsam.core.settings import Device
+
+
+def demo(
+    *,
+    dir: Path = Path("napari-scsam-demo"),
+    headless: Annotated[bool, Parameter(negative="")] = False,
+    seed: int = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> Report:
+    """Work through the whole loop on a sample scan, then open it in napari.
+
+    Parameters
+    ----------
+    dir
+        Folder to make; when it holds something already, the next free name is taken.
+    headless
+        Don't open a window at the end.
+    seed
+        Seed of the training round.
+    device
+        Where to run the models.
+    """
+    folder = _free_folder(dir)
+    with StderrProgress() as progress:
+        result = run_demo(folder, demo_settings(seed=seed, device=device), progress)
+    report = Report(_data(result), _text(result), json)
+    if headless:
+        return report
+    report.show()
+    open_window(result.project)
+    return Report({}, "", False)
+
+
+def _free_folder(folder: Path) -> Path:
+    # An earlier demo may hold what a person has outlined since: it is never overwritten.
+    candidates = [folder, *(folder.with_name(f"{folder.name}-{n}") for n in range(2, 1000))]
+    return next(c for c in candidates if not c.exists() or not any(c.iterdir()))
+
+
+def _data(result: DemoResult) -> dict[str, object]:
+    return {
+        "project": result.project,
+        "labelled": result.labelled,
+        "unlabelled": result.unlabelled,
+        "round": result.round,
+        "dice": result.dice["ours"],
+        "baselines": {k: v for k, v in result.dice.items() if k != "ours"},
+        "proposals": len(result.proposals),
+        "exports": result.exports,
+        "seconds": round(result.seconds, 1),
+    }
+
+
+def _text(result: DemoResult) -> Group:
+    names = list(result.dice["ours"])
+    table = Table("Dice on the unseen slices", *names)
+    for method, dice in result.dice.items():
+        table.add_row(method, *(f"{dice[name]:.3f}" for name in names))
+    return Group(
+        f"{result.labelled} slices committed, {result.unlabelled} unlabelled, one round, "
+        f"{result.seconds / 60:.1f} minutes.",
+        table,
+        f"Slice {SUGGESTED_SLICE}: {len(result.proposals)} points suggested, "
+        f"decoded in {result.decode_seconds * 1000:.0f} ms a class.",
+        *(f"Wrote {path}" for path in result.exports),
+        "",
+        f"Next: napari-scsam {result.project}",
+        f"Go to slice {SUGGESTED_SLICE}, press G to suggest, look, press J to accept "
+        "and go on; click to correct, Shift+click for outside.",
+    )

@@ -1,0 +1,191 @@
+"""Commands that use the models: suggest, predict, segment, evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from rich.table import Table
+
+from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, parse_prompts, split_names
+from napari_scsam.cli.report import Report, StderrProgress
+from napari_scsam.controllers import prediction
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import Device, ExportFormat, PredictWith, SamName
+from napari_scsam.core.volume import Volume, take_plane
+from napari_scsam.io import read_volume, write_labels
+
+
+def suggest(
+    folder: Path,
+    image: str,
+    /,
+    *,
+    plane: int | None = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> Report:
+    """Point prompts that the active round proposes on one slice.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    image
+        ID or path of an image of the project.
+    plane
+        Slice number from 0; the middle one by default.
+    device
+        Where to run the models.
+    """
+    found = prediction.suggest_on(folder, image, plane=plane, device=device)
+    table = Table("class", "row", "col", "sign", "kind", "confidence")
+    for p in found.proposals:
+        sign = "+" if p.positive else "-"
+        place = (f"{p.row:.1f}", f"{p.col:.1f}")
+        table.add_row(found.names[p.class_id], *place, sign, p.kind, f"{p.confidence:.2f}")
+    data = {
+        "image": found.image,
+        "plane": found.plane,
+        "round": found.round,
+        "proposals": [asdict(p) | {"class": found.names[p.class_id]} for p in found.proposals],
+    }
+    nothing = f"Nothing suggested on slice {found.plane}."
+    return Report(data, table if found.proposals else nothing, json)
+
+
+def predict(
+    source: Path,
+    images: Annotated[list[str], Many],
+    /,
+    *,
+    out: Path,
+    format: ExportFormat = "nifti",
+    with_: PredictWith = "pair",
+    device: Device = "auto",
+    json: Json = False,
+) -> Report:
+    """Label whole images with a round's models, in the project or outside it.
+
+    Parameters
+    ----------
+    source
+        A project folder (its active round) or a round's folder.
+    images
+        Image files, or IDs of the project's images.
+    out
+        Folder to write OUT/<stem>.<ext> to.
+    format
+        nifti keeps the source's affine; tiff carries its spacing; png is one file a slice.
+    with_
+        The U-Net alone, SAM alone, or the two together.
+    device
+        Where to run the models.
+    """
+    with StderrProgress() as progress:
+        paths = prediction.predict_files(
+            source, images, out, format=format, which=with_, device=device, progress=progress
+        )
+    return Report({"predictions": paths}, "\n".join(f"Wrote {p}" for p in paths), json)
+
+
+def segment(
+    image: Path,
+    /,
+    *,
+    point: Annotated[list[str] | None, Many] = None,
+    box: str | None = None,
+    axis: int = 0,
+    plane: int | None = None,
+    model: SamName = "lite-medsam",
+    checkpoint: Path | None = None,
+    device: Device = "auto",
+    out: Path,
+    json: Json = False,
+) -> Report:
+    """Outline one object by clicks or a box, without a project.
+
+    Parameters
+    ----------
+    image
+        An image file.
+    point
+        R,C,+ inside or R,C,- outside, in pixels from 0; several may follow.
+    box
+        R0,C0,R1,C1, top left and bottom right.
+    axis
+        Of a volume: the axis that the slice is perpendicular to, 0 being the slice axis.
+    plane
+        Of a volume: the slice number from 0.
+    model
+        lite-medsam brings its weights; the others need --checkpoint.
+    checkpoint
+        The model's published weights.
+    device
+        Where to run the model.
+    out
+        Mask file to write: .nii.gz, .tif or .png by its name.
+    """
+    from napari_scsam.models import load_sam
+
+    prompts = parse_prompts(point, box)
+    volume = read_volume(image)
+    where = _chosen_plane(volume, axis, plane)
+    pixels = volume.plane(where)
+    prompts.check_inside((pixels.shape[0], pixels.shape[1]))
+    sam = load_sam(model, device=device, checkpoint=checkpoint)
+    decoded = sam.decode(sam.embed(pixels), prompts)
+    mask = np.zeros(volume.shape, np.uint8)
+    take_plane(mask, where, volume.ndim)[...] = decoded.mask
+    written = write_labels(out, mask, volume)
+    area = int(decoded.mask.sum())
+    data = {"out": written, "pixels": area, "iou": round(decoded.iou, 4), "via": decoded.via}
+    return Report(data, f"Wrote {out}: {area} pixels, by {decoded.via}.", json)
+
+
+def evaluate(
+    prediction: Path,
+    truth: Path,
+    /,
+    *,
+    classes: Annotated[list[str] | None, Many] = None,
+    map_: Mapping = None,
+    json: Json = False,
+) -> Report:
+    """Dice, IoU, HD95 and ASSD of a mask, or of a folder of masks, against the truth.
+
+    Parameters
+    ----------
+    prediction
+        A mask file, or a folder of them.
+    truth
+        A mask file, or a folder with the same file names.
+    classes
+        Names of the values 1, 2, ..., separated by commas.
+    """
+    from napari_scsam.controllers.evaluation import evaluate_cases
+
+    names = split_names(classes) if classes else None
+    cases = evaluate_cases(prediction, truth, names=names, mapping=parse_mapping(map_))
+    table = Table("case", "class", "Dice", "IoU", "HD95", "ASSD", "unit")
+    for case, result in cases.items():
+        for row in result.classes:
+            figures = [f"{v:.3f}" for v in (row.dice, row.iou, row.hd95, row.assd)]
+            table.add_row(case, row.name, *figures, result.unit)
+    data = {"cases": {case: result.to_dict() for case, result in cases.items()}}
+    return Report(data, table, json)
+
+
+def _chosen_plane(volume: Volume, axis: int, plane: int | None) -> Plane:
+    if volume.ndim == 2:
+        return Plane(0, plane or 0)
+    if plane is None:
+        count = volume.plane_count(axis) if axis in (0, 1, 2) else 0
+        raise InputError(
+            f"The image is a volume of shape {volume.shape}: say which slice with --plane, "
+            f"0 to {count - 1} along axis {axis}."
+        )
+    return Plane(axis, plane)

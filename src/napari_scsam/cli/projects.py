@@ -1,0 +1,169 @@
+"""Commands on a project folder: new, add, label, rounds, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, split_names
+from napari_scsam.cli.report import Report
+from napari_scsam.core.settings import ExportFormat, Modality
+from napari_scsam.io import read_labels
+from napari_scsam.project import Project, RoundRecord
+
+
+def new(
+    folder: Path,
+    /,
+    *,
+    images: Annotated[list[Path] | None, Many] = None,
+    classes: Annotated[list[str], Many],
+    modality: Modality = "other",
+    name: str | None = None,
+    json: Json = False,
+) -> Report:
+    """Create a project and reference its images in place.
+
+    Parameters
+    ----------
+    folder
+        The project folder to make.
+    images
+        Image files or folders of images: NIfTI, TIFF, PNG, JPEG.
+    classes
+        Names of the structures to outline, separated by commas.
+    modality
+        What the scanner is.
+    name
+        What to call the project; the folder's name by default.
+    """
+    with Project.create(folder, split_names(classes), name=name, modality=modality) as project:
+        ids = project.add_images(images or [])
+        data = {
+            "project": project.folder,
+            "images": ids,
+            "classes": {c.name: c.id for c in project.classes},
+        }
+    text = f"Created {folder} with {_count(len(ids), 'image')}. Open it: napari-scsam {folder}"
+    return Report(data, text, json)
+
+
+def add(folder: Path, paths: Annotated[list[Path], Many], /, *, json: Json = False) -> Report:
+    """Add images to a project.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    paths
+        Image files or folders of images.
+    """
+    with Project.open(folder) as project:
+        ids = project.add_images(paths)
+        total = len(project.images())
+    text = f"{_count(len(ids), 'image')} given; the project now has {total}."
+    return Report({"project": folder, "images": ids, "total": total}, text, json)
+
+
+def label(
+    folder: Path, /, *, image: str, mask: Path, map_: Mapping = None, json: Json = False
+) -> Report:
+    """Accept an existing mask as an image's label.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    image
+        ID or path of an image of the project.
+    mask
+        NIfTI, TIFF or PNG on the image's grid; 0 background, class ids, 255 not annotated.
+    """
+    with Project.open(folder) as project:
+        record = project.image(image)
+        commit = project.commit(record.id, read_labels(mask), mapping=parse_mapping(map_))
+        planes = len(project.committed_planes(record.id))
+    data = {"image": record.id, "version": commit.version, "planes": planes}
+    return Report(data, f"Saved. {record.name}: {_count(planes, 'annotated slice')}.", json)
+
+
+def rounds(
+    folder: Path,
+    /,
+    *,
+    promote: int | None = None,
+    rollback: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> Report:
+    """List the rounds; make one the active one, or go back to the one before.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    promote
+        Number of the round to make active.
+    rollback
+        Go back to the round that was active before.
+    """
+    with Project.open(folder, read_only=promote is None and not rollback) as project:
+        if promote is not None:
+            project.promote(promote)
+        if rollback:
+            project.rollback()
+        records = project.rounds()
+    data = {"rounds": [round_data(r) for r in records]}
+    return Report(data, _round_table(records), json)
+
+
+def export(folder: Path, /, *, format: ExportFormat, out: Path, json: Json = False) -> Report:
+    """Write the committed labels as files for the next tool.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    format
+        nifti keeps the source's affine; tiff carries its spacing; png is one file a slice.
+    out
+        Folder to write to.
+    """
+    from napari_scsam.project.export import export_labels
+
+    with Project.open(folder, read_only=True) as project:
+        paths = export_labels(project, out, format)
+    return Report({"exports": paths}, "\n".join(f"Wrote {p}" for p in paths), json)
+
+
+def round_data(record: RoundRecord) -> dict[str, object]:
+    """A round as JSON shows it."""
+    return {
+        "number": record.number,
+        "active": record.active,
+        "reason": record.reason,
+        "folder": record.folder,
+        "metrics": record.metrics,
+    }
+
+
+def _round_table(records: list[RoundRecord]) -> Table | str:
+    if not records:
+        return "No round yet. Commit a few slices, then: napari-scsam train FOLDER"
+    table = Table("round", "active", "U-Net", "SAM", "pair", "why")
+    for record in records:
+        dice = record.metrics.get("dice") or {}
+        cells = [_mean(dice, which) for which in ("unet", "sam", "pair")]
+        table.add_row(str(record.number), "●" if record.active else "", *cells, record.reason)
+    return table
+
+
+def _mean(dice: dict[str, dict[str, float]], which: str) -> str:
+    value = dice.get(which, {}).get("mean")
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

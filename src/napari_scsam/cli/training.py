@@ -1,0 +1,53 @@
+"""The train command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from napari_scsam.cli.options import Json
+from napari_scsam.cli.projects import round_data
+from napari_scsam.cli.report import Report, StderrProgress
+from napari_scsam.controllers.training import Event, TrainingController
+from napari_scsam.core.errors import Cancelled
+from napari_scsam.core.jobs import CancelToken, Progress
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project import Project
+
+DEFAULTS = TrainSettings()
+
+
+def train(
+    folder: Path,
+    /,
+    *,
+    settings: Annotated[TrainSettings, Parameter(name="*")] = DEFAULTS,
+    json: Json = False,
+) -> Report:
+    """Train one round on the labelled and the unlabelled images; Ctrl+C cancels.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    """
+    with Project.open(folder) as project, StderrProgress() as progress:
+        running = TrainingController(project).start(settings)
+        try:
+            record = running.run(lambda event: _show(event, progress))
+        except KeyboardInterrupt:
+            stop = CancelToken()
+            stop.cancel()
+            record = running.run(lambda event: None, stop)
+    if record is None:
+        raise Cancelled("Cancelled.")
+    return Report({"round": round_data(record)}, record.reason, json)
+
+
+def _show(event: Event, progress: StderrProgress) -> None:
+    if event["event"] == "message":
+        progress(Progress(0.0, str(event["text"])))
+    elif event["event"] == "progress" and event.get("steps"):
+        progress(Progress(event["step"] / event["steps"], str(event["phase"]).capitalize()))

@@ -1,0 +1,97 @@
+"""Comparing masks on disk with the truth, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.labels import (
+    BACKGROUND,
+    NOT_ANNOTATED,
+    PALETTE,
+    LabelClass,
+    as_label_array,
+    make_classes,
+)
+from napari_scsam.core.volume import Pixels
+from napari_scsam.io import read_label_volume, read_labels, stem
+from napari_scsam.models import evaluate
+
+if TYPE_CHECKING:
+    from napari_scsam.models.metrics import Evaluation
+
+
+def evaluate_cases(
+    prediction: Path,
+    truth: Path,
+    *,
+    names: Sequence[str] | None = None,
+    mapping: Mapping[int, int] | None = None,
+) -> dict[str, Evaluation]:
+    """Compare a mask with the truth, or all masks of a folder with their namesakes.
+
+    Parameters
+    ----------
+    prediction, truth : Path
+        Two files, or two folders whose files are paired by stem.
+    names : sequence of str, optional
+        Names of the values 1, 2, ...; without them the values found are the class table.
+    mapping : mapping of int to int, optional
+        Values to replace in both, such as ``{255: 1}``.
+
+    Returns
+    -------
+    dict of str to Evaluation
+        By case, in alphabetical order.
+
+    Raises
+    ------
+    InputError
+        If a file has no partner, the grids differ, or a mask holds an unknown value.
+    """
+    pairs = _pairs(prediction, truth)
+    return {case: _evaluate_pair(*files, names, mapping) for case, files in pairs.items()}
+
+
+def _pairs(prediction: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
+    if prediction.is_dir() != truth.is_dir():
+        raise InputError("Give two mask files, or two folders; got one of each.")
+    if not prediction.is_dir():
+        return {stem(prediction): (prediction, truth)}
+    predictions = {stem(p): p for p in sorted(prediction.iterdir()) if p.is_file()}
+    truths = {stem(p): p for p in sorted(truth.iterdir()) if p.is_file()}
+    lonely = sorted(set(predictions) - set(truths))
+    if lonely or not predictions:
+        what = f"no truth named like {lonely[0]}" if lonely else "no prediction"
+        raise InputError(f"There is {what} in {truth if lonely else prediction}.")
+    return {stem: (path, truths[stem]) for stem, path in predictions.items()}
+
+
+def _evaluate_pair(
+    prediction: Path,
+    truth: Path,
+    names: Sequence[str] | None,
+    mapping: Mapping[int, int] | None,
+) -> Evaluation:
+    true = read_label_volume(truth)
+    classes = make_classes(names) if names else _values_as_classes(true.data, mapping or {})
+    checked = [
+        as_label_array(array, true.shape, classes, mapping)
+        for array in (read_labels(prediction), true.data)
+    ]
+    return evaluate(
+        *checked,
+        spacing_mm=true.spacing if true.spacing_known else None,
+        class_names={c.id: c.name for c in classes},
+    )
+
+
+def _values_as_classes(data: Pixels, mapping: Mapping[int, int]) -> tuple[LabelClass, ...]:
+    """One class for each value of the truth, named like the value."""
+    values = {mapping.get(int(v), int(v)) for v in np.unique(data)}
+    ids = sorted(values - {BACKGROUND, NOT_ANNOTATED}) or [1]
+    return tuple(LabelClass(i, str(i), PALETTE[0]) for i in ids)

@@ -1,0 +1,197 @@
+"""Running a round's models over slices, volumes and files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
+from napari_scsam.core.labels import LabelArray
+from napari_scsam.core.prompts import PointPrompt
+from napari_scsam.core.settings import Device, ExportFormat, PredictWith
+from napari_scsam.core.volume import Volume, take_plane
+from napari_scsam.io import SUFFIXES, read_volume, stem, write_labels
+from napari_scsam.models import EmbeddingCache, RoundModels, load_round, open_cache, propose
+from napari_scsam.project import Project
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What a round proposes on one slice.
+
+    Attributes
+    ----------
+    image : str
+        The image's ID.
+    plane : int
+        Slice number along axis 0.
+    round : int
+        The round that proposes.
+    names : dict of int to str
+        Class names by id.
+    proposals : list of PointPrompt
+        For all classes, in image pixels of the slice.
+    """
+
+    image: str
+    plane: int
+    round: int
+    names: dict[int, str]
+    proposals: list[PointPrompt]
+
+
+def suggest_on(
+    folder: Path, image: str, *, plane: int | None = None, device: Device = "auto"
+) -> Suggestion:
+    """Proposals of a project's active round on one slice of one of its images.
+
+    Raises
+    ------
+    ProjectError
+        If the project has no round yet.
+    InputError
+        If there is no such image or slice.
+    """
+    with Project.open(folder, read_only=True) as project:
+        record = project.image(image)
+        volume = project.volume(record.id)
+        index = volume.plane_count() // 2 if plane is None else plane
+        pixels = volume.plane(Plane(0, index))
+        models = load_round(_active_folder(project), device=device)
+        embedding = _cache_of(project).get_or_embed(models.sam, pixels)
+        return Suggestion(
+            image=record.id,
+            plane=index,
+            round=models.number or 0,
+            names={c.id: c.name for c in project.classes},
+            proposals=[p for c in models.class_ids for p in propose(models, pixels, embedding, c)],
+        )
+
+
+def predict_volume(
+    models: RoundModels,
+    volume: Volume,
+    which: PredictWith = "pair",
+    *,
+    cache: EmbeddingCache | None = None,
+    progress: ProgressFn = ignore_progress,
+    cancel: CancelToken | None = None,
+) -> LabelArray:
+    """Label every slice of a volume, or a two-dimensional image.
+
+    Parameters
+    ----------
+    models : RoundModels
+        The pair.
+    volume : Volume
+        What to label.
+    which : {'unet', 'sam', 'pair'}
+        Whose probabilities decide.
+    cache : EmbeddingCache, optional
+        Embeddings to take from and add to.
+    progress : callable
+        Told after each slice.
+    cancel : CancelToken, optional
+        Looked at before each slice.
+
+    Returns
+    -------
+    ndarray of `volume.shape`, uint8
+        The likeliest class of each pixel, 0 for background.
+    """
+    values = np.array([0, *models.class_ids], np.uint8)
+    label = np.zeros(volume.shape, np.uint8)
+    count = volume.plane_count()
+    for index in range(count):
+        if cancel is not None:
+            cancel.check()
+        pixels = volume.plane(Plane(0, index))
+        if pixels.min() < pixels.max():  # an empty slice has nothing to find
+            probabilities = _probabilities(models, pixels, which, cache)
+            take_plane(label, Plane(0, index), label.ndim)[...] = values[probabilities.argmax(0)]
+        progress(Progress((index + 1) / count, "Predicting"))
+    return label
+
+
+def _probabilities(
+    models: RoundModels, pixels: np.ndarray, which: PredictWith, cache: EmbeddingCache | None
+) -> np.ndarray:
+    needs_sam = which != "unet" and cache is not None
+    embedding = cache.get_or_embed(models.sam, pixels) if needs_sam and cache else None
+    return models.probabilities(pixels, embedding, which)
+
+
+def predict_files(
+    source: Path,
+    images: Sequence[str],
+    out: Path,
+    *,
+    format: ExportFormat = "nifti",
+    which: PredictWith = "pair",
+    device: Device = "auto",
+    progress: ProgressFn = ignore_progress,
+) -> list[Path]:
+    """Label image files and write ``out/<stem>.<ext>`` for each.
+
+    Parameters
+    ----------
+    source : Path
+        A project folder (its active round is used) or a round's folder.
+    images : sequence of str
+        Files, or IDs of images of the project.
+
+    Raises
+    ------
+    InputError, ProjectError, ModelError
+        Before anything is predicted: a file that can't be read, two with one stem, no round.
+    """
+    round_folder, paths, cache = _resolve(source, images)
+    targets = _targets(paths, out, format)
+    volumes = [read_volume(path) for path in paths]
+    models = load_round(round_folder, device=device)
+    written: list[Path] = []
+    for path, target, volume in zip(paths, targets, volumes, strict=True):
+        progress(Progress(0.0, f"Predicting {path.name}"))
+        label = predict_volume(models, volume, which, cache=cache)
+        written += write_labels(target, label, volume, format)
+    return written
+
+
+def _resolve(source: Path, images: Sequence[str]) -> tuple[Path, list[Path], EmbeddingCache | None]:
+    if (source / "manifest.json").is_file():
+        return source, [Path(image) for image in images], None
+    with Project.open(source, read_only=True) as project:
+        known = {record.id: record.path for record in project.images()}
+        paths = [known.get(image, Path(image)) for image in images]
+        return _active_folder(project), paths, _cache_of(project)
+
+
+def _targets(paths: Sequence[Path], out: Path, format: ExportFormat) -> list[Path]:
+    names = [stem(path) for path in paths]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise InputError(
+            f"Two images have the same name {twice[0]!r} and would overwrite each other in {out}. "
+            "Predict them into different folders."
+        )
+    return [out / f"{name}{SUFFIXES[format]}" for name in names]
+
+
+def _active_folder(project: Project) -> Path:
+    active = project.active_round()
+    if active is None:
+        raise ProjectError(
+            f"{project.name} has no trained round yet. Commit a few slices, "
+            f"then: napari-scsam train {project.folder}"
+        )
+    return active.folder
+
+
+def _cache_of(project: Project) -> EmbeddingCache:
+    return open_cache(project.folder / "cache" / "embeddings")

@@ -1,0 +1,51 @@
+"""What an import may bring with it (DESIGN 3)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "napari", "qtpy", "PyQt6", "magicgui", "superqt", "monai", "peft")
+LOW_ROOMS = (
+    "napari_scsam",
+    "napari_scsam.cli.__main__",
+    "napari_scsam.controllers.annotation",
+    "napari_scsam.controllers.training",
+    "napari_scsam.core.prompts",
+    "napari_scsam.io",
+    "napari_scsam.models",
+    "napari_scsam.project",
+)
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("module", LOW_ROOMS)
+def test_a_low_room_brings_neither_qt_nor_napari_nor_torch(module: str) -> None:
+    assert modules_after(f"import {module}").isdisjoint(HEAVY)
+
+
+def test_reading_the_plugins_manifest_imports_neither_qt_nor_torch() -> None:
+    found = modules_after(
+        "from npe2 import PluginManager\n"
+        "manager = PluginManager()\n"
+        "manager.discover(include_npe1=False)\n"
+        "assert manager.get_manifest('napari-scsam').contributions.widgets"
+    )
+    assert found.isdisjoint({"torch", "qtpy", "PyQt6", "napari"})
+
+
+def test_the_public_names_are_there() -> None:
+    found = modules_after(
+        "import napari_scsam as s; s.Project, s.Prompts, s.load_sam, s.evaluate, s.read_volume"
+    )
+    assert "torch" not in found
