@@ -23,12 +23,14 @@ BoolImage = NDArray[np.bool_]
 __all__ = [
     "Decoded",
     "Embedding",
+    "EmbeddingCache",
     "RoundModels",
     "SamBackend",
     "available_devices",
     "evaluate",
     "load_round",
     "load_sam",
+    "open_cache",
     "propose",
 ]
 
@@ -136,6 +138,19 @@ class SamBackend(Protocol):
         """
 
 
+class EmbeddingCache(Protocol):
+    """Keeps embeddings, so that a plane is encoded once. Thread-safe."""
+
+    def get_or_embed(self, backend: SamBackend, image: NDArray[Any]) -> Embedding:
+        """The backend's embedding of this plane, kept or made now.
+
+        Raises
+        ------
+        InputError
+            As `SamBackend.embed`; never because of the cache.
+        """
+
+
 class RoundModels(Protocol):
     """The pair that one round trained."""
 
@@ -205,6 +220,30 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> RoundModels:
     """
     models: RoundModels = _module("pair").load_round(folder, device=device)
     return models
+
+
+def open_cache(
+    folder: str | Path | None = None,
+    *,
+    memory_items: int = 32,
+    max_bytes: int = 2 * 1024**3,
+) -> EmbeddingCache:
+    """Open a cache of embeddings.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where to keep them between sessions; may be deleted at any time.
+    memory_items : int
+        How many stay in memory; one of LiteMedSAM's is 4 MB.
+    max_bytes : int
+        Size that the folder is kept under.
+    """
+    path = None if folder is None else Path(folder)
+    cache: EmbeddingCache = _module("embeddings").LruEmbeddingCache(
+        path, memory_items=memory_items, max_bytes=max_bytes
+    )
+    return cache
 
 
 def propose(
