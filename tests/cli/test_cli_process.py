@@ -1,0 +1,205 @@
+"""The command line as a process: exit codes, one clear line, one JSON object."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as imageio
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+
+
+def cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "napari_scsam.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def ok(*arguments: object) -> dict:
+    done = cli(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def refused(*arguments: object) -> str:
+    """The one line that a refused command writes."""
+    done = cli(*arguments)
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+@pytest.fixture
+def volume() -> np.ndarray:
+    """(slices, rows, cols) with a bright ellipse off the diagonal on slices 1 to 4."""
+    slices, rows, cols = np.mgrid[:6, :48, :64]
+    inside = ((rows - 14) / 8) ** 2 + ((cols - 44) / 12) ** 2 < 1
+    inside &= (slices >= 1) & (slices <= 4)
+    noise = np.random.default_rng(0).normal(0, 8, inside.shape)
+    return (60 + 120 * inside + noise).astype(np.int16)
+
+
+@pytest.fixture
+def scan(tmp_path: Path, volume: np.ndarray) -> Path:
+    affine = np.array([[-0.8, 0, 0.1, 30], [0, 0.9, 0, -20], [0.1, 0, 2.5, 5], [0, 0, 0, 1]])
+    path = tmp_path / "scan one.nii.gz"
+    nib.save(nib.Nifti1Image(volume.transpose(2, 1, 0), affine), path)
+    return path
+
+
+@pytest.fixture
+def mask(tmp_path: Path, volume: np.ndarray, scan: Path) -> Path:
+    path = tmp_path / "mask.nii.gz"
+    inside = (volume > 120).astype(np.uint8)
+    nib.save(nib.Nifti1Image(inside.transpose(2, 1, 0), nib.load(scan).affine), path)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, scan: Path) -> Path:
+    folder = tmp_path / "project"
+    ok("new", folder, "--images", scan, "--classes", "blob")
+    return folder
+
+
+def test_help_of_every_command() -> None:
+    for (
+        command
+    ) in "demo new add label train rounds suggest predict segment evaluate export doctor".split():
+        done = cli(command, "--help")
+        assert done.returncode == 0 and "Usage" in done.stdout, command
+
+
+def test_from_new_to_export_the_geometry_is_the_sources(
+    project: Path, scan: Path, mask: Path, tmp_path: Path
+) -> None:
+    (image,) = [i for i in ok("add", project, scan)["images"]]
+    assert ok("label", project, "--image", image, "--mask", mask)["planes"] == 6
+    exported = ok("export", project, "--format", "nifti", "--out", tmp_path / "out")["exports"]
+
+    again, source = nib.load(exported[0]), nib.load(scan)
+    np.testing.assert_allclose(again.affine, source.affine, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(again.dataobj), np.asarray(nib.load(mask).dataobj))
+
+    (tiff,) = ok("export", project, "--format", "tiff", "--out", tmp_path / "out")["exports"]
+    assert tifffile.imread(tiff).shape == (6, 48, 64)
+
+
+def test_an_image_may_be_named_by_its_path(project: Path, scan: Path, mask: Path) -> None:
+    assert ok("label", project, "--image", scan, "--mask", mask)["version"] == 1
+
+
+def test_segment_by_a_box_finds_the_ellipse_and_not_its_transpose(
+    scan: Path, volume: np.ndarray, tmp_path: Path
+) -> None:
+    out = tmp_path / "seg.nii.gz"
+    ok("segment", scan, "--plane", 2, "--box", "5,31,23,57", "--out", out)
+    found = np.asarray(nib.load(out).dataobj).transpose(2, 1, 0) > 0
+    truth = volume > 120
+    assert not found[[0, 1, 3, 4, 5]].any()
+    overlap = 2 * (found[2] & truth[2]).sum() / (found[2].sum() + truth[2].sum())
+    assert overlap > 0.85
+
+
+def test_evaluate_knows_the_figures(mask: Path, tmp_path: Path) -> None:
+    same = ok("evaluate", mask, mask)["cases"]["mask"]
+    assert same["classes"][0]["dice"] == 1.0
+    empty = tmp_path / "empty.nii.gz"
+    truth = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.zeros(truth.shape, np.uint8), truth.affine), empty)
+    assert ok("evaluate", empty, mask)["cases"]["empty"]["classes"][0]["dice"] == 0.0
+
+
+def test_a_mistyped_command_is_told_apart_from_a_missing_path(tmp_path: Path) -> None:
+    assert "Did you mean 'train'?" in refused("trian", tmp_path)
+    assert "There is no file or folder" in refused(tmp_path / "nothing.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("new", "{tmp}/p", "--classes", "a,a"), "given twice: a"),
+        (("new", "{tmp}/p", "--classes", "a", "--images", "{tmp}/no.nii"), "no file"),
+        (("add", "{tmp}", "{scan}"), "project"),
+        (("label", "{project}", "--image", "nobody", "--mask", "{mask}"), "nobody"),
+        (("segment", "{scan}", "--plane", "2", "--out", "{tmp}/o.png"), "--point"),
+        (("segment", "{scan}", "--point", "5,5", "--out", "{tmp}/o.png"), "R,C,+"),
+        (("segment", "{scan}", "--box", "1,1,9,9", "--out", "{tmp}/o.nii"), "--plane"),
+        (("segment", "{scan}", "--plane", "9", "--box", "1,1,9,9", "--out", "{tmp}/o.nii"), "9"),
+        (("segment", "{scan}", "--plane", "1", "--point", "99,1,+", "--out", "{tmp}/o.nii"), "outside"),
+        (("train", "{project}"), "label"),
+        (("train", "{project}", "--steps", "0"), "steps"),
+        (("train", "{project}", "--stesp", "3"), "--steps"),
+        (("suggest", "{project}", "{scan}"), "train"),
+        (("export", "{project}", "--format", "nifti", "--out", "{tmp}/e"), "commit"),
+        (("rounds", "{project}", "--promote", "3"), "3"),
+    ],
+)  # fmt: skip
+def test_a_bad_command_line_is_one_clear_line(
+    arguments: tuple[str, ...], says: str, project: Path, scan: Path, mask: Path, tmp_path: Path
+) -> None:
+    places = {"tmp": tmp_path, "scan": scan, "mask": mask, "project": project}
+    line = refused(*(a.format(**places) for a in arguments))
+    assert says.lower() in line.lower(), line
+
+
+def test_bad_files_are_one_clear_line_and_nothing_is_added(
+    project: Path, scan: Path, tmp_path: Path
+) -> None:
+    bad = {
+        "missing.nii.gz": None,
+        "empty.nii.gz": b"",
+        "text.nii.gz": b"hello, this is not an image" * 20,
+        "truncated.nii.gz": scan.read_bytes()[:-3000],
+    }
+    for name, content in bad.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    nan = np.ones((4, 8, 8), np.float32)
+    nan[0, 0, 0] = np.nan
+    nib.save(nib.Nifti1Image(nan, np.eye(4)), tmp_path / "nan.nii.gz")
+    imageio.imwrite(tmp_path / "constant.png", np.full((20, 20), 7, np.uint8))
+    tifffile.imwrite(tmp_path / "thin.tif", np.arange(30, dtype=np.uint8)[None])
+    for name in (*bad, "nan.nii.gz", "constant.png", "thin.tif"):
+        assert name in refused("add", project, tmp_path / name)
+    assert ok("add", project, scan)["total"] == 1
+
+
+def test_a_mask_that_does_not_fit_is_refused_and_the_fix_is_named(
+    project: Path, scan: Path, mask: Path, tmp_path: Path
+) -> None:
+    truth = np.asarray(nib.load(mask).dataobj)
+    nib.save(nib.Nifti1Image(truth[:, :, :4], np.eye(4)), tmp_path / "short.nii.gz")
+    assert "shape" in refused(
+        "label", project, "--image", scan, "--mask", tmp_path / "short.nii.gz"
+    )
+    nib.save(nib.Nifti1Image(truth * 255, np.eye(4)), tmp_path / "m255.nii.gz")
+    line = refused("label", project, "--image", scan, "--mask", tmp_path / "m255.nii.gz")
+    assert "--map 255=1" in line
+    ok("label", project, "--image", scan, "--mask", tmp_path / "m255.nii.gz", "--map", "255=1")
+
+
+def test_a_malicious_checkpoint_is_refused_unexecuted(scan: Path, tmp_path: Path) -> None:
+    import pickle
+
+    class Payload:
+        def __reduce__(self) -> tuple:
+            return (Path(tmp_path / "executed").touch, ())
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"weight": Payload()}))
+    line = refused(
+        "segment", scan, "--plane", 1, "--box", "1,1,9,9", "--model", "vit_b",
+        "--checkpoint", tmp_path / "evil.pth", "--out", tmp_path / "o.nii.gz",
+    )  # fmt: skip
+    assert "evil.pth" in line
+    assert not (tmp_path / "executed").exists()
+
+
+def test_doctor_says_what_there_is() -> None:
+    found = {f["what"]: f for f in ok("doctor")["findings"]}
+    assert found["torch"]["good"] and "cpu" in found["devices"]["found"]
