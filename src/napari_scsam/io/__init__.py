@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Protocol
 
 import numpy as np
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.settings import ExportFormat
 from napari_scsam.core.volume import LabelArray, Pixels, Volume
 from napari_scsam.io import nifti, raster, tiff
+from napari_scsam.io.atomic import make_folder
 from napari_scsam.io.grid import Grid
 
-Format = Literal["nifti", "tiff", "png"]
-
-FORMATS: tuple[Format, ...] = get_args(Format)
-SUFFIXES: dict[Format, str] = {"nifti": ".nii.gz", "tiff": ".tif", "png": ".png"}
+SUFFIXES: dict[ExportFormat, str] = {"nifti": ".nii.gz", "tiff": ".tif", "png": ".png"}
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
+_SUFFIX_FORMATS: dict[str, ExportFormat] = {
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".png": "png",
+}
+
 __all__ = [
-    "FORMATS",
     "IMAGE_SUFFIXES",
     "SUFFIXES",
-    "Format",
     "Grid",
+    "read_label_volume",
     "read_labels",
     "read_volume",
     "stem",
@@ -77,6 +83,11 @@ def read_labels(path: str | Path) -> Pixels:
     InputError
         If the file can't be read, or its values are colours or not whole.
     """
+    return read_label_volume(path).data
+
+
+def read_label_volume(path: str | Path) -> Volume:
+    """Read a mask as `read_labels` does, with its geometry."""
     path = Path(path)
     reader = _reader(path)
     volume = raster.read(path, indices=True) if reader is raster else reader.read(path)
@@ -91,11 +102,12 @@ def read_labels(path: str | Path) -> Pixels:
         if not np.isfinite(data).all() or not np.array_equal(data, np.round(data)):
             raise InputError(f"{path} is no mask: it holds fractions or NaN, not whole numbers.")
         data = data.astype(np.int64)
-    return data.astype(np.uint8) if data.dtype.kind == "b" else data
+    data = data.astype(np.uint8) if data.dtype.kind == "b" else data
+    return Volume(data, volume.affine, False, volume.spacing_known)
 
 
 def write_labels(
-    path: str | Path, label: LabelArray, like: Grid, format: Format | None = None
+    path: str | Path, label: LabelArray, like: Grid, format: ExportFormat | None = None
 ) -> list[Path]:
     """Write a label map, read it back, compare, and only then put it in place.
 
@@ -126,13 +138,15 @@ def write_labels(
         that stood there before is then untouched.
     """
     path = Path(path)
+    writers = {"nifti": nifti.write, "tiff": tiff.write, "png": raster.write}
+    writer = writers[format or _format_of(path)]
     array = np.asarray(label)
     if array.shape != like.shape:
         raise InputError(f"The label map has shape {array.shape}, but its image has {like.shape}.")
     if array.dtype != np.uint8:
         raise InputError(f"A label map is uint8, got {array.dtype}.")
-    writers = {"nifti": nifti.write, "tiff": tiff.write, "png": raster.write}
-    return writers[format or _format_of(path)](path, array, like)
+    make_folder(path.parent)
+    return writer(path, array, like)
 
 
 def stem(path: str | Path) -> str:
@@ -144,17 +158,22 @@ def stem(path: str | Path) -> str:
     return Path(name).stem
 
 
-def _format_of(path: Path) -> Format:
-    name = path.name.lower()
-    for format, suffixes in (("nifti", (".nii", ".nii.gz")), ("tiff", (".tif", ".tiff"))):
-        if name.endswith(suffixes):
-            return format  # type: ignore[return-value]  # mypy widens the tuple's strings
-    if name.endswith(".png"):
-        return "png"
+def _format_of(path: Path) -> ExportFormat:
+    for suffix, format in _SUFFIX_FORMATS.items():
+        if path.name.lower().endswith(suffix):
+            return format
     raise InputError(f"{path} has no suffix of a format for masks: use .nii.gz, .tif or .png.")
 
 
-def _reader(path: Path) -> Any:
+class _Reader(Protocol):
+    """What the module of each format offers."""
+
+    def sniff(self, head: bytes) -> bool: ...
+
+    def read(self, path: Path) -> Volume: ...
+
+
+def _reader(path: Path) -> _Reader:
     if not path.exists():
         raise InputError(f"There is no file {path}.")
     if path.is_dir():
@@ -166,7 +185,8 @@ def _reader(path: Path) -> Any:
         raise InputError(f"{path} can't be read: {exc.strerror or exc}.") from exc
     if not head:
         raise InputError(f"{path} is empty (0 bytes). Copy or export it again.")
-    for reader in (nifti, tiff, raster):
+    readers: tuple[_Reader, ...] = (nifti, tiff, raster)
+    for reader in readers:
         if reader.sniff(head):
             return reader
     if head[128:132] == b"DICM":

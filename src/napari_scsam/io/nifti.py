@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -145,7 +146,7 @@ def _from_bytes(content: bytes, path: Path) -> Any:
     kind = nib.Nifti2Image if content[4:7] == b"n+2" else nib.Nifti1Image
     try:
         image = kind.from_stream(BytesIO(content))
-    except (WrapStructError, HeaderDataError, nib.filebasedimages.ImageFileError) as exc:
+    except (WrapStructError, HeaderDataError, ImageFileError) as exc:
         raise _damaged(path, "its header can't be read") from exc
     needed = image.dataobj.offset + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
     if len(content) < needed or min(image.shape, default=0) < 1:

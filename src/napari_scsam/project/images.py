@@ -1,145 +1,109 @@
-"""Images by reference: what to note about a file, and where to find it again."""
+"""The project's images: added by reference after being read whole, found again by content."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from napari_scsam.core.errors import InputError, ScsamError
-from napari_scsam.io import IMAGE_SUFFIXES, read_volume, stem
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.volume import Volume
+from napari_scsam.io import read_volume
+from napari_scsam.project import files
+from napari_scsam.project.journal import Journal
 from napari_scsam.project.schema import ImageRecord
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A file that was read whole and can be added.
+class Images:
+    """What the journal says about images, and their files.
 
-    Attributes
+    Parameters
     ----------
-    path : Path
-        Resolved.
-    sha256 : str
-        Of its bytes.
-    payload : dict
-        What the journal keeps of it, without id, case and place.
+    folder : Path
+        The project folder.
+    journal : Journal
+        The project's.
     """
 
-    path: Path
-    sha256: str
-    payload: dict[str, Any]
+    def __init__(self, folder: Path, journal: Journal) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._checked: set[tuple[Path, int, int]] = set()
 
+    def add(self, paths: Sequence[str | Path], cases: Mapping[str | Path, str]) -> list[str]:
+        """Read every file whole, note the new ones, and return the ids of all."""
+        found = files.expand(paths)
+        case_of = {Path(path).resolve(): case for path, case in cases.items()}
+        strangers = sorted(str(path) for path in set(case_of) - set(found))
+        if strangers:
+            raise InputError(f"A case is given for files that are not added: {strangers}.")
+        candidates = files.examine(found)
+        known = {record.sha256: record for record in self.all()}
+        ids = {sha256: record.id for sha256, record in known.items()}
+        events: list[tuple[str, dict[str, Any], str | None]] = []
+        for item in candidates:
+            place = files.place_of(item.path, self._folder)
+            if item.sha256 not in ids:
+                new = files.make_id(item.sha256, ids.values())
+                ids[item.sha256] = new
+                case = case_of.get(item.path, new)
+                events.append(("image", {"id": new, "case": case, **item.payload}, new))
+                events.append(("located", place, new))
+            elif item.sha256 in known and not known[item.sha256].path.is_file():
+                events.append(("located", place, ids[item.sha256]))
+        self._journal.append_all(events)
+        return [ids[item.sha256] for item in candidates]
 
-def expand(paths: Iterable[str | Path]) -> list[Path]:
-    """Replace each folder by the image files in it, sorted by name, and resolve all paths.
+    def all(self) -> list[ImageRecord]:
+        """All images, in the order in which they were added."""
+        places = {e.image: e.payload for e in self._journal.events(["located"])}
+        return [
+            files.to_record(e.payload, places[e.image], self._folder)
+            for e in self._journal.events(["image"])
+        ]
 
-    Files with another suffix, hidden files and sub-folders of a folder are passed over.
-
-    Raises
-    ------
-    InputError
-        If there is no path, or no image in one of the folders.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found.append(path.resolve())
-            continue
-        inside = sorted(
-            p
-            for p in path.resolve().iterdir()
-            if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES) and p.name[0] != "."
+    def find(self, id_or_path: str | Path) -> ImageRecord:
+        """One image by its id or its file; InputError naming what there is."""
+        noted = self._journal.events(["image"], str(id_or_path))
+        if noted:
+            return files.to_record(noted[0].payload, self._place(noted[0].image), self._folder)
+        records = self.all()
+        path = Path(id_or_path).resolve()
+        for record in records:
+            if record.path == path:
+                return record
+        some = ", ".join(f"{r.id} ({r.name})" for r in records[:5])
+        more = f" and {len(records) - 5} more" if len(records) > 5 else ""
+        raise InputError(
+            f"There is no image {id_or_path} in the project; it has {some or 'none yet'}{more}."
         )
-        if not inside:
+
+    def read(self, image_id: str | Path) -> Volume:
+        """Pixels of an image whose file is still the one that was added."""
+        record = self.find(image_id)
+        places = files.candidates(self._place(record.id), self._folder)
+        there = [path for path in places if path.is_file()]
+        for path in there:
+            if self._is_unchanged(path, record.sha256):
+                return read_volume(path)
+        if there:
             raise InputError(
-                f"There is no image in the folder {path} (its sub-folders don't count)."
+                f"{there[0]} has changed since it was added, so labels may not fit it any more. "
+                "Put the old file back, or add the new one under another name."
             )
-        found += inside
-    if not found:
-        raise InputError("No image was named.")
-    return found
+        raise InputError(
+            f"The image {record.name} is no longer at {record.path}. "
+            "Put it back, or add it again from its new place: its labels are kept."
+        )
 
+    def _place(self, image_id: str | None) -> dict[str, Any]:
+        return self._journal.events(["located"], image_id)[-1].payload
 
-def examine(paths: Iterable[Path]) -> list[Candidate]:
-    """Read every file whole; InputError in one line naming all that can't be used."""
-    good, problems = [], []
-    for path in paths:
-        try:
-            good.append(_examine_one(path))
-        except ScsamError as exc:
-            problems.append(str(exc))
-    if problems:
-        count = f"{len(problems)} files can't be added, so none was: " if problems[1:] else ""
-        raise InputError(count + " ".join(problems))
-    return good
-
-
-def place_of(path: Path, folder: Path) -> dict[str, str | None]:
-    """Where a file is: absolute, and relative to the project (None on another drive)."""
-    try:
-        relative = Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:
-        relative = None
-    return {"absolute": str(path), "relative": relative}
-
-
-def make_id(sha256: str, taken: Iterable[str]) -> str:
-    """Opaque id of an image: the first 8 or more digits of its hash that are not taken."""
-    known = set(taken)
-    return next(sha256[:n] for n in range(8, len(sha256) + 1) if sha256[:n] not in known)
-
-
-def to_record(payload: Mapping[str, Any], place: Mapping[str, Any], folder: Path) -> ImageRecord:
-    """The record of one image from what the journal says."""
-    there = [p for p in candidates(place, folder) if p.is_file()]
-    return ImageRecord(
-        id=payload["id"],
-        name=payload["name"],
-        path=there[0] if there else Path(place["absolute"]),
-        case=payload["case"],
-        shape=tuple(payload["shape"]),
-        rgb=payload["rgb"],
-        spacing=tuple(payload["spacing"]),
-        spacing_known=payload["spacing_known"],
-        sha256=payload["sha256"],
-        affine=np.array(payload["affine"], dtype=np.float64),
-        header=payload["header"],
-    )
-
-
-def candidates(place: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Paths where an image may be: relative to the project first, so that both can move."""
-    paths = [Path(place["absolute"])]
-    if place["relative"] is not None:
-        paths.insert(0, (folder / place["relative"]).resolve())
-    return list(dict.fromkeys(paths))
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; InputError when it can't be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as exc:
-        raise InputError(f"{path} can't be read: {exc.strerror or exc}.") from exc
-
-
-def _examine_one(path: Path) -> Candidate:
-    volume = read_volume(path)
-    sha256 = hash_file(path)
-    payload = {
-        "name": stem(path),
-        "shape": list(volume.shape),
-        "rgb": volume.rgb,
-        "spacing": list(volume.spacing),
-        "spacing_known": volume.spacing_known,
-        "sha256": sha256,
-        "affine": volume.affine.tolist(),
-        "header": dict(volume.header),
-    }
-    return Candidate(path, sha256, payload)
+    def _is_unchanged(self, path: Path, sha256: str) -> bool:
+        state = path.stat()
+        key = (path, state.st_size, state.st_mtime_ns)
+        if key not in self._checked:
+            if files.hash_file(path) != sha256:
+                return False
+            self._checked.add(key)
+        return True

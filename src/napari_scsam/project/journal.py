@@ -138,7 +138,7 @@ class Journal:
             f"WHERE {' AND '.join(conditions)} ORDER BY id",
             values,
         )
-        return [Event(*row[:4], json.loads(row[4])) for row in rows]
+        return [Event(i, time, kind, of, json.loads(text)) for i, time, kind, of, text in rows]
 
     def current_labels(self) -> dict[str, int]:
         """The version that counts now, of every image that has a label."""

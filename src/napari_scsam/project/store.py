@@ -21,13 +21,13 @@ from napari_scsam.core.labels import (
     as_label_array,
     make_classes,
 )
-from napari_scsam.core.settings import Modality
+from napari_scsam.core.settings import Modality, TrainSettings
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
-from napari_scsam.io import read_volume
 from napari_scsam.io.atomic import make_folder
-from napari_scsam.project import images as image_files
+from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.labels import LabelStore
+from napari_scsam.project.rounds import Rounds
 from napari_scsam.project.schema import (
     JOURNAL_FILE,
     LOCK_FILE,
@@ -35,12 +35,15 @@ from napari_scsam.project.schema import (
     CommitRecord,
     ImageRecord,
     ProjectInfo,
+    RoundRecord,
     as_modality,
     read_info,
     write_info,
 )
 
-_OWN_KINDS = frozenset({"image", "located", "commit", "revert", "skip"})
+_OWN_KINDS = frozenset(
+    {"image", "located", "commit", "revert", "skip", "begin", "round", "promote", "rollback"}
+)
 
 
 class Project:
@@ -56,7 +59,8 @@ class Project:
         self._info = read_info(folder)
         self._journal = Journal(folder / JOURNAL_FILE, read_only=lock is None)
         self._labels = LabelStore(folder / "labels")
-        self._checked: set[tuple[Path, int, int]] = set()
+        self._images = Images(folder, self._journal)
+        self._rounds = Rounds(folder, self._journal)
 
     # Opening and closing
 
@@ -133,6 +137,7 @@ class Project:
         try:
             project = cls(folder, lock)
             project._journal.back_up(folder / "backups")
+            project.adopt_rounds()
             return project
         except BaseException:
             lock.release()
@@ -209,53 +214,16 @@ class Project:
             If the project is open read-only.
         """
         self._must_write()
-        found = image_files.expand(paths)
-        case_of = {Path(path).resolve(): case for path, case in (cases or {}).items()}
-        strangers = sorted(str(path) for path in set(case_of) - set(found))
-        if strangers:
-            raise InputError(f"A case is given for files that are not added: {strangers}.")
-        read = image_files.examine(found)
         with self._lock:
-            known = {record.sha256: record for record in self.images()}
-            ids: dict[str, str] = {sha: record.id for sha, record in known.items()}
-            events: list[tuple[str, dict[str, Any], str | None]] = []
-            for item in read:
-                place = image_files.place_of(item.path, self._folder)
-                if item.sha256 not in ids:
-                    new = image_files.make_id(item.sha256, ids.values())
-                    ids[item.sha256] = new
-                    case = case_of.get(item.path, new)
-                    events.append(("image", {"id": new, "case": case, **item.payload}, new))
-                    events.append(("located", place, new))
-                elif item.sha256 in known and not known[item.sha256].path.is_file():
-                    events.append(("located", place, ids[item.sha256]))
-            self._journal.append_all(events)
-        return [ids[item.sha256] for item in read]
+            return self._images.add(paths, cases or {})
 
     def images(self) -> list[ImageRecord]:
         """All images, in the order in which they were added."""
-        places = {e.image: e.payload for e in self._journal.events(["located"])}
-        return [
-            image_files.to_record(e.payload, places[e.image], self._folder)
-            for e in self._journal.events(["image"])
-        ]
+        return self._images.all()
 
     def image(self, id_or_path: str | Path) -> ImageRecord:
         """One image by its id or its file; InputError naming what there is."""
-        records = self.images()
-        wanted = str(id_or_path)
-        for record in records:
-            if record.id == wanted:
-                return record
-        path = Path(id_or_path).resolve()
-        for record in records:
-            if record.path == path:
-                return record
-        some = ", ".join(f"{r.id} ({r.name})" for r in records[:5])
-        more = f" and {len(records) - 5} more" if len(records) > 5 else ""
-        raise InputError(
-            f"There is no image {wanted} in the project; it has {some or 'none yet'}{more}."
-        )
+        return self._images.find(id_or_path)
 
     def volume(self, image_id: str) -> Volume:
         """Read an image's pixels, after making sure that the file is the one that was added.
@@ -265,21 +233,7 @@ class Project:
         InputError
             If the file is gone, can't be read, or its content has changed.
         """
-        record = self.image(image_id)
-        place = self._journal.events(["located"], record.id)[-1].payload
-        there = [p for p in image_files.candidates(place, self._folder) if p.is_file()]
-        for path in there:
-            if self._is_unchanged(path, record.sha256):
-                return read_volume(path)
-        if there:
-            raise InputError(
-                f"{there[0]} has changed since it was added, so labels may not fit it any more. "
-                "Put the old file back, or add the new one under another name."
-            )
-        raise InputError(
-            f"The image {record.name} is no longer at {record.path}. "
-            "Put it back, or add it again from its new place: its labels are kept."
-        )
+        return self._images.read(image_id)
 
     # Labels
 
@@ -429,6 +383,61 @@ class Project:
                 waiting.pop((image, index), None)
         return list(waiting)
 
+    # Rounds
+
+    def begin_round(self, settings: TrainSettings) -> Path:
+        """Write down what a round will learn from: every image, and the labels that count now.
+
+        Returns
+        -------
+        Path
+            ``rounds/NNNN.partial`` with its ``inputs.json``; the training process reads
+            only that, and drops ``.partial`` from the name when it has succeeded.
+
+        Raises
+        ------
+        ProjectError
+            If there is no label yet, or a round is being trained.
+        ReadOnlyError
+            If the project is open read-only.
+        """
+        self._must_write()
+        with self._lock:
+            current = self._current_commits()
+            images = [(record, current.get(record.id)) for record in self.images()]
+            folder = self._rounds.begin(self._info, images, settings)
+            self._journal.back_up(self._folder / "backups")
+            return folder
+
+    def adopt_rounds(self) -> list[RoundRecord]:
+        """Take in the rounds that finished since; each is checked, then promoted or not."""
+        self._must_write()
+        with self._lock:
+            return self._rounds.adopt()
+
+    def discard_partial(self, folder: Path) -> None:
+        """Set a cancelled or failed round's folder aside until the next round starts."""
+        self._must_write()
+        self._rounds.discard(folder)
+
+    def rounds(self) -> list[RoundRecord]:
+        """Every finished round, the first one first."""
+        return self._rounds.all()
+
+    def active_round(self) -> RoundRecord | None:
+        """The round whose models make the suggestions; None before the first."""
+        return self._rounds.active()
+
+    def promote(self, number: int) -> RoundRecord:
+        """Make a round the active one; ProjectError if it does not exist or is damaged."""
+        self._must_write()
+        return self._rounds.promote(number)
+
+    def rollback(self) -> RoundRecord:
+        """Go back to the round that was active before; ProjectError if there was none."""
+        self._must_write()
+        return self._rounds.rollback()
+
     # Private
 
     def _must_write(self) -> None:
@@ -436,15 +445,6 @@ class Project:
             raise ReadOnlyError(
                 f"The project {self._folder} is open read-only here: nothing was changed."
             )
-
-    def _is_unchanged(self, path: Path, sha256: str) -> bool:
-        state = path.stat()
-        key = (path, state.st_size, state.st_mtime_ns)
-        if key not in self._checked:
-            if image_files.hash_file(path) != sha256:
-                return False
-            self._checked.add(key)
-        return True
 
     def _whole_label(
         self,
@@ -470,6 +470,11 @@ class Project:
         if version is None:
             return None
         return next(c for c in self.commits(record.id) if c.version == version)
+
+    def _current_commits(self) -> dict[str, CommitRecord]:
+        versions = self.labelled()
+        commits = map(self._to_commit, self._journal.events(["commit"]))
+        return {c.image: c for c in commits if versions.get(c.image) == c.version}
 
     def _to_commit(self, event: Event) -> CommitRecord:
         image, version = str(event.image), int(event.payload["version"])

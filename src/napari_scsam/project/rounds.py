@@ -1,0 +1,295 @@
+"""Rounds of co-training: what goes into one, what came out, and which one is active."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.settings import DICE_TIE, TrainSettings
+from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
+from napari_scsam.project.files import hash_file
+from napari_scsam.project.journal import Event, Journal
+from napari_scsam.project.process import training_process
+from napari_scsam.project.schema import CommitRecord, ImageRecord, ProjectInfo, RoundRecord
+
+INPUTS_SCHEMA = 1
+_NAME = re.compile(r"(\d{4,})(\.partial|\.failed)?")
+
+
+class Rounds:
+    """The ``rounds`` folder of a project and what its journal says about it.
+
+    Parameters
+    ----------
+    folder : Path
+        The project folder.
+    journal : Journal
+        The project's.
+    """
+
+    def __init__(self, folder: Path, journal: Journal) -> None:
+        self._project = folder
+        self._folder = folder / "rounds"
+        self._journal = journal
+
+    def begin(
+        self,
+        info: ProjectInfo,
+        images: Sequence[tuple[ImageRecord, CommitRecord | None]],
+        settings: TrainSettings,
+    ) -> Path:
+        """Write ``rounds/NNNN.partial/inputs.json`` and return that folder.
+
+        Images whose file is gone are left out. What an earlier, failed attempt left
+        behind is removed.
+
+        Raises
+        ------
+        ProjectError
+            If there is no label to learn from, a round is being trained, or the disk
+            is full.
+        """
+        present = [(image, label) for image, label in images if image.path.is_file()]
+        if not any(label for _, label in present):
+            lost = any(label for _, label in images)
+            raise ProjectError(
+                "The files of all labelled images are gone: put one back, then train."
+                if lost
+                else "There is no label to learn from yet: commit at least one slice, then train."
+            )
+        self._clear_failed()
+        number = self._next_number()
+        folder = self._folder / f"{number:04d}.partial"
+        parent = self.active()
+        inputs = {
+            "schema": INPUTS_SCHEMA,
+            "round": number,
+            "project": info.name,
+            "modality": info.modality,
+            "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in info.classes],
+            "images": [_input_of(image, label) for image, label in present],
+            "parent_round": parent and {"number": parent.number, "folder": str(parent.folder)},
+            "settings": settings.to_dict(),
+        }
+        make_folder(folder)
+        write_bytes(folder / "inputs.json", json.dumps(inputs, indent=1).encode())
+        self._journal.append("begin", {"number": number})
+        return folder
+
+    def discard(self, folder: Path) -> None:
+        """Set the folder of a cancelled or failed round aside as ``NNNN.failed``.
+
+        It is kept until the next round starts, so that one can look at it.
+        """
+        if folder.is_dir() and folder.name.endswith(".partial"):
+            target = folder.with_suffix(".failed")
+            try:
+                shutil.rmtree(target, ignore_errors=True)
+                folder.rename(target)
+            except OSError as exc:
+                raise storage_error(exc, target) from exc
+
+    def adopt(self) -> list[RoundRecord]:
+        """Take finished rounds that the journal doesn't know, check them, and judge them."""
+        known = {e.payload["number"] for e in self._journal.events(["round"])}
+        found = sorted(n for n, suffix in self._numbers() if not suffix and n not in known)
+        for number in found:
+            self._adopt_one(number)
+        return [record for record in self.all() if record.number in found]
+
+    def all(self) -> list[RoundRecord]:
+        """Every finished round in the order of numbers."""
+        events = self._journal.events(["round", "promote", "rollback"])
+        active = _active_number(events)
+        records: dict[int, RoundRecord] = {}
+        for event in events:
+            number, reason = event.payload["number"], event.payload["reason"]
+            if event.kind == "round":
+                folder = self._folder / f"{number:04d}"
+                metrics = event.payload["metrics"]
+                records[number] = RoundRecord(number, folder, metrics, number == active, reason)
+            else:
+                records[number] = replace(records[number], reason=reason)
+        return [records[number] for number in sorted(records)]
+
+    def active(self) -> RoundRecord | None:
+        """The round whose models make the suggestions; None before the first."""
+        return next((record for record in self.all() if record.active), None)
+
+    def promote(self, number: int) -> RoundRecord:
+        """Make a round the active one by hand.
+
+        Raises
+        ------
+        ProjectError
+            If there is no such round, or its files are damaged.
+        """
+        numbers = [record.number for record in self.all()]
+        if number not in numbers:
+            raise ProjectError(f"There is no round {number}; there are {numbers or 'none yet'}.")
+        fault = _fault_of(self._folder / f"{number:04d}")
+        if fault:
+            raise ProjectError(f"Round {number} can't be used: {fault}.")
+        reason = f"Round {number} was made active by hand."
+        self._journal.append("promote", {"number": number, "reason": reason})
+        return self._record(number)
+
+    def rollback(self) -> RoundRecord:
+        """Go back to the round that was active before this one.
+
+        Raises
+        ------
+        ProjectError
+            If there was none.
+        """
+        stack = _active_stack(self._journal.events(["round", "promote", "rollback"]))
+        if len(stack) < 2:
+            raise ProjectError("There is no earlier active round to go back to.")
+        reason = f"Round {stack[-1]} was set aside by hand; round {stack[-2]} is active again."
+        self._journal.append("rollback", {"number": stack[-1], "reason": reason})
+        return self._record(stack[-2])
+
+    def _record(self, number: int) -> RoundRecord:
+        return next(record for record in self.all() if record.number == number)
+
+    def _adopt_one(self, number: int) -> None:
+        folder = self._folder / f"{number:04d}"
+        active = self.active()
+        fault = _fault_of(folder)
+        metrics: dict[str, Any] = {}
+        if fault:
+            promoted, reason = False, f"Round {number} can't be used: {fault}."
+        else:
+            metrics = json.loads((folder / "metrics.json").read_bytes())
+            promoted, reason = judge(number, metrics, active.number if active else None)
+        payload = {"number": number, "metrics": metrics, "promoted": promoted, "reason": reason}
+        self._journal.append("round", payload)
+
+    def _clear_failed(self) -> None:
+        folders = list(self._folder.glob("*.partial"))
+        for folder in folders:
+            if training_process(folder) is not None:
+                raise ProjectError(
+                    f"Round {int(folder.stem)} is being trained: wait for it or cancel it first."
+                )
+        for folder in [*folders, *self._folder.glob("*.failed")]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _numbers(self) -> list[tuple[int, str]]:
+        if not self._folder.is_dir():
+            return []
+        names = [_NAME.fullmatch(p.name) for p in self._folder.iterdir() if p.is_dir()]
+        return [(int(m[1]), m[2] or "") for m in names if m]
+
+    def _next_number(self) -> int:
+        begun = [int(e.payload["number"]) for e in self._journal.events(["begin", "round"])]
+        return 1 + max([0, *begun, *(number for number, _ in self._numbers())])
+
+
+def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[bool, str]:
+    """Whether a finished round becomes active, and why, in words for the person.
+
+    Parameters
+    ----------
+    number : int
+        The finished round.
+    metrics : mapping
+        Its ``metrics.json``.
+    active : int or None
+        The round that is active now.
+
+    Returns
+    -------
+    promoted : bool
+        True for the first round, for one that had no held-out case to be checked on,
+        and for one whose mean Dice is at least its parent's on the same slices.
+    reason : str
+        One line.
+    """
+    if active is None:
+        return True, f"Round {number} is the first: now active."
+    if not metrics["gated"]:
+        why = metrics.get("reason") or "no case was held out"
+        return True, f"Round {number} was not checked against round {active} ({why}): now active."
+    new, old = _mean_dice(metrics["dice"]), _mean_dice(metrics.get("parent"))
+    count = int(metrics["validation"]["cases"])
+    cases = f"{count} held-out case{'' if count == 1 else 's'}"
+    if new is None or old is None:
+        return False, (
+            f"Round {number} could not be compared with round {active} on {cases}; "
+            f"round {active} stays active."
+        )
+    if abs(new - old) <= DICE_TIE:
+        return True, f"Round {number} is as good as before ({new:.2f} Dice on {cases}): now active."
+    digits = 2 if abs(new - old) >= 0.01 else 4
+    if new > old:
+        gain = f"{new - old:.{digits}f}"
+        return True, f"Round {number} is better by {gain} Dice on {cases}: now active."
+    return False, (
+        f"Round {number} was not better ({new:.{digits}f} against {old:.{digits}f} Dice on "
+        f"{cases}); round {active} stays active."
+    )
+
+
+def _mean_dice(dice: Mapping[str, Any] | None) -> float | None:
+    value = ((dice or {}).get("pair") or {}).get("mean")
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _active_stack(events: Sequence[Event]) -> list[int]:
+    stack: list[int] = []
+    for event in events:
+        if event.kind == "rollback":
+            stack.pop()
+        elif event.kind == "promote" or event.payload["promoted"]:
+            number = event.payload["number"]
+            if stack[-1:] != [number]:
+                stack.append(number)
+    return stack
+
+
+def _active_number(events: Sequence[Event]) -> int | None:
+    stack = _active_stack(events)
+    return stack[-1] if stack else None
+
+
+def _fault_of(folder: Path) -> str:
+    """Why a finished round's folder can't be used; empty when it can."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        files = {str(name): str(sha256) for name, sha256 in manifest["files"].items()}
+        if "metrics.json" not in files:
+            return "its manifest names no metrics.json"
+        for name, sha256 in {**files, "inputs.json": str(manifest["data"])}.items():
+            path = (folder / name).resolve()
+            if not path.is_relative_to(folder.resolve()):
+                return f"its manifest names {name}, which is outside its folder"
+            if hash_file(path) != sha256:
+                return f"its file {name} is not what was trained (its hash differs)"
+        metrics = json.loads((folder / "metrics.json").read_bytes())
+        judge(0, metrics, 0)  # reads everything that a judgement needs
+    except ProjectError as exc:
+        return str(exc).rstrip(".")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        return f"its manifest or metrics can't be read ({exc})"
+    return ""
+
+
+def _input_of(image: ImageRecord, label: CommitRecord | None) -> dict[str, Any]:
+    return {
+        "id": image.id,
+        "case": image.case,
+        "path": str(image.path),
+        "sha256": image.sha256,
+        "shape": list(image.shape),
+        "rgb": image.rgb,
+        "label": label
+        and {"path": str(label.path), "sha256": label.sha256, "version": label.version},
+    }
