@@ -69,8 +69,9 @@ class Decoded:
         Log-odds of being inside.
     iou : float
         SAM's own estimate of the mask's IoU, 0..1.
-    via : {'points', 'box', 'mask', 'box from clicks'}
-        How the prompts were used; 'box from clicks' by a model that can't take points.
+    via : {'points', 'box', 'mask', 'box from clicks', 'class'}
+        How the prompts were used; 'box from clicks' by a model that can't take points,
+        'class' where only the class's learned tokens were asked.
     """
 
     mask: BoolImage

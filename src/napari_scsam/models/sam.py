@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding
+from napari_scsam.models.adapters import AdapterInfo, class_tokens, load_adapter
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
+from napari_scsam.models.clicks import box_from_prompts, carve
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.preprocess import Frame, prepare
@@ -24,6 +26,10 @@ from napari_scsam.models.zoo import ZooEntry, find_entry
 
 if TYPE_CHECKING:
     from napari_scsam.core.settings import Device
+
+
+# peft's name for an adapter's weights.
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,13 @@ def load_sam(
     base = load_base(name, checkpoint)
     if adapter is None:
         return SamModel(base.module, base.entry, base.base_hash, target)
-    from napari_scsam.models.adapters import load_adapter
-
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
-    return SamModel(module, base.entry, base.base_hash, target, adapter=info)
+    encoder_hash = ""
+    if info.profile == "adapted-encoder":
+        encoder_hash = sha256_of_file(Path(adapter) / ADAPTER_WEIGHTS)
+    return SamModel(
+        module, base.entry, base.base_hash, target, adapter=info, encoder_hash=encoder_hash
+    )
 
 
 def load_base(name: str, checkpoint: str | Path | None = None) -> BaseSam:
@@ -114,6 +123,8 @@ class SamModel:
     device : torch.device
     adapter : AdapterInfo, optional
         What `load_adapter` said about the adapter inside `module`.
+    encoder_hash : str
+        Hash of the adapter's weights, where it changes the image encoder.
     """
 
     def __init__(
@@ -122,13 +133,15 @@ class SamModel:
         entry: ZooEntry,
         base_hash: str,
         device: torch.device,
-        adapter: Any = None,
+        adapter: AdapterInfo | None = None,
+        encoder_hash: str = "",
     ) -> None:
         self.module = module.to(device).eval()
         self.entry = entry
         self._base_hash = base_hash
         self._device = device
         self._adapter = adapter
+        self._encoder_hash = encoder_hash
         self._encoder: Any = self.module.image_encoder
         self._lock = threading.Lock()
 
@@ -141,6 +154,11 @@ class SamModel:
     def device(self) -> str:
         """Where it runs: ``cpu``, ``cuda`` or ``mps``."""
         return self._device.type
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The same, as torch takes it."""
+        return self._device
 
     @property
     def understands_points(self) -> bool:
@@ -156,7 +174,7 @@ class SamModel:
 
     def embedding_key(self, image: NDArray[Any]) -> str:
         """Key of the embedding that `embed` would make of this plane."""
-        return embedding_key(image, self._base_hash)
+        return embedding_key(image, self._base_hash, self._encoder_hash)
 
     def embed(self, image: NDArray[Any]) -> Embedding:
         """Encode one plane; see `SamBackend.embed`."""
@@ -175,20 +193,45 @@ class SamModel:
     ) -> Decoded:
         """Mask for one object; see `SamBackend.decode`."""
         prompts.check_inside(embedding.shape)
-        if prompts.is_empty:
+        tokens = self._class_tokens(class_id)
+        if prompts.is_empty and tokens is None:
             raise InputError("There is nothing to segment yet: give a point, a box or a mask.")
+        asked, via = self._asked(embedding, prompts)
         frame = Frame(embedding.shape, self.entry.input_size)
         with self._lock, torch.inference_mode():
-            low, iou = self._predict(embedding.features, prompts, frame)
+            low, iou = self._predict(embedding.features, asked, frame, tokens)
             logits = frame.logits_to_plane(low)[0, 0].cpu().numpy()
+        if not self.understands_points:
+            spilt = (logits > 0) & ~carve(logits > 0, embedding.view, prompts)
+            logits = np.where(spilt, -np.abs(logits), logits)
         return Decoded(
             mask=logits > 0,
             logits=np.ascontiguousarray(logits, dtype=np.float32),
             iou=float(np.clip(iou, 0, 1)),
-            via=_via(prompts),
+            via=via,
         )
 
-    def _predict(self, features: Tensor, prompts: Prompts, frame: Frame) -> tuple[Tensor, float]:
+    def _asked(self, embedding: Embedding, prompts: Prompts) -> tuple[Prompts, str]:
+        """The prompts in the kinds that the model understands, and the name of their use."""
+        if prompts.is_empty:
+            return prompts, "class"
+        if prompts.box is not None:
+            # Points beside a box make a model that never saw them worse (METHOD 4.3).
+            return (prompts if self.understands_points else Prompts(box=prompts.box)), "box"
+        if self.understands_points:
+            return prompts, "points" if prompts.points else "mask"
+        box = box_from_prompts(embedding.view, embedding.shape, prompts)
+        return Prompts(box=box), "box from clicks" if prompts.points else "mask"
+
+    def _class_tokens(self, class_id: int | None) -> Tensor | None:
+        """Learned sparse tokens (1, N, 256) of a class, where the adapter has them."""
+        if self._adapter is None or class_id not in self._adapter.class_ids:
+            return None
+        return class_tokens(self.module, self._adapter, class_id)
+
+    def _predict(
+        self, features: Tensor, prompts: Prompts, frame: Frame, tokens: Tensor | None
+    ) -> tuple[Tensor, float]:
         """SAM's low-resolution logits (1, 1, side, side) and its own estimate of the IoU."""
         encoder: Any = self.module.prompt_encoder
         sparse, dense = encoder(
@@ -196,6 +239,8 @@ class SamModel:
             boxes=self._box(prompts, frame),
             masks=self._mask(prompts, frame),
         )
+        if tokens is not None:
+            sparse = torch.cat([sparse, tokens], dim=1)
         decoder: Any = self.module.mask_decoder
         low, iou = decoder(
             image_embeddings=features.to(self._device),
@@ -223,12 +268,6 @@ class SamModel:
             return None
         side = 4 * self.entry.embedding_size
         return frame.mask_to_input(prompts.mask, side).to(self._device)
-
-
-def _via(prompts: Prompts) -> str:
-    if prompts.box is not None:
-        return "box"
-    return "points" if prompts.points else "mask"
 
 
 def _bundled_weights() -> Path:
