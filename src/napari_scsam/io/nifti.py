@@ -6,12 +6,14 @@ import gzip
 import zlib
 from collections.abc import Mapping
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -145,10 +147,12 @@ def _from_bytes(content: bytes, path: Path) -> Any:
         )
     kind = nib.Nifti2Image if content[4:7] == b"n+2" else nib.Nifti1Image
     try:
-        image = kind.from_stream(BytesIO(content))
+        # What nibabel mends in a header is no news for a person.
+        with LoggingOutputSuppressor():
+            image = kind.from_stream(BytesIO(content))
     except (WrapStructError, HeaderDataError, ImageFileError) as exc:
         raise _damaged(path, "its header can't be read") from exc
-    needed = image.dataobj.offset + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
+    needed = image.dataobj.offset + prod(image.shape) * image.get_data_dtype().itemsize
     if len(content) < needed or min(image.shape, default=0) < 1:
         raise _damaged(path, f"it holds {len(content)} bytes of at least {needed}")
     return image
