@@ -1,0 +1,284 @@
+"""Where to click: point prompts from what the U-Net and SAM make of a plane (METHOD 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.special import expit
+from skimage.feature import peak_local_max
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
+from napari_scsam.models import Embedding, RoundModels
+
+Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+# Lengths are in pixels of a plane whose longest side is this; they grow with the plane.
+REFERENCE_SIDE = 256
+MIN_AREA = 16.0
+MIN_DISTANCE = 5.0
+RING = (3.0, 12.0)
+# A rim of disagreement thinner than twice this is not worth a click.
+MIN_DEPTH = 2.0
+SMOOTHING = 2.0
+
+INSIDE = 0.5
+# Under this the U-Net sees nothing; between it and INSIDE it may have missed something.
+NOTHING = 0.2
+# A place outside that the U-Net is not perfectly sure about is worth a negative.
+DOUBT = 0.02
+# A peak's pixels within this share of its height are as good as it: the middle one is taken.
+PLATEAU = 0.95
+
+MAX_PARTS = 10
+MAX_POINTS_PER_PART = 3
+MAX_QUERIES = 3
+MAX_MISSED = 3
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    row: int
+    col: int
+    positive: bool
+    kind: Kind
+    confidence: float
+
+
+def propose(
+    models: RoundModels, image: NDArray[Any], embedding: Embedding, class_id: int
+) -> list[PointPrompt]:
+    """Propose points for one class; see `napari_scsam.models.propose`.
+
+    SAM is asked with the very points that the U-Net alone would confirm, so its mask is
+    what a person who accepts them would get.
+    """
+    if class_id not in models.class_ids:
+        raise InputError(f"This round knows the classes {models.class_ids}, not {class_id}.")
+    channel = models.class_ids.index(class_id) + 1
+    unet = models.probabilities(image, embedding, "unet")[channel]
+    if unet.max() < NOTHING:
+        return []
+    sam = _ask_sam(models, embedding, class_id, unet)
+    return propose_from_maps(unet, sam, class_id, round_number=models.number)
+
+
+def propose_from_maps(
+    unet: Map,
+    sam: Map,
+    class_id: int,
+    *,
+    existing: Sequence[Point] = (),
+    round_number: int | None = None,
+) -> list[PointPrompt]:
+    """Propose points for one class from two probability maps.
+
+    In this order, each at least 5 px (on a plane of 256) from the ones before and from
+    `existing`:
+
+    1. *confirm*, inside: for every part that the U-Net sees, the centre of the largest
+       disc that fits into what both see of it; up to two more in a long or large part.
+    2. *query*: centres of the parts on which the two disagree, the largest and least
+       certain first; inside or outside as the mean of both says.
+    3. *missed*, inside: peaks of the U-Net between 0.2 and 0.5 in parts outside both masks.
+    4. *negative*, outside: the U-Net's low peaks (under 0.2) in a ring 3-12 px around what
+       it sees; at most as many as there are points inside.
+
+    Parameters
+    ----------
+    unet, sam : ndarray of shape (rows, cols), float
+        Probability of the class, 0..1.
+    class_id : int
+    existing : sequence of (row, col)
+        Points that are there already.
+    round_number : int, optional
+        Kept with the proposals.
+
+    Returns
+    -------
+    list of PointPrompt
+        In state 'proposed', in image pixels; empty when the U-Net sees nothing (its
+        maximum is under 0.2). Deterministic.
+
+    Raises
+    ------
+    InputError
+        If the maps are not two-dimensional or of different shapes.
+    """
+    if unet.ndim != 2 or unet.shape != sam.shape:
+        raise InputError(f"Two maps (rows, cols) are needed, got {unet.shape} and {sam.shape}.")
+    if unet.max() < NOTHING:
+        return []
+    unit = _unit(unet.shape)
+    kept: list[_Candidate] = []
+    for candidates in (
+        _confirm(unet, sam, unit),
+        _query(unet, sam, unit),
+        _missed(unet, sam, unit),
+    ):
+        kept = _apart(kept, candidates, existing, MIN_DISTANCE * unit)
+    inside = sum(c.positive for c in kept)
+    negatives = _apart([], _negative(unet, sam, unit), _places(kept, existing), MIN_DISTANCE * unit)
+    return [
+        PointPrompt(
+            row=float(c.row),
+            col=float(c.col),
+            class_id=class_id,
+            positive=c.positive,
+            origin="model",
+            kind=c.kind,
+            confidence=float(np.clip(c.confidence, 0, 1)),
+            state="proposed",
+            round=round_number,
+        )
+        for c in [*kept, *negatives[:inside]]
+    ]
+
+
+def _ask_sam(models: RoundModels, embedding: Embedding, class_id: int, unet: Map) -> Map:
+    """SAM's probability, prompted by the U-Net's own points and the class's tokens."""
+    places = _confirm(unet, unet, _unit(unet.shape))
+    # A SAM that turns clicks into a box does it best around the U-Net's own mask.
+    mask = None if models.sam.understands_points or not places else unet > INSIDE
+    prompts = Prompts(points=[(c.row, c.col) for c in places], labels=[1] * len(places), mask=mask)
+    try:
+        decoded = models.sam.decode(embedding, prompts, class_id=class_id)
+    except InputError:
+        # Nothing to ask: the U-Net is sure of no place, and SAM has no tokens for the class.
+        return np.zeros_like(unet)
+    probability: Map = expit(decoded.logits)
+    return probability
+
+
+def _confirm(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
+    found = []
+    for part in _parts(unet > INSIDE, MIN_AREA * unit**2)[:MAX_PARTS]:
+        agreed = part & (sam > INSIDE)
+        area = agreed if agreed.sum() >= MIN_AREA * unit**2 else part
+        for row, col in _centres(area):
+            confidence = float(unet[row, col] + sam[row, col]) / 2
+            found.append(_Candidate(row, col, True, "confirm", confidence))
+    return found
+
+
+def _query(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
+    mean = (unet + sam) / 2
+    entropy = _entropy(unet)
+    scored = []
+    for part in _parts((unet > INSIDE) ^ (sam > INSIDE), MIN_AREA * unit**2):
+        depth = _depth(part)
+        if depth.max() < MIN_DEPTH * unit:
+            continue
+        row, col = _argmax(depth)
+        # They are on different sides of 0.5: the mean is on the surer one's side.
+        inside = float(mean[part].mean())
+        confidence = max(inside, 1 - inside)
+        score = part.sum() * float(entropy[part].mean())
+        scored.append((score, _Candidate(row, col, inside > INSIDE, "query", confidence)))
+    scored.sort(key=lambda item: -item[0])
+    return [candidate for _, candidate in scored[:MAX_QUERIES]]
+
+
+def _missed(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
+    smooth = ndimage.gaussian_filter(unet, SMOOTHING * unit)
+    seen = (unet > INSIDE) | (sam > INSIDE)
+    found = []
+    for part in _parts(smooth >= NOTHING, MIN_AREA * unit**2):
+        # A faint part that hangs on to a seen one is its soft edge.
+        if not (part & seen).any():
+            peak = float(smooth[part].max())
+            row, col = _argmax(_depth(part & (smooth >= PLATEAU * peak)))
+            found.append(_Candidate(row, col, True, "missed", peak))
+    found.sort(key=lambda candidate: -candidate.confidence)
+    return found[:MAX_MISSED]
+
+
+def _negative(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
+    seen = unet > INSIDE
+    if not seen.any():
+        return []
+    distance = ndimage.distance_transform_edt(~seen)
+    doubtful = (distance >= RING[0] * unit) & (distance <= RING[1] * unit) & (unet < NOTHING)
+    # Of the whole map, so that the slope of what is seen is no peak.
+    peaks = peak_local_max(
+        ndimage.gaussian_filter(unet, SMOOTHING * unit),
+        min_distance=max(1, round(RING[0] * unit)),
+        threshold_abs=DOUBT,
+        exclude_border=False,
+    )
+    return [
+        _Candidate(int(r), int(c), False, "negative", 1 - float(unet[r, c] + sam[r, c]) / 2)
+        for r, c in peaks
+        if doubtful[r, c]
+    ]
+
+
+def _apart(
+    kept: list[_Candidate],
+    candidates: list[_Candidate],
+    existing: Sequence[Point],
+    distance: float,
+) -> list[_Candidate]:
+    """`kept` and those candidates that are far enough from it, from `existing` and each other."""
+    result = list(kept)
+    for candidate in candidates:
+        taken = np.array(_places(result, existing)).reshape(-1, 2)
+        gaps = np.hypot(*(taken - (candidate.row, candidate.col)).T)
+        if (gaps >= distance).all():
+            result.append(candidate)
+    return result
+
+
+def _places(candidates: list[_Candidate], existing: Sequence[Point]) -> list[Point]:
+    return [*existing, *((float(c.row), float(c.col)) for c in candidates)]
+
+
+def _centres(part: Mask) -> list[tuple[int, int]]:
+    """Centre of the largest inner disc, then far points of the core that it doesn't cover."""
+    depth = _depth(part)
+    radius = float(depth.max())
+    core = np.argwhere(depth >= radius / 2)
+    centres = [_argmax(depth)]
+    while len(centres) < MAX_POINTS_PER_PART:
+        gaps = np.min([np.hypot(*(core - centre).T) for centre in centres], axis=0)
+        if gaps.max() < 2 * radius:
+            break
+        row, col = core[int(gaps.argmax())]
+        centres.append((int(row), int(col)))
+    return centres
+
+
+def _parts(mask: Mask, min_area: float) -> list[Mask]:
+    """Connected parts of at least `min_area` pixels, the largest first."""
+    numbered, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+    order = np.argsort(-areas, kind="stable")
+    return [numbered == number + 1 for number in order if areas[number] >= min_area]
+
+
+def _depth(part: Mask) -> NDArray[np.float64]:
+    """Distance to the nearest pixel outside the part; outside the plane is outside."""
+    depth: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
+    return depth
+
+
+def _argmax(values: NDArray[np.floating[Any]]) -> tuple[int, int]:
+    row, col = np.unravel_index(int(values.argmax()), values.shape)
+    return int(row), int(col)
+
+
+def _entropy(probability: Map) -> Map:
+    """Normalised to 0..1."""
+    p = np.clip(probability, 1e-6, 1 - 1e-6)
+    entropy: Map = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    return entropy
+
+
+def _unit(shape: tuple[int, ...]) -> float:
+    return max(shape) / REFERENCE_SIDE
