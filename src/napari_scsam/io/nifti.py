@@ -47,7 +47,7 @@ def read(path: Path) -> Volume:
     InputError
         If the file is damaged, a time series, or of a type that is no image.
     """
-    image = _load(path)
+    image = _from_bytes(path.read_bytes(), path)
     shape = image.shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -107,8 +107,9 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
         again = read(temporary)
-        # Half a micron per voxel: what the header's 32-bit numbers can hold.
-        same_place = np.allclose(again.affine, like.affine, rtol=1e-5, atol=5e-4)
+        # The header's numbers have 32 bits.
+        tolerance = 1e-4 * min(like.spacing)
+        same_place = np.allclose(again.affine, like.affine, rtol=1e-5, atol=tolerance)
         if not (same_place and np.array_equal(again.data, label) and again.data.dtype == np.uint8):
             raise ProjectError(
                 f"{path} was not written: values or affine did not read back as they were."
@@ -126,10 +127,6 @@ def decode_label(content: bytes, path: Path) -> LabelArray:
     image = _from_bytes(content, path)
     label: LabelArray = np.ascontiguousarray(np.asarray(image.dataobj).transpose(), dtype=np.uint8)
     return label
-
-
-def _load(path: Path) -> Any:
-    return _from_bytes(path.read_bytes(), path)
 
 
 def _from_bytes(content: bytes, path: Path) -> Any:

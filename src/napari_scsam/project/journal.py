@@ -87,7 +87,7 @@ class Journal:
         self._lock = threading.RLock()
         if not path.is_file():
             raise ProjectError(f"The project has lost its journal: there is no {path}.")
-        with self._clear_errors():
+        with _clear_errors(path):
             self._connection = _connect(path)
             # Closes the file even when nobody called close().
             self._finalizer = weakref.finalize(self, self._connection.close)
@@ -100,7 +100,11 @@ class Journal:
     @classmethod
     def create(cls, path: Path) -> Journal:
         """Make an empty journal at `path` and open it."""
-        with atomic_write(path) as temporary, closing(_connect(temporary)) as connection:
+        with (
+            _clear_errors(path),
+            atomic_write(path) as temporary,
+            closing(_connect(temporary)) as connection,
+        ):
             connection.executescript(_SCHEMA_SQL)
         return cls(path)
 
@@ -116,7 +120,7 @@ class Journal:
         """Add all of (kind, payload, image) in one transaction, or none."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         events = []
-        with self._lock, self._clear_errors(), self._transaction() as connection:
+        with self._lock, _clear_errors(self._path), self._transaction() as connection:
             for kind, payload, image in items:
                 row = connection.execute(
                     "INSERT INTO events (time, kind, image, payload) VALUES (?, ?, ?, ?)",
@@ -127,18 +131,30 @@ class Journal:
 
     def events(self, kinds: Sequence[str] = (), image: str | None = None) -> list[Event]:
         """Events in their order: all, or those of some kinds, or about one image."""
-        conditions, values = ["1"], list(kinds)
+        conditions = ["1"]
+        values: list[Any] = list(kinds)
         if kinds:
             conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
         if image is not None:
             conditions.append("image = ?")
             values.append(image)
-        rows = self._rows(
-            "SELECT id, time, kind, image, payload FROM events "
-            f"WHERE {' AND '.join(conditions)} ORDER BY id",
-            values,
+        return self._events(f"{' AND '.join(conditions)} ORDER BY id", values)
+
+    def last(self, kinds: Sequence[str], image: str) -> Event | None:
+        """The newest event of some kinds about one image."""
+        found = self._events(
+            f"image = ? AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY id DESC LIMIT 1",
+            [image, *kinds],
         )
-        return [Event(i, time, kind, of, json.loads(text)) for i, time, kind, of, text in rows]
+        return found[0] if found else None
+
+    def commit_event(self, image: str, version: int) -> Event | None:
+        """The event of one committed version of an image's label."""
+        found = self._events(
+            "kind = 'commit' AND image = ? AND json_extract(payload, '$.version') = ?",
+            [image, version],
+        )
+        return found[0] if found else None
 
     def current_labels(self) -> dict[str, int]:
         """The version that counts now, of every image that has a label."""
@@ -159,17 +175,23 @@ class Journal:
         if target.exists():
             return
         make_folder(folder)
-        with atomic_write(target) as temporary, self._lock, self._clear_errors():
+        with atomic_write(target) as temporary, self._lock, _clear_errors(self._path):
             with closing(_connect(temporary)) as copy:
                 self._connection.backup(copy)
                 verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
             if verdict != "ok":
-                raise ProjectError(self._damaged(verdict))
+                raise ProjectError(_damaged(self._path, verdict))
         for old in sorted(folder.glob("journal-*.sqlite"))[:-_KEPT_BACKUPS]:
             old.unlink(missing_ok=True)
 
+    def _events(self, condition: str, values: Sequence[Any]) -> list[Event]:
+        rows = self._rows(
+            f"SELECT id, time, kind, image, payload FROM events WHERE {condition}", values
+        )
+        return [Event(i, time, kind, of, json.loads(text)) for i, time, kind, of, text in rows]
+
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._lock, self._clear_errors():
+        with self._lock, _clear_errors(self._path):
             return self._connection.execute(sql, values).fetchall()
 
     def _scalar(self, sql: str) -> int:
@@ -185,29 +207,31 @@ class Journal:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
-    @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as exc:
-            code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                message = (
-                    f"The disk is full: {self._path} was not written. Nothing that was saved "
-                    "before is lost; make room, then try again."
-                )
-            elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                message = self._damaged(str(exc))
-            elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                message = f"{self._path} is being used by another program; try again."
-            else:
-                message = f"{self._path} can't be used: {exc}."
-            raise ProjectError(message) from exc
 
-    def _damaged(self, why: str) -> str:
-        copies = sorted((self._path.parent / "backups").glob("journal-*.sqlite"))
-        advice = f"copy {copies[-1]} over it" if copies else "restore it from your own backup"
-        return f"{self._path} is damaged ({why.splitlines()[0]}): {advice}."
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as exc:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            message = (
+                f"The disk is full: {path} was not written. Nothing that was saved before is "
+                "lost; make room, then try again."
+            )
+        elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            message = _damaged(path, str(exc))
+        elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            message = f"{path} is being used by another program; try again."
+        else:
+            message = f"{path} can't be used: {exc}."
+        raise ProjectError(message) from exc
+
+
+def _damaged(path: Path, why: str) -> str:
+    copies = sorted((path.parent / "backups").glob("journal-*.sqlite"))
+    advice = f"copy {copies[-1]} over it" if copies else "restore it from your own backup"
+    return f"{path} is damaged ({why.splitlines()[0]}): {advice}."
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""The committed label maps: one write-once file per commit."""
+"""The committed label maps: one write-once file per commit, and which one counts now."""
 
 from __future__ import annotations
 
@@ -7,86 +7,141 @@ import re
 import threading
 from pathlib import Path
 
-from napari_scsam.core.errors import ProjectError
+import numpy as np
+
+from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.labels import annotated_planes
 from napari_scsam.core.volume import LabelArray
-from napari_scsam.io import Grid, nifti
+from napari_scsam.io import nifti
 from napari_scsam.io.atomic import make_folder, write_bytes
+from napari_scsam.project.journal import Event, Journal
+from napari_scsam.project.schema import CommitRecord, ImageRecord
 
 _NAME = re.compile(r"(\d{6,})\.nii\.gz")
 
 
-class LabelStore:
-    """Label files under one folder; the last one read or written stays in memory.
+class Labels:
+    """The ``labels`` folder of a project and what its journal says about it.
+
+    The label that was read or written last stays in memory.
 
     Parameters
     ----------
     folder : Path
-        The project's ``labels`` folder.
+        The project folder.
+    journal : Journal
+        The project's.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, journal: Journal) -> None:
+        self._folder = folder / "labels"
+        self._journal = journal
         self._lock = threading.Lock()
         self._last: tuple[Path, LabelArray] | None = None
 
-    def path(self, image: str, version: int) -> Path:
-        """File of one version of an image's label."""
-        return self._folder / image / f"{version:06d}.nii.gz"
+    def commit(self, image: ImageRecord, label: LabelArray, plane: int | None) -> CommitRecord:
+        """Write `label` as a new version, flush it, and then note it in the journal.
 
-    def next_version(self, image: str, last: int) -> int:
-        """A version above `last` whose file does not exist, not even as a crash's orphan."""
-        folder = self._folder / image
-        names = [_NAME.fullmatch(p.name) for p in folder.iterdir()] if folder.is_dir() else []
-        return 1 + max([last, *(int(m[1]) for m in names if m)])
-
-    def write(self, image: str, version: int, label: LabelArray, grid: Grid) -> str:
-        """Write one version; it is on the disk when the file's SHA-256 is returned.
-
-        Raises
-        ------
-        ProjectError
-            If it can't be written; nothing is left of it then.
+        Until the journal's transaction has ended, the file is an orphan that nobody
+        reads, and the earlier version counts.
         """
-        path = self.path(image, version)
-        content = nifti.encode_label(label, grid)
+        version = self._next_version(image.id)
+        path = self._path(image.id, version)
+        content = nifti.encode_label(label, image)
         make_folder(path.parent)
         write_bytes(path, content)
+        payload = {
+            "version": version,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "plane": plane,
+            "planes": annotated_planes(label),
+        }
+        event = self._journal.append("commit", payload, image.id)
         self._remember(path, label)
-        return hashlib.sha256(content).hexdigest()
+        return self._to_record(event)
 
-    def read(self, image: str, version: int, sha256: str) -> LabelArray:
-        """Read one version and check its hash.
+    def current(self, image_id: str) -> CommitRecord | None:
+        """The commit that counts now; None without one, or when it was taken back."""
+        last = self._journal.last(["commit", "revert"], image_id)
+        if last is None or last.payload["version"] is None:
+            return None
+        return self._commit(image_id, last.payload["version"])
 
-        Returns
-        -------
-        ndarray of shape (rows, cols) or (slices, rows, cols), uint8
-            The caller's own copy.
+    def all_current(self) -> dict[str, CommitRecord]:
+        """The commit that counts now, of every image that has one."""
+        versions = self._journal.current_labels()
+        commits = map(self._to_record, self._journal.events(["commit"]))
+        return {c.image: c for c in commits if versions.get(c.image) == c.version}
+
+    def commits(self, image_id: str) -> list[CommitRecord]:
+        """Every commit of an image, the oldest first."""
+        return [self._to_record(e) for e in self._journal.events(["commit"], image_id)]
+
+    def revert(self, image_id: str, version: int | None) -> None:
+        """Make a committed version count, or none; InputError when there is no such one."""
+        if version is not None and self._commit(image_id, version) is None:
+            versions = [c.version for c in self.commits(image_id)]
+            raise InputError(
+                f"The image {image_id} has no label version {version}; it has {versions or 'none'}."
+            )
+        self._journal.append("revert", {"version": version}, image_id)
+
+    def read(self, commit: CommitRecord) -> LabelArray:
+        """The caller's own copy of a committed label.
 
         Raises
         ------
         ProjectError
             If the file is missing or not what was committed.
         """
-        path = self.path(image, version)
         with self._lock:
-            if self._last is not None and self._last[0] == path:
+            if self._last is not None and self._last[0] == commit.path:
                 return self._last[1].copy()
+        advice = "restore it from your backup, or undo to an earlier version"
         try:
-            content = path.read_bytes()
+            content = commit.path.read_bytes()
         except OSError as exc:
             raise ProjectError(
-                f"The committed label {path} can't be read ({exc.strerror or exc}): "
-                "restore it from your backup, or undo to an earlier version."
+                f"The committed label {commit.path} can't be read ({exc.strerror or exc}): "
+                f"{advice}."
             ) from exc
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if hashlib.sha256(content).hexdigest() != commit.sha256:
             raise ProjectError(
-                f"The committed label {path} is not what was saved (its hash differs): "
-                "restore it from your backup, or undo to an earlier version."
+                f"The committed label {commit.path} is not what was saved (its hash differs): "
+                f"{advice}."
             )
-        label = nifti.decode_label(content, path)
-        self._remember(path, label)
+        label = nifti.decode_label(content, commit.path)
+        self._remember(commit.path, label)
         return label
+
+    def _path(self, image_id: str, version: int) -> Path:
+        return self._folder / image_id / f"{version:06d}.nii.gz"
+
+    def _commit(self, image_id: str, version: int) -> CommitRecord | None:
+        event = self._journal.commit_event(image_id, version)
+        return None if event is None else self._to_record(event)
+
+    def _next_version(self, image_id: str) -> int:
+        """A version that no commit has and no file, not even as a crash's orphan."""
+        last = self._journal.last(["commit"], image_id)
+        folder = self._folder / image_id
+        names = [_NAME.fullmatch(p.name) for p in folder.iterdir()] if folder.is_dir() else []
+        orphans = [int(m[1]) for m in names if m]
+        return 1 + max([0 if last is None else int(last.payload["version"]), *orphans])
 
     def _remember(self, path: Path, label: LabelArray) -> None:
         with self._lock:
-            self._last = (path, label.copy())
+            self._last = (path, np.array(label))
+
+    def _to_record(self, event: Event) -> CommitRecord:
+        image, version = str(event.image), int(event.payload["version"])
+        return CommitRecord(
+            id=event.id,
+            image=image,
+            version=version,
+            plane=event.payload["plane"],
+            planes=tuple(event.payload["planes"]),
+            sha256=event.payload["sha256"],
+            time=event.time,
+            path=self._path(image, version),
+        )

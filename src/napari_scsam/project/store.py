@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
@@ -17,7 +17,6 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import (
     NOT_ANNOTATED,
     LabelClass,
-    annotated_planes,
     as_label_array,
     make_classes,
 )
@@ -26,7 +25,8 @@ from napari_scsam.core.volume import LabelArray, Volume, take_plane
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
-from napari_scsam.project.labels import LabelStore
+from napari_scsam.project.labels import Labels
+from napari_scsam.project.lock import take_lock
 from napari_scsam.project.rounds import Rounds
 from napari_scsam.project.schema import (
     JOURNAL_FILE,
@@ -58,7 +58,7 @@ class Project:
         self._lock = threading.RLock()
         self._info = read_info(folder)
         self._journal = Journal(folder / JOURNAL_FILE, read_only=lock is None)
-        self._labels = LabelStore(folder / "labels")
+        self._labels = Labels(folder, self._journal)
         self._images = Images(folder, self._journal)
         self._rounds = Rounds(folder, self._journal)
 
@@ -97,7 +97,7 @@ class Project:
         info = ProjectInfo(name or folder.name, as_modality(modality), make_classes(classes))
         _refuse_occupied(folder)
         make_folder(folder)
-        lock = _take_lock(folder, wait=0)
+        lock = take_lock(folder, wait=0)
         try:
             Journal.create(folder / JOURNAL_FILE).close()
             # Last, since it is what makes the folder a project.
@@ -133,7 +133,7 @@ class Project:
         read_info(folder)
         if read_only:
             return cls(folder, None)
-        lock = _take_lock(folder, wait)
+        lock = take_lock(folder, wait)
         try:
             project = cls(folder, lock)
             project._journal.back_up(folder / "backups")
@@ -273,15 +273,7 @@ class Project:
         record = self.image(image_id)
         with self._lock:
             whole = self._whole_label(record, label, plane, mapping)
-            last = max((c.version for c in self.commits(record.id)), default=0)
-            version = self._labels.next_version(record.id, last)
-            payload = {
-                "version": version,
-                "sha256": self._labels.write(record.id, version, whole, record),
-                "plane": None if plane is None else plane.index,
-                "planes": annotated_planes(whole),
-            }
-            return self._to_commit(self._journal.append("commit", payload, record.id))
+            return self._labels.commit(record, whole, None if plane is None else plane.index)
 
     def label(self, image_id: str) -> LabelArray | None:
         """The label map that counts now, on the image's grid.
@@ -296,14 +288,13 @@ class Project:
         ProjectError
             If the file is gone or is not what was committed.
         """
-        current = self._current_commit(image_id)
-        if current is None:
-            return None
-        return self._labels.read(current.image, current.version, current.sha256)
+        current = self._labels.current(self.image(image_id).id)
+        return None if current is None else self._labels.read(current)
 
     def label_version(self, image_id: str) -> int | None:
         """Version of the label that counts now; None without one."""
-        return self.labelled().get(image_id)
+        current = self._labels.current(self.image(image_id).id)
+        return None if current is None else current.version
 
     def labelled(self) -> dict[str, int]:
         """Version of the label that counts now, of every image that has one."""
@@ -311,11 +302,11 @@ class Project:
 
     def commits(self, image_id: str) -> list[CommitRecord]:
         """Every commit of an image, the oldest first."""
-        return [self._to_commit(e) for e in self._journal.events(["commit"], image_id)]
+        return self._labels.commits(self.image(image_id).id)
 
     def committed_planes(self, image_id: str) -> list[int]:
         """Slices (along axis 0) that the label which counts now annotates."""
-        current = self._current_commit(image_id)
+        current = self._labels.current(self.image(image_id).id)
         return [] if current is None else list(current.planes)
 
     def revert(self, image_id: str, version: int | None) -> None:
@@ -334,14 +325,7 @@ class Project:
             If there is no such version.
         """
         self._must_write()
-        record = self.image(image_id)
-        versions = [c.version for c in self.commits(record.id)]
-        if version is not None and version not in versions:
-            raise InputError(
-                f"The image {record.id} has no label version {version}; it has "
-                f"{versions or 'none'}."
-            )
-        self._journal.append("revert", {"version": version}, record.id)
+        self._labels.revert(self.image(image_id).id, version)
 
     # Decisions
 
@@ -403,7 +387,7 @@ class Project:
         """
         self._must_write()
         with self._lock:
-            current = self._current_commits()
+            current = self._labels.all_current()
             images = [(record, current.get(record.id)) for record in self.images()]
             folder = self._rounds.begin(self._info, images, settings)
             self._journal.back_up(self._folder / "backups")
@@ -464,31 +448,6 @@ class Project:
         target[...] = as_label_array(label, target.shape, self.classes, mapping)
         return whole
 
-    def _current_commit(self, image_id: str) -> CommitRecord | None:
-        record = self.image(image_id)
-        version = self.label_version(record.id)
-        if version is None:
-            return None
-        return next(c for c in self.commits(record.id) if c.version == version)
-
-    def _current_commits(self) -> dict[str, CommitRecord]:
-        versions = self.labelled()
-        commits = map(self._to_commit, self._journal.events(["commit"]))
-        return {c.image: c for c in commits if versions.get(c.image) == c.version}
-
-    def _to_commit(self, event: Event) -> CommitRecord:
-        image, version = str(event.image), int(event.payload["version"])
-        return CommitRecord(
-            id=event.id,
-            image=image,
-            version=version,
-            plane=event.payload["plane"],
-            planes=tuple(event.payload["planes"]),
-            sha256=event.payload["sha256"],
-            time=event.time,
-            path=self._labels.path(image, version),
-        )
-
 
 def _refuse_occupied(folder: Path) -> None:
     if (folder / PROJECT_FILE).exists():
@@ -497,20 +456,3 @@ def _refuse_occupied(folder: Path) -> None:
         raise ProjectError(
             f"{folder} is not an empty folder: name a new or empty one for the project."
         )
-
-
-def _take_lock(folder: Path, wait: float) -> FileLock:
-    # The system drops this lock when the process ends, however it ends.
-    lock = FileLock(folder / LOCK_FILE, thread_local=False)
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout as exc:
-        raise ReadOnlyError(
-            f"The project {folder} is open in another window or program: close it there, "
-            "or open it read-only."
-        ) from exc
-    except OSError as exc:
-        raise ReadOnlyError(
-            f"The project {folder} can't be written ({exc.strerror or exc}): open it read-only."
-        ) from exc
-    return lock

@@ -1,0 +1,41 @@
+"""One writer for a project folder: a lock that the system drops when the process ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from napari_scsam.core.errors import ReadOnlyError
+from napari_scsam.project.schema import LOCK_FILE
+
+
+def take_lock(folder: Path, wait: float) -> FileLock:
+    """Become the folder's writer.
+
+    Parameters
+    ----------
+    folder : Path
+        The project folder.
+    wait : float
+        Seconds to wait for another writer to end.
+
+    Raises
+    ------
+    ReadOnlyError
+        If another one writes, or the folder can't be written.
+    """
+    # Not per thread: it is released in another thread than the one that took it.
+    lock = FileLock(folder / LOCK_FILE, thread_local=False)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout as exc:
+        raise ReadOnlyError(
+            f"The project {folder} is open in another window or program: close it there, "
+            "or open it read-only."
+        ) from exc
+    except OSError as exc:
+        raise ReadOnlyError(
+            f"The project {folder} can't be written ({exc.strerror or exc}): open it read-only."
+        ) from exc
+    return lock
