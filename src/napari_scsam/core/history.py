@@ -46,6 +46,10 @@ class History(Generic[T]):
         self._future.clear()
         self._present = state
 
+    def amend(self, state: T) -> None:
+        """Put `state` in the place of the present one, without a step between them."""
+        self._present = state
+
     def undo(self) -> T:
         """Step back and return the state, or the present one at the beginning."""
         if self._past:

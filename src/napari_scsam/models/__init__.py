@@ -284,6 +284,9 @@ def available_devices() -> list[str]:
 def _module(name: str) -> Any:
     from importlib import import_module
 
+    from napari_scsam.models.native import load_triton_apart
+
+    load_triton_apart()
     try:
         return import_module(f"napari_scsam.models.{name}")
     except ImportError as exc:

@@ -1,0 +1,313 @@
+"""The only file that knows layer names, scale and the order of dims: a Canvas in napari."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_scsam._napari.gestures import GestureActions, Pixel, make_gesture
+from napari_scsam._napari.looks import point_looks
+from napari_scsam.controllers.ports import Canvas, CanvasListener
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompts import Box, PointPrompt
+from napari_scsam.core.volume import LabelArray, Volume, take_plane
+
+PROMPTS = "prompts"
+BOXES = "boxes"
+PREVIEW = "preview"
+OUTLINE = "preview outline"
+COMMITTED = "committed"
+
+# Part of the shorter side of the picture.
+POINT_SIZE_PX = 13.0
+
+
+class NapariCanvas(Canvas):
+    """Draws on a napari viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Layers that are not ours are hidden while an image is open, never removed.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._listener: CanvasListener | None = None
+        self._volume: Volume | None = None
+        self._classes: dict[int, LabelClass] = {}
+        self._layers: dict[str, Any] = {}
+        self._switching = False
+        self._box_tool = False
+        self._gesture = make_gesture(self._actions())
+        viewer.dims.events.current_step.connect(self._on_dims)
+        viewer.dims.events.order.connect(self._on_dims)
+        viewer.dims.events.ndisplay.connect(self._on_dims)
+
+    def close(self) -> None:
+        """Let go of the viewer; the layers stay where they are."""
+        self._listener = None
+        self._viewer.dims.events.current_step.disconnect(self._on_dims)
+        self._viewer.dims.events.order.disconnect(self._on_dims)
+        self._viewer.dims.events.ndisplay.disconnect(self._on_dims)
+        for layer in self._layers.values():
+            if self._gesture in layer.mouse_drag_callbacks:
+                layer.mouse_drag_callbacks.remove(self._gesture)
+
+    def listen(self, listener: CanvasListener) -> None:
+        """Report to `listener` from now on."""
+        self._listener = listener
+
+    # ---------------------------------------------------------------- image and planes
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """Our layers by what they are: image, committed, preview, outline, boxes, prompts."""
+        return self._layers
+
+    def open_image(
+        self, name: str, volume: Volume, label: LabelArray | None, classes: Sequence[LabelClass]
+    ) -> None:
+        """Show an image in place of the one before."""
+        self._switching = True
+        try:
+            self.close_image()
+            self._volume = volume
+            self._classes = {c.id: c for c in classes}
+            self._viewer.dims.ndisplay = 2
+            self._layers = self._make_layers(name, volume, label)
+            for layer in self._layers.values():
+                self._viewer.add_layer(layer)
+            prompts = self._layers[PROMPTS]
+            prompts.mode = "pan_zoom"
+            prompts.mouse_drag_callbacks.append(self._gesture)
+            self._viewer.layers.selection.active = prompts
+            self._viewer.reset_view()
+        finally:
+            self._switching = False
+
+    def close_image(self) -> None:
+        """Remove the layers that `open_image` made."""
+        for layer in self._layers.values():
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self._layers = {}
+        self._volume = None
+
+    def _make_layers(self, name: str, volume: Volume, label: LabelArray | None) -> dict[str, Any]:
+        common = {"scale": volume.spacing, "units": "mm" if volume.spacing_known else "pixel"}
+        preview = np.zeros(volume.shape, np.uint8)
+        committed = np.zeros(volume.shape, np.uint8) if label is None else label
+        colormap = DirectLabelColormap(color_dict=self._colours())
+        made: dict[str, Any] = {
+            name: Image(
+                volume.data,
+                name=name,
+                rgb=volume.rgb,
+                contrast_limits=None if volume.rgb else _contrast(volume.data),
+                **common,
+            ),
+            COMMITTED: Labels(committed, name=COMMITTED, opacity=0.5, colormap=colormap, **common),
+            PREVIEW: Labels(preview, name=PREVIEW, opacity=0.25, colormap=colormap, **common),
+            OUTLINE: Labels(preview, name=OUTLINE, opacity=1.0, colormap=colormap, **common),
+            BOXES: Shapes(
+                ndim=volume.ndim, name=BOXES, face_color="transparent", edge_width=1, **common
+            ),
+            PROMPTS: Points(
+                ndim=volume.ndim, name=PROMPTS, border_width_is_relative=True, **common
+            ),
+        }
+        made[OUTLINE].contour = 1
+        return made
+
+    def _colours(self) -> dict[int | None, str]:
+        hidden: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+        return {**hidden, **{c.id: c.colour for c in self._classes.values()}}
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane on show; None with no image, or in a three-dimensional view."""
+        volume, dims = self._volume, self._viewer.dims
+        if volume is None or dims.ndisplay != 2:
+            return None
+        offset = dims.ndim - volume.ndim
+        hidden = [d - offset for d in dims.not_displayed if d >= offset]
+        if len(hidden) != volume.ndim - 2:
+            return None
+        if not hidden:
+            return Plane()
+        axis = hidden[0]
+        index = round(dims.point[axis + offset] / volume.spacing[axis])
+        return Plane(axis, index) if 0 <= index < volume.shape[axis] else None
+
+    def go_to(self, plane: Plane) -> None:
+        """Show `plane`."""
+        volume, dims = self._volume, self._viewer.dims
+        if volume is None:
+            return
+        dims.ndisplay = 2
+        if volume.ndim == 2:
+            return
+        offset = dims.ndim - volume.ndim
+        hidden = plane.axis + offset
+        if hidden in dims.displayed:
+            others = [d for d in range(dims.ndim) if d not in (hidden, *range(offset))]
+            dims.order = (*range(offset), hidden, *others)
+        dims.set_point(hidden, plane.index * volume.spacing[plane.axis])
+
+    def _on_dims(self, _event: Any = None) -> None:
+        if self._listener is not None and self._volume is not None and not self._switching:
+            self._listener.plane_changed(self.plane)
+
+    # ---------------------------------------------------------------- drawing
+
+    def set_box_tool(self, on: bool) -> None:
+        """Let the left button draw boxes, too."""
+        self._box_tool = on
+
+    def show_prompts(
+        self,
+        plane: Plane,
+        points: Sequence[PointPrompt],
+        boxes: Mapping[int, Box],
+        selected: int | None = None,
+    ) -> None:
+        """Draw the points and boxes of `plane` in place of those before."""
+        layer = self._layers.get(PROMPTS)
+        if layer is None:
+            return
+        colours = {c.id: c.colour for c in self._classes.values()}
+        looks = point_looks(points, colours, selected)
+        layer.selected_data = set()
+        layer.data = self._to_data(plane, [(p.row, p.col) for p in points])
+        if points:
+            size = POINT_SIZE_PX / max(self._viewer.scene.camera.zoom * self._pixel_size(), 1e-6)
+            layer.symbol = looks.symbols
+            layer.face_color = looks.faces
+            layer.border_color = looks.borders
+            layer.border_width = looks.border_widths
+            layer.size = looks.sizes * size
+        self._show_boxes(plane, boxes)
+
+    def _show_boxes(self, plane: Plane, boxes: Mapping[int, Box]) -> None:
+        layer = self._layers[BOXES]
+        if len(layer.data):
+            layer.data = []
+        for class_id, (r0, c0, r1, c1) in boxes.items():
+            corners = self._to_data(plane, [(r0, c0), (r0, c1), (r1, c1), (r1, c0)])
+            layer.add_rectangles(
+                [corners], edge_color=self._classes[class_id].colour, face_color="transparent"
+            )
+
+    def show_preview(self, plane: Plane, label: LabelArray | None) -> None:
+        """Draw a mask that nobody has committed; None clears it."""
+        layer = self._layers.get(PREVIEW)
+        if layer is None or self._volume is None:
+            return
+        view = take_plane(layer.data, plane, self._volume.ndim)
+        if label is None and not view.any():
+            return
+        view[...] = 0 if label is None else label
+        layer.refresh()
+        self._layers[OUTLINE].refresh()
+
+    def show_committed(self, label: LabelArray | None) -> None:
+        """Draw the committed label of the whole image."""
+        layer = self._layers.get(COMMITTED)
+        if layer is None or self._volume is None:
+            return
+        layer.data = np.zeros(self._volume.shape, np.uint8) if label is None else label
+
+    def _to_data(self, plane: Plane, pixels: Sequence[Pixel]) -> NDArray[np.float64]:
+        rows_cols = np.asarray(pixels, float).reshape(-1, 2)
+        if self._volume is None or self._volume.ndim == 2:
+            return rows_cols
+        return np.insert(rows_cols, plane.axis, plane.index, axis=1)
+
+    def _pixel_size(self) -> float:
+        plane = self.plane
+        if self._volume is None or plane is None:
+            return 1.0
+        return min(_in_plane(self._volume.spacing, plane, self._volume.ndim))
+
+    # ---------------------------------------------------------------- gestures
+
+    def _actions(self) -> GestureActions:
+        return GestureActions(
+            to_pixel=self._to_pixel,
+            points_on_screen=self._points_on_screen,
+            zoom=lambda: float(self._viewer.scene.camera.zoom),
+            click=self._click,
+            select=lambda index: self._tell("select_point", index),
+            drag=self._drag,
+            drop=lambda index, row, col: self._tell("move_point", index, row, col),
+            draw_box=self._draw_box,
+            box=lambda box: self._tell("set_box", box),
+            pan=self._pan,
+            left_draws_box=lambda: self._box_tool,
+        )
+
+    def _tell(self, name: str, *args: Any) -> None:
+        if self._listener is not None:
+            getattr(self._listener, name)(*args)
+
+    def _click(self, row: float, col: float, shift: bool) -> None:
+        self._tell("add_point", row, col, not shift)
+
+    def _to_pixel(self, event: Any) -> Pixel | None:
+        plane, volume = self.plane, self._volume
+        if plane is None or volume is None:
+            return None
+        position = self._layers[PROMPTS].world_to_data(event.position)
+        inside = all(-0.5 <= x <= n - 0.5 for x, n in zip(position, volume.shape, strict=True))
+        row, col = _in_plane(position, plane, volume.ndim)
+        return (float(row), float(col)) if inside else None
+
+    def _points_on_screen(self) -> NDArray[np.float64]:
+        layer, volume = self._layers[PROMPTS], self._volume
+        if volume is None or not len(layer.data):
+            return np.empty((0, 2))
+        shown = [d - (self._viewer.dims.ndim - volume.ndim) for d in self._viewer.dims.displayed]
+        return np.asarray(layer.data * np.asarray(volume.spacing))[:, shown]
+
+    def _drag(self, index: int, row: float, col: float) -> None:
+        layer, plane = self._layers[PROMPTS], self.plane
+        if plane is not None:
+            data = layer.data.copy()
+            data[index] = self._to_data(plane, [(row, col)])[0]
+            layer.data = data
+
+    def _draw_box(self, box: Box) -> None:
+        plane = self.plane
+        if plane is not None and self._classes:
+            self._show_boxes(plane, {next(iter(self._classes)): box})
+
+    def _pan(self, rows: float, cols: float) -> None:
+        camera = self._viewer.scene.camera
+        vertical, horizontal = camera.orientation2d
+        down = 1.0 if str(vertical) == "down" else -1.0
+        right = 1.0 if str(horizontal) == "right" else -1.0
+        depth, row, col = camera.center
+        camera.center = (depth, row - down * rows, col - right * cols)
+
+
+def _in_plane(values: Sequence[float], plane: Plane, ndim: int) -> tuple[float, float]:
+    kept = values if ndim == 2 else [v for i, v in enumerate(values) if i != plane.axis]
+    row, col = kept
+    return (row, col)
+
+
+def _contrast(data: NDArray[Any]) -> tuple[float, float]:
+    """Robust display range from about a million of the pixels."""
+    step = max(1, round((data.size / 1e6) ** (1 / data.ndim)))
+    sample = data[tuple(slice(None, None, step) for _ in range(data.ndim))]
+    low, high = np.percentile(sample, (0.5, 99.8))
+    if high <= low:
+        low, high = float(data.min()), float(data.max())
+    return (float(low), float(high))

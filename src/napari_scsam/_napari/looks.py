@@ -1,0 +1,63 @@
+"""How a prompt looks: colour by polarity, symbol by kind, opacity by confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from napari.utils.color import transform_color
+from numpy.typing import NDArray
+
+from napari_scsam.core.prompts import PointPrompt
+
+# Okabe and Ito (2008); the symbols say the same, so no colour carries meaning alone.
+INSIDE = "#009E73"
+OUTSIDE = "#D55E00"
+SYMBOLS = {"confirm": "disc", "query": "diamond", "missed": "ring", "negative": "cross"}
+LEAST_OPACITY = 0.35
+SELECTED_SCALE = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class PointLooks:
+    """One entry for each point.
+
+    Attributes
+    ----------
+    symbols : list of str
+    faces, borders : ndarray of shape (n, 4), float
+        RGBA, 0..1.
+    border_widths : ndarray of shape (n,), float
+        Part of the point's size.
+    sizes : ndarray of shape (n,), float
+        Relative to an ordinary point.
+    """
+
+    symbols: list[str]
+    faces: NDArray[np.float32]
+    borders: NDArray[np.float32]
+    border_widths: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+
+
+def point_looks(
+    points: Sequence[PointPrompt], class_colours: Mapping[int, str], selected: int | None
+) -> PointLooks:
+    """Looks of `points`; a person's have a white rim, a proposal's the class's colour."""
+    n = len(points)
+    faces = np.zeros((n, 4), np.float32)
+    borders = np.zeros((n, 4), np.float32)
+    for i, point in enumerate(points):
+        persons = point.origin == "person" or point.state in ("accepted", "edited")
+        opacity = 1.0 if persons else LEAST_OPACITY + (1 - LEAST_OPACITY) * point.confidence
+        faces[i] = transform_color(INSIDE if point.positive else OUTSIDE)[0]
+        faces[i, 3] = opacity
+        borders[i] = transform_color("white" if persons else class_colours[point.class_id])[0]
+    return PointLooks(
+        symbols=[SYMBOLS[p.kind] for p in points],
+        faces=faces,
+        borders=borders,
+        border_widths=np.array([0.15 if p.origin == "person" else 0.1 for p in points]),
+        sizes=np.array([SELECTED_SCALE if i == selected else 1.0 for i in range(n)]),
+    )

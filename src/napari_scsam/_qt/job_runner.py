@@ -1,0 +1,128 @@
+"""Runs jobs on one worker thread and brings their ends back to the main thread."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from dataclasses import dataclass, field
+
+from qtpy.QtCore import QObject, Qt, Signal
+
+from napari_scsam.controllers.ports import OnDone, OnFailed
+from napari_scsam.core.errors import Cancelled
+from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
+
+JOIN_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Ticket:
+    job: Job
+    on_done: OnDone
+    on_failed: OnFailed
+    on_progress: ProgressFn | None
+    cancel: CancelToken = field(default_factory=CancelToken)
+
+
+class ThreadJobRunner(QObject):
+    """A plain Python thread, a queue, and one queued Qt signal.
+
+    No thread pool and no generator worker: a job ends exactly once, done or failed,
+    whatever it raised. The thread starts with the first job.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+    parent : QObject, optional
+        Lives on the main thread.
+    """
+
+    # callback, argument
+    _settled = Signal(object, object)
+
+    def __init__(self, name: str, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._name = name
+        self._queue: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._tickets: set[_Ticket] = set()
+        self._closed = False
+        self._settled.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every job has ended and was reported."""
+        return not self._tickets
+
+    def run(
+        self,
+        job: Job,
+        on_done: OnDone,
+        on_failed: OnFailed,
+        on_progress: ProgressFn | None = None,
+    ) -> CancelToken:
+        """Queue `job`; see `napari_scsam.controllers.ports.JobRunner`."""
+        ticket = _Ticket(job, on_done, on_failed, on_progress)
+        if self._closed:
+            ticket.cancel.cancel()
+            return ticket.cancel
+        self._tickets.add(ticket)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        self._queue.put(ticket)
+        return ticket.cancel
+
+    def close(self) -> None:
+        """Cancel every job and report nothing more; waits for the one at work."""
+        self._closed = True
+        for ticket in self._tickets:
+            ticket.cancel.cancel()
+        self._tickets.clear()
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join(JOIN_S)
+
+    def _work(self) -> None:
+        while (ticket := self._queue.get()) is not None:
+            self._run_one(ticket)
+            # Nothing of a finished job may live until the next one comes.
+            del ticket
+
+    def _run_one(self, ticket: _Ticket) -> None:
+        def report(progress: object) -> None:
+            if ticket.on_progress is not None:
+                self._send(ticket.on_progress, progress)
+
+        try:
+            ticket.cancel.check()
+            result = ticket.job.function(report, ticket.cancel)
+        except Exception as error:  # noqa: BLE001 - the job's boundary: carried to the main thread
+            if not isinstance(error, Cancelled):
+                _log.debug("%s failed", ticket.job.name, exc_info=error)
+            self._send(self._ending(ticket, ticket.on_failed), error)
+        else:
+            self._send(self._ending(ticket, ticket.on_done), result)
+
+    def _ending(self, ticket: _Ticket, callback: OnDone) -> OnDone:
+        def end(value: object) -> None:
+            self._tickets.discard(ticket)
+            callback(value)
+
+        return end
+
+    def _send(self, callback: OnDone, value: object) -> None:
+        if self._closed:
+            return
+        try:
+            self._settled.emit(callback, value)
+        except RuntimeError:  # Qt deleted the runner while the job was at work
+            self._closed = True
+
+    def _deliver(self, callback: OnDone, value: object) -> None:
+        if not self._closed:
+            callback(value)

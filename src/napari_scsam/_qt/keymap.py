@@ -1,0 +1,44 @@
+"""Keys of the loop, on the viewer's window while a project is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut, QWidget
+
+
+class Keymap(QObject):
+    """Window-wide shortcuts: lists and combo boxes would swallow a layer's key binding.
+
+    Parameters
+    ----------
+    window : QWidget
+        The viewer's main window.
+    actions : mapping of key to callable
+        Such as ``{"J": ..., "Shift+U": ...}``. Letters that napari leaves free only.
+    """
+
+    def __init__(self, window: QWidget, actions: Mapping[str, Callable[[], Any]]) -> None:
+        super().__init__(window)
+        self._shortcuts = []
+        for key, action in actions.items():
+            shortcut = QShortcut(QKeySequence(key), window)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(action)
+            self._shortcuts.append(shortcut)
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Switch all keys on or off."""
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(enabled)
+
+    def close(self) -> None:
+        """Give the keys back."""
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
+            shortcut.deleteLater()
+        self._shortcuts.clear()
+        self.deleteLater()

@@ -1,0 +1,126 @@
+"""The committed label of the open image: composed, saved and reverted off the main thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_scsam.controllers.ports import JobRunner, OnFailed
+from napari_scsam.controllers.work import SliceKey, merge_plane
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.jobs import Job
+from napari_scsam.core.labels import NOT_ANNOTATED
+from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.volume import LabelArray, take_plane
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project
+
+OnSaved = Callable[[int | None], None]
+
+
+class CommittedLabel:
+    """What is committed of one image, in step with the project on disk.
+
+    Parameters
+    ----------
+    project : Project
+    files : JobRunner
+        Where the project is read and written.
+    """
+
+    def __init__(self, project: Project, files: JobRunner) -> None:
+        self._project = project
+        self._files = files
+        self._image_id = ""
+        self.array: LabelArray | None = None
+        self.version: int | None = None
+
+    def open(self, image_id: str, label: LabelArray | None) -> None:
+        """Follow another image, whose committed label is `label`."""
+        self._image_id = image_id
+        self.array = None if label is None else np.array(label)
+        self.version = self._project.label_version(image_id)
+
+    def has(self, plane: Plane) -> bool:
+        """Whether any pixel of `plane` is annotated."""
+        if self.array is None:
+            return False
+        return bool((take_plane(self.array, plane, self.array.ndim) != NOT_ANNOTATED).any())
+
+    def commit(
+        self,
+        key: SliceKey,
+        preview: LabelArray,
+        prompts: PromptSet,
+        shape: tuple[int, ...],
+        on_saved: OnSaved,
+        on_failed: OnFailed,
+    ) -> None:
+        """Make `preview` the label of one plane; `on_saved` comes when it is durable.
+
+        Parameters
+        ----------
+        key : (image id, Plane)
+        preview : ndarray of shape (rows, cols), uint8
+        prompts : PromptSet
+            What it was made from: their classes are replaced on the plane, other
+            classes stay, and the prompts go into the project's journal.
+        shape : tuple of int
+            The image's spatial shape.
+        on_saved, on_failed : callable
+        """
+        plane = key[1]
+        merged = merge_plane(self.array, preview, plane, prompts.class_ids())
+        whole = np.full(shape, NOT_ANNOTATED, np.uint8) if self.array is None else self.array.copy()
+        _plane_view(whole, plane)[...] = merged
+
+        def save(_progress: Any, _cancel: Any) -> int | None:
+            if plane.axis == 0:
+                saved = self._project.commit(key[0], merged, plane=plane)
+            else:
+                saved = self._project.commit(key[0], whole)
+            self._project.record("prompts", _journal_entry(key, prompts, saved.version))
+            return saved.version
+
+        def saved(version: int | None) -> None:
+            if self._image_id == key[0]:
+                self.array, self.version = whole, version
+            on_saved(version)
+
+        self._files.run(Job("Saving", save), saved, on_failed)
+
+    def revert(
+        self, image_id: str, version: int | None, on_saved: OnSaved, on_failed: OnFailed
+    ) -> None:
+        """Go to another version that was committed before; None is no label."""
+
+        def turn_back(_progress: Any, _cancel: Any) -> LabelArray | None:
+            self._project.revert(image_id, version)
+            return self._project.label(image_id)
+
+        def reverted(label: LabelArray | None) -> None:
+            if self._image_id == image_id:
+                self.array = None if label is None else np.array(label)
+                self.version = version
+            on_saved(version)
+
+        self._files.run(Job("Saving", turn_back), reverted, on_failed)
+
+
+def _plane_view(whole: LabelArray, plane: Plane) -> LabelArray:
+    return take_plane(whole, plane, whole.ndim)
+
+
+def _journal_entry(key: SliceKey, prompts: PromptSet, version: int) -> dict[str, Any]:
+    return {
+        "image": key[0],
+        "axis": key[1].axis,
+        "plane": key[1].index,
+        "version": version,
+        "points": [asdict(p) for p in prompts.points],
+        "boxes": {str(k): list(v) for k, v in prompts.boxes.items()},
+    }

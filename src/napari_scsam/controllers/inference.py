@@ -1,0 +1,142 @@
+"""The worker's side of suggesting and decoding: models, embeddings, masks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_scsam import models
+from napari_scsam.controllers.work import SliceKey, askable_classes, compose, with_proposals
+from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.volume import LabelArray, Pixels
+from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
+
+MASKS_KEPT = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked about one plane.
+
+    Attributes
+    ----------
+    key : (image id, Plane)
+    pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
+        The plane's own values.
+    prompts : PromptSet
+    round_folder : Path, optional
+        The active round; None before the first one.
+    """
+
+    key: SliceKey
+    pixels: Pixels
+    prompts: PromptSet
+    round_folder: Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A preview for one plane.
+
+    Attributes
+    ----------
+    prompts : PromptSet
+        What the preview was made from, new proposals included.
+    preview : ndarray of shape (rows, cols), uint8
+    via : {'points', 'box', 'mask', 'box from clicks', ''}
+        How the prompts were used (the weakest use of all classes).
+    """
+
+    prompts: PromptSet
+    preview: LabelArray
+    via: str
+
+
+class Segmenter:
+    """Owns the models and their caches; every method belongs to one worker thread.
+
+    Parameters
+    ----------
+    cache_folder : Path, optional
+        Where embeddings are kept for later; in memory only when left out.
+    load_sam : callable, optional
+        Makes the SAM that is used before the first round.
+    """
+
+    def __init__(
+        self,
+        cache_folder: Path | None = None,
+        load_sam: Callable[[], SamBackend] = models.load_sam,
+    ) -> None:
+        self._cache_folder = cache_folder
+        self._load_sam = load_sam
+        self._cache: EmbeddingCache | None = None
+        self._base: SamBackend | None = None
+        self._round: RoundModels | None = None
+        self._round_folder: Path | None = None
+        self._masks: OrderedDict[Any, Decoded] = OrderedDict()
+
+    def prepare(self, round_folder: Path | None) -> SamBackend:
+        """Load what the active round needs, once."""
+        if round_folder != self._round_folder:
+            self._round = None if round_folder is None else models.load_round(round_folder)
+            self._round_folder = round_folder
+            self._masks.clear()
+        if self._round is not None:
+            return self._round.sam
+        if self._base is None:
+            self._base = self._load_sam()
+        return self._base
+
+    def describe(self) -> str:
+        """What runs where, for the dock's foot, such as ``"lite-medsam on cpu"``."""
+        sam = self.prepare(self._round_folder)
+        return f"{sam.name} on {sam.device}"
+
+    def embed(self, question: Question) -> Embedding:
+        """Embedding of the plane, from the cache when it is there."""
+        sam = self.prepare(question.round_folder)
+        if self._cache is None:
+            self._cache = models.open_cache(self._cache_folder)
+        return self._cache.get_or_embed(sam, question.pixels)
+
+    def decode(self, question: Question) -> Answer:
+        """Masks of every class that has prompts, as one preview."""
+        embedding = self.embed(question)
+        sam = self.prepare(question.round_folder)
+        decoded = {
+            class_id: self._mask(sam, embedding, question, class_id)
+            for class_id in askable_classes(question.prompts)
+        }
+        vias = {answer.via for answer in decoded.values()}
+        via = "box from clicks" if "box from clicks" in vias else next(iter(sorted(vias)), "")
+        return Answer(question.prompts, compose(decoded, embedding.shape), via)
+
+    def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
+        """New proposals of the active round for `class_ids`, and their masks."""
+        embedding = self.embed(question)
+        if self._round is None:
+            return self.decode(question)
+        known = [c for c in class_ids if c in self._round.class_ids]
+        proposals = [
+            proposal
+            for class_id in known
+            for proposal in models.propose(self._round, question.pixels, embedding, class_id)
+        ]
+        prompts = with_proposals(question.prompts, proposals, known)
+        return self.decode(Question(question.key, question.pixels, prompts, question.round_folder))
+
+    def _mask(
+        self, sam: SamBackend, embedding: Embedding, question: Question, class_id: int
+    ) -> Decoded:
+        prompts = question.prompts.for_class(class_id)
+        key = (question.key, class_id, prompts.points, prompts.labels, prompts.box)
+        if key not in self._masks:
+            taught = class_id if self._round and class_id in self._round.class_ids else None
+            self._masks[key] = sam.decode(embedding, prompts, class_id=taught)
+            if len(self._masks) > MASKS_KEPT:
+                self._masks.popitem(last=False)
+        return self._masks[key]

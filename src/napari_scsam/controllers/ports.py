@@ -1,0 +1,102 @@
+"""What the controllers ask of a view: a canvas to draw on and a runner for long work."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompts import Box, PointPrompt
+from napari_scsam.core.volume import LabelArray, Volume
+
+OnDone = Callable[[Any], None]
+OnFailed = Callable[[Exception], None]
+
+
+class JobRunner(Protocol):
+    """Runs jobs one after another off the main thread."""
+
+    def run(
+        self,
+        job: Job,
+        on_done: OnDone,
+        on_failed: OnFailed,
+        on_progress: ProgressFn | None = None,
+    ) -> CancelToken:
+        """Queue `job`.
+
+        Exactly one of `on_done` and `on_failed` is called, once and on the main thread;
+        neither is when the runner was closed before. A job that was cancelled before it
+        began is never started and fails with Cancelled.
+        """
+
+
+class CanvasListener(Protocol):
+    """What a person does on the canvas; rows and columns are pixels of the shown plane."""
+
+    def add_point(self, row: float, col: float, positive: bool) -> None:
+        """A click: inside (True), or outside."""
+
+    def move_point(self, index: int, row: float, col: float) -> None:
+        """Point `index` of those last shown was dragged here."""
+
+    def select_point(self, index: int | None) -> None:
+        """Point `index` of those last shown was clicked; None when it was let go."""
+
+    def set_box(self, box: Box) -> None:
+        """A box was drawn."""
+
+    def plane_changed(self, plane: Plane | None) -> None:
+        """The slider moved; None in a three-dimensional view."""
+
+
+class Canvas(ABC):
+    """Draws one image, its prompts, its preview and its committed label."""
+
+    @abstractmethod
+    def listen(self, listener: CanvasListener) -> None:
+        """Report to `listener` from now on."""
+
+    @abstractmethod
+    def open_image(
+        self, name: str, volume: Volume, label: LabelArray | None, classes: Sequence[LabelClass]
+    ) -> None:
+        """Show an image in place of the one before."""
+
+    @abstractmethod
+    def close_image(self) -> None:
+        """Remove everything that `open_image` put there."""
+
+    @property
+    @abstractmethod
+    def plane(self) -> Plane | None:
+        """The plane on show; None with no image, or in a three-dimensional view."""
+
+    @abstractmethod
+    def go_to(self, plane: Plane) -> None:
+        """Show `plane`."""
+
+    @abstractmethod
+    def set_box_tool(self, on: bool) -> None:
+        """Let the left button draw boxes, too."""
+
+    @abstractmethod
+    def show_prompts(
+        self,
+        plane: Plane,
+        points: Sequence[PointPrompt],
+        boxes: Mapping[int, Box],
+        selected: int | None = None,
+    ) -> None:
+        """Draw the points and boxes (class id -> box) of `plane` in place of those before."""
+
+    @abstractmethod
+    def show_preview(self, plane: Plane, label: LabelArray | None) -> None:
+        """Draw a mask that nobody has committed, uint8 (rows, cols) of `plane`; None clears it."""
+
+    @abstractmethod
+    def show_committed(self, label: LabelArray | None) -> None:
+        """Draw the committed label of the whole image."""

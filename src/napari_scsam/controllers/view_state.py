@@ -1,0 +1,166 @@
+"""From what is going on to what the dock shows: one pure function, one frozen value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompts import PromptSet
+
+Busy = Literal["", "opening", "thinking", "saving"]
+Tool = Literal["inside", "outside", "box"]
+
+_KIND_WORDS = {
+    "confirm": "sure",
+    "query": "question",
+    "missed": "maybe missed",
+    "negative": "outside",
+}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that decides what a person can do now.
+
+    Attributes
+    ----------
+    image_name : str, optional
+        None while no image is open.
+    plane : Plane, optional
+        None in a three-dimensional view.
+    plane_count : int
+        Planes along the axis of `plane`; 1 for a two-dimensional image.
+    prompts : PromptSet
+        Of the plane.
+    selected : int, optional
+        Index into ``prompts.points``.
+    has_preview, is_committed : bool
+        Whether the plane shows a preview; whether its label is committed.
+    can_undo, can_redo, read_only : bool
+    busy : {'', 'opening', 'thinking', 'saving'}
+    round_number : int, optional
+        The active round.
+    message, error : str
+        What was last said; `error` is shown instead while it stands.
+    """
+
+    image_name: str | None = None
+    plane: Plane | None = None
+    plane_count: int = 1
+    prompts: PromptSet = PromptSet()
+    selected: int | None = None
+    has_preview: bool = False
+    is_committed: bool = False
+    can_undo: bool = False
+    can_redo: bool = False
+    read_only: bool = False
+    busy: Busy = ""
+    round_number: int | None = None
+    message: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """What the dock shows.
+
+    Attributes
+    ----------
+    enabled : frozenset of str
+        Object names of the controls that can be used now (DESIGN 2.4).
+    heading : str
+        Image and slice, such as ``"case_017, slice 14 of 30"``.
+    counts : str
+        What is on the canvas, and what it wants.
+    status : str
+        One line; whole.
+    is_error : bool
+        Whether `status` is an error.
+    """
+
+    enabled: frozenset[str]
+    heading: str
+    counts: str
+    status: str
+    is_error: bool
+
+
+def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
+    """What the dock shows in a situation.
+
+    Parameters
+    ----------
+    now : Situation
+    classes : tuple of LabelClass
+        The project's, for the words of questions.
+    """
+    return ViewState(
+        enabled=_enabled(now),
+        heading=_heading(now),
+        counts=_counts(now, classes),
+        status=now.error or now.message,
+        is_error=bool(now.error),
+    )
+
+
+def _enabled(now: Situation) -> frozenset[str]:
+    names = {"queue", "class_list", "prompt_kind"}
+    on_plane = now.image_name is not None and now.plane is not None
+    if on_plane:
+        names |= {"suggest", "skip"}
+    idle = now.busy not in ("opening", "saving")
+    if on_plane and idle:
+        proposed = any(p.state == "proposed" for p in now.prompts.points)
+        names |= {"accept_all", "reject"} if proposed else set()
+        if not now.read_only:
+            names |= {"commit", "accept_next"}
+    if idle and now.can_undo:
+        names.add("undo")
+    if idle and now.can_redo:
+        names.add("redo")
+    return frozenset(names)
+
+
+def _heading(now: Situation) -> str:
+    if now.image_name is None:
+        return "No image open"
+    if now.plane is None:
+        return f"{now.image_name}: switch to the 2D view to annotate"
+    if now.plane_count == 1:
+        return now.image_name
+    return f"{now.image_name}, slice {now.plane.index + 1} of {now.plane_count}"
+
+
+def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
+    if now.image_name is None or now.plane is None:
+        return ""
+    names = {c.id: c.name for c in classes}
+    points = [p for p in now.prompts.points if p.state != "rejected"]
+    if now.selected is not None:
+        point = now.prompts.points[now.selected]
+        if point.kind == "query" and point.state == "proposed":
+            return f"Is this point inside the {names[point.class_id]}?  Q yes  ·  W no"
+    if not points and not now.prompts.boxes:
+        return (
+            "Committed."
+            if now.is_committed
+            else "Click the structure, or drag a box with the right button."
+        )
+    kinds = Counter("yours" if p.origin == "person" else _KIND_WORDS[p.kind] for p in points)
+    parts = [f"{n} {word}" for word, n in kinds.items()]
+    boxes = len(now.prompts.boxes)
+    words = (
+        [_number(len(points), "point") + (f": {', '.join(parts)}" if parts else "")]
+        if points
+        else []
+    )
+    words += [_number(boxes, "box")] if boxes else []
+    return ", ".join(words)
+
+
+def _number(n: int, word: str) -> str:
+    plural = "es" if word == "box" else "s"
+    return f"{n} {word}{'' if n == 1 else plural}"

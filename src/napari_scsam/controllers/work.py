@@ -1,0 +1,173 @@
+"""The person's work as immutable values: prompts of every plane, and label versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
+from napari_scsam.core.prompts import Box, Kind, PointPrompt, PromptSet, State
+from napari_scsam.core.volume import LabelArray, take_plane
+from napari_scsam.models import Decoded
+
+SliceKey = tuple[str, Plane]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step of the history; undo goes back to the one before.
+
+    Attributes
+    ----------
+    at : (image id, Plane), optional
+        Where the step was taken, so that undo can show it.
+    prompts : mapping of (image id, Plane) to PromptSet
+        Only planes that have any.
+    versions : mapping of image id to int or None
+        Label version after the step, of the images committed in this session.
+    """
+
+    at: SliceKey | None = None
+    prompts: Mapping[SliceKey, PromptSet] = field(default_factory=dict)
+    versions: Mapping[str, int | None] = field(default_factory=dict)
+
+    def prompts_at(self, key: SliceKey) -> PromptSet:
+        """Prompts of one plane; an empty set where there are none."""
+        return self.prompts.get(key, PromptSet())
+
+    def with_prompts(self, key: SliceKey, prompts: PromptSet) -> Work:
+        """Same work with the prompts of one plane replaced."""
+        others = {k: v for k, v in self.prompts.items() if k != key}
+        if prompts.points or prompts.boxes:
+            others[key] = prompts
+        return replace(self, at=key, prompts=others)
+
+    def with_version(self, image_id: str, version: int | None) -> Work:
+        """Same work with the label version of one image replaced."""
+        return replace(self, versions={**self.versions, image_id: version})
+
+
+def replace_point(prompts: PromptSet, index: int, point: PointPrompt) -> PromptSet:
+    """`prompts` with point `index` replaced."""
+    points = (*prompts.points[:index], point, *prompts.points[index + 1 :])
+    return replace(prompts, points=points)
+
+
+def edited(point: PointPrompt) -> PointPrompt:
+    """`point` as a person's decision: a proposal becomes 'edited' and certain."""
+    if point.origin == "model":
+        return replace(point, state="edited", confidence=1.0)
+    return replace(point, state="accepted", confidence=1.0)
+
+
+def flipped(point: PointPrompt) -> PointPrompt:
+    """`point` with the other polarity, as a person's decision."""
+    positive = not point.positive
+    kind: Kind = "confirm" if positive else "negative"
+    return edited(replace(point, positive=positive, kind=kind))
+
+
+def with_state(prompts: PromptSet, state: State) -> PromptSet:
+    """`prompts` with every proposal that waits for a decision set to `state`."""
+    points = tuple(replace(p, state=state) if p.state == "proposed" else p for p in prompts.points)
+    return replace(prompts, points=points)
+
+
+def with_proposals(
+    prompts: PromptSet, proposals: Iterable[PointPrompt], class_ids: Iterable[int]
+) -> PromptSet:
+    """`prompts` with the undecided proposals of some classes replaced by new ones."""
+    asked = set(class_ids)
+    kept = [p for p in prompts.points if p.state != "proposed" or p.class_id not in asked]
+    return replace(prompts, points=(*kept, *proposals))
+
+
+def without_point(prompts: PromptSet, index: int) -> PromptSet:
+    """`prompts` without a person's point; a deleted proposal is kept as rejected."""
+    point = prompts.points[index]
+    if point.origin == "model":
+        return replace_point(prompts, index, replace(point, state="rejected"))
+    return replace(prompts, points=prompts.points[:index] + prompts.points[index + 1 :])
+
+
+def is_question(point: PointPrompt) -> bool:
+    """Whether a proposal asks to be answered."""
+    return point.kind in ("query", "missed") and point.state == "proposed"
+
+
+def answered(point: PointPrompt, inside: bool) -> PointPrompt:
+    """`point` with a person's answer to "is this inside?"."""
+    return edited(point) if point.positive == inside else flipped(point)
+
+
+def next_question(prompts: PromptSet, after: int | None) -> int | None:
+    """Index of the next point that asks something, from the start again at the end."""
+    waiting = [i for i, p in enumerate(prompts.points) if is_question(p)]
+    later = [i for i in waiting if after is not None and i > after]
+    return next(iter(later or waiting), None)
+
+
+def with_box(prompts: PromptSet, class_id: int, box: Box | None) -> PromptSet:
+    """`prompts` with the box of one class replaced, or taken away."""
+    boxes = {k: v for k, v in prompts.boxes.items() if k != class_id}
+    if box is not None:
+        boxes[class_id] = box
+    return replace(prompts, boxes=boxes)
+
+
+def askable_classes(prompts: PromptSet) -> tuple[int, ...]:
+    """Classes with a box or a point inside; points outside alone say nothing to decode."""
+    inside = {p.class_id for p in prompts.points if p.positive and p.state != "rejected"}
+    return tuple(sorted(inside | set(prompts.boxes)))
+
+
+def compose(decoded: Mapping[int, Decoded], shape: tuple[int, int]) -> LabelArray:
+    """One label plane out of the masks of several classes.
+
+    Where masks overlap, the class with the higher log-odds has the pixel.
+
+    Parameters
+    ----------
+    decoded : mapping of class id to Decoded
+    shape : (rows, cols)
+
+    Returns
+    -------
+    ndarray of shape (rows, cols), uint8
+        0 where no class is inside.
+    """
+    label = np.zeros(shape, np.uint8)
+    best = np.zeros(shape, np.float32)
+    for class_id, answer in sorted(decoded.items()):
+        inside = answer.logits > best
+        label[inside] = class_id
+        best[inside] = answer.logits[inside]
+    return label
+
+
+def merge_plane(
+    before: LabelArray | None, preview: LabelArray, plane: Plane, touched: Iterable[int]
+) -> LabelArray:
+    """The label plane to commit: `preview` over what was committed there before.
+
+    Parameters
+    ----------
+    before : ndarray of uint8, optional
+        The committed label of the whole image.
+    preview : ndarray of shape (rows, cols), uint8
+        What the person sees and accepts.
+    plane : Plane
+        Where `preview` lies.
+    touched : iterable of int
+        Classes that were asked for on this plane; the others keep their pixels.
+    """
+    if before is None:
+        return preview.copy()
+    merged: LabelArray = np.array(take_plane(before, plane, before.ndim))
+    merged[merged == NOT_ANNOTATED] = BACKGROUND
+    merged[np.isin(merged, list(touched))] = BACKGROUND
+    merged[preview > 0] = preview[preview > 0]
+    return merged

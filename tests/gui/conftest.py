@@ -1,0 +1,148 @@
+"""A real viewer with the dock, phantoms to annotate, and a mouse."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+pytest.importorskip("qtpy")
+pytest.importorskip("napari")
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QPushButton, QWidget
+
+from napari_scsam._qt.dock import ScsamDock
+
+if sys.platform.startswith("linux"):
+    import os
+
+    if not os.environ.get("DISPLAY"):
+        pytest.skip("no display; run under xvfb-run", allow_module_level=True)
+
+WAIT_MS = 90_000
+
+
+def phantom_slice(size: int, row: float, col: float, radius: float, seed: int) -> np.ndarray:
+    """A bright disc on a darker, noisy ground, float32."""
+    rows, cols = np.mgrid[:size, :size]
+    disc = (rows - row) ** 2 + (cols - col) ** 2 <= radius**2
+    noise = np.random.default_rng(seed).normal(0, 0.03, (size, size))
+    return (0.2 + 0.6 * disc + noise).astype(np.float32)
+
+
+@pytest.fixture
+def volume_path(tmp_path: Path) -> Path:
+    """A volume of 6 slices, 96 x 80, with a disc away from the diagonal."""
+    slices = [phantom_slice(96, 34, 58, 14, seed)[:, :80] for seed in range(6)]
+    path = tmp_path / "volume.tif"
+    tifffile.imwrite(path, np.stack(slices), imagej=True, metadata={"axes": "ZYX"})
+    return path
+
+
+@pytest.fixture
+def picture_path(tmp_path: Path) -> Path:
+    """A colour picture, 72 x 90, with a disc away from the diagonal."""
+    grey = phantom_slice(90, 25, 62, 12, 9)[:72]
+    rgb = np.clip(np.stack([grey, grey * 0.7, grey * 0.5], -1) * 255, 0, 255).astype(np.uint8)
+    path = tmp_path / "picture.tif"
+    tifffile.imwrite(path, rgb, photometric="rgb")
+    return path
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., Any]) -> Any:
+    made = make_napari_viewer(show=True)
+    made.window.resize(1200, 900)
+    return made
+
+
+@pytest.fixture
+def dock(viewer: Any, qtbot: Any) -> Iterator[ScsamDock]:
+    widget = ScsamDock(viewer)
+    viewer.window.add_dock_widget(widget, name="SC-SAM")
+    yield widget
+    widget.shut_down()
+    viewer.window.remove_dock_widget(widget)
+
+
+class Hand:
+    """Presses buttons by object name and clicks on the canvas with Qt's own mouse events."""
+
+    def __init__(self, viewer: Any, dock: ScsamDock, qtbot: Any) -> None:
+        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
+        self.native = viewer.window._qt_viewer.canvas.native
+
+    def find(self, name: str, kind: type = QWidget) -> Any:
+        found = self.dock.findChild(kind, name)
+        assert found is not None, name
+        return found
+
+    def press(self, name: str) -> None:
+        button = self.find(name, QPushButton)
+        assert button.isEnabled(), f"{name} is disabled"
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def status(self) -> str:
+        return str(self.find("status").text())
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        self.qtbot.waitUntil(condition, timeout=WAIT_MS)
+
+    def at(self, row: float, col: float) -> QPoint:
+        """Where pixel (row, col) of the shown plane is on the canvas."""
+        layer = self.dock.session.canvas.layers["prompts"]
+        canvas = self.viewer.window._qt_viewer.canvas
+        shown = list(self.viewer.dims.displayed)
+        world = np.asarray([row, col]) * np.asarray(layer.scale)[shown]
+        transform = canvas.view.scene.transform
+        x, y = transform.map([world[1], world[0], 0, 1])[:2]
+        return QPoint(round(x), round(y))
+
+    def click(self, row: float, col: float, *, shift: bool = False) -> None:
+        modifier = Qt.KeyboardModifier.ShiftModifier if shift else Qt.KeyboardModifier.NoModifier
+        self.qtbot.mouseClick(self.native, Qt.MouseButton.LeftButton, modifier, self.at(row, col))
+
+    def drag(
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        button: Any = Qt.MouseButton.LeftButton,
+    ) -> None:
+        """Press, move in steps and release, as a hand does."""
+        from qtpy.QtCore import QEvent, QPointF
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
+
+        def send(kind: Any, where: QPoint, pressed: Any) -> None:
+            none = Qt.MouseButton.NoButton
+            which = none if kind == QEvent.Type.MouseMove else button
+            event = QMouseEvent(
+                kind,
+                QPointF(where),
+                QPointF(self.native.mapToGlobal(where)),
+                which,
+                pressed,
+                Qt.KeyboardModifier.NoModifier,
+            )
+            QApplication.sendEvent(self.native, event)
+            QApplication.processEvents()
+
+        a, b = self.at(*start), self.at(*end)
+        send(QEvent.Type.MouseButtonPress, a, button)
+        for step in range(1, 6):
+            part = QPoint(
+                round(a.x() + (b.x() - a.x()) * step / 5), round(a.y() + (b.y() - a.y()) * step / 5)
+            )
+            send(QEvent.Type.MouseMove, part, button)
+        send(QEvent.Type.MouseButtonRelease, b, Qt.MouseButton.NoButton)
+
+
+@pytest.fixture
+def hand(viewer: Any, dock: ScsamDock, qtbot: Any) -> Hand:
+    return Hand(viewer, dock, qtbot)
