@@ -41,7 +41,7 @@ class TrainSettings:
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to train.")
     image_size: int = _setting(
-        192, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
+        160, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
     )
     labelled_batch: int = _setting(4, "Labelled images in a step.", low=1, high=256)
     unlabelled_batch: int = _setting(8, "Unlabelled images in a step.", low=0, high=256)
@@ -50,6 +50,12 @@ class TrainSettings:
     lora_rank: int = _setting(8, "Rank of SAM's LoRA adapter.", low=1, high=256)
     holdout: float = _setting(
         0.2, "Share of labelled cases kept for validation.", low=0.0, high=0.9
+    )
+    unlabelled_planes: int = _setting(
+        32, "Unlabelled slices that are embedded and learned from.", low=0, high=100_000
+    )
+    mirror: bool = _setting(
+        True, "Mirror slices left to right; off when classes differ by their side."
     )
     sam: str = _setting("lite-medsam", "The base SAM.")
     sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")

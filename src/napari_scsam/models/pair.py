@@ -1,0 +1,179 @@
+"""The pair that a round trained: its U-Net and its adapted SAM, asked separately or together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.special import softmax
+
+from napari_scsam.core.errors import ModelError
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.settings import Device, PredictWith
+from napari_scsam.models import Embedding, SamBackend
+from napari_scsam.models.checkpoint import sha256_of_file
+from napari_scsam.models.device import resolve_device
+from napari_scsam.models.sam import load_sam
+from napari_scsam.models.unet import UNet
+
+FloatArray = NDArray[np.float32]
+
+UNET_FILE = "unet.safetensors"
+ADAPTER_FOLDER = "sam_adapter"
+CONFIG_FILE = "config.json"
+MANIFEST_FILE = "manifest.json"
+
+# SAM is shown the U-Net's finding only where the U-Net is sure: so many points per class, each
+# in a part of at least so many pixels.
+MAX_POINTS = 3
+SURE = 0.7
+MIN_AREA = 9
+
+
+class Pair:
+    """A `RoundModels` in memory.
+
+    Parameters
+    ----------
+    unet : UNet
+    sam : SamBackend
+        With class tokens for the U-Net's classes.
+    unet_weight : float
+        0..1, the U-Net's share in the pair's probabilities.
+    number : int, optional
+        The round in its project.
+    """
+
+    def __init__(
+        self, unet: UNet, sam: SamBackend, unet_weight: float = 0.5, number: int | None = None
+    ) -> None:
+        self._unet = unet
+        self._sam = sam
+        self._weight = unet_weight
+        self._number = number
+
+    @property
+    def sam(self) -> SamBackend:
+        """The adapted SAM."""
+        return self._sam
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Classes that it knows, ascending."""
+        return self._unet.class_ids
+
+    @property
+    def number(self) -> int | None:
+        """Its round number in the project, if it has one."""
+        return self._number
+
+    def probabilities(
+        self, image: NDArray[Any], embedding: Embedding | None = None, which: PredictWith = "pair"
+    ) -> FloatArray:
+        """Class probabilities of one plane; see `RoundModels.probabilities`.
+
+        A constant plane, such as an empty slice at the end of a volume, is background.
+        """
+        if np.ptp(image) == 0:
+            return _background(image, len(self.class_ids))
+        if which == "unet":
+            return self._unet.probabilities(image)
+        _, from_sam, mixed = self.members(image, embedding or self._sam.embed(image))
+        return from_sam if which == "sam" else mixed
+
+    def members(
+        self, image: NDArray[Any], embedding: Embedding
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Class probabilities by U-Net, SAM and both, each as `probabilities` gives them."""
+        from_unet = self._unet.probabilities(image)
+        from_sam = self._sam_probabilities(embedding, from_unet)
+        return from_unet, from_sam, self._weight * from_unet + (1 - self._weight) * from_sam
+
+    def _sam_probabilities(self, embedding: Embedding, from_unet: FloatArray) -> FloatArray:
+        """Softmax over SAM's logits of each class, the background's being 0."""
+        logits = [np.zeros(embedding.shape, np.float32)]
+        for position, class_id in enumerate(self.class_ids, start=1):
+            points = self._sam.understands_points
+            prompts = sure_points(from_unet[position]) if points else Prompts()
+            logits.append(self._sam.decode(embedding, prompts, class_id=class_id).logits)
+        return np.asarray(softmax(np.stack(logits), axis=0), dtype=np.float32)
+
+
+def sure_points(probability: NDArray[np.floating[Any]]) -> Prompts:
+    """Points inside the largest parts where the U-Net is sure of a class, for SAM.
+
+    Parameters
+    ----------
+    probability : ndarray of shape (rows, cols)
+        Of the class, 0..1.
+
+    Returns
+    -------
+    Prompts
+        At most three points, each the centre of the largest disc inside its part; none where
+        the U-Net is not sure, and SAM then answers from its class tokens alone.
+    """
+    parts, count = ndimage.label(probability > SURE)
+    areas = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    largest = np.argsort(-areas, kind="stable")[:MAX_POINTS] + 1
+    points = []
+    for part in largest:
+        if areas[part - 1] < MIN_AREA:
+            break
+        depth = ndimage.distance_transform_edt(np.pad(parts == part, 1))[1:-1, 1:-1]
+        row, col = np.unravel_index(int(depth.argmax()), depth.shape)
+        points.append((float(row), float(col)))
+    return Prompts(points=points, labels=[1] * len(points))
+
+
+def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
+    """Load the pair of a finished round folder; see `napari_scsam.models.load_round`."""
+    folder = Path(folder)
+    manifest = _read_json(folder / MANIFEST_FILE)
+    _verify(folder, manifest)
+    config = _read_json(folder / CONFIG_FILE)
+    try:
+        name, checkpoint = config["settings"]["sam"], config["settings"]["sam_checkpoint"]
+        weight = float(config["unet_weight"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ModelError(f"{folder / CONFIG_FILE} is not the config of a round.") from exc
+    sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
+    unet = UNet.load(folder / UNET_FILE, resolve_device(device))
+    number = int(folder.name) if folder.name.isdecimal() else None
+    return Pair(unet, sam, weight, number)
+
+
+def _verify(folder: Path, manifest: dict[str, Any]) -> None:
+    files = manifest.get("files")
+    needed = {UNET_FILE, CONFIG_FILE, f"{ADAPTER_FOLDER}/adapter_model.safetensors"}
+    if not isinstance(files, dict) or not needed <= set(files):
+        raise ModelError(f"{folder / MANIFEST_FILE} does not list the weights of a round.")
+    for name, expected in files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ModelError(f"{folder / MANIFEST_FILE} names a file outside its folder: {name}.")
+        if sha256_of_file(path) != expected:
+            raise ModelError(
+                f"{path} is not the file that the round wrote: it was changed or damaged. "
+                "Roll back to another round, or train a new one."
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"{path.parent} is not a finished round: no valid {path.name}.") from exc
+    if not isinstance(content, dict):
+        raise ModelError(f"{path.parent} is not a finished round: no valid {path.name}.")
+    return content
+
+
+def _background(image: NDArray[Any], classes: int) -> FloatArray:
+    probabilities = np.zeros((classes + 1, *image.shape[:2]), np.float32)
+    probabilities[0] = 1
+    return probabilities

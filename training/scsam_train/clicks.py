@@ -1,0 +1,83 @@
+"""Simulated prompts: what a person, or the U-Net, would show SAM on a known mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+BoolImage = NDArray[np.bool_]
+Click = tuple[float, float, int]
+
+# Negative clicks fall into a ring this far outside the object, where people put them.
+RING = (3, 20)
+MAX_JITTER = 0.05
+
+
+def deepest(mask: BoolImage) -> tuple[float, float]:
+    """Centre (row, col) of the largest disc inside a mask that is not empty."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, col = np.unravel_index(int(depth.argmax()), mask.shape)
+    return float(row), float(col)
+
+
+def first_clicks(mask: BoolImage, count: int, rng: np.random.Generator) -> list[Click]:
+    """Draw `count` clicks on a mask: one inside, the others inside or just outside.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (s, s), bool
+        Not empty.
+    count : int
+        At least 1.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of (row, col, label)
+    """
+    inside = np.argwhere(mask)
+    start = deepest(mask) if rng.random() < 0.5 else _pick(inside, rng)
+    clicks: list[Click] = [(*start, 1)]
+    distance = ndimage.distance_transform_edt(~mask) if count > 1 else None
+    for _ in range(count - 1):
+        if rng.random() < 0.5:
+            clicks.append((*_pick(inside, rng), 1))
+            continue
+        ring = np.argwhere((distance >= RING[0]) & (distance <= RING[1]))
+        clicks.append((*_pick(ring, rng), 0) if len(ring) else (*_pick(inside, rng), 1))
+    return clicks
+
+
+def next_click(guess: BoolImage, truth: BoolImage, valid: BoolImage) -> Click | None:
+    """Click in the middle of the largest mistake; None when there is none.
+
+    Parameters
+    ----------
+    guess, truth, valid : ndarray of shape (s, s), bool
+        `valid` is False where nothing is annotated.
+    """
+    parts, count = ndimage.label((guess != truth) & valid)
+    if not count:
+        return None
+    largest = parts == int(np.bincount(parts.ravel())[1:].argmax()) + 1
+    row, col = deepest(largest)
+    return row, col, int(truth[int(row), int(col)])
+
+
+def jittered_box(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Bounding box (row0, col0, row1, col1) of a mask, its sides moved by at most 5 %."""
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.array([rows[0], cols[0], rows[-1], cols[-1]], dtype=np.float64)
+    height, width = box[2] - box[0] + 1, box[3] - box[1] + 1
+    sides = np.array([height, width, height, width])
+    moved = box + rng.uniform(-MAX_JITTER, MAX_JITTER, 4) * sides
+    limit = np.array([*mask.shape, *mask.shape]) - 1
+    return np.clip(moved, 0, limit).astype(np.float32)
+
+
+def _pick(candidates: NDArray[Any], rng: np.random.Generator) -> tuple[float, float]:
+    row, col = candidates[int(rng.integers(len(candidates)))]
+    return float(row), float(col)

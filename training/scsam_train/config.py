@@ -1,0 +1,129 @@
+"""What one round is made from: inputs.json, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.settings import TrainSettings
+
+INPUTS_FILE = "inputs.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file and the content that it must have."""
+
+    path: Path
+    sha256: str
+
+    def check(self) -> Path:
+        """Return the path of the file that was meant.
+
+        Raises
+        ------
+        InputError
+            If it is missing or was changed.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as exc:
+            raise InputError(f"{self.path} can't be read: {exc.strerror}.") from exc
+        if found != self.sha256:
+            raise InputError(
+                f"{self.path} is not the file that was added to the project: it was changed. "
+                "Add it again."
+            )
+        return self.path
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """One image of the project, and its committed label map where it has one."""
+
+    id: str
+    case: str
+    file: FileRef
+    label: FileRef | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a round may read.
+
+    Attributes
+    ----------
+    class_names : dict of int to str
+        Classes by id, ascending.
+    images : tuple of ImageInput
+    parent : Path or None
+        Folder of the round to start from.
+    settings : TrainSettings
+    sha256 : str
+        Of inputs.json itself.
+    """
+
+    class_names: dict[int, str]
+    images: tuple[ImageInput, ...]
+    parent: Path | None
+    settings: TrainSettings
+    sha256: str
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Class ids, ascending."""
+        return tuple(self.class_names)
+
+
+def read_inputs(folder: Path) -> Inputs:
+    """Read ``inputs.json`` of a round's folder.
+
+    Raises
+    ------
+    InputError
+        If it is missing, damaged, of another schema, or names nothing to learn from.
+    """
+    path = folder / INPUTS_FILE
+    try:
+        raw = path.read_bytes()
+        content = json.loads(raw)
+        schema = content["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise InputError(f"{folder} is not the folder of a round: no valid {INPUTS_FILE}.") from exc
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: update it.")
+    try:
+        inputs = _parse(content, hashlib.sha256(raw).hexdigest())
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise InputError(f"{path} is damaged: {exc!r} while reading it.") from exc
+    if not any(image.label for image in inputs.images):
+        raise InputError("There is no label to learn from: commit at least one first.")
+    return inputs
+
+
+def _parse(content: dict[str, Any], sha256: str) -> Inputs:
+    names = {int(c["id"]): str(c["name"]) for c in content["classes"]}
+    parent = content["parent_round"]
+    return Inputs(
+        class_names=dict(sorted(names.items())),
+        images=tuple(_image(item) for item in content["images"]),
+        parent=None if parent is None else Path(parent["folder"]),
+        settings=TrainSettings.from_dict(content["settings"]),
+        sha256=sha256,
+    )
+
+
+def _image(item: dict[str, Any]) -> ImageInput:
+    label = item["label"]
+    return ImageInput(
+        id=str(item["id"]),
+        case=str(item["case"]),
+        file=FileRef(Path(item["path"]), item["sha256"]),
+        label=None if label is None else FileRef(Path(label["path"]), label["sha256"]),
+    )

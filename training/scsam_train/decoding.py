@@ -1,0 +1,120 @@
+"""SAM's prompt encoder and mask decoder on a batch of planes, one object each, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from scsam_train.clicks import Click
+
+LIMIT = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """What SAM is asked of N planes; each gets the same kinds and numbers of prompts.
+
+    Attributes
+    ----------
+    classes : Tensor of shape (N,), int64, or None
+        Positions 0..K-1 whose learned tokens go with the prompts.
+    clicks : list of N lists of (row, col, label), or None
+        On the grid of the low-resolution masks.
+    boxes : ndarray of shape (N, 4), float32, or None
+        (row0, col0, row1, col1) on that grid.
+    masks : Tensor of shape (N, 1, side, side), or None
+        An earlier answer's logits.
+    """
+
+    classes: Tensor | None = None
+    clicks: Sequence[Sequence[Click]] | None = None
+    boxes: NDArray[np.float32] | None = None
+    masks: Tensor | None = None
+
+    def corrected(self, clicks: Sequence[Click], masks: Tensor | None) -> Ask:
+        """The same with one more click for each plane, and the last answer fed back."""
+        before = self.clicks or [[] for _ in clicks]
+        longer = [[*old, new] for old, new in zip(before, clicks, strict=True)]
+        return replace(self, clicks=longer, masks=masks)
+
+
+class Decoder:
+    """Batched decoding with an adapted SAM's modules.
+
+    SAM's own decoder repeats every embedding for every prompt; here each plane has one
+    object, so its parts are called directly. Only the single-mask output is computed.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With SAM's modules and ``class_tokens``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model: Any = model
+        encoder = self.model.prompt_encoder
+        self.input_size = int(encoder.input_image_size[0])
+        self.side = 4 * int(encoder.image_embedding_size[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self.model.prompt_encoder.no_mask_embed.weight.device
+        return device
+
+    def __call__(self, features: Tensor, ask: Ask) -> tuple[Tensor, Tensor]:
+        """Answer.
+
+        Parameters
+        ----------
+        features : Tensor of shape (N, 256, e, e)
+            Embeddings.
+        ask : Ask
+            Of N planes.
+
+        Returns
+        -------
+        logits : Tensor of shape (N, 1, side, side)
+        iou : Tensor of shape (N,)
+            SAM's own estimate.
+        """
+        sparse, dense = self._prompts(ask, features.shape[0])
+        decoder = self.model.mask_decoder
+        count, _, height, width = features.shape
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([own[None].expand(count, -1, -1), sparse], dim=1)
+        position = self.model.prompt_encoder.get_dense_pe().expand(count, -1, -1, -1)
+        answers, mixed = decoder.transformer(features + dense, position, tokens)
+        picture = mixed.transpose(1, 2).reshape(count, -1, height, width)
+        upscaled = decoder.output_upscaling(picture)
+        weights = decoder.output_hypernetworks_mlps[0](answers[:, 1])
+        logits = torch.einsum("nc,nchw->nhw", weights, upscaled)[:, None]
+        return logits, decoder.iou_prediction_head(answers[:, 0])[:, 0]
+
+    def _prompts(self, ask: Ask, count: int) -> tuple[Tensor, Tensor]:
+        points = None
+        if ask.clicks is not None:
+            values = torch.tensor(np.array(ask.clicks, dtype=np.float32), device=self.device)
+            points = (self._xy(values[..., :2]), values[..., 2])
+        boxes = None
+        if ask.boxes is not None:
+            corners = torch.from_numpy(ask.boxes.reshape(-1, 2, 2)).to(self.device)
+            boxes = self._xy(corners).reshape(-1, 4)
+        masks = None if ask.masks is None else ask.masks.clamp(-LIMIT, LIMIT)
+        sparse, dense = self.model.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        if sparse.shape[0] != count:  # nothing was asked but the class tokens
+            sparse, dense = sparse.expand(count, -1, -1), dense.expand(count, -1, -1, -1)
+        if ask.classes is not None:
+            sparse = torch.cat([sparse, self.model.class_tokens(ask.classes)], dim=1)
+        return sparse, dense
+
+    def _xy(self, row_col: Tensor) -> Tensor:
+        """From (row, col) on the low-resolution grid to (x, y) in SAM's input."""
+        scale = self.input_size / self.side
+        return (row_col.flip(-1) + 0.5) * scale - 0.5

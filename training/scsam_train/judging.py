@@ -1,0 +1,138 @@
+"""Dice of a pair on held-out planes, counted per case, and what it can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.models import Embedding
+from napari_scsam.models.pair import Pair
+from napari_scsam.models.sam import SamModel
+from scsam_train.clicks import deepest
+from scsam_train.data import TrainPlane
+
+Scores = dict[str, dict[str, float | None]]
+
+MEMBERS = ("unet", "sam", "pair")
+# Held-out planes that are looked at, evenly spaced: embedding them takes time.
+MAX_PLANES = 40
+# A round that answers one click in the middle this well is trusted with points.
+CLICK_DICE = 0.5
+MAX_CLICKED = 12
+
+
+class Judge:
+    """Scores pairs on the same planes with the same embeddings.
+
+    Parameters
+    ----------
+    planes : sequence of TrainPlane
+        Labelled.
+    class_names : dict of int to str
+    """
+
+    def __init__(self, planes: Sequence[TrainPlane], class_names: dict[int, str]) -> None:
+        picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_PLANES)).astype(int)
+        self.planes = [planes[i] for i in picks]
+        self._names = class_names
+        self._embeddings: dict[int, Embedding] = {}
+
+    @property
+    def cases(self) -> int:
+        """How many cases the planes come from."""
+        return len({plane.case for plane in self.planes})
+
+    def score(self, pair: Pair, check: Callable[[], None], *, share: bool = True) -> Scores:
+        """Dice per member of the pair and class.
+
+        Pixels are counted over all of a case's planes, then cases are averaged. A class
+        that neither truth nor prediction holds in a case says nothing about it.
+
+        Parameters
+        ----------
+        pair : Pair
+        check : callable
+            Called before each plane; raises Cancelled.
+        share : bool
+            Whether embeddings are kept for later pairs on the same image encoder.
+        """
+        counts: dict[str, dict[str, NDArray[np.int64]]] = {}
+        for index, plane in enumerate(self.planes):
+            check()
+            maps = self._label_maps(pair, index, plane, share)
+            for member, label in maps.items():
+                case = counts.setdefault(member, {})
+                before = case.get(plane.case, np.zeros((len(self._names), 3), np.int64))
+                case[plane.case] = before + self._count(label, plane)
+        return {member: self._mean(list(cases.values())) for member, cases in counts.items()}
+
+    def _label_maps(
+        self, pair: Pair, index: int, plane: TrainPlane, share: bool
+    ) -> dict[str, NDArray[np.int64]]:
+        embedding = self._embeddings.get(index) if share else None
+        if embedding is None:
+            embedding = pair.sam.embed(plane.pixels)
+        if share:
+            self._embeddings[index] = embedding
+        ids = np.array([0, *pair.class_ids])
+        members = pair.members(plane.pixels, embedding)
+        return {name: ids[p.argmax(0)] for name, p in zip(MEMBERS, members, strict=True)}
+
+    def _count(self, label: NDArray[np.int64], plane: TrainPlane) -> NDArray[np.int64]:
+        known = plane.label != NOT_ANNOTATED
+        rows = []
+        for class_id in self._names:
+            guess, truth = (label == class_id) & known, plane.label == class_id
+            rows.append([(guess & truth).sum(), guess.sum(), truth.sum()])
+        return np.array(rows, np.int64)
+
+    def _mean(self, cases: list[NDArray[np.int64]]) -> dict[str, float | None]:
+        values = np.stack(cases).astype(float)
+        total = values[..., 1] + values[..., 2]
+        dice = np.divide(
+            2 * values[..., 0], total, out=np.full(total.shape, np.nan), where=total > 0
+        )
+        scores: dict[str, float | None] = {}
+        for column, name in enumerate(self._names.values()):
+            seen = dice[:, column][~np.isnan(dice[:, column])]
+            scores[name] = float(seen.mean()) if len(seen) else None
+        present = [value for value in scores.values() if value is not None]
+        scores["mean"] = sum(present) / len(present) if present else None
+        return scores
+
+
+def empty_scores(class_names: dict[int, str]) -> Scores:
+    """Scores of a round that nothing was held out for."""
+    return {member: dict.fromkeys([*class_names.values(), "mean"]) for member in MEMBERS}
+
+
+def click_dice(sam: SamModel, planes: Sequence[TrainPlane]) -> float | None:
+    """Mean Dice of SAM's answer to one click in the middle of each object.
+
+    This decides whether the round's SAM is given points as they are (METHOD 4.4).
+
+    Parameters
+    ----------
+    sam : SamModel
+        Whose `understands_points` is set, so that the click is not turned into a box.
+    planes : sequence of TrainPlane
+        At most twelve objects on them are clicked on; none gives None.
+    """
+    objects = [
+        (plane, class_id)
+        for plane in planes
+        for class_id in np.unique(plane.label)
+        if class_id not in (BACKGROUND, NOT_ANNOTATED)
+    ]
+    picks = np.linspace(0, len(objects) - 1, min(len(objects), MAX_CLICKED)).astype(int)
+    values = []
+    for plane, class_id in (objects[i] for i in picks):
+        truth = plane.label == class_id
+        asked = Prompts(points=[deepest(truth)], labels=[1])
+        mask = sam.decode(sam.embed(plane.pixels), asked).mask & (plane.label != NOT_ANNOTATED)
+        values.append(2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum()))
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,81 @@
+"""What the child and its parent tell each other: events.jsonl and control.json."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from napari_scsam.core.errors import Cancelled
+
+EVENTS_FILE = "events.jsonl"
+CONTROL_FILE = "control.json"
+PAUSE_POLL_S = 0.1
+
+
+class EventLog:
+    """Appends events to ``events.jsonl``, one JSON object to a line, each with its time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / EVENTS_FILE
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event; numbers that JSON doesn't know become null."""
+        line = {"event": event, "time": time.time(), **_finite(values)}
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def message(self, text: str) -> None:
+        """Append a line for the person to read."""
+        self.write("message", text=text)
+
+
+class Control:
+    """Reads what the parent wrote to ``control.json``: run, pause or cancel."""
+
+    def __init__(self, folder: Path, log: EventLog) -> None:
+        self._path = folder / CONTROL_FILE
+        self._log = log
+        self._command = "run"
+        self.paused_s = 0.0
+
+    def check(self) -> None:
+        """Hold while the round is paused.
+
+        Raises
+        ------
+        Cancelled
+            When the parent asked for it.
+        """
+        if self._read() == "pause":
+            self._hold()
+        if self._command == "cancel":
+            raise Cancelled("The round was cancelled.")
+
+    def _hold(self) -> None:
+        self._log.message("Paused.")
+        began = time.monotonic()
+        while self._read() == "pause":
+            time.sleep(PAUSE_POLL_S)
+        self.paused_s += time.monotonic() - began
+        if self._command == "run":
+            self._log.message("Going on.")
+
+    def _read(self) -> str:
+        try:
+            command = json.loads(self._path.read_text())["command"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return self._command  # none yet, or half written: as before
+        if command in ("run", "pause", "cancel"):
+            self._command = command
+        return self._command
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

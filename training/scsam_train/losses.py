@@ -1,0 +1,93 @@
+"""Losses with an ignore label and a weight for each image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORE = 255
+SMOOTH = 1.0
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy plus foreground Dice, per image, over annotated pixels only.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (N, K + 1, h, w)
+        Background first.
+    target : Tensor of shape (N, h, w), int64
+        0..K, 255 for pixels that say nothing.
+    weight : Tensor of shape (N,)
+        Of each image; the result is their weighted mean over N.
+
+    Returns
+    -------
+    Tensor of shape ()
+        Dice is per image and class with smoothing 1, so an absent class is pushed to
+        nothing without a vanishing gradient (METHOD 1.12, D18).
+    """
+    valid = target != IGNORE
+    entropy = functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+    per_image = entropy.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+    one_hot = functional.one_hot(target.masked_fill(~valid, 0), logits.shape[1])
+    truth = one_hot.permute(0, 3, 1, 2)[:, 1:] * valid[:, None]
+    guess = logits.softmax(1)[:, 1:] * valid[:, None]
+    dice = _soft_dice(guess, truth).mean(1)
+    return (weight * (per_image + 1 - dice)).mean()
+
+
+def mask_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Binary cross-entropy plus Dice for one object per image.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (N, 1, h, w)
+    target : Tensor of shape (N, 1, h, w), uint8
+        0, 1, or 255 for pixels that say nothing.
+    weight : Tensor of shape (N,)
+    """
+    valid = target != IGNORE
+    truth = (target == 1).to(logits.dtype)
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none") * valid
+    per_image = entropy.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+    dice = _soft_dice(logits.sigmoid() * valid, truth * valid)[:, 0]
+    return (weight * (per_image + 1 - dice)).mean()
+
+
+@torch.no_grad()
+def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU of ``logits > 0``, of shape (N,); 1 where both are empty.
+
+    Parameters
+    ----------
+    logits, target : Tensor of shape (N, 1, h, w)
+        As for `mask_loss`.
+    """
+    valid = target != IGNORE
+    guess, truth = (logits > 0) & valid, (target == 1) & valid
+    both = (guess & truth).flatten(1).sum(1).float()
+    either = (guess | truth).flatten(1).sum(1).float()
+    return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
+
+
+def hard_dice(first: Tensor, second: Tensor) -> float:
+    """Mean foreground Dice of two label maps over the classes that either holds; 1 if none.
+
+    Parameters
+    ----------
+    first, second : Tensor of shape (h, w), int64
+    """
+    values = []
+    for position in sorted(set(first.unique().tolist()) | set(second.unique().tolist())):
+        if position == 0:
+            continue
+        a, b = first == position, second == position
+        values.append(2 * float((a & b).sum()) / float(a.sum() + b.sum()))
+    return sum(values) / len(values) if values else 1.0
+
+
+def _soft_dice(guess: Tensor, truth: Tensor) -> Tensor:
+    both = (guess * truth).flatten(2).sum(2)
+    return (2 * both + SMOOTH) / (guess.flatten(2).sum(2) + truth.flatten(2).sum(2) + SMOOTH)

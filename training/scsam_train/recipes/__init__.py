@@ -1,0 +1,1 @@
+"""How the two models teach each other: one file per recipe."""

@@ -1,0 +1,73 @@
+"""How learning rates and the trust in pseudo-labels change over a round, and the moving average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+WARM_UP = 0.05
+FLOOR = 0.02
+
+
+def learning_rate(fraction: float) -> float:
+    """Factor of the learning rate at `fraction` of the round: linear warm-up, then cosine."""
+    if fraction < WARM_UP:
+        return max(FLOOR, fraction / WARM_UP)
+    rest = (fraction - WARM_UP) / (1 - WARM_UP)
+    return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
+def ramp(fraction: float, end: float = 0.4) -> float:
+    """Weight of pseudo-labels: ``exp(-5 (1 - t / end)^2)``, 1 from `end` on.
+
+    Laine and Aila, Temporal Ensembling (ICLR 2017), section 3.
+    """
+    return math.exp(-5 * (1 - min(fraction / end, 1.0)) ** 2)
+
+
+class MovingAverage:
+    """Exponential moving average of parameters: the teacher (Tarvainen and Valpola, 2017).
+
+    Early on it follows closely, ``min(decay, (1 + t) / (10 + t))``, so that it never teaches
+    from random weights.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float = 0.99) -> None:
+        self._live = dict(parameters)
+        self._average = {name: p.detach().clone() for name, p in self._live.items()}
+        self._decay = decay
+        self._steps = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move towards the parameters as they are now."""
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        self._steps += 1
+        for name, parameter in self._live.items():
+            self._average[name].lerp_(parameter, 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Have the network hold the average inside the block."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def copy_to_network(self) -> None:
+        """Leave the average in the network for good."""
+        for name, parameter in self._live.items():
+            parameter.copy_(self._average[name])
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, parameter in self._live.items():
+            kept = parameter.detach().clone()
+            parameter.copy_(self._average[name])
+            self._average[name] = kept

@@ -1,0 +1,196 @@
+"""Tensors that the recipe learns from: U-Net canvases, and cached embeddings of several views."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_scsam.core.volume import LabelArray
+from napari_scsam.models.preprocess import Frame, prepare
+from napari_scsam.models.sam import SamModel
+from scsam_train.augment import change_intensity, random_geometry, warp, warp_labels
+from scsam_train.data import TrainPlane, class_positions
+from scsam_train.losses import IGNORE
+
+# Embeddings are the dear part of a round on a CPU. Few labels get more views of each.
+MAX_VIEWS = 6
+LABELLED_EMBEDDINGS = 48
+
+
+@dataclass(frozen=True, eq=False)
+class SamView:
+    """One embedded view of a plane.
+
+    Attributes
+    ----------
+    features : Tensor of shape (1, 256, e, e), float16
+    label : Tensor of shape (side, side), uint8
+        On the grid of SAM's low-resolution masks; 0..K, 255 unknown.
+    """
+
+    features: Tensor
+    label: Tensor
+
+
+@dataclass(eq=False)
+class Materials:
+    """What a recipe is given.
+
+    Attributes
+    ----------
+    images, labels : Tensor of shape (L, 3, s, s) float32, and (L, s, s) uint8
+        Labelled planes as the U-Net sees them.
+    views : list of list of SamView
+        For each labelled plane, the unchanged one first.
+    other_images, other_valid : Tensor of shape (U, 3, s, s) float32, and (U, s, s) bool
+        Unlabelled planes, and where they are not padding.
+    other_views : list of (SamView, SamView)
+        For each unlabelled plane, weak and strong view of one geometry; may be shorter
+        than U when the time budget ended.
+    """
+
+    images: Tensor
+    labels: Tensor
+    other_images: Tensor
+    other_valid: Tensor
+    views: list[list[SamView]] = field(default_factory=list)
+    other_views: list[tuple[SamView, SamView]] = field(default_factory=list)
+
+
+def label_canvas(label: LabelArray, size: int) -> NDArray[np.uint8]:
+    """Put a label map on a square canvas as `prepare` does a plane: nearest, 255 padding."""
+    frame = Frame((label.shape[0], label.shape[1]), size)
+    rows, cols = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for old, new in zip(label.shape, frame.resized, strict=True)
+    )
+    canvas = np.full((size, size), IGNORE, np.uint8)
+    canvas[: len(rows), : len(cols)] = label[np.ix_(rows, cols)]
+    return canvas
+
+
+def build_canvases(
+    labelled: Sequence[TrainPlane],
+    unlabelled: Sequence[TrainPlane],
+    class_ids: Sequence[int],
+    size: int,
+    device: torch.device,
+) -> Materials:
+    """Lay all planes on the U-Net's canvases of side `size`."""
+    labels = [label_canvas(class_positions(plane.label, class_ids), size) for plane in labelled]
+    blank = [np.zeros(plane.pixels.shape[:2], np.uint8) for plane in unlabelled]
+    valid = [label_canvas(label, size) == 0 for label in blank]
+    return Materials(
+        images=_canvases(labelled, size).to(device),
+        labels=torch.from_numpy(np.stack(labels)).to(device),
+        other_images=_canvases(unlabelled, size).to(device),
+        other_valid=torch.from_numpy(np.array(valid, bool).reshape(-1, size, size)).to(device),
+    )
+
+
+class Embedder:
+    """Embeds views of planes, the unchanged ones first.
+
+    Parameters
+    ----------
+    sam : SamModel
+        Whose image encoder the round doesn't change.
+    class_ids : sequence of int
+    side : int
+        Of SAM's low-resolution masks.
+    generator : torch.Generator
+    mirror : bool
+        Whether views may be mirrored left to right.
+    """
+
+    def __init__(
+        self,
+        sam: SamModel,
+        class_ids: Sequence[int],
+        side: int,
+        generator: torch.Generator,
+        *,
+        mirror: bool,
+    ) -> None:
+        self._sam = sam
+        self._class_ids = class_ids
+        self._side = side
+        self._generator = generator
+        self._mirror = mirror
+
+    def fill(
+        self,
+        materials: Materials,
+        labelled: Sequence[TrainPlane],
+        unlabelled: Sequence[TrainPlane],
+        on_step: Callable[[int, int], None],
+        deadline: float = float("inf"),
+    ) -> None:
+        """Add the views of all planes to `materials`.
+
+        Each labelled plane is embedded once in any case; what else fits before
+        `deadline` (of `time.monotonic`) follows, unlabelled planes and further views of
+        labelled ones by turns. `on_step` gets the number done and the total.
+        """
+        views = min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // len(labelled)))
+        extra = [i for _ in range(views - 1) for i in range(len(labelled))]
+        total = len(labelled) + len(extra) + 2 * len(unlabelled)
+        done = 0
+        for plane in labelled:
+            materials.views.append([self._unchanged(plane)])
+            done += 1
+            on_step(done, total)
+        for turn in range(max(len(extra), len(unlabelled))):
+            if time.monotonic() > deadline:
+                break
+            if turn < len(unlabelled):
+                materials.other_views.append(self._weak_and_strong(unlabelled[turn]))
+                done += 2
+            if turn < len(extra):
+                materials.views[extra[turn]].append(self._changed(labelled[extra[turn]]))
+                done += 1
+            on_step(done, total)
+
+    def _unchanged(self, plane: TrainPlane) -> SamView:
+        return SamView(self._features(plane.pixels), self._label(plane))
+
+    def _changed(self, plane: TrainPlane) -> SamView:
+        geometry = random_geometry(1, self._generator, mirror=self._mirror)
+        canvas = prepare(plane.pixels, self._sam.entry.input_size, "unit").pixels[None]
+        moved = change_intensity(warp(canvas, geometry), self._generator)
+        label = warp_labels(self._label(plane)[None], geometry)[0]
+        return SamView(self._features(_picture(moved)), label)
+
+    def _weak_and_strong(self, plane: TrainPlane) -> tuple[SamView, SamView]:
+        canvas = prepare(plane.pixels, self._sam.entry.input_size, "unit").pixels[None]
+        strong = change_intensity(canvas, self._generator)
+        label = self._label(plane)
+        return (
+            SamView(self._features(plane.pixels), label),
+            SamView(self._features(_picture(strong)), label),
+        )
+
+    def _label(self, plane: TrainPlane) -> Tensor:
+        positions = class_positions(plane.label, self._class_ids)
+        return torch.from_numpy(label_canvas(positions, self._side))
+
+    def _features(self, pixels: NDArray[np.generic]) -> Tensor:
+        features: Tensor = self._sam.embed(pixels).features
+        return features.half().cpu().clone()
+
+
+def _canvases(planes: Sequence[TrainPlane], size: int) -> Tensor:
+    if not planes:
+        return torch.zeros((0, 3, size, size))
+    return torch.stack([prepare(plane.pixels, size, "unit").pixels for plane in planes])
+
+
+def _picture(canvas: Tensor) -> NDArray[np.float32]:
+    picture: NDArray[np.float32] = canvas[0].permute(1, 2, 0).numpy()
+    return picture
