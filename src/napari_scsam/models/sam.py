@@ -21,6 +21,7 @@ from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha25
 from napari_scsam.models.clicks import box_from_prompts, carve
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.embeddings import embedding_key
+from napari_scsam.models.encoder import for_inference
 from napari_scsam.models.preprocess import Frame, prepare
 from napari_scsam.models.zoo import ZooEntry, find_entry
 
@@ -142,7 +143,8 @@ class SamModel:
         self._device = device
         self._adapter = adapter
         self._encoder_hash = encoder_hash
-        self._encoder: Any = self.module.image_encoder
+        image_encoder: Any = self.module.image_encoder
+        self._encoder = for_inference(image_encoder)
         self._lock = threading.Lock()
 
     @property
@@ -179,10 +181,11 @@ class SamModel:
     def embed(self, image: NDArray[Any]) -> Embedding:
         """Encode one plane; see `SamBackend.embed`."""
         prepared = prepare(image, self.entry.input_size, self.entry.normalisation)
-        with self._lock, torch.inference_mode():
+        # Not inference_mode: training reads embeddings, and its autograd refuses such tensors.
+        with self._lock, torch.no_grad():
             features = self._encoder(prepared.pixels[None].to(self._device))
         return Embedding(
-            features=features.float(),
+            features=features.float().contiguous(),
             shape=prepared.frame.shape,
             view=prepared.view,
             key=self.embedding_key(image),
