@@ -88,9 +88,7 @@ def test_a_full_disk_leaves_the_earlier_label_and_says_so(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, call, fail)
-        with pytest.raises(
-            ProjectError, match="The disk is full.*Nothing that was saved"
-        ) as caught:
+        with pytest.raises(ProjectError, match=r"disk is full.*Nothing that was saved") as caught:
             project.commit(image, before * 2, plane=Plane(0, 2))
     assert "\n" not in str(caught.value)
     label = project.label(image)

@@ -164,10 +164,12 @@ def _pixels(image: Any, path: Path) -> Pixels:
     colour = stored.fields is not None and set("RGB") <= set(stored.fields)
     if stored.kind not in "iuf" and not colour:
         raise InputError(f"{path} holds values of type {stored}; an image has real numbers.")
-    data: Pixels = np.asanyarray(image.dataobj)
-    if data.dtype == np.float64 and stored.itemsize <= 2:
-        # Scaled small integers: float32 holds them, at half the memory.
-        data = data.astype(np.float32)
+    # A scale that overflows gives infinities, which are refused with their number.
+    with np.errstate(over="ignore", invalid="ignore"):
+        data: Pixels = np.asanyarray(image.dataobj)
+        if data.dtype == np.float64 and stored.itemsize <= 2:
+            # Scaled small integers: float32 holds them, at half the memory.
+            data = data.astype(np.float32)
     return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
