@@ -90,7 +90,10 @@ def as_label_array(
             "Resample the mask onto the image's grid first."
         )
     values = np.unique(array)
-    if array.dtype.kind not in "biu" and not np.array_equal(values, np.round(values)):
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"A mask holds whole numbers; this one holds values of {array.dtype}.")
+    finite = np.isfinite(values).all()
+    if not finite or not np.array_equal(values, np.round(values)):
         raise InputError("A mask holds whole numbers; this one has fractions or NaN.")
     mapping = dict(mapping or {})
     known = {BACKGROUND, NOT_ANNOTATED, *(c.id for c in classes)}

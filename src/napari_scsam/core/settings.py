@@ -83,10 +83,16 @@ class TrainSettings:
 
 def _check(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> None:
     choices = get_args(hint)
-    if choices and all(isinstance(c, str) for c in choices) and value not in choices:
-        raise InputError(f"{name} is one of {', '.join(choices)}; got {value!r}.")
-    if value is None or isinstance(value, str):
+    if choices and all(isinstance(c, str) for c in choices):
+        if value not in choices:
+            raise InputError(f"{name} is one of {', '.join(choices)}; got {value!r}.")
         return
+    kinds = choices or (hint,)
+    fits = type(value) in kinds or (type(value) is int and float in kinds)
+    if not fits:
+        names = " or ".join("none" if k is type(None) else k.__name__ for k in kinds)
+        raise InputError(f"{name} is of type {names}; got {value!r}.")
     low, high = meta["low"], meta["high"]
-    if (low is not None and value < low) or (high is not None and value > high):
+    # Written so that NaN, which compares with nothing, is refused.
+    if low is not None and value is not None and not low <= value <= high:
         raise InputError(f"{name} is between {low} and {high} {meta['unit']}; got {value}.")
