@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,14 @@ class NapariCanvas(Canvas):
     Parameters
     ----------
     viewer : napari.Viewer
-        Layers that are not ours are hidden while an image is open, never removed.
+        Layers that are not ours stay as they are.
+    pick_class : callable
+        Called with 0..8 when a digit is pressed on our layers.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, pick_class: Callable[[int], None]) -> None:
         self._viewer = viewer
+        self._pick_class = pick_class
         self._listener: CanvasListener | None = None
         self._volume: Volume | None = None
         self._classes: dict[int, LabelClass] = {}
@@ -46,19 +49,15 @@ class NapariCanvas(Canvas):
         self._switching = False
         self._box_tool = False
         self._gesture = make_gesture(self._actions())
-        viewer.dims.events.current_step.connect(self._on_dims)
-        viewer.dims.events.order.connect(self._on_dims)
-        viewer.dims.events.ndisplay.connect(self._on_dims)
+        for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
+            event.connect(self._on_dims)
 
     def close(self) -> None:
-        """Let go of the viewer; the layers stay where they are."""
+        """Let go of the viewer and take our layers away."""
         self._listener = None
-        self._viewer.dims.events.current_step.disconnect(self._on_dims)
-        self._viewer.dims.events.order.disconnect(self._on_dims)
-        self._viewer.dims.events.ndisplay.disconnect(self._on_dims)
-        for layer in self._layers.values():
-            if self._gesture in layer.mouse_drag_callbacks:
-                layer.mouse_drag_callbacks.remove(self._gesture)
+        for event in (dims := self._viewer.dims.events).current_step, dims.order, dims.ndisplay:
+            event.disconnect(self._on_dims)
+        self.close_image()
 
     def listen(self, listener: CanvasListener) -> None:
         """Report to `listener` from now on."""
@@ -84,6 +83,7 @@ class NapariCanvas(Canvas):
             self._layers = self._make_layers(name, volume, label)
             for layer in self._layers.values():
                 self._viewer.add_layer(layer)
+                self._bind_keys(layer)
             prompts = self._layers[PROMPTS]
             prompts.mode = "pan_zoom"
             prompts.mouse_drag_callbacks.append(self._gesture)
@@ -99,6 +99,17 @@ class NapariCanvas(Canvas):
                 self._viewer.layers.remove(layer)
         self._layers = {}
         self._volume = None
+
+    def _bind_keys(self, layer: Any) -> None:
+        # Digits are taken on napari's own layers ("1" deletes points), so ours get them back.
+        for position in range(9):
+            layer.bind_key(
+                str(position + 1),
+                lambda _, position=position: self._pick_class(position),
+                overwrite=True,
+            )
+        for key in ("Delete", "Backspace"):
+            layer.bind_key(key, lambda _: self._tell("delete_selected"), overwrite=True)
 
     def _make_layers(self, name: str, volume: Volume, label: LabelArray | None) -> dict[str, Any]:
         common = {"scale": volume.spacing, "units": "mm" if volume.spacing_known else "pixel"}

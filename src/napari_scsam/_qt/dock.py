@@ -6,23 +6,33 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMenu, QWidget
 
-from napari_scsam._qt.annotate_panel import AnnotatePanel
+from napari_scsam._napari.open_scans import open_scans
+from napari_scsam._qt.dialogs import ask_folder, ask_images
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.keymap import Keymap
-from napari_scsam._qt.queue_panel import QueuePanel
+from napari_scsam._qt.layout import DockLayout
+from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
-from napari_scsam._qt.widgets import text_label
+from napari_scsam.controllers import projects
 from napari_scsam.controllers.inference import Segmenter
+from napari_scsam.controllers.open_layers import OpenScan
 from napari_scsam.controllers.queue import QueueRow
+from napari_scsam.controllers.rounds import RoundsState
 from napari_scsam.controllers.view_state import ViewState
-from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.settings import Modality
+from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.project import Project
+from napari_scsam.project.export import export_labels
+
+EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
+    ("nifti", "NIfTI, with the source's affine"),
+    ("tiff", "TIFF, with its spacing"),
+    ("png", "PNG, one file per slice"),
+)
 
 
 class ScsamDock(QWidget):
@@ -44,42 +54,42 @@ class ScsamDock(QWidget):
         self.session: Session | None = None
         self._inference = ThreadJobRunner("scsam-inference", self)
         self._files = ThreadJobRunner("scsam-files", self)
-        self._queue = QueuePanel()
-        self._annotate = AnnotatePanel()
-        self._status = text_label("status", selectable=True)
-        self._lay_out()
-        self._connect()
         self._keys: Keymap | None = None
+        self._parts = DockLayout(self)
+        self._connect()
+        self._show_project(None)
         self._say("Ready.")
 
-    def _lay_out(self) -> None:
-        body = QWidget()
-        column = QVBoxLayout(body)
-        column.setContentsMargins(6, 6, 6, 6)
-        column.addWidget(self._queue, 1)
-        column.addWidget(self._annotate)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(body)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(self._status)
-        self.setMinimumWidth(280)
-
     def _connect(self) -> None:
-        self._queue.picked.connect(lambda image_id: self._with(lambda a: a.open_image(image_id)))
-        self._annotate.pressed.connect(self.press)
-        self._annotate.class_picked.connect(lambda c: self._with(lambda a: a.set_class(c)))
-        self._annotate.tool_picked.connect(lambda t: self._with(lambda a: a.set_tool(t)))
+        parts = self._parts
+        parts.bar.pressed.connect(self._press_bar)
+        parts.welcome.sample_wanted.connect(self.open_sample)
+        parts.form.submitted.connect(self._create)
+        parts.form.cancelled.connect(lambda: self._show_form(False))
+        parts.form.browse_folder.connect(
+            lambda: ask_folder(
+                self, "Folder of the new project", lambda p: parts.form.folder.setText(str(p))
+            )
+        )
+        parts.form.browse_images.connect(
+            lambda: ask_images(
+                self,
+                "Images of the new project",
+                lambda paths: parts.form.images.setText("; ".join(map(str, paths))),
+            )
+        )
+        parts.queue.picked.connect(lambda image: self._with(lambda a: a.open_image(image)))
+        parts.annotate.pressed.connect(self.press)
+        parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.set_class(c)))
+        parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.set_tool(t)))
+        parts.training.pressed.connect(self._press_training)
+        parts.training.ticked.connect(lambda: self.session and self.session.rounds.tick())
 
     # ---------------------------------------------------------------- projects
 
     def open_project_folder(self, path: str | Path) -> None:
-        """Open a project folder in place of the one before."""
-        self._open(lambda: Project.open(path), "Opening the project …")
+        """Open a project folder in place of the one before; read-only if it is open elsewhere."""
+        self._open(lambda: projects.open_project(Path(path)), "Opening the project …")
 
     def create_project(
         self,
@@ -89,46 +99,98 @@ class ScsamDock(QWidget):
         modality: Modality = "other",
     ) -> None:
         """Make a project, add images to it and open it."""
+        self._create(
+            NewProject(Path(folder), tuple(classes), tuple(map(Path, images)), (), modality)
+        )
 
-        def make() -> Project:
-            project = Project.create(folder, classes, modality=modality)
-            try:
-                if images:
-                    project.add_images(images)
-            except ScsamError:
-                project.close()
-                raise
-            return project
+    def open_sample(self) -> None:
+        """Open the sample project, making it first where there is none."""
+        self._open(projects.open_sample, "Making the sample project …")
 
-        self._open(make, "Making the project: reading every image once …")
+    def use_open_layers(self) -> None:
+        """Take the open image layers into the project, or into the form of a new one."""
+        ours = [] if self.session is None else self.session.canvas.layers.values()
+        found = open_scans(self._viewer, ours)
+        if not found:
+            self._say("No other image layer is open.", error=True)
+            return
+        for layer, _ in found:
+            layer.visible = False
+        scans = [scan for _, scan in found]
+        if self.session is None:
+            self._show_form(True, scans)
+        else:
+            self._add_scans(self.session, scans)
+
+    def _add_scans(self, session: Session, scans: list[OpenScan]) -> None:
+        def added(ids: list[str]) -> None:
+            session.refresh_rows()
+            session.annotation.open_image(ids[0])
+
+        job = Job("Adding", lambda _p, _c: projects.add_scans(session.project, scans))
+        self._files.run(job, added, self._fail)
+
+    def _create(self, wanted: NewProject) -> None:
+        self._open(
+            lambda: projects.create_project(
+                wanted.folder, wanted.classes, wanted.images, wanted.layers, wanted.modality
+            ),
+            "Making the project: reading every image once …",
+        )
 
     def _open(self, make: Callable[[], Project], message: str) -> None:
-        self.close_project()
         self._say(message)
-        self._files.run(Job(message, lambda _p, _c: make()), self._opened, self._fail)
+
+        def work(_progress: Any, _cancel: Any) -> Project:
+            return make()
+
+        # The old project is closed only now, on the same thread that opens the new one.
+        self.close_project()
+        self._files.run(Job(message, work), self._opened, self._fail)
 
     def _opened(self, project: Project) -> None:
+        if self.session is not None:  # another one was asked for meanwhile
+            self.close_project()
         self.session = Session(
             self._viewer,
             project,
             self._inference,
             self._files,
-            self._show_state,
-            self._show_rows,
-            self._make_segmenter(project.folder / "cache"),
+            self,
+            self._make_segmenter(project.folder / "cache" / "embeddings"),
         )
-        self._annotate.set_classes(project.classes)
+        self._show_project(project)
         self._keys = Keymap(self.window(), self._key_actions())
-        self.session.open_first()
+        self._say(
+            "The project is open elsewhere: look, but no changes."
+            if project.read_only
+            else "Ready."
+        )
+        self.session.begin()
 
     def close_project(self) -> None:
-        """Close the open project, if there is one."""
+        """Close the open project, if there is one; its layers go with it."""
         if self._keys is not None:
             self._keys.close()
             self._keys = None
         if self.session is not None:
             self.session.close()
             self.session = None
+            self._show_project(None)
+
+    def export_to(self, folder: str | Path, format: ExportFormat) -> None:
+        """Write the committed labels into `folder`."""
+        if self.session is None:
+            return
+        project = self.session.project
+
+        def done(paths: list[Path]) -> None:
+            count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
+            self._say(f"Exported {count} to {folder}, each read back and the same.")
+
+        self._say("Exporting …")
+        job = Job("Exporting", lambda _p, _c: export_labels(project, folder, format))
+        self._files.run(job, done, self._fail)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop the jobs and close the project; a running round goes on by itself."""
@@ -141,11 +203,11 @@ class ScsamDock(QWidget):
         self._files.close()
         self.close_project()
 
-    # ---------------------------------------------------------------- the loop
+    # ---------------------------------------------------------------- presses and keys
 
     def press(self, name: str) -> None:
-        """Do what the button with this object name does."""
-        actions = {
+        """Do what the loop's button with this object name does."""
+        actions: dict[str, Callable[[Any], Any]] = {
             "suggest": lambda a: a.suggest(),
             "accept_next": lambda a: a.accept_and_next(),
             "accept_all": lambda a: a.accept_all(),
@@ -158,10 +220,54 @@ class ScsamDock(QWidget):
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
 
+    def _press_training(self, name: str) -> None:
+        if self.session is None:
+            return
+        rounds, panel = self.session.rounds, self._parts.training
+        if name == "train":
+            try:
+                rounds.start(panel.form.settings())
+            except ScsamError as error:
+                self._fail(error)
+        elif name == "pause_train":
+            rounds.pause_or_resume()
+        elif name == "cancel_train":
+            rounds.cancel()
+        elif name == "rollback":
+            rounds.rollback()
+        elif panel.selected_round is not None:
+            rounds.promote(panel.selected_round)
+
+    def _press_bar(self, name: str) -> None:
+        if name == "open_project":
+            ask_folder(self, "Open a project folder", self.open_project_folder)
+        elif name == "new_project":
+            self._show_form(True)
+        elif name == "use_open_layers":
+            self.use_open_layers()
+        else:
+            self._choose_export()
+
+    def _choose_export(self) -> None:
+        menu = QMenu(self)
+        for format, text in EXPORTS:
+            menu.addAction(text).triggered.connect(
+                lambda _checked=False, format=format: ask_folder(
+                    self, "Folder to export to", lambda folder: self.export_to(folder, format)
+                )
+            )
+        menu.aboutToHide.connect(menu.deleteLater)
+        button = self._parts.bar.export_button
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+
     def _key_actions(self) -> dict[str, Callable[[], Any]]:
         pressed = {
-            "J": "accept_next", "K": "skip", "G": "suggest", "U": "undo", "Shift+U": "redo",
-        }  # fmt: skip
+            "J": "accept_next",
+            "K": "skip",
+            "G": "suggest",
+            "U": "undo",
+            "Shift+U": "redo",
+        }
         actions: dict[str, Callable[[], Any]] = {
             key: lambda name=name: self.press(name) for key, name in pressed.items()
         }
@@ -178,19 +284,47 @@ class ScsamDock(QWidget):
 
     # ---------------------------------------------------------------- showing
 
-    def _show_state(self, state: ViewState) -> None:
-        self._annotate.show_state(state)
-        self._say(state.status or "Ready.", error=state.is_error)
+    def show_state(self, state: ViewState) -> None:
+        """Show what can be done now, and what was last said."""
+        self._parts.annotate.show_state(state)
+        if state.status:
+            self._say(state.status, error=state.is_error)
 
-    def _show_rows(self, rows: list[QueueRow], current: str | None) -> None:
-        self._queue.show_rows(rows)
-        self._queue.show_current(current)
+    def show_rounds(self, state: RoundsState) -> None:
+        """Show how training is doing."""
+        self._parts.training.show_state(state)
+        if state.message or state.error:
+            self._say(state.error or state.message, error=bool(state.error))
+
+    def show_rows(self, rows: list[QueueRow], current: str | None) -> None:
+        """Show the list of images."""
+        self._parts.queue.show_rows(rows)
+        self._parts.queue.show_current(current)
+
+    def show_machine(self, text: str) -> None:
+        """Show what runs where."""
+        self._parts.machine.setText(text)
+
+    def pick_class(self, position: int) -> None:
+        """Pick the class at `position` of the list."""
+        self._parts.annotate.pick_class(position)
+
+    def _show_project(self, project: Project | None) -> None:
+        self._parts.show_project(project)
+        if project is None:
+            self._parts.annotate.show_state(ViewState(frozenset(), "", "", "", False))
+            self._parts.training.show_state(RoundsState())
+
+    def _show_form(self, shown: bool, layers: Sequence[OpenScan] = ()) -> None:
+        self._parts.form.set_layers(layers)
+        self._parts.form.setVisible(shown)
 
     def _say(self, text: str, *, error: bool = False) -> None:
-        self._status.setText(text)
-        self._status.setProperty("error", error)
+        self._parts.say(text, error=error)
 
     def _fail(self, error: Exception) -> None:
+        if isinstance(error, Cancelled):
+            return
         self._say(str(error), error=True)
         if not isinstance(error, ScsamError):
             raise error

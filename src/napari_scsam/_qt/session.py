@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -13,12 +12,32 @@ from napari_scsam.controllers import queue
 from napari_scsam.controllers.annotation import AnnotationController
 from napari_scsam.controllers.inference import Segmenter
 from napari_scsam.controllers.previews import Previewer
+from napari_scsam.controllers.rounds import RoundsController, RoundsState
 from napari_scsam.controllers.view_state import ViewState
 from napari_scsam.core.jobs import Job
 from napari_scsam.project import Project
 
 # A slice that the slider rested on this long is worth preparing.
 REST_MS = 120
+
+
+class SessionView(Protocol):
+    """What a session shows itself on."""
+
+    def show_state(self, state: ViewState) -> None:
+        """Show what can be done now."""
+
+    def show_rounds(self, state: RoundsState) -> None:
+        """Show how training is doing."""
+
+    def show_rows(self, rows: list[queue.QueueRow], current: str | None) -> None:
+        """Show the list of images, and which of them is open."""
+
+    def show_machine(self, text: str) -> None:
+        """Show what runs where."""
+
+    def pick_class(self, position: int) -> None:
+        """Pick the class at `position` of the list."""
 
 
 class Session(QObject):
@@ -30,10 +49,7 @@ class Session(QObject):
     project : Project
         Closed with the session.
     inference, files : ThreadJobRunner
-    on_state : callable
-        Takes each new ViewState.
-    on_rows : callable
-        Takes the rows of the queue, and the id of the open image.
+    view : SessionView
     segmenter : Segmenter
     """
 
@@ -43,63 +59,64 @@ class Session(QObject):
         project: Project,
         inference: ThreadJobRunner,
         files: ThreadJobRunner,
-        on_state: Callable[[ViewState], None],
-        on_rows: Callable[[list[queue.QueueRow], str | None], None],
+        view: SessionView,
         segmenter: Segmenter,
     ) -> None:
         super().__init__()
         self.project = project
         self._files = files
-        self._on_state = on_state
-        self._on_rows = on_rows
-        self._rows_of: tuple[Any, ...] = ()
+        self._view = view
+        self._shown_rows: tuple[Any, ...] = ()
+        self._at: Any = None
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
         self._rest.timeout.connect(self._prepare)
-        self._at: Any = None
-        self.canvas = NapariCanvas(viewer)
+        self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
         self.previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
             project, self.canvas, self.previewer, files, self._changed
         )
-        self.refresh_rows()
+        self.rounds = RoundsController(
+            project, files, view.show_rounds, self.annotation.round_changed
+        )
 
-    def open_first(self) -> None:
-        """Open the first image that is not done, or the first."""
-        rows = queue.rows(self.project)
-        unfinished = [row for row in rows if row.done < row.total]
-        if rows:
-            self.annotation.open_image((unfinished or rows)[0].image_id)
+    def begin(self) -> None:
+        """Show the images, and open the first that is not done."""
+
+        def show(rows: list[queue.QueueRow]) -> None:
+            self._view.show_rows(rows, None)
+            unfinished = [row for row in rows if row.done < row.total]
+            if rows:
+                self.annotation.open_image((unfinished or rows)[0].image_id)
+
+        self._read_rows(show)
 
     def refresh_rows(self) -> None:
         """Read how much is committed, off the main thread, and show it."""
+        self._read_rows(lambda rows: self._view.show_rows(rows, self.annotation.image_id))
 
-        def read(_progress: Any, _cancel: Any) -> list[queue.QueueRow]:
-            return queue.rows(self.project)
-
-        def show(rows: list[queue.QueueRow]) -> None:
-            self._on_rows(rows, self.annotation.image_id)
-
-        self._files.run(Job("Reading the list", read), show, self.annotation.fail)
+    def _read_rows(self, show: Any) -> None:
+        job = Job("Reading the list", lambda _progress, _cancel: queue.rows(self.project))
+        self._files.run(job, show, self.annotation.fail)
 
     def close(self) -> None:
-        """Let go of the viewer and the project folder."""
+        """Let go of the viewer and the project folder; our layers go, too."""
         self._rest.stop()
-        self.previewer.drop()
+        self.previewer.close()
         self.canvas.close()
         self.project.close()
         self.deleteLater()
 
     def _changed(self, state: ViewState) -> None:
-        self._on_state(state)
+        self._view.show_state(state)
         if self.annotation.key != self._at:
             self._at = self.annotation.key
             self._rest.start()
         shown = (self.annotation.image_id, self.annotation.commits)
-        if shown != self._rows_of:
-            self._rows_of = shown
+        if shown != self._shown_rows:
+            self._shown_rows = shown
             self.refresh_rows()
 
     def _prepare(self) -> None:
-        self.annotation.prepare()
+        self.annotation.prepare(self._view.show_machine)

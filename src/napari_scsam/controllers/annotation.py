@@ -204,10 +204,13 @@ class AnnotationController:
         self._error = ""
         self._refresh()
 
-    def prepare(self) -> None:
-        """Embed the plane on show ahead of the first click (a view calls it once it rests)."""
+    def prepare(self, on_ready: Callable[[str], None]) -> None:
+        """Embed the plane on show ahead of the first click (a view calls it once it rests).
+
+        `on_ready` is told what runs where.
+        """
         if self.key is not None and not self._previewer.waiting:
-            self._previewer.warm(self._question(self.prompts), lambda _: None, self.fail)
+            self._previewer.warm(self._question(self.prompts), on_ready, self.fail)
 
     def round_changed(self) -> None:
         """Use the project's active round from now on."""

@@ -46,6 +46,9 @@ class CanvasListener(Protocol):
     def select_point(self, index: int | None) -> None:
         """Point `index` of those last shown was clicked; None when it was let go."""
 
+    def delete_selected(self) -> None:
+        """Delete was pressed."""
+
     def set_box(self, box: Box) -> None:
         """A box was drawn."""
 

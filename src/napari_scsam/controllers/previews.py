@@ -87,6 +87,12 @@ class Previewer:
             self._asked.cancel()
             self._asked = None
 
+    def close(self) -> None:
+        """Ask nothing more, and draw nothing more."""
+        self.drop()
+        if self._warming is not None:
+            self._warming.cancel()
+
     def forget(self, key: SliceKey | None = None) -> None:
         """Forget the answer for one plane, or all of them."""
         if key is None:

@@ -1,0 +1,84 @@
+"""A small live plot: two losses and the held-out Dice of the running round."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QPointF, QRectF, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from napari_scsam.controllers.rounds import Curve, RoundsState
+
+# Okabe and Ito (2008); the pens' styles say the same as the colours.
+UNET = ("#56B4E9", Qt.PenStyle.SolidLine, "U-Net loss")
+SAM = ("#E69F00", Qt.PenStyle.DashLine, "SAM loss")
+DICE = ("#009E73", Qt.PenStyle.SolidLine, "Dice")
+MARGIN = 4
+LEGEND_HEIGHT = 16
+
+
+class CurvePlot(QWidget):
+    """Draws a RoundsState's curves; losses share an axis from 0, Dice runs from 0 to 1."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("train_plot")
+        self.setFixedHeight(92)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._state = RoundsState()
+
+    def show_state(self, state: RoundsState) -> None:
+        """Draw the curves of `state`."""
+        old, self._state = self._state, state
+        if (old.loss_unet, old.loss_sam, old.dice) != (state.loss_unet, state.loss_sam, state.dice):
+            self.update()
+
+    @property
+    def point_count(self) -> int:
+        """How many points the curves have."""
+        return len(self._state.loss_unet) + len(self._state.loss_sam) + len(self._state.dice)
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:
+        """Draw frame, curves and legend."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        area = QRectF(self.rect()).adjusted(MARGIN, LEGEND_HEIGHT + 2, -MARGIN, -MARGIN)
+        faint = self.palette().text().color()
+        faint.setAlpha(60)
+        painter.setPen(faint)
+        painter.drawRect(area)
+        state = self._state
+        losses = [v for curve in (state.loss_unet, state.loss_sam) for _, v in curve]
+        last = max([1.0, *(s for s, _ in (*state.loss_unet, *state.loss_sam, *state.dice))])
+        top = max([1e-6, *losses])
+        curves = ((UNET, state.loss_unet, top), (SAM, state.loss_sam, top), (DICE, state.dice, 1.0))
+        for (colour, style, _), curve, high in curves:
+            self._draw(painter, area, curve, last, high, QPen(QColor(colour), 1.6, style))
+        self._draw_legend(painter, curves)
+        painter.end()
+
+    def _draw(
+        self, painter: QPainter, area: QRectF, curve: Curve, last: float, high: float, pen: QPen
+    ) -> None:
+        points = [
+            QPointF(
+                area.left() + area.width() * step / last,
+                area.bottom() - area.height() * min(max(value / high, 0.0), 1.0),
+            )
+            for step, value in curve
+        ]
+        painter.setPen(pen)
+        if len(points) == 1:
+            painter.drawEllipse(points[0], 2.5, 2.5)
+        elif points:
+            painter.drawPolyline(QPolygonF(points))
+
+    def _draw_legend(self, painter: QPainter, curves: tuple) -> None:
+        x = float(MARGIN)
+        text = self.palette().text().color()
+        for (colour, style, name), curve, _ in curves:
+            value = f" {curve[-1][1]:.2f}" if curve else ""
+            painter.setPen(QPen(QColor(colour), 2, style))
+            painter.drawLine(QPointF(x, LEGEND_HEIGHT / 2), QPointF(x + 14, LEGEND_HEIGHT / 2))
+            painter.setPen(text)
+            painter.drawText(QPointF(x + 18, LEGEND_HEIGHT - 4), name + value)
+            x += 26 + painter.fontMetrics().horizontalAdvance(name + value)

@@ -1,0 +1,35 @@
+"""File dialogs that do not block the window while they are open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_scsam.io import IMAGE_SUFFIXES
+
+
+def ask_folder(parent: QWidget, title: str, on_chosen: Callable[[Path], object]) -> QFileDialog:
+    """Ask for a folder; `on_chosen` is called when one was chosen."""
+    dialog = QFileDialog(parent, title)
+    dialog.setFileMode(QFileDialog.FileMode.Directory)
+    dialog.setOption(QFileDialog.Option.ShowDirsOnly, True)
+    dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()
+    return dialog
+
+
+def ask_images(
+    parent: QWidget, title: str, on_chosen: Callable[[list[Path]], object]
+) -> QFileDialog:
+    """Ask for image files; `on_chosen` is called when some were chosen."""
+    dialog = QFileDialog(parent, title)
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+    patterns = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
+    dialog.setNameFilters([f"Images ({patterns})", "All files (*)"])
+    dialog.filesSelected.connect(lambda paths: on_chosen([Path(p) for p in paths]))
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()
+    return dialog

@@ -1,0 +1,92 @@
+"""Where everything in the dock stands."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_scsam._qt.annotate_panel import AnnotatePanel
+from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar, WelcomePanel
+from napari_scsam._qt.queue_panel import QueuePanel
+from napari_scsam._qt.training_panel import TrainingPanel
+from napari_scsam._qt.widgets import text_label
+from napari_scsam.project import Project
+
+MINIMUM_WIDTH = 300
+
+
+class DockLayout:
+    """Makes the panels and stacks them; nothing here knows what they are for.
+
+    Parameters
+    ----------
+    dock : QWidget
+        Gets the layout.
+    """
+
+    def __init__(self, dock: QWidget) -> None:
+        self.bar = ProjectBar()
+        self.welcome = WelcomePanel()
+        self.form = NewProjectForm()
+        self.form.hide()
+        self.queue = QueuePanel()
+        self.annotate = AnnotatePanel()
+        self.training = TrainingPanel()
+        self.machine = text_label("machine")
+        self._status = text_label("status", selectable=True)
+        self._lines = [_line(), _line()]
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(6, 6, 6, 6)
+        column.setSpacing(6)
+        for part in (
+            self.bar,
+            self.form,
+            self.welcome,
+            self.queue,
+            self._lines[0],
+            self.annotate,
+            self._lines[1],
+            self.training,
+        ):
+            column.addWidget(part)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(body)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(6, 2, 6, 4)
+        foot.addWidget(self._status)
+        foot.addWidget(self.machine)
+        layout = QVBoxLayout(dock)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll, 1)
+        layout.addLayout(foot)
+        dock.setMinimumWidth(MINIMUM_WIDTH)
+
+    def show_project(self, project: Project | None) -> None:
+        """Show the panels of the loop, or the welcome while no project is open."""
+        is_open = project is not None
+        self.welcome.setVisible(not is_open)
+        for part in (self.queue, self.annotate, self.training, *self._lines):
+            part.setVisible(is_open)
+        if project is None:
+            self.bar.show_project(None)
+            self.machine.setText("")
+            return
+        self.form.hide()
+        self.bar.show_project(project.name, read_only=project.read_only)
+        self.annotate.set_classes(project.classes)
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        """Show one line in the status, whole."""
+        self._status.setText(f"⚠ {text}" if error else text)
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    line.setFrameShadow(QFrame.Shadow.Sunken)
+    return line

@@ -1,0 +1,99 @@
+"""A form made from a settings dataclass: its names, bounds, units and help."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QLineEdit,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_scsam.core.settings import TrainSettings
+
+# What a person changes; the rest is for the command line.
+SHOWN = ("steps", "minutes", "device", "unlabelled_planes", "holdout", "mirror", "seed")
+
+
+class SettingsForm(QWidget):
+    """Edits a TrainSettings; what is not shown keeps its default."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._editors: dict[str, QWidget] = {}
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        hints = get_type_hints(TrainSettings)
+        for item in fields(TrainSettings):
+            if item.name in SHOWN:
+                editor = _make_editor(hints[item.name], item.default, item.metadata)
+                editor.setObjectName(f"setting_{item.name}")
+                editor.setToolTip(item.metadata["help"])
+                editor.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+                self._editors[item.name] = editor
+                form.addRow(item.name.replace("_", " ").capitalize(), editor)
+
+    def settings(self) -> TrainSettings:
+        """The settings as they stand; raises InputError where two clash."""
+        return TrainSettings.from_dict({n: _value(e) for n, e in self._editors.items()})
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Put a value into the form."""
+        editor = self._editors[name]
+        if isinstance(editor, QComboBox):
+            editor.setCurrentText(str(value))
+        elif isinstance(editor, QCheckBox):
+            editor.setChecked(bool(value))
+        elif isinstance(editor, QLineEdit):
+            editor.setText(str(value))
+        else:
+            editor.setValue(0 if value is None else value)
+
+
+def _make_editor(hint: Any, default: Any, meta: Any) -> QWidget:
+    choices = [c for c in get_args(hint) if isinstance(c, str)]
+    if choices:
+        combo = QComboBox()
+        combo.addItems(choices)
+        combo.setCurrentText(default)
+        return combo
+    if hint is bool:
+        box = QCheckBox()
+        box.setChecked(default)
+        return box
+    if hint is str:
+        return QLineEdit(default)
+    return _make_spin_box(hint, default, meta)
+
+
+def _make_spin_box(hint: Any, default: Any, meta: Any) -> QWidget:
+    optional = type(None) in get_args(hint)
+    spin: Any = QSpinBox() if hint is int else QDoubleSpinBox()
+    low = 0 if optional else meta["low"]
+    spin.setRange(low, meta["high"])
+    spin.setSpecialValueText("no limit" if optional else "")
+    if hint is not int:
+        spin.setSingleStep(0.05 if meta["high"] <= 1 else 1.0)
+    spin.setSuffix(f" {meta['unit']}" if meta["unit"] else "")
+    spin.setProperty("optional", optional)
+    spin.setValue(low if default is None else default)
+    return spin
+
+
+def _value(editor: Any) -> Any:
+    if isinstance(editor, QComboBox):
+        return editor.currentText()
+    if isinstance(editor, QCheckBox):
+        return editor.isChecked()
+    if isinstance(editor, QLineEdit):
+        return editor.text()
+    value = editor.value()
+    return None if editor.property("optional") and value == 0 else value

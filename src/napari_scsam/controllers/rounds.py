@@ -1,0 +1,253 @@
+"""A project's rounds as the dock shows them: train, watch, pause, cancel, promote, roll back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_scsam.controllers.ports import JobRunner
+from napari_scsam.controllers.training import Event, RunningRound, TrainingController
+from napari_scsam.core.errors import Cancelled, ScsamError
+from napari_scsam.core.jobs import Job
+from napari_scsam.core.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project
+    from napari_scsam.project.schema import RoundRecord
+
+_PHASES = {
+    "embedding": "Preparing slices",
+    "training": "Training",
+    "validating": "Checking on held-out slices",
+}
+# A round's phases as parts of one progress bar.
+_EMBEDDING_PART = 0.25
+_TRAINING_PART = 0.95
+
+Curve = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class RoundsState:
+    """What the dock shows of rounds.
+
+    Attributes
+    ----------
+    enabled : frozenset of str
+        Object names of the controls that can be used now.
+    running, paused : bool
+    fraction : float
+        0..1 of the running round.
+    text : str
+        What is being done, and how long it will take.
+    loss_unet, loss_sam : tuple of (step, value)
+        Training loss of both models, no unit.
+    dice : tuple of (step, value)
+        Mean Dice of the pair on held-out slices, 0..1.
+    rounds : tuple of RoundRecord
+    message, error : str
+        Last thing said, for the status line.
+    """
+
+    enabled: frozenset[str] = frozenset()
+    running: bool = False
+    paused: bool = False
+    fraction: float = 0.0
+    text: str = ""
+    loss_unet: Curve = ()
+    loss_sam: Curve = ()
+    dice: Curve = ()
+    rounds: tuple[RoundRecord, ...] = ()
+    message: str = ""
+    error: str = ""
+
+
+class RoundsController:
+    """Stands between a project's training child and a view that ticks.
+
+    Parameters
+    ----------
+    project : Project
+    files : JobRunner
+        Begins and adopts rounds off the main thread.
+    on_change : callable
+        Takes each new RoundsState.
+    on_models_changed : callable
+        Called when another round has become the active one.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        files: JobRunner,
+        on_change: Callable[[RoundsState], None],
+        on_models_changed: Callable[[], None],
+    ) -> None:
+        self._project = project
+        self._files = files
+        self._on_change = on_change
+        self._on_models_changed = on_models_changed
+        self._training = None if project.read_only else TrainingController(project)
+        self._running = None if self._training is None else self._training.running
+        self._busy = False
+        self._state = RoundsState(rounds=tuple(project.rounds()))
+        self._show()
+
+    @property
+    def state(self) -> RoundsState:
+        """What is shown now."""
+        return self._state
+
+    def start(self, settings: TrainSettings) -> None:
+        """Begin a round."""
+        training = self._training
+        if training is None or self._running is not None or self._busy:
+            return
+
+        def started(running: RunningRound) -> None:
+            self._running = running
+            self._busy = False
+            self._show(message=f"Round {running.number} has begun. Go on annotating meanwhile.")
+
+        self._busy = True
+        self._show(
+            text="Starting …", fraction=0.0, loss_unet=(), loss_sam=(), dice=(), paused=False
+        )
+        job = Job("Starting a round", lambda _progress, _cancel: training.start(settings))
+        self._files.run(job, started, self._failed)
+
+    def tick(self) -> None:
+        """Take in what the child has written since the last tick; cheap while none runs."""
+        running = self._running
+        if running is None or self._busy:
+            return
+        alive = running.alive  # first: what it wrote before it ended is then read, too
+        for event in running.poll():
+            self._take(event)
+        if not alive:
+            self._busy = True
+            job = Job("Taking in the round", lambda _progress, _cancel: running.finish())
+            self._files.run(job, self._finished, self._failed)
+
+    def pause_or_resume(self) -> None:
+        """Hold the running round before its next step, or let it go on."""
+        if self._running is None:
+            return
+        paused = not self._state.paused
+        if paused:
+            self._running.pause()
+        else:
+            self._running.resume()
+        self._show(paused=paused, text="Paused." if paused else "Going on …")
+
+    def cancel(self) -> None:
+        """Stop the running round; the active one stays."""
+        if self._running is not None:
+            self._running.cancel()
+            self._show(text="Cancelling …")
+
+    def promote(self, number: int) -> None:
+        """Make a round the active one."""
+        self._change(lambda: self._project.promote(number), f"Round {number} is now active.")
+
+    def rollback(self) -> None:
+        """Go back to the round that was active before."""
+        self._change(self._project.rollback, "Back to the round before.")
+
+    def _change(self, action: Callable[[], Any], message: str) -> None:
+        def done(_: Any) -> None:
+            self._show(rounds=tuple(self._project.rounds()), message=message)
+            self._on_models_changed()
+
+        self._files.run(Job("Changing the round", lambda _p, _c: action()), done, self._failed)
+
+    def _take(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "progress":
+            self._show(fraction=_fraction(event), text=_progress_text(event), **self._curves(event))
+        elif kind == "validation":
+            mean = (event["dice"].get("pair") or {}).get("mean")
+            if mean is not None:
+                self._show(dice=(*self._state.dice, (float(event["step"]), float(mean))))
+        elif kind == "message":
+            self._show(message=str(event["text"]))
+
+    def _curves(self, event: Event) -> dict[str, Curve]:
+        step = float(event["step"])
+        return {
+            name: (*getattr(self._state, name), (step, float(event[name])))
+            for name in ("loss_unet", "loss_sam")
+            if event.get(name) is not None
+        }
+
+    def _finished(self, record: RoundRecord | None) -> None:
+        number = self._running.number if self._running is not None else 0
+        said = (
+            f"Round {number} was cancelled; nothing changed." if record is None else record.reason
+        )
+        self._end(message=said, fraction=0.0 if record is None else 1.0)
+        if record is not None and record.active:
+            self._on_models_changed()
+
+    def _failed(self, error: Exception) -> None:
+        self._end(error="" if isinstance(error, Cancelled) else str(error))
+        if not isinstance(error, ScsamError):
+            raise error
+
+    def _end(self, **changes: Any) -> None:
+        self._busy = False
+        if self._running is not None and not self._running.alive:
+            self._running = None
+        self._show(rounds=tuple(self._project.rounds()), text="", paused=False, **changes)
+
+    def _show(self, **changes: Any) -> None:
+        """Change the state; what was said before is said once only."""
+        state = replace(self._state, **{"message": "", "error": "", **changes})
+        running = self._running is not None or self._busy
+        names: set[str] = set()
+        if self._running is not None and not self._busy:
+            names |= {"pause_train", "cancel_train"}
+        if not self._project.read_only:
+            names |= set() if running else {"train"}
+            names |= {"promote"} if state.rounds else set()
+            names |= {"rollback"} if any(r.active for r in state.rounds) else set()
+        self._state = replace(state, running=running, enabled=frozenset(names))
+        self._on_change(self._state)
+
+
+def _fraction(event: Event) -> float:
+    part = float(event["step"]) / max(float(event["steps"]), 1.0)
+    part = float(event.get("fraction") or part)
+    if event["phase"] == "embedding":
+        return part * _EMBEDDING_PART
+    if event["phase"] == "training":
+        return _EMBEDDING_PART + part * (_TRAINING_PART - _EMBEDDING_PART)
+    return _TRAINING_PART
+
+
+def _progress_text(event: Event) -> str:
+    words = _PHASES.get(event["phase"], "Working")
+    if event["phase"] != "validating":
+        words += f", {event['step']} of {event['steps']}"
+    eta = event.get("eta_s")
+    if eta:
+        minutes, seconds = divmod(round(float(eta)), 60)
+        words += f" · {minutes}:{seconds:02d} left"
+    return words
+
+
+def metrics_table(record: RoundRecord) -> list[tuple[str, dict[str, float | None]]]:
+    """Dice of a round as rows: class name, then the Dice of each model.
+
+    Returns
+    -------
+    list of (str, dict)
+        Class name (``"mean"`` last) and Dice 0..1 by model ('unet', 'sam', 'pair').
+    """
+    dice = record.metrics.get("dice") or {}
+    names = [n for n in (dice.get("pair") or {}) if n != "mean"]
+    return [
+        (name, {model: (dice.get(model) or {}).get(name) for model in ("unet", "sam", "pair")})
+        for name in [*names, *(["mean"] if names else [])]
+    ]
