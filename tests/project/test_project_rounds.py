@@ -165,6 +165,13 @@ def test_a_damaged_round_is_listed_but_never_used(
     assert labelled.adopt_rounds() == []
 
 
+def test_a_round_that_lost_a_file_says_which(labelled: Project, finish_round: Finish) -> None:
+    folder = finish_round(labelled.begin_round(SETTINGS), 0.8, None)
+    (folder / "unet.safetensors").unlink()
+    (record,) = labelled.adopt_rounds()
+    assert "unet.safetensors can't be read: No such file" in record.reason
+
+
 @pytest.mark.parametrize(
     "manifest",
     ["", "{}", "[1]", '{"files": {}, "data": ""}', '{"files": {"metrics.json": 1}}'],

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -167,6 +168,7 @@ def test_adding_again_gives_the_same_ids_and_a_folder_stands_for_its_files(
     assert project.add_images([scans[0].parent]) == [ids[0], ids[1], ids[0]]
     assert [r.id for r in project.images()] == ids
     assert project.add_images([]) == []
+    assert project.add_images(str(scans[1])) == ids[1:]
 
 
 def test_cases_are_kept_and_must_belong_to_added_files(tmp_path: Path, scans: list[Path]) -> None:
@@ -332,6 +334,26 @@ def test_orphans_of_a_crash_are_neither_read_nor_overwritten(
     assert project.label_version(volume_id) == 1
     assert project.commit(volume_id, slice_label(2), plane=Plane(0, 0)).version == 3
     assert orphan.read_bytes() == b"half a label"
+
+
+def test_commits_from_several_threads_all_count(project: Project, volume_id: str) -> None:
+    def commit(index: int) -> int:
+        return project.commit(volume_id, slice_label(), plane=Plane(0, index)).version
+
+    with ThreadPoolExecutor(5) as pool:
+        versions = list(pool.map(commit, range(5)))
+    assert sorted(versions) == [1, 2, 3, 4, 5]
+    assert project.committed_planes(volume_id) == [0, 1, 2, 3, 4]
+
+
+def test_only_0_and_255_is_taken_when_255_is_said_to_mean_not_annotated(
+    project: Project, volume_id: str
+) -> None:
+    whole = np.full((5, 7, 9), 255, np.uint8)
+    whole[2] = 0
+    with pytest.raises(InputError, match="--map 255=1"):
+        project.commit(volume_id, whole)
+    assert project.commit(volume_id, whole, mapping={255: 255}).planes == (2,)
 
 
 def test_decisions_are_recorded_in_order(project: Project, volume_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import numpy as np
 from napari_scsam.core.errors import InputError, ScsamError
 from napari_scsam.io import IMAGE_SUFFIXES, read_volume, stem
 from napari_scsam.project.schema import ImageRecord
+
+Paths = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Candidate:
     payload: dict[str, Any]
 
 
-def expand(paths: Iterable[str | Path]) -> list[Path]:
+def expand(paths: Paths) -> list[Path]:
     """Replace each folder by the image files in it, sorted by name, and resolve all paths.
 
     Files with another suffix, hidden files and sub-folders of a folder are passed over.
@@ -46,7 +48,7 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
         If there is no image in one of the folders.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.is_dir():
             found.append(path.resolve())
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Images:
         self._journal = journal
         self._checked: set[tuple[Path, int, int]] = set()
 
-    def add(self, paths: Sequence[str | Path], cases: Mapping[str | Path, str]) -> list[str]:
+    def add(self, paths: files.Paths, cases: Mapping[str | Path, str]) -> list[str]:
         """Read every file whole, note the new ones, and return the ids of all."""
         found = files.expand(paths)
         case_of = {Path(path).resolve(): case for path, case in cases.items()}

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.settings import DICE_TIE, TrainSettings
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
 from napari_scsam.project.files import hash_file
@@ -275,7 +275,7 @@ def _fault_of(folder: Path) -> str:
                 return f"its file {name} is not what was trained (its hash differs)"
         metrics = json.loads((folder / "metrics.json").read_bytes())
         judge(0, metrics, 0)  # reads everything that a judgement needs
-    except ProjectError as exc:
+    except InputError as exc:  # a file that is missing, and says so
         return str(exc).rstrip(".")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         return f"its manifest or metrics can't be read ({exc})"

@@ -23,6 +23,7 @@ from napari_scsam.core.labels import (
 from napari_scsam.core.settings import Modality, TrainSettings
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
 from napari_scsam.io.atomic import make_folder
+from napari_scsam.project.files import Paths
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.labels import Labels
@@ -188,13 +189,16 @@ class Project:
     # Images
 
     def add_images(
-        self, paths: Sequence[str | Path], *, cases: Mapping[str | Path, str] | None = None
+        self,
+        paths: Paths,
+        *,
+        cases: Mapping[str | Path, str] | None = None,
     ) -> list[str]:
         """Add scans by reference, after reading every one of them whole.
 
         Parameters
         ----------
-        paths : sequence of path
+        paths : path or sequence of path
             Files, or folders, which stand for the image files in them sorted by name.
             A file whose content is there already keeps its id; if it had moved, its
             new place is noted.
@@ -258,7 +262,9 @@ class Project:
             The slice (axis 0) that `label` is of. It is put into the label that
             counts now; slices that nobody committed stay 255.
         mapping : mapping of int to int, optional
-            Values to replace first, such as ``{255: 1}``.
+            Values to replace first, such as ``{255: 1}``. A label of only 0 and 255 is
+            refused without one, since most such masks mean a class by 255; where 255
+            does mean "not annotated", give ``{255: 255}``.
 
         Raises
         ------
