@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _load_torch(path)
     except OSError as exc:
         raise ModelError(f"The checkpoint {path} can't be read: {exc.strerror}.") from exc
     except (*_UNREADABLE, SafetensorError) as exc:
@@ -106,6 +107,13 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> 
     if found:
         raise ModelError(f"{what} has other weights than its network: {'; '.join(found)}.")
     module.load_state_dict(state, strict=True)
+
+
+def _load_torch(path: Path) -> Any:
+    with warnings.catch_warnings():
+        # It asks for an issue to be filed about files that were never torch's.
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _weights_in(content: Any, path: Path) -> dict[str, Tensor]:

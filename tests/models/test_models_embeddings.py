@@ -1,0 +1,170 @@
+"""The cache of embeddings: right, small, and never in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_scsam.models import Embedding, open_cache
+from napari_scsam.models.embeddings import LruEmbeddingCache, embedding_key
+
+
+class CountingSam:
+    """Embeds a plane as its mean, and counts."""
+
+    base_hash = "base"
+
+    def __init__(self) -> None:
+        self.embedded = 0
+
+    def embedding_key(self, image):
+        return embedding_key(image, self.base_hash)
+
+    def embed(self, image):
+        self.embedded += 1
+        features = torch.full((1, 4, 8, 8), float(image.mean()))
+        view = np.asarray(image[:5, :6], np.float32)
+        return Embedding(features, image.shape[:2], view, self.embedding_key(image))
+
+
+def plane(value: int) -> np.ndarray:
+    image = np.zeros((10, 12), np.int16)
+    image[0] = value
+    return image
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def sam() -> CountingSam:
+    return CountingSam()
+
+
+def assert_is(embedding: Embedding, image: np.ndarray) -> None:
+    assert embedding.shape == image.shape
+    assert torch.equal(embedding.features, torch.full((1, 4, 8, 8), float(image.mean())))
+    assert np.array_equal(embedding.view, image[:5, :6].astype(np.float32))
+    assert embedding.key == embedding_key(image, "base")
+
+
+def test_a_plane_is_embedded_once(sam):
+    cache = open_cache()
+    for _ in range(3):
+        assert_is(cache.get_or_embed(sam, plane(7)), plane(7))
+    assert sam.embedded == 1
+
+
+def test_memory_keeps_the_last_used(sam):
+    cache = open_cache(memory_items=2)
+    for value in (1, 2, 1, 3, 1):  # 3 pushes 2 out
+        cache.get_or_embed(sam, plane(value))
+    assert sam.embedded == 3
+    cache.get_or_embed(sam, plane(2))
+    assert sam.embedded == 4
+
+
+def test_the_folder_outlives_the_session(sam, tmp_path):
+    folder = tmp_path / "cache" / "embeddings"
+    open_cache(folder).get_or_embed(sam, plane(7))
+    assert_is(open_cache(folder).get_or_embed(sam, plane(7)), plane(7))
+    assert sam.embedded == 1
+    assert [path.suffix for path in files(folder)] == [".safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+def test_a_damaged_file_is_replaced(sam, tmp_path, damage):
+    open_cache(tmp_path).get_or_embed(sam, plane(7))
+    (path,) = files(tmp_path)
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[-3] ^= 0x40
+    path.write_bytes(
+        {"cut": content[:-9], "flipped": flipped, "empty": b"", "text": b"x" * 50}[damage]
+    )
+    assert_is(open_cache(tmp_path).get_or_embed(sam, plane(7)), plane(7))
+    assert sam.embedded == 2
+    assert files(tmp_path)[0].read_bytes() == content
+
+
+def test_a_folder_deleted_meanwhile_is_made_again(sam, tmp_path):
+    folder = tmp_path / "cache"
+    cache = open_cache(folder, memory_items=0)
+    cache.get_or_embed(sam, plane(7))
+    shutil.rmtree(folder)
+    assert_is(cache.get_or_embed(sam, plane(7)), plane(7))
+    assert len(files(folder)) == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(sam, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    cache = open_cache(blocked / "cache", memory_items=0)
+    for _ in range(2):
+        assert_is(cache.get_or_embed(sam, plane(7)), plane(7))
+    assert sam.embedded == 2
+    assert blocked.read_text() == "not a folder"
+
+
+def test_a_full_disk_leaves_no_rubbish(sam, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(self, data):
+        write(self, data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert_is(open_cache(tmp_path).get_or_embed(sam, plane(7)), plane(7))
+    assert files(tmp_path) == []
+
+
+def test_the_folder_stays_under_its_size_and_drops_the_longest_unused(sam, tmp_path):
+    open_cache(tmp_path).get_or_embed(sam, plane(1))
+    size = files(tmp_path)[0].stat().st_size
+    cache = LruEmbeddingCache(tmp_path, memory_items=0, max_bytes=int(2.5 * size))
+    cache.get_or_embed(sam, plane(2))
+    for age, value in ((200, 1), (100, 2)):
+        path = tmp_path / f"{embedding_key(plane(value), 'base')}.safetensors"
+        os.utime(path, (path.stat().st_atime - age, path.stat().st_mtime - age))
+    cache.get_or_embed(sam, plane(1))  # used again: 2 is now the oldest
+    cache.get_or_embed(sam, plane(3))
+    left = {path.stem for path in files(tmp_path)}
+    assert left == {embedding_key(plane(value), "base") for value in (1, 3)}
+
+
+def test_foreign_files_in_the_folder_are_left_alone(sam, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    cache = LruEmbeddingCache(tmp_path, memory_items=0, max_bytes=1)
+    cache.get_or_embed(sam, plane(1))
+    cache.get_or_embed(sam, plane(2))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert len(files(tmp_path)) == 2
+
+
+def test_the_key_tells_encoders_apart():
+    keys = {
+        embedding_key(plane(1), "base"),
+        embedding_key(plane(1), "other base"),
+        embedding_key(plane(1), "base", "adapter"),
+        embedding_key(plane(1).astype(np.int32), "base"),
+        embedding_key(plane(1).T, "base"),
+        embedding_key(plane(2), "base"),
+    }
+    assert len(keys) == 6
+    assert embedding_key(np.asfortranarray(plane(1)), "base") in keys
+
+
+def test_errors_of_the_plane_are_the_callers(sam, tmp_path):
+    class Refusing(CountingSam):
+        def embed(self, image):
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        open_cache(tmp_path).get_or_embed(Refusing(), plane(1))
+    assert files(tmp_path) == []
