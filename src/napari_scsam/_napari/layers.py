@@ -24,7 +24,7 @@ PREVIEW = "preview"
 OUTLINE = "preview outline"
 COMMITTED = "committed"
 
-# Part of the shorter side of the picture.
+# On the screen, at the zoom that the picture is drawn with first.
 POINT_SIZE_PX = 13.0
 
 
@@ -88,6 +88,7 @@ class NapariCanvas(Canvas):
             prompts.mode = "pan_zoom"
             prompts.mouse_drag_callbacks.append(self._gesture)
             self._viewer.layers.selection.active = prompts
+            self._orient()
             self._viewer.reset_view()
         finally:
             self._switching = False
@@ -172,8 +173,15 @@ class NapariCanvas(Canvas):
             dims.order = (*range(offset), hidden, *others)
         dims.set_point(hidden, plane.index * volume.spacing[plane.axis])
 
+    def _orient(self) -> None:
+        """Turn the view, not the data, so that a scan looks as in a radiology viewer."""
+        plane, volume = self.plane, self._volume
+        if plane is not None and volume is not None:
+            self._viewer.scene.camera.orientation2d = view_orientation(volume, plane)
+
     def _on_dims(self, _event: Any = None) -> None:
         if self._listener is not None and self._volume is not None and not self._switching:
+            self._orient()
             self._listener.plane_changed(self.plane)
 
     # ---------------------------------------------------------------- drawing
@@ -302,10 +310,31 @@ class NapariCanvas(Canvas):
     def _pan(self, rows: float, cols: float) -> None:
         camera = self._viewer.scene.camera
         vertical, horizontal = camera.orientation2d
-        down = 1.0 if str(vertical) == "down" else -1.0
-        right = 1.0 if str(horizontal) == "right" else -1.0
+        down = 1.0 if vertical == "down" else -1.0
+        right = 1.0 if horizontal == "right" else -1.0
         depth, row, col = camera.center
         camera.center = (depth, row - down * rows, col - right * cols)
+
+
+def view_orientation(volume: Volume, plane: Plane) -> tuple[str, str]:
+    """Where rows and columns of a plane run to on the screen.
+
+    Anterior and superior are up; the patient's right, and anterior in a side view, are on
+    the left. A scan whose file says nothing of the patient keeps rows down, columns right.
+
+    Returns
+    -------
+    ({'up', 'down'}, {'left', 'right'})
+    """
+    codes = (volume.header.get("qform_code", 0), volume.header.get("sform_code", 0))
+    if not any(codes) or volume.ndim == 2:
+        return ("down", "right")
+    row_axis, col_axis = (a for a in range(3) if a != plane.axis)
+    # Array axes are the affine's reversed.
+    row, col = (volume.affine[:3, 2 - axis] for axis in (row_axis, col_axis))
+    row_positive = row[np.abs(row).argmax()] > 0
+    col_positive = col[np.abs(col).argmax()] > 0
+    return ("up" if row_positive else "down", "left" if col_positive else "right")
 
 
 def _in_plane(values: Sequence[float], plane: Plane, ndim: int) -> tuple[float, float]:

@@ -91,7 +91,7 @@ class AnnotatePanel(QWidget):
         made.setResizeMode(QListWidget.ResizeMode.Adjust)
         made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         made.setIconSize(QSize(12, 12))
-        made.setMaximumHeight(54)
+        made.setFixedHeight(26)
         made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         made.currentItemChanged.connect(self._on_class)
         return made
@@ -122,6 +122,9 @@ class AnnotatePanel(QWidget):
         self.classes.blockSignals(False)
         if classes:
             self.classes.setCurrentRow(0)
+        # About three names fit a row at 320 px; four rows, then it scrolls.
+        rows = min(4, (len(classes) + 2) // 3)
+        self.classes.setFixedHeight(rows * max(self.classes.sizeHintForRow(0), 18) + 8)
 
     def pick_class(self, position: int) -> None:
         """Pick the class at `position` of the list, if there is one."""

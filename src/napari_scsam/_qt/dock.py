@@ -317,7 +317,7 @@ class ScsamDock(QWidget):
 
     def _show_form(self, shown: bool, layers: Sequence[OpenScan] = ()) -> None:
         self._parts.form.set_layers(layers)
-        self._parts.form.setVisible(shown)
+        self._parts.show_form(shown)
 
     def _say(self, text: str, *, error: bool = False) -> None:
         self._parts.say(text, error=error)

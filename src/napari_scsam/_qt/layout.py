@@ -25,6 +25,7 @@ class DockLayout:
     """
 
     def __init__(self, dock: QWidget) -> None:
+        self._is_open = False
         self.bar = ProjectBar()
         self.welcome = WelcomePanel()
         self.form = NewProjectForm()
@@ -68,7 +69,7 @@ class DockLayout:
 
     def show_project(self, project: Project | None) -> None:
         """Show the panels of the loop, or the welcome while no project is open."""
-        is_open = project is not None
+        is_open = self._is_open = project is not None
         self.welcome.setVisible(not is_open)
         for part in (self.queue, self.annotate, self.training, *self._lines):
             part.setVisible(is_open)
@@ -79,6 +80,11 @@ class DockLayout:
         self.form.hide()
         self.bar.show_project(project.name, read_only=project.read_only)
         self.annotate.set_classes(project.classes)
+
+    def show_form(self, shown: bool) -> None:
+        """Show the form for a new project in place of the welcome, or put it away."""
+        self.form.setVisible(shown)
+        self.welcome.setVisible(not shown and not self._is_open)
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Show one line in the status, whole."""

@@ -167,7 +167,7 @@ class ProjectBar(QWidget):
             for name, text, tip in (
                 ("open_project", "Open…", "Open a project folder"),
                 ("new_project", "New…", "Make a project"),
-                ("use_open_layers", "Use layers", "Take the scans that are open into a project"),
+                ("use_open_layers", "Layers…", "Take the scans that are open into a project"),
                 ("export", "Export…", "Write the committed labels for the next tool"),
             )
         }

@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QProgressBar, Q
 
 from napari_scsam.controllers.queue import QueueRow
 
+ROWS_SHOWN = 7
+
 
 class QueuePanel(QWidget):
     """Images in plain order.
@@ -30,7 +32,6 @@ class QueuePanel(QWidget):
         self.list = QListWidget()
         self.list.setObjectName("queue")
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.list.setMinimumHeight(72)
         self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.itemClicked.connect(
@@ -57,6 +58,8 @@ class QueuePanel(QWidget):
             mark = "●" if row.done == row.total else "◐" if row.done else "○"
             item.setText(f"{mark}  {row.name}   {state}")
             item.setToolTip(f"{row.name}: {row.done} of {row.total} {unit} committed")
+        shown = min(max(len(rows), 1), ROWS_SHOWN)
+        self.list.setFixedHeight(shown * max(self.list.sizeHintForRow(0), 18) + 6)
         done, total = sum(r.done for r in rows), sum(r.total for r in rows)
         self._title.setText(f"Images   {done} / {total} slices committed")
         self._bar.setRange(0, max(total, 1))

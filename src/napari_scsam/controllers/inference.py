@@ -92,9 +92,9 @@ class Segmenter:
         return self._base
 
     def describe(self) -> str:
-        """What runs where, for the dock's foot, such as ``"lite-medsam on cpu"``."""
-        sam = self.prepare(self._round_folder)
-        return f"{sam.name} on {sam.device}"
+        """What runs where, for the dock's foot, such as ``"LiteMedSAM on CPU, 2 threads"``."""
+        text = models.describe(self.prepare(self._round_folder))
+        return text if self._round is None else f"{text}, taught by round {self._round.number}"
 
     def embed(self, question: Question) -> Embedding:
         """Embedding of the plane, from the cache when it is there."""

@@ -27,6 +27,7 @@ __all__ = [
     "RoundModels",
     "SamBackend",
     "available_devices",
+    "describe",
     "evaluate",
     "load_round",
     "load_sam",
@@ -273,6 +274,12 @@ def evaluate(
         prediction, truth, spacing_mm=spacing_mm, class_names=class_names
     )
     return result
+
+
+def describe(backend: SamBackend) -> str:
+    """What runs where, such as ``"LiteMedSAM on CPU, 2 threads"``."""
+    text: str = _module("device").describe(backend.name, backend.device)
+    return text
 
 
 def available_devices() -> list[str]:

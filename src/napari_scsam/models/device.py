@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from napari_scsam.core.errors import ModelError
+from napari_scsam.models.zoo import find_entry
 
 NAMES = ("auto", "cpu", "cuda", "mps")
 
@@ -59,3 +60,12 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def describe(name: str, device: str) -> str:
+    """Model and device in words, such as ``"LiteMedSAM on CPU, 2 threads"``."""
+    title = find_entry(name).title.split(" (")[0]
+    if device != "cpu":
+        return f"{title} on {device.upper()}"
+    threads = torch.get_num_threads()
+    return f"{title} on CPU, {threads} thread{'' if threads == 1 else 's'}"
