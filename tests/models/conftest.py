@@ -26,7 +26,7 @@ def lite() -> SamModel:
     return load_sam("lite-medsam", device="cpu")
 
 
-def thin_vit_b(checkpoint: str | None = None) -> Sam:
+def _thin_vit_b(checkpoint: str | None = None) -> Sam:
     """SAM with ViT-B's frame, prompt encoder and mask decoder, but one thin encoder block."""
     torch.manual_seed(0)
     encoder = ImageEncoderViT(
@@ -45,11 +45,17 @@ def thin_vit_b(checkpoint: str | None = None) -> Sam:
     return Sam(encoder, prompts, decoder).eval()
 
 
+@pytest.fixture
+def vit_b_is_thin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build the thin SAM wherever ``vit_b`` is built."""
+    monkeypatch.setitem(segment_anything.sam_model_registry, "vit_b", _thin_vit_b)
+
+
 @pytest.fixture(scope="session")
 def thin_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of `thin_vit_b`, saved as SAM's authors save theirs."""
+    """Weights of the thin SAM, saved as SAM's authors save theirs."""
     path = tmp_path_factory.mktemp("sam") / "thin.pth"
-    torch.save(thin_vit_b().state_dict(), path)
+    torch.save(_thin_vit_b().state_dict(), path)
     return path
 
 
@@ -57,7 +63,7 @@ def thin_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vit(thin_checkpoint: Path) -> SamModel:
     """The thin SAM, loaded as ``vit_b`` through the front door."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(segment_anything.sam_model_registry, "vit_b", thin_vit_b)
+        patch.setitem(segment_anything.sam_model_registry, "vit_b", _thin_vit_b)
         return load_sam("vit_b", device="cpu", checkpoint=thin_checkpoint)
 
 

@@ -249,11 +249,8 @@ def test_the_zoo_describes_the_networks(entry):
         load_base(entry.name)
 
 
-def test_medsams_vit_b_is_known_by_its_file(thin_checkpoint, tmp_path, vit, monkeypatch):
-    import segment_anything
-    from conftest import thin_vit_b
-
-    monkeypatch.setitem(segment_anything.sam_model_registry, "vit_b", thin_vit_b)
+@pytest.mark.usefixtures("vit_b_is_thin")
+def test_medsams_vit_b_is_known_by_its_file(thin_checkpoint, tmp_path, vit):
     path = tmp_path / "medsam_vit_b.pth"
     path.hardlink_to(thin_checkpoint)
     model = load_sam("vit_b", device="cpu", checkpoint=path)
