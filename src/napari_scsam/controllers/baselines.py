@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_scsam.core.labels import LabelArray
+from napari_scsam.core.volume import LabelArray
 
 # How far beyond the labelled slices the structure may reach, in slices.
 REACH = 5
@@ -32,7 +33,7 @@ def copy_nearest_slice(known: Mapping[int, LabelArray], count: int) -> LabelArra
     return np.stack([known[int(numbers[i])] for i in nearest])
 
 
-def threshold_baseline(image: NDArray[np.generic], known: Mapping[int, LabelArray]) -> LabelArray:
+def threshold_baseline(image: NDArray[Any], known: Mapping[int, LabelArray]) -> LabelArray:
     """Threshold a scan with the values that fit the labelled slices best.
 
     Class 1 is everything that is not black. Class 2 is its dark part inside the box
@@ -57,7 +58,7 @@ def threshold_baseline(image: NDArray[np.generic], known: Mapping[int, LabelArra
     candidate = head[numbers] & box[numbers]
     values = np.unique(image[numbers][candidate])
     scores = [_dice(candidate & (image[numbers] < v), labels == 2) for v in values]
-    label = head.astype(np.uint8)
+    label: LabelArray = head.astype(np.uint8)
     label[head & box & (image < values[int(np.argmax(scores))])] = 2
     return label
 
@@ -66,8 +67,8 @@ def _box_of(
     mask: NDArray[np.bool_], numbers: list[int], shape: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     with_class = [n for n, plane in zip(numbers, mask, strict=True) if plane.any()]
-    outline = mask.any(axis=0)
-    rows, cols = np.flatnonzero(outline.any(1)), np.flatnonzero(outline.any(0))
+    outline: NDArray[np.bool_] = np.any(mask, axis=0)
+    rows, cols = np.flatnonzero(np.any(outline, axis=1)), np.flatnonzero(np.any(outline, axis=0))
     box = np.zeros(shape, bool)
     first, last = max(0, with_class[0] - REACH), with_class[-1] + REACH + 1
     box[first:last, rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] = True

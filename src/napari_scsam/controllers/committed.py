@@ -19,6 +19,9 @@ from napari_scsam.core.volume import LabelArray, take_plane
 if TYPE_CHECKING:
     from napari_scsam.project import Project
 
+# Without it a slice of nothing but 0 and 255 would be taken for a {0, 255} picture.
+AS_IT_IS = {NOT_ANNOTATED: NOT_ANNOTATED}
+
 OnSaved = Callable[[int | None], None]
 
 
@@ -80,9 +83,9 @@ class CommittedLabel:
 
         def save(_progress: Any, _cancel: Any) -> int | None:
             if plane.axis == 0:
-                saved = self._project.commit(key[0], merged, plane=plane)
+                saved = self._project.commit(key[0], merged, plane=plane, mapping=AS_IT_IS)
             else:
-                saved = self._project.commit(key[0], whole)
+                saved = self._project.commit(key[0], whole, mapping=AS_IT_IS)
             self._project.record("prompts", _journal_entry(key, prompts, saved.version))
             return saved.version
 

@@ -16,9 +16,10 @@ from napari_scsam.controllers.training import TrainingController
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn
-from napari_scsam.core.labels import NOT_ANNOTATED, LabelArray
+from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.prompts import PointPrompt, Prompts
 from napari_scsam.core.settings import Device, TrainSettings
+from napari_scsam.core.volume import LabelArray
 from napari_scsam.io import read_volume, write_labels
 from napari_scsam.io.sample import CLASSES, SampleScan, load_sample_scan, write_sample_picture
 from napari_scsam.models import (

@@ -12,10 +12,9 @@ import numpy as np
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
-from napari_scsam.core.labels import LabelArray
 from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith
-from napari_scsam.core.volume import Volume, take_plane
+from napari_scsam.core.volume import LabelArray, Volume, take_plane
 from napari_scsam.io import SUFFIXES, read_volume, stem, write_labels
 from napari_scsam.models import EmbeddingCache, RoundModels, load_round, open_cache, propose
 from napari_scsam.project import Project
