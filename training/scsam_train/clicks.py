@@ -41,13 +41,11 @@ def first_clicks(mask: BoolImage, count: int, rng: np.random.Generator) -> list[
     inside = np.argwhere(mask)
     start = deepest(mask) if rng.random() < 0.5 else _pick(inside, rng)
     clicks: list[Click] = [(*start, 1)]
-    distance = ndimage.distance_transform_edt(~mask) if count > 1 else None
+    distance = ndimage.distance_transform_edt(~mask)
+    ring = np.argwhere((distance >= RING[0]) & (distance <= RING[1]))
     for _ in range(count - 1):
-        if rng.random() < 0.5:
-            clicks.append((*_pick(inside, rng), 1))
-            continue
-        ring = np.argwhere((distance >= RING[0]) & (distance <= RING[1]))
-        clicks.append((*_pick(ring, rng), 0) if len(ring) else (*_pick(inside, rng), 1))
+        outside = len(ring) > 0 and rng.random() < 0.5
+        clicks.append((*_pick(ring if outside else inside, rng), int(not outside)))
     return clicks
 
 
@@ -75,7 +73,8 @@ def jittered_box(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float3
     sides = np.array([height, width, height, width])
     moved = box + rng.uniform(-MAX_JITTER, MAX_JITTER, 4) * sides
     limit = np.array([*mask.shape, *mask.shape]) - 1
-    return np.clip(moved, 0, limit).astype(np.float32)
+    inside: NDArray[np.float32] = np.clip(moved, 0, limit).astype(np.float32)
+    return inside
 
 
 def _pick(candidates: NDArray[Any], rng: np.random.Generator) -> tuple[float, float]:

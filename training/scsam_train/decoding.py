@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scsam_train.clicks import Click
+from scsam_train.precision import mixed_precision
 
 LIMIT = 8.0
 
@@ -58,7 +59,7 @@ class Decoder:
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
-        encoder = self.model.prompt_encoder
+        encoder: Any = model.prompt_encoder
         self.input_size = int(encoder.input_image_size[0])
         self.side = 4 * int(encoder.image_embedding_size[0])
 
@@ -84,6 +85,11 @@ class Decoder:
         iou : Tensor of shape (N,)
             SAM's own estimate.
         """
+        with mixed_precision(self.device):
+            logits, iou = self._decode(features, ask)
+        return logits.float(), iou.float()
+
+    def _decode(self, features: Tensor, ask: Ask) -> tuple[Tensor, Tensor]:
         sparse, dense = self._prompts(ask, features.shape[0])
         decoder = self.model.mask_decoder
         count, _, height, width = features.shape

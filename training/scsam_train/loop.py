@@ -205,7 +205,7 @@ def save(session: Session, metrics: dict[str, Any], unet_weight: float) -> None:
     """Write everything that a finished round holds, the manifest last."""
     folder = session.folder
     session.unet.save(folder / UNET_FILE)
-    save_adapter(session.sam.module, folder / ADAPTER_FOLDER, session.info)  # type: ignore[arg-type]
+    save_adapter(session.sam.module, folder / ADAPTER_FOLDER, session.info)
     config = {
         "settings": session.settings.to_dict(),
         "device": session.device.type,
@@ -380,8 +380,8 @@ def _best(scores: Scores) -> str:
 
 
 def _check_finite(report: StepReport, step: int) -> None:
-    sam_diverged = math.isinf(report.loss_sam) or (step > 1 and math.isnan(report.loss_sam))
-    if not math.isfinite(report.loss_unet) or sam_diverged:
+    losses = [loss for loss in (report.loss_unet, report.loss_sam) if loss is not None]
+    if not all(math.isfinite(loss) for loss in losses):
         raise TrainingFailed(
             f"Training diverged at step {step}: the loss is no longer a number. "
             "Lower the learning rates and train again; nothing you made is lost."

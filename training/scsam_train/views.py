@@ -19,8 +19,8 @@ from scsam_train.data import TrainPlane, class_positions
 from scsam_train.losses import IGNORE
 
 # Embeddings are the dear part of a round on a CPU. Few labels get more views of each.
-MAX_VIEWS = 6
-LABELLED_EMBEDDINGS = 48
+MAX_VIEWS = 4
+LABELLED_EMBEDDINGS = 40
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,7 @@ class TrainSettings:
         160, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
     )
     labelled_batch: int = _setting(4, "Labelled images in a step.", low=1, high=256)
-    unlabelled_batch: int = _setting(8, "Unlabelled images in a step.", low=0, high=256)
+    unlabelled_batch: int = _setting(4, "Unlabelled images in a step.", low=0, high=256)
     unet_lr: float = _setting(2e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
     sam_lr: float = _setting(5e-4, "SAM adapter learning rate (AdamW).", low=1e-6, high=1.0)
     lora_rank: int = _setting(8, "Rank of SAM's LoRA adapter.", low=1, high=256)
@@ -52,7 +52,7 @@ class TrainSettings:
         0.2, "Share of labelled cases kept for validation.", low=0.0, high=0.9
     )
     unlabelled_planes: int = _setting(
-        32, "Unlabelled slices that are embedded and learned from.", low=0, high=100_000
+        24, "Unlabelled slices that are embedded and learned from.", low=0, high=100_000
     )
     mirror: bool = _setting(
         True, "Mirror slices left to right; off when classes differ by their side."

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from napari_scsam.core.errors import ModelError
@@ -179,7 +180,7 @@ def load_adapter(
             config=_config(info, trainable=trainable),
             use_safetensors=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as exc:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as exc:
         raise ModelError(f"The adapter in {folder} can't be loaded: it is damaged.") from exc
     # TinyViT keeps a copy of its attention biases from eval(): take it anew (METHOD 3.4).
     return model.eval(), info

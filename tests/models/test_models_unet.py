@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from napari_scsam.core.errors import InputError, ModelError
+from napari_scsam.models.unet import UNet, build_network, rounded_size
+
+
+@pytest.fixture
+def unet():
+    torch.manual_seed(0)
+    return UNet(build_network(3), (2, 5), 64)
+
+
+def test_about_two_million_parameters_and_no_running_statistics(unet):
+    count = sum(p.numel() for p in unet.network.parameters())
+    assert 1.5e6 < count < 2.5e6
+    assert not list(unet.network.buffers())  # the moving average of parameters is all there is
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (90, 40), (30, 40, 3), (200, 130)])
+def test_probabilities_come_on_the_planes_own_grid(unet, shape):
+    image = np.random.default_rng(0).random(shape)
+    found = unet.probabilities(image)
+    assert found.shape == (3, *shape[:2])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
+
+
+def test_an_off_diagonal_object_is_found_where_it_is():
+    """A network that only passes brightness on must mark the bright block's own pixels."""
+
+    class Brightness(torch.nn.Module):
+        def forward(self, x):
+            grey = x.mean(1, keepdim=True)
+            return torch.cat([0.5 - grey, grey - 0.5], 1) * 40
+
+    image = np.zeros((60, 120))
+    image[40:50, 10:30] = 1
+    marked = UNet(Brightness(), (1,), 64).probabilities(image)[1] > 0.5
+    overlap = 2 * (marked & (image > 0)).sum() / (marked.sum() + image.sum())
+    assert overlap > 0.9
+
+
+def test_constant_planes_are_refused(unet):
+    with pytest.raises(InputError, match="nothing to see"):
+        unet.probabilities(np.ones((20, 20)))
+
+
+def test_saved_and_loaded_answers_alike(unet, tmp_path):
+    image = np.random.default_rng(1).random((50, 50))
+    unet.save(tmp_path / "u.safetensors")
+    again = UNet.load(tmp_path / "u.safetensors")
+    assert again.class_ids == (2, 5)
+    assert again.image_size == 64
+    np.testing.assert_array_equal(again.probabilities(image), unet.probabilities(image))
+
+
+def test_files_that_are_no_unet_are_refused(unet, tmp_path):
+    path = tmp_path / "u.safetensors"
+    with pytest.raises(ModelError):
+        UNet.load(path)
+    path.write_bytes(b"\x00" * 100)
+    with pytest.raises(ModelError, match="not a U-Net"):
+        UNet.load(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="not a U-Net"):
+        UNet.load(path)
+    about = {"format": "napari-scsam-unet-1", "class_ids": [1], "image_size": 64}
+    about |= {"features": [16, 32, 64, 128, 256, 16], "preprocess": 999}
+    save_file({"x": torch.zeros(1)}, path, metadata={"scsam": json.dumps(about)})
+    with pytest.raises(ModelError, match="another preprocessing"):
+        UNet.load(path)
+
+
+def test_sizes_are_what_four_poolings_take():
+    assert [rounded_size(v) for v in (32, 100, 160, 161, 250)] == [32, 96, 160, 160, 256]
