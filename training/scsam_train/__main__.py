@@ -52,7 +52,9 @@ def _first_line(exc: BaseException) -> str:
 
 
 def _be_nice() -> None:
-    # The window that annotates goes first. Windows has no niceness.
+    # The window that annotates goes first: torch's threads sleep instead of spinning while they
+    # wait (read when torch is imported), and the process is nicer. Windows has no niceness.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with suppress(AttributeError, OSError):
         os.nice(NICENESS)
 

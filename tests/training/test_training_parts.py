@@ -1,0 +1,191 @@
+"""Schedules, augmentation, simulated clicks, pseudo-labels and the batched decoder."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.sam import load_base
+from scsam_train.augment import change_intensity, random_geometry, warp, warp_labels
+from scsam_train.clicks import deepest, first_clicks, jittered_box, next_click
+from scsam_train.decoding import Ask, Decoder
+from scsam_train.pseudo import PseudoLabels
+from scsam_train.schedules import MovingAverage, learning_rate, ramp
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_learning_rate_warms_up_and_falls():
+    rates = [learning_rate(f) for f in np.linspace(0, 1, 101)]
+    peak = int(np.argmax(rates))
+    assert peak == 5 and rates[5] == 1.0
+    assert all(a <= b for a, b in pairwise(rates[:6]))
+    assert all(a >= b for a, b in pairwise(rates[5:]))
+    assert 0 < min(rates) < 0.05
+
+
+def test_trust_in_pseudo_labels_ramps_up():
+    assert ramp(0) == pytest.approx(math.exp(-5))
+    assert ramp(0.2) == pytest.approx(math.exp(-1.25))
+    assert ramp(0.4) == ramp(1.0) == 1.0
+
+
+def test_moving_average_follows_early_and_slowly_later():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    average = MovingAverage({"p": parameter}, decay=0.9)
+    with torch.no_grad():
+        parameter.fill_(1.0)
+    expected = 0.0
+    for step in range(100):
+        average.update()
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay)
+    with average.in_place():
+        assert float(parameter.detach()) == pytest.approx(expected, abs=1e-6)
+    assert float(parameter.detach()) == 1.0
+    average.copy_to_network()
+    assert float(parameter.detach()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_image_and_label_are_warped_alike():
+    label = torch.zeros((4, 64, 64), dtype=torch.uint8)
+    label[:, 10:30, 35:50] = 2
+    label[:, 40:50, 5:20] = 255
+    image = (label == 2).float()[:, None].repeat(1, 3, 1, 1)
+    geometry = random_geometry(4, generator(), mirror=True)
+    moved, moved_label = warp(image, geometry), warp_labels(label, geometry)
+    assert set(moved_label.unique().tolist()) <= {0, 2, 255}
+    overlap = ((moved[:, 0] > 0.5) == (moved_label == 2)).float().mean()
+    assert overlap > 0.99
+    assert not torch.equal(moved_label[0], moved_label[1])
+
+
+def test_identity_changes_nothing_and_outside_is_unknown():
+    label = torch.randint(3, (1, 32, 32), generator=generator()).to(torch.uint8)
+    label[0, :4] = 255
+    identity = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
+    assert torch.equal(warp_labels(label, identity), label)
+    shifted = torch.tensor([[[1.0, 0, 1.0], [0, 1, 0]]])  # half the side to the left
+    out = warp_labels(label, shifted)
+    assert (out[0, :, 16:] == 255).all()
+    assert torch.equal(out[0, :, :16], label[0, :, 16:])
+
+
+def test_mirroring_can_be_turned_off():
+    sides = random_geometry(64, generator(), mirror=False)
+    assert (torch.linalg.det(sides[:, :, :2]) > 0).all()
+    mirrored = torch.linalg.det(random_geometry(64, generator(), mirror=True)[:, :, :2]) < 0
+    assert 16 < int(mirrored.sum()) < 48
+
+
+def test_intensity_differs_between_images_and_keeps_padding_black():
+    image = torch.rand((1, 3, 32, 32), generator=generator()).repeat(3, 1, 1, 1)
+    image[:, :, 20:] = 0
+    out = change_intensity(image, generator(1))
+    assert out.min() >= 0 and out.max() <= 1
+    assert (out[:, :, 22:] == 0).all()
+    assert not torch.allclose(out[0], out[1])
+    assert torch.equal(out, change_intensity(image, generator(1)))
+
+
+def blob():
+    mask = np.zeros((64, 64), bool)
+    mask[10:30, 35:50] = True
+    return mask
+
+
+def test_clicks_lie_where_their_label_says():
+    mask, rng = blob(), np.random.default_rng(0)
+    seen = set()
+    for _ in range(20):
+        clicks = first_clicks(mask, 5, rng)
+        assert len(clicks) == 5 and clicks[0][2] == 1
+        for row, col, label in clicks:
+            assert mask[int(row), int(col)] == bool(label)
+            seen.add(label)
+    assert seen == {0, 1}
+    full = first_clicks(np.ones((8, 8), bool), 4, rng)  # nothing outside to point at
+    assert all(label == 1 for _, _, label in full)
+
+
+def test_the_middle_and_the_next_click():
+    mask = blob()
+    row, col = deepest(mask)
+    assert min(row - 10, 29 - row, col - 35, 49 - col) >= 6
+    guess = mask.copy()
+    guess[50:62, 2:20] = True  # a spill, larger than what is missing
+    guess[10:13, 35:40] = False
+    everywhere = np.ones_like(mask)
+    row, col, label = next_click(guess, mask, everywhere)
+    assert label == 0 and 50 <= row < 62 and 2 <= col < 20
+    known = everywhere.copy()
+    known[50:62] = False
+    row, col, label = next_click(guess, mask, known)
+    assert label == 1 and 10 <= row < 13
+    assert next_click(mask, mask, everywhere) is None
+
+
+def test_boxes_stay_near_the_mask():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        box = jittered_box(blob(), rng)
+        np.testing.assert_allclose(box, [10, 35, 29, 49], atol=1.01)
+
+
+def test_pseudo_labels_teach_only_where_both_are_sure():
+    valid = torch.ones((2, 4, 4), dtype=torch.bool)
+    valid[:, 3] = False
+    pseudo = PseudoLabels(valid, 1)
+    assert pseudo.agreement is None and len(pseudo.ready) == 0
+    unet, sam = torch.zeros((2, 4, 4)), torch.zeros((2, 4, 4))
+    unet[1, :, 0], sam[1, :, 0] = 1, 1  # agreed object
+    sam[1, :, 1], unet[0, :, 1] = 1, 1  # disagreed
+    unet[0, :, 2:], sam[0, :, 2:] = 1, 1  # agreed background
+    pseudo.renew(1, unet, sam, 0.5)
+    assert pseudo.ready.tolist() == [1] and pseudo.agreement == 0.5
+    (label,) = pseudo.label_maps(np.array([1]))
+    assert label[:3].tolist() == [[1, 255, 0, 0]] * 3
+    assert (label[3] == 255).all()
+    mask = pseudo.mask(1, 1, 4)
+    assert mask[:3].tolist() == [[1, 255, 0, 0]] * 3
+    pseudo.renew(1, unet, sam, 0.0)  # no trust in the U-Net: SAM leads
+    assert pseudo.label_maps(np.array([1]))[0, 0].tolist() == [1, 1, 0, 0]
+
+
+def test_the_batched_decoder_is_sams_own(monkeypatch):
+    # In float32, whatever this machine could do.
+    monkeypatch.setattr("scsam_train.precision.has_bfloat16", lambda device: False)
+    model = attach(load_base("lite-medsam").module, AdapterInfo("a", "x", (1, 2), rank=2))
+    decoder = Decoder(model)
+    features = torch.randn((2, 256, 64, 64), generator=generator())
+    clicks = [[(20.0, 70.0, 1), (90.0, 30.0, 0)], [(120.0, 12.0, 1), (3.0, 200.0, 1)]]
+    boxes = np.array([[5, 10, 100, 90], [30, 2, 200, 250]], np.float32)
+    masks = 30 * torch.randn((2, 1, 256, 256), generator=generator(1))
+    ask = Ask(torch.tensor([1, 0]), clicks, boxes, masks)
+    with torch.no_grad():
+        logits, iou = decoder(features, ask)
+        for i in range(2):
+            row_col = torch.tensor(clicks[i])
+            r0, c0, r1, c1 = boxes[i]
+            sparse, dense = model.prompt_encoder(
+                points=(row_col[None, :, [1, 0]], row_col[None, :, 2]),
+                boxes=torch.tensor([[c0, r0, c1, r1]]),
+                masks=masks[i : i + 1].clamp(-8, 8),
+            )
+            sparse = torch.cat([sparse, model.class_tokens(ask.classes[i : i + 1])], dim=1)
+            own, own_iou = model.mask_decoder(
+                image_embeddings=features[i : i + 1],
+                image_pe=model.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+            )
+            torch.testing.assert_close(logits[i : i + 1], own, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(iou[i], own_iou[0, 0], rtol=1e-3, atol=1e-3)

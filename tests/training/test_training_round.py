@@ -1,0 +1,242 @@
+"""A whole round by its real entry point, on phantoms with the real LiteMedSAM."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.core.volume import Volume
+from napari_scsam.io import write_labels
+from napari_scsam.models import load_round
+from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.sam import SamModel, load_base
+from napari_scsam.models.unet import UNet, build_network
+from scsam_train.__main__ import main
+from scsam_train.loop import TrainingFailed, _check_finite
+from scsam_train.recipes.scsam import CoTraining, StepReport
+from scsam_train.views import Materials, SamView
+
+CLASSES = [{"id": 1, "name": "disc", "colour": "#ff0000"}]
+
+
+def phantom(seed):
+    """A bright disc off the middle of a noisy picture, and its mask."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.mgrid[:48, :64]
+    mask = (rows - rng.integers(14, 34)) ** 2 + (cols - rng.integers(14, 50)) ** 2 < 100
+    return (rng.normal(60, 10, mask.shape) + 120 * mask).clip(0, 255).astype(np.uint8), mask
+
+
+def file_entry(path, array):
+    write_labels(path, array, Volume.from_array(array))
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def make_round(folder, labelled, unlabelled=0, parent=None, **settings):
+    folder.mkdir(parents=True)
+    images = []
+    for index in range(labelled + unlabelled):
+        image, mask = phantom(index)
+        name = f"i{index}"
+        entry = {"id": name, "case": name, "shape": list(image.shape), "rgb": False}
+        entry |= file_entry(folder.parent / f"{name}.nii.gz", image)
+        entry["label"] = None
+        if index < labelled:
+            label = mask.astype(np.uint8)
+            entry["label"] = file_entry(folder.parent / f"{name}-label.nii.gz", label)
+        images.append(entry)
+    small = {"steps": 3, "image_size": 64, "device": "cpu", "lora_rank": 2}
+    content = {
+        "schema": 1,
+        "round": 1,
+        "project": "toy",
+        "modality": "other",
+        "classes": CLASSES,
+        "images": images,
+        "parent_round": parent,
+        "settings": TrainSettings(**(small | settings)).to_dict(),
+    }
+    (folder / "inputs.json").write_text(json.dumps(content))
+    return folder
+
+
+def events(folder):
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def train(folder):
+    command = [sys.executable, "-P", "-m", "scsam_train", str(folder)]
+    return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two labelled cases (one is held out) and an unlabelled one, by the real process."""
+    folder = make_round(tmp_path_factory.mktemp("rounds") / "0001.partial", 2, 1)
+    done = train(folder)
+    assert done.returncode == 0, done.stderr
+    assert not folder.exists()
+    return folder.with_name("0001")
+
+
+def test_a_round_leaves_what_it_promises(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names >= {
+        "inputs.json",
+        "config.json",
+        "split.json",
+        "events.jsonl",
+        "metrics.json",
+        "unet.safetensors",
+        "sam_adapter",
+        "manifest.json",
+    }
+    manifest = json.loads((finished / "manifest.json").read_text())
+    for name, sha256 in manifest["files"].items():
+        assert hashlib.sha256((finished / name).read_bytes()).hexdigest() == sha256
+    assert {"unet.safetensors", "metrics.json", "config.json"} <= set(manifest["files"])
+    inputs = (finished / "inputs.json").read_bytes()
+    assert manifest["data"] == hashlib.sha256(inputs).hexdigest()
+    split = json.loads((finished / "split.json").read_text())
+    assert {*split["train"], *split["held_out"]} == {"i0:0", "i1:0"}
+
+
+def test_its_events_and_metrics_tell_the_same_story(finished):
+    told = events(finished)
+    kinds = [event["event"] for event in told]
+    assert kinds[0] == "started" and kinds[-1] == "finished" and "validation" in kinds
+    assert told[0]["labelled"] == 1 and told[0]["unlabelled"] == 1
+    phases = [event["phase"] for event in told if event["event"] == "progress"]
+    assert list(dict.fromkeys(phases)) == ["embedding", "training", "validating"]
+    last = [event for event in told if event.get("phase") == "training"][-1]
+    assert last["step"] == last["steps"] == 3 and math.isfinite(last["loss_unet"])
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics == told[-1]["metrics"]
+    assert metrics["gated"] and metrics["validation"] == {"planes": 1, "cases": 1}
+    assert metrics["parent"] is None and metrics["steps"] == 3
+    assert set(metrics["dice"]) == {"unet", "sam", "pair"}
+    assert set(metrics["dice"]["pair"]) == {"disc", "mean"}
+
+
+def test_the_pair_loads_and_answers_on_the_planes_grid(finished):
+    models = load_round(finished, device="cpu")
+    assert models.number == 1 and models.class_ids == (1,)
+    image, _ = phantom(9)
+    embedding = models.sam.embed(image)
+    found = [models.probabilities(image, embedding, which) for which in ("unet", "sam", "pair")]
+    for probabilities in found:
+        assert probabilities.shape == (2, 48, 64) and probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    low, high = np.minimum(found[0], found[1]), np.maximum(found[0], found[1])
+    assert ((found[2] >= low - 1e-6) & (found[2] <= high + 1e-6)).all()
+
+
+def test_one_label_nothing_else_and_a_parent_to_start_from(finished, tmp_path):
+    parent = {"number": 1, "folder": str(finished)}
+    folder = make_round(tmp_path / "0002.partial", 1, parent=parent, steps=1)
+    assert main([str(folder)]) == 0
+    done = folder.with_name("0002")
+    metrics = json.loads((done / "metrics.json").read_text())
+    assert metrics["gated"] is False and "too few" in metrics["reason"]
+    assert metrics["dice"]["pair"] == {"disc": None, "mean": None}
+    assert metrics["unlabelled_planes"] == 0
+    texts = [event.get("text", "") for event in events(done)]
+    assert any("Starting from the weights of the active round" in text for text in texts)
+    before = UNet.load(finished / "unet.safetensors").network.state_dict()
+    after = UNet.load(done / "unet.safetensors").network.state_dict()
+    moved = max(float((after[name] - before[name]).abs().max()) for name in before)
+    assert 0 < moved < 0.05  # one step away, not random again
+
+
+def test_cancel_leaves_the_partial_folder_and_says_so(tmp_path):
+    folder = make_round(tmp_path / "0001.partial", 1)
+    (folder / "control.json").write_text('{"command": "cancel"}')
+    done = train(folder)
+    assert done.returncode == 0, done.stderr
+    assert events(folder)[-1]["event"] == "cancelled"
+    assert not folder.with_name("0001").exists()
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
+    folder = make_round(tmp_path / "0001.partial", 0, 1)
+    assert main([str(folder)]) == 2
+    assert "no label" in events(folder)[-1]["error"]
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert main([]) == 2
+
+
+def test_a_crash_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
+    folder = make_round(tmp_path / "0001.partial", 1)
+
+    def out_of_memory(*args):
+        raise RuntimeError("CUDA out of memory.\nmany lines")
+
+    monkeypatch.setattr("scsam_train.loop.setup", out_of_memory)
+    assert main([str(folder)]) == 1
+    last = events(folder)[-1]
+    assert last["event"] == "failed"
+    assert last["error"] == "Training failed: RuntimeError: CUDA out of memory."
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_the_round():
+    _check_finite(StepReport(0.5, None, None), 1)
+    with pytest.raises(TrainingFailed, match="step 7"):
+        _check_finite(StepReport(float("nan"), 0.1, None), 7)
+    with pytest.raises(TrainingFailed, match="step 8"):
+        _check_finite(StepReport(0.2, float("inf"), None), 8)
+
+
+def toy_training(steps):
+    """Co-training on made-up embeddings: everything but the image encoder."""
+    torch.manual_seed(0)
+    base = load_base("lite-medsam")
+    info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=True, rank=2)
+    module = attach(base.module, info, seed=0)
+    sam = SamModel(module, base.entry, base.base_hash, torch.device("cpu"), adapter=info)
+    unet = UNet(build_network(2), (1,), 32)
+    generator = torch.Generator().manual_seed(5)
+    label = torch.zeros((2, 32, 32), dtype=torch.uint8)
+    label[:, 8:20, 10:26] = 1
+    large = label[:1].repeat_interleave(8, 1).repeat_interleave(8, 2)[0]
+    images = 0.3 * torch.rand((2, 3, 32, 32), generator=generator) + 0.6 * label[:, None]
+    views = [
+        SamView(torch.randn((1, 256, 64, 64), generator=generator).half(), large) for _ in range(4)
+    ]
+    materials = Materials(
+        images,
+        label,
+        images[:1],
+        torch.ones((1, 32, 32), dtype=torch.bool),
+        views=[views[:1], views[1:2]],
+        other_views=[(views[2], views[3])],
+    )
+    settings = TrainSettings(steps=steps, image_size=32, labelled_batch=2, unlabelled_batch=1)
+    recipe = CoTraining(unet, sam, materials, settings)
+    reports = [recipe.step(step / steps) for step in range(steps)]
+    recipe.finish()
+    weights = {**unet.network.state_dict(), **module.state_dict()}
+    return reports, {name: value.clone() for name, value in weights.items()}
+
+
+def test_the_same_seed_gives_the_same_round():
+    first, weights = toy_training(4)
+    second, again = toy_training(4)
+    assert first == second
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert all(report.agreement is not None for report in first)
+
+
+def test_both_students_learn():
+    reports, _ = toy_training(14)
+    assert reports[-1].loss_unet < 0.8 * reports[0].loss_unet
+    assert reports[-1].loss_sam < reports[0].loss_sam
