@@ -52,6 +52,14 @@ def test_two_clicks_on_two_objects_give_one_box_around_both():
     assert box == pytest.approx((25, 45, 115, 195), abs=3)
 
 
+def test_a_correction_on_the_rim_changes_little():
+    ring = disc(70, 120, 40) & ~disc(70, 120, 20)
+    view = picture((disc(70, 120, 20), 0.8), (ring, 0.5))
+    for label in (1, 0):
+        box = box_from_prompts(view, SHAPE, Prompts([(70, 120), (70, 141)], [1, label]))
+        assert box == pytest.approx((50, 100, 90, 140), abs=4)
+
+
 def test_an_outside_click_holds_the_region_off():
     bridge = np.zeros(SHAPE, bool)
     bridge[68:72, 60:180] = True

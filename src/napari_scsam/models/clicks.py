@@ -26,6 +26,8 @@ _SMOOTHING = 1.0
 # A region of fewer pixels is a click's own noise; of a larger share, the background.
 _MIN_AREA = 12
 _MAX_SHARE = 0.5
+# A click this near to a region, in pixels, is on its edge.
+_NEAR = 2
 # Longest side of the picture that regions are grown on; larger ones are thinned out.
 _GROWING_SIDE = 256
 # LiteMedSAM was trained with boxes of 0-5 px jitter at 256 px: a little air does no harm.
@@ -79,39 +81,61 @@ def grow_region(view: FloatArray, inside: Pixels, outside: Pixels) -> Mask:
     Of the regions connected to a click whose grey values are within a tolerance of the
     click's, over 20 tolerances, the one whose outline has the highest mean gradient is
     taken (maximum average contrast, Hojjatoleslami and Kittler, IEEE Trans. Image
-    Process. 7, 1998). Outside clicks hold the region off by a watershed on the gradient.
+    Process. 7, 1998). A further click inside what is there changes nothing, one elsewhere
+    adds to it by the same rule. Where the region takes in an outside click, it is grown
+    again up to the watershed of the gradient between the clicks.
 
     Parameters
     ----------
     view : ndarray of shape (h, w), float32
     inside, outside : ndarray of shape (N, 2), int
-        (row, col) of clicks in the picture.
+        (row, col) of clicks in the picture, in the order in which they were made.
 
     Returns
     -------
     ndarray of shape (h, w), bool
-        Holds every inside click.
+        Holds every inside click and no outside click.
     """
     smooth = ndimage.gaussian_filter(view, _SMOOTHING)
     gradient = _gradient(view)
-    allowed = _basin(gradient, inside, outside)
-    best = np.zeros(view.shape, dtype=bool)
-    best[tuple(inside.T)] = True
-    sharpest = -1.0
-    fenced = np.where(allowed, smooth, _FENCE)
+    region = _grown(smooth, gradient, inside)
+    if region[tuple(outside.T)].any():
+        fence = _basin(gradient, inside, outside)
+        region = _grown(np.where(fence, smooth, _FENCE), gradient, inside) & fence
+    return region
+
+
+def _grown(grey: FloatArray, gradient: FloatArray, inside: Pixels) -> Mask:
+    region = np.zeros(grey.shape, dtype=bool)
+    for seed in inside:
+        if ndimage.binary_dilation(region, iterations=_NEAR)[tuple(seed)]:
+            region[tuple(seed)] = True
+        else:
+            region = _with_seed(region, grey, gradient, seed)
+    return region
+
+
+def _with_seed(region: Mask, grey: FloatArray, gradient: FloatArray, seed: Pixels) -> Mask:
+    """`region` and the region around one click that makes the sharpest outline with it."""
+    best = region.copy()
+    best[tuple(seed)] = True
+    sharpest = _sharpness(best, gradient) if region.any() else -1.0
     for tolerance in _TOLERANCES:
-        region = np.zeros_like(best)
-        for seed in inside:
-            region |= flood(fenced, tuple(seed), tolerance=tolerance)
-        if region.sum() < _MIN_AREA:
+        grown = flood(grey, tuple(seed), tolerance=tolerance)
+        if grown.sum() < _MIN_AREA:
             continue
-        if region.mean() > _MAX_SHARE:
+        if grown.mean() > _MAX_SHARE:
             break
-        outline = ndimage.binary_dilation(region) & ~ndimage.binary_erosion(region)
-        contrast = float(gradient[outline].mean())
-        if contrast > sharpest:
-            best, sharpest = ndimage.binary_fill_holes(region), contrast
+        union = region | ndimage.binary_fill_holes(grown)
+        sharpness = _sharpness(union, gradient)
+        if sharpness > sharpest:
+            best, sharpest = union, sharpness
     return best
+
+
+def _sharpness(region: Mask, gradient: FloatArray) -> float:
+    outline = ndimage.binary_dilation(region) & ~ndimage.binary_erosion(region)
+    return float(gradient[outline].mean())
 
 
 def carve(mask: Mask, view: FloatArray, prompts: Prompts) -> Mask:
