@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +16,16 @@ import tifffile
 pytest.importorskip("qtpy")
 pytest.importorskip("napari")
 
+import napari
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton, QWidget
 
+from napari_scsam import models
 from napari_scsam._qt.dock import ScsamDock
+from napari_scsam.controllers.inference import Segmenter
+from napari_scsam.core.prompts import PointPrompt
+from napari_scsam.models import SamBackend
 
 if sys.platform.startswith("linux"):
     import os
@@ -55,20 +63,47 @@ def picture_path(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def viewer(make_napari_viewer: Callable[..., Any]) -> Any:
-    made = make_napari_viewer(show=True)
+@pytest.fixture(scope="session")
+def shared_viewer(qapp: Any) -> Iterator[Any]:
+    """One window for all tests: opening and closing one takes seconds."""
+    made = napari.Viewer(show=True)
     made.window.resize(1200, 900)
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def dock(viewer: Any, qtbot: Any) -> Iterator[ScsamDock]:
-    widget = ScsamDock(viewer)
+def viewer(shared_viewer: Any, qtbot: Any) -> Iterator[Any]:
+    shared_viewer.window.activate()
+    yield shared_viewer
+    shared_viewer.layers.clear()
+    shared_viewer.dims.ndisplay = 2
+    shared_viewer.dims.order = tuple(sorted(shared_viewer.dims.order))
+
+
+@pytest.fixture(scope="session")
+def load_shared_sam() -> Callable[[], SamBackend]:
+    """The real LiteMedSAM, loaded once, on whichever worker thread asks first."""
+
+    @functools.cache
+    def load() -> SamBackend:
+        sam = models.load_sam()
+        # napari collects garbage for each layer that it removes; walking through all of
+        # torch's objects every time would take longer than the tests.
+        gc.freeze()
+        return sam
+
+    return load
+
+
+@pytest.fixture
+def dock(viewer: Any, qtbot: Any, load_shared_sam: Callable[[], SamBackend]) -> Iterator[ScsamDock]:
+    widget = ScsamDock(viewer, segmenter=lambda folder: Segmenter(folder, load_shared_sam))
     viewer.window.add_dock_widget(widget, name="SC-SAM")
     yield widget
     widget.shut_down()
     viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
 
 
 class Hand:
@@ -93,6 +128,23 @@ class Hand:
 
     def until(self, condition: Callable[[], bool]) -> None:
         self.qtbot.waitUntil(condition, timeout=WAIT_MS)
+
+    def key(self, key: Any) -> None:
+        """Press a key on the canvas."""
+        QTest.keyClick(self.native, key)
+
+    def points(self) -> tuple[PointPrompt, ...]:
+        assert self.dock.session is not None
+        return self.dock.session.annotation.prompts.points
+
+    def wait_for_image(self) -> Any:
+        """(image id, Plane) once an image is open and painted."""
+        self.until(lambda: self.dock.session is not None and bool(self.dock.session.annotation.key))
+        self.qtbot.wait(50)
+        return self.dock.session.annotation.key
+
+    def wait_for_mask(self) -> None:
+        self.until(lambda: self.dock.session.annotation.preview is not None)
 
     def at(self, row: float, col: float) -> QPoint:
         """Where pixel (row, col) of the shown plane is on the canvas."""

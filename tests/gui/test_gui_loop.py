@@ -4,44 +4,146 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
 from napari_scsam.project import Project
 
 pytestmark = pytest.mark.gui
 
 
-def _dice(a: np.ndarray, b: np.ndarray) -> float:
+def dice(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
-def _disc(shape: tuple[int, int], row: float, col: float, radius: float) -> np.ndarray:
+def disc(shape: tuple[int, int], row: float, col: float, radius: float) -> np.ndarray:
     rows, cols = np.mgrid[: shape[0], : shape[1]]
     return (rows - row) ** 2 + (cols - col) ** 2 <= radius**2
 
 
-def test_click_decode_commit_on_a_slice_of_a_volume(hand, dock, volume_path, tmp_path):
+VOLUME_DISC = disc((96, 80), 34, 58, 14)
+PICTURE_DISC = disc((72, 90), 25, 62, 12)
+
+
+def test_a_click_becomes_a_mask_and_a_commit_becomes_a_label(hand, dock, volume_path, tmp_path):
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
-    hand.until(lambda: dock.session is not None and dock.session.annotation.key is not None)
-    key = dock.session.annotation.key
+    key = hand.wait_for_image()
     assert key[1].index == 3
 
     hand.click(34, 58)
-    points = dock.session.annotation.prompts.points
-    assert len(points) == 1
-    assert abs(points[0].row - 34) < 1
-    assert abs(points[0].col - 58) < 1
-    hand.until(lambda: dock.session.annotation.preview is not None)
-    preview = dock.session.canvas.layers["preview"].data[3]
-    assert _dice(preview == 1, _disc((96, 80), 34, 58, 14)) > 0.7
+    (point,) = hand.points()
+    assert (point.row, point.col) == pytest.approx((34, 58), abs=1)
+    assert point.positive
+    hand.wait_for_mask()
+    preview = dock.session.canvas.layers["preview"].data[3].copy()
+    assert dice(preview == 1, VOLUME_DISC) > 0.7
 
     hand.press("commit")
     hand.until(lambda: hand.status().startswith("Saved"))
-    shown = preview.copy()
     assert not dock.session.canvas.layers["preview"].data[3].any()
+    np.testing.assert_array_equal(dock.session.canvas.layers["committed"].data[3], preview)
     dock.close_project()
     with Project.open(tmp_path / "project") as project:
         label = project.label(key[0])
         assert project.committed_planes(key[0]) == [3]
+    np.testing.assert_array_equal(label[3], preview)
     assert (label[[0, 1, 2, 4, 5]] == 255).all()
-    assert (shown == 0).all()  # the view was cleared; the label was not
-    assert _dice(label[3] == 1, _disc((96, 80), 34, 58, 14)) > 0.7
+
+
+def test_undo_takes_back_a_commit_and_redo_makes_it_again(hand, dock, volume_path, tmp_path):
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    image_id, plane = hand.wait_for_image()
+    project = dock.session.project
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+
+    hand.press("undo")
+    hand.until(lambda: hand.status() == "Undone.")
+    assert project.label(image_id) is None
+    assert len(hand.points()) == 1
+    assert dock.session.canvas.layers["preview"].data[plane.index].any()
+    hand.press("undo")
+    assert hand.points() == ()
+    assert not dock.session.canvas.layers["preview"].data[plane.index].any()
+
+    hand.press("redo")
+    hand.until(lambda: hand.status() == "Done again.")
+    hand.press("redo")
+    hand.until(lambda: project.label(image_id) is not None)
+    assert project.committed_planes(image_id) == [plane.index]
+
+
+def test_points_are_moved_flipped_deleted_and_boxes_drawn(hand, dock, picture_path, tmp_path):
+    dock.create_project(tmp_path / "project", ["disc"], [picture_path], "rgb")
+    hand.wait_for_image()
+    hand.click(50, 20)
+    hand.drag((50, 20), (25, 62))
+    (moved,) = hand.points()
+    assert (moved.row, moved.col) == pytest.approx((25, 62), abs=1)
+    hand.wait_for_mask()
+    assert dice(dock.session.canvas.layers["preview"].data == 1, PICTURE_DISC) > 0.7
+
+    hand.click(60, 10, shift=True)
+    assert [p.positive for p in hand.points()] == [True, False]
+    QTest.keyClick(hand.viewer.window._qt_window, Qt.Key.Key_W)
+    assert [p.positive for p in hand.points()] == [True, True]
+    hand.key(Qt.Key.Key_Delete)
+    assert len(hand.points()) == 1
+
+    hand.click(25, 62)  # on the point: takes hold of it, and adds none
+    assert len(hand.points()) == 1
+    hand.drag((11, 48), (39, 76), Qt.MouseButton.RightButton)
+    box = dock.session.annotation.prompts.boxes[1]
+    assert box == pytest.approx((11, 48, 39, 76), abs=1)
+    hand.wait_for_mask()
+    assert dice(dock.session.canvas.layers["preview"].data == 1, PICTURE_DISC) > 0.8
+
+
+def test_a_drag_on_empty_ground_moves_the_picture_and_adds_no_point(
+    hand, dock, picture_path, tmp_path
+):
+    dock.create_project(tmp_path / "project", ["disc"], [picture_path], "rgb")
+    hand.wait_for_image()
+    before = hand.at(50, 20)
+    hand.drag((50, 20), (40, 40))
+    after = hand.at(50, 20)
+    target = (after.x() - before.x(), after.y() - before.y())
+    expected = hand.at(40, 40) - hand.at(50, 20)
+    assert hand.points() == ()
+    assert target == pytest.approx((expected.x(), expected.y()), abs=4)
+
+
+def test_keys_work_wherever_the_focus_is(hand, dock, volume_path, tmp_path):
+    dock.create_project(tmp_path / "project", ["disc", "ring"], [volume_path])
+    image_id, plane = hand.wait_for_image()
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    hand.find("queue").setFocus()
+    QTest.keyClick(hand.find("queue"), Qt.Key.Key_J)
+    hand.until(lambda: dock.session.annotation.key == (image_id, type(plane)(0, plane.index + 1)))
+    assert dock.session.project.committed_planes(image_id) == [plane.index]
+    QTest.keyClick(hand.find("class_list"), Qt.Key.Key_K)
+    assert dock.session.annotation.key[1].index == plane.index + 2
+    assert dock.session.project.skipped() == [(image_id, plane.index + 1)]
+    hand.key(Qt.Key.Key_2)
+    assert dock.session.annotation.active_class.name == "ring"
+
+
+def test_every_slice_of_every_axis_takes_prompts(hand, dock, volume_path, tmp_path):
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    hand.wait_for_image()
+    hand.viewer.dims.order = (1, 0, 2)
+    hand.viewer.dims.set_current_step(1, 34)
+    assert dock.session.annotation.key[1].axis == 1
+    assert dock.session.annotation.key[1].index == 34
+    hand.viewer.reset_view()
+    hand.click(2, 58)
+    (point,) = hand.points()
+    assert (point.row, point.col) == pytest.approx((2, 58), abs=1)
+    hand.viewer.dims.ndisplay = 3
+    assert dock.session.annotation.key is None
+    assert not hand.find("commit").isEnabled()
+    hand.viewer.dims.ndisplay = 2
+    assert len(hand.points()) == 1

@@ -125,18 +125,24 @@ def _click_or_pan(
     yield
     while event.type == "mouse_move":
         event.handled = True
-        if panned or _far(event, start):
-            panned = True
-            here = np.asarray(event.pos, float)
-            # Screen x is the column axis, y the row axis.
-            d_col, d_row = (here - last) / actions.zoom()
-            actions.pan(float(d_row), float(d_col))
-            last = here
+        panned = panned or _far(event, start)
+        if panned:
+            last = _pan(actions, event, last)
         yield
     event.handled = True
     pixel = actions.to_pixel(event)
-    if not panned and pixel is not None:
+    if panned:
+        _pan(actions, event, last)
+    elif pixel is not None:
         actions.click(*pixel, shift)
+
+
+def _pan(actions: GestureActions, event: Any, last: NDArray[np.float64]) -> NDArray[np.float64]:
+    here = np.asarray(event.pos, float)
+    # Screen x is the column axis, y the row axis.
+    d_col, d_row = (here - last) / actions.zoom()
+    actions.pan(float(d_row), float(d_col))
+    return here
 
 
 def _nearest(actions: GestureActions, event: Any) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
+from skimage.segmentation import find_boundaries
 
 from napari_scsam._napari.gestures import GestureActions, Pixel, make_gesture
 from napari_scsam._napari.looks import point_looks
@@ -18,6 +19,7 @@ from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import Box, PointPrompt
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
 
+IMAGE = "image"
 PROMPTS = "prompts"
 BOXES = "boxes"
 PREVIEW = "preview"
@@ -76,22 +78,49 @@ class NapariCanvas(Canvas):
         """Show an image in place of the one before."""
         self._switching = True
         try:
-            self.close_image()
+            same_kind = self._volume is not None and _kind(self._volume) == _kind(volume)
+            # napari collects garbage for each layer that goes, which takes a tenth of a
+            # second or more once torch is loaded: layers are kept where they can be.
+            if not same_kind or any(v not in self._viewer.layers for v in self._layers.values()):
+                self.close_image()
             self._volume = volume
             self._classes = {c.id: c for c in classes}
             self._viewer.dims.ndisplay = 2
-            self._layers = self._make_layers(name, volume, label)
-            for layer in self._layers.values():
-                self._viewer.add_layer(layer)
-                self._bind_keys(layer)
-            prompts = self._layers[PROMPTS]
-            prompts.mode = "pan_zoom"
-            prompts.mouse_drag_callbacks.append(self._gesture)
-            self._viewer.layers.selection.active = prompts
+            if self._layers:
+                self._refill_layers(name, volume, label)
+            else:
+                self._add_layers(name, volume, label)
+            self._viewer.layers.selection.active = self._layers[PROMPTS]
             self._orient()
             self._viewer.reset_view()
         finally:
             self._switching = False
+
+    def _add_layers(self, name: str, volume: Volume, label: LabelArray | None) -> None:
+        self._layers = self._make_layers(name, volume, label)
+        for layer in self._layers.values():
+            self._viewer.add_layer(layer)
+            self._bind_keys(layer)
+        prompts = self._layers[PROMPTS]
+        prompts.mode = "pan_zoom"
+        prompts.mouse_drag_callbacks.append(self._gesture)
+
+    def _refill_layers(self, name: str, volume: Volume, label: LabelArray | None) -> None:
+        preview = np.zeros(volume.shape, np.uint8)
+        committed = np.zeros(volume.shape, np.uint8) if label is None else label
+        image = self._layers[IMAGE]
+        image.data = volume.data
+        image.name = name
+        if not volume.rgb:
+            image.contrast_limits_range = image.contrast_limits = _contrast(volume.data)
+        self._layers[COMMITTED].data = committed
+        self._layers[PREVIEW].data = preview
+        self._layers[OUTLINE].data = preview.copy()
+        self._layers[PROMPTS].data = np.empty((0, volume.ndim))
+        self._layers[BOXES].data = []
+        for layer in self._layers.values():
+            layer.scale = volume.spacing
+            layer.units = _units(volume)
 
     def close_image(self) -> None:
         """Remove the layers that `open_image` made."""
@@ -113,12 +142,12 @@ class NapariCanvas(Canvas):
             layer.bind_key(key, lambda _: self._tell("delete_selected"), overwrite=True)
 
     def _make_layers(self, name: str, volume: Volume, label: LabelArray | None) -> dict[str, Any]:
-        common = {"scale": volume.spacing, "units": "mm" if volume.spacing_known else "pixel"}
+        common = {"scale": volume.spacing, "units": _units(volume)}
         preview = np.zeros(volume.shape, np.uint8)
         committed = np.zeros(volume.shape, np.uint8) if label is None else label
         colormap = DirectLabelColormap(color_dict=self._colours())
         made: dict[str, Any] = {
-            name: Image(
+            IMAGE: Image(
                 volume.data,
                 name=name,
                 rgb=volume.rgb,
@@ -127,7 +156,7 @@ class NapariCanvas(Canvas):
             ),
             COMMITTED: Labels(committed, name=COMMITTED, opacity=0.5, colormap=colormap, **common),
             PREVIEW: Labels(preview, name=PREVIEW, opacity=0.25, colormap=colormap, **common),
-            OUTLINE: Labels(preview, name=OUTLINE, opacity=1.0, colormap=colormap, **common),
+            OUTLINE: Labels(preview.copy(), name=OUTLINE, opacity=1.0, colormap=colormap, **common),
             BOXES: Shapes(
                 ndim=volume.ndim, name=BOXES, face_color="transparent", edge_width=1, **common
             ),
@@ -135,7 +164,6 @@ class NapariCanvas(Canvas):
                 ndim=volume.ndim, name=PROMPTS, border_width_is_relative=True, **common
             ),
         }
-        made[OUTLINE].contour = 1
         return made
 
     def _colours(self) -> dict[int | None, str]:
@@ -232,9 +260,13 @@ class NapariCanvas(Canvas):
         view = take_plane(layer.data, plane, self._volume.ndim)
         if label is None and not view.any():
             return
+        outline = self._layers[OUTLINE]
+        edge = take_plane(outline.data, plane, self._volume.ndim)
         view[...] = 0 if label is None else label
+        # Not napari's own contour mode, which has no three-dimensional view.
+        edge[...] = np.where(find_boundaries(view, mode="inner"), view, 0)
         layer.refresh()
-        self._layers[OUTLINE].refresh()
+        outline.refresh()
 
     def show_committed(self, label: LabelArray | None) -> None:
         """Draw the committed label of the whole image."""
@@ -341,6 +373,14 @@ def _in_plane(values: Sequence[float], plane: Plane, ndim: int) -> tuple[float, 
     kept = values if ndim == 2 else [v for i, v in enumerate(values) if i != plane.axis]
     row, col = kept
     return (row, col)
+
+
+def _kind(volume: Volume) -> tuple[int, bool]:
+    return (volume.ndim, volume.rgb)
+
+
+def _units(volume: Volume) -> str:
+    return "mm" if volume.spacing_known else "pixel"
 
 
 def _contrast(data: NDArray[Any]) -> tuple[float, float]:

@@ -160,7 +160,7 @@ class ScsamDock(QWidget):
             self._make_segmenter(project.folder / "cache" / "embeddings"),
         )
         self._show_project(project)
-        self._keys = Keymap(self.window(), self._key_actions())
+        self._keys = Keymap(_main_window(self), self._key_actions())
         self._say(
             "The project is open elsewhere: look, but no changes."
             if project.read_only
@@ -328,3 +328,11 @@ class ScsamDock(QWidget):
         self._say(str(error), error=True)
         if not isinstance(error, ScsamError):
             raise error
+
+
+def _main_window(widget: QWidget) -> QWidget:
+    """The window that `widget` belongs to, also while its dock floats."""
+    window = widget.window()
+    while window.parentWidget() is not None:
+        window = window.parentWidget().window()
+    return window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -13,7 +14,8 @@ from napari_scsam.controllers.ports import OnDone, OnFailed
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
 
-JOIN_S = 2.0
+CLOSE_JOIN_S = 0.5
+EXIT_JOIN_S = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +27,11 @@ class _Ticket:
     on_failed: OnFailed
     on_progress: ProgressFn | None
     cancel: CancelToken = field(default_factory=CancelToken)
+
+
+def _end(jobs: queue.SimpleQueue[_Ticket | None], thread: threading.Thread) -> None:
+    jobs.put(None)
+    thread.join(EXIT_JOIN_S)
 
 
 class ThreadJobRunner(QObject):
@@ -74,18 +81,20 @@ class ThreadJobRunner(QObject):
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
+            # A thread that is inside torch while Python ends takes the process down with it.
+            atexit.register(_end, self._queue, self._thread)
         self._queue.put(ticket)
         return ticket.cancel
 
     def close(self) -> None:
-        """Cancel every job and report nothing more; waits for the one at work."""
+        """Cancel every job and report nothing more; waits a little for the one at work."""
         self._closed = True
         for ticket in self._tickets:
             ticket.cancel.cancel()
         self._tickets.clear()
         self._queue.put(None)
         if self._thread is not None:
-            self._thread.join(JOIN_S)
+            self._thread.join(CLOSE_JOIN_S)
 
     def _work(self) -> None:
         while (ticket := self._queue.get()) is not None:

@@ -235,15 +235,14 @@ class AnnotationController:
         positive = positive and self.tool != "outside"
         kind: Kind = "confirm" if positive else "negative"
         point = PointPrompt(row, col, self.active_class.id, positive, kind=kind)
-        self._selected = len(self.prompts.points)
-        self._edit(replace(self.prompts, points=(*self.prompts.points, point)))
+        points = (*self.prompts.points, point)
+        self._edit(replace(self.prompts, points=points), select=len(points) - 1)
 
     def move_point(self, index: int, row: float, col: float) -> None:
         """Move the shown point `index`."""
-        self._selected = self._shown[index]
-        point = self.prompts.points[self._selected]
-        moved = edited(replace(point, row=row, col=col))
-        self._edit(replace_point(self.prompts, self._selected, moved))
+        index = self._shown[index]
+        moved = edited(replace(self.prompts.points[index], row=row, col=col))
+        self._edit(replace_point(self.prompts, index, moved), select=index)
 
     def select_point(self, index: int | None) -> None:
         """Select the shown point `index`."""
@@ -254,13 +253,12 @@ class AnnotationController:
         """Turn the selected point from inside to outside, or back."""
         if self._selected is not None:
             point = flipped(self.prompts.points[self._selected])
-            self._edit(replace_point(self.prompts, self._selected, point))
+            self._edit(replace_point(self.prompts, self._selected, point), select=self._selected)
 
     def delete_selected(self) -> None:
         """Delete the selected point."""
         if self._selected is not None:
-            index, self._selected = self._selected, None
-            self._edit(without_point(self.prompts, index))
+            self._edit(without_point(self.prompts, self._selected))
 
     def set_box(self, box: Box) -> None:
         """Replace the active class's box."""
@@ -272,7 +270,8 @@ class AnnotationController:
             return
         point = self.prompts.points[self._selected]
         if is_question(point):
-            self._edit(replace_point(self.prompts, self._selected, answered(point, inside)))
+            index = self._selected
+            self._edit(replace_point(self.prompts, index, answered(point, inside)), select=index)
             self.next_question()
         elif not inside:
             self.flip_selected()
@@ -294,13 +293,14 @@ class AnnotationController:
         """Reject every proposal of the plane that waits for a decision."""
         self._edit(with_state(self.prompts, "rejected"))
 
-    def _edit(self, prompts: PromptSet) -> None:
+    def _edit(self, prompts: PromptSet, select: int | None = None) -> None:
         if self.key is None or prompts == self.prompts:
             return
         if self._project.read_only:
             self.fail(ReadOnlyError("The project is open read-only: prompts can't be changed."))
             return
         self._history.push(self._history.present.with_prompts(self.key, prompts))
+        self._selected = select
         self._message = self._error = ""
         self._refresh()
 

@@ -1,0 +1,196 @@
+"""The dock's states: training, export, open layers, errors, closing, and its size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QPushButton, QWidget
+
+from napari_scsam import models
+from napari_scsam.core.errors import MissingDependencyError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.project import Project
+
+pytestmark = pytest.mark.gui
+
+OBJECT_NAMES = """
+    open_project new_project use_open_layers queue suggest accept_all reject commit skip undo
+    redo class_list prompt_kind propagate train pause_train cancel_train train_progress
+    train_plot rounds promote rollback metrics export status
+"""
+
+
+def test_every_control_exists_from_the_start_and_fits_320_px(dock):
+    for name in OBJECT_NAMES.split():
+        assert dock.findChild(QWidget, name) is not None, name
+    assert dock.minimumSizeHint().width() <= 320
+    focusable = [
+        b.objectName()
+        for b in dock.findChildren(QPushButton)
+        if b.focusPolicy() != Qt.FocusPolicy.NoFocus
+    ]
+    assert focusable == []
+
+
+def test_the_manifest_opens_this_dock(viewer):
+    docked, widget = viewer.window.add_plugin_dock_widget("napari-scsam")
+    assert type(widget).__name__ == "ScsamDock"
+    widget.shut_down()
+    viewer.window.remove_dock_widget(docked)
+
+
+def test_a_round_is_trained_promoted_and_suggests(hand, dock, volume_path, tmp_path):
+    truth = np.zeros((6, 96, 80), np.uint8)
+    rows, cols = np.mgrid[:96, :80]
+    truth[:, (rows - 34) ** 2 + (cols - 58) ** 2 <= 14**2] = 1
+    with Project.create(tmp_path / "project", ["disc"]) as project:
+        (image,) = project.add_images([volume_path])
+        for index in (0, 2, 4):
+            project.commit(image, truth[index], plane=Plane(0, index))
+    dock.open_project_folder(tmp_path / "project")
+    hand.wait_for_image()
+    hand.press("suggest")
+    assert hand.status().startswith("No round yet")
+
+    dock._parts.training.form.set_value("steps", 4)
+    dock._parts.training.form.set_value("unlabelled_planes", 2)
+    hand.press("train")
+    hand.until(lambda: hand.find("train_progress").value() > 0)
+    assert not hand.find("train").isEnabled()
+    # Annotation goes on meanwhile.
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    hand.until(lambda: hand.find("rounds").count() == 1)
+    assert "first" in hand.status()
+    assert hand.find("train_plot").point_count > 0
+    assert "active" in hand.find("rounds").item(0).text()
+    assert dock.session.project.active_round().number == 1
+
+    dock.session.canvas.go_to(Plane(0, 5))
+    hand.press("suggest")
+    hand.until(lambda: "uggested" in hand.status())
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    assert dock.session.canvas.layers["preview"].data[5].any()
+
+
+def test_cancelling_a_round_leaves_everything_as_it_was(hand, dock, volume_path, tmp_path):
+    with Project.create(tmp_path / "project", ["disc"]) as project:
+        (image,) = project.add_images([volume_path])
+        project.commit(image, np.ones((96, 80), np.uint8), plane=Plane(0, 1))
+    dock.open_project_folder(tmp_path / "project")
+    hand.wait_for_image()
+    dock._parts.training.form.set_value("steps", 10_000)
+    hand.press("train")
+    hand.until(lambda: hand.find("cancel_train").isEnabled())
+    hand.press("cancel_train")
+    hand.until(lambda: "cancelled" in hand.status())
+    assert hand.find("train").isEnabled()
+    assert dock.session.project.rounds() == []
+
+
+def test_training_without_a_label_is_refused_in_one_line(hand, dock, volume_path, tmp_path):
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    hand.wait_for_image()
+    hand.press("train")
+    hand.until(lambda: hand.status().startswith("⚠"))
+    assert "\n" not in hand.status()
+    assert hand.find("train").isEnabled()
+
+
+def test_committed_labels_are_exported(hand, dock, volume_path, tmp_path):
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    image_id, plane = hand.wait_for_image()
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+    dock.export_to(tmp_path / "out", "nifti")
+    hand.until(lambda: hand.status().startswith("Exported 1 file"))
+    (path,) = (tmp_path / "out").iterdir()
+    written = np.asarray(nib.load(path).dataobj).T
+    np.testing.assert_array_equal(written, dock.session.project.label(image_id))
+    assert (written[plane.index] == 1).any()
+
+
+def test_open_layers_are_taken_into_a_project(hand, dock, viewer, tmp_path):
+    rng = np.random.default_rng(0)
+    scan = rng.normal(size=(3, 40, 30)).astype(np.float32)
+    layer = viewer.add_image(scan, name="my scan", scale=(2.0, 0.5, 0.5))
+    hand.press("use_open_layers")
+    assert "my scan" in hand.find("new_note").text()
+    hand.find("new_folder").setText(str(tmp_path / "project"))
+    hand.find("new_classes").setText("disc, ring")
+    hand.press("create_project")
+    hand.wait_for_image()
+    (record,) = dock.session.project.images()
+    assert record.spacing == pytest.approx((2.0, 0.5, 0.5))
+    np.testing.assert_array_equal(dock.session.project.volume(record.id).data, scan)
+    assert [c.name for c in dock.session.project.classes] == ["disc", "ring"]
+    assert not layer.visible
+    hand.click(20, 15)
+    (point,) = hand.points()
+    assert (point.row, point.col) == pytest.approx((20, 15), abs=1)
+
+
+def test_a_folder_that_is_no_project_is_one_clear_line(hand, dock, tmp_path):
+    dock.open_project_folder(tmp_path)
+    hand.until(lambda: "is not a project" in hand.status())
+    assert dock.session is None
+
+
+def test_a_bad_image_leaves_no_half_made_project(hand, dock, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"")
+    dock.create_project(tmp_path / "project", ["disc"], [tmp_path / "bad.png"])
+    hand.until(lambda: hand.status().startswith("⚠"))
+    assert "bad.png" in hand.status()
+    assert not (tmp_path / "project").exists()
+
+
+def test_a_project_open_elsewhere_is_shown_read_only(hand, dock, volume_path, tmp_path):
+    with Project.create(tmp_path / "project", ["disc"]) as elsewhere:
+        elsewhere.add_images([volume_path])
+        dock.open_project_folder(tmp_path / "project")
+        hand.wait_for_image()
+        assert dock.session.project.read_only
+        assert not hand.find("commit").isEnabled()
+        assert not hand.find("train").isEnabled()
+        hand.click(34, 58)
+        assert hand.points() == ()
+        assert "read-only" in hand.status()
+
+
+def test_without_the_models_the_dock_says_how_to_get_them(
+    hand, dock, volume_path, tmp_path, monkeypatch
+):
+    def missing(*_args: object, **_kwargs: object) -> None:
+        raise MissingDependencyError(
+            "The package 'torch' is not installed. Install the models with: "
+            'pip install "napari-scsam[all]"'
+        )
+
+    monkeypatch.setattr(models, "_module", missing)
+    dock._make_segmenter = lambda folder: __import__(
+        "napari_scsam.controllers.inference", fromlist=["Segmenter"]
+    ).Segmenter(folder)
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    hand.wait_for_image()
+    hand.click(34, 58)
+    hand.until(lambda: "pip install" in hand.status())
+    assert hand.status().startswith("⚠")
+
+
+def test_closing_while_a_slice_is_being_embedded_stops_quietly(hand, dock, volume_path, tmp_path):
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    hand.wait_for_image()
+    hand.click(34, 58)
+    dock.shut_down()
+    hand.qtbot.wait(300)
+    assert dock.session is None
+    assert Path(tmp_path / "project" / "project.toml").is_file()
+    with Project.open(tmp_path / "project") as project:  # the lock is free again
+        assert project.labelled() == {}
