@@ -49,6 +49,7 @@ class NapariCanvas(Canvas):
         self._classes: dict[int, LabelClass] = {}
         self._layers: dict[str, Any] = {}
         self._switching = False
+        self._shown_prompts: Any = None
         self._box_tool = False
         self._gesture = make_gesture(self._actions())
         for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
@@ -84,6 +85,7 @@ class NapariCanvas(Canvas):
             if not same_kind or any(v not in self._viewer.layers for v in self._layers.values()):
                 self.close_image()
             self._volume = volume
+            self._shown_prompts = None
             self._classes = {c.id: c for c in classes}
             self._viewer.dims.ndisplay = 2
             if self._layers:
@@ -227,19 +229,25 @@ class NapariCanvas(Canvas):
     ) -> None:
         """Draw the points and boxes of `plane` in place of those before."""
         layer = self._layers.get(PROMPTS)
-        if layer is None:
+        wanted = (plane if points or boxes else None, tuple(points), dict(boxes), selected)
+        if layer is None or wanted == self._shown_prompts:
             return
+        self._shown_prompts = wanted
         colours = {c.id: c.colour for c in self._classes.values()}
         looks = point_looks(points, colours, selected)
-        layer.selected_data = set()
-        layer.data = self._to_data(plane, [(p.row, p.col) for p in points])
-        if points:
-            size = POINT_SIZE_PX / max(self._viewer.scene.camera.zoom * self._pixel_size(), 1e-6)
-            layer.symbol = looks.symbols
-            layer.face_color = looks.faces
-            layer.border_color = looks.borders
-            layer.border_width = looks.border_widths
-            layer.size = looks.sizes * size
+        size = POINT_SIZE_PX / max(self._viewer.scene.camera.zoom * self._pixel_size(), 1e-6)
+        events = layer.events
+        # Six properties, one repaint; and points inside the image never change its extent.
+        with events.set_data.blocker(), events.extent.blocker(), events.highlight.blocker():
+            layer.selected_data = set()
+            layer.data = self._to_data(plane, [(p.row, p.col) for p in points])
+            if points:
+                layer.symbol = looks.symbols
+                layer.face_color = looks.faces
+                layer.border_color = looks.borders
+                layer.border_width = looks.border_widths
+                layer.size = looks.sizes * size
+        layer.refresh(extent=False, thumbnail=False)
         self._show_boxes(plane, boxes)
 
     def _show_boxes(self, plane: Plane, boxes: Mapping[int, Box]) -> None:
@@ -265,8 +273,8 @@ class NapariCanvas(Canvas):
         view[...] = 0 if label is None else label
         # Not napari's own contour mode, which has no three-dimensional view.
         edge[...] = np.where(find_boundaries(view, mode="inner"), view, 0)
-        layer.refresh()
-        outline.refresh()
+        for changed in (layer, outline):
+            changed.refresh(extent=False, thumbnail=False, highlight=False)
 
     def show_committed(self, label: LabelArray | None) -> None:
         """Draw the committed label of the whole image."""
@@ -330,6 +338,7 @@ class NapariCanvas(Canvas):
     def _drag(self, index: int, row: float, col: float) -> None:
         layer, plane = self._layers[PROMPTS], self.plane
         if plane is not None:
+            self._shown_prompts = None
             data = layer.data.copy()
             data[index] = self._to_data(plane, [(row, col)])[0]
             layer.data = data
@@ -337,6 +346,7 @@ class NapariCanvas(Canvas):
     def _draw_box(self, box: Box) -> None:
         plane = self.plane
         if plane is not None and self._classes:
+            self._shown_prompts = None
             self._show_boxes(plane, {next(iter(self._classes)): box})
 
     def _pan(self, rows: float, cols: float) -> None:

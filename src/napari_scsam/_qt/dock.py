@@ -28,6 +28,9 @@ from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
 
+# Between the window (0) and a training child (10).
+INFERENCE_NICENESS = 5
+
 EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
     ("nifti", "NIfTI, with the source's affine"),
     ("tiff", "TIFF, with its spacing"),
@@ -52,7 +55,7 @@ class ScsamDock(QWidget):
         self._viewer = napari_viewer
         self._make_segmenter = segmenter
         self.session: Session | None = None
-        self._inference = ThreadJobRunner("scsam-inference", self)
+        self._inference = ThreadJobRunner("scsam-inference", self, niceness=INFERENCE_NICENESS)
         self._files = ThreadJobRunner("scsam-files", self)
         self._keys: Keymap | None = None
         self._parts = DockLayout(self)
