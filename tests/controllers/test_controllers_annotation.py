@@ -1,0 +1,357 @@
+"""The annotation loop without Qt: fakes for canvas, models and runner; a real project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_scsam.controllers.annotation import NO_ROUND, AnnotationController
+from napari_scsam.controllers.inference import Answer, Question
+from napari_scsam.controllers.ports import Canvas
+from napari_scsam.controllers.previews import Previewer
+from napari_scsam.core.errors import Cancelled, InputError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
+from napari_scsam.core.prompts import PointPrompt
+from napari_scsam.project import Project
+
+
+class ManualRunner:
+    """Runs nothing until it is told to: the test decides when answers come."""
+
+    def __init__(self) -> None:
+        self.queue: list[tuple[Job, Callable[..., Any], Callable[..., Any], CancelToken]] = []
+
+    def run(self, job: Job, on_done: Any, on_failed: Any, on_progress: Any = None) -> CancelToken:
+        token = CancelToken()
+        self.queue.append((job, on_done, on_failed, token))
+        return token
+
+    def work(self, *, ignore_cancel: bool = False) -> None:
+        """Run all that is queued, and what that queues."""
+        while self.queue:
+            job, on_done, on_failed, token = self.queue.pop(0)
+            if token.cancelled and not ignore_cancel:
+                on_failed(Cancelled("Cancelled."))
+                continue
+            try:
+                result = job.function(ignore_progress, token)
+            except Exception as error:  # noqa: BLE001 - a runner's boundary
+                on_failed(error)
+            else:
+                on_done(result)
+
+
+class FakeCanvas(Canvas):
+    """Remembers what it was told to show."""
+
+    def __init__(self) -> None:
+        self.listener: Any = None
+        self.shape: tuple[int, ...] = ()
+        self.at: Plane | None = None
+        self.points: list[PointPrompt] = []
+        self.boxes: dict[int, Any] = {}
+        self.previews: dict[Plane, Any] = {}
+        self.committed: Any = None
+
+    def listen(self, listener: Any) -> None:
+        self.listener = listener
+
+    def open_image(self, name: str, volume: Any, label: Any, classes: Sequence[Any]) -> None:
+        self.shape, self.committed, self.previews = volume.shape, label, {}
+
+    def close_image(self) -> None:
+        self.at = None
+
+    @property
+    def plane(self) -> Plane | None:
+        return self.at
+
+    def go_to(self, plane: Plane) -> None:
+        if self.at != plane:
+            self.at = plane
+            self.listener.plane_changed(plane)
+
+    def set_box_tool(self, on: bool) -> None:
+        pass
+
+    def show_prompts(
+        self, plane: Plane, points: Any, boxes: Mapping[int, Any], selected: Any = None
+    ) -> None:
+        self.points, self.boxes = list(points), dict(boxes)
+
+    def show_preview(self, plane: Plane, label: Any) -> None:
+        self.previews[plane] = label
+
+    def show_committed(self, label: Any) -> None:
+        self.committed = label
+
+
+class FakeSegmenter:
+    """Paints a 3 x 3 square round every inside point; suggests what it is given."""
+
+    def __init__(self) -> None:
+        self.asked: list[Question] = []
+        self.proposals: list[PointPrompt] = []
+
+    def decode(self, question: Question) -> Answer:
+        self.asked.append(question)
+        preview = np.zeros(question.pixels.shape[:2], np.uint8)
+        for point in question.prompts.points:
+            if point.positive and point.state != "rejected":
+                row, col = round(point.row), round(point.col)
+                preview[row - 1 : row + 2, col - 1 : col + 2] = point.class_id
+        return Answer(question.prompts, preview, "points")
+
+    def suggest(self, question: Question, class_ids: Any) -> Answer:
+        prompts = type(question.prompts)((*question.prompts.points, *self.proposals))
+        return self.decode(Question(question.key, question.pixels, prompts, question.round_folder))
+
+
+class Desk:
+    """Everything that one test needs."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.canvas, self.segmenter = FakeCanvas(), FakeSegmenter()
+        self.inference, self.files = ManualRunner(), ManualRunner()
+        self.states: list[Any] = []
+        self.annotation = AnnotationController(
+            project,
+            self.canvas,
+            Previewer(self.segmenter, self.inference),  # type: ignore[arg-type]
+            self.files,
+            self.states.append,
+        )
+
+    @property
+    def state(self) -> Any:
+        return self.states[-1]
+
+    def settle(self) -> None:
+        while self.inference.queue or self.files.queue:
+            self.inference.work()
+            self.files.work()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    scans = []
+    for name, shape in (("volume", (5, 20, 30)), ("other", (3, 16, 18))):
+        scan = np.random.default_rng(len(name)).normal(size=shape).astype(np.float32)
+        scans.append(tmp_path / f"{name}.tif")
+        tifffile.imwrite(scans[-1], scan, imagej=True, metadata={"axes": "ZYX"})
+    with Project.create(tmp_path / "project", ["one", "two"]) as made:
+        made.add_images(scans)
+        yield made
+
+
+@pytest.fixture
+def desk(project: Project) -> Desk:
+    made = Desk(project)
+    made.annotation.open_image(project.images()[0].id, Plane(0, 1))
+    made.settle()
+    return made
+
+
+def test_a_late_answer_never_paints_over_a_newer_one(desk: Desk) -> None:
+    desk.annotation.add_point(5, 5)
+    first = list(desk.inference.queue)
+    desk.annotation.add_point(12, 20)
+    desk.inference.queue = desk.inference.queue[1:] + first  # the older one comes last
+    desk.inference.work(ignore_cancel=True)
+    shown = desk.canvas.previews[Plane(0, 1)]
+    assert shown[5, 5] == 1
+    assert shown[12, 20] == 1
+
+
+def test_an_answer_for_another_slice_is_not_drawn_on_this_one(desk: Desk) -> None:
+    desk.annotation.add_point(5, 5)
+    desk.canvas.go_to(Plane(0, 2))
+    desk.inference.work(ignore_cancel=True)
+    assert desk.canvas.previews.get(Plane(0, 2)) is None
+    desk.canvas.go_to(Plane(0, 1))  # back: asked again, and drawn
+    desk.settle()
+    assert desk.canvas.previews[Plane(0, 1)][5, 5] == 1
+
+
+def test_commit_waits_for_the_mask_that_the_last_click_asked_for(desk: Desk) -> None:
+    desk.annotation.add_point(5, 5)
+    desk.settle()
+    desk.annotation.add_point(12, 20)
+    desk.annotation.commit()
+    desk.settle()
+    label = desk.project.label(desk.annotation.image_id)
+    assert label[1, 12, 20] == 1
+    assert label[1, 5, 5] == 1
+    assert (label[[0, 2, 3, 4]] == 255).all()
+
+
+def test_committing_one_class_keeps_the_other(desk: Desk) -> None:
+    desk.annotation.add_point(5, 5)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    desk.annotation.set_class(2)
+    desk.annotation.add_point(12, 20)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    label = desk.project.label(desk.annotation.image_id)[1]
+    assert label[5, 5] == 1
+    assert label[12, 20] == 2
+    assert (label != 255).all()
+
+
+def test_a_slice_of_another_axis_leaves_the_rest_not_annotated(desk: Desk) -> None:
+    desk.canvas.go_to(Plane(2, 7))
+    desk.annotation.add_point(2, 9)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    label = desk.project.label(desk.annotation.image_id)
+    assert label[2, 9, 7] == 1
+    assert (np.delete(label, 7, axis=2) == 255).all()
+
+
+def test_undo_goes_back_across_slices_images_and_commits(desk: Desk, project: Project) -> None:
+    first, second = (record.id for record in project.images())
+    desk.annotation.add_point(5, 5)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    desk.annotation.open_image(second, Plane(0, 0))
+    desk.settle()
+    desk.annotation.add_point(4, 4)
+    desk.settle()
+
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.annotation.key == (second, Plane(0, 0))
+    assert desk.canvas.points == []
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.annotation.key == (first, Plane(0, 1))
+    assert project.label(first) is None
+    assert len(desk.canvas.points) == 1
+    desk.annotation.redo()
+    desk.settle()
+    assert project.committed_planes(first) == [1]
+    assert desk.canvas.points == []
+
+
+def test_undo_keeps_a_label_from_before_the_session(project: Project) -> None:
+    image = project.images()[0].id
+    project.commit(image, np.ones((20, 30), np.uint8), plane=Plane(0, 4))
+    desk = Desk(project)
+    desk.annotation.open_image(image, Plane(0, 1))
+    desk.settle()
+    desk.annotation.add_point(5, 5)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    for _ in range(3):
+        desk.annotation.undo()
+        desk.settle()
+    assert project.committed_planes(image) == [4]
+    desk.annotation.redo()
+    desk.settle()
+    assert project.committed_planes(image) == [4]
+
+
+def test_without_a_round_suggest_says_what_to_do(desk: Desk) -> None:
+    desk.annotation.suggest()
+    assert desk.state.status == NO_ROUND
+
+
+def test_proposals_are_accepted_rejected_and_answered(desk: Desk) -> None:
+    desk.segmenter.proposals = [
+        PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1),
+        PointPrompt(9, 9, 1, True, "model", "query", 0.5, "proposed", 1),
+        PointPrompt(12, 20, 2, True, "model", "missed", 0.4, "proposed", 1),
+    ]
+    desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
+    desk.annotation.suggest()
+    desk.settle()
+    assert desk.state.counts == "3 points: 1 sure, 1 question, 1 maybe missed"
+    assert {"accept_all", "reject", "commit"} <= desk.state.enabled
+    desk.annotation.next_question()
+    assert desk.state.counts.startswith("Is this point inside the one?")
+    desk.annotation.answer(False)
+    point = desk.annotation.prompts.points[1]
+    assert (point.positive, point.state, point.origin) == (False, "edited", "model")
+    desk.annotation.reject()
+    assert [p.state for p in desk.annotation.prompts.points] == ["rejected", "edited", "rejected"]
+    desk.annotation.undo()
+    desk.annotation.accept_all()
+    assert [p.state for p in desk.annotation.prompts.points] == ["accepted", "edited", "accepted"]
+    desk.settle()
+    assert desk.project.labelled() == {}  # accepting is not committing
+
+
+def test_a_deleted_proposal_is_remembered_as_rejected_in_the_journal(desk: Desk) -> None:
+    desk.segmenter.proposals = [
+        PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1),
+        PointPrompt(9, 9, 1, True, "model", "confirm", 0.8, "proposed", 1),
+    ]
+    desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
+    desk.annotation.suggest()
+    desk.settle()
+    desk.annotation.select_point(1)
+    desk.annotation.delete_selected()
+    desk.settle()
+    assert len(desk.canvas.points) == 1
+    desk.annotation.commit()
+    desk.settle()
+    (event,) = desk.project.events("prompts")
+    assert [p["state"] for p in event.payload["points"]] == ["accepted", "rejected"]
+
+
+def test_accept_and_next_passes_over_committed_slices_and_goes_to_the_next_image(
+    desk: Desk, project: Project
+) -> None:
+    first, second = (record.id for record in project.images())
+    for index in (2, 3, 4):
+        project.commit(first, np.zeros((20, 30), np.uint8), plane=Plane(0, index))
+    desk.annotation.accept_and_next()
+    assert desk.state.status.startswith("Nothing to accept yet")
+    desk.annotation.add_point(5, 5)
+    desk.settle()
+    desk.annotation.accept_and_next()
+    desk.settle()
+    assert desk.annotation.key == (second, Plane(0, 0))
+    assert project.committed_planes(first) == [1, 2, 3, 4]
+    desk.annotation.previous()
+    desk.settle()
+    assert desk.annotation.key == (first, Plane(0, 4))
+
+
+def test_a_failed_decode_is_one_line_and_the_next_click_works(desk: Desk) -> None:
+    good = desk.segmenter.decode
+
+    def fail(_question: Question) -> Answer:
+        raise InputError("The image has no contrast here.")
+
+    desk.segmenter.decode = fail  # type: ignore[method-assign]
+    desk.annotation.add_point(5, 5)
+    desk.settle()
+    assert desk.state.is_error
+    assert desk.state.status == "The image has no contrast here."
+    desk.segmenter.decode = good  # type: ignore[method-assign]
+    desk.annotation.add_point(6, 6)
+    desk.settle()
+    assert not desk.state.is_error
+    assert desk.canvas.previews[Plane(0, 1)].any()
+
+
+def test_points_outside_alone_ask_for_nothing_and_commit_nothing_inside(desk: Desk) -> None:
+    desk.annotation.add_point(5, 5, positive=False)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    assert not desk.project.label(desk.annotation.image_id)[1].any()
