@@ -14,10 +14,11 @@ from napari_scsam.controllers.annotation import NO_ROUND, AnnotationController
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.controllers.ports import Canvas
 from napari_scsam.controllers.previews import Previewer
+from napari_scsam.controllers.work import accepted, to_decode, with_state
 from napari_scsam.core.errors import Cancelled, InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
-from napari_scsam.core.prompts import PointPrompt
+from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.project import Project
 
 
@@ -292,6 +293,16 @@ def test_proposals_are_accepted_rejected_and_answered(desk: Desk) -> None:
     assert [p.state for p in desk.annotation.prompts.points] == ["accepted", "edited", "accepted"]
     desk.settle()
     assert desk.project.labelled() == {}  # accepting is not committing
+
+
+def test_a_maybe_missed_point_takes_part_in_the_mask_only_once_it_is_accepted() -> None:
+    sure = PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1)
+    maybe = PointPrompt(9, 9, 2, True, "model", "missed", 0.3, "proposed", 1)
+    prompts = PromptSet((sure, maybe))
+    assert to_decode(prompts).points == (sure,)
+    assert [p.state for p in accepted(prompts).points] == ["accepted", "proposed"]
+    decided = with_state(prompts, "accepted")
+    assert to_decode(decided) == decided
 
 
 def test_a_deleted_proposal_is_remembered_as_rejected_in_the_journal(desk: Desk) -> None:

@@ -20,6 +20,7 @@ from napari_scsam.controllers.rounds import RoundsState, metrics_table
 from napari_scsam.project.schema import RoundRecord
 
 TICK_MS = 250
+ROUNDS_SHOWN = 4
 
 
 class TrainingPanel(QWidget):
@@ -48,7 +49,6 @@ class TrainingPanel(QWidget):
         self._list = QListWidget()
         self._list.setObjectName("rounds")
         self._list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._list.setMaximumHeight(72)
         self._metrics = text_label("metrics", selectable=True)
         self._records: tuple[RoundRecord, ...] = ()
         self._buttons = self._make_buttons()
@@ -139,6 +139,8 @@ class TrainingPanel(QWidget):
             item = QListWidgetItem(f"{mark}Round {record.number}   {figure}{active}")
             item.setToolTip(record.reason)
             self._list.addItem(item)
+        height = max(self._list.sizeHintForRow(0), 18) if records else 18
+        self._list.setFixedHeight(min(max(len(records), 1), ROUNDS_SHOWN) * height + 6)
         active_rows = [i for i, r in enumerate(records) if r.active]
         self._list.setCurrentRow(active_rows[0] if active_rows else len(records) - 1)
 
@@ -152,7 +154,7 @@ class TrainingPanel(QWidget):
             shown = [f"{label} {values[m]:.2f}" for m, label in _MODELS if values[m] is not None]
             if shown:
                 lines.append(f"{name}: Dice {', '.join(shown)}")
-        if lines:
+        if len(lines) > 1:
             lines.append("On held-out slices; the base SAM may have seen such images before.")
         self._metrics.setText("\n".join(lines))
 

@@ -17,6 +17,7 @@ from napari_scsam.controllers.view_state import Busy, Situation, Tool, ViewState
 from napari_scsam.controllers.work import (
     SliceKey,
     Work,
+    accepted,
     answered,
     edited,
     flipped,
@@ -372,7 +373,7 @@ class AnnotationController:
             # What is saved is what the person will have seen.
             self._when_decoded = lambda: self.commit(then)
             return
-        prompts, preview = with_state(self.prompts, "accepted"), self.preview
+        prompts, preview = accepted(self.prompts), self.preview
         if preview is None:
             rows, cols = self._volume.plane(key[1]).shape[:2]
             preview = np.zeros((rows, cols), np.uint8)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.controllers.ports import JobRunner, OnFailed
-from napari_scsam.controllers.work import SliceKey, merge_plane
+from napari_scsam.controllers.work import SliceKey, merge_plane, to_decode
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.labels import NOT_ANNOTATED
@@ -77,7 +77,7 @@ class CommittedLabel:
         on_saved, on_failed : callable
         """
         plane = key[1]
-        merged = merge_plane(self.array, preview, plane, prompts.class_ids())
+        merged = merge_plane(self.array, preview, plane, to_decode(prompts).class_ids())
         whole = np.full(shape, NOT_ANNOTATED, np.uint8) if self.array is None else self.array.copy()
         _plane_view(whole, plane)[...] = merged
 

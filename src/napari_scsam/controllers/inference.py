@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from napari_scsam import models
-from napari_scsam.controllers.work import SliceKey, askable_classes, compose, with_proposals
-from napari_scsam.core.prompts import PromptSet
+from napari_scsam.controllers.work import (
+    SliceKey,
+    askable_classes,
+    compose,
+    to_decode,
+    with_proposals,
+)
+from napari_scsam.core.prompts import Prompts, PromptSet
 from napari_scsam.core.volume import LabelArray, Pixels
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 
@@ -100,6 +106,7 @@ class Segmenter:
         """Embedding of the plane, from the cache when it is there."""
         sam = self.prepare(question.round_folder)
         if self._cache is None:
+            models.preload()
             self._cache = models.open_cache(self._cache_folder)
         return self._cache.get_or_embed(sam, question.pixels)
 
@@ -107,9 +114,10 @@ class Segmenter:
         """Masks of every class that has prompts, as one preview."""
         embedding = self.embed(question)
         sam = self.prepare(question.round_folder)
+        prompts = to_decode(question.prompts)
         decoded = {
-            class_id: self._mask(sam, embedding, question, class_id)
-            for class_id in askable_classes(question.prompts)
+            class_id: self._mask(sam, embedding, question, prompts.for_class(class_id), class_id)
+            for class_id in askable_classes(prompts)
         }
         vias = {answer.via for answer in decoded.values()}
         via = "box from clicks" if "box from clicks" in vias else next(iter(sorted(vias)), "")
@@ -130,9 +138,13 @@ class Segmenter:
         return self.decode(Question(question.key, question.pixels, prompts, question.round_folder))
 
     def _mask(
-        self, sam: SamBackend, embedding: Embedding, question: Question, class_id: int
+        self,
+        sam: SamBackend,
+        embedding: Embedding,
+        question: Question,
+        prompts: Prompts,
+        class_id: int,
     ) -> Decoded:
-        prompts = question.prompts.for_class(class_id)
         key = (question.key, class_id, prompts.points, prompts.labels, prompts.box)
         if key not in self._masks:
             taught = class_id if self._round and class_id in self._round.class_ids else None

@@ -118,6 +118,24 @@ def with_box(prompts: PromptSet, class_id: int, box: Box | None) -> PromptSet:
     return replace(prompts, boxes=boxes)
 
 
+def to_decode(prompts: PromptSet) -> PromptSet:
+    """`prompts` without the "maybe missed" points that nobody has decided on.
+
+    They ask to be looked at; a mask for them would show what is probably not there.
+    """
+    decided = (p for p in prompts.points if p.kind != "missed" or p.state != "proposed")
+    return replace(prompts, points=tuple(decided))
+
+
+def accepted(prompts: PromptSet) -> PromptSet:
+    """`prompts` as a commit accepts them: what took part in the mask, and no more."""
+    points = tuple(
+        replace(p, state="accepted") if p.state == "proposed" and p.kind != "missed" else p
+        for p in prompts.points
+    )
+    return replace(prompts, points=points)
+
+
 def askable_classes(prompts: PromptSet) -> tuple[int, ...]:
     """Classes with a box or a point inside; points outside alone say nothing to decode."""
     inside = {p.class_id for p in prompts.points if p.positive and p.state != "rejected"}

@@ -32,6 +32,7 @@ __all__ = [
     "load_round",
     "load_sam",
     "open_cache",
+    "preload",
     "propose",
 ]
 
@@ -274,6 +275,16 @@ def evaluate(
         prediction, truth, spacing_mm=spacing_mm, class_names=class_names
     )
     return result
+
+
+def preload() -> None:
+    """Import now what suggesting will need later.
+
+    An import holds Python's lock for tenths of a second at a time, so a window does all of
+    them while it says that it is opening.
+    """
+    for name in ("sam", "embeddings", "pair", "proposals"):
+        _module(name)
 
 
 def describe(backend: SamBackend) -> str:
