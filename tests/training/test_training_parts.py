@@ -14,8 +14,9 @@ from napari_scsam.models.sam import load_base
 from scsam_train.augment import change_intensity, random_geometry, warp, warp_labels
 from scsam_train.clicks import deepest, first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
+from scsam_train.exam import Exam
 from scsam_train.pseudo import PseudoLabels
-from scsam_train.schedules import MovingAverage, learning_rate, ramp
+from scsam_train.schedules import MovingAverage, balance_power, learning_rate, ramp
 
 
 def generator(seed=0):
@@ -35,6 +36,31 @@ def test_trust_in_pseudo_labels_ramps_up():
     assert ramp(0) == pytest.approx(math.exp(-5))
     assert ramp(0.2) == pytest.approx(math.exp(-1.25))
     assert ramp(0.4) == ramp(1.0) == 1.0
+
+
+def test_rare_classes_are_favoured_at_first_only():
+    assert balance_power(0) == 0.5 and balance_power(0.3) == pytest.approx(0.25)
+    assert balance_power(0.6) == balance_power(1.0) == 0.0
+
+
+def test_the_exam_believes_who_is_right():
+    truth = np.zeros((8, 8), np.uint8)
+    truth[:4, :4], truth[6:, 6:], truth[:, 5] = 1, 2, 255
+    right, blind = truth.astype(np.int64), np.zeros((8, 8), np.int64)
+    right[truth == 255] = 1  # what nobody annotated counts for nobody
+    exam = Exam(2)
+    assert (exam.reliability == 0).all()
+    exam.mark(blind, right, truth)
+    np.testing.assert_allclose(exam.dice, [[0, 0], [1, 1]])
+    assert exam.unet_share < 0.01 and (exam.reliability > 0.99).all()
+    both_blind = Exam(2)
+    half = np.where(right == 1, 1, 0)
+    both_blind.mark(half, half, truth)  # they agree to leave class 2 out
+    assert both_blind.unet_share == pytest.approx(0.5)
+    np.testing.assert_allclose(both_blind.reliability, [1, 0])
+    for _ in range(60):
+        exam.mark(right, blind, truth)
+    assert exam.unet_share > 0.99  # teachers change
 
 
 def test_moving_average_follows_early_and_slowly_later():
@@ -76,6 +102,14 @@ def test_identity_changes_nothing_and_outside_is_unknown():
     out = warp_labels(label, shifted)
     assert (out[0, :, 16:] == 255).all()
     assert torch.equal(out[0, :, :16], label[0, :, 16:])
+
+
+def test_strength_says_how_far_an_image_is_changed():
+    images = torch.rand((2, 3, 16, 16), generator=generator()).repeat(2, 1, 1, 1)[:2]
+    full = change_intensity(images, generator(1))
+    some = change_intensity(images, generator(1), torch.tensor([0.0, 0.5]))
+    assert torch.equal(some[0], images[0])
+    torch.testing.assert_close(some[1], (images[1] + full[1]) / 2)
 
 
 def test_mirroring_can_be_turned_off():
@@ -148,14 +182,14 @@ def test_pseudo_labels_teach_only_where_both_are_sure():
     unet[1, :, 0], sam[1, :, 0] = 1, 1  # agreed object
     sam[1, :, 1], unet[0, :, 1] = 1, 1  # disagreed
     unet[0, :, 2:], sam[0, :, 2:] = 1, 1  # agreed background
-    pseudo.renew(1, unet, sam, 0.5)
-    assert pseudo.ready.tolist() == [1] and pseudo.agreement == 0.5
+    pseudo.renew(1, unet, sam, 0.5, 0.8)
+    assert pseudo.ready.tolist() == [1] and pseudo.agreement == 0.8
     (label,) = pseudo.label_maps(np.array([1]))
     assert label[:3].tolist() == [[1, 255, 0, 0]] * 3
     assert (label[3] == 255).all()
     mask = pseudo.mask(1, 1, 4)
     assert mask[:3].tolist() == [[1, 255, 0, 0]] * 3
-    pseudo.renew(1, unet, sam, 0.0)  # no trust in the U-Net: SAM leads
+    pseudo.renew(1, unet, sam, 0.0, 0.8)  # no trust in the U-Net: SAM leads
     assert pseudo.label_maps(np.array([1]))[0, 0].tolist() == [1, 1, 0, 0]
 
 

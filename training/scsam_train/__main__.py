@@ -16,7 +16,7 @@ from pathlib import Path
 from napari_scsam.core.errors import Cancelled, InputError, ScsamError
 from scsam_train.log import EventLog
 
-NICENESS = 10
+NICENESS = 5
 
 
 def main(arguments: list[str] | None = None) -> int:

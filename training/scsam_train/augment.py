@@ -60,13 +60,18 @@ def warp_labels(labels: Tensor, geometry: Tensor) -> Tensor:
     return back[:, 0].to(torch.uint8)
 
 
-def change_intensity(images: Tensor, generator: torch.Generator) -> Tensor:
+def change_intensity(
+    images: Tensor, generator: torch.Generator, strength: Tensor | None = None
+) -> Tensor:
     """Random gamma, contrast, brightness, blur and noise, other for each image.
 
     Parameters
     ----------
     images : Tensor of shape (N, 3, s, s), float32
         0..1; black stays black, so the padding does.
+    generator : torch.Generator
+    strength : Tensor of shape (N,), optional
+        0 leaves an image as it is, 1 (for all, by default) changes it fully.
     """
     count = images.shape[0]
     draw = torch.rand((count, 5), generator=generator).to(images.device)[:, :, None, None, None]
@@ -77,4 +82,7 @@ def change_intensity(images: Tensor, generator: torch.Generator) -> Tensor:
     blurred = functional.avg_pool2d(changed, 3, stride=1, padding=1, count_include_pad=False)
     changed = torch.where(draw[:, 3] < 0.3, blurred, changed)
     noise = torch.randn((count, 1, *images.shape[2:]), generator=generator).to(images.device)
-    return (changed + noise * 0.06 * draw[:, 4] * (images > 0)).clamp(0, 1)
+    strong = (changed + noise * 0.06 * draw[:, 4] * (images > 0)).clamp(0, 1)
+    if strength is None:
+        return strong
+    return images + strength[:, None, None, None] * (strong - images)

@@ -99,9 +99,9 @@ def run_round(folder: Path) -> Path:
     """
     session = setup(folder)
     steps, planes = fit(session)
-    metrics, weight = validate(session)
+    metrics, shares = validate(session)
     metrics |= {"steps": steps, "seconds": round(time.monotonic() - session.started, 1), **planes}
-    save(session, metrics, weight)
+    save(session, metrics, shares)
     session.control.check()
     final = folder.with_name(folder.name.removesuffix(".partial"))
     session.log.write("finished", metrics=metrics)
@@ -168,15 +168,15 @@ def fit(session: Session) -> tuple[int, dict[str, int]]:
     }
 
 
-def validate(session: Session) -> tuple[dict[str, Any], float]:
+def validate(session: Session) -> tuple[dict[str, Any], list[float]]:
     """Judge the pair, and its parent's, on the held-out planes.
 
     Returns
     -------
     metrics : dict
         For metrics.json, without the counts of the training.
-    unet_weight : float
-        The U-Net's share in the pair.
+    unet_shares : list of float
+        The U-Net's share in the pair, for each class.
     """
     split, names = session.split, session.inputs.class_names
     clicked = click_dice(_with_points(session, True), split.held_out or split.train)
@@ -185,9 +185,9 @@ def validate(session: Session) -> tuple[dict[str, Any], float]:
     session.info = replace(session.info, understands_points=understands)
     session.sam = _with_points(session, understands)
     judge = Judge(split.held_out, names)
-    weight, scores, parent = 0.5, empty_scores(names), None
+    shares, scores, parent = [0.5] * len(names), empty_scores(names), None
     if split.held_out:
-        weight, scores = _judge_pair(session, judge)
+        shares, scores = _judge_pair(session, judge)
         parent = _judge_parent(session, judge)
     metrics = {
         "gated": split.gated,
@@ -198,10 +198,10 @@ def validate(session: Session) -> tuple[dict[str, Any], float]:
         "click_dice": clicked,
         "validation": {"planes": len(judge.planes), "cases": judge.cases},
     }
-    return metrics, weight
+    return metrics, shares
 
 
-def save(session: Session, metrics: dict[str, Any], unet_weight: float) -> None:
+def save(session: Session, metrics: dict[str, Any], unet_shares: list[float]) -> None:
     """Write everything that a finished round holds, the manifest last."""
     folder = session.folder
     session.unet.save(folder / UNET_FILE)
@@ -209,7 +209,7 @@ def save(session: Session, metrics: dict[str, Any], unet_weight: float) -> None:
     config = {
         "settings": session.settings.to_dict(),
         "device": session.device.type,
-        "unet_weight": unet_weight,
+        "unet_shares": unet_shares,
         "torch": torch.__version__,
     }
     _write_json(folder / CONFIG_FILE, config)
@@ -342,15 +342,16 @@ def _embedding_progress(session: Session) -> Callable[[int, int], None]:
     return on_step
 
 
-def _judge_pair(session: Session, judge: Judge) -> tuple[float, Scores]:
+def _judge_pair(session: Session, judge: Judge) -> tuple[list[float], Scores]:
     """Score both members, weigh them, and score the weighted pair."""
     session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
     scores = judge.score(Pair(session.unet, session.sam), session.control.check)
-    weight = _share(scores["unet"]["mean"], scores["sam"]["mean"])
-    pair = Pair(session.unet, session.sam, weight)
+    names = session.inputs.class_names.values()
+    shares = [_share(scores["unet"][name], scores["sam"][name]) for name in names]
+    pair = Pair(session.unet, session.sam, shares)
     scores = judge.score(pair, session.control.check)
     session.log.write("validation", step=session.settings.steps, dice=scores)
-    return weight, scores
+    return shares, scores
 
 
 def _judge_parent(session: Session, judge: Judge) -> Scores | None:

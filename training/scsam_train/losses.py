@@ -8,9 +8,30 @@ from torch.nn import functional
 
 IGNORE = 255
 SMOOTH = 1.0
+MAX_BALANCE = 20.0
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def class_weights(labels: Tensor, classes: int, power: float) -> Tensor:
+    """Weights for cross-entropy, of shape (classes,): rarer ones count more.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (N, h, w), uint8
+        0..classes - 1, 255 for pixels that say nothing.
+    classes : int
+        K + 1.
+    power : float
+        0 for equal weights, 1 for inverse frequency. At most 20 times the commonest
+        class's; their mean over all pixels is 1.
+    """
+    counts = torch.bincount(labels[labels != IGNORE].long(), minlength=classes).float()
+    weights = (counts.max() / counts.clamp(min=1)).pow(power).clamp(max=MAX_BALANCE)
+    return weights * counts.sum() / (weights * counts).sum().clamp(min=1)
+
+
+def segmentation_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, balance: Tensor | None = None
+) -> Tensor:
     """Cross-entropy plus foreground Dice, per image, over annotated pixels only.
 
     Parameters
@@ -21,6 +42,8 @@ def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         0..K, 255 for pixels that say nothing.
     weight : Tensor of shape (N,)
         Of each image; the result is their weighted mean over N.
+    balance : Tensor of shape (K + 1,), optional
+        Weight of each class in the cross-entropy.
 
     Returns
     -------
@@ -29,7 +52,9 @@ def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         nothing without a vanishing gradient (METHOD 1.12, D18).
     """
     valid = target != IGNORE
-    entropy = functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+    entropy = functional.cross_entropy(
+        logits, target, weight=balance, ignore_index=IGNORE, reduction="none"
+    )
     per_image = entropy.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
     one_hot = functional.one_hot(target.masked_fill(~valid, 0), logits.shape[1])
     truth = one_hot.permute(0, 3, 1, 2)[:, 1:] * valid[:, None]
@@ -38,7 +63,7 @@ def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (weight * (per_image + 1 - dice)).mean()
 
 
-def mask_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, power: float = 0.0) -> Tensor:
     """Binary cross-entropy plus Dice for one object per image.
 
     Parameters
@@ -47,11 +72,17 @@ def mask_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     target : Tensor of shape (N, 1, h, w), uint8
         0, 1, or 255 for pixels that say nothing.
     weight : Tensor of shape (N,)
+    power : float
+        As in `class_weights`, between each object and its surroundings.
     """
     valid = target != IGNORE
     truth = (target == 1).to(logits.dtype)
-    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none") * valid
-    per_image = entropy.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+    inside = truth.flatten(1).sum(1)
+    outside = valid.flatten(1).sum(1) - inside
+    balance = (outside / inside.clamp(min=1)).pow(power).clamp(1, MAX_BALANCE)
+    pixels = torch.where(truth > 0, balance[:, None, None, None], 1.0) * valid
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    per_image = (entropy * pixels).flatten(1).sum(1) / pixels.flatten(1).sum(1).clamp(min=1)
     dice = _soft_dice(logits.sigmoid() * valid, truth * valid)[:, 0]
     return (weight * (per_image + 1 - dice)).mean()
 

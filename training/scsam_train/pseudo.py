@@ -29,25 +29,27 @@ class PseudoLabels:
         count, side = valid.shape[0], valid.shape[-1]
         self._valid = valid
         self._values = torch.zeros((count, classes + 1, side, side), device=valid.device)
-        self._trust = np.full(count, np.nan)
+        self._agreement = np.full(count, np.nan)
 
     def __len__(self) -> int:
-        return len(self._trust)
+        return len(self._agreement)
 
     @property
     def ready(self) -> NDArray[np.int64]:
         """Indices of the planes that the teachers have looked at."""
-        return np.flatnonzero(~np.isnan(self._trust))
+        return np.flatnonzero(~np.isnan(self._agreement))
 
     @property
     def agreement(self) -> float | None:
-        """Mean trust in the U-Net over the planes that are ready, 0..1; None before."""
-        return float(self._trust[self.ready].mean()) if len(self.ready) else None
+        """Mean agreement of the teachers on the planes that are ready, 0..1; None before."""
+        return float(self._agreement[self.ready].mean()) if len(self.ready) else None
 
-    def renew(self, index: int, from_unet: Tensor, from_sam: Tensor, trust: float) -> None:
-        """Mix the teachers' probabilities (K + 1, s, s): ``trust`` is the U-Net's share."""
-        self._values[index] = (1 - trust) * from_sam + trust * from_unet
-        self._trust[index] = trust
+    def renew(
+        self, index: int, from_unet: Tensor, from_sam: Tensor, unet_share: float, agreement: float
+    ) -> None:
+        """Mix the teachers' probabilities, each (K + 1, s, s), for one plane."""
+        self._values[index] = (1 - unet_share) * from_sam + unet_share * from_unet
+        self._agreement[index] = agreement
 
     def label_maps(self, indices: NDArray[np.int64]) -> Tensor:
         """Hard labels (N, s, s), uint8; 255 where the teachers are not sure."""

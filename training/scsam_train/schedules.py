@@ -29,6 +29,15 @@ def ramp(fraction: float, end: float = 0.4) -> float:
     return math.exp(-5 * (1 - min(fraction / end, 1.0)) ** 2)
 
 
+def balance_power(fraction: float) -> float:
+    """How much rare classes are favoured: 0.5 at first, nothing from 60 % of the round on.
+
+    A ventricle of 0.5 % of the pixels is not found in 100 steps without it (Dice 0 against
+    0.63 on MNI152), and drawn too large as long as it lasts.
+    """
+    return 0.5 * max(0.0, 1 - fraction / 0.6)
+
+
 class MovingAverage:
     """Exponential moving average of parameters: the teacher (Tarvainen and Valpola, 2017).
 

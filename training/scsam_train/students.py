@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_scsam.core.settings import TrainSettings
@@ -16,21 +16,29 @@ from napari_scsam.models.unet import UNet
 from scsam_train.augment import change_intensity, random_geometry, warp, warp_labels
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
-from scsam_train.losses import IGNORE, mask_iou, mask_loss, segmentation_loss
+from scsam_train.losses import IGNORE, class_weights, mask_iou, mask_loss, segmentation_loss
 from scsam_train.precision import mixed_precision
 from scsam_train.pseudo import PseudoLabels
-from scsam_train.schedules import MovingAverage
+from scsam_train.schedules import MovingAverage, balance_power, learning_rate
 from scsam_train.views import Materials, SamView
 
 CLIP = 1.0
 IOU_WEIGHT = 0.1
 SAM_BATCH = 4
 # Below this weight a pseudo-label is not worth a decode.
-MIN_WEIGHT = 0.02
+MIN_WEIGHT = 0.2
+# Share of labelled objects that are asked for where they are; the others may be absent.
+PRESENT = 0.7
+# Class tokens start from nothing, the rest from a trained decoder.
+TOKEN_RATE = 5.0
 MAX_FIRST_CLICKS = 5
 MAX_CORRECTIONS = 3
 # How often SAM is asked with class tokens alone, and with clicks; the rest are boxes.
-TOKENS_ONLY, CLICKS = 0.4, 0.45
+TOKENS_ONLY, CLICKS = 0.5, 0.35
+# At first with class tokens only: SAM teaches by them.
+TOKENS_FIRST = 0.3
+# Of the change of intensity on labelled planes; on unlabelled ones it is 1.
+LABELLED_STRENGTH = 0.5
 
 
 class UNetStudent:
@@ -54,31 +62,43 @@ class UNetStudent:
         self._generator = torch.Generator().manual_seed(settings.seed + 1)
         self._optimiser = torch.optim.AdamW(parameters.values(), lr=settings.unet_lr)
 
-    def update(self, rate: float, trust_in_pseudo: float) -> None:
-        """Take one step; `rate` is the factor of the learning rate."""
+    def update(self, fraction: float, trust_in_pseudo: float) -> None:
+        """Take one step at `fraction` of the round; `trust_in_pseudo` weighs pseudo-labels."""
+        rate = learning_rate(fraction)
         self._optimiser.param_groups[0]["lr"] = self._settings.unet_lr * rate
-        images, targets, weights = self._batch(trust_in_pseudo)
+        images, targets, weights, strength = self._batch(trust_in_pseudo)
         geometry = random_geometry(len(images), self._generator, mirror=self._settings.mirror)
         geometry = geometry.to(self._unet.device)
-        views = change_intensity(warp(images, geometry), self._generator)
+        views = change_intensity(warp(images, geometry), self._generator, strength)
         with mixed_precision(self._unet.device):
             logits = self._unet.network(views).float()
-        loss = segmentation_loss(logits, warp_labels(targets, geometry).long(), weights)
+        balance = class_weights(
+            self._data.labels, 1 + len(self._unet.class_ids), balance_power(fraction)
+        )
+        target = warp_labels(targets, geometry).long()
+        loss = segmentation_loss(logits, target, weights, balance)
         self.loss = _descend(loss, self._optimiser)
         self.teacher.update()
 
-    def _batch(self, trust_in_pseudo: float) -> tuple[Tensor, Tensor, Tensor]:
-        labelled = self._draw(len(self._data.images), self._settings.labelled_batch)
-        images, targets = [self._data.images[labelled]], [self._data.labels[labelled]]
-        weights = [torch.ones(len(labelled))]
+    def _batch(self, trust_in_pseudo: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images, label maps, weights, and how strong their views are.
+
+        Until pseudo-labels can be trusted, labelled planes take their places.
+        """
+        labelled, unlabelled = self._settings.labelled_batch, self._settings.unlabelled_batch
         ready = self._pseudo.ready
-        if len(ready) and self._settings.unlabelled_batch:
-            chosen = ready[self._draw(len(ready), self._settings.unlabelled_batch).numpy()]
-            images.append(self._data.other_images[torch.from_numpy(chosen)])
-            targets.append(self._pseudo.label_maps(chosen))
-            weights.append(torch.full((len(chosen),), trust_in_pseudo))
-        weight = torch.cat(weights).to(self._unet.device)
-        return torch.cat(images), torch.cat(targets), weight
+        if not len(ready) or trust_in_pseudo < MIN_WEIGHT:
+            labelled, unlabelled = labelled + unlabelled, 0
+        own = self._draw(len(self._data.images), labelled)
+        images, targets = self._data.images[own], self._data.labels[own]
+        if unlabelled:
+            others = ready[self._draw(len(ready), unlabelled).numpy()]
+            images = torch.cat([images, self._data.other_images[torch.from_numpy(others)]])
+            targets = torch.cat([targets, self._pseudo.label_maps(others)])
+        weights = torch.tensor([1.0] * labelled + [trust_in_pseudo] * unlabelled)
+        strength = torch.tensor([LABELLED_STRENGTH] * labelled + [1.0] * unlabelled)
+        device = self._unet.device
+        return images, targets, weights.to(device), strength.to(device)
 
     def _draw(self, count: int, size: int) -> Tensor:
         return torch.randint(count, (size,), generator=self._generator)
@@ -127,12 +147,23 @@ class SamStudent:
             settings.sam_lr,
         )
         self._rng = np.random.default_rng(settings.seed + 2)
-        self._optimiser = torch.optim.AdamW(parameters.values(), lr=settings.sam_lr)
+        tokens = [p for name, p in parameters.items() if "class_tokens" in name]
+        others = [p for name, p in parameters.items() if "class_tokens" not in name]
+        self._optimiser = torch.optim.AdamW([{"params": others}, {"params": tokens}])
 
-    def update(self, rate: float, trust_in_pseudo: float) -> None:
-        """Take one step; `rate` is the factor of the learning rate."""
-        self._optimiser.param_groups[0]["lr"] = self._lr * rate
-        kind = self._rng.random()
+    def update(self, fraction: float, trust_in_pseudo: NDArray[np.float64]) -> None:
+        """Take one step.
+
+        Parameters
+        ----------
+        fraction : float
+            0..1, how much of the round is done.
+        trust_in_pseudo : ndarray of shape (K,)
+            Weight of the pseudo-labels of each class.
+        """
+        for group, factor in zip(self._optimiser.param_groups, (1.0, TOKEN_RATE), strict=True):
+            group["lr"] = self._lr * learning_rate(fraction) * factor
+        kind = self._rng.random() if fraction > TOKENS_FIRST else 0.0
         objects = self._objects(kind, trust_in_pseudo)
         if not objects:
             return
@@ -147,30 +178,39 @@ class SamStudent:
         # What the tool shows as confidence is learned from people's labels only.
         from_people = (weight == 1).float()
         iou_loss = (from_people * (iou - mask_iou(logits, target)) ** 2).mean()
-        loss = mask_loss(logits, target, weight) + IOU_WEIGHT * iou_loss
+        loss = mask_loss(logits, target, weight, balance_power(fraction)) + IOU_WEIGHT * iou_loss
         self.loss = _descend(loss, self._optimiser)
         self.teacher.update()
 
-    def _objects(self, kind: float, trust_in_pseudo: float) -> list[_Object]:
+    def _objects(self, kind: float, trust_in_pseudo: NDArray[np.float64]) -> list[_Object]:
         """Labelled and pseudo-labelled ones by turns; prompts need something to point at."""
-        pseudo = len(self._pseudo.ready) > 0 and trust_in_pseudo > MIN_WEIGHT
-        objects = [
-            self._pseudo_object(trust_in_pseudo) if pseudo and i % 2 else self._labelled_object()
-            for i in range(SAM_BATCH)
-        ]
+        ready = len(self._pseudo.ready) > 0
+        trusted = np.flatnonzero(ready & (trust_in_pseudo > MIN_WEIGHT))
+        objects = []
+        for i in range(SAM_BATCH):
+            if i % 2 and len(trusted):
+                column = int(self._rng.choice(trusted))
+                objects.append(self._pseudo_object(column + 1, float(trust_in_pseudo[column])))
+            else:
+                objects.append(self._labelled_object())
         return [o for o in objects if kind < TOKENS_ONLY or bool((o.target == 1).any())]
 
     def _labelled_object(self) -> _Object:
-        views = self._data.views[int(self._rng.integers(len(self._data.views)))]
-        view = views[int(self._rng.integers(len(views)))]
         position = 1 + int(self._rng.integers(self._classes))
+        planes = list(range(len(self._data.views)))
+        present = [plane for plane in planes if self._holds(plane, position)]
+        if present and self._rng.random() < PRESENT:
+            planes = present
+        views = self._data.views[int(self._rng.choice(planes))]
+        view = views[int(self._rng.integers(len(views)))]
         target = (view.label == position).to(torch.uint8)
         return _Object(view, position, target.masked_fill(view.label == IGNORE, IGNORE), 1.0)
 
-    def _pseudo_object(self, weight: float) -> _Object:
-        ready = self._pseudo.ready
-        index = int(ready[int(self._rng.integers(len(ready)))])
-        position = 1 + int(self._rng.integers(self._classes))
+    def _holds(self, plane: int, position: int) -> bool:
+        return bool((self._data.views[plane][0].label == position).any())
+
+    def _pseudo_object(self, position: int, weight: float) -> _Object:
+        index = int(self._rng.choice(self._pseudo.ready))
         target = self._pseudo.mask(index, position, self.decoder.side).cpu()
         return _Object(self._data.other_views[index][1], position, target, weight)
 
@@ -204,7 +244,7 @@ class SamStudent:
 def _descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    parameters = cast(list[nn.Parameter], optimiser.param_groups[0]["params"])
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(parameters, CLIP)
     optimiser.step()
     return float(loss.detach())

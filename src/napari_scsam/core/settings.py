@@ -41,12 +41,12 @@ class TrainSettings:
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to train.")
     image_size: int = _setting(
-        160, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
+        128, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
     )
     labelled_batch: int = _setting(4, "Labelled images in a step.", low=1, high=256)
     unlabelled_batch: int = _setting(4, "Unlabelled images in a step.", low=0, high=256)
-    unet_lr: float = _setting(2e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
-    sam_lr: float = _setting(5e-4, "SAM adapter learning rate (AdamW).", low=1e-6, high=1.0)
+    unet_lr: float = _setting(6e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
+    sam_lr: float = _setting(1e-3, "SAM adapter learning rate (AdamW).", low=1e-6, high=1.0)
     lora_rank: int = _setting(8, "Rank of SAM's LoRA adapter.", low=1, high=256)
     holdout: float = _setting(
         0.2, "Share of labelled cases kept for validation.", low=0.0, high=0.9

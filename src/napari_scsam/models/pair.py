@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,23 @@ class Pair:
     unet : UNet
     sam : SamBackend
         With class tokens for the U-Net's classes.
-    unet_weight : float
-        0..1, the U-Net's share in the pair's probabilities.
+    unet_shares : sequence of float, optional
+        For each class 0..1, the U-Net's share in the pair's probabilities; half by default.
     number : int, optional
         The round in its project.
     """
 
     def __init__(
-        self, unet: UNet, sam: SamBackend, unet_weight: float = 0.5, number: int | None = None
+        self,
+        unet: UNet,
+        sam: SamBackend,
+        unet_shares: Sequence[float] | None = None,
+        number: int | None = None,
     ) -> None:
         self._unet = unet
         self._sam = sam
-        self._weight = unet_weight
+        shares = [0.5] * len(unet.class_ids) if unet_shares is None else list(unet_shares)
+        self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
         self._number = number
 
     @property
@@ -91,7 +97,8 @@ class Pair:
         """Class probabilities by U-Net, SAM and both, each as `probabilities` gives them."""
         from_unet = self._unet.probabilities(image)
         from_sam = self._sam_probabilities(embedding, from_unet)
-        return from_unet, from_sam, self._weight * from_unet + (1 - self._weight) * from_sam
+        mixed = self._shares * from_unet + (1 - self._shares) * from_sam
+        return from_unet, from_sam, mixed / mixed.sum(axis=0)
 
     def _sam_probabilities(self, embedding: Embedding, from_unet: FloatArray) -> FloatArray:
         """Softmax over SAM's logits of each class, the background's being 0."""
@@ -138,13 +145,13 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     config = _read_json(folder / CONFIG_FILE)
     try:
         name, checkpoint = config["settings"]["sam"], config["settings"]["sam_checkpoint"]
-        weight = float(config["unet_weight"])
+        shares = [float(share) for share in config["unet_shares"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise ModelError(f"{folder / CONFIG_FILE} is not the config of a round.") from exc
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, weight, number)
+    return Pair(unet, sam, shares, number)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from napari_scsam.core.errors import ModelError
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.models import Decoded, Embedding
+from napari_scsam.models.pair import Pair, load_round, sure_points
+
+
+class FixedUNet:
+    """Says the same of every plane: classes 2 and 5, by thirds."""
+
+    class_ids = (2, 5)
+
+    def probabilities(self, image):
+        maps = np.empty((3, *image.shape[:2]), np.float32)
+        maps[0], maps[1], maps[2] = 0.2, 0.7, 0.1
+        return maps
+
+
+class FixedSam:
+    """Logit 0 for class 2 and log 2 for class 5, and remembers what it was asked."""
+
+    understands_points = False
+
+    def __init__(self):
+        self.asked = []
+
+    def embed(self, image):
+        return Embedding(None, image.shape[:2], np.zeros((2, 2), np.float32), "k")
+
+    def decode(self, embedding, prompts, *, class_id=None):
+        self.asked.append((class_id, prompts))
+        logits = np.full(embedding.shape, {2: 0.0, 5: np.log(2)}[class_id], np.float32)
+        return Decoded(logits > 0, logits, 0.5)
+
+
+def plane():
+    return np.arange(30.0).reshape(5, 6)
+
+
+def test_sam_is_asked_for_each_class_and_set_against_background():
+    sam = FixedSam()
+    found = Pair(FixedUNet(), sam).probabilities(plane(), which="sam")
+    np.testing.assert_allclose(found[:, 0, 0], [0.25, 0.25, 0.5], rtol=1e-6)
+    assert [class_id for class_id, _ in sam.asked] == [2, 5]
+    assert all(prompts.is_empty for _, prompts in sam.asked)
+
+
+def test_the_pair_mixes_by_its_shares():
+    pair = Pair(FixedUNet(), FixedSam(), unet_shares=[1.0, 0.5])
+    found = pair.probabilities(plane())
+    raw = np.array([0.75 * 0.2 + 0.25 * 0.25, 0.7, 0.5 * 0.1 + 0.5 * 0.5])
+    np.testing.assert_allclose(found[:, 2, 3], raw / raw.sum(), rtol=1e-5)
+    np.testing.assert_allclose(found.sum(0), 1, rtol=1e-5)
+    assert found.dtype == np.float32
+
+
+def test_an_empty_slice_is_background_and_costs_no_embedding():
+    class NoSam(FixedSam):
+        def embed(self, image):
+            raise AssertionError("embedded")
+
+    found = Pair(FixedUNet(), NoSam()).probabilities(np.zeros((4, 7)))
+    assert found.shape == (3, 4, 7)
+    assert (found[0] == 1).all() and (found[1:] == 0).all()
+
+
+def test_the_unet_alone_needs_no_embedding():
+    class NoSam(FixedSam):
+        def embed(self, image):
+            raise AssertionError("embedded")
+
+    found = Pair(FixedUNet(), NoSam()).probabilities(plane(), which="unet")
+    np.testing.assert_array_equal(found, FixedUNet().probabilities(plane()))
+
+
+def test_sure_points_lie_in_the_largest_sure_parts():
+    probability = np.zeros((40, 60))
+    probability[5:15, 40:55] = 0.9
+    probability[30:36, 3:9] = 0.8
+    probability[20:22, 20:22] = 0.9  # too small
+    probability[25:38, 30:50] = 0.6  # not sure
+    prompts = sure_points(probability)
+    assert len(prompts.points) == 2 and set(prompts.labels) == {1}
+    (r0, c0), (r1, c1) = prompts.points
+    assert 8 <= r0 <= 11 and 43 <= c0 <= 51 and 31 <= r1 <= 34 and 4 <= c1 <= 7
+    assert sure_points(np.zeros((5, 5))) is not None and sure_points(np.zeros((5, 5))).is_empty
+    assert isinstance(prompts, Prompts)
+
+
+def make_manifest(folder, **changes):
+    names = ["unet.safetensors", "config.json", "sam_adapter/adapter_model.safetensors"]
+    (folder / "sam_adapter").mkdir()
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    files = {name: hashlib.sha256(name.encode()).hexdigest() for name in names} | changes
+    (folder / "manifest.json").write_text(json.dumps({"files": files}))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "not a finished round"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "not a finished round"),
+        (lambda folder: (folder / "manifest.json").write_text("{}"), "does not list the weights"),
+        (
+            lambda folder: make_manifest(folder, **{"unet.safetensors": "0" * 64}),
+            "not the file that the round wrote",
+        ),
+        (
+            lambda folder: make_manifest(folder, **{"../secret": "0" * 64}),
+            "outside its folder",
+        ),
+    ],
+)
+def test_folders_that_are_no_round_are_refused(tmp_path, prepare, message):
+    prepare(tmp_path)
+    with pytest.raises(ModelError, match=message):
+        load_round(tmp_path, device="cpu")
