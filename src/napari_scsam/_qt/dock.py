@@ -17,19 +17,17 @@ from napari_scsam._qt.layout import DockLayout
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
 from napari_scsam.controllers import projects
-from napari_scsam.controllers.inference import Segmenter
+from napari_scsam.controllers.inference import SegmenterLike
 from napari_scsam.controllers.open_layers import OpenScan
 from napari_scsam.controllers.queue import QueueRow
 from napari_scsam.controllers.rounds import RoundsState
+from napari_scsam.controllers.segmenter_process import SegmenterProcess
 from napari_scsam.controllers.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
-
-# Between the window (0) and a training child (10).
-INFERENCE_NICENESS = 5
 
 EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
     ("nifti", "NIfTI, with the source's affine"),
@@ -45,17 +43,20 @@ class ScsamDock(QWidget):
     ----------
     napari_viewer : napari.Viewer
     segmenter : callable, optional
-        Makes the Segmenter of a project, given its cache folder; a stand-in for tests.
+        Makes the segmenter of a project, given its cache folder; a stand-in for tests.
     """
 
     def __init__(
-        self, napari_viewer: Any, *, segmenter: Callable[[Path], Segmenter] = Segmenter
+        self,
+        napari_viewer: Any,
+        *,
+        segmenter: Callable[[Path], SegmenterLike] = SegmenterProcess,
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._make_segmenter = segmenter
         self.session: Session | None = None
-        self._inference = ThreadJobRunner("scsam-inference", self, niceness=INFERENCE_NICENESS)
+        self._inference = ThreadJobRunner("scsam-inference", self)
         self._files = ThreadJobRunner("scsam-files", self)
         self._keys: Keymap | None = None
         self._parts = DockLayout(self)
@@ -202,6 +203,8 @@ class ScsamDock(QWidget):
 
     def shut_down(self) -> None:
         """Stop the jobs and close the project; harmless when done before."""
+        if self.session is not None:
+            self.session.segmenter.close()  # so that nobody waits for a decode at work
         self._inference.close()
         self._files.close()
         self.close_project()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import queue
-import sys
 import threading
 from dataclasses import dataclass, field
 
@@ -46,8 +44,6 @@ class ThreadJobRunner(QObject):
     ----------
     name : str
         Of the thread.
-    niceness : int
-        0..19: how much the thread gives way to the window, where the system can (Linux).
     parent : QObject, optional
         Lives on the main thread.
     """
@@ -55,10 +51,9 @@ class ThreadJobRunner(QObject):
     # callback, argument
     _settled = Signal(object, object)
 
-    def __init__(self, name: str, parent: QObject | None = None, *, niceness: int = 0) -> None:
+    def __init__(self, name: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._name = name
-        self._niceness = niceness
         self._queue: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._tickets: set[_Ticket] = set()
@@ -86,7 +81,7 @@ class ThreadJobRunner(QObject):
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
-            # A thread that is inside torch while Python ends takes the process down with it.
+            # A thread that is inside a library while Python ends takes the process down with it.
             atexit.register(_end, self._queue, self._thread)
         self._queue.put(ticket)
         return ticket.cancel
@@ -102,10 +97,6 @@ class ThreadJobRunner(QObject):
             self._thread.join(CLOSE_JOIN_S)
 
     def _work(self) -> None:
-        if sys.platform == "linux":
-            # There a thread has a priority of its own, and the threads that it starts,
-            # such as torch's, inherit it.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while (ticket := self._queue.get()) is not None:
             self._run_one(ticket)
             # Nothing of a finished job may live until the next one comes.

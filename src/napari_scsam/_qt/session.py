@@ -10,7 +10,7 @@ from napari_scsam._napari.layers import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.controllers import queue
 from napari_scsam.controllers.annotation import AnnotationController
-from napari_scsam.controllers.inference import Segmenter
+from napari_scsam.controllers.inference import SegmenterLike
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.controllers.rounds import RoundsController, RoundsState
 from napari_scsam.controllers.view_state import ViewState
@@ -50,7 +50,8 @@ class Session(QObject):
         Closed with the session.
     inference, files : ThreadJobRunner
     view : SessionView
-    segmenter : Segmenter
+    segmenter : SegmenterLike
+        Closed with the session.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class Session(QObject):
         inference: ThreadJobRunner,
         files: ThreadJobRunner,
         view: SessionView,
-        segmenter: Segmenter,
+        segmenter: SegmenterLike,
     ) -> None:
         super().__init__()
         self.project = project
+        self.segmenter = segmenter
         self._files = files
         self._view = view
         self._shown_rows: tuple[Any, ...] = ()
@@ -82,7 +84,9 @@ class Session(QObject):
         )
 
     def begin(self) -> None:
-        """Show the images, and open the first that is not done."""
+        """Show the images, and open the first that is not done; the models load meanwhile."""
+        active = self.project.active_round()
+        self.previewer.start(None if active is None else active.folder)
 
         def show(rows: list[queue.QueueRow]) -> None:
             self._view.show_rows(rows, None)
@@ -104,6 +108,7 @@ class Session(QObject):
         """Let go of the viewer and the project folder; our layers go, too."""
         self._rest.stop()
         self.previewer.close()
+        self.segmenter.close()
         self.canvas.close()
         self.project.close()
         self.deleteLater()

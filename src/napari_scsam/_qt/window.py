@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_scsam.core.errors import ScsamError
-from napari_scsam.models import available_devices
 from napari_scsam.project.schema import PROJECT_FILE
 
 
@@ -20,10 +16,6 @@ def run_window(paths: Sequence[Path]) -> None:
     paths : sequence of Path
         One project folder, or files of images; may be empty.
     """
-    if sys.platform == "win32":
-        # There torch may fail to load its libraries after Qt has loaded its own.
-        with contextlib.suppress(ScsamError):
-            available_devices()
     import napari
 
     viewer = napari.Viewer(title="SC-SAM")

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from napari_scsam import models
 from napari_scsam.controllers.work import (
@@ -61,6 +61,28 @@ class Answer:
     via: str
 
 
+class SegmenterLike(Protocol):
+    """What previews are asked of: a `Segmenter`, here or in a process of its own."""
+
+    def prepare(self, round_folder: Path | None) -> Any:
+        """Load what the active round needs, once."""
+
+    def describe(self) -> str:
+        """What runs where, for the dock's foot."""
+
+    def embed(self, question: Question) -> Any:
+        """Prepare the plane, so that a decode of it is fast."""
+
+    def decode(self, question: Question) -> Answer:
+        """Masks of every class that has prompts, as one preview."""
+
+    def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
+        """New proposals of the active round for `class_ids`, and their masks."""
+
+    def close(self) -> None:
+        """Let go of the models; nothing is asked afterwards."""
+
+
 class Segmenter:
     """Owns the models and their caches; every method belongs to one worker thread.
 
@@ -106,7 +128,6 @@ class Segmenter:
         """Embedding of the plane, from the cache when it is there."""
         sam = self.prepare(question.round_folder)
         if self._cache is None:
-            models.preload()
             self._cache = models.open_cache(self._cache_folder)
         return self._cache.get_or_embed(sam, question.pixels)
 
@@ -137,6 +158,9 @@ class Segmenter:
         prompts = with_proposals(question.prompts, proposals, known)
         return self.decode(Question(question.key, question.pixels, prompts, question.round_folder))
 
+    def close(self) -> None:
+        """Nothing to end: the models go with this object."""
+
     def _mask(
         self,
         sam: SamBackend,
@@ -151,4 +175,5 @@ class Segmenter:
             self._masks[key] = sam.decode(embedding, prompts, class_id=taught)
             if len(self._masks) > MASKS_KEPT:
                 self._masks.popitem(last=False)
+        self._masks.move_to_end(key)
         return self._masks[key]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from napari_scsam.controllers.inference import Answer, Question, Segmenter
+from napari_scsam.controllers.inference import Answer, Question, SegmenterLike
 from napari_scsam.controllers.ports import JobRunner, OnFailed
 from napari_scsam.controllers.work import SliceKey
 from napari_scsam.core.errors import Cancelled
@@ -25,12 +26,12 @@ class Previewer:
 
     Parameters
     ----------
-    segmenter : Segmenter
+    segmenter : SegmenterLike
         Used on `runner` only.
     runner : JobRunner
     """
 
-    def __init__(self, segmenter: Segmenter, runner: JobRunner) -> None:
+    def __init__(self, segmenter: SegmenterLike, runner: JobRunner) -> None:
         self._segmenter = segmenter
         self._runner = runner
         self._answers: OrderedDict[SliceKey, Answer] = OrderedDict()
@@ -47,6 +48,11 @@ class Previewer:
         """The answer for one plane, if it was made from just these prompts."""
         answer = self._answers.get(key)
         return answer if answer is not None and answer.prompts == prompts else None
+
+    def start(self, round_folder: Path | None) -> None:
+        """Load the models ahead of the first question, which meets the error if there is one."""
+        job = Job("Loading the models", lambda _p, _c: self._segmenter.prepare(round_folder))
+        self._runner.run(job, _nothing, _nothing)
 
     def decode(
         self, question: Question, on_answer: Callable[[Answer], None], on_failed: OnFailed
@@ -131,3 +137,7 @@ class Previewer:
 
         job = Job(name, lambda _progress, _cancel: work(question))
         self._asked = self._runner.run(job, done, failed)
+
+
+def _nothing(_: Any) -> None:
+    """Take an end that nobody waits for."""

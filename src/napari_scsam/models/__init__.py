@@ -32,7 +32,6 @@ __all__ = [
     "load_round",
     "load_sam",
     "open_cache",
-    "preload",
     "propose",
 ]
 
@@ -277,16 +276,6 @@ def evaluate(
     return result
 
 
-def preload() -> None:
-    """Import now what suggesting will need later.
-
-    An import holds Python's lock for tenths of a second at a time, so a window does all of
-    them while it says that it is opening.
-    """
-    for name in ("sam", "embeddings", "pair", "proposals"):
-        _module(name)
-
-
 def describe(backend: SamBackend) -> str:
     """What runs where, such as ``"LiteMedSAM on CPU, 2 threads"``."""
     text: str = _module("device").describe(backend.name, backend.device)
@@ -302,9 +291,6 @@ def available_devices() -> list[str]:
 def _module(name: str) -> Any:
     from importlib import import_module
 
-    from napari_scsam.models.native import load_triton_apart
-
-    load_triton_apart()
     try:
         return import_module(f"napari_scsam.models.{name}")
     except ImportError as exc:

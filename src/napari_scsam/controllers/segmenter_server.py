@@ -1,0 +1,104 @@
+"""The model process: a `Segmenter` that answers the calls of one `SegmenterProcess`.
+
+Started as ``python -m napari_scsam.controllers.segmenter_server CACHE_FOLDER``. Calls come
+in on standard input and answers go out on standard output, both pickled: each end is the
+other's own process. What anything else prints goes to standard error, which is a log file.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import pickle
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from napari_scsam.controllers.inference import Segmenter
+from napari_scsam.core.errors import ModelError, ScsamError
+
+# The name of a Segmenter's method and its arguments.
+Call = tuple[str, tuple[Any, ...]]
+# Whether the call succeeded, and its result or its ScsamError.
+Reply = tuple[bool, Any]
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Answer calls until standard input ends."""
+    # torch's threads sleep while they wait, so that the window has the processor.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    faulthandler.enable()
+    calls, replies = _own_streams()
+    waiting: queue.SimpleQueue[Call] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(calls, waiting), daemon=True).start()
+    segmenter = Segmenter(Path(sys.argv[1]))
+    while True:
+        send(replies, reply_to(segmenter, waiting.get()))
+
+
+def reply_to(segmenter: Segmenter, call: Call) -> Reply:
+    """What a segmenter says to one call; an error that is not ours becomes one line."""
+    name, arguments = call
+    methods: dict[str, Callable[..., Any]] = {
+        "prepare": segmenter.prepare,
+        "describe": segmenter.describe,
+        "embed": segmenter.embed,
+        "decode": segmenter.decode,
+        "suggest": segmenter.suggest,
+    }
+    try:
+        result = methods[name](*arguments)
+    except ScsamError as error:
+        return (False, error)
+    except Exception as error:  # noqa: BLE001 - the job's boundary: carried to the window
+        _log.exception("%s failed", name)
+        return (False, ModelError(_one_line(error)))
+    # Models and embeddings stay here.
+    return (True, None if name in ("prepare", "embed") else result)
+
+
+def send(stream: BinaryIO, message: Call | Reply) -> None:
+    """Write one message."""
+    stream.write(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
+    stream.flush()
+
+
+def _receive(calls: BinaryIO, waiting: queue.SimpleQueue[Call]) -> None:
+    """Queue what comes in; the end of the stream is the end of this process."""
+    try:
+        while True:
+            waiting.put(pickle.load(calls))
+    except (EOFError, OSError, pickle.UnpicklingError):
+        # At once, also in the middle of a decode whose answer nobody waits for.
+        os._exit(0)
+
+
+def _own_streams() -> tuple[BinaryIO, BinaryIO]:
+    """The two streams of the talk, out of the reach of libraries that read or print."""
+    calls, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    return calls, replies
+
+
+def _one_line(error: Exception) -> str:
+    text = next(iter(str(error).splitlines()), "")
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return (
+            "The model ran out of memory on this slice: close other programs, "
+            "or train the next round with a smaller SAM."
+        )
+    return f"The model failed on this slice ({type(error).__name__}: {text[:200]})."
+
+
+if __name__ == "__main__":
+    main()
