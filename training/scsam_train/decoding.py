@@ -90,12 +90,14 @@ class Decoder:
         return logits.float(), iou.float()
 
     def _decode(self, features: Tensor, ask: Ask) -> tuple[Tensor, Tensor]:
-        sparse, dense = self._prompts(ask, features.shape[0])
         decoder = self.model.mask_decoder
         count, _, height, width = features.shape
+        # In half precision a place's code would be a pixel or two off.
+        with torch.autocast(self.device.type, enabled=False):
+            sparse, dense = self._prompts(ask, count)
+            position = self.model.prompt_encoder.get_dense_pe().expand(count, -1, -1, -1)
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([own[None].expand(count, -1, -1), sparse], dim=1)
-        position = self.model.prompt_encoder.get_dense_pe().expand(count, -1, -1, -1)
         answers, mixed = decoder.transformer(features + dense, position, tokens)
         picture = mixed.transpose(1, 2).reshape(count, -1, height, width)
         upscaled = decoder.output_upscaling(picture)

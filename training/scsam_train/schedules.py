@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 WARM_UP = 0.05
 FLOOR = 0.02
@@ -58,6 +58,17 @@ class MovingAverage:
         self._steps += 1
         for name, parameter in self._live.items():
             self._average[name].lerp_(parameter, 1 - decay)
+
+    def state(self) -> dict[str, Tensor]:
+        """The average by name, to be kept."""
+        return dict(self._average)
+
+    @torch.no_grad()
+    def restore(self, average: Mapping[str, Tensor], steps: int) -> None:
+        """Go on from a kept `state` after `steps` updates."""
+        for name, kept in self._average.items():
+            kept.copy_(average[name])
+        self._steps = steps
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""Teaches LiteMedSAM to answer points, from generated and permissive pictures alone."""

@@ -1,0 +1,54 @@
+"""``python -m scsam_train.warmup --out DIR``: make the adapter that ships with LiteMedSAM."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+SCENES, HELD_OUT = 700, 60
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train as the command line says, or go on where it was interrupted; return 0."""
+    options = _parser().parse_args(arguments)
+    from scsam_train.warmup.fit import Plan
+    from scsam_train.warmup.make import make_adapter
+
+    console = Console(stderr=True)
+    plan = Plan(
+        seed=options.seed, steps=options.steps, minutes=options.minutes, batch=options.batch
+    )
+    figures = make_adapter(
+        Path(options.out),
+        plan,
+        scenes=options.scenes,
+        held_out=options.held_out,
+        cache=Path(options.cache) if options.cache else None,
+        on_event=lambda event: console.print_json(json.dumps(event), indent=None),
+    )
+    sys.stdout.write(json.dumps({"plan": asdict(plan), "figures": figures}) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scsam_train.warmup", description=__doc__)
+    add: Any = parser.add_argument
+    add("--out", required=True, help="folder for the adapter, its log and its state")
+    add("--seed", type=int, default=0)
+    add("--minutes", type=float, default=40.0, help="training ends after so many")
+    add("--steps", type=int, default=None, help="training ends after so many; repeatable")
+    add("--batch", type=int, default=8, help="objects in a step")
+    add("--scenes", type=int, default=SCENES, help="pictures to train on")
+    add("--held-out", type=int, default=HELD_OUT, help="pictures to judge on")
+    add("--cache", default=None, help="folder for embeddings, 2.5 MB each; default OUT/cache")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The warm-up's material: scenes, embedded once by the frozen encoder and kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from napari_scsam.models.preprocess import PREPROCESS_VERSION
+from napari_scsam.models.sam import SamModel
+from scsam_train.clicks import jittered_box
+from scsam_train.decoding import Ask, Decoder
+from scsam_train.losses import IGNORE
+from scsam_train.views import label_canvas
+from scsam_train.warmup.phantoms import Domain, Scene, make_phantom, usable
+from scsam_train.warmup.pictures import backdrop, brain_scene, photograph_scene, textures
+from scsam_train.warmup.shapes import BoolImage
+
+DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph")
+SHARES = (0.66, 0.17, 0.17)
+ON_PHOTOGRAPH = 0.25
+# Raise it when scenes of the same seed change, so that kept embeddings are made anew.
+CORPUS_VERSION = 1
+# What the released model finds in a box counts as an object if it is this sure of it.
+SURE_IOU = 0.85
+STEADY_IOU = 0.9
+BOXES_PER_SCENE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A scene as the decoder sees it.
+
+    Attributes
+    ----------
+    features : Tensor of shape (256, e, e), float16
+    targets : Tensor of shape (N, side, side), uint8
+        0, 1, or 255 in the padding.
+    domain : {'phantom', 'brain', 'photograph'}
+    """
+
+    features: Tensor
+    targets: Tensor
+    domain: Domain
+
+
+def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
+    """Scene number `index` of a seed, whichever others are made."""
+    rng = np.random.default_rng([seed, int(held_out), index])
+    for _ in range(20):
+        kind = DOMAINS[int(rng.choice(len(DOMAINS), p=SHARES))]
+        if held_out:
+            kind = DOMAINS[index % len(DOMAINS)]
+        if kind == "brain":
+            scene = brain_scene(rng, held_out=held_out)
+        elif kind == "photograph":
+            scene = photograph_scene(rng, held_out=held_out)
+        else:
+            behind = backdrop(rng) if rng.random() < ON_PHOTOGRAPH else None
+            scene = make_phantom(rng, textures(), behind)
+        if scene.masks and np.ptp(scene.image) > 0:
+            return scene
+    raise RuntimeError(f"No scene with an object came of seed {seed}, index {index}.")
+
+
+def build_corpus(
+    sam: SamModel,
+    seed: int,
+    count: int,
+    folder: Path,
+    *,
+    held_out: bool,
+    on_scene: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Embedded]:
+    """Make and embed `count` scenes, or read those that are kept in `folder`.
+
+    Parameters
+    ----------
+    sam : SamModel
+        The released model.
+    seed, count : int
+    folder : Path
+        For the embeddings, 2.5 MB each.
+    held_out : bool
+        Scenes for judging: other pictures and another random stream.
+    on_scene : callable
+        Gets the number done and the total.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = []
+    for index in range(count):
+        name = f"{CORPUS_VERSION}-{PREPROCESS_VERSION}-{seed}-{int(held_out)}-{index:05d}"
+        corpus.append(_kept(folder / f"{name}.safetensors", sam, seed, index, held_out=held_out))
+        on_scene(index + 1, count)
+    return corpus
+
+
+def _kept(path: Path, sam: SamModel, seed: int, index: int, *, held_out: bool) -> Embedded:
+    try:
+        tensors = load_file(path)
+        domain = DOMAINS[int(tensors["domain"])]
+        return Embedded(tensors["features"], tensors["targets"], domain)
+    except (OSError, KeyError, SafetensorError):
+        pass  # not made yet, or its writing was interrupted
+    scene = make_scene(seed, index, held_out=held_out)
+    embedded = _embed(scene, sam, np.random.default_rng([seed, 2, index]))
+    tensors = {
+        "features": embedded.features,
+        "targets": embedded.targets,
+        "domain": torch.tensor(DOMAINS.index(scene.domain)),
+    }
+    save_file(tensors, path)
+    return embedded
+
+
+def _embed(scene: Scene, sam: SamModel, rng: np.random.Generator) -> Embedded:
+    features = sam.embed(scene.image).features
+    side = 4 * sam.entry.embedding_size
+    targets = [label_canvas(mask.astype(np.uint8), side) for mask in scene.masks]
+    if scene.domain != "phantom":
+        targets += _distilled(features, targets, sam, rng)
+    stacked = torch.from_numpy(np.stack(targets))
+    return Embedded(features[0].half().contiguous(), stacked, scene.domain)
+
+
+@torch.no_grad()
+def _distilled(
+    features: Tensor, targets: Sequence[NDArray[np.uint8]], sam: SamModel, rng: np.random.Generator
+) -> list[NDArray[np.uint8]]:
+    """What the released model makes of boxes: it knows medical objects, if only by box."""
+    chosen = [targets[int(rng.integers(len(targets)))] for _ in range(BOXES_PER_SCENE)]
+    boxes = np.stack([_wider(jittered_box(target == 1, rng), rng) for target in chosen])
+    repeated = features.expand(len(chosen), -1, -1, -1)
+    logits, iou = Decoder(sam.module)(repeated, Ask(boxes=boxes))
+    found = []
+    for one, sure, target in zip(logits[:, 0].numpy(), iou.tolist(), chosen, strict=True):
+        valid = target != IGNORE
+        mask = (one > 0) & valid
+        if sure > SURE_IOU and usable(mask) and _steady(one, valid):
+            found.append(np.where(valid, mask, IGNORE).astype(np.uint8))
+    return found
+
+
+def _wider(box: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """A box moved and stretched, so that it is about something else than its region."""
+    sides = np.tile(box[2:] - box[:2], 2)
+    moved = box + rng.uniform(-0.2, 0.2, 4) * sides
+    return np.clip(moved, 0, 255).astype(np.float32)
+
+
+def _steady(logits: NDArray[np.float32], valid: BoolImage) -> bool:
+    """Whether another threshold would give about the same mask (SAM's stability score)."""
+    small, large = ((logits > t) & valid for t in (1.0, -1.0))
+    return bool(small.sum() >= STEADY_IOU * max(1, large.sum()))

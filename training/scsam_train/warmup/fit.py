@@ -1,0 +1,226 @@
+"""Trains the adapter: one batch of annotation at a time, the last answers fed back."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_scsam.models.adapters import trainable_parameters
+from scsam_train.decoding import Decoder
+from scsam_train.losses import IGNORE, mask_iou, mask_loss
+from scsam_train.schedules import MovingAverage, learning_rate
+from scsam_train.warmup.corpus import Embedded
+from scsam_train.warmup.episodes import Episode, advance, begin
+from scsam_train.warmup.judging import Exam, judge
+
+# So many episodes are under way by turns, so that neighbouring steps see other objects.
+UNDER_WAY = 6
+CLIP = 1.0
+IOU_WEIGHT = 0.2
+DECAY = 0.995
+STATE_FILE = "state.pt"
+LOG_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    Attributes
+    ----------
+    seed : int
+    steps : int or None
+        Ends after so many; exactly repeatable. None: only the time counts.
+    minutes : float
+        Ends after so many at the latest.
+    batch : int
+        Objects in a step.
+    lora_rate, whole_rate : float
+        AdamW's learning rates of the LoRA layers and of the parts trained whole.
+    distil : float
+        Weight of the released model's answer to a box, beside the truth.
+    judge_every_s, save_every_s : float
+    """
+
+    seed: int
+    steps: int | None = None
+    minutes: float = 40.0
+    batch: int = 8
+    lora_rate: float = 5e-4
+    whole_rate: float = 2e-4
+    distil: float = 0.5
+    judge_every_s: float = 300.0
+    save_every_s: float = 120.0
+
+
+class WarmUp:
+    """The adapter in training; goes on from ``state.pt`` where there is one.
+
+    Parameters
+    ----------
+    model : PeftModel
+        The released SAM with a fresh adapter.
+    corpus : sequence of Embedded
+    exam : Exam
+    plan : Plan
+    folder : Path
+        For its state and its log.
+    """
+
+    def __init__(
+        self, model: PeftModel, corpus: Sequence[Embedded], exam: Exam, plan: Plan, folder: Path
+    ) -> None:
+        self.model = model
+        self._released = _released(model)
+        self._decoder = Decoder(model)
+        self._corpus, self._exam, self._plan, self._folder = corpus, exam, plan, folder
+        self._parameters = trainable_parameters(model)
+        self._average = MovingAverage(self._parameters, DECAY)
+        self._optimiser = torch.optim.AdamW(_groups(self._parameters, plan), weight_decay=0.01)
+        self._rng = np.random.default_rng(plan.seed)
+        self.step = 0
+        self.spent_s = 0.0
+        self._under_way: list[Episode] = []
+        self._resume()
+
+    def run(self, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Train to the plan's end; the model holds the averaged weights. Returns its figures."""
+        judged = saved = self.spent_s
+        losses: list[float] = []
+        began = time.monotonic() - self.spent_s
+        while self._fraction() < 1:
+            losses.append(self._update())
+            self.spent_s = time.monotonic() - began
+            if self.spent_s - judged > self._plan.judge_every_s:
+                on_event(self._record(losses))
+                judged, losses = self.spent_s, []
+            if self.spent_s - saved > self._plan.save_every_s:
+                self._save()
+                saved = self.spent_s
+        self._save()
+        figures = self._record(losses)
+        on_event(figures)
+        self._average.copy_to_network()
+        return figures
+
+    def _fraction(self) -> float:
+        done = self.spent_s / (60 * self._plan.minutes)
+        return max(done, self.step / self._plan.steps) if self._plan.steps else done
+
+    def _update(self) -> float:
+        while len(self._under_way) < UNDER_WAY:
+            self._under_way.append(begin(self._corpus, self._plan.batch, self._rng))
+        which = int(self._rng.integers(UNDER_WAY))
+        episode = self._under_way.pop(which)
+        logits, iou = self._decoder(episode.features.float(), episode.ask)
+        loss = self._loss(episode, logits, iou)
+        self._descend(loss)
+        if episode.left > 1:
+            self._under_way.append(advance(episode, logits.detach(), self._rng))
+        self.step += 1
+        return float(loss.detach())
+
+    def _loss(self, episode: Episode, logits: Tensor, iou: Tensor) -> Tensor:
+        weight = torch.ones(len(logits))
+        loss = mask_loss(logits, episode.target, weight)
+        loss = loss + IOU_WEIGHT * functional.mse_loss(iou, mask_iou(logits, episode.target))
+        if episode.box_alone and self._plan.distil:
+            share = self._plan.distil
+            valid = episode.target != IGNORE
+            taught = _distance(logits, self._teach(episode), valid)
+            return (1 - share) * loss + share * taught
+        return loss
+
+    @torch.no_grad()
+    def _teach(self, episode: Episode) -> Tensor:
+        """The released model's answer, as probabilities."""
+        logits, _ = self._released(episode.features.float(), episode.ask)
+        return logits.sigmoid()
+
+    def _descend(self, loss: Tensor) -> None:
+        factor = learning_rate(self._fraction())
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["full_rate"] * factor
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(list(self._parameters.values()), CLIP)
+        self._optimiser.step()
+        self._average.update()
+
+    def _record(self, losses: list[float]) -> dict[str, Any]:
+        with self._average.in_place():
+            result = judge(self._decoder, self._exam)
+        record = {
+            "step": self.step,
+            "minutes": round(self.spent_s / 60, 1),
+            "loss": round(float(np.mean(losses)), 4) if losses else None,
+            "held_out": result,
+        }
+        with (self._folder / LOG_FILE).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+        return record
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "spent_s": self.spent_s,
+            "seed": self._plan.seed,
+            "live": {name: p.detach() for name, p in self._parameters.items()},
+            "average": self._average.state(),
+            "optimiser": self._optimiser.state_dict(),
+        }
+        partial = self._folder / f"{STATE_FILE}.partial"
+        torch.save(state, partial)
+        partial.replace(self._folder / STATE_FILE)
+
+    def _resume(self) -> None:
+        path = self._folder / STATE_FILE
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        self.step, self.spent_s = state["step"], state["spent_s"]
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(state["live"][name])
+        self._average.restore(state["average"], self.step)
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._rng = np.random.default_rng([self._plan.seed, self.step])
+
+
+def _released(model: PeftModel) -> Decoder:
+    """The model as it is now, for good; the image encoder, which nobody asks, is left out."""
+    encoder = model.image_encoder
+    model.base_model.model.image_encoder = nn.Identity()
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    model.base_model.model.image_encoder = encoder
+    return Decoder(frozen)
+
+
+def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, Any]]:
+    lora = [p for name, p in parameters.items() if "lora_" in name]
+    whole = [p for name, p in parameters.items() if "lora_" not in name]
+    return [
+        {"params": lora, "full_rate": plan.lora_rate, "lr": plan.lora_rate},
+        {"params": whole, "full_rate": plan.whole_rate, "lr": plan.whole_rate},
+    ]
+
+
+def _distance(logits: Tensor, probability: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy plus Dice against probabilities instead of a mask."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, probability, reduction="none")
+    mean = (entropy * valid).flatten(1).sum(1) / valid.flatten(1).sum(1)
+    guess = logits.sigmoid() * valid
+    both = (guess * probability).flatten(1).sum(1)
+    sums = (guess**2 + (probability * valid) ** 2).flatten(1).sum(1)
+    return (mean + 1 - (2 * both + 1) / (sums + 1)).mean()

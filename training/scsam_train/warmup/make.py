@@ -1,0 +1,98 @@
+"""From a seed to the shipped folder: corpus, training, half precision, and a record of it all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter
+from napari_scsam.models.sam import ADAPTER_WEIGHTS, SamModel, load_base
+from scsam_train.decoding import Decoder
+from scsam_train.warmup.corpus import CORPUS_VERSION, build_corpus
+from scsam_train.warmup.fit import Plan, WarmUp
+from scsam_train.warmup.judging import Exam, judge
+
+BASE = "lite-medsam"
+RANK = 16
+ADAPTER_FOLDER = "adapter"
+RECORD_FILE = "warmup.json"
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+def make_adapter(
+    out: Path,
+    plan: Plan,
+    *,
+    scenes: int,
+    held_out: int,
+    cache: Path | None,
+    on_event: OnEvent,
+) -> dict[str, Any]:
+    """Train the point adapter of LiteMedSAM and write it to ``OUT/adapter``.
+
+    Parameters
+    ----------
+    out : Path
+        Also keeps log and state; the same command goes on from there.
+    plan : Plan
+    scenes, held_out : int
+        Numbers of pictures to train and to judge on.
+    cache : Path, optional
+        For the embeddings.
+    on_event : callable
+        Gets what happened, as something that JSON can hold.
+
+    Returns
+    -------
+    dict
+        Figures on held-out generated pictures, before and after.
+    """
+    began = time.monotonic()
+    base = load_base(BASE)
+    sam = SamModel(base.module, base.entry, base.base_hash, torch.device("cpu"))
+    kept = cache or out / "cache"
+    out.mkdir(parents=True, exist_ok=True)
+    report = _reporter(on_event)
+    corpus = build_corpus(sam, plan.seed, scenes, kept, held_out=False, on_scene=report)
+    exam = Exam.of(build_corpus(sam, plan.seed, held_out, kept, held_out=True, on_scene=report))
+    before = judge(Decoder(sam.module), exam)
+    on_event({"released": before, "minutes": round((time.monotonic() - began) / 60, 1)})
+    info = AdapterInfo(base.base_hash, BASE, (), understands_points=True, rank=RANK)
+    warm_up = WarmUp(attach(base.module, info, plan.seed), corpus, exam, plan, out)
+    after = warm_up.run(on_event)
+    folder = out / ADAPTER_FOLDER
+    save_adapter(warm_up.model, folder, info)
+    _halve(folder / ADAPTER_WEIGHTS)
+    record = {
+        "plan": asdict(plan),
+        "steps": warm_up.step,
+        "scenes": scenes,
+        "corpus": CORPUS_VERSION,
+        "training_minutes": round(warm_up.spent_s / 60, 1),
+        "held_out_before": before,
+        "held_out_after": after["held_out"],
+    }
+    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def _reporter(on_event: OnEvent) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            on_event({"embedded": done, "of": total})
+
+    return report
+
+
+def _halve(path: Path) -> None:
+    """Keep the weights in 16 bits: half the size, and the same masks."""
+    halved = {name: tensor.half().contiguous() for name, tensor in load_file(path).items()}
+    save_file(halved, path, metadata={"format": "pt"})

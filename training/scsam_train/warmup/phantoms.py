@@ -1,0 +1,145 @@
+"""Generated pictures with known masks: random structures with a random appearance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from scsam_train.warmup.appearance import Labels, paint
+from scsam_train.warmup.shapes import (
+    BoolImage,
+    FloatImage,
+    Pose,
+    bent_plane,
+    random_structure,
+    star,
+)
+
+Domain = Literal["phantom", "brain", "photograph"]
+
+# A target covers this share of the picture.
+SHARES = (0.001, 0.4)
+MIN_PIXELS = 30
+MAX_TARGETS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A picture and the objects in it that SAM may be asked for.
+
+    Attributes
+    ----------
+    image : ndarray of shape (rows, cols) or (rows, cols, 3), float32
+        0..1.
+    masks : list of ndarray of shape (rows, cols), bool
+        One object each; they may overlap.
+    domain : {'phantom', 'brain', 'photograph'}
+    """
+
+    image: NDArray[np.float32]
+    masks: list[BoolImage]
+    domain: Domain
+
+
+def make_phantom(
+    rng: np.random.Generator, textures: list[FloatImage], backdrop: FloatImage | None = None
+) -> Scene:
+    """A random phantom.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    textures : list of ndarray, float32
+        As `paint` takes them.
+    backdrop : ndarray of shape (rows, cols), float32, optional
+        A grey picture in 0..1 that shines through the phantom.
+    """
+    shape = _shape(rng) if backdrop is None else (backdrop.shape[0], backdrop.shape[1])
+    labels, groups = _label_map(shape, rng)
+    image = paint(labels, textures, rng)
+    if backdrop is not None:
+        share = np.float32(rng.uniform(0.2, 0.6))
+        seen = backdrop if image.ndim == 2 else backdrop[..., None]
+        image = (1 - share) * image + share * seen
+    view = _field_of_view(shape, rng)
+    image = image * (view if image.ndim == 2 else view[..., None])
+    return Scene(image.astype(np.float32), _targets(labels, groups, view, rng), "phantom")
+
+
+def usable(mask: BoolImage) -> bool:
+    """Whether a mask is of a size that people click on."""
+    return bool(mask.sum() >= MIN_PIXELS and SHARES[0] <= mask.mean() <= SHARES[1])
+
+
+def _shape(rng: np.random.Generator) -> tuple[int, int]:
+    long = int(rng.integers(150, 257))
+    short = long if rng.random() < 0.4 else int(long * rng.uniform(0.6, 1))
+    return (long, short) if rng.random() < 0.5 else (short, long)
+
+
+def _label_map(
+    shape: tuple[int, int], rng: np.random.Generator
+) -> tuple[Labels, list[tuple[int, ...]]]:
+    """Structures painted over one another; each group of labels is one structure's parts."""
+    plane = bent_plane(shape, rng)
+    labels = np.zeros(shape, np.uint8)
+    inside = np.ones(shape, bool)
+    if rng.random() < 0.5:
+        height, width = (float(size) for size in rng.uniform(0.75, 1.1, 2))
+        inside = star(plane, Pose(0, 0, height, width, 0), rng, 0.1)
+        labels[inside] = 1
+    groups, number = [], int(labels.max())
+    for _ in range(int(rng.integers(3, 11))):
+        group = []
+        for mask in random_structure(plane, rng):
+            number += 1
+            labels[mask & inside] = number
+            group.append(number)
+        groups.append(tuple(group))
+    return labels, groups
+
+
+def _field_of_view(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """All of the picture, a disc, a fan as of ultrasound, or without its black borders."""
+    kind = rng.random()
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    if kind < 0.7:
+        return np.ones(shape, bool)
+    if kind < 0.8:
+        return np.asarray(np.hypot(y, x) < rng.uniform(0.95, 1.3))
+    if kind < 0.9:
+        depth = np.hypot(y + rng.uniform(1.1, 1.6), x)
+        return np.asarray((np.abs(np.arctan2(x, y + 1.5)) < rng.uniform(0.45, 0.8)) & (depth < 2.5))
+    return np.asarray((np.abs(y) < rng.uniform(0.8, 1)) & (np.abs(x) < rng.uniform(0.8, 1)))
+
+
+def _targets(
+    labels: Labels,
+    groups: list[tuple[int, ...]],
+    view: BoolImage,
+    rng: np.random.Generator,
+) -> list[BoolImage]:
+    """Single parts, and now and then a whole structure of several."""
+    candidates: list[tuple[int, ...]] = [(label,) for group in groups for label in group]
+    candidates += [g for g in groups if len(g) > 1 and rng.random() < 0.15]
+    masks = []
+    for position in rng.permutation(len(candidates)):
+        mask = np.isin(labels, candidates[position]) & view
+        mask = _without_crumbs(mask)
+        if usable(mask):
+            masks.append(mask)
+    return masks[:MAX_TARGETS]
+
+
+def _without_crumbs(mask: BoolImage) -> BoolImage:
+    """What is left of a structure that others cover, less pieces that nobody would see."""
+    parts, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    areas = np.bincount(parts.ravel())
+    areas[0] = 0
+    return np.asarray((areas >= max(12, 0.05 * areas.max()))[parts])
