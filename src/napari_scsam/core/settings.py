@@ -41,7 +41,7 @@ class TrainSettings:
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to train.")
     image_size: int = _setting(
-        128, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
+        192, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
     )
     labelled_batch: int = _setting(4, "Labelled images in a step.", low=1, high=256)
     unlabelled_batch: int = _setting(4, "Unlabelled images in a step.", low=0, high=256)
