@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import gc
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +19,9 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_scsam import models
 from napari_scsam._qt.dock import ScsamDock
-from napari_scsam.controllers.inference import Segmenter
+from napari_scsam.controllers.segmenter_process import SegmenterProcess
 from napari_scsam.core.prompts import PointPrompt
-from napari_scsam.models import SamBackend
 
 if sys.platform.startswith("linux"):
     import os
@@ -81,24 +77,23 @@ def viewer(shared_viewer: Any, qtbot: Any) -> Iterator[Any]:
     shared_viewer.dims.order = tuple(sorted(shared_viewer.dims.order))
 
 
+class SharedProcess(SegmenterProcess):
+    """The real model process, kept from one dock to the next: it takes seconds to start."""
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.fixture(scope="session")
-def load_shared_sam() -> Callable[[], SamBackend]:
-    """The real LiteMedSAM, loaded once, on whichever worker thread asks first."""
-
-    @functools.cache
-    def load() -> SamBackend:
-        sam = models.load_sam()
-        # napari collects garbage for each layer that it removes; walking through all of
-        # torch's objects every time would take longer than the tests.
-        gc.freeze()
-        return sam
-
-    return load
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SegmenterProcess]:
+    shared = SharedProcess(tmp_path_factory.mktemp("cache") / "embeddings")
+    yield shared
+    SegmenterProcess.close(shared)
 
 
 @pytest.fixture
-def dock(viewer: Any, qtbot: Any, load_shared_sam: Callable[[], SamBackend]) -> Iterator[ScsamDock]:
-    widget = ScsamDock(viewer, segmenter=lambda folder: Segmenter(folder, load_shared_sam))
+def dock(viewer: Any, qtbot: Any, segmenter: SegmenterProcess) -> Iterator[ScsamDock]:
+    widget = ScsamDock(viewer, segmenter=lambda _folder: segmenter)
     viewer.window.add_dock_widget(widget, name="SC-SAM")
     yield widget
     widget.shut_down()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_scsam import models
-from napari_scsam.core.errors import MissingDependencyError
+from napari_scsam.controllers.segmenter_process import SegmenterProcess
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 
@@ -167,21 +169,70 @@ def test_a_project_open_elsewhere_is_shown_read_only(hand, dock, volume_path, tm
 def test_without_the_models_the_dock_says_how_to_get_them(
     hand, dock, volume_path, tmp_path, monkeypatch
 ):
-    def missing(*_args: object, **_kwargs: object) -> None:
-        raise MissingDependencyError(
-            "The package 'torch' is not installed. Install the models with: "
-            'pip install "napari-scsam[all]"'
-        )
-
-    monkeypatch.setattr(models, "_module", missing)
-    dock._make_segmenter = lambda folder: __import__(
-        "napari_scsam.controllers.inference", fromlist=["Segmenter"]
-    ).Segmenter(folder)
+    # What the model process finds in place of torch on a machine without it.
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "torch.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "none"))
+    dock._make_segmenter = SegmenterProcess
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     hand.wait_for_image()
     hand.click(34, 58)
     hand.until(lambda: "pip install" in hand.status())
     assert hand.status().startswith("⚠")
+    assert "\n" not in hand.status()
+
+
+def test_a_killed_model_process_is_one_line_and_the_next_click_starts_another(
+    hand, dock, volume_path, tmp_path
+):
+    dock._make_segmenter = SegmenterProcess
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    hand.wait_for_image()
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    psutil.Process(dock.session.segmenter.process_id).kill()
+    hand.click(40, 52)
+    hand.until(lambda: "model process stopped" in hand.status())
+    assert "\n" not in hand.status()
+    hand.click(30, 62)
+    hand.wait_for_mask()
+    assert dock.session.canvas.layers["preview"].data[3].any()
+
+
+def test_the_window_needs_no_torch_for_the_loop(tmp_path, volume_path):
+    script = f"""
+import sys, napari
+from pathlib import Path
+from qtpy.QtWidgets import QApplication
+from napari_scsam._qt.dock import ScsamDock
+
+def until(condition):
+    while not condition():
+        QApplication.processEvents()
+
+if __name__ == "__main__":
+    viewer = napari.Viewer()
+    dock = ScsamDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    dock.create_project({str(tmp_path / "project")!r}, ["disc"], [{str(volume_path)!r}])
+    until(lambda: dock.session is not None and dock.session.annotation.key is not None)
+    loop = dock.session.annotation
+    loop.add_point(34, 58)
+    until(lambda: loop.preview is not None)
+    assert loop.preview.any()
+    loop.commit()
+    until(lambda: loop.commits == 1)
+    dock.shut_down()
+    heavy = {{"torch", "peft", "triton", "monai"}} & set(sys.modules)
+    viewer.close()
+    sys.exit(f"imported: {{heavy}}" if heavy else 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_closing_while_a_slice_is_being_embedded_stops_quietly(hand, dock, volume_path, tmp_path):

@@ -31,12 +31,17 @@ class SegmenterProcess:
     Parameters
     ----------
     cache_folder : Path
-        Where embeddings are kept for later; the child's log lies beside it.
+        Where embeddings are kept for later.
+
+    Attributes
+    ----------
+    log_path : Path
+        What the child has to say, beside `cache_folder`; begun anew by each object.
     """
 
     def __init__(self, cache_folder: Path) -> None:
         self._cache_folder = cache_folder
-        self._log_path = cache_folder.with_name(LOG_FILE)
+        self.log_path = cache_folder.with_name(LOG_FILE)
         self._started = False
         self._closed = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -132,8 +137,8 @@ class SegmenterProcess:
         mode = "ab" if self._started else "wb"
         self._started = True
         try:
-            self._log_path.parent.mkdir(parents=True, exist_ok=True)
-            return self._log_path.open(mode)
+            self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            return self.log_path.open(mode)
         except OSError:
             return subprocess.DEVNULL
 
@@ -144,7 +149,7 @@ class SegmenterProcess:
             self._child = None
         return ModelError(
             f"The model process stopped (exit code {_bury(child)}), perhaps for want of memory; "
-            f"it is started again with the next click. Its log: {self._log_path}"
+            f"it is started again with the next click. Its log: {self.log_path}"
         )
 
 

@@ -1,0 +1,162 @@
+"""The model process by its front door: the same answers, clear errors, and a clean end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from napari_scsam.controllers.inference import Question, Segmenter
+from napari_scsam.controllers.segmenter_process import SegmenterProcess
+from napari_scsam.controllers.segmenter_server import reply_to
+from napari_scsam.core.errors import Cancelled, InputError, ModelError, ScsamError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompts import PointPrompt, PromptSet
+
+pytest.importorskip("torch")
+
+ROWS, COLS = np.mgrid[:96, :80]
+DISC = (ROWS - 34) ** 2 + (COLS - 58) ** 2 <= 14**2
+
+
+def question(seed: int = 0) -> Question:
+    noise = np.random.default_rng(seed).normal(0, 0.03, DISC.shape)
+    pixels = (0.2 + 0.6 * DISC + noise).astype(np.float32)
+    return Question(("a", Plane(0, seed)), pixels, PromptSet((PointPrompt(34, 58, 1),)), None)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SegmenterProcess]:
+    made = SegmenterProcess(tmp_path_factory.mktemp("project") / "cache" / "embeddings")
+    yield made
+    made.close()
+
+
+def gone(pid: int, seconds: float = 10.0) -> bool:
+    """Whether a process ends within `seconds`."""
+    try:
+        psutil.Process(pid).wait(seconds)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def test_it_answers_what_a_segmenter_here_answers(started: SegmenterProcess) -> None:
+    asked = question()
+    there, here = started.decode(asked), Segmenter().decode(asked)
+    np.testing.assert_array_equal(there.preview, here.preview)
+    assert (there.prompts, there.via) == (here.prompts, here.via)
+    assert DISC[there.preview > 0].mean() > 0.8
+    assert started.describe().startswith("LiteMedSAM on ")
+
+
+def test_embeddings_stay_in_the_child(started: SegmenterProcess) -> None:
+    assert started.embed(question()) is None
+    assert started.prepare(None) is None
+
+
+def test_an_error_of_ours_arrives_with_its_kind_and_line(started: SegmenterProcess) -> None:
+    asked = question()
+    before = started.process_id
+    with pytest.raises(InputError, match="too thin to segment"):
+        started.decode(replace(asked, pixels=asked.pixels[:1]))
+    assert started.process_id == before
+
+
+def test_any_other_error_is_one_line_and_its_traceback_is_in_the_log(
+    started: SegmenterProcess,
+) -> None:
+    with pytest.raises(ModelError, match="The model failed on this slice") as caught:
+        started.decode(replace(question(), prompts=None))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert "Traceback" in started.log_path.read_text()
+
+
+def test_running_out_of_memory_is_said_so() -> None:
+    class Full(Segmenter):
+        def describe(self) -> str:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
+
+    succeeded, error = reply_to(Full(), ("describe", ()))
+    assert not succeeded
+    assert isinstance(error, ModelError)
+    assert "ran out of memory" in str(error)
+
+
+def test_a_killed_child_is_one_line_and_the_next_call_starts_another(
+    started: SegmenterProcess,
+) -> None:
+    started.prepare(None)
+    killed = started.process_id
+    psutil.Process(killed).kill()
+    with pytest.raises(ModelError, match="started again with the next click") as caught:
+        started.decode(question())
+    assert "\n" not in str(caught.value)
+    assert started.process_id is None
+    assert started.decode(question()).preview.any()
+    assert started.process_id not in (None, killed)
+
+
+def test_closing_ends_a_call_at_work(tmp_path: Path) -> None:
+    made = SegmenterProcess(tmp_path / "embeddings")
+    ends: list[Exception] = []
+
+    def work() -> None:
+        try:
+            made.decode(question())
+        except ScsamError as error:
+            ends.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    deadline = time.monotonic() + 10
+    while made.process_id is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child = psutil.Process(made.process_id)
+    began = time.monotonic()
+    made.close()
+    worker.join(5)
+    assert time.monotonic() - began < 2
+    assert not child.is_running()
+    assert [type(e) for e in ends] == [Cancelled]
+    with pytest.raises(Cancelled):
+        made.describe()
+    made.close()  # harmless
+
+
+def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from napari_scsam.controllers.segmenter_process import SegmenterProcess\n"
+        "made = SegmenterProcess(Path(sys.argv[1]))\n"
+        "made._running_child()\n"
+        "print(made.process_id, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "embeddings")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert psutil.pid_exists(child)
+        parent.kill()
+    assert gone(child)
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    made = SegmenterProcess(tmp_path / "cache" / "embeddings")
+    try:
+        assert made.decode(question()).preview.any()
+    finally:
+        made.close()
