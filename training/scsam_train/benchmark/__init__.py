@@ -1,0 +1,1 @@
+"""Measures the models on real labelled scans that are nowhere part of the training."""

@@ -1,0 +1,70 @@
+"""``python -m scsam_train.benchmark interactive --data DIR --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from napari_scsam.core.errors import ScsamError
+from napari_scsam.models import load_sam
+from scsam_train.benchmark import interactive
+from scsam_train.benchmark.sets import SETS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark; 0, or 2 with one line where the inputs can't be used."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _interactive(options)
+    except ScsamError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 2
+
+
+def _interactive(options: argparse.Namespace) -> int:
+    console = Console(stderr=True)
+    sam = load_sam(options.model, device=options.device, adapter=options.adapter)
+    report: dict[str, Any] = {
+        "model": options.model,
+        "adapter": options.adapter,
+        "base_hash": sam.base_hash,
+        "seeds": options.seeds,
+        "limit": options.limit,
+        "sets": {},
+    }
+    for name in options.sets:
+        report["sets"][name] = interactive.measure(
+            sam,
+            name,
+            Path(options.data),
+            limit=options.limit,
+            seeds=options.seeds,
+            on_case=lambda name, done: console.log(f"{name}: {done}") if done % 10 == 0 else None,
+        )
+        interactive.write(Path(options.out), report)
+    sys.stdout.write(interactive.markdown(report))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scsam_train.benchmark", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("interactive", help="Dice by clicks and by box")
+    add: Any = command.add_argument
+    add("--data", required=True, help="folder with polyps_kvasir, cardiac_acdc, atrium_la2018")
+    add("--out", required=True, help="folder for interactive.json and interactive.md")
+    add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    add("--limit", type=int, default=None, help="only the first so many planes of each set")
+    add("--model", default="lite-medsam", help="name that load_sam takes")
+    add("--adapter", default=None, help="folder of an adapter")
+    add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    add("--seeds", nargs="+", type=int, default=[0], help="of the hand; 0 clicks exactly")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

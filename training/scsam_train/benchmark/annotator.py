@@ -1,0 +1,89 @@
+"""A simulated annotator who corrects a SAM click by click, through the same door as the tool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.prompts import Point, Prompts
+from napari_scsam.models import Decoded, Embedding, SamBackend
+from scsam_train.clicks import deepest, next_click
+
+BoolImage = NDArray[np.bool_]
+# Deviation of a click from its aim in pixels; only for seeds other than 0.
+HAND = 1.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one object took.
+
+    Attributes
+    ----------
+    clicks : tuple of float
+        Dice after 1, 2, ... clicks.
+    box : float
+        Dice with the tight box alone.
+    estimated, true : tuple of float
+        SAM's own IoU and the true one: after each click, then with the box.
+    """
+
+    clicks: tuple[float, ...]
+    box: float
+    estimated: tuple[float, ...]
+    true: tuple[float, ...]
+
+
+def annotate(
+    sam: SamBackend, embedding: Embedding, truth: BoolImage, count: int, seed: int = 0
+) -> Outcome:
+    """Click `count` times on one object, and once draw the tight box around it.
+
+    The first click is in the centre of the largest disc inside the object, each further
+    one in that of the largest disc inside the largest mistake; the last answer's logits are
+    fed back as the mask prompt. Seed 0 clicks exactly there, others nearby.
+    """
+    rng = np.random.default_rng(seed)
+    answers: list[Decoded] = []
+    points: list[Point] = []
+    labels: list[int] = []
+    for _ in range(count):
+        row, col, label = _next(answers, truth)
+        points.append(_moved((row, col), bool(label), truth, rng if seed else None))
+        labels.append(label)
+        fed = answers[-1].logits if answers else None
+        answers.append(sam.decode(embedding, Prompts(points=points, labels=labels, mask=fed)))
+    answers.append(sam.decode(embedding, Prompts(box=_tight(truth))))
+    ious = [_iou(answer.mask, truth) for answer in answers]
+    dice = [2 * iou / (1 + iou) for iou in ious]
+    return Outcome(tuple(dice[:-1]), dice[-1], tuple(a.iou for a in answers), tuple(ious))
+
+
+def _next(answers: Sequence[Decoded], truth: BoolImage) -> tuple[float, float, int]:
+    if answers:
+        click = next_click(answers[-1].mask, truth, np.ones_like(truth))
+        if click is not None:
+            return click
+    return (*deepest(truth), 1)
+
+
+def _moved(at: Point, inside: bool, truth: BoolImage, rng: np.random.Generator | None) -> Point:
+    """The place that the hand hits, if it still says the same."""
+    if rng is None:
+        return at
+    limit = np.array(truth.shape) - 1
+    row, col = np.clip(np.rint(np.array(at) + rng.normal(0, HAND, 2)), 0, limit)
+    return (float(row), float(col)) if truth[int(row), int(col)] == inside else at
+
+
+def _tight(truth: BoolImage) -> tuple[float, float, float, float]:
+    rows, cols = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
+    return float(rows[0]), float(cols[0]), float(rows[-1]), float(cols[-1])
+
+
+def _iou(mask: BoolImage, truth: BoolImage) -> float:
+    either = int((mask | truth).sum())
+    return int((mask & truth).sum()) / either if either else 1.0

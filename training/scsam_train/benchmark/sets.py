@@ -1,0 +1,85 @@
+"""The benchmark's planes: real scans with their true masks, from the developers' data folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.io import read_label_volume, read_volume
+
+MIN_PIXELS = 20
+CARDIAC = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One plane.
+
+    Attributes
+    ----------
+    name : str
+        Of the file.
+    group : str
+        The patient, the unit that is drawn in the bootstrap.
+    image : ndarray of shape (rows, cols) or (rows, cols, 3)
+    masks : dict of str to ndarray of shape (rows, cols), bool
+        True mask of each structure that is in the plane.
+    """
+
+    name: str
+    group: str
+    image: NDArray[Any]
+    masks: dict[str, NDArray[np.bool_]]
+
+
+def polyps(folder: Path) -> Iterator[Case]:
+    """Kvasir-SEG's validation pictures."""
+    for image, mask in _pairs(folder / "polyps_kvasir", "validation_*"):
+        truth = read_label_volume(mask).data
+        yield Case(image.stem, image.stem, read_volume(image).data, _masks(truth, {1: "polyp"}))
+
+
+def cardiac(folder: Path) -> Iterator[Case]:
+    """ACDC's middle slices, end diastole and end systole."""
+    for image, mask in _pairs(folder / "cardiac_acdc", "*"):
+        volume, truth = read_volume(image).data, read_label_volume(mask).data
+        at = len(volume) // 2
+        yield Case(image.name, image.name.split("_")[0], volume[at], _masks(truth[at], CARDIAC))
+
+
+def atrium(folder: Path) -> Iterator[Case]:
+    """Slices of LA 2018 at a quarter, a half and three quarters of the atrium."""
+    for image, mask in _pairs(folder / "atrium_la2018", "*"):
+        volume, truth = read_volume(image).data, read_label_volume(mask).data
+        slices = np.flatnonzero((truth == 1).any(axis=(1, 2)))
+        for share in (0.25, 0.5, 0.75):
+            at = int(slices[int(share * (len(slices) - 1))])
+            masks = _masks(truth[at], {1: "left atrium"})
+            yield Case(f"{image.name}#{at}", image.name, volume[at], masks)
+
+
+SETS = {"polyps_kvasir": polyps, "cardiac_acdc": cardiac, "atrium_la2018": atrium}
+
+
+def _pairs(folder: Path, pattern: str) -> list[tuple[Path, Path]]:
+    """Images and their masks, which have the same stem."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}: give the folder of the data with --data.")
+    masks = {_stem(path): path for path in (folder / "masks").iterdir()}
+    images = sorted((folder / "images").glob(pattern))
+    return [(path, masks[_stem(path)]) for path in images if _stem(path) in masks]
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _masks(truth: NDArray[Any], names: dict[int, str]) -> dict[str, NDArray[np.bool_]]:
+    found = {name: truth == value for value, name in names.items()}
+    return {name: mask for name, mask in found.items() if mask.sum() >= MIN_PIXELS}
