@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage.data import coins
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.clicks import box_from_prompts, carve, grow_region
+from napari_scsam.models.clicks import (
+    _filled,
+    _sharpness,
+    box_from_prompts,
+    carve,
+    grow_region,
+)
 
 SHAPE = (150, 240)
 FLAT = np.full(SHAPE, 0.3, np.float32)
@@ -153,3 +160,14 @@ def test_without_inside_clicks_the_middle_of_the_component_stays():
 def test_a_mask_that_nobody_speaks_against_is_left_alone(prompts):
     organ = disc(70, 80, 25)
     assert np.array_equal(carve(organ, FLAT, prompts), organ)
+
+
+def test_holes_and_outlines_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    gradient = rng.random((40, 30), dtype=np.float32)
+    for share in (0.3, 0.55, 0.8):
+        region = rng.random((40, 30)) < share
+        region[:, :3] = share > 0.5  # at the frame, too
+        np.testing.assert_array_equal(_filled(region), ndimage.binary_fill_holes(region))
+        outline = ndimage.binary_dilation(region) & ~ndimage.binary_erosion(region)
+        assert _sharpness(region, gradient) == pytest.approx(float(gradient[outline].mean()))

@@ -376,3 +376,18 @@ def test_skipped_slices_wait_until_they_are_committed(project: Project, volume_i
     whole[2] = 1
     project.commit(volume_id, whole)
     assert project.skipped() == [(volume_id, 3)]
+
+
+def test_what_is_committed_of_all_images_is_told_at_once(
+    project: Project, volume_id: str, picture_id: str
+) -> None:
+    assert project.all_committed_planes() == {}
+    for index in (3, 1):
+        project.commit(volume_id, slice_label(), plane=Plane(0, index))
+    planes = project.all_committed_planes()
+    assert planes == {volume_id: [1, 3]} == {volume_id: project.committed_planes(volume_id)}
+    project.revert(volume_id, 1)
+    assert project.all_committed_planes() == {volume_id: [3]}
+    project.revert(volume_id, None)
+    assert project.all_committed_planes() == {}
+    assert project.committed_planes(picture_id) == []

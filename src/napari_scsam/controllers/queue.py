@@ -31,9 +31,9 @@ class QueueRow:
 
 def rows(project: Project) -> list[QueueRow]:
     """One row for each image, in the order in which they were added."""
+    done = project.all_committed_planes()
     return [
-        QueueRow(r.id, r.name, len(project.committed_planes(r.id)), plane_total(r))
-        for r in project.images()
+        QueueRow(r.id, r.name, len(done.get(r.id, ())), plane_total(r)) for r in project.images()
     ]
 
 
@@ -63,11 +63,12 @@ def neighbour(
         None at the end of the list.
     """
     images = project.images()
+    committed = project.all_committed_planes() if only_open else {}
     at = next(i for i, record in enumerate(images) if record.id == key[0])
     index = key[1].index if key[1].axis == 0 else -1
     while 0 <= at < len(images):
         record = images[at]
-        done = set(project.committed_planes(record.id)) if only_open else set()
+        done = set(committed.get(record.id, ()))
         index += step
         while 0 <= index < plane_total(record):
             if index not in done:

@@ -120,22 +120,45 @@ def _with_seed(region: Mask, grey: FloatArray, gradient: FloatArray, seed: Pixel
     best = region.copy()
     best[tuple(seed)] = True
     sharpest = _sharpness(best, gradient) if region.any() else -1.0
+    limit, area = _MAX_SHARE * grey.size, 0
     for tolerance in _TOLERANCES:
         grown = flood(grey, tuple(seed), tolerance=tolerance)
-        if grown.sum() < _MIN_AREA:
+        before, area = area, int(np.count_nonzero(grown))
+        if area < _MIN_AREA or area == before:
             continue
-        if grown.mean() > _MAX_SHARE:
+        if area > limit:
             break
-        union = region | ndimage.binary_fill_holes(grown)
+        union = region | _filled(grown)
         sharpness = _sharpness(union, gradient)
         if sharpness > sharpest:
             best, sharpest = union, sharpness
     return best
 
 
+def _filled(region: Mask) -> Mask:
+    """`region` and its holes, as `scipy.ndimage.binary_fill_holes` finds them, but sooner."""
+    window = _window(region)
+    numbered, _ = ndimage.label(np.pad(~region[window], 1, constant_values=True))
+    filled = region.copy()
+    filled[window] = numbered[1:-1, 1:-1] != numbered[0, 0]
+    return filled
+
+
 def _sharpness(region: Mask, gradient: FloatArray) -> float:
-    outline = ndimage.binary_dilation(region) & ~ndimage.binary_erosion(region)
-    return float(gradient[outline].mean())
+    """Mean gradient on the outline: pixels with a neighbour, or the frame, across it."""
+    window = _window(region)
+    padded = np.pad(region[window], 1)
+    middle = padded[1:-1, 1:-1]
+    beside = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    grown = np.logical_or.reduce((middle, *beside))
+    shrunk = np.logical_and.reduce((middle, *beside))
+    return float(gradient[window][grown & ~shrunk].mean())
+
+
+def _window(region: Mask) -> tuple[slice, slice]:
+    """The rows and columns of a region that is not empty, and one more on every side."""
+    rows, cols = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
+    return tuple(slice(max(0, found[0] - 1), found[-1] + 2) for found in (rows, cols))  # type: ignore[return-value]
 
 
 def carve(mask: Mask, view: FloatArray, prompts: Prompts) -> Mask:

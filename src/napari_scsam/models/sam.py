@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.adapters import AdapterInfo, class_tokens, load_adapter
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
 from napari_scsam.models.clicks import box_from_prompts, carve
 from napari_scsam.models.device import resolve_device
@@ -27,6 +27,7 @@ from napari_scsam.models.zoo import ZooEntry, find_entry
 
 if TYPE_CHECKING:
     from napari_scsam.core.settings import Device
+    from napari_scsam.models.adapters import AdapterInfo
 
 
 # peft's name for an adapter's weights.
@@ -65,6 +66,9 @@ def load_sam(
     base = load_base(name, checkpoint)
     if adapter is None:
         return SamModel(base.module, base.entry, base.base_hash, target)
+    # Here, since peft takes seconds to import and the base needs none of it.
+    from napari_scsam.models.adapters import load_adapter
+
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
     encoder_hash = ""
     if info.profile == "adapted-encoder":
@@ -230,6 +234,8 @@ class SamModel:
         """Learned sparse tokens (1, N, 256) of a class, where the adapter has them."""
         if self._adapter is None or class_id not in self._adapter.class_ids:
             return None
+        from napari_scsam.models.adapters import class_tokens
+
         return class_tokens(self.module, self._adapter, class_id)
 
     def _predict(
@@ -247,12 +253,18 @@ class SamModel:
         decoder: Any = self.module.mask_decoder
         low, iou = decoder(
             image_embeddings=features.to(self._device),
-            image_pe=encoder.get_dense_pe(),
+            image_pe=self._dense_position,
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=False,
         )
         return low.float(), float(iou)
+
+    @cached_property
+    def _dense_position(self) -> Tensor:
+        """Position code of the embedding's grid (1, 256, side, side); no round trains it."""
+        encoder: Any = self.module.prompt_encoder
+        return cast(Tensor, encoder.get_dense_pe())
 
     def _points(self, prompts: Prompts, frame: Frame) -> tuple[Tensor, Tensor] | None:
         if not prompts.points:

@@ -160,6 +160,13 @@ class Journal:
         """The version that counts now, of every image that has a label."""
         return dict(self._rows("SELECT image, version FROM current_labels"))
 
+    def current_commits(self) -> list[Event]:
+        """The commit that counts now, of every image that has a label."""
+        return self._events(
+            "kind = 'commit' AND (image, json_extract(payload, '$.version')) IN "
+            "(SELECT image, version FROM current_labels) ORDER BY id"
+        )
+
     def back_up(self, folder: Path) -> None:
         """Copy the journal to `folder` and check the copy, unless the newest copy is as new.
 
@@ -184,7 +191,7 @@ class Journal:
         for old in sorted(folder.glob("journal-*.sqlite"))[:-_KEPT_BACKUPS]:
             old.unlink(missing_ok=True)
 
-    def _events(self, condition: str, values: Sequence[Any]) -> list[Event]:
+    def _events(self, condition: str, values: Sequence[Any] = ()) -> list[Event]:
         rows = self._rows(
             f"SELECT id, time, kind, image, payload FROM events WHERE {condition}", values
         )

@@ -69,9 +69,8 @@ class Labels:
 
     def all_current(self) -> dict[str, CommitRecord]:
         """The commit that counts now, of every image that has one."""
-        versions = self._journal.current_labels()
-        commits = map(self._to_record, self._journal.events(["commit"]))
-        return {c.image: c for c in commits if versions.get(c.image) == c.version}
+        commits = map(self._to_record, self._journal.current_commits())
+        return {c.image: c for c in commits}
 
     def commits(self, image_id: str) -> list[CommitRecord]:
         """Every commit of an image, the oldest first."""
