@@ -279,7 +279,7 @@ def test_proposals_are_accepted_rejected_and_answered(desk: Desk) -> None:
     desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
     desk.annotation.suggest()
     desk.settle()
-    assert desk.state.counts == "3 points: 1 sure, 1 question, 1 maybe missed"
+    assert desk.state.counts == ("3 points: 1 sure ●, 1 question ◆, 1 maybe missed ○  ·  N asks")
     assert {"accept_all", "reject", "commit"} <= desk.state.enabled
     desk.annotation.next_question()
     assert desk.state.counts.startswith("Is this point inside the one?")

@@ -30,12 +30,8 @@ def test_every_control_exists_from_the_start_and_fits_320_px(dock):
     for name in OBJECT_NAMES.split():
         assert dock.findChild(QWidget, name) is not None, name
     assert dock.minimumSizeHint().width() <= 320
-    focusable = [
-        b.objectName()
-        for b in dock.findChildren(QPushButton)
-        if b.focusPolicy() != Qt.FocusPolicy.NoFocus
-    ]
-    assert focusable == []
+    policies = {b.objectName(): b.focusPolicy() for b in dock.findChildren(QPushButton)}
+    assert set(policies.values()) == {Qt.FocusPolicy.TabFocus}, policies  # and not by a click
 
 
 def test_the_manifest_opens_this_dock(viewer):

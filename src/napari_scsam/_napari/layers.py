@@ -9,15 +9,16 @@ import numpy as np
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
-from skimage.segmentation import find_boundaries
 
+from napari_scsam._napari.display import contrast, kind, units, view_orientation
 from napari_scsam._napari.gestures import GestureActions, Pixel, make_gesture
 from napari_scsam._napari.looks import point_looks
+from napari_scsam._napari.masks import PreviewPainter
 from napari_scsam.controllers.ports import Canvas, CanvasListener
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import Box, PointPrompt
-from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.volume import LabelArray, Volume
 
 IMAGE = "image"
 PROMPTS = "prompts"
@@ -48,6 +49,7 @@ class NapariCanvas(Canvas):
         self._volume: Volume | None = None
         self._classes: dict[int, LabelClass] = {}
         self._layers: dict[str, Any] = {}
+        self._painter: PreviewPainter | None = None
         self._switching = False
         self._shown_prompts: Any = None
         self._box_tool = False
@@ -79,7 +81,7 @@ class NapariCanvas(Canvas):
         """Show an image in place of the one before."""
         self._switching = True
         try:
-            same_kind = self._volume is not None and _kind(self._volume) == _kind(volume)
+            same_kind = self._volume is not None and kind(self._volume) == kind(volume)
             # napari collects garbage for each layer that goes, which takes a tenth of a
             # second or more once torch is loaded: layers are kept where they can be.
             if not same_kind or any(v not in self._viewer.layers for v in self._layers.values()):
@@ -92,6 +94,11 @@ class NapariCanvas(Canvas):
                 self._refill_layers(name, volume, label)
             else:
                 self._add_layers(name, volume, label)
+            if self._painter is not None:
+                self._painter.close()
+            self._painter = PreviewPainter(
+                self._layers[PREVIEW], self._layers[OUTLINE], volume.ndim
+            )
             self._viewer.layers.selection.active = self._layers[PROMPTS]
             self._orient()
             self._viewer.reset_view()
@@ -114,7 +121,7 @@ class NapariCanvas(Canvas):
         image.data = volume.data
         image.name = name
         if not volume.rgb:
-            image.contrast_limits_range = image.contrast_limits = _contrast(volume.data)
+            image.contrast_limits_range = image.contrast_limits = contrast(volume.data)
         self._layers[COMMITTED].data = committed
         self._layers[PREVIEW].data = preview
         self._layers[OUTLINE].data = preview.copy()
@@ -122,10 +129,13 @@ class NapariCanvas(Canvas):
         self._layers[BOXES].data = []
         for layer in self._layers.values():
             layer.scale = volume.spacing
-            layer.units = _units(volume)
+            layer.units = units(volume)
 
     def close_image(self) -> None:
         """Remove the layers that `open_image` made."""
+        if self._painter is not None:
+            self._painter.close()
+            self._painter = None
         for layer in self._layers.values():
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
@@ -144,7 +154,7 @@ class NapariCanvas(Canvas):
             layer.bind_key(key, lambda _: self._tell("delete_selected"), overwrite=True)
 
     def _make_layers(self, name: str, volume: Volume, label: LabelArray | None) -> dict[str, Any]:
-        common = {"scale": volume.spacing, "units": _units(volume)}
+        common = {"scale": volume.spacing, "units": units(volume)}
         preview = np.zeros(volume.shape, np.uint8)
         committed = np.zeros(volume.shape, np.uint8) if label is None else label
         colormap = DirectLabelColormap(color_dict=self._colours())
@@ -153,7 +163,7 @@ class NapariCanvas(Canvas):
                 volume.data,
                 name=name,
                 rgb=volume.rgb,
-                contrast_limits=None if volume.rgb else _contrast(volume.data),
+                contrast_limits=None if volume.rgb else contrast(volume.data),
                 **common,
             ),
             COMMITTED: Labels(committed, name=COMMITTED, opacity=0.5, colormap=colormap, **common),
@@ -262,19 +272,8 @@ class NapariCanvas(Canvas):
 
     def show_preview(self, plane: Plane, label: LabelArray | None) -> None:
         """Draw a mask that nobody has committed; None clears it."""
-        layer = self._layers.get(PREVIEW)
-        if layer is None or self._volume is None:
-            return
-        view = take_plane(layer.data, plane, self._volume.ndim)
-        if label is None and not view.any():
-            return
-        outline = self._layers[OUTLINE]
-        edge = take_plane(outline.data, plane, self._volume.ndim)
-        view[...] = 0 if label is None else label
-        # Not napari's own contour mode, which has no three-dimensional view.
-        edge[...] = np.where(find_boundaries(view, mode="inner"), view, 0)
-        for changed in (layer, outline):
-            changed.refresh(extent=False, thumbnail=False, highlight=False)
+        if self._painter is not None:
+            self._painter.paint(plane, label)
 
     def show_committed(self, label: LabelArray | None) -> None:
         """Draw the committed label of the whole image."""
@@ -358,46 +357,7 @@ class NapariCanvas(Canvas):
         camera.center = (depth, row - down * rows, col - right * cols)
 
 
-def view_orientation(volume: Volume, plane: Plane) -> tuple[str, str]:
-    """Where rows and columns of a plane run to on the screen.
-
-    Anterior and superior are up; the patient's right, and anterior in a side view, are on
-    the left. A scan whose file says nothing of the patient keeps rows down, columns right.
-
-    Returns
-    -------
-    ({'up', 'down'}, {'left', 'right'})
-    """
-    codes = (volume.header.get("qform_code", 0), volume.header.get("sform_code", 0))
-    if not any(codes) or volume.ndim == 2:
-        return ("down", "right")
-    row_axis, col_axis = (a for a in range(3) if a != plane.axis)
-    # Array axes are the affine's reversed.
-    row, col = (volume.affine[:3, 2 - axis] for axis in (row_axis, col_axis))
-    row_positive = row[np.abs(row).argmax()] > 0
-    col_positive = col[np.abs(col).argmax()] > 0
-    return ("up" if row_positive else "down", "left" if col_positive else "right")
-
-
 def _in_plane(values: Sequence[float], plane: Plane, ndim: int) -> tuple[float, float]:
     kept = values if ndim == 2 else [v for i, v in enumerate(values) if i != plane.axis]
     row, col = kept
     return (row, col)
-
-
-def _kind(volume: Volume) -> tuple[int, bool]:
-    return (volume.ndim, volume.rgb)
-
-
-def _units(volume: Volume) -> str:
-    return "mm" if volume.spacing_known else "pixel"
-
-
-def _contrast(data: NDArray[Any]) -> tuple[float, float]:
-    """Robust display range from about a million of the pixels."""
-    step = max(1, round((data.size / 1e6) ** (1 / data.ndim)))
-    sample = data[tuple(slice(None, None, step) for _ in range(data.ndim))]
-    low, high = np.percentile(sample, (0.5, 99.8))
-    if high <= low:
-        low, high = float(data.min()), float(data.max())
-    return (float(low), float(high))

@@ -16,7 +16,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_scsam._qt.widgets import button, colour_icon, text_label
+from napari_scsam._qt.looks import GAP, PRIMARY_HEIGHT
+from napari_scsam._qt.widgets import (
+    SWATCH,
+    button,
+    colour_icon,
+    fit_rows,
+    row_size,
+    set_title,
+    text_label,
+    title,
+)
 from napari_scsam.controllers.view_state import ViewState
 from napari_scsam.core.labels import LabelClass
 
@@ -25,17 +35,29 @@ TOOLS = (
     ("outside", "Click outside"),
     ("box", "Drag a box"),
 )
+GESTURES = "Shift+click: outside · right-drag: box"
+TOOL_TIP = (
+    "What a plain click does. Always: Shift+click is outside, a right-drag is a box, "
+    "dragging a point moves it, W flips the selected one and Delete removes it."
+)
+CLASS_TIP = "Class of the next click. Key on the image: its number."
+# Class rows are wrapped into so many lines, then the list scrolls.
+CLASS_LINES = 4
+CLASS_GAP = 26
 
+# object name, text, tool tip, column, columns of six
+PRIMARY = (
+    ("suggest", "Suggest   G", "Let the active round propose points on this slice (G)", 0, 3),
+    ("accept_next", "Accept + next   J", "Accept, commit and go to the next open slice (J)", 3, 3),
+)
 # object name, text, tool tip, row, column, columns of six
 BUTTONS = (
-    ("suggest", "Suggest  G", "Let the active round propose points on this slice", 0, 0, 3),
-    ("accept_next", "Accept + next  J", "Accept, commit and go to the next open slice", 0, 3, 3),
     ("accept_all", "Accept all", "Accept every proposal, without committing", 1, 0, 2),
     ("reject", "Reject", "Reject every proposal that waits for a decision", 1, 2, 2),
-    ("commit", "Commit", "Save the outline on show as this slice's label", 1, 4, 2),
-    ("skip", "Skip  K", "Leave this slice for now", 2, 0, 2),
-    ("undo", "Undo  U", "Take back the last step", 2, 2, 2),
-    ("redo", "Redo  ⇧U", "Take the undone step again", 2, 4, 2),
+    ("commit", "Commit", "Save the outline on show as this slice's label, and stay", 1, 4, 2),
+    ("skip", "Skip   K", "Leave this slice for now (K); H goes back", 2, 0, 2),
+    ("undo", "Undo   U", "Take back the last step, on whichever slice it was (U)", 2, 2, 2),
+    ("redo", "Redo   ⇧U", "Take the undone step again (Shift+U)", 2, 4, 2),
 )
 
 
@@ -58,30 +80,43 @@ class AnnotatePanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._heading = text_label("heading")
+        self._heading = title("heading")
         self._counts = text_label("counts")
         self.classes = self._make_class_list()
         self.tool = self._make_tool_box()
         self._buttons: dict[str, QPushButton] = {}
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for name, text, tip, row, column, span in BUTTONS:
-            made = button(name, text, lambda name=name: self.pressed.emit(name), tip)
-            self._buttons[name] = made
-            grid.addWidget(made, row, column, 1, span)
+        grid = self._make_grid()
         self._buttons["propagate"] = button("propagate", "Propagate", None, "Comes later")
         self._buttons["propagate"].hide()
-        top = QHBoxLayout()
-        top.addWidget(self._heading, 1)
-        top.addWidget(self.tool)
+        tools = QHBoxLayout()
+        tools.setSpacing(2 * GAP)
+        tools.addWidget(self.tool)
+        tools.addWidget(text_label("gestures", GESTURES), 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout.setSpacing(GAP)
+        layout.addWidget(self._heading)
         layout.addWidget(self.classes)
-        layout.addLayout(top)
+        layout.addLayout(tools)
         layout.addLayout(grid)
         layout.addWidget(self._buttons["propagate"])
         layout.addWidget(self._counts)
+
+    def _make_grid(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setSpacing(GAP)
+        for name, text, tip, column, span in PRIMARY:
+            made = self._make_button(name, text, tip, primary=True)
+            made.setMinimumHeight(PRIMARY_HEIGHT)
+            grid.addWidget(made, 0, column, 1, span)
+        for name, text, tip, row, column, span in BUTTONS:
+            grid.addWidget(self._make_button(name, text, tip), row, column, 1, span)
+        return grid
+
+    def _make_button(self, name: str, text: str, tip: str, *, primary: bool = False) -> QPushButton:
+        made = button(name, text, lambda: self.pressed.emit(name), tip, primary=primary)
+        self._buttons[name] = made
+        return made
 
     def _make_class_list(self) -> QListWidget:
         made = QListWidget()
@@ -89,20 +124,21 @@ class AnnotatePanel(QWidget):
         made.setFlow(QListWidget.Flow.LeftToRight)
         made.setWrapping(True)
         made.setResizeMode(QListWidget.ResizeMode.Adjust)
-        made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        made.setIconSize(QSize(12, 12))
-        made.setFixedHeight(26)
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        made.setIconSize(QSize(SWATCH, SWATCH))
+        made.setToolTip(CLASS_TIP)
         made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         made.currentItemChanged.connect(self._on_class)
+        fit_rows(made, 1)
         return made
 
     def _make_tool_box(self) -> QComboBox:
         made = QComboBox()
         made.setObjectName("prompt_kind")
-        made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         for value, text in TOOLS:
             made.addItem(text, value)
-        made.setToolTip("What a click does. Shift+click is outside, a right-drag is a box, always.")
+        made.setToolTip(TOOL_TIP)
         made.currentIndexChanged.connect(lambda i: self.tool_picked.emit(made.itemData(i)))
         return made
 
@@ -118,13 +154,30 @@ class AnnotatePanel(QWidget):
             number = f"{position + 1}  " if position < 9 else ""
             row = QListWidgetItem(colour_icon(item.colour), f"{number}{item.name}")
             row.setData(Qt.ItemDataRole.UserRole, item.id)
+            row.setToolTip(f"{item.name}. {CLASS_TIP}")
+            width = self.classes.fontMetrics().horizontalAdvance(row.text())
+            row.setSizeHint(row_size(self.classes) + QSize(width + SWATCH + CLASS_GAP, 0))
             self.classes.addItem(row)
         self.classes.blockSignals(False)
         if classes:
             self.classes.setCurrentRow(0)
-        # About three names fit a row at 320 px; four rows, then it scrolls.
-        rows = min(4, (len(classes) + 2) // 3)
-        self.classes.setFixedHeight(rows * max(self.classes.sizeHintForRow(0), 18) + 8)
+        self._fit_classes()
+
+    def _fit_classes(self) -> None:
+        """Make the list as high as its names need at its present width."""
+        room = max(self.classes.width() - 2 * self.classes.frameWidth(), 1)
+        lines, used = 1, 0
+        for position in range(self.classes.count()):
+            width = self.classes.item(position).sizeHint().width()
+            if used and used + width > room:
+                lines, used = lines + 1, 0
+            used += width
+        fit_rows(self.classes, min(lines, CLASS_LINES))
+
+    def resizeEvent(self, event: object) -> None:
+        """Wrap the class names anew."""
+        super().resizeEvent(event)
+        self._fit_classes()
 
     def pick_class(self, position: int) -> None:
         """Pick the class at `position` of the list, if there is one."""
@@ -133,7 +186,7 @@ class AnnotatePanel(QWidget):
 
     def show_state(self, state: ViewState) -> None:
         """Show what can be done now."""
-        self._heading.setText(state.heading)
+        set_title(self._heading, state.heading)
         self._counts.setText(state.counts)
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_scsam.controllers.rounds import Curve, RoundsState
 
 # Okabe and Ito (2008); the pens' styles say the same as the colours.
-UNET = ("#56B4E9", Qt.PenStyle.SolidLine, "U-Net loss")
-SAM = ("#E69F00", Qt.PenStyle.DashLine, "SAM loss")
-DICE = ("#009E73", Qt.PenStyle.SolidLine, "Dice")
+UNET = ("#56B4E9", Qt.PenStyle.SolidLine, "U-Net")
+SAM = ("#E69F00", Qt.PenStyle.DashLine, "SAM")
+DICE = ("#009E73", Qt.PenStyle.DotLine, "Dice")
 MARGIN = 4
-LEGEND_HEIGHT = 16
+LEGEND_HEIGHT = 18
+HEIGHT = 110
+PEN = 1.8
+DOT = 2.5
+# Curves of so few points get dots, so that one point alone is seen, too.
+FEW = 40
 
 
 class CurvePlot(QWidget):
@@ -22,7 +27,11 @@ class CurvePlot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("train_plot")
-        self.setFixedHeight(92)
+        self.setFixedHeight(HEIGHT)
+        self.setToolTip(
+            "Training loss of both models (left scale, no unit) and Dice of the pair on "
+            "held-out slices (right scale), by step"
+        )
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._state = RoundsState()
 
@@ -52,7 +61,8 @@ class CurvePlot(QWidget):
         top = max([1e-6, *losses])
         curves = ((UNET, state.loss_unet, top), (SAM, state.loss_sam, top), (DICE, state.dice, 1.0))
         for (colour, style, _), curve, high in curves:
-            self._draw(painter, area, curve, last, high, QPen(QColor(colour), 1.6, style))
+            self._draw(painter, area, curve, last, high, QPen(QColor(colour), PEN, style))
+        self._draw_scales(painter, area, top)
         self._draw_legend(painter, curves)
         painter.end()
 
@@ -67,18 +77,36 @@ class CurvePlot(QWidget):
             for step, value in curve
         ]
         painter.setPen(pen)
-        if len(points) == 1:
-            painter.drawEllipse(points[0], 2.5, 2.5)
-        elif points:
+        if points:
             painter.drawPolyline(QPolygonF(points))
+        if len(points) <= FEW:
+            painter.setBrush(pen.color())
+            for point in points:
+                painter.drawEllipse(point, DOT, DOT)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+
+    def _draw_scales(self, painter: QPainter, area: QRectF, top: float) -> None:
+        """Write the upper end of both scales; both begin at 0."""
+        inner = area.adjusted(3, 1, -3, -1)
+        up = Qt.AlignmentFlag.AlignTop
+        painter.setPen(self.palette().text().color())
+        painter.setFont(self._small_font())
+        painter.drawText(inner, Qt.AlignmentFlag.AlignLeft | up, f"loss {top:.1f}")
+        painter.drawText(inner, Qt.AlignmentFlag.AlignRight | up, "Dice 1")
 
     def _draw_legend(self, painter: QPainter, curves: tuple) -> None:
-        x = float(MARGIN)
+        painter.setFont(self._small_font())
         text = self.palette().text().color()
-        for (colour, style, name), curve, _ in curves:
+        third = (self.width() - 2 * MARGIN) / len(curves)
+        for place, ((colour, style, name), curve, _) in enumerate(curves):
+            x = MARGIN + place * third
             value = f" {curve[-1][1]:.2f}" if curve else ""
-            painter.setPen(QPen(QColor(colour), 2, style))
-            painter.drawLine(QPointF(x, LEGEND_HEIGHT / 2), QPointF(x + 14, LEGEND_HEIGHT / 2))
+            painter.setPen(QPen(QColor(colour), PEN, style))
+            painter.drawLine(QPointF(x, LEGEND_HEIGHT / 2), QPointF(x + 16, LEGEND_HEIGHT / 2))
             painter.setPen(text)
-            painter.drawText(QPointF(x + 18, LEGEND_HEIGHT - 4), name + value)
-            x += 26 + painter.fontMetrics().horizontalAdvance(name + value)
+            painter.drawText(QPointF(x + 20, LEGEND_HEIGHT - 5), name + value)
+
+    def _small_font(self) -> QFont:
+        font = self.font()
+        font.setPixelSize(11)
+        return font

@@ -6,10 +6,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_scsam._qt.annotate_panel import AnnotatePanel
+from napari_scsam._qt.looks import MARGIN, STYLE
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar, WelcomePanel
 from napari_scsam._qt.queue_panel import QueuePanel
 from napari_scsam._qt.training_panel import TrainingPanel
-from napari_scsam._qt.widgets import text_label
+from napari_scsam._qt.widgets import set_role, text_label
 from napari_scsam.project import Project
 
 MINIMUM_WIDTH = 300
@@ -38,12 +39,12 @@ class DockLayout:
         self._lines = [_line(), _line()]
         body = QWidget()
         column = QVBoxLayout(body)
-        column.setContentsMargins(6, 6, 6, 6)
-        column.setSpacing(6)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(MARGIN)
         for part in (
+            self.welcome,
             self.bar,
             self.form,
-            self.welcome,
             self.queue,
             self._lines[0],
             self.annotate,
@@ -58,7 +59,7 @@ class DockLayout:
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(body)
         foot = QVBoxLayout()
-        foot.setContentsMargins(6, 2, 6, 4)
+        foot.setContentsMargins(MARGIN, 2, MARGIN, 4)
         foot.addWidget(self._status)
         foot.addWidget(self.machine)
         layout = QVBoxLayout(dock)
@@ -66,11 +67,12 @@ class DockLayout:
         layout.addWidget(scroll, 1)
         layout.addLayout(foot)
         dock.setMinimumWidth(MINIMUM_WIDTH)
+        dock.setStyleSheet(STYLE)
 
     def show_project(self, project: Project | None) -> None:
         """Show the panels of the loop, or the welcome while no project is open."""
         is_open = self._is_open = project is not None
-        self.welcome.setVisible(not is_open)
+        self.welcome.setVisible(not is_open and self.form.isHidden())
         for part in (self.queue, self.annotate, self.training, *self._lines):
             part.setVisible(is_open)
         if project is None:
@@ -78,17 +80,22 @@ class DockLayout:
             self.machine.setText("")
             return
         self.form.hide()
+        self.bar.show()
         self.bar.show_project(project.name, read_only=project.read_only)
         self.annotate.set_classes(project.classes)
 
     def show_form(self, shown: bool) -> None:
-        """Show the form for a new project in place of the welcome, or put it away."""
+        """Show the form for a new project in place of the rest, or put it away."""
         self.form.setVisible(shown)
+        self.bar.setVisible(not shown)
         self.welcome.setVisible(not shown and not self._is_open)
+        for part in (self.queue, self.annotate, self.training, *self._lines):
+            part.setVisible(not shown and self._is_open)
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Show one line in the status, whole."""
         self._status.setText(f"⚠ {text}" if error else text)
+        set_role(self._status, "problem" if error else "")
 
 
 def _line() -> QFrame:

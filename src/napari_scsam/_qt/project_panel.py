@@ -11,14 +11,15 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
+    QGridLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_scsam._qt.widgets import button, small_button, text_label
+from napari_scsam._qt.looks import GAP, PRIMARY_HEIGHT
+from napari_scsam._qt.widgets import button, set_title, text_label, title
 from napari_scsam.controllers.open_layers import OpenScan
 from napari_scsam.core.settings import Modality
 
@@ -28,6 +29,8 @@ WELCOME = (
     "it suggests, you judge.\n\n"
     "Your images stay where they are; everything you make goes into one project folder."
 )
+
+IMAGES_HINT = "files or a folder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +70,14 @@ class WelcomePanel(QWidget):
         super().__init__(parent)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2 * GAP)
         layout.addWidget(text_label("welcome", WELCOME))
-        layout.addWidget(button("try_sample", "Try the sample project", self.sample_wanted.emit))
+        tip = "A real brain scan with a few slices committed, ready for a first round"
+        sample = button(
+            "try_sample", "Try the sample project", self.sample_wanted.emit, tip, primary=True
+        )
+        sample.setMinimumHeight(PRIMARY_HEIGHT)
+        layout.addWidget(sample)
 
 
 class NewProjectForm(QWidget):
@@ -90,15 +99,9 @@ class NewProjectForm(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.folder = QLineEdit()
-        self.folder.setObjectName("new_folder")
-        self.folder.setPlaceholderText("a new or empty folder")
-        self.images = QLineEdit()
-        self.images.setObjectName("new_images")
-        self.images.setPlaceholderText("files or a folder")
-        self.classes = QLineEdit()
-        self.classes.setObjectName("new_classes")
-        self.classes.setPlaceholderText("prostate, tumour")
+        self.folder = _line("new_folder", "a new or empty folder")
+        self.images = _line("new_images", IMAGES_HINT)
+        self.classes = _line("new_classes", "prostate, tumour")
         self.modality = QComboBox()
         self.modality.setObjectName("new_modality")
         for value, text in zip(
@@ -107,7 +110,15 @@ class NewProjectForm(QWidget):
             self.modality.addItem(text, value)
         self._layers: tuple[OpenScan, ...] = ()
         self._note = text_label("new_note")
+        self._needed = text_label("new_needed")
+        self._create = button(
+            "create_project", "Create project", self.submit, "Reads every image once", primary=True
+        )
+        for field in (self.folder, self.images, self.classes):
+            field.textChanged.connect(self._validate)
+            field.returnPressed.connect(self.submit)
         self._lay_out()
+        self._validate()
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -117,13 +128,15 @@ class NewProjectForm(QWidget):
         form.addRow("Classes", self.classes)
         form.addRow("Kind", self.modality)
         row = QHBoxLayout()
-        row.addWidget(button("create_project", "Create project", self.submit), 2)
+        row.setSpacing(GAP)
+        row.addWidget(self._create, 2)
         row.addWidget(button("cancel_new", "Cancel", self.cancelled.emit), 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("New project"))
+        layout.addWidget(title("new_title", "New project"))
         layout.addLayout(form)
         layout.addWidget(self._note)
+        layout.addWidget(self._needed)
         layout.addLayout(row)
 
     def set_layers(self, layers: Sequence[OpenScan]) -> None:
@@ -132,17 +145,51 @@ class NewProjectForm(QWidget):
         names = ", ".join(layer.name for layer in layers)
         self._note.setText(f"Open layers: {names}" if names else "")
         self._note.setVisible(bool(names))
-        self.images.setPlaceholderText("more files (optional)" if names else "files or a folder")
+        self.images.setPlaceholderText("more files (optional)" if names else IMAGES_HINT)
+        self._validate()
+
+    def _validate(self) -> None:
+        """Say what is still missing; whether it can be used is the project room's to check."""
+        missing = [
+            words
+            for words, given in (
+                ("a folder", self.folder.text().strip()),
+                ("an image", self._layers or self._paths()),
+                ("a class", self._class_names()),
+            )
+            if not given
+        ]
+        self._needed.setText(f"Still needed: {', '.join(missing)}." if missing else "")
+        self._needed.setVisible(bool(missing))
+        self._create.setEnabled(not missing)
+
+    def _paths(self) -> tuple[Path, ...]:
+        return tuple(Path(p.strip()) for p in self.images.text().split(";") if p.strip())
+
+    def _class_names(self) -> tuple[str, ...]:
+        return tuple(c.strip() for c in self.classes.text().split(",") if c.strip())
 
     def submit(self) -> None:
         """Hand on what was filled in; the project room checks it."""
-        images = tuple(Path(p.strip()) for p in self.images.text().split(";") if p.strip())
-        classes = tuple(c.strip() for c in self.classes.text().split(",") if c.strip())
-        folder = self.folder.text().strip()
-        modality = self.modality.currentData()
-        self.submitted.emit(
-            NewProject(Path(folder) if folder else Path(), classes, images, self._layers, modality)
-        )
+        if self._create.isEnabled():
+            self.submitted.emit(
+                NewProject(
+                    Path(self.folder.text().strip()),
+                    self._class_names(),
+                    self._paths(),
+                    self._layers,
+                    self.modality.currentData(),
+                )
+            )
+
+
+# object name, text in a row of four, text in a column, tool tip
+BAR = (
+    ("new_project", "New…", "New project…", "Make a project from images on this disk"),
+    ("open_project", "Open…", "Open project…", "Open a project folder"),
+    ("use_open_layers", "Layers…", "Use open layers…", "Take the open scans into a project"),
+    ("export", "Export…", "Export…", "Write the committed labels for the next tool"),
+)
 
 
 class ProjectBar(QWidget):
@@ -158,28 +205,15 @@ class ProjectBar(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._name = text_label("project_name", "No project")
-        font = self._name.font()
-        font.setBold(True)
-        self._name.setFont(font)
+        self._name = title("project_name")
         self._buttons = {
             name: button(name, text, lambda name=name: self.pressed.emit(name), tip)
-            for name, text, tip in (
-                ("open_project", "Open…", "Open a project folder"),
-                ("new_project", "New…", "Make a project"),
-                ("use_open_layers", "Layers…", "Take the scans that are open into a project"),
-                ("export", "Export…", "Write the committed labels for the next tool"),
-            )
+            for name, text, _, tip in BAR
         }
-        row = QHBoxLayout()
-        row.setSpacing(4)
-        for made in self._buttons.values():
-            row.addWidget(made)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self._name)
-        layout.addLayout(row)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(GAP)
+        self._grid.addWidget(self._name, 0, 0, 1, len(BAR))
         self.show_project(None)
 
     @property
@@ -188,17 +222,33 @@ class ProjectBar(QWidget):
         return self._buttons["export"]
 
     def show_project(self, name: str | None, *, read_only: bool = False) -> None:
-        """Show the open project's name; None when there is none."""
-        self._name.setText(
-            "No project" if name is None else f"{name} (read-only)" if read_only else name
-        )
-        self._buttons["export"].setEnabled(name is not None)
+        """Show the open project's name and a row of buttons; a column of them without one."""
+        is_open = name is not None
+        set_title(self._name, f"{name} (read-only)" if read_only else name or "")
+        self._name.setVisible(is_open)
+        for place, (key, short, long, _) in enumerate(BAR):
+            made = self._buttons[key]
+            made.setText(short if is_open else long)
+            if is_open:
+                self._grid.addWidget(made, 1, place)
+            else:
+                self._grid.addWidget(made, 1 + place, 0, 1, len(BAR))
+        self._buttons["export"].setEnabled(is_open)
+        self._buttons["export"].setVisible(is_open)
+
+
+def _line(name: str, placeholder: str) -> QLineEdit:
+    made = QLineEdit()
+    made.setObjectName(name)
+    made.setPlaceholderText(placeholder)
+    return made
 
 
 def _with_button(field: QLineEdit, name: str, signal: Signal) -> QHBoxLayout:
     row = QHBoxLayout()
+    row.setSpacing(GAP)
     row.addWidget(field, 1)
-    browse = small_button(name, "…", "Choose")
-    browse.clicked.connect(lambda _checked=False: signal.emit())
+    browse = button(name, "…", signal.emit, "Choose")
+    browse.setFixedWidth(28)
     row.addWidget(browse)
     return row

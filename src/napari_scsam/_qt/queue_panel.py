@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QProgressBar, QVBoxLayout, QWidget
 
+from napari_scsam._qt.widgets import fit_rows, row_size, set_title, title
 from napari_scsam.controllers.queue import QueueRow
 
 ROWS_SHOWN = 7
@@ -25,18 +26,11 @@ class QueuePanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._title = QLabel("Images")
+        self._title = title("queue_title", "Images")
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(6)
-        self.list = QListWidget()
-        self.list.setObjectName("queue")
-        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.itemClicked.connect(
-            lambda item: self.picked.emit(item.data(Qt.ItemDataRole.UserRole))
-        )
+        self.list = self._make_list()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
@@ -44,24 +38,32 @@ class QueuePanel(QWidget):
         layout.addWidget(self._bar)
         layout.addWidget(self.list)
 
+    def _make_list(self) -> QListWidget:
+        made = QListWidget()
+        made.setObjectName("queue")
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        # A long name loses its middle; the count at the end stays.
+        made.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        for signal in (made.itemClicked, made.itemActivated):
+            signal.connect(lambda item: self.picked.emit(item.data(Qt.ItemDataRole.UserRole)))
+        fit_rows(made, 1)
+        return made
+
     def show_rows(self, rows: Sequence[QueueRow]) -> None:
         """Show the images; rows that are there already keep their selection."""
         if self.list.count() != len(rows):
             self.list.clear()
             for _ in rows:
-                self.list.addItem(QListWidgetItem())
+                item = QListWidgetItem()
+                item.setSizeHint(row_size(self.list))
+                self.list.addItem(item)
         for position, row in enumerate(rows):
-            item = self.list.item(position)
-            item.setData(Qt.ItemDataRole.UserRole, row.image_id)
-            unit = "slices" if row.total > 1 else "image"
-            state = "done" if row.done == row.total else f"{row.done} / {row.total} {unit}"
-            mark = "●" if row.done == row.total else "◐" if row.done else "○"
-            item.setText(f"{mark}  {row.name}   {state}")
-            item.setToolTip(f"{row.name}: {row.done} of {row.total} {unit} committed")
-        shown = min(max(len(rows), 1), ROWS_SHOWN)
-        self.list.setFixedHeight(shown * max(self.list.sizeHintForRow(0), 18) + 6)
+            _fill(self.list.item(position), row)
+        fit_rows(self.list, min(len(rows), ROWS_SHOWN))
         done, total = sum(r.done for r in rows), sum(r.total for r in rows)
-        self._title.setText(f"Images   {done} / {total} slices committed")
+        unit = "slices" if any(r.total > 1 for r in rows) else "images"
+        set_title(self._title, f"Images: {done} of {total} {unit} committed")
         self._bar.setRange(0, max(total, 1))
         self._bar.setValue(done)
 
@@ -71,3 +73,16 @@ class QueuePanel(QWidget):
             item = self.list.item(position)
             if item.data(Qt.ItemDataRole.UserRole) == image_id:
                 self.list.setCurrentItem(item)
+
+
+def _fill(item: QListWidgetItem, row: QueueRow) -> None:
+    if row.done == row.total:
+        mark, state = "●", "done"
+    elif row.total == 1:
+        mark, state = "○", "open"
+    else:
+        mark, state = "◐" if row.done else "○", f"{row.done} of {row.total} slices"
+    item.setData(Qt.ItemDataRole.UserRole, row.image_id)
+    item.setText(f"{mark}  {row.name}  ·  {state}")
+    unit = "slices" if row.total > 1 else "image"
+    item.setToolTip(f"{row.name}: {row.done} of {row.total} {unit} committed. Click to open.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -18,8 +18,16 @@ from qtpy.QtWidgets import (
 
 from napari_scsam.core.settings import TrainSettings
 
-# What a person changes; the rest is for the command line.
-SHOWN = ("steps", "minutes", "device", "unlabelled_planes", "holdout", "mirror", "seed")
+# What a person changes, and its name in the form; the rest is for the command line.
+SHOWN = {
+    "steps": "Steps",
+    "minutes": "Time limit",
+    "device": "Train on",
+    "unlabelled_planes": "Unlabelled slices",
+    "holdout": "Held out",
+    "mirror": "Mirror left-right",
+    "seed": "Seed",
+}
 
 
 class SettingsForm(QWidget):
@@ -32,14 +40,23 @@ class SettingsForm(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         hints = get_type_hints(TrainSettings)
-        for item in fields(TrainSettings):
-            if item.name in SHOWN:
-                editor = _make_editor(hints[item.name], item.default, item.metadata)
-                editor.setObjectName(f"setting_{item.name}")
-                editor.setToolTip(item.metadata["help"])
-                editor.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-                self._editors[item.name] = editor
-                form.addRow(item.name.replace("_", " ").capitalize(), editor)
+        known = {item.name: item for item in fields(TrainSettings)}
+        for name, text in SHOWN.items():
+            editor = _make_editor(hints[name], known[name].default, known[name].metadata)
+            editor.setObjectName(f"setting_{name}")
+            editor.setToolTip(known[name].metadata["help"])
+            editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            editor.installEventFilter(self)
+            self._editors[name] = editor
+            form.addRow(text, editor)
+            form.labelForField(editor).setToolTip(known[name].metadata["help"])
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Keep the wheel from an editor without focus: scrolling past must change nothing."""
+        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)
 
     def settings(self) -> TrainSettings:
         """The settings as they stand; raises InputError where two clash."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -14,9 +16,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_scsam._qt.curves import CurvePlot
+from napari_scsam._qt.looks import GAP
 from napari_scsam._qt.settings_form import SettingsForm
-from napari_scsam._qt.widgets import button, small_button, text_label
-from napari_scsam.controllers.rounds import RoundsState, metrics_table
+from napari_scsam._qt.widgets import (
+    button,
+    fit_rows,
+    row_size,
+    set_title,
+    small_button,
+    text_label,
+    title,
+)
+from napari_scsam.controllers.rounds import RoundsState, hint, mean_dice, metrics_table, summary
 from napari_scsam.project.schema import RoundRecord
 
 TICK_MS = 250
@@ -41,6 +52,7 @@ class TrainingPanel(QWidget):
         super().__init__(parent)
         self.form = SettingsForm()
         self.form.hide()
+        self._summary = title("train_summary")
         self._text = text_label("train_text")
         self._progress = QProgressBar()
         self._progress.setObjectName("train_progress")
@@ -48,8 +60,9 @@ class TrainingPanel(QWidget):
         self._plot = CurvePlot()
         self._list = QListWidget()
         self._list.setObjectName("rounds")
-        self._list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._list.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._metrics = text_label("metrics", selectable=True)
+        self._metrics.setTextFormat(Qt.TextFormat.RichText)
         self._records: tuple[RoundRecord, ...] = ()
         self._buttons = self._make_buttons()
         self._list.currentRowChanged.connect(self._show_metrics)
@@ -86,10 +99,11 @@ class TrainingPanel(QWidget):
         third.addWidget(self._buttons["rollback"])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout.setSpacing(GAP)
+        layout.addWidget(self._summary)
         for item in (first, self.form, second, self._text, self._plot, self._list, third):
             if isinstance(item, QHBoxLayout):
-                item.setSpacing(4)
+                item.setSpacing(GAP)
                 layout.addLayout(item)
             else:
                 layout.addWidget(item)
@@ -108,14 +122,14 @@ class TrainingPanel(QWidget):
         self._buttons["pause_train"].setText("Resume" if state.paused else "Pause")
         for widget in (
             self._progress,
-            self._text,
             self._buttons["pause_train"],
             self._buttons["cancel_train"],
         ):
             widget.setVisible(state.running)
         self._plot.setVisible(state.running or bool(state.loss_unet or state.dice))
         self._progress.setValue(round(1000 * state.fraction))
-        self._text.setText(state.text)
+        set_title(self._summary, summary(state))
+        self._text.setText(state.text if state.running else hint(state))
         self._plot.show_state(state)
         if state.rounds != self._records:
             self._show_rounds(state.rounds)
@@ -132,31 +146,44 @@ class TrainingPanel(QWidget):
         self._records = records
         self._list.clear()
         for record in records:
-            mean = dict(metrics_table(record)).get("mean", {}).get("pair")
-            figure = "not checked" if mean is None else f"Dice {mean:.2f}"
-            mark = "●  " if record.active else "○  "
-            active = "  · active" if record.active else ""
-            item = QListWidgetItem(f"{mark}Round {record.number}   {figure}{active}")
+            dice = mean_dice(record)
+            figure = "not checked" if dice is None else f"Dice {dice:.2f}"
+            mark, note = ("●", "  ·  active") if record.active else ("○", "")
+            item = QListWidgetItem(f"{mark}  Round {record.number}  ·  {figure}{note}")
             item.setToolTip(record.reason)
+            item.setSizeHint(row_size(self._list))
             self._list.addItem(item)
-        height = max(self._list.sizeHintForRow(0), 18) if records else 18
-        self._list.setFixedHeight(min(max(len(records), 1), ROUNDS_SHOWN) * height + 6)
+        fit_rows(self._list, min(len(records), ROUNDS_SHOWN))
         active_rows = [i for i, r in enumerate(records) if r.active]
         self._list.setCurrentRow(active_rows[0] if active_rows else len(records) - 1)
 
     def _show_metrics(self, row: int) -> None:
-        if not 0 <= row < len(self._records):
-            self._metrics.setText("")
-            return
-        record = self._records[row]
-        lines = [record.reason] if record.reason else []
-        for name, values in metrics_table(record):
-            shown = [f"{label} {values[m]:.2f}" for m, label in _MODELS if values[m] is not None]
-            if shown:
-                lines.append(f"{name}: Dice {', '.join(shown)}")
-        if len(lines) > 1:
-            lines.append("On held-out slices; the base SAM may have seen such images before.")
-        self._metrics.setText("\n".join(lines))
+        known = 0 <= row < len(self._records)
+        self._metrics.setText(_metrics_html(self._records[row]) if known else "")
 
 
 _MODELS = (("pair", "both"), ("unet", "U-Net"), ("sam", "SAM"))
+
+
+def _metrics_html(record: RoundRecord) -> str:
+    """Why a round was promoted or not, and its Dice by class and model."""
+    lines = [f"<p>{escape(record.reason)}</p>"] if record.reason else []
+    rows = [
+        (name, *(values[model] for model, _ in _MODELS)) for name, values in metrics_table(record)
+    ]
+    if rows:
+        heads = "".join(f"<th align='right'>{label}</th>" for _, label in _MODELS)
+        body = "".join(
+            f"<tr><td>{escape(name)}</td>" + "".join(_cell(value) for value in values) + "</tr>"
+            for name, *values in rows
+        )
+        lines.append(
+            f"<table cellspacing='0' cellpadding='2' width='100%'>"
+            f"<tr><th align='left'>Dice</th>{heads}</tr>{body}</table>"
+            "<p>On held-out slices; the base SAM may have seen such images before.</p>"
+        )
+    return "".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return f"<td align='right'>{'-' if value is None else f'{value:.2f}'}</td>"

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QSizePolicy, QToolButton, QWidget
+from superqt import QElidingLabel
+
+SWATCH = 12
+ROW_PADDING = 8
 
 
 def button(
-    name: str, text: str, on_click: Callable[[], Any] | None = None, tip: str = ""
+    name: str,
+    text: str,
+    on_click: Callable[[], Any] | None = None,
+    tip: str = "",
+    *,
+    primary: bool = False,
 ) -> QPushButton:
-    """Push button with an object name, that takes no focus: Space must not press it again."""
+    """Push button that Tab reaches and a click does not: Space must not press it again."""
     made = QPushButton(text)
     made.setObjectName(name)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     made.setToolTip(tip)
+    made.setProperty("primary", primary)
     # Two or three stand in a row at 320 px, so none may insist on its text's width.
     made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     if on_click is not None:
@@ -31,7 +41,7 @@ def small_button(name: str, text: str, tip: str = "") -> QToolButton:
     made.setObjectName(name)
     made.setText(text)
     made.setToolTip(tip)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return made
 
 
@@ -47,14 +57,47 @@ def text_label(name: str = "", text: str = "", *, selectable: bool = False) -> Q
     return made
 
 
+def title(name: str = "", text: str = "") -> QElidingLabel:
+    """One bold line; what does not fit is left out in its middle, and stands in its tool tip."""
+    made = QElidingLabel(text)
+    made.setObjectName(name)
+    made.setElideMode(Qt.TextElideMode.ElideMiddle)
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    set_role(made, "title")
+    return made
+
+
+def set_title(label: QElidingLabel, text: str) -> None:
+    """Set a title's text, with the whole of it as its tool tip."""
+    label.setText(text)
+    label.setToolTip(text)
+
+
+def set_role(widget: QWidget, role: str) -> None:
+    """Let the style sheet draw `widget` in another role, such as ``problem``."""
+    if widget.property("role") != role:
+        widget.setProperty("role", role)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
+
+
+def row_size(view: QListWidget) -> QSize:
+    """Size hint of a one-line row; known before the list is first shown."""
+    return QSize(0, view.fontMetrics().height() + ROW_PADDING)
+
+
+def fit_rows(view: QListWidget, rows: int) -> None:
+    """Make `view` as high as `rows` of its rows."""
+    view.setFixedHeight(max(rows, 1) * row_size(view).height() + 2 * view.frameWidth() + 2)
+
+
 def colour_icon(colour: str) -> QIcon:
-    """A square of one colour."""
-    pixmap = QPixmap(12, 12)
-    pixmap.fill(QColor(colour))
-    return QIcon(pixmap)
-
-
-def dim(widget: QWidget) -> QWidget:
-    """Draw `widget`'s text as less important, in any theme."""
-    widget.setStyleSheet("QLabel { color: palette(mid); }")
-    return widget
+    """A white-rimmed square of one colour, which selecting its row does not tint."""
+    pixmap = QPixmap(SWATCH, SWATCH)
+    pixmap.fill(QColor("white"))
+    painter = QPainter(pixmap)
+    painter.fillRect(1, 1, SWATCH - 2, SWATCH - 2, QColor(colour))
+    painter.end()
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon

@@ -231,10 +231,37 @@ def _progress_text(event: Event) -> str:
     if event["phase"] != "validating":
         words += f", {event['step']} of {event['steps']}"
     eta = event.get("eta_s")
-    if eta:
-        minutes, seconds = divmod(round(float(eta)), 60)
-        words += f" · {minutes}:{seconds:02d} left"
-    return words
+    return f"{words} · {_clock(float(eta))} left" if eta else words
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, such as ``"3:07 min"``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min"
+
+
+def summary(state: RoundsState) -> str:
+    """The active round in one line."""
+    active = next((r for r in state.rounds if r.active), None)
+    if active is None:
+        return "No round is active" if state.rounds else "No round yet"
+    dice = mean_dice(active)
+    return f"Round {active.number} active" + ("" if dice is None else f"  ·  Dice {dice:.2f}")
+
+
+def hint(state: RoundsState) -> str:
+    """What training would take, while none runs: measured, or what it needs first."""
+    if not state.rounds:
+        return "Commit a few slices, then train. You can go on annotating meanwhile."
+    last = state.rounds[-1].metrics
+    if not last.get("seconds"):
+        return ""
+    return f"The last round took {_clock(last['seconds'])} for {last['steps']} steps."
+
+
+def mean_dice(record: RoundRecord) -> float | None:
+    """Mean Dice 0..1 of the pair over classes on held-out slices; None if not measured."""
+    return dict(metrics_table(record)).get("mean", {}).get("pair")
 
 
 def metrics_table(record: RoundRecord) -> list[tuple[str, dict[str, float | None]]]:

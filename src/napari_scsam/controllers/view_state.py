@@ -6,18 +6,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from napari_scsam.controllers.work import is_question
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.prompts import PointPrompt, PromptSet
 
 Busy = Literal["", "opening", "thinking", "saving"]
 Tool = Literal["inside", "outside", "box"]
 
+# What each kind of proposal is called, for one and for more, and its mark on the canvas.
 _KIND_WORDS = {
-    "confirm": "sure",
-    "query": "question",
-    "missed": "maybe missed",
-    "negative": "outside",
+    "confirm": ("sure", "sure", "●"),
+    "query": ("question", "questions", "◆"),
+    "missed": ("maybe missed", "maybe missed", "○"),
+    "negative": ("outside", "outside", "✕"),
 }
 
 
@@ -149,16 +151,23 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
             if now.is_committed
             else "Click the structure, or drag a box with the right button."
         )
-    kinds = Counter("yours" if p.origin == "person" else _KIND_WORDS[p.kind] for p in points)
-    parts = [f"{n} {word}" for word, n in kinds.items()]
     boxes = len(now.prompts.boxes)
-    words = (
-        [_number(len(points), "point") + (f": {', '.join(parts)}" if parts else "")]
-        if points
-        else []
-    )
+    words = [_number(len(points), "point") + _kinds(points)] if points else []
     words += [_number(boxes, "box")] if boxes else []
-    return ", ".join(words)
+    asks = any(is_question(p) for p in points)
+    return ", ".join(words) + ("  ·  N asks" if asks else "")
+
+
+def _kinds(points: list[PointPrompt]) -> str:
+    kinds = Counter("yours" if p.origin == "person" else p.kind for p in points)
+    parts = []
+    for kind, n in kinds.items():
+        one, more, mark = _KIND_WORDS.get(kind, ("yours", "yours", ""))
+        parts.append(f"{n} {one if n == 1 else more} {mark}".rstrip())
+    if len(parts) == 1:
+        # "2 points, yours": the number is said already.
+        return f", {parts[0].split(' ', 1)[1]}"
+    return f": {', '.join(parts)}"
 
 
 def _number(n: int, word: str) -> str:

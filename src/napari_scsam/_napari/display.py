@@ -1,0 +1,52 @@
+"""How a volume is best looked at: which way up, in which unit, and at which contrast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.volume import Volume
+
+
+def view_orientation(volume: Volume, plane: Plane) -> tuple[str, str]:
+    """Where rows and columns of a plane run to on the screen.
+
+    Anterior and superior are up; the patient's right, and anterior in a side view, are on
+    the left. A scan whose file says nothing of the patient keeps rows down, columns right.
+
+    Returns
+    -------
+    ({'up', 'down'}, {'left', 'right'})
+    """
+    codes = (volume.header.get("qform_code", 0), volume.header.get("sform_code", 0))
+    if not any(codes) or volume.ndim == 2:
+        return ("down", "right")
+    row_axis, col_axis = (a for a in range(3) if a != plane.axis)
+    # Array axes are the affine's reversed.
+    row, col = (volume.affine[:3, 2 - axis] for axis in (row_axis, col_axis))
+    row_positive = row[np.abs(row).argmax()] > 0
+    col_positive = col[np.abs(col).argmax()] > 0
+    return ("up" if row_positive else "down", "left" if col_positive else "right")
+
+
+def kind(volume: Volume) -> tuple[int, bool]:
+    """Volumes of one kind can be shown in the same layers."""
+    return (volume.ndim, volume.rgb)
+
+
+def units(volume: Volume) -> str:
+    """Unit of the volume's spacing, as napari names it."""
+    return "mm" if volume.spacing_known else "pixel"
+
+
+def contrast(data: NDArray[Any]) -> tuple[float, float]:
+    """Robust display range from about a million of the pixels."""
+    step = max(1, round((data.size / 1e6) ** (1 / data.ndim)))
+    sample = data[tuple(slice(None, None, step) for _ in range(data.ndim))]
+    low, high = np.percentile(sample, (0.5, 99.8))
+    if high <= low:
+        low, high = float(data.min()), float(data.max())
+    return (float(low), float(high))

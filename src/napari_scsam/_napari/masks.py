@@ -1,0 +1,73 @@
+"""Draws the mask that nobody has committed: a light fill, a thin outline, and what changed."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
+from skimage.segmentation import find_boundaries
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.volume import LabelArray, take_plane
+
+FLASH_MS = 120
+
+
+class PreviewPainter:
+    """Paints planes of two Labels layers; what the last paint changed is lit once, briefly.
+
+    Parameters
+    ----------
+    fill, outline : napari.layers.Labels
+        Of one shape; their data is painted in place.
+    ndim : int
+        Dimensions of the image, without colour.
+    """
+
+    def __init__(self, fill: Labels, outline: Labels, ndim: int) -> None:
+        self._fill = fill
+        self._outline = outline
+        self._ndim = ndim
+        self._lit: tuple[Plane, NDArray[np.uint8]] | None = None
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(FLASH_MS)
+        self._timer.timeout.connect(self._end_flash)
+
+    def paint(self, plane: Plane, label: LabelArray | None) -> None:
+        """Show `label`, uint8 (rows, cols), on `plane`; None clears it."""
+        view = take_plane(self._fill.data, plane, self._ndim)
+        if label is None and not view.any():
+            return
+        self._end_flash()
+        before = view.copy()
+        view[...] = 0 if label is None else label
+        # Not napari's own contour mode, which has no three-dimensional view.
+        edge = np.where(find_boundaries(view, mode="inner"), view, 0).astype(np.uint8)
+        changed = before != view
+        if label is None or not changed.any():
+            self._draw_outline(plane, edge)
+        else:
+            # What was lost is lit in the colour that it had.
+            lit = np.where(changed, np.where(view > 0, view, before), edge).astype(np.uint8)
+            self._draw_outline(plane, lit)
+            self._lit = (plane, edge)
+            self._timer.start()
+        self._fill.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def close(self) -> None:
+        """Paint nothing more."""
+        self._timer.stop()
+        self._lit = None
+
+    def _end_flash(self) -> None:
+        self._timer.stop()
+        if self._lit is not None:
+            plane, edge = self._lit
+            self._lit = None
+            self._draw_outline(plane, edge)
+
+    def _draw_outline(self, plane: Plane, edge: NDArray[np.uint8]) -> None:
+        take_plane(self._outline.data, plane, self._ndim)[...] = edge
+        self._outline.refresh(extent=False, thumbnail=False, highlight=False)
