@@ -34,6 +34,7 @@ def _interactive(options: argparse.Namespace) -> int:
         "base_hash": sam.base_hash,
         "seeds": options.seeds,
         "limit": options.limit,
+        "feed_back": options.feed_back,
         "sets": {},
     }
     for name in options.sets:
@@ -43,6 +44,7 @@ def _interactive(options: argparse.Namespace) -> int:
             Path(options.data),
             limit=options.limit,
             seeds=options.seeds,
+            feed_back=options.feed_back,
             on_case=lambda name, done: console.log(f"{name}: {done}") if done % 10 == 0 else None,
         )
         interactive.write(Path(options.out), report)
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", required=True, help="folder for interactive.json and interactive.md")
     add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     add("--limit", type=int, default=None, help="only the first so many planes of each set")
+    add("--no-feed-back", dest="feed_back", action="store_false", help="clicks alone, no mask")
     add("--model", default="lite-medsam", help="name that load_sam takes")
     add("--adapter", default=None, help="folder of an adapter")
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])

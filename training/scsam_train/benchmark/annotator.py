@@ -38,13 +38,19 @@ class Outcome:
 
 
 def annotate(
-    sam: SamBackend, embedding: Embedding, truth: BoolImage, count: int, seed: int = 0
+    sam: SamBackend,
+    embedding: Embedding,
+    truth: BoolImage,
+    count: int,
+    seed: int = 0,
+    *,
+    feed_back: bool = True,
 ) -> Outcome:
     """Click `count` times on one object, and once draw the tight box around it.
 
     The first click is in the centre of the largest disc inside the object, each further
-    one in that of the largest disc inside the largest mistake; the last answer's logits are
-    fed back as the mask prompt. Seed 0 clicks exactly there, others nearby.
+    one in that of the largest disc inside the largest mistake; with `feed_back` the last
+    answer's logits are the mask prompt. Seed 0 clicks exactly there, others nearby.
     """
     rng = np.random.default_rng(seed)
     answers: list[Decoded] = []
@@ -54,7 +60,7 @@ def annotate(
         row, col, label = _next(answers, truth)
         points.append(_moved((row, col), bool(label), truth, rng if seed else None))
         labels.append(label)
-        fed = answers[-1].logits if answers else None
+        fed = answers[-1].logits if answers and feed_back else None
         answers.append(sam.decode(embedding, Prompts(points=points, labels=labels, mask=fed)))
     answers.append(sam.decode(embedding, Prompts(box=_tight(truth))))
     ious = [_iou(answer.mask, truth) for answer in answers]

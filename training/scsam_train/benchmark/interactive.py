@@ -39,6 +39,7 @@ def measure(
     *,
     limit: int | None,
     seeds: Sequence[int],
+    feed_back: bool = True,
     on_case: Callable[[str, int], None] = lambda name, done: None,
 ) -> dict[str, Any]:
     """Let the simulated annotator work through one set.
@@ -53,6 +54,8 @@ def measure(
         So many planes, the first.
     seeds : sequence of int
         Of the annotator's hand; 0 is exact.
+    feed_back : bool
+        Whether each answer is shown to SAM with the next click.
     on_case : callable
         Gets the set's name and the number of planes done.
 
@@ -66,7 +69,7 @@ def measure(
         embedding = sam.embed(case.image)
         for structure, truth in case.masks.items():
             for seed in seeds:
-                outcome = annotate(sam, embedding, truth, CLICKS, seed)
+                outcome = annotate(sam, embedding, truth, CLICKS, seed, feed_back=feed_back)
                 measured.append(Measured(case.group, structure, seed, outcome))
         on_case(name, done)
     return summary(measured)

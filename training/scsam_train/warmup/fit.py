@@ -60,7 +60,7 @@ class Plan:
     lora_rate: float = 5e-4
     whole_rate: float = 2e-4
     distil: float = 0.5
-    judge_every_s: float = 300.0
+    judge_every_s: float = 480.0
     save_every_s: float = 120.0
 
 

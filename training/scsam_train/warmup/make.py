@@ -23,6 +23,8 @@ BASE = "lite-medsam"
 RANK = 16
 ADAPTER_FOLDER = "adapter"
 RECORD_FILE = "warmup.json"
+# The matrix of SAM's position code, which nobody trains.
+POSITIONS = "positional_encoding"
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -93,6 +95,9 @@ def _reporter(on_event: OnEvent) -> Callable[[int, int], None]:
 
 
 def _halve(path: Path) -> None:
-    """Keep the weights in 16 bits: half the size, and the same masks."""
-    halved = {name: tensor.half().contiguous() for name, tensor in load_file(path).items()}
+    """Keep what was trained in 16 bits: half the size, and the same masks."""
+    halved = {
+        name: tensor if POSITIONS in name else tensor.half().contiguous()
+        for name, tensor in load_file(path).items()
+    }
     save_file(halved, path, metadata={"format": "pt"})

@@ -1,0 +1,134 @@
+"""The warm-up's phantoms, pictures, simulated annotation and loop, on few and small things."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy import ndimage
+
+from napari_scsam.models.adapters import read_info
+from napari_scsam.models.sam import load_sam
+from scsam_train.warmup import pictures, shapes
+from scsam_train.warmup.__main__ import main
+from scsam_train.warmup.corpus import Embedded, make_scene
+from scsam_train.warmup.episodes import advance, begin
+from scsam_train.warmup.phantoms import MIN_PIXELS, SHARES, make_phantom
+
+SIDE = 256
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_phantom_has_a_picture_in_range_and_objects_of_a_size_to_click_on(seed):
+    scene = make_phantom(rng(seed), pictures.textures())
+    assert scene.image.dtype == np.float32
+    assert 0 <= scene.image.min() < scene.image.max() <= 1
+    assert scene.masks
+    for mask in scene.masks:
+        assert mask.shape == scene.image.shape[:2]
+        assert mask.sum() >= MIN_PIXELS
+        assert SHARES[0] <= mask.mean() <= SHARES[1]
+
+
+def test_a_scene_depends_on_its_seed_and_number_alone():
+    once, again, other = (make_scene(seed, 4, held_out=False) for seed in (1, 1, 2))
+    assert np.array_equal(once.image, again.image)
+    assert all(np.array_equal(a, b) for a, b in zip(once.masks, again.masks, strict=True))
+    assert once.image.shape != other.image.shape or not np.array_equal(once.image, other.image)
+
+
+def test_no_picture_both_trains_and_judges():
+    assert not set(pictures.PHOTOGRAPHS) & set(pictures.HELD_OUT_PHOTOGRAPHS)
+
+
+def test_a_hollow_organ_has_a_wall_around_its_cavity():
+    plane = shapes.bent_plane((200, 200), rng())
+    wall, cavity, *_ = shapes.hollow_organ(plane, shapes.Pose(0, 0, 0.5, 0.4, 0.3), rng(3))
+    assert not (wall & cavity).any()
+    # Nothing but wall touches the cavity.
+    assert (ndimage.binary_dilation(cavity) & ~cavity & ~wall).sum() == 0
+
+
+def test_smooth_noise_is_standardised_and_smoother_with_a_larger_grain():
+    fine, coarse = (shapes.smooth_noise((180, 140), grain, rng()) for grain in (0.02, 0.4))
+    for noise in (fine, coarse):
+        assert noise.shape == (180, 140)
+        assert noise.mean() == pytest.approx(0, abs=1e-3)
+        assert noise.std() == pytest.approx(1, abs=1e-3)
+    assert np.abs(np.diff(coarse)).mean() < 0.3 * np.abs(np.diff(fine)).mean()
+
+
+def corpus_of(*boxes):
+    scenes = []
+    for r0, c0, r1, c1 in boxes:
+        target = torch.zeros((1, SIDE, SIDE), dtype=torch.uint8)
+        target[0, r0:r1, c0:c1] = 1
+        target[0, 200:] = 255
+        scenes.append(Embedded(torch.zeros((256, 64, 64), dtype=torch.float16), target, "phantom"))
+    return scenes
+
+
+def test_episodes_point_inside_their_objects_and_are_of_one_kind():
+    corpus = corpus_of((20, 30, 60, 90), (100, 100, 180, 120))
+    kinds = set()
+    for seed in range(40):
+        episode = begin(corpus, 2, rng(seed))
+        ask, truth = episode.ask, episode.target[:, 0].numpy() == 1
+        kinds.add((ask.boxes is not None, ask.masks is not None, ask.clicks is not None))
+        for clicks, mask in zip(ask.clicks or [], truth, strict=False):
+            for row, col, label in clicks:
+                assert mask[round(row), round(col)] == bool(label)
+    assert {(True, False, False), (False, False, True), (False, True, True)} <= kinds
+
+
+def test_the_next_click_corrects_the_largest_mistake():
+    corpus = corpus_of((20, 30, 60, 90))
+    found = []
+    for seed in range(40):
+        episode = begin(corpus, 1, rng(seed))
+        # Right but for a large piece that is too much, at rows 100-140.
+        logits = torch.where(episode.target == 1, 5.0, -5.0)
+        logits[:, :, 100:140, 150:200] = 5.0
+        longer = advance(episode, logits, rng(seed))
+        row, col, label = longer.ask.clicks[0][-1]
+        assert 100 <= row < 140
+        assert 150 <= col < 200
+        found.append(label)
+        assert longer.left == episode.left - 1
+    assert np.mean(found) < 0.1  # outside clicks, but for the rare wrong one
+
+
+def test_padding_is_never_clicked_on():
+    corpus = corpus_of((20, 30, 60, 90))
+    episode = begin(corpus, 1, rng())
+    logits = torch.where(episode.target == 1, 5.0, -5.0)
+    logits[:, :, 201:] = 5.0
+    for seed in range(10):
+        row, *_ = advance(episode, logits, rng(seed)).ask.clicks[0][-1]
+        assert row < 200
+
+
+@pytest.mark.slow
+def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(tmp_path, capsys):
+    small = ["--out", str(tmp_path), "--scenes", "2", "--held-out", "3", "--batch", "2"]
+    assert main([*small, "--steps", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["figures"]["steps"] == 2
+    kept = (tmp_path / "state.pt").stat().st_mtime_ns
+    assert main([*small, "--steps", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["figures"]["steps"] == 3
+    assert (tmp_path / "state.pt").stat().st_mtime_ns > kept
+    folder = tmp_path / "adapter"
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert size < 2e6
+    assert read_info(folder).class_ids == ()
+    trained = load_file(folder / "adapter_model.safetensors")
+    assert any(bool(v.any()) for name, v in trained.items() if "lora_B" in name)
+    sam = load_sam("lite-medsam-released", device="cpu", adapter=folder)
+    assert sam.understands_points
