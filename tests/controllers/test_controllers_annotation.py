@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_scsam.controllers.annotation import NO_ROUND, AnnotationController
+from napari_scsam.controllers.annotation import AnnotationController
+from napari_scsam.controllers.prompting import NO_ROUND
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.controllers.ports import Canvas
 from napari_scsam.controllers.previews import Previewer

@@ -165,11 +165,6 @@ class ScsamDock(QWidget):
         )
         self._show_project(project)
         self._keys = Keymap(_main_window(self), self._key_actions())
-        self._say(
-            "The project is open elsewhere: look, but no changes."
-            if project.read_only
-            else "Ready."
-        )
         self.session.begin()
 
     def close_project(self) -> None:

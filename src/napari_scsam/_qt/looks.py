@@ -19,7 +19,9 @@ QPushButton[primary="true"]:enabled:hover {{ background: {BLUE_LIT}; }}
 QPushButton:focus, QListWidget:focus {{ border: 1px solid {SKY}; }}
 QListWidget {{ border: 1px solid transparent; border-radius: 2px; padding: 0; }}
 QListWidget::item {{ padding: 0 4px; }}
-QListWidget::item:selected {{ background: {BLUE}; color: white; }}
+QListWidget::item:selected {{ background: rgba(86, 180, 233, 70); }}
+QToolButton {{ padding: 4px 7px; border-radius: 2px; background: rgba(128, 128, 128, 90); }}
+QToolButton:checked {{ background: {BLUE}; color: white; }}
 QProgressBar {{ border: none; border-radius: 3px; background: rgba(128, 128, 128, 70); }}
 QProgressBar::chunk {{ border-radius: 3px; background: {BLUE}; }}
 QLabel[role="title"] {{ font-weight: bold; }}

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_scsam._qt.looks import GAP, PRIMARY_HEIGHT
-from napari_scsam._qt.widgets import button, set_title, text_label, title
+from napari_scsam._qt.widgets import button, set_title, small_button, text_label, title
 from napari_scsam.controllers.open_layers import OpenScan
 from napari_scsam.core.settings import Modality
 
@@ -248,7 +248,7 @@ def _with_button(field: QLineEdit, name: str, signal: Signal) -> QHBoxLayout:
     row = QHBoxLayout()
     row.setSpacing(GAP)
     row.addWidget(field, 1)
-    browse = button(name, "…", signal.emit, "Choose")
-    browse.setFixedWidth(28)
+    browse = small_button(name, "…", "Choose")
+    browse.clicked.connect(lambda _checked=False: signal.emit())
     row.addWidget(browse)
     return row

@@ -11,9 +11,11 @@ from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.controllers import queue
 from napari_scsam.controllers.annotation import AnnotationController
 from napari_scsam.controllers.inference import SegmenterLike
+from napari_scsam.controllers.last_view import first_view, remember
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.controllers.rounds import RoundsController, RoundsState
 from napari_scsam.controllers.view_state import ViewState
+from napari_scsam.controllers.work import SliceKey
 from napari_scsam.core.jobs import Job
 from napari_scsam.project import Project
 
@@ -84,23 +86,25 @@ class Session(QObject):
         )
 
     def begin(self) -> None:
-        """Show the images, and open the first that is not done; the models load meanwhile."""
+        """Show the images, and open one where the person was; the models load meanwhile."""
         active = self.project.active_round()
         self.previewer.start(None if active is None else active.folder)
 
-        def show(rows: list[queue.QueueRow]) -> None:
-            self._view.show_rows(rows, None)
-            unfinished = [row for row in rows if row.done < row.total]
-            if rows:
-                self.annotation.open_image((unfinished or rows)[0].image_id)
+        def show(at: SliceKey | None) -> None:
+            if at is None:
+                self.refresh_rows()
+            else:
+                self.annotation.open_image(*at)
 
-        self._read_rows(show)
+        job = Job("Finding the slice", lambda _progress, _cancel: first_view(self.project))
+        self._files.run(job, show, self.annotation.fail)
 
     def refresh_rows(self) -> None:
         """Read how much is committed, off the main thread, and show it."""
-        self._read_rows(lambda rows: self._view.show_rows(rows, self.annotation.image_id))
 
-    def _read_rows(self, show: Any) -> None:
+        def show(rows: list[queue.QueueRow]) -> None:
+            self._view.show_rows(rows, self.annotation.image_id)
+
         job = Job("Reading the list", lambda _progress, _cancel: queue.rows(self.project))
         self._files.run(job, show, self.annotation.fail)
 
@@ -124,4 +128,8 @@ class Session(QObject):
             self.refresh_rows()
 
     def _prepare(self) -> None:
+        key = self.annotation.key
+        if key is not None:
+            job = Job("Noting the slice", lambda _progress, _cancel: remember(self.project, key))
+            self._files.run(job, lambda _: None, self.annotation.fail)
         self.annotation.prepare(self._view.show_machine)

@@ -1,0 +1,64 @@
+"""Where the person was when the project was last open; kept in its cache, so never precious."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from napari_scsam.controllers.queue import plane_total
+from napari_scsam.controllers.work import SliceKey
+from napari_scsam.core.geometry import Plane
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project
+
+FILE = "last_view.json"
+
+
+def remember(project: Project, key: SliceKey) -> None:
+    """Note `key` for the next time; does nothing where the project can't be written."""
+    if project.read_only:
+        return
+    image_id, plane = key
+    text = json.dumps({"image": image_id, "axis": plane.axis, "index": plane.index})
+    folder = project.folder / "cache"
+    # A full disk must not disturb anybody who only looks around.
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        (folder / FILE).write_text(text, encoding="utf-8")
+
+
+def first_view(project: Project) -> SliceKey | None:
+    """What to show first: the plane of last time, or an open one of an image that is not done.
+
+    Returns
+    -------
+    (image id, Plane) or None
+        None in a project without images.
+    """
+    return _recall(project) or _open_plane(project)
+
+
+def _recall(project: Project) -> SliceKey | None:
+    try:
+        noted = json.loads((project.folder / "cache" / FILE).read_text(encoding="utf-8"))
+        image_id, axis, index = str(noted["image"]), int(noted["axis"]), int(noted["index"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    record = next((r for r in project.images() if r.id == image_id), None)
+    if record is None or not (axis == 0 or (axis in (1, 2) and len(record.shape) == 3)):
+        return None
+    total = plane_total(record) if axis == 0 else int(record.shape[axis])
+    return (image_id, Plane(axis, index)) if 0 <= index < total else None
+
+
+def _open_plane(project: Project) -> SliceKey | None:
+    """The open plane nearest to the middle of the first image that is not done."""
+    records, committed = project.images(), project.all_committed_planes()
+    for record in records:
+        total, done = plane_total(record), set(committed.get(record.id, ()))
+        waiting = [i for i in range(total) if i not in done]
+        if waiting:
+            return (record.id, Plane(0, min(waiting, key=lambda i: abs(i - total // 2))))
+    return (records[0].id, Plane(0, plane_total(records[0]) // 2)) if records else None

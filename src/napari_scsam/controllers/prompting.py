@@ -1,0 +1,370 @@
+"""One open image with its prompts, suggestions and previews, without Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_scsam.controllers.committed import CommittedLabel
+from napari_scsam.controllers.inference import Answer, Question
+from napari_scsam.controllers.ports import Canvas, JobRunner
+from napari_scsam.controllers.previews import Previewer
+from napari_scsam.controllers.view_state import Busy, Situation, Tool, ViewState, resolve
+from napari_scsam.controllers.work import (
+    SliceKey,
+    Work,
+    answered,
+    edited,
+    flipped,
+    is_question,
+    next_question,
+    replace_point,
+    with_box,
+    with_state,
+    without_point,
+)
+from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.history import History
+from napari_scsam.core.jobs import Job
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompts import Box, Kind, PointPrompt, PromptSet
+from napari_scsam.core.volume import LabelArray, Volume
+
+if TYPE_CHECKING:
+    from napari_scsam.project import ImageRecord, Project
+
+NO_ROUND = "No round yet: click the structure or draw a box, commit a few slices, then train."
+READ_ONLY = "The project is open elsewhere: look, but no changes."
+VIA_BOX = "This model reads boxes, so your clicks became one; after a first round it reads points."
+
+
+class PromptingController:
+    """What happens between a person, the canvas and the models, up to the mask on show.
+
+    A click's life: a new `Work` with the new prompts is pushed, the canvas shows them, a
+    question goes to the previewer, and its answer is drawn if it is still the newest.
+
+    Parameters
+    ----------
+    project : Project
+    canvas : Canvas
+    previewer : Previewer
+    files : JobRunner
+        Reads and writes the project, so that saving never waits behind the model.
+    on_change : callable
+        Called with the new ViewState after every change.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        canvas: Canvas,
+        previewer: Previewer,
+        files: JobRunner,
+        on_change: Callable[[ViewState], None],
+    ) -> None:
+        self._project = project
+        self._canvas = canvas
+        self._previewer = previewer
+        self._files = files
+        self._on_change = on_change
+        self._history = History(Work())
+        self._image: ImageRecord | None = None
+        self._volume: Volume | None = None
+        self._committed = CommittedLabel(project, files)
+        self._plane: Plane | None = None
+        self._shown: list[int] = []
+        self._selected: int | None = None
+        self._when_decoded: Callable[[], None] | None = None
+        self._found_nothing: set[SliceKey] = set()
+        self._round = project.active_round()
+        self._busy: Busy = ""
+        self._message = ""
+        self._error = ""
+        self._told_via_box = False
+        self.active_class: LabelClass = project.classes[0]
+        self.tool: Tool = "inside"
+        self.commits = 0
+        canvas.listen(self)
+
+    # ---------------------------------------------------------------- what is shown
+
+    @property
+    def image_id(self) -> str | None:
+        """Id of the open image."""
+        return None if self._image is None else self._image.id
+
+    @property
+    def key(self) -> SliceKey | None:
+        """(image id, Plane) on show; None with no image or in a three-dimensional view."""
+        if self._image is None or self._plane is None:
+            return None
+        return (self._image.id, self._plane)
+
+    @property
+    def prompts(self) -> PromptSet:
+        """Prompts of the plane on show."""
+        return PromptSet() if self.key is None else self._history.present.prompts_at(self.key)
+
+    @property
+    def preview(self) -> LabelArray | None:
+        """The mask on show, uint8 (rows, cols), or None while there is none."""
+        answer = None if self.key is None else self._previewer.get(self.key, self.prompts)
+        return None if answer is None else answer.preview
+
+    @property
+    def view_state(self) -> ViewState:
+        """What the dock shows now."""
+        plane, volume = self._plane, self._volume
+        now = Situation(
+            image_name=None if self._image is None else self._image.name,
+            plane=plane,
+            plane_count=1 if volume is None or plane is None else volume.plane_count(plane.axis),
+            prompts=self.prompts,
+            selected=self._selected,
+            is_committed=plane is not None and self._committed.has(plane),
+            can_undo=self._history.can_undo,
+            can_redo=self._history.can_redo,
+            read_only=self._project.read_only,
+            busy=self._busy or ("thinking" if self._previewer.waiting else ""),
+            message=self._message,
+            error=self._error,
+        )
+        return resolve(now, tuple(self._project.classes))
+
+    def say(self, message: str) -> None:
+        """Show `message` in the status line."""
+        self._message, self._error = message, ""
+        self._on_change(self.view_state)
+
+    def fail(self, error: Exception) -> None:
+        """Show an error's one line; one that is not ours is a bug and is raised again."""
+        self._busy = ""
+        self._when_decoded = None
+        if not isinstance(error, Cancelled):
+            self._error = str(error)
+        self._on_change(self.view_state)
+        if not isinstance(error, ScsamError):
+            raise error
+
+    # ---------------------------------------------------------------- opening, moving
+
+    def open_image(
+        self, image_id: str, plane: Plane | None = None, then: Callable[[], None] | None = None
+    ) -> None:
+        """Show an image of the project, at `plane` or at its middle."""
+        if image_id == self.image_id:
+            self._canvas.go_to(plane or self._plane or Plane())
+            if then is not None:
+                then()
+            return
+        record = self._project.image(image_id)
+
+        def read(_progress: Any, _cancel: Any) -> tuple[Volume, LabelArray | None]:
+            return self._project.volume(image_id), self._project.label(image_id)
+
+        def opened(result: tuple[Volume, LabelArray | None]) -> None:
+            self._busy = ""
+            self._show_image(record, *result, plane)
+            if then is not None:
+                then()
+
+        self._busy = "opening"
+        self._previewer.drop()
+        self.say(f"Opening {record.name} …")
+        self._files.run(Job(f"Opening {record.name}", read), opened, self.fail)
+
+    def _show_image(
+        self, record: ImageRecord, volume: Volume, label: LabelArray | None, plane: Plane | None
+    ) -> None:
+        self._image, self._volume = record, volume
+        self._committed.open(record.id, label)
+        self._plane = None
+        self._message = READ_ONLY if self._project.read_only else "Ready."
+        self._canvas.open_image(record.name, volume, self._committed.array, self._project.classes)
+        for key, prompts in self._history.present.prompts.items():
+            answer = self._previewer.get(key, prompts)
+            if key[0] == record.id and answer is not None:
+                self._canvas.show_preview(key[1], answer.preview)
+        middle = 0 if volume.ndim == 2 else volume.shape[0] // 2
+        self._canvas.go_to(plane or Plane(0, middle))
+        self.plane_changed(self._canvas.plane)
+
+    def plane_changed(self, plane: Plane | None) -> None:
+        """Show the prompts of the plane that the slider moved to."""
+        if self._image is None or plane == self._plane:
+            return
+        self._previewer.drop()
+        self._when_decoded = None
+        self._plane = plane
+        self._selected = None
+        self._error = ""
+        self._refresh()
+
+    def prepare(self, on_ready: Callable[[str], None]) -> None:
+        """Embed the plane on show ahead of the first click (a view calls it once it rests).
+
+        `on_ready` is told what runs where.
+        """
+        if self.key is not None and not self._previewer.waiting:
+            self._previewer.warm(self._question(self.prompts), on_ready, self.fail)
+
+    def round_changed(self) -> None:
+        """Use the project's active round from now on."""
+        self._round = self._project.active_round()
+        self._found_nothing.clear()
+        # What was last said here must not hide what is being said of the round.
+        self._message = self._error = ""
+        self._on_change(self.view_state)
+
+    # ---------------------------------------------------------------- prompts
+
+    def set_class(self, class_id: int) -> None:
+        """Make a class the one that new prompts are for."""
+        self.active_class = next(c for c in self._project.classes if c.id == class_id)
+        self._on_change(self.view_state)
+
+    def set_tool(self, tool: Tool) -> None:
+        """Pick what a plain click does."""
+        self.tool = tool
+        self._canvas.set_box_tool(tool == "box")
+
+    def add_point(self, row: float, col: float, positive: bool = True) -> None:
+        """Add a person's point for the active class; the outside tool makes it outside."""
+        positive = positive and self.tool != "outside"
+        kind: Kind = "confirm" if positive else "negative"
+        point = PointPrompt(row, col, self.active_class.id, positive, kind=kind)
+        points = (*self.prompts.points, point)
+        self._edit(replace(self.prompts, points=points), select=len(points) - 1)
+
+    def move_point(self, index: int, row: float, col: float) -> None:
+        """Move the shown point `index`."""
+        index = self._shown[index]
+        moved = edited(replace(self.prompts.points[index], row=row, col=col))
+        self._edit(replace_point(self.prompts, index, moved), select=index)
+
+    def select_point(self, index: int | None) -> None:
+        """Select the shown point `index`."""
+        self._selected = None if index is None else self._shown[index]
+        self._refresh(redecode=False)
+
+    def flip_selected(self) -> None:
+        """Turn the selected point from inside to outside, or back."""
+        if self._selected is not None:
+            point = flipped(self.prompts.points[self._selected])
+            self._edit(replace_point(self.prompts, self._selected, point), select=self._selected)
+
+    def delete_selected(self) -> None:
+        """Delete the selected point."""
+        if self._selected is not None:
+            self._edit(without_point(self.prompts, self._selected))
+
+    def set_box(self, box: Box) -> None:
+        """Replace the active class's box."""
+        self._edit(with_box(self.prompts, self.active_class.id, box))
+
+    def answer(self, inside: bool) -> None:
+        """Answer the selected question; "no" flips a selected point that asks nothing."""
+        if self._selected is None:
+            return
+        point = self.prompts.points[self._selected]
+        if is_question(point):
+            index = self._selected
+            self._edit(replace_point(self.prompts, index, answered(point, inside)), select=index)
+            self.next_question()
+        elif not inside:
+            self.flip_selected()
+
+    def next_question(self) -> None:
+        """Select the next point of this plane that asks something."""
+        found = next_question(self.prompts, self._selected)
+        if found is None:
+            self.say("No question left on this slice.")
+            return
+        self._selected = found
+        self._refresh(redecode=False)
+
+    def accept_all(self) -> None:
+        """Accept every proposal of the plane, without committing."""
+        self._edit(with_state(self.prompts, "accepted"))
+
+    def reject(self) -> None:
+        """Reject every proposal of the plane that waits for a decision."""
+        self._edit(with_state(self.prompts, "rejected"))
+
+    def _edit(self, prompts: PromptSet, select: int | None = None) -> None:
+        if self.key is None or prompts == self.prompts:
+            return
+        if self._project.read_only:
+            self.fail(ReadOnlyError("The project is open read-only: prompts can't be changed."))
+            return
+        self._history.push(self._history.present.with_prompts(self.key, prompts))
+        self._selected = select
+        self._message = self._error = ""
+        self._refresh()
+
+    # ---------------------------------------------------------------- previews
+
+    def suggest(self, class_ids: tuple[int, ...] = ()) -> None:
+        """Ask the active round for proposals, for all classes or some."""
+        if self.key is None:
+            return
+        if self._round is None:
+            self.say(NO_ROUND)
+            return
+        key, before = self.key, self.prompts
+        asked = class_ids or tuple(c.id for c in self._project.classes)
+
+        def answered(answer: Answer) -> None:
+            if answer.prompts != before:
+                self._history.push(self._history.present.with_prompts(key, answer.prompts))
+            if not any(p.state == "proposed" for p in answer.prompts.points):
+                self._found_nothing.add(key)
+                self._message = "Nothing suggested here. Click the structure, or K to skip."
+            else:
+                self._message = "Suggested. Correct what is wrong, then J."
+            self._settle(answer)
+
+        self._previewer.suggest(self._question(before), asked, answered, self.fail)
+        self.say("Suggesting …")
+
+    def _refresh(self, *, redecode: bool = True) -> None:
+        """Show the present prompts and their preview, asking for one where there is none."""
+        key = self.key
+        if key is not None:
+            self._show_prompts(key[1])
+            answer = self._previewer.get(key, self.prompts)
+            if answer is not None or not (self.prompts.points or self.prompts.boxes):
+                self._previewer.drop()
+                self._canvas.show_preview(key[1], None if answer is None else answer.preview)
+            elif redecode:
+                self._previewer.decode(self._question(self.prompts), self._settle, self.fail)
+        self._on_change(self.view_state)
+
+    def _show_prompts(self, plane: Plane) -> None:
+        points = self.prompts.points
+        self._shown = [i for i, p in enumerate(points) if p.state != "rejected"]
+        selected = self._shown.index(self._selected) if self._selected in self._shown else None
+        shown = [points[i] for i in self._shown]
+        self._canvas.show_prompts(plane, shown, self.prompts.boxes, selected)
+
+    def _settle(self, answer: Answer) -> None:
+        if self.key is None:
+            return
+        self._show_prompts(self.key[1])
+        self._canvas.show_preview(self.key[1], answer.preview)
+        if answer.via == "box from clicks" and not self._told_via_box:
+            self._told_via_box = True
+            self._message = VIA_BOX
+        then, self._when_decoded = self._when_decoded, None
+        self._on_change(self.view_state)
+        if then is not None:
+            then()
+
+    def _question(self, prompts: PromptSet) -> Question:
+        if self.key is None or self._volume is None:
+            raise RuntimeError("A question needs an open plane.")
+        folder = None if self._round is None else self._round.folder
+        return Question(self.key, self._volume.plane(self.key[1]), prompts, folder)
