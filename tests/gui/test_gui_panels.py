@@ -1,0 +1,137 @@
+"""The dock's panels by themselves: what they show, at 320 px, and what they let through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QPushButton
+from skimage.segmentation import find_boundaries
+
+from napari_scsam._napari.masks import FLASH_MS, PreviewPainter
+from napari_scsam._qt.annotate_panel import AnnotatePanel
+from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar
+from napari_scsam._qt.queue_panel import QueuePanel
+from napari_scsam._qt.settings_form import SettingsForm
+from napari_scsam._qt.training_panel import TrainingPanel
+from napari_scsam.controllers.queue import QueueRow
+from napari_scsam.controllers.rounds import RoundsState
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import make_classes
+from napari_scsam.project.schema import RoundRecord
+
+pytestmark = pytest.mark.gui
+WIDTH = 308  # of a panel in a dock of 320 px
+
+
+def show(qtbot, panel):
+    qtbot.addWidget(panel)
+    panel.resize(WIDTH, 400)
+    panel.show()
+    qtbot.waitExposed(panel)
+    return panel
+
+
+def test_a_project_is_created_once_everything_is_named(qtbot, tmp_path):
+    form = show(qtbot, NewProjectForm())
+    create = form.findChild(QPushButton, "create_project")
+    needed = form.findChild(object, "new_needed")
+    assert not create.isEnabled()
+    form.folder.setText(str(tmp_path))
+    form.images.setText(" a.nii ; b.nii;")
+    assert needed.text() == "Still needed: a class."
+    form.classes.setText("one, two,")
+    assert needed.isHidden()
+    with qtbot.waitSignal(form.submitted) as sent:
+        qtbot.mouseClick(create, Qt.MouseButton.LeftButton)
+    wanted = sent.args[0]
+    assert wanted.images == (Path("a.nii"), Path("b.nii"))
+    assert wanted.classes == ("one", "two")
+
+
+def test_every_class_name_is_seen_whole(qtbot):
+    panel = show(qtbot, AnnotatePanel())
+    panel.set_classes(make_classes(["left ventricle", "right ventricle", "myocardium", "scar"]))
+    view = panel.classes
+    for position in range(view.count()):
+        place = view.visualItemRect(view.item(position))
+        assert view.viewport().rect().contains(place), view.item(position).text()
+
+
+def test_the_list_tells_what_is_done_without_colour(qtbot):
+    panel = show(qtbot, QueuePanel())
+    long = "a_very_long_case_name_that_no_dock_has_room_for_" * 2
+    panel.show_rows([QueueRow("1", long, 3, 9), QueueRow("2", "b", 1, 1), QueueRow("3", "c", 0, 1)])
+    texts = [panel.list.item(i).text() for i in range(3)]
+    assert [t[0] for t in texts] == ["◐", "●", "○"]
+    assert texts[0].endswith("3 of 9 slices")
+    assert long in panel.list.item(0).toolTip()
+    with qtbot.waitSignal(panel.picked) as sent:  # by keyboard, too
+        panel.list.setCurrentRow(2)
+        panel.list.setFocus()
+        qtbot.keyClick(panel.list, Qt.Key.Key_Return)
+    assert sent.args == ["3"]
+
+
+def test_a_long_project_name_does_not_widen_the_dock(qtbot):
+    bar = show(qtbot, ProjectBar())
+    bar.show_project("n" * 200)
+    assert bar.minimumSizeHint().width() <= WIDTH
+    assert bar.findChild(object, "project_name").toolTip() == "n" * 200
+
+
+def test_the_metrics_are_a_table_that_no_class_name_can_break(qtbot, tmp_path):
+    dice = {m: {"<b>x": 0.8, "mean": 0.8} for m in ("pair", "unet")}
+    metrics = {"dice": dice, "seconds": 187, "steps": 12}
+    record = RoundRecord(1, tmp_path, metrics, active=True, reason="Round 1 is the first.")
+    panel = show(qtbot, TrainingPanel())
+    panel.show_state(RoundsState(rounds=(record,)))
+    text = panel.findChild(object, "metrics").text()
+    assert "&lt;b&gt;x" in text
+    assert text.count("0.80") == 4
+    assert panel.findChild(object, "train_summary").text() == "Round 1 active  ·  Dice 0.80"
+    assert "3:07 min" in panel.findChild(object, "train_text").text()
+
+
+def test_scrolling_past_a_setting_does_not_change_it(qtbot):
+    form = show(qtbot, SettingsForm())
+    spin = form.findChild(object, "setting_steps")
+    before = spin.value()
+    form.setFocus()
+    wheel = QWheelEvent(
+        QPointF(5, 5),
+        QPointF(spin.mapToGlobal(QPoint(5, 5))),
+        QPoint(),
+        QPoint(0, 120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(spin, wheel)
+    assert spin.value() == before
+
+
+def test_what_changed_is_lit_once_and_then_only_outlined(qtbot):
+    fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
+    painter = PreviewPainter(fill, outline, 3)
+    first = np.zeros((20, 30), np.uint8)
+    first[4:14, 6:20] = 2
+    painter.paint(Plane(0, 1), first)
+    np.testing.assert_array_equal(fill.data[1], first)
+    np.testing.assert_array_equal(outline.data[1], first)  # all of it is new, so all is lit
+    qtbot.wait(FLASH_MS + 80)
+    edge = np.where(find_boundaries(first, mode="inner"), first, 0)
+    np.testing.assert_array_equal(outline.data[1], edge)
+
+    less = first.copy()
+    less[4:8] = 0
+    painter.paint(Plane(0, 1), less)
+    assert (outline.data[1][4:8, 6:20] == 2).all()  # what was lost, in its colour
+    painter.paint(Plane(0, 1), None)
+    assert not fill.data.any()
+    assert not outline.data.any()
