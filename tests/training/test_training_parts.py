@@ -39,8 +39,8 @@ def test_trust_in_pseudo_labels_ramps_up():
 
 
 def test_rare_classes_are_favoured_at_first_only():
-    assert balance_power(0) == 0.5 and balance_power(0.3) == pytest.approx(0.25)
-    assert balance_power(0.6) == balance_power(1.0) == 0.0
+    assert balance_power(0) == balance_power(0.5) == 0.5
+    assert balance_power(0.75) == pytest.approx(0.25) and balance_power(1.0) == 0.0
 
 
 def test_the_exam_believes_who_is_right():

@@ -30,12 +30,12 @@ def ramp(fraction: float, end: float = 0.4) -> float:
 
 
 def balance_power(fraction: float) -> float:
-    """How much rare classes are favoured: 0.5 at first, nothing from 60 % of the round on.
+    """How much rare classes are favoured: 0.5 for half of the round, falling to 0 at its end.
 
     A ventricle of 0.5 % of the pixels is not found in 100 steps without it (Dice 0 against
     0.63 on MNI152), and drawn too large as long as it lasts.
     """
-    return 0.5 * max(0.0, 1 - fraction / 0.6)
+    return 0.5 * min(1.0, 2 * (1 - fraction))
 
 
 class MovingAverage:

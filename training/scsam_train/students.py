@@ -36,7 +36,7 @@ MAX_CORRECTIONS = 3
 # How often SAM is asked with class tokens alone, and with clicks; the rest are boxes.
 TOKENS_ONLY, CLICKS = 0.5, 0.35
 # At first with class tokens only: SAM teaches by them.
-TOKENS_FIRST = 0.3
+TOKENS_FIRST = 0.5
 # Of the change of intensity on labelled planes; on unlabelled ones it is 1.
 LABELLED_STRENGTH = 0.5
 

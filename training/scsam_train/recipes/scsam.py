@@ -26,6 +26,13 @@ from scsam_train.schedules import ramp
 from scsam_train.students import SamStudent, UNetStudent
 from scsam_train.views import Materials, SamView
 
+# Neither teacher can carry a pixel of which the other is sure of the opposite: such a pixel
+# stays below the confidence that a pseudo-label needs.
+MAX_LEAD = 0.9
+
+# A step of SAM's decoder costs as much as three of the U-Net's.
+SAM_EVERY = 3
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -72,15 +79,13 @@ class CoTraining:
 
     def step(self, fraction: float) -> StepReport:
         """Take one step at `fraction` (0..1) of the round."""
-        if len(self._pseudo):
-            turn = self._step // 2
-            if self._step % 2:
-                self._renew(turn % len(self._pseudo))
-            else:
-                self._examine(turn % len(self._data.views))
+        turn, rest = divmod(self._step, SAM_EVERY)
+        if rest == 0 and len(self._pseudo):
+            self._look_again(turn)
         trust = ramp(fraction) * self._exam.reliability
         self._unet_student.update(fraction, float(trust.min()))
-        self._sam_student.update(fraction, trust)
+        if rest == 0:
+            self._sam_student.update(fraction, trust)
         self._step += 1
         return StepReport(self._unet_student.loss, self._sam_student.loss, self._pseudo.agreement)
 
@@ -88,6 +93,12 @@ class CoTraining:
         """Leave the teachers' weights in both networks: they are what a round keeps."""
         self._unet_student.teacher.copy_to_network()
         self._sam_student.teacher.copy_to_network()
+
+    def _look_again(self, turn: int) -> None:
+        if turn % 2:
+            self._renew(turn // 2 % len(self._pseudo))
+        else:
+            self._examine(turn // 2 % len(self._data.views))
 
     def _renew(self, index: int) -> None:
         """Let the teachers look at one unlabelled plane again (SynFoC, METHOD 1.13)."""
@@ -98,6 +109,7 @@ class CoTraining:
         found = from_unet.argmax(0)
         agreement = hard_dice(student, found) * hard_dice(found, from_sam.argmax(0))
         share = agreement + (1 - agreement) * self._exam.unet_share
+        share = min(max(share, 1 - MAX_LEAD), MAX_LEAD)
         self._pseudo.renew(index, from_unet, from_sam, share, agreement)
 
     def _examine(self, index: int) -> None:
