@@ -154,8 +154,10 @@ def without_plugin(scan_path: Path, options: argparse.Namespace) -> dict[str, An
     """The same viewer, scan, layers, steps and clicks, and no plugin."""
     viewer = napari.Viewer()
     blocks: dict[str, Any] = {}
+    scan = tifffile.imread(scan_path)
     beat = Heartbeat()
-    viewer.add_image(tifffile.imread(scan_path))
+    run_for(0.5)
+    viewer.add_image(scan)
     masks = [viewer.add_labels(np.zeros(SHAPE, np.uint8)) for _ in range(3)]
     viewer.add_shapes(ndim=3)
     points = viewer.add_points(ndim=3)

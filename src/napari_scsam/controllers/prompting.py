@@ -334,13 +334,15 @@ class PromptingController:
         """Show the present prompts and their preview, asking for one where there is none."""
         key = self.key
         if key is not None:
-            self._show_prompts(key[1])
             answer = self._previewer.get(key, self.prompts)
-            if answer is not None or not (self.prompts.points or self.prompts.boxes):
+            known = answer is not None or not (self.prompts.points or self.prompts.boxes)
+            if redecode and not known:
+                # Asked before anything is drawn: the model works while the window draws.
+                self._previewer.decode(self._question(self.prompts), self._settle, self.fail)
+            self._show_prompts(key[1])
+            if known:
                 self._previewer.drop()
                 self._canvas.show_preview(key[1], None if answer is None else answer.preview)
-            elif redecode:
-                self._previewer.decode(self._question(self.prompts), self._settle, self.fail)
         self._on_change(self.view_state)
 
     def _show_prompts(self, plane: Plane) -> None:

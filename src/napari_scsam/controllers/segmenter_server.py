@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import psutil
+
 from napari_scsam.controllers.inference import Segmenter
 from napari_scsam.core.errors import ModelError, ScsamError
 
@@ -31,8 +33,9 @@ _log = logging.getLogger(__name__)
 
 def main() -> None:
     """Answer calls until standard input ends."""
-    # torch's threads sleep while they wait, so that the window has the processor.
+    # Read when torch is imported: its threads sleep while they wait, and leave the window room.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", str(_threads()))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     faulthandler.enable()
     calls, replies = _own_streams()
@@ -88,6 +91,14 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
     os.dup2(2, 1)
     os.close(nothing)
     return calls, replies
+
+
+def _threads() -> int:
+    """The cores that this process may use, less one for the window where that leaves two."""
+    cores = psutil.cpu_count(logical=False) or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return cores if cores <= 2 else cores - 1
 
 
 def _one_line(error: Exception) -> str:
