@@ -35,7 +35,7 @@ TOOLS = (
     ("outside", "Click outside"),
     ("box", "Drag a box"),
 )
-GESTURES = "Shift+click: outside · right-drag: box"
+GESTURES = "Shift+click: outside\nRight-drag: box"
 TOOL_TIP = (
     "What a plain click does. Always: Shift+click is outside, a right-drag is a box, "
     "dragging a point moves it, W flips the selected one and Delete removes it."

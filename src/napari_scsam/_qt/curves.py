@@ -62,7 +62,8 @@ class CurvePlot(QWidget):
         curves = ((UNET, state.loss_unet, top), (SAM, state.loss_sam, top), (DICE, state.dice, 1.0))
         for (colour, style, _), curve, high in curves:
             self._draw(painter, area, curve, last, high, QPen(QColor(colour), PEN, style))
-        self._draw_scales(painter, area, top)
+        if losses:
+            self._draw_scales(painter, area, top)
         self._draw_legend(painter, curves)
         painter.end()
 
