@@ -153,10 +153,12 @@ def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
     assert gone(child)
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_only_costs_the_log(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     made = SegmenterProcess(tmp_path / "cache" / "embeddings")
     try:
-        assert made.decode(question()).preview.any()
+        with pytest.raises(ModelError, match="The model failed"):
+            made._call("nothing of that name")  # answered without loading any model
+        assert made.process_id is not None
     finally:
         made.close()
