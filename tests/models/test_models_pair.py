@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from napari_scsam.core.errors import ModelError
-from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.pair import Pair, load_round, sure_points
+from napari_scsam.models.pair import Pair, load_round
 
 
 class FixedUNet:
@@ -78,20 +77,6 @@ def test_the_unet_alone_needs_no_embedding():
 
     found = Pair(FixedUNet(), NoSam()).probabilities(plane(), which="unet")
     np.testing.assert_array_equal(found, FixedUNet().probabilities(plane()))
-
-
-def test_sure_points_lie_in_the_largest_sure_parts():
-    probability = np.zeros((40, 60))
-    probability[5:15, 40:55] = 0.9
-    probability[30:36, 3:9] = 0.8
-    probability[20:22, 20:22] = 0.9  # too small
-    probability[25:38, 30:50] = 0.6  # not sure
-    prompts = sure_points(probability)
-    assert len(prompts.points) == 2 and set(prompts.labels) == {1}
-    (r0, c0), (r1, c1) = prompts.points
-    assert 8 <= r0 <= 11 and 43 <= c0 <= 51 and 31 <= r1 <= 34 and 4 <= c1 <= 7
-    assert sure_points(np.zeros((5, 5))) is not None and sure_points(np.zeros((5, 5))).is_empty
-    assert isinstance(prompts, Prompts)
 
 
 def make_manifest(folder, **changes):

@@ -233,7 +233,24 @@ def test_the_same_seed_gives_the_same_round():
     second, again = toy_training(4)
     assert first == second
     assert all(torch.equal(weights[name], again[name]) for name in weights)
-    assert all(report.agreement is not None for report in first)
+    # A labelled and an unlabelled plane by turns.
+    assert first[0].agreement is None and first[-1].agreement is not None
+
+
+def test_each_student_learns_from_what_the_other_knows(monkeypatch):
+    """Trusted pseudo-labels change both networks; untrusted ones change neither."""
+
+    def weights_with(trust):
+        monkeypatch.setattr(
+            "scsam_train.exam.Exam.reliability", property(lambda exam: np.array([trust]))
+        )
+        monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
+        return toy_training(4)[1]
+
+    trusted, untrusted, below = weights_with(1.0), weights_with(0.0), weights_with(0.1)
+    changed = {name for name in trusted if not torch.equal(trusted[name], untrusted[name])}
+    assert any("lora" in name for name in changed) and any("unet" in name for name in changed)
+    assert all(torch.equal(below[name], untrusted[name]) for name in below)
 
 
 def test_both_students_learn():
