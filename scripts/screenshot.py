@@ -22,7 +22,8 @@ from napari_scsam.core.geometry import Plane
 
 SIZE = (1400, 900)
 WAIT_S = 240.0
-SETTLE_S = 1.0
+# Long enough for what runs where to be said.
+SETTLE_S = 4.0
 
 
 def main() -> None:

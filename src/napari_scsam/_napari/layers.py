@@ -28,7 +28,7 @@ OUTLINE = "preview outline"
 COMMITTED = "committed"
 
 # On the screen, at the zoom that the picture is drawn with first.
-POINT_SIZE_PX = 13.0
+POINT_SIZE_PX = 15.0
 
 
 class NapariCanvas(Canvas):

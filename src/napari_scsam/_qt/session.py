@@ -128,6 +128,9 @@ class Session(QObject):
             self.refresh_rows()
 
     def _prepare(self) -> None:
+        if self.previewer.waiting:  # the models are at work for the person: later
+            self._rest.start()
+            return
         key = self.annotation.key
         if key is not None:
             job = Job("Noting the slice", lambda _progress, _cancel: remember(self.project, key))

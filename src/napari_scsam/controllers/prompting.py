@@ -357,7 +357,8 @@ class PromptingController:
             return
         self._show_prompts(self.key[1])
         self._canvas.show_preview(self.key[1], answer.preview)
-        if answer.via == "box from clicks" and not self._told_via_box:
+        untold = self._round is None and not self._message and not self._told_via_box
+        if answer.via == "box from clicks" and untold:
             self._told_via_box = True
             self._message = VIA_BOX
         then, self._when_decoded = self._when_decoded, None
