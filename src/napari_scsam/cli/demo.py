@@ -12,7 +12,7 @@ from rich.table import Table
 from napari_scsam.cli.options import Json
 from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.cli.window import open_window
-from napari_scsam.controllers.demo import SUGGESTED_SLICE, DemoResult, demo_settings, run_demo
+from napari_scsam.controllers.demo import SUGGESTED_SLICES, DemoResult, demo_settings, run_demo
 from napari_scsam.core.settings import Device
 
 
@@ -62,7 +62,8 @@ def _data(result: DemoResult) -> dict[str, object]:
         "round": result.round,
         "dice": result.dice["ours"],
         "baselines": {k: v for k, v in result.dice.items() if k != "ours"},
-        "proposals": len(result.proposals),
+        "suggested_dice": result.suggested_dice,
+        "proposals": result.proposals,
         "exports": result.exports,
         "seconds": round(result.seconds, 1),
     }
@@ -70,18 +71,22 @@ def _data(result: DemoResult) -> dict[str, object]:
 
 def _text(result: DemoResult) -> Group:
     names = list(result.dice["ours"])
-    table = Table("Dice on the unseen slices", *names)
+    table = Table("Dice", "measured on", *names)
+    unseen = f"{result.unlabelled} unseen slices"
+    titles = {"ours": "U-Net of round 1", "threshold": "a threshold", "nearest slice": "the nearest labelled slice"}
     for method, dice in result.dice.items():
-        table.add_row(method, *(f"{dice[name]:.3f}" for name in names))
+        table.add_row(titles[method], unseen, *(f"{dice[name]:.3f}" for name in names))
+    suggested = (f"{result.suggested_dice[name]:.3f}" for name in names)
+    some = f"{len(SUGGESTED_SLICES)} unseen slices"
+    table.add_row("suggested points, through SAM", some, *suggested)
     return Group(
         f"{result.labelled} slices committed, {result.unlabelled} unlabelled, one round, "
-        f"{result.seconds / 60:.1f} minutes.",
+        f"{result.seconds / 60:.1f} minutes; {result.proposals} points suggested, "
+        f"{result.decode_seconds * 1000:.0f} ms a decode.",
         table,
-        f"Slice {SUGGESTED_SLICE}: {len(result.proposals)} points suggested, "
-        f"decoded in {result.decode_seconds * 1000:.0f} ms a class.",
         *(f"Wrote {path}" for path in result.exports),
         "",
         f"Next: napari-scsam {result.project}",
-        f"Go to slice {SUGGESTED_SLICE}, press G to suggest, look, press J to accept "
+        f"Go to slice {SUGGESTED_SLICES[3]}, press G to suggest, look, press J to accept "
         "and go on; click to correct, Shift+click for outside.",
     )

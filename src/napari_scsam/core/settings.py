@@ -30,7 +30,7 @@ class TrainSettings:
     """How one round is trained; the defaults are for a laptop's CPU."""
 
     recipe: Recipe = _setting("scsam", "How the two models teach each other.")
-    steps: int = _setting(400, "Training steps.", low=1, high=1_000_000, unit="steps")
+    steps: int = _setting(700, "Training steps.", low=1, high=1_000_000, unit="steps")
     minutes: float | None = _setting(
         None,
         "Time budget; stops at whichever of steps and minutes comes first.",
@@ -43,9 +43,9 @@ class TrainSettings:
     image_size: int = _setting(
         192, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
     )
-    labelled_batch: int = _setting(4, "Labelled images in a step.", low=1, high=256)
-    unlabelled_batch: int = _setting(4, "Unlabelled images in a step.", low=0, high=256)
-    unet_lr: float = _setting(6e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
+    labelled_batch: int = _setting(2, "Labelled images in a step.", low=1, high=256)
+    unlabelled_batch: int = _setting(2, "Unlabelled images in a step.", low=0, high=256)
+    unet_lr: float = _setting(5e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
     sam_lr: float = _setting(1e-3, "SAM adapter learning rate (AdamW).", low=1e-6, high=1.0)
     lora_rank: int = _setting(8, "Rank of SAM's LoRA adapter.", low=1, high=256)
     holdout: float = _setting(

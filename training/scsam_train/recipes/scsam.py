@@ -30,8 +30,8 @@ from scsam_train.views import Materials, SamView
 # stays below the confidence that a pseudo-label needs.
 MAX_LEAD = 0.9
 
-# A step of SAM's decoder costs as much as three of the U-Net's.
-SAM_EVERY = 3
+# A step of SAM costs as much as several of the U-Net's.
+SAM_EVERY = 6
 
 
 @dataclass(frozen=True)
