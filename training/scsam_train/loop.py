@@ -40,6 +40,8 @@ from scsam_train.views import Embedder, Materials, build_canvases
 EMBEDDING_SHARE = 0.35
 JUDGING_SHARE = 0.12
 EVENT_EVERY_S = 0.5
+# Fractions of the round after which the held-out planes are looked at, for the curve.
+LOOK_IN_AT = (0.25, 0.5, 0.75)
 SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
 
@@ -98,8 +100,9 @@ def run_round(folder: Path) -> Path:
         When the parent asked for it; the folder stays ``.partial``.
     """
     session = setup(folder)
-    steps, planes = fit(session)
-    metrics, shares = validate(session)
+    judge = Judge(session.split.held_out, session.inputs.class_names)
+    steps, planes = fit(session, judge)
+    metrics, shares = validate(session, judge, steps)
     metrics |= {"steps": steps, "seconds": round(time.monotonic() - session.started, 1), **planes}
     save(session, metrics, shares)
     session.control.check()
@@ -126,7 +129,7 @@ def setup(folder: Path) -> Session:
     unet, sam, info = _build_models(inputs, device, log)
     log.write(
         "started",
-        steps=settings.steps,
+        steps=settings.max_steps,
         device=device.type,
         labelled=len(split.train),
         held_out=len(split.held_out),
@@ -141,8 +144,8 @@ def setup(folder: Path) -> Session:
     )
 
 
-def fit(session: Session) -> tuple[int, dict[str, int]]:
-    """Embed the planes and train.
+def fit(session: Session, judge: Judge) -> tuple[int, dict[str, int]]:
+    """Embed the planes and train; the judge looks in a few times on the way.
 
     Returns
     -------
@@ -154,13 +157,20 @@ def fit(session: Session) -> tuple[int, dict[str, int]]:
     materials = _embed(session)
     recipe = CoTraining(session.unet, session.sam, materials, session.settings)
     clock = _Clock(session)
+    looks = list(LOOK_IN_AT) if judge.planes else []
     step = 0
-    while step < session.settings.steps and clock.fraction(step) < 1:
+    while step < session.settings.max_steps and clock.fraction(step) < 1:
         session.control.check()
         report = recipe.step(clock.fraction(step))
         step += 1
         _check_finite(report, step)
         clock.report(step, report)
+        if looks and clock.fraction(step) >= looks[0]:
+            looks.pop(0)
+            with recipe.teachers_in_place():
+                pair = Pair(session.unet, session.sam)
+                scores = judge.score(pair, session.control.check)
+            session.log.write("validation", step=step, dice=scores)
     recipe.finish()
     return step, {
         "labelled_planes": len(materials.views),
@@ -168,7 +178,7 @@ def fit(session: Session) -> tuple[int, dict[str, int]]:
     }
 
 
-def validate(session: Session) -> tuple[dict[str, Any], list[float]]:
+def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any], list[float]]:
     """Judge the pair, and its parent's, on the held-out planes.
 
     Returns
@@ -184,10 +194,9 @@ def validate(session: Session) -> tuple[dict[str, Any], list[float]]:
     understands = clicked is not None and clicked >= CLICK_DICE
     session.info = replace(session.info, understands_points=understands)
     session.sam = _with_points(session, understands)
-    judge = Judge(split.held_out, names)
     shares, scores, parent = [0.5] * len(names), empty_scores(names), None
     if split.held_out:
-        shares, scores = _judge_pair(session, judge)
+        shares, scores = _judge_pair(session, judge, step)
         parent = _judge_parent(session, judge)
     metrics = {
         "gated": split.gated,
@@ -235,7 +244,7 @@ class _Clock:
         self._last_event = 0.0
 
     def fraction(self, step: int) -> float:
-        by_steps = step / self._session.settings.steps
+        by_steps = step / self._session.settings.max_steps
         end = self._session.deadline(1 - JUDGING_SHARE)
         if math.isinf(end):
             return by_steps
@@ -243,7 +252,7 @@ class _Clock:
 
     def report(self, step: int, report: StepReport) -> None:
         now = time.monotonic()
-        last = step == self._session.settings.steps
+        last = step == self._session.settings.max_steps
         if now - self._last_event < EVENT_EVERY_S and not last:
             return
         self._last_event = now
@@ -253,7 +262,7 @@ class _Clock:
             "progress",
             phase="training",
             step=step,
-            steps=self._session.settings.steps,
+            steps=self._session.settings.steps or max(step, round(step / fraction)),
             fraction=min(fraction, 1.0),
             loss_unet=report.loss_unet,
             loss_sam=report.loss_sam,
@@ -342,7 +351,7 @@ def _embedding_progress(session: Session) -> Callable[[int, int], None]:
     return on_step
 
 
-def _judge_pair(session: Session, judge: Judge) -> tuple[list[float], Scores]:
+def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[list[float], Scores]:
     """Score both members, weigh them, and score the weighted pair."""
     session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
     scores = judge.score(Pair(session.unet, session.sam), session.control.check)
@@ -350,7 +359,7 @@ def _judge_pair(session: Session, judge: Judge) -> tuple[list[float], Scores]:
     shares = [_share(scores["unet"][name], scores["sam"][name]) for name in names]
     pair = Pair(session.unet, session.sam, shares)
     scores = judge.score(pair, session.control.check)
-    session.log.write("validation", step=session.settings.steps, dice=scores)
+    session.log.write("validation", step=step, dice=scores)
     return shares, scores
 
 

@@ -93,7 +93,7 @@ def _make_editor(hint: Any, default: Any, meta: Any) -> QWidget:
 
 def _make_spin_box(hint: Any, default: Any, meta: Any) -> QWidget:
     optional = type(None) in get_args(hint)
-    spin: Any = QSpinBox() if hint is int else QDoubleSpinBox()
+    spin: Any = QSpinBox() if int in (hint, *get_args(hint)) else QDoubleSpinBox()
     low = 0 if optional else meta["low"]
     spin.setRange(low, meta["high"])
     spin.setSpecialValueText("no limit" if optional else "")

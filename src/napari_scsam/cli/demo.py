@@ -73,7 +73,11 @@ def _text(result: DemoResult) -> Group:
     names = list(result.dice["ours"])
     table = Table("Dice", "measured on", *names)
     unseen = f"{result.unlabelled} unseen slices"
-    titles = {"ours": "U-Net of round 1", "threshold": "a threshold", "nearest slice": "the nearest labelled slice"}
+    titles = {
+        "ours": "U-Net of round 1",
+        "threshold": "a threshold",
+        "nearest slice": "the nearest labelled slice",
+    }
     for method, dice in result.dice.items():
         table.add_row(titles[method], unseen, *(f"{dice[name]:.3f}" for name in names))
     suggested = (f"{result.suggested_dice[name]:.3f}" for name in names)

@@ -50,4 +50,9 @@ def _show(event: Event, progress: StderrProgress) -> None:
     if event["event"] == "message":
         progress(Progress(0.0, str(event["text"])))
     elif event["event"] == "progress" and event.get("steps"):
-        progress(Progress(event["step"] / event["steps"], str(event["phase"]).capitalize()))
+        progress(
+            Progress(
+                event.get("fraction", event["step"] / event["steps"]),
+                str(event["phase"]).capitalize(),
+            )
+        )

@@ -144,7 +144,7 @@ def _train(
 
     def show(event: dict[str, Any]) -> None:
         if event["event"] == "progress" and event.get("steps"):
-            share = event["step"] / event["steps"]
+            share = event.get("fraction", event["step"] / event["steps"])
             progress(Progress(0.1 + 0.5 * share, f"Round 1, {event['phase']}"))
 
     record = TrainingController(project).start(settings).run(show)

@@ -67,4 +67,3 @@ def open_sample() -> Project:
     from napari_scsam.controllers.sample import open_sample_project
 
     return open_sample_project(platformdirs.user_data_path("napari-scsam") / "sample")
-

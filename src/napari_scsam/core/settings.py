@@ -15,6 +15,9 @@ PredictWith = Literal["unet", "sam", "pair"]
 ExportFormat = Literal["nifti", "tiff", "png"]
 SamName = Literal["lite-medsam", "vit_b", "vit_l", "vit_h"]
 
+DEFAULT_STEPS = 700
+MAX_STEPS = 1_000_000
+
 # Absolute tolerance of "not worse": a round that ties is promoted.
 DICE_TIE = 1e-6
 
@@ -30,10 +33,16 @@ class TrainSettings:
     """How one round is trained; the defaults are for a laptop's CPU."""
 
     recipe: Recipe = _setting("scsam", "How the two models teach each other.")
-    steps: int = _setting(700, "Training steps.", low=1, high=1_000_000, unit="steps")
+    steps: int | None = _setting(
+        None,
+        f"Training steps; {DEFAULT_STEPS} where no time is given either.",
+        low=1,
+        high=MAX_STEPS,
+        unit="steps",
+    )
     minutes: float | None = _setting(
         None,
-        "Time budget; stops at whichever of steps and minutes comes first.",
+        "Time budget; with steps too, whichever comes first.",
         low=0.05,
         high=10_000,
         unit="min",
@@ -64,6 +73,13 @@ class TrainSettings:
         hints = get_type_hints(type(self))
         for item in fields(self):
             _check(item.name, getattr(self, item.name), hints[item.name], item.metadata)
+
+    @property
+    def max_steps(self) -> int:
+        """Steps after which a round ends in any case."""
+        if self.steps is not None:
+            return self.steps
+        return DEFAULT_STEPS if self.minutes is None else MAX_STEPS
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

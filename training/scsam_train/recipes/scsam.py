@@ -8,6 +8,8 @@ be learned first.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -88,6 +90,12 @@ class CoTraining:
             self._sam_student.update(fraction, trust)
         self._step += 1
         return StepReport(self._unet_student.loss, self._sam_student.loss, self._pseudo.agreement)
+
+    @contextmanager
+    def teachers_in_place(self) -> Iterator[None]:
+        """Have both networks hold their teachers' weights inside the block."""
+        with self._unet_student.teacher.in_place(), self._sam_student.teacher.in_place():
+            yield
 
     def finish(self) -> None:
         """Leave the teachers' weights in both networks: they are what a round keeps."""
