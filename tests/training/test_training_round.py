@@ -229,8 +229,8 @@ def toy_training(steps):
 
 
 def test_the_same_seed_gives_the_same_round():
-    first, weights = toy_training(4)
-    second, again = toy_training(4)
+    first, weights = toy_training(8)
+    second, again = toy_training(8)
     assert first == second
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     # A labelled and an unlabelled plane by turns.
@@ -245,7 +245,7 @@ def test_each_student_learns_from_what_the_other_knows(monkeypatch):
             "scsam_train.exam.Exam.reliability", property(lambda exam: np.array([trust]))
         )
         monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
-        return toy_training(4)[1]
+        return toy_training(8)[1]
 
     trusted, untrusted, below = weights_with(1.0), weights_with(0.0), weights_with(0.1)
     changed = {name for name in trusted if not torch.equal(trusted[name], untrusted[name])}

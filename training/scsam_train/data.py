@@ -141,7 +141,7 @@ def split_planes(labelled: Sequence[TrainPlane], holdout: float, seed: int) -> S
         return Split(train, held_out, True, f"{count} of {len(cases)} labelled cases held out.")
     if len(everything) < MIN_PLANES_TO_HOLD_OUT:
         reason = (
-            f"Only {len(everything)} labelled planes of one case: too few to hold any out, "
+            f"Only {len(everything)} labelled slices of one case: too few to hold any out, "
             "so nothing was compared."
         )
         return Split(everything, [], False, reason)
@@ -154,12 +154,12 @@ def _split_within_case(planes: list[TrainPlane], holdout: float) -> Split:
     order = [int(i) for i in np.linspace(0, len(planes) - 1, count + 2)[1:-1]]
     chosen = [i for i in order if _far_from_others(planes, i, order)]
     if not chosen:
-        reason = "The labelled planes of the only case are neighbours: none can judge the others."
+        reason = "The labelled slices of the only case are neighbours: none can judge the others."
         return Split(planes, [], False, reason)
     train = [plane for i, plane in enumerate(planes) if i not in chosen]
     held_out = [planes[i] for i in chosen]
     reason = (
-        f"One labelled case only: {len(chosen)} of its {len(planes)} labelled planes held out. "
+        f"One labelled case only: {len(chosen)} of its {len(planes)} labelled slices held out. "
         "They resemble the trained ones more than another case would."
     )
     return Split(train, held_out, True, reason)

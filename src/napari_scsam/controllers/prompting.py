@@ -217,7 +217,9 @@ class PromptingController:
         self._found_nothing.clear()
         # What was last said here must not hide what is being said of the round.
         self._message = self._error = ""
-        self._on_change(self.view_state)
+        # A mask that another round's models drew must not be committed as this one's.
+        self._previewer.forget()
+        self._refresh()
 
     # ---------------------------------------------------------------- prompts
 
