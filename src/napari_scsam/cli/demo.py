@@ -82,7 +82,7 @@ def _text(result: DemoResult) -> Group:
         table.add_row(titles[method], unseen, *(f"{dice[name]:.3f}" for name in names))
     suggested = (f"{result.suggested_dice[name]:.3f}" for name in names)
     some = f"{len(SUGGESTED_SLICES)} unseen slices"
-    table.add_row("suggested points, through SAM", some, *suggested)
+    table.add_row("suggested points, nothing corrected", some, *suggested)
     return Group(
         f"{result.labelled} slices committed, {result.unlabelled} unlabelled, one round, "
         f"{result.seconds / 60:.1f} minutes; {result.proposals} points suggested, "

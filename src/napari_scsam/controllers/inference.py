@@ -52,7 +52,7 @@ class Answer:
     prompts : PromptSet
         What the preview was made from, new proposals included.
     preview : ndarray of shape (rows, cols), uint8
-    via : {'points', 'box', 'mask', 'box from clicks', ''}
+    via : {'points', 'box', 'mask', 'box from clicks', 'class', 'outline', ''}
         How the prompts were used (the weakest use of all classes).
     """
 
@@ -171,8 +171,11 @@ class Segmenter:
     ) -> Decoded:
         key = (question.key, class_id, prompts.points, prompts.labels, prompts.box)
         if key not in self._masks:
-            taught = class_id if self._round and class_id in self._round.class_ids else None
-            self._masks[key] = sam.decode(embedding, prompts, class_id=taught)
+            if self._round is not None and class_id in self._round.class_ids:
+                answer = self._round.decode(question.pixels, embedding, prompts, class_id)
+            else:
+                answer = sam.decode(embedding, prompts)
+            self._masks[key] = answer
             if len(self._masks) > MASKS_KEPT:
                 self._masks.popitem(last=False)
         self._masks.move_to_end(key)

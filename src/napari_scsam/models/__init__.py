@@ -70,7 +70,7 @@ class Decoded:
         Log-odds of being inside.
     iou : float
         SAM's own estimate of the mask's IoU, 0..1.
-    via : {'points', 'box', 'mask', 'box from clicks', 'class'}
+    via : {'points', 'box', 'mask', 'box from clicks', 'class', 'outline'}
         How the prompts were used; 'box from clicks' by a model that can't take points,
         'class' where only the class's learned tokens were asked.
     """
@@ -167,6 +167,15 @@ class RoundModels(Protocol):
     @property
     def number(self) -> int | None:
         """Its round number in the project, if it has one."""
+
+    def decode(
+        self, image: NDArray[Any], embedding: Embedding, prompts: Prompts, class_id: int
+    ) -> Decoded:
+        """Mask for one object of a class that the round knows.
+
+        SAM's answer to a box, a mask or, once its SAM has learned points, to clicks. Before
+        that, clicks pick and correct parts of the pair's own outline (`via` is 'outline').
+        """
 
     def probabilities(
         self, image: NDArray[Any], embedding: Embedding | None = None, which: PredictWith = "pair"

@@ -14,9 +14,11 @@ from scipy.special import softmax
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import Device, PredictWith
-from napari_scsam.models import Embedding, SamBackend
+from napari_scsam.models import Decoded, Embedding, SamBackend
 from napari_scsam.models.checkpoint import sha256_of_file
+from napari_scsam.models.clicks import carve
 from napari_scsam.models.device import resolve_device
+from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
 from napari_scsam.models.sam import load_sam
 from napari_scsam.models.unet import UNet
 
@@ -54,6 +56,7 @@ class Pair:
         shares = [0.5] * len(unet.class_ids) if unet_shares is None else list(unet_shares)
         self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
         self._number = number
+        self._latest: tuple[str, FloatArray] | None = None
 
     @property
     def sam(self) -> SamBackend:
@@ -83,6 +86,36 @@ class Pair:
             return self._unet.probabilities(image)
         _, from_sam, mixed = self.members(image, embedding or self._sam.embed(image))
         return from_sam if which == "sam" else mixed
+
+    def decode(
+        self, image: NDArray[Any], embedding: Embedding, prompts: Prompts, class_id: int
+    ) -> Decoded:
+        """Mask for one object of a class; see `RoundModels.decode`.
+
+        A round's U-Net often knows a structure before its SAM can follow a click. Until it
+        can, inside clicks pick the parts of the pair's own outline that they lie on, SAM is
+        asked for what that outline leaves out, and outside clicks cut off.
+        """
+        by_sam = self._sam.understands_points or class_id not in self.class_ids
+        if by_sam or not prompts.points or prompts.box is not None or prompts.mask is not None:
+            return self._sam.decode(embedding, prompts, class_id=class_id)
+        prompts.check_inside(embedding.shape)
+        probabilities = self._probabilities_of(image, embedding)
+        own = log_odds(probabilities, 1 + self.class_ids.index(class_id))
+        logits, missed = picked_parts(own, prompts)
+        if missed.points:
+            logits = np.maximum(logits, self._sam.decode(embedding, missed).logits)
+        mask = logits > 0
+        spilt = mask & ~carve(mask, embedding.view, prompts)
+        logits[spilt] = -np.abs(logits[spilt])
+        mask = logits > 0
+        return Decoded(mask, logits, expected_iou(logits, mask), "outline")
+
+    def _probabilities_of(self, image: NDArray[Any], embedding: Embedding) -> FloatArray:
+        # Every click on a slice needs them again; the latest slice is the one in view.
+        if self._latest is None or self._latest[0] != embedding.key:
+            self._latest = (embedding.key, self.probabilities(image, embedding))
+        return self._latest[1]
 
     def members(
         self, image: NDArray[Any], embedding: Embedding

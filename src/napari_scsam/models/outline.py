@@ -1,0 +1,65 @@
+"""A class's own outline in a probability map, and the parts of it that clicks pick."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.special import expit
+
+from napari_scsam.core.prompts import Prompts
+
+FloatArray = NDArray[np.float32]
+
+
+def log_odds(probabilities: FloatArray, position: int) -> FloatArray:
+    """How much likelier a class is than the likeliest other one, above 0 where it wins.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (K + 1, rows, cols), float32
+    position : int
+        Of the class along the first axis.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols), float32
+    """
+    others = np.delete(probabilities, position, axis=0).max(axis=0)
+    tiny = np.finfo(np.float32).eps
+    odds = np.log(probabilities[position] + tiny) - np.log(others + tiny)
+    return np.asarray(odds, np.float32)
+
+
+def picked_parts(logits: FloatArray, prompts: Prompts) -> tuple[FloatArray, Prompts]:
+    """Keep the components of ``logits > 0`` that hold an inside click.
+
+    Returns
+    -------
+    logits : ndarray of shape (rows, cols), float32
+        A copy, negative outside those components.
+    missed : Prompts
+        The inside clicks that lie on none, with all outside clicks; empty without any.
+    """
+    parts, _ = ndimage.label(logits > 0)
+    rows, cols = logits.shape
+    at = [
+        (min(max(round(r), 0), rows - 1), min(max(round(c), 0), cols - 1))
+        for r, c in prompts.points
+    ]
+    inside = [label == 1 for label in prompts.labels]
+    hit = {int(parts[place]) for place, positive in zip(at, inside, strict=True) if positive}
+    kept = np.isin(parts, [part for part in hit if part])
+    missed = [i for i, place in enumerate(at) if inside[i] and not parts[place]]
+    asked = [*missed, *(i for i in range(len(at)) if not inside[i])] if missed else []
+    return (
+        np.where(kept, logits, -np.abs(logits)),
+        Prompts([prompts.points[i] for i in asked], [prompts.labels[i] for i in asked]),
+    )
+
+
+def expected_iou(logits: FloatArray, mask: NDArray[np.bool_]) -> float:
+    """IoU that `mask` would have if the logits were calibrated; 0 for an empty mask."""
+    inside = expit(logits)
+    union = mask.sum() + inside[~mask].sum()
+    return float(inside[mask].sum() / union) if mask.any() else 0.0

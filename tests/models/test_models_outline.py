@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.models import Decoded, Embedding
+from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
+from napari_scsam.models.pair import Pair
+
+
+@pytest.fixture
+def probabilities():
+    """Two blobs of class 1 at the left and right, one of class 2 below; (3, 40, 60)."""
+    maps = np.full((3, 40, 60), 0.05, np.float32)
+    maps[0] = 0.9
+    for position, rows, cols in (
+        (1, slice(5, 15), slice(5, 20)),
+        (1, slice(5, 15), slice(40, 55)),
+        (2, slice(25, 35), slice(10, 30)),
+    ):
+        maps[:, rows, cols] = 0.05
+        maps[position, rows, cols] = 0.9
+    return maps
+
+
+def test_log_odds_are_positive_where_the_class_wins(probabilities):
+    won = probabilities.argmax(0)
+    for position in (0, 1, 2):
+        np.testing.assert_array_equal(log_odds(probabilities, position) > 0, won == position)
+
+
+def test_a_click_picks_the_part_that_it_lies_on(probabilities):
+    logits, missed = picked_parts(log_odds(probabilities, 1), Prompts([(10, 45)], [1]))
+    assert (logits[5:15, 40:55] > 0).all()
+    assert (logits > 0).sum() == 150
+    assert missed.is_empty
+
+
+def test_a_click_beside_every_part_is_left_for_sam_with_the_outside_clicks(probabilities):
+    prompts = Prompts([(10, 10), (20, 30), (10, 45)], [1, 1, 0])
+    logits, missed = picked_parts(log_odds(probabilities, 1), prompts)
+    assert (logits > 0).sum() == 150 and logits[10, 10] > 0
+    assert missed.points == ((20, 30), (10, 45)) and missed.labels == (1, 0)
+
+
+def test_expected_iou_of_a_certain_and_of_an_undecided_mask():
+    certain = np.where(np.arange(100).reshape(10, 10) < 40, 50.0, -50.0).astype(np.float32)
+    assert expected_iou(certain, certain > 0) == pytest.approx(1)
+    assert expected_iou(certain, np.zeros((10, 10), bool)) == 0
+    undecided = np.zeros((10, 10), np.float32)
+    half = certain > 0
+    assert expected_iou(undecided, half) == pytest.approx(0.5 * 40 / (40 + 0.5 * 60))
+
+
+class Unet:
+    class_ids = (3, 7)
+
+    def __init__(self, probabilities):
+        self.maps, self.calls = probabilities, 0
+
+    def probabilities(self, image):
+        self.calls += 1
+        return self.maps
+
+
+class Sam:
+    """Answers a square around the first point, and nothing for class tokens."""
+
+    def __init__(self, understands_points=False):
+        self.understands_points, self.asked = understands_points, []
+
+    def decode(self, embedding, prompts, *, class_id=None):
+        self.asked.append((prompts, class_id))
+        logits = np.full(embedding.shape, -5.0, np.float32)
+        if prompts.points:
+            row, col = (int(v) for v in prompts.points[0])
+            logits[row - 2 : row + 3, col - 2 : col + 3] = 5
+        return Decoded(logits > 0, logits, 0.5, "points")
+
+
+@pytest.fixture
+def scene(probabilities):
+    image = np.random.default_rng(0).random((40, 60)).astype(np.float32)
+    return image, Embedding(None, (40, 60), image, "key"), Unet(probabilities)
+
+
+def test_until_sam_follows_clicks_the_pairs_outline_is_picked_and_corrected(scene):
+    image, embedding, unet = scene
+    sam = Sam()
+    pair = Pair(unet, sam, [1.0, 1.0])
+    one = pair.decode(image, embedding, Prompts([(10, 10)], [1]), 3)
+    assert one.via == "outline" and one.mask.sum() == 150 and one.mask[5:15, 5:20].all()
+    more = pair.decode(image, embedding, Prompts([(10, 10), (30, 50)], [1, 1]), 3)
+    assert more.mask.sum() == 150 + 25 and more.mask[30, 50]
+    less = pair.decode(image, embedding, Prompts([(10, 6), (10, 18)], [1, 0]), 3)
+    assert less.mask[10, 6] and not less.mask[10, 18]
+    assert unet.calls == 1  # the slice's maps are kept between clicks
+
+
+def test_a_box_and_a_sam_that_follows_clicks_go_to_sam(scene):
+    image, embedding, unet = scene
+    for understands, prompts in (
+        (True, Prompts([(9, 9)], [1])),
+        (False, Prompts(box=(1, 1, 9, 9))),
+    ):
+        sam = Sam(understands)
+        Pair(unet, sam).decode(image, embedding, prompts, 7)
+        assert sam.asked == [(prompts, 7)]
