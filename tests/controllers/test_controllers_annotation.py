@@ -11,10 +11,10 @@ import pytest
 import tifffile
 
 from napari_scsam.controllers.annotation import AnnotationController
-from napari_scsam.controllers.prompting import NO_ROUND
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.controllers.ports import Canvas
 from napari_scsam.controllers.previews import Previewer
+from napari_scsam.controllers.prompting import NO_ROUND
 from napari_scsam.controllers.work import accepted, to_decode, with_state
 from napari_scsam.core.errors import Cancelled, InputError
 from napari_scsam.core.geometry import Plane
