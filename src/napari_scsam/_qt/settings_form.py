@@ -93,11 +93,12 @@ def _make_editor(hint: Any, default: Any, meta: Any) -> QWidget:
 
 def _make_spin_box(hint: Any, default: Any, meta: Any) -> QWidget:
     optional = type(None) in get_args(hint)
-    spin: Any = QSpinBox() if int in (hint, *get_args(hint)) else QDoubleSpinBox()
+    whole = int in (hint, *get_args(hint))
+    spin: Any = QSpinBox() if whole else QDoubleSpinBox()
     low = 0 if optional else meta["low"]
     spin.setRange(low, meta["high"])
-    spin.setSpecialValueText("no limit" if optional else "")
-    if hint is not int:
+    spin.setSpecialValueText("automatic" if optional else "")
+    if not whole:
         spin.setSingleStep(0.05 if meta["high"] <= 1 else 1.0)
     spin.setSuffix(f" {meta['unit']}" if meta["unit"] else "")
     spin.setProperty("optional", optional)
