@@ -11,7 +11,7 @@ import pytest
 from napari_scsam.core.errors import Cancelled, InputError
 from napari_scsam.core.history import History
 from napari_scsam.core.jobs import CancelToken
-from napari_scsam.core.settings import TrainSettings
+from napari_scsam.core.settings import DEFAULT_STEPS, MAX_STEPS, TrainSettings
 
 
 def test_settings_survive_a_config_file() -> None:
@@ -31,10 +31,10 @@ def test_every_setting_explains_itself() -> None:
     ("name", "value", "message"),
     [
         ("steps", 0, "steps is between 1 and 1000000 steps; got 0"),
-        ("steps", 1.5, "steps is of type int; got 1.5"),
-        ("steps", "5", "steps is of type int; got '5'"),
-        ("steps", True, "steps is of type int"),
-        ("steps", None, "steps is of type int; got None"),
+        ("steps", 1.5, "steps is of type int or none; got 1.5"),
+        ("steps", "5", "steps is of type int or none; got '5'"),
+        ("steps", True, "steps is of type int or none"),
+        ("seed", None, "seed is of type int; got None"),
         ("minutes", float("nan"), "minutes is between"),
         ("minutes", "2", "minutes is of type float or none"),
         ("holdout", 0.95, "holdout is between"),
@@ -46,6 +46,13 @@ def test_every_setting_explains_itself() -> None:
 def test_settings_out_of_bounds_are_refused(name: str, value: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainSettings(**{name: value})
+
+
+def test_a_round_ends_by_steps_by_time_or_by_both() -> None:
+    assert TrainSettings().max_steps == DEFAULT_STEPS
+    assert TrainSettings(steps=9, minutes=1).max_steps == 9
+    # Only the clock ends it: no number of steps may come before.
+    assert TrainSettings(minutes=10_000).max_steps == MAX_STEPS
 
 
 def test_undo_and_redo() -> None:

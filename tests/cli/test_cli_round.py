@@ -1,0 +1,52 @@
+"""From labels to predictions by the command line alone, with a real round."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+
+def ok(*arguments: object) -> dict:
+    command = [sys.executable, "-m", "napari_scsam.cli", *map(str, arguments), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
+    affine = np.diag([0.7, 0.8, 3.0, 1.0])
+    noise = np.random.default_rng(0).integers(0, 40, (64, 48, 5))
+    pixels, truth = noise.astype(np.int16), np.zeros((64, 48, 5), np.uint8)
+    truth[8:40, 6:24] = 1
+    pixels[truth > 0] += 150
+    names = {"scan": pixels, "other": pixels[::-1], "mask": truth, "truth": truth[::-1]}
+    for name, array in names.items():
+        nib.save(nib.Nifti1Image(array, affine), tmp_path / f"{name}.nii.gz")
+    project, scan, other = tmp_path / "p", tmp_path / "scan.nii.gz", tmp_path / "other.nii.gz"
+    ok("new", project, "--images", scan, "--classes", "block")
+    ok("label", project, "--image", scan, "--mask", tmp_path / "mask.nii.gz")
+
+    options = ("--steps", 60, "--image-size", 64, "--unlabelled-planes", 0, "--holdout", 0)
+    made = ok("train", project, *options)["round"]
+    assert made["active"] and made["metrics"]["gated"] is False  # one case, nothing held out
+    assert [r["number"] for r in ok("rounds", project)["rounds"]] == [1]
+
+    found = ok("suggest", project, scan, "--plane", 2)
+    inside = [p for p in found["proposals"] if p["kind"] == "confirm"]
+    assert found["plane"] == 2 and inside
+    assert all(truth[round(p["col"]), round(p["row"]), 2] for p in inside)
+
+    for source, which in ((project, "unet"), (Path(made["folder"]), "pair")):
+        out = tmp_path / which
+        (path,) = ok("predict", source, other, "--out", out, "--with", which)["predictions"]
+        assert Path(path) == out / "other.nii.gz"
+        np.testing.assert_allclose(nib.load(path).affine, affine)
+        figures = ok("evaluate", path, tmp_path / "truth.nii.gz", "--classes", "block")
+        assert figures["cases"]["other"]["classes"][0]["dice"] > 0.8

@@ -1,0 +1,83 @@
+"""A round as a real child process: killed, found again, paused, cancelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_scsam.controllers.training import RunningRound, TrainingController
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project import Project
+
+ENDLESS = TrainSettings(steps=100_000, image_size=32, unlabelled_planes=0, holdout=0.0)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    pixels = np.random.default_rng(0).integers(0, 60, (4, 40, 48), np.uint8)
+    pixels[:, 8:20, 10:30] += 120
+    tifffile.imwrite(tmp_path / "scan.tif", pixels)
+    made = Project.create(tmp_path / "project", ["block"])
+    (image,) = made.add_images([tmp_path / "scan.tif"])
+    made.commit(image, (pixels[1] > 100).astype(np.uint8), plane=Plane(0, 1))
+    yield made
+    made.close()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def until_training(running: RunningRound) -> None:
+    wait_for(lambda: any(e.get("phase") == "training" for e in running.poll()))
+
+
+def test_a_killed_round_is_one_line_and_costs_nothing(project: Project) -> None:
+    (image,) = project.images()
+    before = project.label(image.id)
+    running = TrainingController(project).start(ENDLESS)
+    until_training(running)
+    running.kill()
+    assert not running.alive
+    with pytest.raises(ProjectError, match=r"ended unexpectedly.*Nothing you made is lost"):
+        running.finish()
+    assert project.rounds() == []
+    np.testing.assert_array_equal(project.label(image.id), before)
+    assert project.begin_round(ENDLESS).name == "0001.partial"  # the next one may begin
+
+
+def test_a_round_outlives_the_window_and_is_found_paused_and_cancelled(project: Project) -> None:
+    started = TrainingController(project).start(ENDLESS)
+    until_training(started)
+    folder = project.folder
+    project.close()
+
+    with Project.open(folder) as again:
+        controller = TrainingController(again)
+        running = controller.running
+        assert running is not None and running.number == 1 and running.alive
+        with pytest.raises(ProjectError, match="still running"):
+            controller.start(ENDLESS)
+
+        running.pause()
+        time.sleep(3)  # the step under way ends
+        running.poll()
+        time.sleep(2)
+        assert not [e for e in running.poll() if e["event"] == "progress"]
+
+        running.resume()
+        until_training(running)
+        running.cancel()
+        wait_for(lambda: not running.alive)
+        assert running.finish() is None
+        assert again.rounds() == []
