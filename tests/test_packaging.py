@@ -51,7 +51,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fresh_environment(folder: Path) -> tuple[Path, Path]:
     venv.create(folder, with_pip=True)
     scripts = folder / ("Scripts" if sys.platform == "win32" else "bin")
-    run(scripts / "python", "-m", "pip", "install", "--quiet", "npe2", "hatchling")
+    run(scripts / "python", "-m", "pip", "install", "--quiet", "npe2", "hatchling", "editables")
     return scripts / "python", scripts / "npe2"
 
 
