@@ -23,7 +23,7 @@ ENDLESS = TrainSettings(steps=100_000, image_size=32, unlabelled_planes=0, holdo
 def project(tmp_path: Path) -> Iterator[Project]:
     pixels = np.random.default_rng(0).integers(0, 60, (4, 40, 48), np.uint8)
     pixels[:, 8:20, 10:30] += 120
-    tifffile.imwrite(tmp_path / "scan.tif", pixels)
+    tifffile.imwrite(tmp_path / "scan.tif", pixels, photometric="minisblack")
     made = Project.create(tmp_path / "project", ["block"])
     (image,) = made.add_images([tmp_path / "scan.tif"])
     made.commit(image, (pixels[1] > 100).astype(np.uint8), plane=Plane(0, 1))
