@@ -79,6 +79,6 @@ def test_a_round_outlives_the_window_and_is_found_paused_and_cancelled(project: 
         until_training(running)
         running.cancel()
         wait_for(lambda: not running.alive)
-        assert not started.alive
+        wait_for(lambda: not started.alive)  # reaped by the one who started it
         assert running.finish() is None
         assert again.rounds() == []
