@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models import available_devices
-from napari_scsam.models.device import resolve_device, torch_threads
+from napari_scsam.models.device import resolve_device
 
 
 def test_auto_takes_the_best_there_is():
@@ -26,10 +25,3 @@ def test_a_device_that_is_absent_or_unknown_is_refused():
 
 def test_the_cpu_is_always_there_and_last():
     assert available_devices()[-1] == "cpu"
-
-
-def test_threads_are_limited_inside_the_block_only():
-    before = torch.get_num_threads()
-    with torch_threads(1):
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before

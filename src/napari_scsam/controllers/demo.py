@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_scsam.controllers.baselines import copy_nearest_slice, threshold_baseline
 from napari_scsam.controllers.prediction import predict_volume
+from napari_scsam.controllers.sample import COMMITTED_SLICES, make_sample_project
 from napari_scsam.controllers.training import TrainingController
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
@@ -35,9 +36,6 @@ from napari_scsam.models import (
 from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
 
-# Slices that a person would pick to start with: spread out, closer where the small
-# structure is.
-COMMITTED_SLICES = (16, 44, 64, 70, 76, 82, 88, 94, 102, 130)
 SUGGESTED_SLICES = (55, 73, 79, 85, 91, 97, 115)
 # A slow machine takes fewer steps, not more minutes.
 DEMO_MINUTES = 4.3
@@ -97,12 +95,11 @@ def run_demo(folder: Path, settings: TrainSettings, progress: ProgressFn) -> Dem
     progress(Progress(0.0, "Writing the sample scan (MNI152 T1) and its truth"))
     scan = load_sample_scan()
     paths = _write_scans(folder, scan)
-    with Project.create(
-        folder / "project", CLASSES, name="Sample: brain and ventricles", modality="mr"
-    ) as project:
+    listed = ", ".join(str(index) for index in COMMITTED_SLICES)
+    progress(Progress(0.05, f"Committing slices {listed} as if by hand"))
+    with make_sample_project(folder, scan) as project:
         result = DemoResult(project.folder)
-        (image,) = project.add_images([paths["scan"]])
-        _commit_slices(project, image, scan, progress)
+        (image,) = (record.id for record in project.images())
         result.labelled = len(project.committed_planes(image))
         result.unlabelled = scan.image.plane_count() - result.labelled
         models = _train(project, settings, progress, result)
@@ -125,16 +122,8 @@ def _write_scans(folder: Path, scan: SampleScan) -> dict[str, Path]:
         "picture": write_sample_picture(scans),
         "out": folder / "exports",
     }
-    write_labels(paths["scan"], scan.image.data, scan.image)
     write_labels(paths["truth"], scan.truth, scan.image)
     return paths
-
-
-def _commit_slices(project: Project, image: str, scan: SampleScan, progress: ProgressFn) -> None:
-    listed = ", ".join(str(index) for index in COMMITTED_SLICES)
-    progress(Progress(0.05, f"Committing slices {listed} as if by hand"))
-    for index in COMMITTED_SLICES:
-        project.commit(image, scan.truth[index], plane=Plane(0, index))
 
 
 def _train(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_scsam.controllers.demo import COMMITTED_SLICES
 from napari_scsam.core.geometry import Plane
 from napari_scsam.io import write_labels
-from napari_scsam.io.sample import CLASSES, load_sample_scan
+from napari_scsam.io.sample import CLASSES, SampleScan, load_sample_scan
 from napari_scsam.project import Project
 from napari_scsam.project.schema import PROJECT_FILE
+
+# Slices that a person would pick to start with: spread out, closer where the small
+# structure is.
+COMMITTED_SLICES = (16, 44, 64, 70, 76, 82, 88, 94, 102, 130)
 
 
 def open_sample_project(folder: Path) -> Project:
@@ -22,9 +25,18 @@ def open_sample_project(folder: Path) -> Project:
     """
     if (folder / "project" / PROJECT_FILE).is_file():
         return Project.open(folder / "project")
-    scan = load_sample_scan()
+    return make_sample_project(folder, load_sample_scan())
+
+
+def make_sample_project(folder: Path, scan: SampleScan) -> Project:
+    """Write `scan` to ``folder/scans`` and commit a few of its slices as if by hand.
+
+    Returns
+    -------
+    Project
+        In ``folder/project``, open for writing.
+    """
     path = folder / "scans" / "mni152_t1.nii.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_labels(path, scan.image.data, scan.image)
     project = Project.create(
         folder / "project", CLASSES, name="Sample: brain and ventricles", modality="mr"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
@@ -49,17 +48,6 @@ def resolve_device(name: str = "auto", available: Sequence[str] | None = None) -
             f"it has {', '.join(here)}. Choose one of these, or auto."
         )
     return torch.device(name)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Limit torch to `count` CPU threads inside the block, for the whole process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def describe(name: str, device: str) -> str:
