@@ -124,12 +124,12 @@ def test_a_prompt_set_gives_each_class_its_own_and_drops_the_rejected() -> None:
             PointPrompt(3, 4, class_id=1, positive=False),
             PointPrompt(5, 6, class_id=2, state="rejected"),
         ),
-        boxes={3: (0, 0, 9, 9)},
+        boxes={(3, 1): (0, 0, 9, 9)},
     )
-    first = prompts.for_class(1)
+    first = prompts.for_object((1, 1), (9, 9))
     assert (first.points, first.labels, first.box) == (((1, 2), (3, 4)), (1, 0), None)
-    assert prompts.for_class(2).is_empty
-    assert prompts.for_class(3).box == (0, 0, 9, 9)
+    assert prompts.for_object((2, 1), (9, 9)).is_empty
+    assert prompts.for_object((3, 1), (9, 9)).box == (0, 0, 9, 9)
     assert prompts.class_ids() == (1, 3)
 
 

@@ -95,7 +95,7 @@ def test_points_are_moved_flipped_deleted_and_boxes_drawn(hand, dock, picture_pa
     hand.click(25, 62)  # on the point: takes hold of it, and adds none
     assert len(hand.points()) == 1
     hand.drag((11, 48), (39, 76), Qt.MouseButton.RightButton)
-    box = dock.session.annotation.prompts.boxes[1]
+    box = dock.session.annotation.prompts.boxes[1, 1]
     assert box == pytest.approx((11, 48, 39, 76), abs=1)
     hand.wait_for_mask()
     assert dice(dock.session.canvas.layers["preview"].data == 1, PICTURE_DISC) > 0.8

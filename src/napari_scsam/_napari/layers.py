@@ -17,7 +17,7 @@ from napari_scsam._napari.masks import PreviewPainter
 from napari_scsam.controllers.ports import Canvas, CanvasListener
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import Box, PointPrompt
+from napari_scsam.core.prompts import Box, ObjectKey, PointPrompt
 from napari_scsam.core.volume import LabelArray, Volume
 
 IMAGE = "image"
@@ -234,7 +234,7 @@ class NapariCanvas(Canvas):
         self,
         plane: Plane,
         points: Sequence[PointPrompt],
-        boxes: Mapping[int, Box],
+        boxes: Mapping[ObjectKey, Box],
         selected: int | None = None,
     ) -> None:
         """Draw the points and boxes of `plane` in place of those before."""
@@ -260,11 +260,11 @@ class NapariCanvas(Canvas):
         layer.refresh(extent=False, thumbnail=False)
         self._show_boxes(plane, boxes)
 
-    def _show_boxes(self, plane: Plane, boxes: Mapping[int, Box]) -> None:
+    def _show_boxes(self, plane: Plane, boxes: Mapping[ObjectKey, Box]) -> None:
         layer = self._layers[BOXES]
         if len(layer.data):
             layer.data = []
-        for class_id, (r0, c0, r1, c1) in boxes.items():
+        for (class_id, _), (r0, c0, r1, c1) in boxes.items():
             corners = self._to_data(plane, [(r0, c0), (r0, c1), (r1, c1), (r1, c0)])
             layer.add_rectangles(
                 [corners], edge_color=self._classes[class_id].colour, face_color="transparent"
@@ -346,7 +346,7 @@ class NapariCanvas(Canvas):
         plane = self.plane
         if plane is not None and self._classes:
             self._shown_prompts = None
-            self._show_boxes(plane, {next(iter(self._classes)): box})
+            self._show_boxes(plane, {(next(iter(self._classes)), 1): box})
 
     def _pan(self, rows: float, cols: float) -> None:
         camera = self._viewer.scene.camera

@@ -52,7 +52,7 @@ class AnnotationController(PromptingController):
         key = self.key
         if key is None:
             return
-        if not self.prompts.points and not self.prompts.boxes and key not in self._found_nothing:
+        if self.prompts.is_empty and key not in self._found_nothing:
             self.say("Nothing to accept yet: click the structure, press G, or K to skip.")
             return
         self.commit(then=lambda: self._go(1))
@@ -80,7 +80,7 @@ class AnnotationController(PromptingController):
 
     def _arrived(self, said: str) -> None:
         self.say(said)
-        untouched = not (self.prompts.points or self.prompts.boxes)
+        untouched = self.prompts.is_empty
         committed = self._plane is not None and self._committed.has(self._plane)
         if self._round is not None and untouched and not committed:
             self.suggest()

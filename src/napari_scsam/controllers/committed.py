@@ -125,5 +125,9 @@ def _journal_entry(key: SliceKey, prompts: PromptSet, version: int) -> dict[str,
         "plane": key[1].index,
         "version": version,
         "points": [asdict(p) for p in prompts.points],
-        "boxes": {str(k): list(v) for k, v in prompts.boxes.items()},
+        "boxes": [
+            {"class_id": c, "object_id": n, "box": list(box)}
+            for (c, n), box in prompts.boxes.items()
+        ],
+        "strokes": [asdict(s) for s in prompts.strokes],
     }

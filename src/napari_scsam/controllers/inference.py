@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from napari_scsam import models
 from napari_scsam.controllers.work import (
     SliceKey,
-    askable_classes,
+    askable_objects,
+    asked_in_turn,
     compose,
     to_decode,
     with_proposals,
 )
-from napari_scsam.core.prompts import Prompts, PromptSet
+from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
 from napari_scsam.core.volume import LabelArray, Pixels
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 
@@ -35,12 +38,15 @@ class Question:
     prompts : PromptSet
     round_folder : Path, optional
         The active round; None before the first one.
+    draft : ndarray of shape (rows, cols), uint8, optional
+        A mask carried over from another plane, which the prompts correct.
     """
 
     key: SliceKey
     pixels: Pixels
     prompts: PromptSet
     round_folder: Path | None
+    draft: LabelArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +59,15 @@ class Answer:
         What the preview was made from, new proposals included.
     preview : ndarray of shape (rows, cols), uint8
     via : {'points', 'box', 'mask', 'box from clicks', 'class', 'outline', ''}
-        How the prompts were used (the weakest use of all classes).
+        How the prompts were used (the weakest use of all objects).
+    iou : float, optional
+        SAM's own estimate of the worst object's IoU, 0..1.
     """
 
     prompts: PromptSet
     preview: LabelArray
     via: str
+    iou: float | None = None
 
 
 class SegmenterLike(Protocol):
@@ -136,13 +145,16 @@ class Segmenter:
         embedding = self.embed(question)
         sam = self.prepare(question.round_folder)
         prompts = to_decode(question.prompts)
+        drafted = () if question.draft is None else np.unique(question.draft).tolist()
         decoded = {
-            class_id: self._mask(sam, embedding, question, prompts.for_class(class_id), class_id)
-            for class_id in askable_classes(prompts)
+            key: self._object(sam, embedding, question, prompts, key)
+            for key in askable_objects(prompts, drafted)
         }
         vias = {answer.via for answer in decoded.values()}
         via = "box from clicks" if "box from clicks" in vias else next(iter(sorted(vias)), "")
-        return Answer(question.prompts, compose(decoded, embedding.shape), via)
+        iou = min((answer.iou for answer in decoded.values()), default=None)
+        preview = compose(decoded, embedding.shape, question.draft)
+        return Answer(question.prompts, preview, via, iou)
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
         """New proposals of the active round for `class_ids`, and their masks."""
@@ -161,6 +173,27 @@ class Segmenter:
     def close(self) -> None:
         """Nothing to end: the models go with this object."""
 
+    def _object(
+        self,
+        sam: SamBackend,
+        embedding: Embedding,
+        question: Question,
+        prompts: PromptSet,
+        key: ObjectKey,
+    ) -> Decoded:
+        """Mask of one object, each later click told what the ones before it gave."""
+        drafted = None if question.draft is None or key[1] != 1 else question.draft == key[0]
+        before = drafted if drafted is not None and drafted.any() else None
+        turns = asked_in_turn(prompts, key)
+        # A model of boxes makes nothing of its own answer: it is asked everything at once.
+        for turn in turns if sam.understands_points else turns[-1:]:
+            asked = turn.for_object(key, embedding.shape)
+            if before is not None:
+                asked = replace(asked, mask=before)
+            answer = self._mask(sam, embedding, question, asked, key[0])
+            before = answer.logits if sam.understands_points else before
+        return answer
+
     def _mask(
         self,
         sam: SamBackend,
@@ -169,7 +202,9 @@ class Segmenter:
         prompts: Prompts,
         class_id: int,
     ) -> Decoded:
-        key = (question.key, class_id, prompts.points, prompts.labels, prompts.box)
+        told = None if prompts.mask is None else hash(prompts.mask.tobytes())
+        asked = (prompts.points, prompts.labels, prompts.box, told)
+        key = (question.key, class_id, embedding.key, asked)
         if key not in self._masks:
             if self._round is not None and class_id in self._round.class_ids:
                 answer = self._round.decode(question.pixels, embedding, prompts, class_id)

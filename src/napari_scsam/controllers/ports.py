@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import Box, PointPrompt
+from napari_scsam.core.prompts import Box, ObjectKey, PointPrompt
 from napari_scsam.core.volume import LabelArray, Volume
 
 OnDone = Callable[[Any], None]
@@ -91,10 +91,10 @@ class Canvas(ABC):
         self,
         plane: Plane,
         points: Sequence[PointPrompt],
-        boxes: Mapping[int, Box],
+        boxes: Mapping[ObjectKey, Box],
         selected: int | None = None,
     ) -> None:
-        """Draw the points and boxes (class id -> box) of `plane` in place of those before."""
+        """Draw the points and boxes of `plane` in place of those before."""
 
     @abstractmethod
     def show_preview(self, plane: Plane, label: LabelArray | None) -> None:

@@ -265,7 +265,7 @@ class PromptingController:
 
     def set_box(self, box: Box) -> None:
         """Replace the active class's box."""
-        self._edit(with_box(self.prompts, self.active_class.id, box))
+        self._edit(with_box(self.prompts, (self.active_class.id, 1), box))
 
     def answer(self, inside: bool) -> None:
         """Answer the selected question; "no" flips a selected point that asks nothing."""
@@ -337,7 +337,7 @@ class PromptingController:
         key = self.key
         if key is not None:
             answer = self._previewer.get(key, self.prompts)
-            known = answer is not None or not (self.prompts.points or self.prompts.boxes)
+            known = answer is not None or self.prompts.is_empty
             if redecode and not known:
                 # Asked before anything is drawn: the model works while the window draws.
                 self._previewer.decode(self._question(self.prompts), self._settle, self.fail)

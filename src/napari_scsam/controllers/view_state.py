@@ -145,7 +145,7 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
         point = now.prompts.points[now.selected]
         if point.kind == "query" and point.state == "proposed":
             return f"Is this point inside the {names[point.class_id]}?  Q yes  ·  W no"
-    if not points and not now.prompts.boxes:
+    if not points and not now.prompts.boxes and not now.prompts.strokes:
         return (
             "Committed."
             if now.is_committed

@@ -9,11 +9,26 @@ import numpy as np
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
-from napari_scsam.core.prompts import Box, Kind, PointPrompt, PromptSet, State
+from napari_scsam.core.prompts import Box, Kind, ObjectKey, PointPrompt, PromptSet, State
 from napari_scsam.core.volume import LabelArray, take_plane
 from napari_scsam.models import Decoded
 
 SliceKey = tuple[str, Plane]
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A mask that was carried over from a neighbouring plane.
+
+    Attributes
+    ----------
+    label : ndarray of shape (rows, cols), uint8
+    flag : str
+        Why the plane wants a look; empty where nothing speaks against the mask.
+    """
+
+    label: LabelArray
+    flag: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,11 +43,14 @@ class Work:
         Only planes that have any.
     versions : mapping of image id to int or None
         Label version after the step, of the images committed in this session.
+    drafts : mapping of (image id, Plane) to Draft
+        Masks carried over from a neighbouring plane, which nobody has accepted yet.
     """
 
     at: SliceKey | None = None
     prompts: Mapping[SliceKey, PromptSet] = field(default_factory=dict)
     versions: Mapping[str, int | None] = field(default_factory=dict)
+    drafts: Mapping[SliceKey, Draft] = field(default_factory=dict)
 
     def prompts_at(self, key: SliceKey) -> PromptSet:
         """Prompts of one plane; an empty set where there are none."""
@@ -41,9 +59,14 @@ class Work:
     def with_prompts(self, key: SliceKey, prompts: PromptSet) -> Work:
         """Same work with the prompts of one plane replaced."""
         others = {k: v for k, v in self.prompts.items() if k != key}
-        if prompts.points or prompts.boxes:
+        if not prompts.is_empty:
             others[key] = prompts
         return replace(self, at=key, prompts=others)
+
+    def with_drafts(self, drafts: Mapping[SliceKey, Draft | None]) -> Work:
+        """Same work with the drafts of some planes replaced; None takes one away."""
+        merged = {**self.drafts, **drafts}
+        return replace(self, drafts={k: d for k, d in merged.items() if d is not None})
 
     def with_version(self, image_id: str, version: int | None) -> Work:
         """Same work with the label version of one image replaced."""
@@ -110,11 +133,11 @@ def next_question(prompts: PromptSet, after: int | None) -> int | None:
     return next(iter(later or waiting), None)
 
 
-def with_box(prompts: PromptSet, class_id: int, box: Box | None) -> PromptSet:
-    """`prompts` with the box of one class replaced, or taken away."""
-    boxes = {k: v for k, v in prompts.boxes.items() if k != class_id}
+def with_box(prompts: PromptSet, key: ObjectKey, box: Box | None) -> PromptSet:
+    """`prompts` with the box of one object replaced, or taken away."""
+    boxes = {k: v for k, v in prompts.boxes.items() if k != key}
     if box is not None:
-        boxes[class_id] = box
+        boxes[key] = box
     return replace(prompts, boxes=boxes)
 
 
@@ -136,21 +159,55 @@ def accepted(prompts: PromptSet) -> PromptSet:
     return replace(prompts, points=points)
 
 
-def askable_classes(prompts: PromptSet) -> tuple[int, ...]:
-    """Classes with a box or a point inside; points outside alone say nothing to decode."""
-    inside = {p.class_id for p in prompts.points if p.positive and p.state != "rejected"}
-    return tuple(sorted(inside | set(prompts.boxes)))
+def askable_objects(prompts: PromptSet, drafted: Iterable[int] = ()) -> tuple[ObjectKey, ...]:
+    """Objects with a box, a stroke or a point inside; what is outside says nothing to decode.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+    drafted : iterable of int
+        Classes that a draft shows already: for their first object, outside is enough.
+    """
+    inside = {p.object_key for p in prompts.points if p.positive and p.state != "rejected"}
+    inside |= {s.object_key for s in prompts.strokes if s.positive}
+    first = {(class_id, 1) for class_id in drafted}
+    return tuple(sorted(inside | set(prompts.boxes) | (first & set(prompts.objects()))))
 
 
-def compose(decoded: Mapping[int, Decoded], shape: tuple[int, int]) -> LabelArray:
-    """One label plane out of the masks of several classes.
+def asked_in_turn(prompts: PromptSet, key: ObjectKey) -> list[PromptSet]:
+    """The prompts of one object as they were asked, a person's later clicks one by one.
+
+    What the model proposed, boxes and strokes come first, together. The answer to each entry
+    is fed back with the next, so that the mask follows from the prompts alone, whatever was
+    undone on the way.
+    """
+    mine = [p for p in prompts.points if p.object_key == key and p.state != "rejected"]
+    together = [p for p in mine if p.origin == "model"]
+    one_by_one = [p for p in mine if p.origin == "person"]
+    strokes = tuple(s for s in prompts.strokes if s.object_key == key)
+    boxes = {k: v for k, v in prompts.boxes.items() if k == key}
+    if not (together or strokes or boxes):
+        together, one_by_one = one_by_one[:1], one_by_one[1:]
+    sets = [
+        PromptSet((*together, *one_by_one[:n]), boxes, strokes) for n in range(len(one_by_one) + 1)
+    ]
+    # Clicks outside alone can't be asked: they wait for the first one that can.
+    return [s for s in sets if askable_objects(s)] or sets[-1:]
+
+
+def compose(
+    decoded: Mapping[ObjectKey, Decoded], shape: tuple[int, int], draft: LabelArray | None = None
+) -> LabelArray:
+    """One label plane out of the masks of several objects.
 
     Where masks overlap, the class with the higher log-odds has the pixel.
 
     Parameters
     ----------
-    decoded : mapping of class id to Decoded
+    decoded : mapping of (class id, object number) to Decoded
     shape : (rows, cols)
+    draft : ndarray of shape (rows, cols), uint8, optional
+        What stays of the classes that nothing was asked about.
 
     Returns
     -------
@@ -159,7 +216,10 @@ def compose(decoded: Mapping[int, Decoded], shape: tuple[int, int]) -> LabelArra
     """
     label = np.zeros(shape, np.uint8)
     best = np.zeros(shape, np.float32)
-    for class_id, answer in sorted(decoded.items()):
+    if draft is not None:
+        asked = [class_id for class_id, _ in decoded]
+        label = np.where(np.isin(draft, asked), 0, draft).astype(np.uint8)
+    for (class_id, _), answer in sorted(decoded.items()):
         inside = answer.logits > best
         label[inside] = class_id
         best[inside] = answer.logits[inside]

@@ -8,14 +8,22 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.draw import polygon2mask
 
 from napari_scsam.core.errors import InputError
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
+# (class id, number of the object among the class's objects on a plane, from 1)
+ObjectKey = tuple[int, int]
 Kind = Literal["confirm", "query", "missed", "negative"]
 Origin = Literal["model", "person"]
+StrokeKind = Literal["scribble", "lasso"]
 State = Literal["proposed", "accepted", "edited", "rejected"]
+
+# SAM reads a scribble as so many points along it, the number that it was taught with.
+SCRIBBLE_POINTS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +132,8 @@ class PointPrompt:
         What a person has decided about it.
     round : int, optional
         The round whose models proposed it.
+    object_id : int
+        Which of the class's objects on the plane, from 1.
     """
 
     row: float
@@ -135,25 +145,153 @@ class PointPrompt:
     confidence: float = 1.0
     state: State = "accepted"
     round: int | None = None
+    object_id: int = 1
+
+    @property
+    def object_key(self) -> ObjectKey:
+        """(class id, object number)."""
+        return (self.class_id, self.object_id)
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line that a person drew: a scribble on an object, or a lasso around it.
+
+    Attributes
+    ----------
+    kind : {'scribble', 'lasso'}
+    path : tuple of (row, col)
+        Image pixels of the plane, in the order drawn; a lasso is closed from its end to
+        its start.
+    class_id : int
+    positive : bool
+        False for what does not belong to the object.
+    object_id : int
+        Which of the class's objects on the plane, from 1.
+
+    Raises
+    ------
+    InputError
+        If the path is empty, not finite, or a lasso of fewer than three places.
+    """
+
+    kind: StrokeKind
+    path: tuple[Point, ...]
+    class_id: int
+    positive: bool = True
+    object_id: int = 1
+
+    def __post_init__(self) -> None:
+        path = tuple((float(r), float(c)) for r, c in self.path)
+        if len(path) < (3 if self.kind == "lasso" else 1) or not np.isfinite(path).all():
+            raise InputError(f"A {self.kind} needs more places than {len(path)}: draw it longer.")
+        object.__setattr__(self, "path", path)
+
+    @property
+    def object_key(self) -> ObjectKey:
+        """(class id, object number)."""
+        return (self.class_id, self.object_id)
+
+    def points(self, count: int = SCRIBBLE_POINTS) -> list[Point]:
+        """At most `count` places along the path, the same distance apart."""
+        path = np.asarray(self.path)
+        steps = np.hypot(*np.diff(path, axis=0).T) if len(path) > 1 else np.zeros(0)
+        along = np.concatenate([[0.0], np.cumsum(steps)])
+        if along[-1] == 0:
+            return [self.path[0]]
+        # A short scribble says no more than a few clicks would.
+        number = int(np.clip(along[-1] // 2 + 1, 2, count))
+        at = np.linspace(0, along[-1], number)
+        rows, cols = (np.interp(at, along, path[:, axis]) for axis in (0, 1))
+        return [(float(r), float(c)) for r, c in zip(rows, cols, strict=True)]
+
+    def region(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """What a lasso goes around, (rows, cols), bool."""
+        inside: NDArray[np.bool_] = polygon2mask(shape, np.asarray(self.path))
+        return inside
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """All prompts of one plane; a value, so that undo is keeping the old one."""
+    """All prompts of one plane; a value, so that undo is keeping the old one.
+
+    Attributes
+    ----------
+    points : tuple of PointPrompt
+    boxes : mapping of (class id, object number) to Box
+    strokes : tuple of Stroke
+    """
 
     points: tuple[PointPrompt, ...] = ()
-    boxes: dict[int, Box] = field(default_factory=dict)
+    boxes: dict[ObjectKey, Box] = field(default_factory=dict)
+    strokes: tuple[Stroke, ...] = ()
 
-    def for_class(self, class_id: int) -> Prompts:
-        """The prompts of one class as SAM takes them; rejected points are left out."""
-        mine = [p for p in self.points if p.class_id == class_id and p.state != "rejected"]
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is on the plane."""
+        return not (self.points or self.boxes or self.strokes)
+
+    def for_object(self, key: ObjectKey, shape: tuple[int, int]) -> Prompts:
+        """The prompts of one object as SAM takes them; rejected points are left out.
+
+        Scribbles become points along them. Lassos become a mask, inside ones together less
+        outside ones, with a point in its middle: that is how the model was taught masks.
+
+        Parameters
+        ----------
+        key : (class id, object number)
+        shape : (rows, cols)
+            Of the plane.
+        """
+        strokes = [s for s in self.strokes if s.object_key == key]
+        asked = [(p, s.positive) for s in strokes if s.kind == "scribble" for p in s.points()]
+        lassos = [s for s in strokes if s.kind == "lasso"]
+        mask = _lassoed(lassos, shape)
+        asked += _middles(lassos, mask, shape)
+        asked += [
+            ((p.row, p.col), p.positive)
+            for p in self.points
+            if p.object_key == key and p.state != "rejected"
+        ]
         return Prompts(
-            points=[(p.row, p.col) for p in mine],
-            labels=[int(p.positive) for p in mine],
-            box=self.boxes.get(class_id),
+            points=[place for place, _ in asked],
+            labels=[int(positive) for _, positive in asked],
+            box=self.boxes.get(key),
+            mask=mask,
         )
+
+    def objects(self) -> tuple[ObjectKey, ...]:
+        """Objects that have any prompt, ascending."""
+        keys = {p.object_key for p in self.points if p.state != "rejected"} | set(self.boxes)
+        return tuple(sorted(keys | {s.object_key for s in self.strokes}))
 
     def class_ids(self) -> tuple[int, ...]:
         """Classes that have any prompt, ascending."""
-        ids = {p.class_id for p in self.points if p.state != "rejected"} | set(self.boxes)
-        return tuple(sorted(ids))
+        return tuple(sorted({class_id for class_id, _ in self.objects()}))
+
+
+def _lassoed(lassos: Sequence[Stroke], shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """What the inside lassos go around, less what the outside ones do."""
+    if not any(s.positive for s in lassos):
+        return None
+    mask = np.zeros(shape, bool)
+    for stroke in lassos:
+        mask[stroke.region(shape)] = stroke.positive
+    return mask if mask.any() else None
+
+
+def _middles(
+    lassos: Sequence[Stroke], mask: NDArray[np.bool_] | None, shape: tuple[int, int]
+) -> list[tuple[Point, bool]]:
+    """A point in the middle of the lassoed mask, and one in each outside lasso."""
+    regions = [(s.region(shape), False) for s in lassos if not s.positive]
+    if mask is not None:
+        regions.insert(0, (mask, True))
+    return [(deepest(region), positive) for region, positive in regions if region.any()]
+
+
+def deepest(mask: NDArray[np.bool_]) -> Point:
+    """Centre (row, col) of the largest disc inside a mask that is not empty."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, col = np.unravel_index(int(depth.argmax()), mask.shape)
+    return float(row), float(col)
