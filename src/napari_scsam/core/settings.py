@@ -18,6 +18,11 @@ SamName = Literal["lite-medsam", "vit_b", "vit_l", "vit_h"]
 DEFAULT_STEPS = 700
 MAX_STEPS = 1_000_000
 
+# Size that a project's folder of embeddings is kept under, in GB of 10^9 bytes; one of
+# LiteMedSAM's takes 4.3 MB.
+CACHE_GB = 2.0
+CACHE_GB_BOUNDS = (0.0, 10_000.0)
+
 # Absolute tolerance of "not worse": a round that ties is promoted.
 DICE_TIE = 1e-6
 
@@ -29,7 +34,32 @@ def _setting(
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class _Settings:
+    """Fields made by `_setting`, checked when an object is made."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in fields(self):
+            _check(item.name, getattr(self, item.name), hints[item.name], item.metadata)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a config file; an unknown name raises InputError."""
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(
+                f"Unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name, as JSON takes them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainSettings(_Settings):
     """How one round is trained; the defaults are for a laptop's CPU."""
 
     recipe: Recipe = _setting("scsam", "How the two models teach each other.")
@@ -69,11 +99,6 @@ class TrainSettings:
     sam: str = _setting("lite-medsam", "The base SAM.")
     sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")
 
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for item in fields(self):
-            _check(item.name, getattr(self, item.name), hints[item.name], item.metadata)
-
     @property
     def max_steps(self) -> int:
         """Steps after which a round ends in any case."""
@@ -81,20 +106,22 @@ class TrainSettings:
             return self.steps
         return DEFAULT_STEPS if self.minutes is None else MAX_STEPS
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a config file; an unknown name raises InputError."""
-        known = {item.name for item in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InputError(
-                f"Unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}."
-            )
-        return cls(**values)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All settings by name, as JSON takes them."""
-        return asdict(self)
+@dataclass(frozen=True)
+class TuneSettings(_Settings):
+    """How SAM's decoder learns from what was committed, between rounds."""
+
+    seconds: float = _setting(
+        45.0, "Time budget from start to end.", low=1.0, high=36_000.0, unit="s"
+    )
+    steps: int = _setting(60, "Most steps of each copy.", low=1, high=MAX_STEPS, unit="steps")
+    batch: int = _setting(4, "Objects in a step.", low=1, high=256)
+    rate: float = _setting(1e-3, "Learning rate (AdamW).", low=1e-7, high=1.0)
+    lora_rank: int = _setting(8, "Rank of the LoRA adapter.", low=1, high=256)
+    seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
+    device: Device = _setting("auto", "Where to tune.")
+    sam: str = _setting("lite-medsam", "The SAM that answers clicks.")
+    sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")
 
 
 def _check(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> None:
