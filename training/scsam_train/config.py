@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TrainSettings
+from napari_scsam.core.windows import AUTO, Window, parse_window
 
 INPUTS_FILE = "inputs.json"
 SCHEMA = 1
@@ -67,6 +68,8 @@ class Inputs:
     settings : TrainSettings
     sha256 : str
         Of inputs.json itself.
+    window : Window
+        Applied to every plane before a model sees it.
     """
 
     class_names: dict[int, str]
@@ -74,6 +77,7 @@ class Inputs:
     parent: Path | None
     settings: TrainSettings
     sha256: str
+    window: Window = AUTO
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -116,6 +120,7 @@ def _parse(content: dict[str, Any], sha256: str) -> Inputs:
         parent=None if parent is None else Path(parent["folder"]),
         settings=TrainSettings.from_dict(content["settings"]),
         sha256=sha256,
+        window=parse_window(str(content.get("window", AUTO.name))),
     )
 
 

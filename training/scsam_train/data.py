@@ -14,6 +14,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED, annotated_planes
 from napari_scsam.core.volume import LabelArray, Pixels, Volume, take_plane
+from napari_scsam.core.windows import AUTO, Window
 from scsam_train.config import ImageInput
 
 # Held-out planes of a volume that is trained on stay this far from any trained plane: their
@@ -33,7 +34,7 @@ class TrainPlane:
     index : int
         Along axis 0; 0 for a two-dimensional image.
     pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
-        The file's own values.
+        What the models see: the file's own values, or 0..1 in the round's window.
     label : ndarray of shape (rows, cols), uint8
         0 background, class ids, 255 not annotated; all 255 on an unlabelled plane.
     """
@@ -80,17 +81,20 @@ class Split:
 
 
 def load_planes(
-    images: Iterable[ImageInput], max_unlabelled: int
+    images: Iterable[ImageInput], max_unlabelled: int, window: Window = AUTO
 ) -> tuple[list[TrainPlane], list[TrainPlane]]:
     """Read the labelled planes, and evenly spaced ones of the others.
 
-    Planes lie along axis 0. Constant ones (the empty ends of a volume) are left out.
+    Planes lie along axis 0. Ones that are constant in the window (the empty ends of a
+    volume) are left out.
 
     Parameters
     ----------
     images : iterable of ImageInput
     max_unlabelled : int
         Most unlabelled planes that are taken, over all images.
+    window : Window
+        Applied to every plane.
 
     Returns
     -------
@@ -110,11 +114,13 @@ def load_planes(
         volume, label = _read(image)
         annotated = set() if label is None else set(annotated_planes(label))
         rest = [i for i in range(volume.plane_count()) if i not in annotated]
-        labelled += _planes(image, volume, label, sorted(annotated))
+        window_here = window.on(volume)
+        labelled += _planes(image, volume, label, sorted(annotated), window_here)
         # Twice the share, because other images may have fewer planes than theirs.
-        unlabelled += _planes(image, volume, None, _spaced(rest, 2 * share))
+        unlabelled += _planes(image, volume, None, _spaced(rest, 2 * share), window_here)
     if not labelled:
-        raise InputError("No labelled plane can be learned from: each of them is constant.")
+        seen = "" if window == AUTO else f" in the window {window.title}"
+        raise InputError(f"No labelled plane can be learned from: each is constant{seen}.")
     return labelled, _spaced(unlabelled, max_unlabelled)
 
 
@@ -185,11 +191,15 @@ def _read(image: ImageInput) -> tuple[Volume, LabelArray | None]:
 
 
 def _planes(
-    image: ImageInput, volume: Volume, label: LabelArray | None, indices: Iterable[int]
+    image: ImageInput,
+    volume: Volume,
+    label: LabelArray | None,
+    indices: Iterable[int],
+    window: Window,
 ) -> list[TrainPlane]:
     found = []
     for index in indices:
-        pixels = np.array(volume.plane(Plane(0, index)))
+        pixels = np.array(window.apply(volume.plane(Plane(0, index))))
         if pixels.min() == pixels.max():
             continue
         own = np.full(pixels.shape[:2], NOT_ANNOTATED, np.uint8)

@@ -122,9 +122,8 @@ def setup(folder: Path) -> Session:
     settings = inputs.settings
     torch.manual_seed(settings.seed)
     device = resolve_device(settings.device)
-    labelled, unlabelled = load_planes(
-        inputs.images, settings.unlabelled_planes if settings.unlabelled_batch else 0
-    )
+    wanted = settings.unlabelled_planes if settings.unlabelled_batch else 0
+    labelled, unlabelled = load_planes(inputs.images, wanted, inputs.window)
     split = split_planes(labelled, settings.holdout, settings.seed)
     unet, sam, info = _build_models(inputs, device, log)
     log.write(
@@ -217,6 +216,7 @@ def save(session: Session, metrics: dict[str, Any], unet_shares: list[float]) ->
     save_adapter(session.sam.module, folder / ADAPTER_FOLDER, session.info)
     config = {
         "settings": session.settings.to_dict(),
+        "window": session.inputs.window.name,
         "device": session.device.type,
         "unet_shares": unet_shares,
         "torch": torch.__version__,

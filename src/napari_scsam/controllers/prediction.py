@@ -15,9 +15,11 @@ from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_pro
 from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.io import SUFFIXES, read_volume, stem, write_labels
 from napari_scsam.models import EmbeddingCache, RoundModels, load_round, open_cache, propose
 from napari_scsam.project import Project
+from napari_scsam.project.rounds import round_window
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,11 @@ def suggest_on(
         volume = project.volume(record.id)
         index = volume.plane_count() // 2 if plane is None else plane
         pixels = volume.plane(Plane(0, index))
-        models = load_round(_active_folder(project), device=device)
+        round_folder = _active_folder(project)
+        window = round_window(round_folder).on(volume)
+        window.check(pixels)
+        pixels = window.apply(pixels)
+        models = load_round(round_folder, device=device)
         embedding = _cache_of(project).get_or_embed(models.sam, pixels)
         return Suggestion(
             image=record.id,
@@ -78,6 +84,7 @@ def predict_volume(
     volume: Volume,
     which: PredictWith = "pair",
     *,
+    window: Window = AUTO,
     cache: EmbeddingCache | None = None,
     progress: ProgressFn = ignore_progress,
     cancel: CancelToken | None = None,
@@ -92,6 +99,8 @@ def predict_volume(
         What to label.
     which : {'unet', 'sam', 'pair'}
         Whose probabilities decide.
+    window : Window
+        The one that the pair was trained with (`round_window`).
     cache : EmbeddingCache, optional
         Embeddings to take from and add to.
     progress : callable
@@ -106,11 +115,12 @@ def predict_volume(
     """
     values = np.array([0, *models.class_ids], np.uint8)
     label = np.zeros(volume.shape, np.uint8)
+    window = window.on(volume)
     count = volume.plane_count()
     for index in range(count):
         if cancel is not None:
             cancel.check()
-        pixels = volume.plane(Plane(0, index))
+        pixels = window.apply(volume.plane(Plane(0, index)))
         if pixels.min() < pixels.max():  # an empty slice has nothing to find
             probabilities = _probabilities(models, pixels, which, cache)
             take_plane(label, Plane(0, index), label.ndim)[...] = values[probabilities.argmax(0)]
@@ -154,10 +164,11 @@ def predict_files(
     targets = _targets(paths, out, format)
     volumes = [read_volume(path) for path in paths]
     models = load_round(round_folder, device=device)
+    window = round_window(round_folder)
     written: list[Path] = []
     for path, target, volume in zip(paths, targets, volumes, strict=True):
         progress(Progress(0.0, f"Predicting {path.name}"))
-        label = predict_volume(models, volume, which, cache=cache)
+        label = predict_volume(models, volume, which, window=window, cache=cache)
         written += write_labels(target, label, volume, format)
     return written
 
@@ -193,4 +204,4 @@ def _active_folder(project: Project) -> Path:
 
 
 def _cache_of(project: Project) -> EmbeddingCache:
-    return open_cache(project.folder / "cache" / "embeddings")
+    return open_cache(project.folder / "cache" / "embeddings", max_gb=project.cache_gb)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.errors import MissingDependencyError
 from napari_scsam.core.prompts import PointPrompt, Prompts
-from napari_scsam.core.settings import Device, PredictWith
+from napari_scsam.core.settings import CACHE_GB, Device, PredictWith
 
 if TYPE_CHECKING:
     from napari_scsam.models.metrics import Evaluation
@@ -237,7 +237,7 @@ def open_cache(
     folder: str | Path | None = None,
     *,
     memory_items: int = 32,
-    max_bytes: int = 2 * 1024**3,
+    max_gb: float = CACHE_GB,
 ) -> EmbeddingCache:
     """Open a cache of embeddings.
 
@@ -247,12 +247,12 @@ def open_cache(
         Where to keep them between sessions; may be deleted at any time.
     memory_items : int
         How many stay in memory; one of LiteMedSAM's is 4 MB.
-    max_bytes : int
-        Size that the folder is kept under.
+    max_gb : float
+        Size that the folder is kept under, in GB of 10^9 bytes.
     """
     path = None if folder is None else Path(folder)
     cache: EmbeddingCache = _module("embeddings").LruEmbeddingCache(
-        path, memory_items=memory_items, max_bytes=max_bytes
+        path, memory_items=memory_items, max_bytes=int(max_gb * 1e9)
     )
     return cache
 

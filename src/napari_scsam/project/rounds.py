@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.settings import DICE_TIE, TrainSettings
+from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.journal import Event, Journal
@@ -73,6 +74,7 @@ class Rounds:
             "round": number,
             "project": info.name,
             "modality": info.modality,
+            "window": info.window.name,
             "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in info.classes],
             "images": [_input_of(image, label) for image, label in present],
             "parent_round": parent and {"number": parent.number, "folder": str(parent.folder)},
@@ -191,6 +193,21 @@ class Rounds:
     def _next_number(self) -> int:
         begun = [int(e.payload["number"]) for e in self._journal.events(["begin", "round"])]
         return 1 + max([0, *begun, *(number for number, _ in self._numbers())])
+
+
+def round_window(folder: Path) -> Window:
+    """The window that a round was trained with, and that its models must be asked with.
+
+    Raises
+    ------
+    InputError
+        If its config names a window that this version does not know.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return AUTO  # a damaged round is refused where its models are loaded
+    return parse_window(str(config.get("window", AUTO.name)))
 
 
 def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[bool, str]:

@@ -14,7 +14,8 @@ import tomli_w
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Affine
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.settings import Modality
+from napari_scsam.core.settings import CACHE_GB, Modality, check_cache_gb
+from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
 
 SCHEMA = 1
@@ -35,11 +36,17 @@ class ProjectInfo:
         What kind of pictures these are.
     classes : tuple of LabelClass
         The class table, ids 1..K.
+    window : Window
+        What the models see of the values; "auto" in projects from before there were any.
+    cache_gb : float
+        Size that the folder of embeddings is kept under, in GB.
     """
 
     name: str
     modality: Modality
     classes: tuple[LabelClass, ...]
+    window: Window = AUTO
+    cache_gb: float = CACHE_GB
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,8 @@ def write_info(folder: Path, info: ProjectInfo) -> None:
         "schema": SCHEMA,
         "name": info.name,
         "modality": info.modality,
+        "window": info.window.name,
+        "cache_gb": info.cache_gb,
         "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in info.classes],
     }
     write_bytes(folder / PROJECT_FILE, tomli_w.dumps(table).encode())
@@ -179,7 +188,13 @@ def read_info(folder: Path) -> ProjectInfo:
         classes = tuple(
             LabelClass(int(c["id"]), str(c["name"]), str(c["colour"])) for c in table["classes"]
         )
-        return ProjectInfo(str(table["name"]), as_modality(table["modality"]), classes)
+        return ProjectInfo(
+            str(table["name"]),
+            as_modality(table["modality"]),
+            classes,
+            parse_window(str(table.get("window", AUTO.name))),
+            check_cache_gb(table.get("cache_gb", CACHE_GB)),
+        )
     except (ValueError, KeyError, TypeError) as exc:
         raise ProjectError(f"{path} is damaged: its {exc} can't be read.") from exc
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,8 +21,9 @@ from napari_scsam.core.labels import (
     as_label_array,
     make_classes,
 )
-from napari_scsam.core.settings import Modality, TrainSettings
+from napari_scsam.core.settings import Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.windows import Window, default_window
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.project.files import Paths
 from napari_scsam.project.images import Images
@@ -95,7 +97,8 @@ class Project:
             If the folder is not empty, is a project, or can't be written.
         """
         folder = Path(folder).absolute()
-        info = ProjectInfo(name or folder.name, as_modality(modality), make_classes(classes))
+        kind = as_modality(modality)
+        info = ProjectInfo(name or folder.name, kind, make_classes(classes), default_window(kind))
         _refuse_occupied(folder)
         make_folder(folder)
         lock = take_lock(folder, wait=0)
@@ -180,6 +183,38 @@ class Project:
     def modality(self) -> Modality:
         """What kind of pictures these are."""
         return self._info.modality
+
+    @property
+    def window(self) -> Window:
+        """What the models see of the images' values, until a round says otherwise."""
+        return self._info.window
+
+    @property
+    def cache_gb(self) -> float:
+        """Size that the folder of embeddings is kept under, in GB."""
+        return self._info.cache_gb
+
+    def change(self, *, window: Window | None = None, cache_gb: float | None = None) -> None:
+        """Change settings of the project; what is left out stays.
+
+        Raises
+        ------
+        InputError
+            If the size is no number of GB between 0 and 10,000.
+        ReadOnlyError
+            If the project is open read-only.
+        ProjectError
+            If the disk is full or can't be written; nothing is changed then.
+        """
+        self._must_write()
+        with self._lock:
+            info = replace(
+                self._info,
+                window=window or self._info.window,
+                cache_gb=self._info.cache_gb if cache_gb is None else check_cache_gb(cache_gb),
+            )
+            write_info(self._folder, info)
+            self._info = info
 
     @property
     def read_only(self) -> bool:
