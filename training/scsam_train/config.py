@@ -116,7 +116,7 @@ def _parse(content: dict[str, Any], sha256: str) -> Inputs:
     parent = content["parent_round"]
     return Inputs(
         class_names=dict(sorted(names.items())),
-        images=tuple(_image(item) for item in content["images"]),
+        images=tuple(image_input(item) for item in content["images"]),
         parent=None if parent is None else Path(parent["folder"]),
         settings=TrainSettings.from_dict(content["settings"]),
         sha256=sha256,
@@ -124,7 +124,8 @@ def _parse(content: dict[str, Any], sha256: str) -> Inputs:
     )
 
 
-def _image(item: dict[str, Any]) -> ImageInput:
+def image_input(item: dict[str, Any]) -> ImageInput:
+    """Read one entry of ``images``; KeyError or TypeError where it is damaged."""
     label = item["label"]
     return ImageInput(
         id=str(item["id"]),

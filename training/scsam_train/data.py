@@ -32,11 +32,13 @@ class TrainPlane:
     image, case : str
         Where it comes from.
     index : int
-        Along axis 0; 0 for a two-dimensional image.
+        Along `axis`; 0 for a two-dimensional image.
     pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
         What the models see: the file's own values, or 0..1 in the round's window.
     label : ndarray of shape (rows, cols), uint8
         0 background, class ids, 255 not annotated; all 255 on an unlabelled plane.
+    axis : int
+        Of the volume.
     """
 
     image: str
@@ -44,6 +46,7 @@ class TrainPlane:
     index: int
     pixels: Pixels
     label: LabelArray
+    axis: int = 0
 
     @property
     def name(self) -> str:
@@ -111,7 +114,7 @@ def load_planes(
     unlabelled: list[TrainPlane] = []
     share = -(-max_unlabelled // max(1, len(inputs)))
     for image in inputs:
-        volume, label = _read(image)
+        volume, label = read_image(image)
         annotated = set() if label is None else set(annotated_planes(label))
         rest = [i for i in range(volume.plane_count()) if i not in annotated]
         window_here = window.on(volume)
@@ -177,7 +180,14 @@ def _far_from_others(planes: list[TrainPlane], chosen: int, held_out: list[int])
     return all(abs(p.index - me.index) >= MIN_GAP for p in others)
 
 
-def _read(image: ImageInput) -> tuple[Volume, LabelArray | None]:
+def read_image(image: ImageInput) -> tuple[Volume, LabelArray | None]:
+    """Read an image and its committed label map, each checked to be the file that was meant.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or changed, or the label does not fit the image.
+    """
     volume = io.read_volume(image.file.check())
     if image.label is None:
         return volume, None

@@ -1,0 +1,70 @@
+"""What every child process of ours does at its start and end: be nice, log, one line on failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from napari_scsam.core.errors import Cancelled, InputError, ScsamError
+from scsam_train.log import EventLog
+
+
+def run_child(
+    arguments: list[str] | None, work: Callable[[Path], object], *, job: str, niceness: int
+) -> int:
+    """Do `work` in the folder that the command line names; return the exit code.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        The folder alone; ``sys.argv[1:]`` when left out.
+    work : callable
+        Takes the folder. Imports what it needs itself, so that a failing import is told, too.
+    job : str
+        What it is called where it fails, such as ``"Training"``.
+    niceness : int
+        How far the process steps back behind the window that annotates.
+
+    Returns
+    -------
+    int
+        0: done, or cancelled, which the last event says. 1: failed. 2: unusable inputs.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        sys.stderr.write(f"{job} takes one argument, the folder that holds its inputs.\n")
+        return 2
+    folder = Path(arguments[0]).resolve()
+    _be_nice(niceness)
+    log = EventLog(folder)
+    try:
+        work(folder)
+    except Cancelled:
+        log.write("cancelled")
+        return 0
+    except ScsamError as exc:
+        sys.stderr.write(f"{exc}\n")
+        log.write("failed", error=str(exc))
+        return 2 if isinstance(exc, InputError) else 1
+    except Exception as exc:  # noqa: BLE001 - the job's boundary: the parent shows one line
+        traceback.print_exc()
+        log.write("failed", error=f"{job} failed: {_first_line(exc)}")
+        return 1
+    return 0
+
+
+def _first_line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__
+
+
+def _be_nice(niceness: int) -> None:
+    # The window that annotates goes first: torch's threads sleep instead of spinning while they
+    # wait (read when torch is imported), and the process is nicer. Windows has no niceness.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with suppress(AttributeError, OSError):
+        os.nice(niceness)

@@ -1,0 +1,74 @@
+"""A simulated annotator on a batch of objects: click, answer, click on the largest mistake."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scsam_train.clicks import deepest, next_click
+from scsam_train.decoding import Ask, Decoder
+from scsam_train.losses import IGNORE, mask_iou
+
+FloatArray = NDArray[np.float32]
+
+
+@torch.no_grad()
+def click_through(
+    decoder: Decoder, features: Tensor, target: Tensor, count: int
+) -> tuple[FloatArray, FloatArray]:
+    """Dice after each of `count` clicks, the last answer fed back with the next.
+
+    Parameters
+    ----------
+    decoder : Decoder
+    features : Tensor of shape (N, 256, e, e), float32
+    target : Tensor of shape (N, 1, side, side), uint8
+        1 inside, 255 where nothing is known; on the CPU.
+    count : int
+
+    Returns
+    -------
+    dice, sure : ndarray of shape (count, N), float32
+        True Dice and SAM's own estimate of the IoU.
+    """
+    truths = target[:, 0].numpy()
+    ask = Ask(clicks=[[_middle(truth)] for truth in truths])
+    dice, sure = [], []
+    for _ in range(count):
+        logits, iou = decoder(features, ask)
+        dice.append(dice_of(logits, target))
+        sure.append(iou.cpu().numpy())
+        guesses = (logits[:, 0] > 0).cpu().numpy()
+        clicks = [
+            next_click(guess, truth == 1, truth != IGNORE) or _middle(truth)
+            for guess, truth in zip(guesses, truths, strict=True)
+        ]
+        ask = ask.corrected(clicks, logits)
+    return np.stack(dice), np.stack(sure)
+
+
+@torch.no_grad()
+def box_through(
+    decoder: Decoder, features: Tensor, target: Tensor
+) -> tuple[FloatArray, FloatArray]:
+    """Dice and estimated IoU, each of shape (N,), with the tight box alone."""
+    boxes = np.stack([_box(truth) for truth in target[:, 0].numpy()])
+    logits, iou = decoder(features, Ask(boxes=boxes))
+    return dice_of(logits, target), iou.cpu().numpy()
+
+
+def dice_of(logits: Tensor, target: Tensor) -> FloatArray:
+    """Dice of ``logits > 0``, of shape (N,)."""
+    iou = mask_iou(logits, target.to(logits.device)).cpu().numpy()
+    return np.asarray(2 * iou / (1 + iou), dtype=np.float32)
+
+
+def _middle(truth: NDArray[np.uint8]) -> tuple[float, float, int]:
+    return (*deepest(truth == 1), 1)
+
+
+def _box(truth: NDArray[np.uint8]) -> FloatArray:
+    rows, cols = (np.flatnonzero((truth == 1).any(axis)) for axis in (1, 0))
+    return np.array([rows[0], cols[0], rows[-1], cols[-1]], dtype=np.float32)

@@ -1,0 +1,207 @@
+"""Simulated annotation: several objects side by side, each corrected click by click."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from scsam_train.clicks import BoolImage, Click, deepest, first_clicks, jittered_box, next_click
+from scsam_train.decoding import Ask
+from scsam_train.losses import IGNORE
+
+MAX_CLICKS = 12
+CENTRED = 0.7
+WRONG = 0.01
+FED_BACK = 0.75
+AS_MASK = 0.1
+MASK_LOGIT = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A picture as the decoder sees it, and the objects on it.
+
+    Attributes
+    ----------
+    features : Tensor of shape (256, e, e), float16
+    targets : Tensor of shape (N, side, side), uint8
+        0, 1, or 255 where nothing is known, padding included.
+    """
+
+    features: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What a simulated annotator does, and how often.
+
+    Attributes
+    ----------
+    starts : mapping of str to float
+        Shares of the kinds of first prompt; they sum to 1.
+    lengths : sequence of (int, float)
+        Longest episodes and their shares.
+    box_alone : float
+        Share of the episodes that start with a box and end there.
+    """
+
+    starts: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "click": 0.60,
+            "box": 0.22,
+            "several": 0.06,
+            "scribble": 0.05,
+            "mask": 0.05,
+            "outside": 0.02,
+        }
+    )
+    # The first clicks matter most, but long episodes must not hurt.
+    lengths: Sequence[tuple[int, float]] = ((2, 0.25), (4, 0.25), (8, 0.3), (MAX_CLICKS, 0.2))
+    box_alone: float = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """N objects at the same point of the same kind of episode, so that they form a batch.
+
+    Attributes
+    ----------
+    features : Tensor of shape (N, 256, e, e), float16
+    target : Tensor of shape (N, 1, side, side), uint8
+        0, 1, or 255 where nothing is known.
+    ask : Ask
+        The prompts so far.
+    left : int
+        How many more times they will be asked.
+    """
+
+    features: Tensor
+    target: Tensor
+    ask: Ask
+    left: int
+
+    @property
+    def box_alone(self) -> bool:
+        """Whether a box is all that is asked."""
+        return self.ask.boxes is not None and self.ask.clicks is None
+
+
+def begin(
+    corpus: Sequence[Embedded], size: int, rng: np.random.Generator, habits: Habits | None = None
+) -> Episode:
+    """Draw `size` objects, of different pictures where there are enough, and first prompts."""
+    habits = habits or Habits()
+    scenes = rng.choice(len(corpus), size, replace=len(corpus) < size)
+    targets = []
+    for index in scenes:
+        choices = corpus[int(index)].targets
+        targets.append(choices[int(rng.integers(len(choices)))])
+    masks = [(target == 1).numpy() for target in targets]
+    kind = str(rng.choice(list(habits.starts), p=list(habits.starts.values())))
+    limits, shares = zip(*habits.lengths, strict=True)
+    length = int(rng.integers(1, int(rng.choice(limits, p=shares)) + 1))
+    if kind == "box" and rng.random() < habits.box_alone:
+        length = 1
+    features = torch.stack([corpus[int(index)].features for index in scenes])
+    return Episode(features, torch.stack(targets)[:, None], _first(kind, masks, rng), length)
+
+
+def advance(episode: Episode, logits: Tensor, rng: np.random.Generator) -> Episode:
+    """The same after one correcting click on each object.
+
+    Parameters
+    ----------
+    episode : Episode
+    logits : Tensor of shape (N, 1, side, side)
+        The answer to `episode.ask`.
+    rng : numpy.random.Generator
+    """
+    clicks = [
+        _correction((guess > 0).numpy(), target.numpy(), rng)
+        for guess, target in zip(logits[:, 0].cpu(), episode.target[:, 0], strict=True)
+    ]
+    fed = logits.detach() if rng.random() < FED_BACK else None
+    if fed is not None and rng.random() < AS_MASK:
+        fed = torch.where(fed > 0, MASK_LOGIT, -MASK_LOGIT)
+    return replace(episode, ask=episode.ask.corrected(clicks, fed), left=episode.left - 1)
+
+
+def _first(kind: str, masks: list[BoolImage], rng: np.random.Generator) -> Ask:
+    if kind == "box":
+        return Ask(boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
+    if kind == "several":
+        count = int(rng.integers(2, 9))
+        return Ask(clicks=[first_clicks(mask, count, rng) for mask in masks])
+    if kind == "scribble":
+        count = int(rng.integers(5, 13))
+        return Ask(clicks=[_scribble(mask, count, rng) for mask in masks])
+    clicks = [[_inside(mask, rng)] for mask in masks]
+    if kind == "outside":
+        clicks = [[_outside(mask, rng), *one] for mask, one in zip(masks, clicks, strict=True)]
+    if kind == "mask":
+        fed = np.stack([_rough(mask, rng) for mask in masks])[:, None]
+        return Ask(clicks=clicks, masks=torch.from_numpy(fed))
+    return Ask(clicks=clicks)
+
+
+def _inside(mask: BoolImage, rng: np.random.Generator) -> Click:
+    if rng.random() < CENTRED:
+        row, col = np.array(deepest(mask)) + rng.normal(0, rng.choice((0.0, 1.0, 2.5)), 2)
+        at = tuple(np.clip(np.rint((row, col)), 0, np.array(mask.shape) - 1).astype(int))
+        if mask[at]:
+            return float(row), float(col), 1
+    return (*_any_of(mask, rng), 1)
+
+
+def _outside(mask: BoolImage, rng: np.random.Generator) -> Click:
+    distance = ndimage.distance_transform_edt(~mask)
+    near = (distance > 2) & (distance < 30)
+    return (*_any_of(near if near.any() else ~mask, rng), 0)
+
+
+def _correction(guess: BoolImage, target: NDArray[np.uint8], rng: np.random.Generator) -> Click:
+    """Click on the largest mistake, mostly in its middle; rarely with the wrong sign."""
+    truth, valid = target == 1, target != IGNORE
+    click = next_click(guess, truth, valid)
+    if click is None:  # nothing is wrong: a click that confirms must do no harm
+        return _inside(truth, rng) if rng.random() < 0.5 else _outside(truth, rng)
+    row, col, label = click
+    near = np.array([row, col]) + rng.normal(0, rng.choice((0.0, 0.0, 1.5)), 2)
+    row, col = np.clip(near, 0, np.array(truth.shape) - 1)
+    if rng.random() < WRONG:
+        return float(row), float(col), 1 - label
+    return float(row), float(col), int(truth[int(row + 0.5), int(col + 0.5)])
+
+
+def _scribble(mask: BoolImage, count: int, rng: np.random.Generator) -> list[Click]:
+    """Points along a line between two places of the object, as far as it is inside."""
+    ends = np.array([_any_of(mask, rng), _any_of(mask, rng)])
+    shares = np.linspace(0, 1, 64)[:, None]
+    line = ends[0] + shares * (ends[1] - ends[0])
+    at = np.rint(line).astype(int)
+    line = line[mask[at[:, 0], at[:, 1]]]
+    chosen = line[np.linspace(0, len(line) - 1, count).astype(int)]
+    return [(float(row), float(col), 1) for row, col in chosen]
+
+
+def _rough(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Logits of a mask like that of a neighbouring slice: moved, thicker or thinner."""
+    moved = np.roll(mask, rng.integers(-6, 7, 2), axis=(0, 1))
+    steps = int(rng.integers(1, 5))
+    change = ndimage.binary_dilation if rng.random() < 0.5 else ndimage.binary_erosion
+    changed = change(moved, iterations=steps)
+    kept = changed if changed.any() else moved
+    return np.where(kept, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+
+
+def _any_of(mask: BoolImage, rng: np.random.Generator) -> tuple[float, float]:
+    where = np.flatnonzero(mask)
+    row, col = np.unravel_index(int(where[int(rng.integers(len(where)))]), mask.shape)
+    return float(row), float(col)

@@ -1,0 +1,1 @@
+"""Between rounds, SAM's decoder learns from the few slices that were committed."""

@@ -1,0 +1,117 @@
+"""What one tuning is made from: inputs.json, read and checked, and the committed planes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import NOT_ANNOTATED
+from napari_scsam.core.settings import TuneSettings
+from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.windows import AUTO, Window, parse_window
+from scsam_train.config import INPUTS_FILE, ImageInput, image_input
+from scsam_train.data import TrainPlane, read_image
+
+SCHEMA = 1
+# A plane along axis 0 counts when so much of it is annotated. Along the others only a whole
+# one does: each of them crosses every plane that was committed along axis 0.
+ANNOTATED = 0.5
+
+
+@dataclass(frozen=True)
+class TuneInputs:
+    """All that a tuning may read.
+
+    Attributes
+    ----------
+    images : tuple of ImageInput
+        With their labels.
+    window : Window
+        Applied to every plane before SAM sees it.
+    cache : Path or None
+        Folder of embeddings, shared with the window.
+    settings : TuneSettings
+    sha256 : str
+        Of inputs.json itself.
+    """
+
+    images: tuple[ImageInput, ...]
+    window: Window
+    cache: Path | None
+    settings: TuneSettings
+    sha256: str
+
+
+def read_inputs(folder: Path) -> TuneInputs:
+    """Read ``inputs.json`` of a tuning's folder.
+
+    Raises
+    ------
+    InputError
+        If it is missing, damaged, or of another schema.
+    """
+    path = folder / INPUTS_FILE
+    try:
+        raw = path.read_bytes()
+        content: dict[str, Any] = json.loads(raw)
+        schema = content["schema"]
+        if schema != SCHEMA:
+            raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: update it.")
+        cache = content["cache"]
+        return TuneInputs(
+            images=tuple(image_input(item) for item in content["images"]),
+            window=parse_window(str(content.get("window", AUTO.name))),
+            cache=None if cache is None else Path(cache),
+            settings=TuneSettings.from_dict(content["settings"]),
+            sha256=hashlib.sha256(raw).hexdigest(),
+        )
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise InputError(
+            f"{folder} is not the folder of a tuning: no valid {INPUTS_FILE}."
+        ) from exc
+
+
+def committed_planes(images: Iterable[ImageInput], window: Window) -> list[TrainPlane]:
+    """Every plane that was committed, along whichever axis, as SAM sees it.
+
+    Constant planes are left out, and what is annotated on them in part stays 255.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or changed, or a label does not fit its image.
+    """
+    found = []
+    for image in images:
+        volume, label = read_image(image)
+        if label is None:
+            continue
+        on_volume = window.on(volume)
+        for plane, own in _annotated(volume, label):
+            pixels = np.array(on_volume.apply(volume.plane(plane)))
+            if pixels.min() < pixels.max():
+                found.append(TrainPlane(image.id, image.case, plane.index, pixels, own, plane.axis))
+    return found
+
+
+def _annotated(volume: Volume, label: LabelArray) -> Iterator[tuple[Plane, LabelArray]]:
+    along_first = 0
+    for axis in range(3 if volume.ndim == 3 else 1):
+        if axis and along_first == volume.plane_count():
+            return  # every plane of the volume is there already
+        for index in range(volume.plane_count(axis)):
+            own = take_plane(label, Plane(axis, index), volume.ndim)
+            share = float((own != NOT_ANNOTATED).mean())
+            if share >= ANNOTATED if axis == 0 else share == 1:
+                along_first += axis == 0
+                yield Plane(axis, index), np.array(own, np.uint8)

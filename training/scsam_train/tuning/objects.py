@@ -1,0 +1,108 @@
+"""Committed planes as objects that can be clicked on, and how they are held out in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
+from napari_scsam.core.volume import LabelArray
+from napari_scsam.models import EmbeddingCache
+from napari_scsam.models.sam import SamModel
+from scsam_train.data import TrainPlane
+from scsam_train.episodes import Embedded
+from scsam_train.losses import IGNORE
+from scsam_train.views import label_canvas
+
+# On the grid of SAM's low-resolution masks; a smaller object can't be clicked on with sense.
+MIN_PIXELS = 12
+# A part of at least this share of the largest is an object of its own.
+PART = 0.25
+FOLDS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Clickable(Embedded):
+    """A committed plane, embedded, with its objects.
+
+    Attributes
+    ----------
+    plane : TrainPlane
+    """
+
+    plane: TrainPlane
+
+
+def embed_planes(
+    sam: SamModel, planes: Sequence[TrainPlane], cache: EmbeddingCache
+) -> list[Clickable]:
+    """Embed each plane once, and find its objects; planes without any are left out."""
+    side = 4 * sam.entry.embedding_size
+    found = []
+    for plane in planes:
+        targets = targets_of(label_canvas(plane.label, side))
+        if targets:
+            features: Tensor = cache.get_or_embed(sam, plane.pixels).features
+            stacked = torch.from_numpy(np.stack(targets))
+            found.append(Clickable(features[0].half().cpu().contiguous(), stacked, plane))
+    return found
+
+
+def targets_of(label: LabelArray) -> list[NDArray[np.uint8]]:
+    """One target for each class, or for each large part of a class that lies in several.
+
+    Parameters
+    ----------
+    label : ndarray of shape (side, side), uint8
+        0 background, class ids, 255 unknown.
+
+    Returns
+    -------
+    list of ndarray of shape (side, side), uint8
+        0, 1, or 255 where nothing is known; other parts of the same class count as unknown,
+        since a click on one of them may have meant all or just it.
+    """
+    targets = []
+    for class_id in np.unique(label):
+        if class_id in (BACKGROUND, NOT_ANNOTATED):
+            continue
+        whole = label == class_id
+        parts, count = ndimage.label(whole)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+        large = 1 + np.flatnonzero((sizes >= PART * sizes.max()) & (sizes >= MIN_PIXELS))
+        for part in large:
+            mask = whole if len(large) == 1 else parts == part
+            target = np.where(label == NOT_ANNOTATED, IGNORE, mask).astype(np.uint8)
+            target[whole & ~mask] = IGNORE
+            targets.append(target)
+    return targets
+
+
+def folds(corpus: Sequence[Clickable]) -> tuple[list[list[int]], str]:
+    """Divide planes into at most three parts, each to be held out once.
+
+    Returns
+    -------
+    parts : list of list of int
+        Indices into `corpus`. Whole cases where there are at least three; of fewer cases
+        neighbouring planes together, because one would give the other away.
+    unit : {'cases', 'slices'}
+    """
+    order = sorted(range(len(corpus)), key=lambda i: _place(corpus[i].plane))
+    cases = sorted({item.plane.case for item in corpus})
+    count = min(FOLDS, len(corpus))
+    if len(cases) < FOLDS:
+        return [list(map(int, part)) for part in np.array_split(order, count)], "slices"
+    chunks = np.array_split(np.array(cases), count)
+    held = [set(chunk.tolist()) for chunk in chunks]
+    return [[i for i in order if corpus[i].plane.case in part] for part in held], "cases"
+
+
+def _place(plane: TrainPlane) -> tuple[str, str, int, int]:
+    return plane.case, plane.image, plane.axis, plane.index
