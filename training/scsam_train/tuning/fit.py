@@ -1,0 +1,109 @@
+"""Trains copies of the adapter by simulated annotation, and averages them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import nn
+
+from napari_scsam.core.errors import ModelError
+from napari_scsam.core.settings import TuneSettings
+from napari_scsam.models.adapters import trainable_parameters
+from scsam_train.decoding import Decoder
+from scsam_train.episodes import Embedded, Episode, Habits, advance, begin
+from scsam_train.schedules import learning_rate
+from scsam_train.teaching import answer, episode_loss, frozen_decoder
+
+# Few steps: most of them are about the first clicks, and some about boxes, which must stay.
+HABITS = Habits(
+    starts={"click": 0.74, "box": 0.18, "several": 0.04, "scribble": 0.04},
+    lengths=((1, 0.35), (2, 0.3), (4, 0.35)),
+    box_alone=0.7,
+)
+UNDER_WAY = 3
+CLIP = 1.0
+DISTIL = 0.5
+LEAST_STEPS = 3
+
+
+class Tuner:
+    """One network and the copies of its adapter that are trained in it by turns.
+
+    Parameters
+    ----------
+    model : PeftModel
+        The shipped SAM with a fresh adapter.
+    settings : TuneSettings
+    check : callable
+        Called before each step; raises Cancelled.
+    """
+
+    def __init__(self, model: PeftModel, settings: TuneSettings, check: Callable[[], None]) -> None:
+        self.decoder = Decoder(model)
+        self.shipped = frozen_decoder(model)
+        self._settings, self._check = settings, check
+        self._parameters = trainable_parameters(model)
+        self._fresh = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self._sum = {name: torch.zeros_like(p) for name, p in self._fresh.items()}
+        self._copies = 0
+        self.steps = 0
+
+    def train_copy(self, corpus: Sequence[Embedded], seconds: float) -> None:
+        """Train a new copy, which stays in the network, and add it to the average.
+
+        Parameters
+        ----------
+        corpus : sequence of Embedded
+        seconds : float
+            Ends after so many, or after the settings' steps.
+        """
+        self._load(self._fresh)
+        rng = np.random.default_rng([self._settings.seed, self._copies])
+        optimiser = torch.optim.AdamW(self._parameters.values(), weight_decay=0.0)
+        under_way: list[Episode] = []
+        began, step, done = time.monotonic(), 0, 0.0
+        while done < 1 or step < LEAST_STEPS:
+            self._check()
+            while len(under_way) < UNDER_WAY:
+                under_way.append(begin(corpus, self._settings.batch, rng, HABITS))
+            episode = under_way.pop(int(rng.integers(UNDER_WAY)))
+            logits, iou = answer(self.decoder, episode)
+            loss = episode_loss(episode, logits, iou, self.shipped, DISTIL)
+            self._descend(loss, optimiser, done)
+            if episode.left > 1:
+                under_way.append(advance(episode, logits.detach(), rng))
+            step += 1
+            done = max(step / self._settings.steps, (time.monotonic() - began) / max(seconds, 1e-3))
+        self._copies += 1
+        self.steps += step
+        for name, parameter in self._parameters.items():
+            self._sum[name] += parameter.detach()
+
+    def load_average(self) -> None:
+        """Leave the mean of all copies in the network.
+
+        Copies of one model that were trained a little on different data may be averaged
+        weight by weight (model soups, Wortsman et al., ICML 2022).
+        """
+        self._load({name: total / self._copies for name, total in self._sum.items()})
+
+    @torch.no_grad()
+    def _load(self, weights: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.copy_(weights[name])
+
+    def _descend(self, loss: torch.Tensor, optimiser: torch.optim.Optimizer, done: float) -> None:
+        if not torch.isfinite(loss):
+            raise ModelError(
+                "Tuning diverged: its loss is no longer a number. Clicks stay as they were."
+            )
+        for group in optimiser.param_groups:
+            group["lr"] = self._settings.rate * learning_rate(min(done, 1.0))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(list(self._parameters.values()), CLIP)
+        optimiser.step()

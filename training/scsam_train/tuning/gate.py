@@ -1,0 +1,86 @@
+"""Whether a tuned copy is kept: clicks and boxes on planes that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scsam_train.click_through import box_through, click_through
+from scsam_train.decoding import Decoder
+from scsam_train.episodes import Embedded
+
+CLICKS = 3
+# Objects that are clicked on in each part, evenly spaced: every one of them takes time.
+MOST_OBJECTS = 6
+# Dice that boxes may lose where clicks win: a few objects can't tell less apart.
+BOX_LOSS = 0.02
+# A base that never saw points answers clicks by boxes of its own: only a tuned copy that
+# does this well on the first click takes its place.
+FIRST_CLICK = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """Objects of held-out planes.
+
+    Attributes
+    ----------
+    features : Tensor of shape (N, 256, e, e), float16
+    targets : Tensor of shape (N, 1, side, side), uint8
+    """
+
+    features: Tensor
+    targets: Tensor
+
+    @staticmethod
+    def of(corpus: Sequence[Embedded]) -> Exam:
+        """At most `MOST_OBJECTS` of the objects on these planes."""
+        pairs = [(item.features, target) for item in corpus for target in item.targets]
+        picks = np.linspace(0, len(pairs) - 1, min(len(pairs), MOST_OBJECTS)).astype(int)
+        chosen = [pairs[int(i)] for i in picks]
+        features, targets = (torch.stack(column) for column in zip(*chosen, strict=True))
+        return Exam(features, targets[:, None])
+
+    def take(self, decoder: Decoder) -> NDArray[np.float32]:
+        """Dice of shape (CLICKS + 1, N): after each click, then with the box alone."""
+        features = self.features.to(decoder.device).float()
+        by_click, _ = click_through(decoder, features, self.targets, CLICKS)
+        box, _ = box_through(decoder, features, self.targets)
+        return np.concatenate([by_click, box[None]])
+
+
+def figures(marks: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+    """Mean Dice over all objects: '1', '2', '3' clicks, their mean 'clicks', and 'box'."""
+    means = np.concatenate(marks, axis=1).mean(axis=1).tolist()
+    named = {str(click): round(value, 4) for click, value in enumerate(means[:CLICKS], start=1)}
+    return {**named, "clicks": round(sum(means[:CLICKS]) / CLICKS, 4), "box": round(means[-1], 4)}
+
+
+def judge(
+    shipped: dict[str, float], tuned: dict[str, float], *, understands_points: bool, unit: str
+) -> tuple[bool, str]:
+    """Whether the tuned copy is kept, and why, in words for the person.
+
+    Parameters
+    ----------
+    shipped, tuned : dict
+        As `figures`, on the same held-out objects.
+    understands_points : bool
+        Whether the shipped model does.
+    unit : {'cases', 'slices'}
+        What was held out.
+    """
+    before, after = shipped["1"], tuned["1"]
+    told = f"first click {before:.2f} → {after:.2f} on held-out {unit}"
+    if tuned["clicks"] < shipped["clicks"]:
+        return False, f"not better ({told}), not used"
+    if tuned["box"] < shipped["box"] - BOX_LOSS:
+        return False, f"boxes got worse ({shipped['box']:.2f} → {tuned['box']:.2f}), not used"
+    if not understands_points and after < FIRST_CLICK:
+        return False, f"not good enough yet ({told}), not used"
+    return True, told

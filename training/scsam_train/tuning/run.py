@@ -1,0 +1,72 @@
+"""One tuning from its folder's inputs to its report and adapter."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import napari_scsam
+from napari_scsam.models import open_cache
+from napari_scsam.models.adapters import save_adapter
+from napari_scsam.models.checkpoint import sha256_of_file
+from napari_scsam.models.device import resolve_device
+from napari_scsam.models.sam import load_base
+from scsam_train.log import EventLog
+from scsam_train.tuning.inputs import committed_planes, read_inputs
+from scsam_train.tuning.tune import Tuned, tune
+
+ADAPTER_FOLDER = "sam_adapter"
+REPORT_FILE = "report.json"
+
+
+def run_tuning(folder: Path) -> Path:
+    """Tune as ``tuned/NNNN.partial`` says and give the folder its final name.
+
+    A copy that was refused leaves only its report.
+
+    Returns
+    -------
+    Path
+        ``tuned/NNNN``.
+
+    Raises
+    ------
+    ScsamError
+        If the inputs can't be used, or tuning diverges.
+    """
+    inputs = read_inputs(folder)
+    log = EventLog(folder)
+    settings = inputs.settings
+    planes = committed_planes(inputs.images, inputs.window)
+    device = resolve_device(settings.device)
+    base = load_base(settings.sam, settings.sam_checkpoint)
+    cache = open_cache(inputs.cache, memory_items=1)
+    done = tune(base, planes, settings, device, cache, tell=log.message)
+    _save(folder, done, inputs.sha256, settings.to_dict() | {"device": device.type})
+    log.write("finished", report=done.report)
+    final = folder.with_name(folder.name.removesuffix(".partial"))
+    if final != folder:
+        folder.rename(final)
+    return final
+
+
+def _save(folder: Path, done: Tuned, data: str, settings: dict[str, object]) -> None:
+    """Write the adapter, if it is kept, and the report, which names it, last."""
+    adapter = folder / ADAPTER_FOLDER
+    shutil.rmtree(adapter, ignore_errors=True)
+    files = {}
+    if done.report["kept"]:
+        save_adapter(done.model, adapter, done.info)
+        files = {
+            f"{ADAPTER_FOLDER}/{path.name}": sha256_of_file(path)
+            for path in sorted(adapter.iterdir())
+        }
+    report = {
+        **done.report,
+        "settings": settings,
+        "data": data,
+        "code": napari_scsam.__version__,
+        "files": files,
+    }
+    (folder / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")

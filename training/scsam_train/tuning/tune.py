@@ -1,0 +1,139 @@
+"""Tuning from planes to an adapter and the figures that it is kept or refused by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.settings import TuneSettings
+from napari_scsam.models import EmbeddingCache
+from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.sam import BaseSam, SamModel
+from scsam_train.data import TrainPlane
+from scsam_train.tuning.fit import Tuner
+from scsam_train.tuning.gate import Exam, figures, judge
+from scsam_train.tuning.objects import Clickable, embed_planes, folds
+
+MIN_PLANES = 3
+# Planes beyond these are left out, evenly: each may take a second to embed.
+MAX_PLANES = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """What came out of a tuning.
+
+    Attributes
+    ----------
+    model : PeftModel
+        The base with the adapter, whether it was kept or not.
+    info : AdapterInfo
+    report : dict
+        For report.json: ``kept``, ``reason``, Dice of ``shipped`` and ``tuned`` as
+        `gate.figures`, ``planes``, ``cases``, ``objects``, ``folds``, ``held_out``, ``steps``,
+        ``seconds`` and ``base``.
+    """
+
+    model: PeftModel
+    info: AdapterInfo
+    report: dict[str, Any]
+
+
+def tune(
+    base: BaseSam,
+    planes: Sequence[TrainPlane],
+    settings: TuneSettings,
+    device: torch.device,
+    cache: EmbeddingCache,
+    *,
+    check: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Tuned:
+    """Tune SAM's decoder on committed planes, and compare on held-out ones.
+
+    The planes are divided into at most three parts. Of each part a copy of the adapter is
+    trained on the others and clicked through on the part itself, so that no figure comes from
+    a plane that its copy has seen. The kept adapter is the mean of the copies: it has learned
+    from every plane, and no step is spent only on judging.
+
+    Parameters
+    ----------
+    base : BaseSam
+        The shipped SAM; gets the adapter.
+    planes : sequence of TrainPlane
+    settings : TuneSettings
+    device : torch.device
+    cache : EmbeddingCache
+        Of the shipped SAM's embeddings, which tuning does not change.
+    check : callable
+        Called before each step; raises Cancelled.
+    tell : callable
+        Takes what is being done.
+
+    Raises
+    ------
+    InputError
+        If fewer than three planes hold an object.
+    """
+    began = time.monotonic()
+    torch.manual_seed(settings.seed)
+    tell("Preparing slices")
+    corpus = _embed(base, planes, device, cache)
+    info = AdapterInfo(
+        base.base_hash, base.entry.name, (), understands_points=True, rank=settings.lora_rank
+    )
+    model = attach(base.module, info, settings.seed).to(device)
+    tuner = Tuner(model, settings, check)
+    parts, unit = folds(corpus)
+    exams = [Exam.of([corpus[i] for i in part]) for part in parts]
+    tell("Checking the clicks as they are")
+    started = time.monotonic()
+    shipped = figures([exam.take(tuner.shipped) for exam in exams])
+    judging = time.monotonic() - started
+    share = (settings.seconds - (time.monotonic() - began) - judging) / len(parts)
+    marks = []
+    for number, (part, exam) in enumerate(zip(parts, exams, strict=True), start=1):
+        tell(f"Learning, {number} of {len(parts)}")
+        tuner.train_copy([item for i, item in enumerate(corpus) if i not in part], share)
+        marks.append(exam.take(tuner.decoder))
+    tuner.load_average()
+    tuned = figures(marks)
+    understands = base.entry.understands_points
+    kept, reason = judge(shipped, tuned, understands_points=understands, unit=unit)
+    report = {
+        "kept": kept,
+        "reason": reason,
+        "shipped": shipped,
+        "tuned": tuned,
+        "planes": len(corpus),
+        "cases": len({item.plane.case for item in corpus}),
+        "objects": sum(len(item.targets) for item in corpus),
+        "folds": len(parts),
+        "held_out": unit,
+        "steps": tuner.steps,
+        "seconds": round(time.monotonic() - began, 1),
+        "base": {"name": base.entry.name, "sha256": base.base_hash},
+    }
+    return Tuned(model, info, report)
+
+
+def _embed(
+    base: BaseSam, planes: Sequence[TrainPlane], device: torch.device, cache: EmbeddingCache
+) -> list[Clickable]:
+    if len(planes) > MAX_PLANES:
+        step = len(planes) / MAX_PLANES
+        planes = [planes[int((i + 0.5) * step)] for i in range(MAX_PLANES)]
+    sam = SamModel(base.module, base.entry, base.base_hash, device)
+    corpus = embed_planes(sam, planes, cache)
+    if len(corpus) < MIN_PLANES:
+        raise InputError(
+            f"Tuning needs at least {MIN_PLANES} committed slices with something on them; "
+            f"there are {len(corpus)}. Commit more first."
+        )
+    return corpus
