@@ -1,4 +1,4 @@
-"""``python -m scsam_train.benchmark interactive --data DIR --out DIR``."""
+"""``python -m scsam_train.benchmark interactive|speed --data DIR --out DIR``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.models import load_sam
-from scsam_train.benchmark import interactive
+from scsam_train.benchmark import interactive, speed
 from scsam_train.benchmark.sets import SETS
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one benchmark; 0, or 2 with one line where the inputs can't be used."""
     options = _parser().parse_args(arguments)
     try:
-        return _interactive(options)
+        return int(options.run(options))
     except ScsamError as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
@@ -52,10 +52,41 @@ def _interactive(options: argparse.Namespace) -> int:
     return 0
 
 
+def _speed(options: argparse.Namespace) -> int:
+    report = speed.measure_speed(options.model, options.repeats, options.encoder_repeats)
+    if options.data is not None:
+        report["agreement"] = speed.measure_agreement(
+            options.model, Path(options.data), options.limit, options.sets
+        )
+    speed.write_speed(Path(options.out), report)
+    sys.stdout.write(speed.speed_table(report))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scsam_train.benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_interactive(commands)
+    _add_speed(commands)
+    return parser
+
+
+def _add_speed(commands: Any) -> None:
+    command = commands.add_parser("speed", help="time against segment-anything's predictor")
+    command.set_defaults(run=_speed)
+    add: Any = command.add_argument
+    add("--data", default=None, help="folder of real scans: adds how far the masks agree")
+    add("--out", required=True, help="folder for speed.json and speed.md")
+    add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    add("--limit", type=int, default=10, help="planes of each set")
+    add("--model", default="lite-medsam", help="name that load_sam takes")
+    add("--repeats", type=int, default=20, help="rounds of decoding")
+    add("--encoder-repeats", type=int, default=5, help="rounds of the encoders")
+
+
+def _add_interactive(commands: Any) -> None:
     command = commands.add_parser("interactive", help="Dice by clicks and by box")
+    command.set_defaults(run=_interactive)
     add: Any = command.add_argument
     add("--data", required=True, help="folder with polyps_kvasir, cardiac_acdc, atrium_la2018")
     add("--out", required=True, help="folder for interactive.json and interactive.md")
@@ -66,7 +97,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--adapter", default=None, help="folder of an adapter")
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     add("--seeds", nargs="+", type=int, default=[0], help="of the hand; 0 clicks exactly")
-    return parser
 
 
 if __name__ == "__main__":

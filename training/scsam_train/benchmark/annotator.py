@@ -62,8 +62,8 @@ def annotate(
         labels.append(label)
         fed = answers[-1].logits if answers and feed_back else None
         answers.append(sam.decode(embedding, Prompts(points=points, labels=labels, mask=fed)))
-    answers.append(sam.decode(embedding, Prompts(box=_tight(truth))))
-    ious = [_iou(answer.mask, truth) for answer in answers]
+    answers.append(sam.decode(embedding, Prompts(box=tight(truth))))
+    ious = [iou(answer.mask, truth) for answer in answers]
     dice = [2 * iou / (1 + iou) for iou in ious]
     return Outcome(tuple(dice[:-1]), dice[-1], tuple(a.iou for a in answers), tuple(ious))
 
@@ -85,11 +85,11 @@ def _moved(at: Point, inside: bool, truth: BoolImage, rng: np.random.Generator |
     return (float(row), float(col)) if truth[int(row), int(col)] == inside else at
 
 
-def _tight(truth: BoolImage) -> tuple[float, float, float, float]:
+def tight(truth: BoolImage) -> tuple[float, float, float, float]:
     rows, cols = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
     return float(rows[0]), float(cols[0]), float(rows[-1]), float(cols[-1])
 
 
-def _iou(mask: BoolImage, truth: BoolImage) -> float:
+def iou(mask: BoolImage, truth: BoolImage) -> float:
     either = int((mask | truth).sum())
     return int((mask & truth).sum()) / either if either else 1.0
