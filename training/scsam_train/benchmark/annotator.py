@@ -86,10 +86,12 @@ def _moved(at: Point, inside: bool, truth: BoolImage, rng: np.random.Generator |
 
 
 def tight(truth: BoolImage) -> tuple[float, float, float, float]:
+    """Bounding box (row0, col0, row1, col1) of a mask that is not empty."""
     rows, cols = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
     return float(rows[0]), float(cols[0]), float(rows[-1]), float(cols[-1])
 
 
 def iou(mask: BoolImage, truth: BoolImage) -> float:
+    """Intersection over union; 1 where both are empty."""
     either = int((mask | truth).sum())
     return int((mask & truth).sum()) / either if either else 1.0
