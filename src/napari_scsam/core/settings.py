@@ -124,6 +124,21 @@ class TuneSettings(_Settings):
     sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")
 
 
+def check_cache_gb(value: Any) -> float:
+    """Check the size of a cache of embeddings, in GB.
+
+    Raises
+    ------
+    InputError
+        If it is no number between 0 and 10,000.
+    """
+    low, high = CACHE_GB_BOUNDS
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        raise InputError(f"The cache's size is between {low:g} and {high:g} GB; got {value!r}.")
+    return float(value)
+
+
 def _check(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> None:
     choices = get_args(hint)
     if choices and all(isinstance(c, str) for c in choices):
