@@ -1,6 +1,6 @@
 """The project folder: images by reference, journal, labels and rounds that survive a crash."""
 
-from napari_scsam.project.schema import CommitRecord, ImageRecord, RoundRecord
+from napari_scsam.project.schema import CommitRecord, ImageRecord, RoundRecord, TunedRecord
 from napari_scsam.project.store import Project
 
-__all__ = ["CommitRecord", "ImageRecord", "Project", "RoundRecord"]
+__all__ = ["CommitRecord", "ImageRecord", "Project", "RoundRecord", "TunedRecord"]

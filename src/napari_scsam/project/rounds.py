@@ -76,7 +76,7 @@ class Rounds:
             "modality": info.modality,
             "window": info.window.name,
             "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in info.classes],
-            "images": [_input_of(image, label) for image, label in present],
+            "images": [input_of(image, label) for image, label in present],
             "parent_round": parent and {"number": parent.number, "folder": str(parent.folder)},
             "settings": settings.to_dict(),
         }
@@ -299,7 +299,8 @@ def _fault_of(folder: Path) -> str:
     return ""
 
 
-def _input_of(image: ImageRecord, label: CommitRecord | None) -> dict[str, Any]:
+def input_of(image: ImageRecord, label: CommitRecord | None) -> dict[str, Any]:
+    """An image and its label as a training process is told of them."""
     return {
         "id": image.id,
         "case": image.case,

@@ -151,6 +151,37 @@ class RoundRecord:
     reason: str
 
 
+@dataclass(frozen=True)
+class TunedRecord:
+    """One finished tuning of SAM's decoder on what was committed.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    folder : Path
+        ``tuned/NNNN``.
+    report : dict
+        Its ``report.json``.
+    kept : bool
+        Whether clicks may be answered by it: held-out ones were not worse.
+    reason : str
+        Why, for the person.
+    commits : int
+        How many commits there were when it began.
+    after_round : int
+        The last round that had finished when it began; 0 before the first.
+    """
+
+    number: int
+    folder: Path
+    report: dict[str, Any] = field(compare=False)
+    kept: bool
+    reason: str
+    commits: int
+    after_round: int
+
+
 def write_info(folder: Path, info: ProjectInfo) -> None:
     """Write `project.toml` atomically."""
     table = {

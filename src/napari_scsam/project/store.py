@@ -21,7 +21,7 @@ from napari_scsam.core.labels import (
     as_label_array,
     make_classes,
 )
-from napari_scsam.core.settings import Modality, TrainSettings, check_cache_gb
+from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
 from napari_scsam.core.windows import Window, default_window
 from napari_scsam.io.atomic import make_folder
@@ -30,7 +30,7 @@ from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.labels import Labels
 from napari_scsam.project.lock import take_lock
-from napari_scsam.project.rounds import Rounds
+from napari_scsam.project.rounds import Rounds, round_window
 from napari_scsam.project.schema import (
     JOURNAL_FILE,
     LOCK_FILE,
@@ -39,10 +39,12 @@ from napari_scsam.project.schema import (
     ImageRecord,
     ProjectInfo,
     RoundRecord,
+    TunedRecord,
     as_modality,
     read_info,
     write_info,
 )
+from napari_scsam.project.tunings import Tunings
 
 _OWN_KINDS = frozenset(
     {"image", "located", "commit", "revert", "skip", "begin", "round", "promote", "rollback"}
@@ -64,6 +66,7 @@ class Project:
         self._labels = Labels(folder, self._journal)
         self._images = Images(folder, self._journal)
         self._rounds = Rounds(folder, self._journal)
+        self._tunings = Tunings(folder)
 
     # Opening and closing
 
@@ -142,6 +145,7 @@ class Project:
             project = cls(folder, lock)
             project._journal.back_up(folder / "backups")
             project.adopt_rounds()
+            project.adopt_tunings()
             return project
         except BaseException:
             lock.release()
@@ -466,6 +470,57 @@ class Project:
         """Go back to the round that was active before; ProjectError if there was none."""
         self._must_write()
         return self._rounds.rollback()
+
+    # Tuning between rounds
+
+    def begin_tuning(self, settings: TuneSettings) -> Path:
+        """Write down what SAM's decoder will be tuned on: the labels that count now.
+
+        Returns
+        -------
+        Path
+            ``tuned/NNNN.partial`` with its ``inputs.json``, as of `begin_round`.
+
+        Raises
+        ------
+        ProjectError
+            If there is no label yet, or a tuning is at work.
+        ReadOnlyError
+            If the project is open read-only.
+        """
+        self._must_write()
+        with self._lock:
+            current = self._labels.all_current()
+            labelled = [(r, current[r.id]) for r in self.images() if r.id in current]
+            active, rounds = self.active_round(), self.rounds()
+            return self._tunings.begin(
+                labelled,
+                settings,
+                window=self.window if active is None else round_window(active.folder),
+                commits=self.commit_count(),
+                after_round=rounds[-1].number if rounds else 0,
+            )
+
+    def adopt_tunings(self) -> None:
+        """Clear away what ended without success, and all but the last few tunings."""
+        self._must_write()
+        self._tunings.tidy()
+
+    def tunings(self) -> list[TunedRecord]:
+        """The last few finished tunings, the oldest first; damaged ones are left out."""
+        return self._tunings.all()
+
+    def active_tuning(self) -> TunedRecord | None:
+        """The last tuning that was kept, unless the active round is newer than it."""
+        active = self.active_round()
+        kept = [t for t in self.tunings() if t.kept]
+        if not kept or (active is not None and kept[-1].after_round < active.number):
+            return None
+        return kept[-1]
+
+    def commit_count(self) -> int:
+        """How many times something was committed, whatever was taken back since."""
+        return len(self._journal.events(["commit"]))
 
     # Private
 

@@ -1,0 +1,127 @@
+"""Tunings of SAM's decoder between rounds: what goes into one, and which ones there are."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.settings import TuneSettings
+from napari_scsam.core.windows import Window
+from napari_scsam.io.atomic import make_folder, write_bytes
+from napari_scsam.project.files import hash_file
+from napari_scsam.project.process import training_process
+from napari_scsam.project.rounds import input_of
+from napari_scsam.project.schema import CommitRecord, ImageRecord, TunedRecord
+
+TUNE_SCHEMA = 1
+REPORT_FILE = "report.json"
+# Finished tunings that stay, beside the last one that was kept.
+KEPT = 3
+_NAME = re.compile(r"(\d{4,})(\.partial)?")
+
+
+class Tunings:
+    """The ``tuned`` folder of a project.
+
+    A tuning can be made again at any time, so the folder itself says what there is: the
+    journal knows nothing of it.
+
+    Parameters
+    ----------
+    folder : Path
+        The project folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._project = folder
+        self._folder = folder / "tuned"
+
+    def begin(
+        self,
+        labelled: Sequence[tuple[ImageRecord, CommitRecord]],
+        settings: TuneSettings,
+        *,
+        window: Window,
+        commits: int,
+        after_round: int,
+    ) -> Path:
+        """Write ``tuned/NNNN.partial/inputs.json`` and return that folder.
+
+        Images whose file is gone are left out.
+
+        Raises
+        ------
+        ProjectError
+            If no label is left to learn from, a tuning is at work, or the disk is full.
+        """
+        present = [(image, label) for image, label in labelled if image.path.is_file()]
+        if not present:
+            raise ProjectError("There is nothing to tune on yet: commit a few slices first.")
+        self.tidy()
+        if any(suffix for _, suffix in self._numbers()):
+            raise ProjectError("A tuning is at work already: wait for it, or cancel it first.")
+        number = 1 + max([0, *(n for n, _ in self._numbers())])
+        folder = self._folder / f"{number:04d}.partial"
+        inputs = {
+            "schema": TUNE_SCHEMA,
+            "images": [input_of(image, label) for image, label in present],
+            "window": window.name,
+            "cache": str(self._project / "cache" / "embeddings"),
+            "commits": commits,
+            "after_round": after_round,
+            "settings": settings.to_dict(),
+        }
+        make_folder(folder)
+        write_bytes(folder / "inputs.json", json.dumps(inputs, indent=1).encode())
+        return folder
+
+    def tidy(self) -> None:
+        """Remove what ended without success, and all but the last few finished ones."""
+        for number, suffix in self._numbers():
+            folder = self._folder / f"{number:04d}{suffix}"
+            if suffix and training_process(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+        finished = sorted(number for number, suffix in self._numbers() if not suffix)
+        last_kept = max([t.number for t in self.all() if t.kept], default=0)
+        for number in finished[:-KEPT]:
+            if number != last_kept:
+                shutil.rmtree(self._folder / f"{number:04d}", ignore_errors=True)
+
+    def all(self) -> list[TunedRecord]:
+        """Every finished tuning that is as it was written, in the order of numbers."""
+        numbers = sorted(number for number, suffix in self._numbers() if not suffix)
+        found = (_read(number, self._folder / f"{number:04d}") for number in numbers)
+        return [record for record in found if record is not None]
+
+    def _numbers(self) -> list[tuple[int, str]]:
+        if not self._folder.is_dir():
+            return []
+        names = [_NAME.fullmatch(p.name) for p in self._folder.iterdir() if p.is_dir()]
+        return [(int(m[1]), m[2] or "") for m in names if m]
+
+
+def _read(number: int, folder: Path) -> TunedRecord | None:
+    """A tuning's record; None where a file is missing or is not what was written."""
+    try:
+        report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_bytes())
+        inputs = json.loads((folder / "inputs.json").read_bytes())
+        for name, sha256 in report["files"].items():
+            path = (folder / name).resolve()
+            if not path.is_relative_to(folder.resolve()) or hash_file(path) != sha256:
+                return None
+        return TunedRecord(
+            number=number,
+            folder=folder,
+            report=report,
+            kept=bool(report["kept"]),
+            reason=f"Tuned on {report['planes']} slices: {report['reason']}.",
+            commits=int(inputs["commits"]),
+            after_round=int(inputs["after_round"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+        return None
