@@ -27,10 +27,12 @@ __all__ = [
     "RoundModels",
     "SamBackend",
     "available_devices",
+    "decode_region",
     "describe",
     "evaluate",
     "load_round",
     "load_sam",
+    "load_tuned",
     "open_cache",
     "propose",
 ]
@@ -233,6 +235,18 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> RoundModels:
     return models
 
 
+def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamBackend:
+    """Load the SAM of a finished tuning (``tuned/NNNN``); its embeddings are its base's.
+
+    Raises
+    ------
+    ModelError
+        If the folder is no tuning, was not kept, is damaged, or belongs to another base.
+    """
+    backend: SamBackend = _module("tuned").load_tuned(folder, device=device)
+    return backend
+
+
 def open_cache(
     folder: str | Path | None = None,
     *,
@@ -255,6 +269,44 @@ def open_cache(
         path, memory_items=memory_items, max_bytes=int(max_gb * 1e9)
     )
     return cache
+
+
+def decode_region(
+    backend: SamBackend,
+    cache: EmbeddingCache,
+    image: NDArray[Any],
+    embedding: Embedding,
+    prompts: Prompts,
+    class_id: int | None = None,
+) -> Decoded:
+    """Mask for one object, at the plane's own sharpness where the object is small.
+
+    A plane is scaled to SAM's input, so a small object of a large plane comes back as a blob
+    from `SamBackend.decode`. This cuts a region of about twice the object's size out, embeds
+    and decodes that, and pastes the answer into the plane; outside the region is outside. An
+    object that fills most of its plane, and any plane less than 1.5 times SAM's input, is
+    decoded on the plane. The answer depends on the arguments only.
+
+    Parameters
+    ----------
+    backend : SamBackend
+    cache : EmbeddingCache
+        Keeps the embeddings of regions, which later prompts mostly share.
+    image : ndarray of shape (rows, cols) or (rows, cols, 3)
+        The plane that `embedding` is of.
+    embedding : Embedding
+    prompts, class_id
+        As `SamBackend.decode`.
+
+    Raises
+    ------
+    InputError
+        As `SamBackend.decode`.
+    """
+    decoded: Decoded = _module("regions").decode_region(
+        backend, cache, image, embedding, prompts, class_id
+    )
+    return decoded
 
 
 def propose(

@@ -107,7 +107,7 @@ class Frame:
             raise InputError("A mask prompt holds bool or finite logits; this one has NaN or Inf.")
         limited = np.clip(logits, -MASK_LOGIT, MASK_LOGIT).astype(np.float32)
         h, w = self.resized
-        resized = torch.from_numpy(_resize(limited, (h, w)))[None, None]
+        resized = torch.from_numpy(resize(limited, (h, w)))[None, None]
         padded = functional.pad(resized, (0, self.size - w, 0, self.size - h), value=-MASK_LOGIT)
         return functional.avg_pool2d(padded, self.size // side)
 
@@ -125,9 +125,9 @@ class Frame:
             Bilinear, the padding cut off first.
         """
         if low.shape[-1] != self.size:
-            low = _bilinear(low, (self.size, self.size))
+            low = bilinear(low, (self.size, self.size))
         h, w = self.resized
-        return _bilinear(low[..., :h, :w], self.shape)
+        return bilinear(low[..., :h, :w], self.shape)
 
     def _scale(self) -> NDArray[np.float64]:
         # Rounding makes the two axes' scales differ a little on non-square planes.
@@ -230,7 +230,7 @@ def prepare(image: NDArray[Any], size: int, normalisation: Normalisation) -> Pre
     """
     unit = normalise(image)
     frame = Frame((unit.shape[0], unit.shape[1]), size)
-    small = _resize(unit, frame.resized)
+    small = resize(unit, frame.resized)
     low, high = float(small.min()), float(small.max())
     if high > low:
         small = (small - low) / (high - low)
@@ -244,7 +244,8 @@ def prepare(image: NDArray[Any], size: int, normalisation: Normalisation) -> Pre
     return Prepared(pixels, frame, np.ascontiguousarray(view, dtype=np.float32))
 
 
-def _resize(image: FloatArray, shape: tuple[int, int]) -> FloatArray:
+def resize(image: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    """A picture (rows, cols[, 3]) on another grid: local mean when smaller, else bilinear."""
     if image.shape[:2] == shape:
         return image
     channel = -1 if image.ndim == 3 else None
@@ -252,7 +253,8 @@ def _resize(image: FloatArray, shape: tuple[int, int]) -> FloatArray:
     return np.ascontiguousarray(resized, dtype=np.float32)
 
 
-def _bilinear(tensor: Tensor, shape: tuple[int, int]) -> Tensor:
+def bilinear(tensor: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A tensor (N, C, rows, cols) on another grid, pixel centres between pixel centres."""
     if tuple(tensor.shape[-2:]) == shape:
         return tensor
     return functional.interpolate(tensor, shape, mode="bilinear", align_corners=False)
