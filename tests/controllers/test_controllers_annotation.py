@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,9 @@ class FakeCanvas(Canvas):
         self.shape: tuple[int, ...] = ()
         self.at: Plane | None = None
         self.points: list[PointPrompt] = []
-        self.boxes: dict[int, Any] = {}
+        self.prompts = PromptSet()
+        self.indices = [0, 0, 0]
+        self.drag = "pan"
         self.previews: dict[Plane, Any] = {}
         self.committed: Any = None
 
@@ -79,13 +81,22 @@ class FakeCanvas(Canvas):
             self.at = plane
             self.listener.plane_changed(plane)
 
-    def set_box_tool(self, on: bool) -> None:
-        pass
+    def index_along(self, axis: int) -> int:
+        return self.indices[axis]
+
+    def set_drag(self, drag: Any) -> None:
+        self.drag = drag
 
     def show_prompts(
-        self, plane: Plane, points: Any, boxes: Mapping[int, Any], selected: Any = None
+        self,
+        plane: Plane,
+        prompts: PromptSet,
+        selected: Any = None,
+        line: Any = None,
+        active: Any = None,
     ) -> None:
-        self.points, self.boxes = list(points), dict(boxes)
+        self.points, self.prompts = list(prompts.points), prompts
+        self.selected, self.line, self.active = selected, line, active
 
     def show_preview(self, plane: Plane, label: Any) -> None:
         self.previews[plane] = label

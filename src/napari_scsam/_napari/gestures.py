@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.measure import approximate_polygon
 
-from napari_scsam.core.prompts import Box
+from napari_scsam.controllers.ports import Drag
 
 # A press that moves less than this is a click (screen pixels).
 CLICK_PX = 4.0
 # How near to a point's centre a press takes hold of it (screen pixels).
 GRAB_PX = 10.0
+# A line under way gets a place for so many screen pixels; when it is done, it may run so
+# far beside where the hand went.
+STEP_PX = 2.0
+THIN_PX = 1.0
 
 LEFT, RIGHT = 1, 2
 
 Pixel = tuple[float, float]
+Drawn = Literal["box", "scribble", "lasso"]
 
 
 @dataclass(frozen=True)
@@ -27,35 +33,47 @@ class GestureActions:
 
     Attributes
     ----------
+    begin : callable
+        () -> a token for the gesture that begins.
+    goes_on : callable
+        (token) -> whether the gesture still counts: no key stopped it, and the plane that
+        it began on is still on show.
     to_pixel : callable
-        World position of an event -> (row, col) of the shown plane, or None outside it.
+        World position of an event -> (row, col) of the shown plane, also beside the image;
+        None where no plane is shown.
     points_on_screen : callable
         () -> ndarray of shape (n, 2): world (row, col) of the shown points.
     zoom : callable
         () -> screen pixels per world unit.
+    pixel_on_screen : callable
+        () -> screen pixels per pixel of the plane, along its coarser side.
     click : callable
         (row, col, shift held) -> a click on empty ground.
     select, drag, drop : callable
         (index), (index, row, col) while dragging, (index, row, col) at its end.
-    draw_box, box : callable
-        (Box) while drawing, (Box) at its end.
+    sketch, draw : callable
+        (what, path, shift held) while drawing, and at its end. A box goes from the first
+        to the last place of its path.
     pan : callable
         (row, col) world units that the picture is to move by.
-    left_draws_box : callable
-        () -> whether the box tool is picked.
+    left_drag : callable
+        () -> what dragging with the left button does.
     """
 
+    begin: Callable[[], object]
+    goes_on: Callable[[object], bool]
     to_pixel: Callable[[Any], Pixel | None]
     points_on_screen: Callable[[], NDArray[np.float64]]
     zoom: Callable[[], float]
+    pixel_on_screen: Callable[[], float]
     click: Callable[[float, float, bool], None]
     select: Callable[[int | None], None]
     drag: Callable[[int, float, float], None]
     drop: Callable[[int, float, float], None]
-    draw_box: Callable[[Box], None]
-    box: Callable[[Box], None]
+    sketch: Callable[[Drawn, list[Pixel], bool], None]
+    draw: Callable[[Drawn, list[Pixel], bool], None]
     pan: Callable[[float, float], None]
-    left_draws_box: Callable[[], bool]
+    left_drag: Callable[[], Drag]
 
 
 def make_gesture(actions: GestureActions) -> Callable[[Any, Any], Generator[None, None, None]]:
@@ -68,60 +86,71 @@ def make_gesture(actions: GestureActions) -> Callable[[Any, Any], Generator[None
         if event.button not in (LEFT, RIGHT) or len(event.dims_displayed) != 2:
             return
         event.handled = True
-        start = np.asarray(event.pos, float)
         grabbed = _nearest(actions, event) if event.button == LEFT else None
+        drag: Drag = "box" if event.button == RIGHT else actions.left_drag()
         if grabbed is not None:
-            yield from _drag_point(actions, event, grabbed, start)
-        elif event.button == RIGHT or actions.left_draws_box():
-            yield from _draw_box(actions, event, start)
+            yield from _drag_point(actions, event, grabbed)
+        elif drag == "pan" or "Control" in event.modifiers:
+            yield from _click_or_pan(actions, event)
         else:
-            yield from _click_or_pan(actions, event, start)
+            yield from _draw(actions, event, drag)
 
     return gesture
 
 
-def _drag_point(
-    actions: GestureActions, event: Any, index: int, start: NDArray[np.float64]
-) -> Generator[None, None, None]:
-    moved = False
+def _drag_point(actions: GestureActions, event: Any, index: int) -> Generator[None, None, None]:
+    token, start, moved = actions.begin(), _position(event), False
     yield
     while event.type == "mouse_move":
         event.handled = True
         moved = moved or _far(event, start)
         pixel = actions.to_pixel(event)
-        if moved and pixel is not None:
+        if moved and pixel is not None and actions.goes_on(token):
             actions.drag(index, *pixel)
         yield
     event.handled = True
     pixel = actions.to_pixel(event)
-    if moved and pixel is not None:
+    if pixel is None or not actions.goes_on(token):
+        return
+    if moved:
         actions.drop(index, *pixel)
     else:
         actions.select(index)
 
 
-def _draw_box(
-    actions: GestureActions, event: Any, start: NDArray[np.float64]
-) -> Generator[None, None, None]:
-    corner = actions.to_pixel(event)
+def _draw(actions: GestureActions, event: Any, what: Drawn) -> Generator[None, None, None]:
+    token, start, moved = actions.begin(), _position(event), False
+    last, shift, is_left = start, "Shift" in event.modifiers, event.button == LEFT
+    path = [pixel for pixel in [actions.to_pixel(event)] if pixel is not None]
     yield
     while event.type == "mouse_move":
         event.handled = True
-        box = _box(corner, actions.to_pixel(event))
-        if box is not None and _far(event, start):
-            actions.draw_box(box)
+        moved = moved or _far(event, start)
+        pixel = actions.to_pixel(event)
+        if moved and pixel is not None and actions.goes_on(token) and _far(event, last, STEP_PX):
+            last = _position(event)
+            path.append(pixel)
+            actions.sketch(what, path, shift)
         yield
     event.handled = True
-    box = _box(corner, actions.to_pixel(event))
-    if box is not None and _far(event, start):
-        actions.box(box)
+    pixel = actions.to_pixel(event)
+    if pixel is None or not path or not actions.goes_on(token):
+        return
+    if is_left and not moved:
+        actions.click(*path[0], shift)
+    else:
+        tolerance = THIN_PX / actions.pixel_on_screen()
+        actions.draw(what, thinned([*path, pixel], tolerance), shift)
 
 
-def _click_or_pan(
-    actions: GestureActions, event: Any, start: NDArray[np.float64]
-) -> Generator[None, None, None]:
-    shift = "Shift" in event.modifiers
-    last, panned = start, False
+def thinned(path: list[Pixel], tolerance: float) -> list[Pixel]:
+    """`path` with no more places than it needs to stay within `tolerance` of itself."""
+    return [(float(r), float(c)) for r, c in approximate_polygon(np.array(path), tolerance)]
+
+
+def _click_or_pan(actions: GestureActions, event: Any) -> Generator[None, None, None]:
+    token, start, panned = actions.begin(), _position(event), False
+    last, shift = start, "Shift" in event.modifiers
     yield
     while event.type == "mouse_move":
         event.handled = True
@@ -133,12 +162,12 @@ def _click_or_pan(
     pixel = actions.to_pixel(event)
     if panned:
         _pan(actions, event, last)
-    elif pixel is not None:
+    elif pixel is not None and actions.goes_on(token):
         actions.click(*pixel, shift)
 
 
 def _pan(actions: GestureActions, event: Any, last: NDArray[np.float64]) -> NDArray[np.float64]:
-    here = np.asarray(event.pos, float)
+    here = _position(event)
     # Screen x is the column axis, y the row axis.
     d_col, d_row = (here - last) / actions.zoom()
     actions.pan(float(d_row), float(d_col))
@@ -155,12 +184,10 @@ def _nearest(actions: GestureActions, event: Any) -> int | None:
     return index if distance[index] <= GRAB_PX else None
 
 
-def _far(event: Any, start: NDArray[np.float64]) -> bool:
-    return bool(np.linalg.norm(np.asarray(event.pos, float) - start) > CLICK_PX)
+def _position(event: Any) -> NDArray[np.float64]:
+    """On the screen, (x, y)."""
+    return np.asarray(event.pos, float)
 
 
-def _box(a: Pixel | None, b: Pixel | None) -> Box | None:
-    if a is None or b is None:
-        return None
-    (r0, r1), (c0, c1) = sorted((a[0], b[0])), sorted((a[1], b[1]))
-    return (r0, c0, r1, c1) if r1 - r0 >= 1 and c1 - c0 >= 1 else None
+def _far(event: Any, start: NDArray[np.float64], least: float = CLICK_PX) -> bool:
+    return bool(np.linalg.norm(_position(event) - start) > least)

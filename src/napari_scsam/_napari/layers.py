@@ -6,29 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.layers import Image, Labels, Layer, Points, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_scsam._napari.display import contrast, kind, units, view_orientation
-from napari_scsam._napari.gestures import GestureActions, Pixel, make_gesture
-from napari_scsam._napari.looks import point_looks
+from napari_scsam._napari.gestures import Drawn, GestureActions, Pixel, make_gesture
+from napari_scsam._napari.lines import LinePainter
 from napari_scsam._napari.masks import PreviewPainter
-from napari_scsam.controllers.ports import Canvas, CanvasListener
+from napari_scsam._napari.prompt_painter import PromptPainter, ShownPrompts
+from napari_scsam.controllers.objects import box_round
+from napari_scsam.controllers.ports import Canvas, CanvasListener, Drag, Line
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import Box, ObjectKey, PointPrompt
+from napari_scsam.core.prompts import ObjectKey, PromptSet
 from napari_scsam.core.volume import LabelArray, Volume
 
 IMAGE = "image"
 PROMPTS = "prompts"
-BOXES = "boxes"
+LINES = "boxes and strokes"
 PREVIEW = "preview"
 OUTLINE = "preview outline"
 COMMITTED = "committed"
-
-# On the screen, at the zoom that the picture is drawn with first.
-POINT_SIZE_PX = 15.0
 
 
 class NapariCanvas(Canvas):
@@ -50,9 +49,11 @@ class NapariCanvas(Canvas):
         self._classes: dict[int, LabelClass] = {}
         self._layers: dict[str, Any] = {}
         self._painter: PreviewPainter | None = None
+        self._prompts: PromptPainter | None = None
         self._switching = False
-        self._shown_prompts: Any = None
-        self._box_tool = False
+        self._gesture_token: object = None
+        self._active: ObjectKey | None = None
+        self._drag_tool: Drag = "pan"
         self._gesture = make_gesture(self._actions())
         for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.connect(self._on_dims)
@@ -72,7 +73,7 @@ class NapariCanvas(Canvas):
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """Our layers by what they are: image, committed, preview, outline, boxes, prompts."""
+        """Our layers by what they are: image, committed, preview, outline, lines, prompts."""
         return self._layers
 
     def open_image(
@@ -87,7 +88,7 @@ class NapariCanvas(Canvas):
             if not same_kind or any(v not in self._viewer.layers for v in self._layers.values()):
                 self.close_image()
             self._volume = volume
-            self._shown_prompts = None
+            self._gesture_token = None
             self._classes = {c.id: c for c in classes}
             self._viewer.dims.ndisplay = 2
             if self._layers:
@@ -99,6 +100,7 @@ class NapariCanvas(Canvas):
             self._painter = PreviewPainter(
                 self._layers[PREVIEW], self._layers[OUTLINE], volume.ndim
             )
+            self._prompts = self._make_prompt_painter(volume)
             self._viewer.layers.selection.active = self._layers[PROMPTS]
             self._orient()
             self._viewer.reset_view()
@@ -126,7 +128,7 @@ class NapariCanvas(Canvas):
         self._layers[PREVIEW].data = preview
         self._layers[OUTLINE].data = preview.copy()
         self._layers[PROMPTS].data = np.empty((0, volume.ndim))
-        self._layers[BOXES].data = []
+        self._layers[LINES].data = np.empty((0, 2, volume.ndim))
         for layer in self._layers.values():
             layer.scale = volume.spacing
             layer.units = units(volume)
@@ -152,6 +154,7 @@ class NapariCanvas(Canvas):
             )
         for key in ("Delete", "Backspace"):
             layer.bind_key(key, lambda _: self._tell("delete_selected"), overwrite=True)
+        layer.bind_key("Escape", lambda _: self._stop_gesture(), overwrite=True)
 
     def _make_layers(self, name: str, volume: Volume, label: LabelArray | None) -> dict[str, Any]:
         common = {"scale": volume.spacing, "units": units(volume)}
@@ -169,8 +172,8 @@ class NapariCanvas(Canvas):
             COMMITTED: Labels(committed, name=COMMITTED, opacity=0.5, colormap=colormap, **common),
             PREVIEW: Labels(preview, name=PREVIEW, opacity=0.25, colormap=colormap, **common),
             OUTLINE: Labels(preview.copy(), name=OUTLINE, opacity=1.0, colormap=colormap, **common),
-            BOXES: Shapes(
-                ndim=volume.ndim, name=BOXES, face_color="transparent", edge_width=1, **common
+            LINES: Vectors(
+                ndim=volume.ndim, name=LINES, vector_style="line", opacity=1.0, **common
             ),
             PROMPTS: Points(
                 ndim=volume.ndim, name=PROMPTS, border_width_is_relative=True, **common
@@ -208,10 +211,13 @@ class NapariCanvas(Canvas):
             return
         offset = dims.ndim - volume.ndim
         hidden = plane.axis + offset
-        if hidden in dims.displayed:
+        turned = hidden in dims.displayed
+        if turned:
             others = [d for d in range(dims.ndim) if d not in (hidden, *range(offset))]
             dims.order = (*range(offset), hidden, *others)
         dims.set_point(hidden, plane.index * volume.spacing[plane.axis])
+        if turned:
+            self._viewer.reset_view()
 
     def _orient(self) -> None:
         """Turn the view, not the data, so that a scan looks as in a radiology viewer."""
@@ -221,54 +227,44 @@ class NapariCanvas(Canvas):
 
     def _on_dims(self, _event: Any = None) -> None:
         if self._listener is not None and self._volume is not None and not self._switching:
+            self._gesture_token = None
             self._orient()
             self._listener.plane_changed(self.plane)
 
     # ---------------------------------------------------------------- drawing
 
-    def set_box_tool(self, on: bool) -> None:
-        """Let the left button draw boxes, too."""
-        self._box_tool = on
+    def index_along(self, axis: int) -> int:
+        """Where the view is along `axis` of the open image, also where it shows that axis."""
+        volume, dims = self._volume, self._viewer.dims
+        if volume is None:
+            return 0
+        return round(dims.point[axis + dims.ndim - volume.ndim] / volume.spacing[axis])
+
+    def set_drag(self, drag: Drag) -> None:
+        """Let the left button draw, or move the picture."""
+        self._drag_tool = drag
 
     def show_prompts(
         self,
         plane: Plane,
-        points: Sequence[PointPrompt],
-        boxes: Mapping[ObjectKey, Box],
+        prompts: PromptSet,
         selected: int | None = None,
+        line: Line | None = None,
+        active: ObjectKey | None = None,
     ) -> None:
-        """Draw the points and boxes of `plane` in place of those before."""
-        layer = self._layers.get(PROMPTS)
-        wanted = (plane if points or boxes else None, tuple(points), dict(boxes), selected)
-        if layer is None or wanted == self._shown_prompts:
-            return
-        self._shown_prompts = wanted
-        colours = {c.id: c.colour for c in self._classes.values()}
-        looks = point_looks(points, colours, selected)
-        size = POINT_SIZE_PX / max(self._viewer.scene.camera.zoom * self._pixel_size(), 1e-6)
-        events = layer.events
-        # Six properties, one repaint; and points inside the image never change its extent.
-        with events.set_data.blocker(), events.extent.blocker(), events.highlight.blocker():
-            layer.selected_data = set()
-            layer.data = self._to_data(plane, [(p.row, p.col) for p in points])
-            if points:
-                layer.symbol = looks.symbols
-                layer.face_color = looks.faces
-                layer.border_color = looks.borders
-                layer.border_width = looks.border_widths
-                layer.size = looks.sizes * size
-        layer.refresh(extent=False, thumbnail=False)
-        self._show_boxes(plane, boxes)
+        """Draw the prompts of `plane` in place of those before."""
+        self._active = active
+        if self._prompts is not None:
+            self._prompts.show(ShownPrompts(plane, prompts, selected, line, active))
 
-    def _show_boxes(self, plane: Plane, boxes: Mapping[ObjectKey, Box]) -> None:
-        layer = self._layers[BOXES]
-        if len(layer.data):
-            layer.data = []
-        for (class_id, _), (r0, c0, r1, c1) in boxes.items():
-            corners = self._to_data(plane, [(r0, c0), (r0, c1), (r1, c1), (r1, c0)])
-            layer.add_rectangles(
-                [corners], edge_color=self._classes[class_id].colour, face_color="transparent"
-            )
+    def _make_prompt_painter(self, volume: Volume) -> PromptPainter:
+        return PromptPainter(
+            self._layers[PROMPTS],
+            LinePainter(self._layers[LINES], volume.spacing),
+            {c.id: c.colour for c in self._classes.values()},
+            self._pixel_on_screen,
+            self._zoom,
+        )
 
     def show_preview(self, plane: Plane, label: LabelArray | None) -> None:
         """Draw a mask that nobody has committed; None clears it."""
@@ -282,50 +278,71 @@ class NapariCanvas(Canvas):
             return
         layer.data = np.zeros(self._volume.shape, np.uint8) if label is None else label
 
-    def _to_data(self, plane: Plane, pixels: Sequence[Pixel]) -> NDArray[np.float64]:
-        rows_cols = np.asarray(pixels, float).reshape(-1, 2)
-        if self._volume is None or self._volume.ndim == 2:
-            return rows_cols
-        return np.insert(rows_cols, plane.axis, plane.index, axis=1)
+    def _zoom(self) -> float:
+        """Screen pixels per world unit."""
+        return float(self._viewer.scene.camera.zoom)
 
-    def _pixel_size(self) -> float:
+    def _pixel_on_screen(self) -> float:
+        """Screen pixels per pixel of the plane, along its finer side."""
         plane = self.plane
         if self._volume is None or plane is None:
-            return 1.0
-        return min(_in_plane(self._volume.spacing, plane, self._volume.ndim))
+            return self._zoom()
+        return min(_in_plane(self._volume.spacing, plane, self._volume.ndim)) * self._zoom()
 
     # ---------------------------------------------------------------- gestures
 
     def _actions(self) -> GestureActions:
         return GestureActions(
+            begin=self._begin_gesture,
+            goes_on=lambda token: token is self._gesture_token,
             to_pixel=self._to_pixel,
             points_on_screen=self._points_on_screen,
-            zoom=lambda: float(self._viewer.scene.camera.zoom),
+            zoom=self._zoom,
+            pixel_on_screen=self._pixel_on_screen,
             click=self._click,
             select=lambda index: self._tell("select_point", index),
             drag=self._drag,
-            drop=lambda index, row, col: self._tell("move_point", index, row, col),
-            draw_box=self._draw_box,
-            box=lambda box: self._tell("set_box", box),
+            drop=lambda index, row, col: self._end_gesture("move_point", index, row, col),
+            sketch=self._sketch,
+            draw=self._draw,
             pan=self._pan,
-            left_draws_box=lambda: self._box_tool,
+            left_drag=lambda: self._drag_tool,
         )
+
+    def _begin_gesture(self) -> object:
+        self._gesture_token = object()
+        return self._gesture_token
+
+    def _stop_gesture(self) -> None:
+        """Let a gesture under way come to nothing; without one, let go of what is selected."""
+        self._gesture_token = None
+        if self._prompts is None or not self._prompts.take_back():
+            self._tell("select_point", None)
 
     def _tell(self, name: str, *args: Any) -> None:
         if self._listener is not None:
             getattr(self._listener, name)(*args)
 
+    def _end_gesture(self, name: str, *args: Any) -> None:
+        """Report a gesture, and take it off the canvas where nothing came of it."""
+        self._tell(name, *args)
+        if self._prompts is not None:
+            self._prompts.take_back()
+
     def _click(self, row: float, col: float, shift: bool) -> None:
-        self._tell("add_point", row, col, not shift)
+        line = None if self._prompts is None or shift else self._prompts.line_at(row, col)
+        if line is not None:
+            self._tell("select_line", line)
+        else:
+            self._tell("add_point", row, col, not shift)
 
     def _to_pixel(self, event: Any) -> Pixel | None:
         plane, volume = self.plane, self._volume
         if plane is None or volume is None:
             return None
         position = self._layers[PROMPTS].world_to_data(event.position)
-        inside = all(-0.5 <= x <= n - 0.5 for x, n in zip(position, volume.shape, strict=True))
         row, col = _in_plane(position, plane, volume.ndim)
-        return (float(row), float(col)) if inside else None
+        return (float(row), float(col))
 
     def _points_on_screen(self) -> NDArray[np.float64]:
         layer, volume = self._layers[PROMPTS], self._volume
@@ -335,18 +352,18 @@ class NapariCanvas(Canvas):
         return np.asarray(layer.data * np.asarray(volume.spacing))[:, shown]
 
     def _drag(self, index: int, row: float, col: float) -> None:
-        layer, plane = self._layers[PROMPTS], self.plane
-        if plane is not None:
-            self._shown_prompts = None
-            data = layer.data.copy()
-            data[index] = self._to_data(plane, [(row, col)])[0]
-            layer.data = data
+        if self._prompts is not None:
+            self._prompts.drag(index, row, col)
 
-    def _draw_box(self, box: Box) -> None:
-        plane = self.plane
-        if plane is not None and self._classes:
-            self._shown_prompts = None
-            self._show_boxes(plane, {(next(iter(self._classes)), 1): box})
+    def _sketch(self, what: Drawn, path: list[Pixel], shift: bool) -> None:
+        if self._prompts is not None and self._active is not None:
+            self._prompts.sketch(what, path, shift, self._active)
+
+    def _draw(self, what: Drawn, path: list[Pixel], shift: bool) -> None:
+        if what == "box":
+            self._end_gesture("set_box", box_round([path[0], path[-1]]))
+        else:
+            self._end_gesture("add_stroke", what, path, not shift)
 
     def _pan(self, rows: float, cols: float) -> None:
         camera = self._viewer.scene.camera

@@ -9,7 +9,8 @@ import numpy as np
 from napari.utils.color import transform_color
 from numpy.typing import NDArray
 
-from napari_scsam.core.prompts import PointPrompt
+from napari_scsam._napari.lines import SET_BACK, steps_back
+from napari_scsam.core.prompts import ObjectKey, PointPrompt
 
 # Okabe and Ito (2008); the symbols say the same, so no colour carries meaning alone.
 INSIDE = "#009E73"
@@ -42,9 +43,15 @@ class PointLooks:
 
 
 def point_looks(
-    points: Sequence[PointPrompt], class_colours: Mapping[int, str], selected: int | None
+    points: Sequence[PointPrompt],
+    class_colours: Mapping[int, str],
+    selected: int | None,
+    active: ObjectKey | None = None,
 ) -> PointLooks:
-    """Looks of `points`; a person's have a white rim, a proposal's the class's colour."""
+    """Looks of `points`; a person's have a white rim, a proposal's the class's colour.
+
+    Those of the active class's other objects are set back.
+    """
     n = len(points)
     faces = np.zeros((n, 4), np.float32)
     borders = np.zeros((n, 4), np.float32)
@@ -52,8 +59,10 @@ def point_looks(
         persons = point.origin == "person" or point.state in ("accepted", "edited")
         opacity = 1.0 if persons else LEAST_OPACITY + (1 - LEAST_OPACITY) * point.confidence
         faces[i] = transform_color(INSIDE if point.positive else OUTSIDE)[0]
-        faces[i, 3] = opacity
         borders[i] = transform_color("white" if persons else class_colours[point.class_id])[0]
+        set_back = SET_BACK if steps_back(point.object_key, active) else 1.0
+        faces[i, 3] = opacity * set_back
+        borders[i, 3] = set_back
     return PointLooks(
         symbols=[SYMBOLS[p.kind] for p in points],
         faces=faces,

@@ -34,6 +34,8 @@ TOOLS = (
     ("inside", "Click inside"),
     ("outside", "Click outside"),
     ("box", "Drag a box"),
+    ("scribble", "Scribble"),
+    ("lasso", "Lasso"),
 )
 GESTURES = "Shift+click: outside\nRight-drag: box"
 TOOL_TIP = (

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from napari_scsam.controllers.prompting import PromptingController
+from napari_scsam.controllers.drawing import DrawingController
 from napari_scsam.controllers.queue import neighbour
 from napari_scsam.controllers.work import SliceKey, Work, accepted
 from napari_scsam.core.prompts import PromptSet
 
 
-class AnnotationController(PromptingController):
+class AnnotationController(DrawingController):
     """Adds to prompting what makes labels of masks, and what goes from slice to slice."""
 
     def commit(self, then: Callable[[], None] | None = None) -> None:
@@ -35,7 +35,7 @@ class AnnotationController(PromptingController):
             work = self._history.present.with_version(key[0], version)
             self._history.push(work.with_prompts(key, PromptSet()))
             self._found_nothing.discard(key)
-            self._selected = None
+            self._let_go()
             self._canvas.show_committed(self._committed.array)
             self._refresh()
             self.say("Saved." if preview.any() else "Saved: nothing here.")
@@ -110,7 +110,7 @@ class AnnotationController(PromptingController):
 
         def arrived() -> None:
             self._busy = ""
-            self._selected = None
+            self._let_go()
             self.commits += 1
             self._canvas.show_committed(self._committed.array)
             self._refresh()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import Box, ObjectKey, PointPrompt
+from napari_scsam.core.prompts import Box, ObjectKey, Point, PromptSet, StrokeKind
 from napari_scsam.core.volume import LabelArray, Volume
 
 OnDone = Callable[[Any], None]
 OnFailed = Callable[[Exception], None]
+
+# What dragging with the left button on empty ground does.
+Drag = Literal["pan", "box", "scribble", "lasso"]
+# A line on the canvas: a box by its object, or a stroke by its place among the strokes.
+Line = ObjectKey | int
 
 
 class JobRunner(Protocol):
@@ -38,19 +43,25 @@ class CanvasListener(Protocol):
     """What a person does on the canvas; rows and columns are pixels of the shown plane."""
 
     def add_point(self, row: float, col: float, positive: bool) -> None:
-        """A click: inside (True), or outside."""
+        """A click: inside (True), or outside; also beside the image."""
 
     def move_point(self, index: int, row: float, col: float) -> None:
         """Point `index` of those last shown was dragged here."""
 
     def select_point(self, index: int | None) -> None:
-        """Point `index` of those last shown was clicked; None when it was let go."""
+        """Point `index` of those last shown was clicked; None when all is let go."""
+
+    def select_line(self, line: Line) -> None:
+        """A box or a stroke of those last shown was clicked."""
 
     def delete_selected(self) -> None:
         """Delete was pressed."""
 
     def set_box(self, box: Box) -> None:
-        """A box was drawn."""
+        """A box was drawn; perhaps without an area, or beyond the image."""
+
+    def add_stroke(self, kind: StrokeKind, path: Sequence[Point], positive: bool) -> None:
+        """A scribble or a lasso was drawn; perhaps beyond the image."""
 
     def plane_changed(self, plane: Plane | None) -> None:
         """The slider moved; None in a three-dimensional view."""
@@ -83,18 +94,36 @@ class Canvas(ABC):
         """Show `plane`."""
 
     @abstractmethod
-    def set_box_tool(self, on: bool) -> None:
-        """Let the left button draw boxes, too."""
+    def index_along(self, axis: int) -> int:
+        """Where the view is along `axis` of the open image, also where it shows that axis."""
+
+    @abstractmethod
+    def set_drag(self, drag: Drag) -> None:
+        """Let the left button draw, or move the picture."""
 
     @abstractmethod
     def show_prompts(
         self,
         plane: Plane,
-        points: Sequence[PointPrompt],
-        boxes: Mapping[ObjectKey, Box],
+        prompts: PromptSet,
         selected: int | None = None,
+        line: Line | None = None,
+        active: ObjectKey | None = None,
     ) -> None:
-        """Draw the points and boxes of `plane` in place of those before."""
+        """Draw the prompts of `plane` in place of those before.
+
+        Parameters
+        ----------
+        plane : Plane
+        prompts : PromptSet
+            Every point of it is drawn.
+        selected : int, optional
+            The point that stands out.
+        line : (class id, object number) or int, optional
+            The box, or the stroke, that stands out.
+        active : (class id, object number), optional
+            The other objects of its class step back.
+        """
 
     @abstractmethod
     def show_preview(self, plane: Plane, label: LabelArray | None) -> None:

@@ -8,28 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from napari_scsam.controllers.committed import CommittedLabel
 from napari_scsam.controllers.inference import Answer, Question
-from napari_scsam.controllers.ports import Canvas, JobRunner
+from napari_scsam.controllers.objects import another_object, object_numbers
+from napari_scsam.controllers.ports import Canvas, JobRunner, Line
 from napari_scsam.controllers.previews import Previewer
-from napari_scsam.controllers.view_state import Busy, Situation, Tool, ViewState, resolve
-from napari_scsam.controllers.work import (
-    SliceKey,
-    Work,
-    answered,
-    edited,
-    flipped,
-    is_question,
-    next_question,
-    replace_point,
-    with_box,
-    with_state,
-    without_point,
-)
+from napari_scsam.controllers.view_state import Busy, Situation, ViewState, resolve
+from napari_scsam.controllers.work import SliceKey, Work
 from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.history import History
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import Box, Kind, PointPrompt, PromptSet
+from napari_scsam.core.prompts import ObjectKey, PromptSet
 from napari_scsam.core.volume import LabelArray, Volume
 
 if TYPE_CHECKING:
@@ -77,6 +66,9 @@ class PromptingController:
         self._plane: Plane | None = None
         self._shown: list[int] = []
         self._selected: int | None = None
+        self._line: Line | None = None
+        # Of each class, the number of the object that the next click is for.
+        self._active: dict[int, int] = {}
         self._when_decoded: Callable[[], None] | None = None
         self._found_nothing: set[SliceKey] = set()
         self._round = project.active_round()
@@ -85,9 +77,7 @@ class PromptingController:
         self._error = ""
         self._told_via_box = False
         self.active_class: LabelClass = project.classes[0]
-        self.tool: Tool = "inside"
         self.commits = 0
-        canvas.listen(self)
 
     # ---------------------------------------------------------------- what is shown
 
@@ -199,7 +189,8 @@ class PromptingController:
         self._previewer.drop()
         self._when_decoded = None
         self._plane = plane
-        self._selected = None
+        self._let_go()
+        self._active.clear()
         self._error = ""
         self._refresh()
 
@@ -223,78 +214,22 @@ class PromptingController:
 
     # ---------------------------------------------------------------- prompts
 
-    def set_class(self, class_id: int) -> None:
-        """Make a class the one that new prompts are for."""
-        self.active_class = next(c for c in self._project.classes if c.id == class_id)
-        self._on_change(self.view_state)
+    @property
+    def active_object(self) -> ObjectKey:
+        """The object that the next click is for; it may have no prompts yet."""
+        class_id = self.active_class.id
+        newest = max(object_numbers(self.prompts, class_id), default=1)
+        chosen = self._active.get(class_id, newest)
+        # What undo has emptied is not counted on from.
+        return (class_id, min(chosen, another_object(self.prompts, class_id)))
 
-    def set_tool(self, tool: Tool) -> None:
-        """Pick what a plain click does."""
-        self.tool = tool
-        self._canvas.set_box_tool(tool == "box")
+    def _make_active(self, key: ObjectKey) -> None:
+        self._active[key[0]] = key[1]
 
-    def add_point(self, row: float, col: float, positive: bool = True) -> None:
-        """Add a person's point for the active class; the outside tool makes it outside."""
-        positive = positive and self.tool != "outside"
-        kind: Kind = "confirm" if positive else "negative"
-        point = PointPrompt(row, col, self.active_class.id, positive, kind=kind)
-        points = (*self.prompts.points, point)
-        self._edit(replace(self.prompts, points=points), select=len(points) - 1)
-
-    def move_point(self, index: int, row: float, col: float) -> None:
-        """Move the shown point `index`."""
-        index = self._shown[index]
-        moved = edited(replace(self.prompts.points[index], row=row, col=col))
-        self._edit(replace_point(self.prompts, index, moved), select=index)
-
-    def select_point(self, index: int | None) -> None:
-        """Select the shown point `index`."""
-        self._selected = None if index is None else self._shown[index]
-        self._refresh(redecode=False)
-
-    def flip_selected(self) -> None:
-        """Turn the selected point from inside to outside, or back."""
-        if self._selected is not None:
-            point = flipped(self.prompts.points[self._selected])
-            self._edit(replace_point(self.prompts, self._selected, point), select=self._selected)
-
-    def delete_selected(self) -> None:
-        """Delete the selected point."""
-        if self._selected is not None:
-            self._edit(without_point(self.prompts, self._selected))
-
-    def set_box(self, box: Box) -> None:
-        """Replace the active class's box."""
-        self._edit(with_box(self.prompts, (self.active_class.id, 1), box))
-
-    def answer(self, inside: bool) -> None:
-        """Answer the selected question; "no" flips a selected point that asks nothing."""
-        if self._selected is None:
-            return
-        point = self.prompts.points[self._selected]
-        if is_question(point):
-            index = self._selected
-            self._edit(replace_point(self.prompts, index, answered(point, inside)), select=index)
-            self.next_question()
-        elif not inside:
-            self.flip_selected()
-
-    def next_question(self) -> None:
-        """Select the next point of this plane that asks something."""
-        found = next_question(self.prompts, self._selected)
-        if found is None:
-            self.say("No question left on this slice.")
-            return
-        self._selected = found
-        self._refresh(redecode=False)
-
-    def accept_all(self) -> None:
-        """Accept every proposal of the plane, without committing."""
-        self._edit(with_state(self.prompts, "accepted"))
-
-    def reject(self) -> None:
-        """Reject every proposal of the plane that waits for a decision."""
-        self._edit(with_state(self.prompts, "rejected"))
+    def _let_go(self) -> None:
+        """Select nothing."""
+        self._selected = None
+        self._line = None
 
     def _edit(self, prompts: PromptSet, select: int | None = None) -> None:
         if self.key is None or prompts == self.prompts:
@@ -303,6 +238,7 @@ class PromptingController:
             self.fail(ReadOnlyError("The project is open read-only: prompts can't be changed."))
             return
         self._history.push(self._history.present.with_prompts(self.key, prompts))
+        self._let_go()
         self._selected = select
         self._message = self._error = ""
         self._refresh()
@@ -351,8 +287,8 @@ class PromptingController:
         points = self.prompts.points
         self._shown = [i for i, p in enumerate(points) if p.state != "rejected"]
         selected = self._shown.index(self._selected) if self._selected in self._shown else None
-        shown = [points[i] for i in self._shown]
-        self._canvas.show_prompts(plane, shown, self.prompts.boxes, selected)
+        shown = replace(self.prompts, points=tuple(points[i] for i in self._shown))
+        self._canvas.show_prompts(plane, shown, selected, self._line, self.active_object)
 
     def _settle(self, answer: Answer) -> None:
         if self.key is None:

@@ -12,7 +12,7 @@ from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 
 Busy = Literal["", "opening", "thinking", "saving"]
-Tool = Literal["inside", "outside", "box"]
+Tool = Literal["inside", "outside", "box", "scribble", "lasso"]
 
 # What each kind of proposal is called, for one and for more, and its mark on the canvas.
 _KIND_WORDS = {

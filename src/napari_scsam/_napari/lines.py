@@ -1,0 +1,190 @@
+"""Draws boxes and strokes as one layer of line segments, and finds the one under the mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from napari.layers import Vectors
+from napari.utils.color import transform_color
+from numpy.typing import NDArray
+
+from napari_scsam.controllers.ports import Line
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompts import ObjectKey, PromptSet
+
+# All in screen pixels, at the zoom that the lines are drawn with first.
+WIDTH_PX = 2.0
+DASH_PX, GAP_PX = 6.0, 5.0
+HANDLE_PX = 4.0
+
+# How strongly the objects that the next click is not for are drawn.
+SET_BACK = 0.45
+
+Path = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnLine:
+    """One line on the canvas.
+
+    Attributes
+    ----------
+    path : ndarray of shape (n, 2), float
+        (row, col) in pixels of the plane; a closed line ends where it begins.
+    colour : ndarray of shape (4,), float
+        RGBA, 0..1.
+    dashed : bool
+        Marks what is outside, whatever the colour.
+    handles : bool
+        Marks the selected line by squares on it.
+    line : Line, optional
+        What it draws; None for a line under way.
+    """
+
+    path: Path
+    colour: NDArray[np.float32]
+    dashed: bool = False
+    handles: bool = False
+    line: Line | None = None
+
+
+def prompt_lines(
+    prompts: PromptSet, colours: Mapping[int, str], selected: Line | None, active: ObjectKey | None
+) -> list[DrawnLine]:
+    """The boxes and strokes of a plane, as they are drawn."""
+    drawn = [
+        DrawnLine(box_path(*box), _colour(colours, key, active), line=key)
+        for key, box in prompts.boxes.items()
+    ]
+    for index, stroke in enumerate(prompts.strokes):
+        colour = _colour(colours, stroke.object_key, active)
+        path = np.asarray(stroke.path)
+        path = np.vstack([path, path[:1]]) if stroke.kind == "lasso" else path
+        drawn.append(DrawnLine(path, colour, not stroke.positive, line=index))
+    return [replace(one, handles=one.line == selected) for one in drawn]
+
+
+def box_path(r0: float, c0: float, r1: float, c1: float) -> Path:
+    """A box as a closed line."""
+    return np.array([(r0, c0), (r0, c1), (r1, c1), (r1, c0), (r0, c0)], float)
+
+
+def steps_back(key: ObjectKey, active: ObjectKey | None) -> bool:
+    """Whether `key` is an object of the active class that the next click is not for."""
+    return active is not None and key[0] == active[0] and key != active
+
+
+def _colour(
+    colours: Mapping[int, str], key: ObjectKey, active: ObjectKey | None
+) -> NDArray[np.float32]:
+    rgba = np.array(transform_color(colours[key[0]])[0], np.float32)
+    rgba[3] = SET_BACK if steps_back(key, active) else 1.0
+    return rgba
+
+
+class LinePainter:
+    """Paints lines of one plane into a Vectors layer.
+
+    Parameters
+    ----------
+    layer : napari.layers.Vectors
+        Its scale follows the plane, so that a line is as thick along rows as along columns.
+    spacing : tuple of float
+        Of the image's axes.
+    """
+
+    def __init__(self, layer: Vectors, spacing: tuple[float, ...]) -> None:
+        self._layer = layer
+        self._spacing = np.asarray(spacing, float)
+        self._drawn: list[DrawnLine] = []
+        self._plane = Plane()
+
+    def paint(self, plane: Plane, drawn: Sequence[DrawnLine], zoom: float) -> None:
+        """Show `drawn` in place of what was shown; `zoom` is screen pixels per world unit."""
+        layer = self._layer
+        self._drawn, self._plane = list(drawn), plane
+        if not drawn:
+            if len(layer.data):
+                layer.data = np.empty((0, 2, layer.ndim))
+            return
+        per_px = 1 / max(zoom, 1e-6)
+        pieces = [_pieces(one, one.path * self._in_plane, per_px) for one in drawn]
+        unit = float(self._in_plane.min())
+        scale = np.full(layer.ndim, unit)
+        if layer.ndim == 3:
+            scale[plane.axis] = self._spacing[plane.axis]
+        if not np.allclose(layer.scale, scale):
+            layer.scale = scale
+        with layer.events.set_data.blocker(), layer.events.extent.blocker():
+            layer.data = self._to_data(np.concatenate(pieces) / unit)
+            layer.edge_color = np.repeat(
+                [one.colour for one in drawn], [len(piece) for piece in pieces], axis=0
+            )
+            layer.edge_width = WIDTH_PX * per_px / unit
+        layer.refresh(extent=False, thumbnail=False)
+
+    def line_at(self, row: float, col: float, reach: float) -> Line | None:
+        """The line nearest to a pixel of the plane, within `reach` world units."""
+        here = np.array([row, col]) * self._in_plane
+        near = [
+            (_distance(one.path * self._in_plane, here), i)
+            for i, one in enumerate(self._drawn)
+            if one.line is not None
+        ]
+        distance, index = min(near, default=(np.inf, 0))
+        return self._drawn[index].line if distance <= reach else None
+
+    @property
+    def _in_plane(self) -> NDArray[np.float64]:
+        """World units per (row, col) of the plane."""
+        if len(self._spacing) == 2:
+            return self._spacing
+        return np.delete(self._spacing, self._plane.axis)
+
+    def _to_data(self, pieces: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, start and end, row and col) -> (n, start and direction, axis of the layer)."""
+        data = np.stack([pieces[:, 0], pieces[:, 1] - pieces[:, 0]], axis=1)
+        if self._layer.ndim == 2:
+            return data
+        full = np.insert(data, self._plane.axis, 0.0, axis=2)
+        full[:, 0, self._plane.axis] = self._plane.index
+        return full
+
+
+def _pieces(line: DrawnLine, path: Path, per_px: float) -> NDArray[np.float64]:
+    """Segments (n, 2, 2) that draw a line: whole, or dashed, with squares where it is selected."""
+    if line.dashed:
+        pieces = _dashes(path, DASH_PX * per_px, GAP_PX * per_px)
+    else:
+        pieces = np.stack([path[:-1], path[1:]], axis=1)
+    if not line.handles:
+        return pieces
+    # Not on every place of a long stroke.
+    places = path[:: max(1, len(path) // 6)]
+    side = HANDLE_PX * per_px
+    squares = [box_path(r - side, c - side, r + side, c + side) for r, c in places]
+    return np.concatenate([pieces, *(np.stack([s[:-1], s[1:]], axis=1) for s in squares)])
+
+
+def _dashes(path: Path, dash: float, gap: float) -> NDArray[np.float64]:
+    steps = np.hypot(*np.diff(path, axis=0).T)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    starts = np.arange(0, max(along[-1], dash), dash + gap)
+    ends = np.minimum(starts + dash, along[-1])
+    at = [
+        np.stack([np.interp(where, along, path[:, axis]) for axis in (0, 1)], axis=1)
+        for where in (starts, ends)
+    ]
+    return np.stack(at, axis=1)
+
+
+def _distance(path: Path, here: NDArray[np.float64]) -> float:
+    """Shortest distance from a place to a line of one place or more."""
+    starts, ends = path[:-1] if len(path) > 1 else path, path[1:] if len(path) > 1 else path
+    steps = ends - starts
+    lengths = (steps**2).sum(axis=1)
+    share = ((here - starts) * steps).sum(axis=1) / np.where(lengths > 0, lengths, 1)
+    nearest = starts + np.clip(share, 0, 1)[:, None] * steps
+    return float(np.linalg.norm(nearest - here, axis=1).min())

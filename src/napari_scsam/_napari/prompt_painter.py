@@ -1,0 +1,134 @@
+"""Draws the prompts of one plane on a layer of points and one of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from napari.layers import Points
+from numpy.typing import NDArray
+
+from napari_scsam._napari.gestures import Drawn, Pixel
+from napari_scsam._napari.lines import LinePainter, prompt_lines
+from napari_scsam._napari.looks import point_looks
+from napari_scsam.controllers.objects import box_round
+from napari_scsam.controllers.ports import Line
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompts import ObjectKey, PromptSet, Stroke
+
+# On the screen, at the zoom that the points are drawn with first.
+POINT_SIZE_PX = 15.0
+# How near to a box or a stroke a click selects it.
+LINE_GRAB_PX = 5.0
+
+
+@dataclass(frozen=True)
+class ShownPrompts:
+    """What is drawn; see `Canvas.show_prompts`."""
+
+    plane: Plane
+    prompts: PromptSet
+    selected: int | None
+    line: Line | None
+    active: ObjectKey | None
+
+
+class PromptPainter:
+    """Shows prompts, and for the time of a gesture what it would make of them.
+
+    Parameters
+    ----------
+    points : napari.layers.Points
+    lines : LinePainter
+    colours : mapping of class id to '#RRGGBB'
+    pixel_on_screen : callable
+        () -> screen pixels per pixel of the plane, along its finer side.
+    zoom : callable
+        () -> screen pixels per world unit.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        lines: LinePainter,
+        colours: Mapping[int, str],
+        pixel_on_screen: Callable[[], float],
+        zoom: Callable[[], float],
+    ) -> None:
+        self._points = points
+        self._lines = lines
+        self._colours = colours
+        self._pixel_on_screen = pixel_on_screen
+        self._zoom = zoom
+        self._shown = ShownPrompts(Plane(), PromptSet(), None, None, None)
+        self._drawn_over = False
+
+    def show(self, wanted: ShownPrompts) -> None:
+        """Draw `wanted` in place of what was drawn before."""
+        before, self._shown = self._shown, wanted
+        drawn_over, self._drawn_over = self._drawn_over, False
+        was_and_is_empty = before.prompts.is_empty and wanted.prompts.is_empty
+        if drawn_over or not (wanted == before or was_and_is_empty):
+            self._draw_points(wanted)
+            self._draw_lines(wanted)
+
+    def take_back(self) -> bool:
+        """Show what was there before a gesture drew over it; False when none did."""
+        drawn_over = self._drawn_over
+        if drawn_over:
+            self.show(self._shown)
+        return drawn_over
+
+    def drag(self, index: int, row: float, col: float) -> None:
+        """Move the shown point `index` along with the mouse."""
+        self._drawn_over = True
+        data = self._points.data.copy()
+        data[index] = self._to_data(self._shown.plane, [(row, col)])[0]
+        self._points.data = data
+
+    def sketch(self, what: Drawn, path: list[Pixel], outside: bool, key: ObjectKey) -> None:
+        """Draw a box or a stroke under way, with the prompts that are there."""
+        self._drawn_over = True
+        shown = self._shown
+        if what == "box":
+            under_way = (key[0], 0)  # no object's number: their boxes stay
+            boxes = {**shown.prompts.boxes, under_way: box_round([path[0], path[-1]])}
+            prompts = replace(shown.prompts, boxes=boxes)
+            self._draw_lines(replace(shown, prompts=prompts, active=under_way))
+        else:
+            # A lasso, too, is an open line until it is let go.
+            stroke = Stroke("scribble", tuple(path), key[0], not outside, key[1])
+            prompts = replace(shown.prompts, strokes=(*shown.prompts.strokes, stroke))
+            self._draw_lines(replace(shown, prompts=prompts))
+
+    def line_at(self, row: float, col: float) -> Line | None:
+        """The box or stroke that a click on a pixel of the plane selects."""
+        return self._lines.line_at(row, col, LINE_GRAB_PX / max(self._zoom(), 1e-6))
+
+    def _draw_points(self, shown: ShownPrompts) -> None:
+        layer, points = self._points, shown.prompts.points
+        looks = point_looks(points, self._colours, shown.selected, shown.active)
+        size = POINT_SIZE_PX / max(self._pixel_on_screen(), 1e-6)
+        events = layer.events
+        # Six properties, one repaint; and points inside the image never change its extent.
+        with events.set_data.blocker(), events.extent.blocker(), events.highlight.blocker():
+            layer.selected_data = set()
+            layer.data = self._to_data(shown.plane, [(p.row, p.col) for p in points])
+            if points:
+                layer.symbol = looks.symbols
+                layer.face_color = looks.faces
+                layer.border_color = looks.borders
+                layer.border_width = looks.border_widths
+                layer.size = looks.sizes * size
+        layer.refresh(extent=False, thumbnail=False)
+
+    def _draw_lines(self, shown: ShownPrompts) -> None:
+        drawn = prompt_lines(shown.prompts, self._colours, shown.line, shown.active)
+        self._lines.paint(shown.plane, drawn, self._zoom())
+
+    def _to_data(self, plane: Plane, pixels: Sequence[Pixel]) -> NDArray[np.float64]:
+        rows_cols = np.asarray(pixels, float).reshape(-1, 2)
+        if self._points.ndim == 2:
+            return rows_cols
+        return np.insert(rows_cols, plane.axis, plane.index, axis=1)
