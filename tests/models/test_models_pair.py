@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from napari_scsam.core.errors import ModelError
+from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.models.pair import Pair, load_round
 
@@ -108,3 +109,43 @@ def test_folders_that_are_no_round_are_refused(tmp_path, prepare, message):
     prepare(tmp_path)
     with pytest.raises(ModelError, match=message):
         load_round(tmp_path, device="cpu")
+
+
+class ClickableSam(FixedSam):
+    """Follows clicks: inside everywhere."""
+
+    understands_points = True
+
+    def decode(self, embedding, prompts, *, class_id=None):
+        self.asked.append((class_id, prompts))
+        logits = np.full(embedding.shape, 3.0, np.float32)
+        return Decoded(logits > 0, logits, 0.9, "points")
+
+
+def test_until_the_rounds_sam_follows_clicks_its_base_is_asked_about_them():
+    sam, base = FixedSam(), ClickableSam()
+    pair = Pair(FixedUNet(), sam, base=base)
+    embedding = sam.embed(plane())
+    click = Prompts([(1, 1)], [1])
+    # A class that the round does not know, and a click beside a box.
+    assert pair.decode(plane(), embedding, click, class_id=9).via == "points"
+    boxed = Prompts([(1, 1)], [1], box=(0, 0, 3, 3))
+    assert pair.decode(plane(), embedding, boxed, class_id=2).via == "points"
+    assert len(base.asked) == 2 and not sam.asked
+    # A box alone is the round's own.
+    pair.decode(plane(), embedding, Prompts(box=(0, 0, 3, 3)), class_id=5)
+    assert len(sam.asked) == 1
+
+
+def test_clicks_that_miss_the_outline_go_to_the_base():
+    class Nothing(FixedUNet):
+        def probabilities(self, image):
+            maps = np.zeros((3, *image.shape[:2]), np.float32)
+            maps[0] = 1
+            return maps
+
+    base = ClickableSam()
+    pair = Pair(Nothing(), FixedSam(), unet_shares=[1.0, 1.0], base=base)
+    found = pair.decode(plane(), FixedSam().embed(plane()), Prompts([(1, 1)], [1]), class_id=2)
+    assert found.via == "outline" and found.mask.all()
+    assert [prompts.points for _, prompts in base.asked] == [((1.0, 1.0),)]

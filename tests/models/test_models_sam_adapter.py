@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from napari_scsam import load_sam
 from napari_scsam.core.errors import InputError, ModelError
@@ -34,7 +35,7 @@ def adapted(thin_checkpoint, tmp_path, vit_b_is_thin):
 
 
 def test_a_fresh_adapter_answers_prompts_as_its_base_does(adapted, vit):
-    sam = adapted()
+    sam = adapted(understands_points=True)
     embedding = sam.embed(IMAGE)
     ours, base = sam.decode(embedding, CLICK), vit.decode(embedding, CLICK)
     assert ours.logits == pytest.approx(base.logits, abs=1e-5)
@@ -68,6 +69,24 @@ def test_an_adapter_may_teach_points(lite, tmp_path):
     embedding = lite.embed(IMAGE)
     assert lite.decode(embedding, CLICK).via == "box from clicks"
     assert sam.decode(embedding, CLICK).via == "points"
+
+
+def test_an_adapter_says_itself_whether_it_follows_points(adapted, vit):
+    assert (vit.understands_points, adapted().understands_points) == (True, False)
+
+
+def test_without_its_adapter_a_sam_is_exactly_its_base(adapted, vit):
+    sam = adapted(understands_points=True)
+    with torch.no_grad():
+        for name, parameter in sam.module.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    embedding = sam.embed(IMAGE)
+    base = vit.decode(embedding, CLICK).logits
+    assert not np.allclose(sam.decode(embedding, CLICK).logits, base, atol=1e-3)
+    assert np.array_equal(sam.shipped.decode(embedding, CLICK).logits, base)
+    assert sam.shipped.understands_points and sam.shipped.shipped is None
+    assert (vit.shipped, adapted(profile="adapted-encoder").shipped) == (None, None)
 
 
 def test_an_adapter_of_another_base_is_refused(adapted):

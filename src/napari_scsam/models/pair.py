@@ -42,6 +42,8 @@ class Pair:
         For each class 0..1, the U-Net's share in the pair's probabilities; half by default.
     number : int, optional
         The round in its project.
+    base : SamBackend, optional
+        `sam` without its adapter: who is asked about clicks while `sam` can't follow them.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Pair:
         sam: SamBackend,
         unet_shares: Sequence[float] | None = None,
         number: int | None = None,
+        base: SamBackend | None = None,
     ) -> None:
         self._unet = unet
         self._sam = sam
+        self._base = base or sam
         shares = [0.5] * len(unet.class_ids) if unet_shares is None else list(unet_shares)
         self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
         self._number = number
@@ -93,18 +97,29 @@ class Pair:
         """Mask for one object of a class; see `RoundModels.decode`.
 
         A round's U-Net often knows a structure before its SAM can follow a click. Until it
-        can, inside clicks pick the parts of the pair's own outline that they lie on, SAM is
-        asked for what that outline leaves out, and outside clicks cut off.
+        can, inside clicks pick the parts of the pair's own outline that they lie on, the base
+        SAM is asked for what that outline leaves out, and outside clicks cut off.
         """
-        by_sam = self._sam.understands_points or class_id not in self.class_ids
-        if by_sam or not prompts.points or prompts.box is not None or prompts.mask is not None:
+        if self._sam.understands_points:
             return self._sam.decode(embedding, prompts, class_id=class_id)
+        if class_id not in self.class_ids:
+            return self._base.decode(embedding, prompts)
+        if prompts.box is not None or prompts.mask is not None or not prompts.points:
+            by_base = bool(prompts.points) and self._base.understands_points
+            sam = self._base if by_base else self._sam
+            return sam.decode(embedding, prompts, class_id=class_id)
+        return self._picked(image, embedding, prompts, class_id)
+
+    def _picked(
+        self, image: NDArray[Any], embedding: Embedding, prompts: Prompts, class_id: int
+    ) -> Decoded:
+        """Parts of the pair's own outline of a class, as clicks pick and cut them."""
         prompts.check_inside(embedding.shape)
         probabilities = self._probabilities_of(image, embedding)
         own = log_odds(probabilities, 1 + self.class_ids.index(class_id))
         logits, missed = picked_parts(own, prompts)
         if missed.points:
-            logits = np.maximum(logits, self._sam.decode(embedding, missed).logits)
+            logits = np.maximum(logits, self._base.decode(embedding, missed).logits)
         mask = logits > 0
         spilt = mask & ~carve(mask, embedding.view, prompts)
         logits[spilt] = -np.abs(logits[spilt])
@@ -152,7 +167,7 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, shares, number)
+    return Pair(unet, sam, shares, number, base=sam.shipped)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

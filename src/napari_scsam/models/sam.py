@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import warnings
 from dataclasses import dataclass
@@ -69,12 +70,19 @@ def load_sam(
     # Here, since peft takes seconds to import and the base needs none of it.
     from napari_scsam.models.adapters import load_adapter
 
+    twin = with_own_decoder(base.module)
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
     encoder_hash = ""
     if info.profile == "adapted-encoder":
         encoder_hash = sha256_of_file(Path(adapter) / ADAPTER_WEIGHTS)
     return SamModel(
-        module, base.entry, base.base_hash, target, adapter=info, encoder_hash=encoder_hash
+        module,
+        base.entry,
+        base.base_hash,
+        target,
+        adapter=info,
+        encoder_hash=encoder_hash,
+        shipped=twin,
     )
 
 
@@ -114,6 +122,18 @@ def build_network(architecture: str) -> nn.Module:
     return module
 
 
+def with_own_decoder(sam: nn.Module) -> nn.Module:
+    """A SAM with the same image encoder and its own prompt encoder and mask decoder.
+
+    An adapter that is put into one of the two leaves the other as it was.
+    """
+    twin = nn.Module()
+    twin.image_encoder = sam.image_encoder
+    twin.prompt_encoder = copy.deepcopy(sam.prompt_encoder)
+    twin.mask_decoder = copy.deepcopy(sam.mask_decoder)
+    return twin
+
+
 class SamModel:
     """A `SamBackend` over torch modules.
 
@@ -130,6 +150,14 @@ class SamModel:
         What `load_adapter` said about the adapter inside `module`.
     encoder_hash : str
         Hash of the adapter's weights, where it changes the image encoder.
+    shipped : nn.Module, optional
+        The SAM without the adapter, from `with_own_decoder`.
+
+    Attributes
+    ----------
+    shipped : SamModel or None
+        The same without its adapter, for the same embeddings. None without an adapter, and
+        where the adapter changes the image encoder.
     """
 
     def __init__(
@@ -140,6 +168,7 @@ class SamModel:
         device: torch.device,
         adapter: AdapterInfo | None = None,
         encoder_hash: str = "",
+        shipped: nn.Module | None = None,
     ) -> None:
         self.module = module.to(device).eval()
         self.entry = entry
@@ -150,6 +179,14 @@ class SamModel:
         image_encoder: Any = self.module.image_encoder
         self._encoder = for_inference(image_encoder)
         self._lock = threading.Lock()
+        self.shipped = None if shipped is None or encoder_hash else self._without_adapter(shipped)
+
+    def _without_adapter(self, module: nn.Module) -> SamModel:
+        bare = copy.copy(self)
+        bare.module = module.to(self._device).eval()
+        bare._adapter = None
+        bare.shipped = None
+        return bare
 
     @property
     def name(self) -> str:
@@ -169,8 +206,8 @@ class SamModel:
     @property
     def understands_points(self) -> bool:
         """Whether it was trained with points, by its authors or in a round."""
-        if self._adapter is not None and self._adapter.understands_points:
-            return True
+        if self._adapter is not None:
+            return self._adapter.understands_points
         return self.entry.understands_points
 
     @property

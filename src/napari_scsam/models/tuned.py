@@ -1,0 +1,34 @@
+"""A SAM that was tuned on what a person committed, from the folder of its tuning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from napari_scsam.core.errors import ModelError
+from napari_scsam.core.settings import Device
+from napari_scsam.models.checkpoint import sha256_of_file
+from napari_scsam.models.sam import SamModel, load_sam
+
+REPORT_FILE = "report.json"
+ADAPTER_FOLDER = "sam_adapter"
+
+
+def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
+    """Load the SAM of a finished tuning; see `napari_scsam.models.load_tuned`."""
+    folder = Path(folder)
+    try:
+        report = json.loads((folder / REPORT_FILE).read_bytes())
+        settings, files = report["settings"], dict(report["files"])
+        name, checkpoint = settings["sam"], settings["sam_checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise ModelError(f"{folder} is not a finished tuning: no valid {REPORT_FILE}.") from exc
+    if not files:
+        raise ModelError(f"The tuning in {folder} was not kept: there is no model in it.")
+    for file, sha256 in files.items():
+        if sha256_of_file(folder / file) != sha256:
+            raise ModelError(
+                f"{folder / file} is not the file that the tuning wrote: it was changed or "
+                "damaged. Clicks are answered by the model as shipped."
+            )
+    return load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
