@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_scsam.core.errors import MissingDependencyError
+from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import PointPrompt, Prompts
+from napari_scsam.core.propagation import Carried, Trail
 from napari_scsam.core.settings import CACHE_GB, Device, PredictWith
 
 if TYPE_CHECKING:
@@ -105,13 +107,15 @@ class SamBackend(Protocol):
     def embedding_key(self, image: NDArray[Any]) -> str:
         """The `Embedding.key` that `embed` would give this plane, without encoding it."""
 
-    def embed(self, image: NDArray[Any]) -> Embedding:
+    def embed(self, image: NDArray[Any], cancel: CancelToken | None = None) -> Embedding:
         """Encode one plane.
 
         Parameters
         ----------
         image : ndarray of shape (rows, cols) or (rows, cols, 3), any real dtype
             Its own values; the backend normalises.
+        cancel : CancelToken, optional
+            Looked at between the encoder's parts: raises Cancelled.
 
         Raises
         ------
@@ -145,8 +149,12 @@ class SamBackend(Protocol):
 class EmbeddingCache(Protocol):
     """Keeps embeddings, so that a plane is encoded once. Thread-safe."""
 
-    def get_or_embed(self, backend: SamBackend, image: NDArray[Any]) -> Embedding:
+    def get_or_embed(
+        self, backend: SamBackend, image: NDArray[Any], cancel: CancelToken | None = None
+    ) -> Embedding:
         """The backend's embedding of this plane, kept or made now.
+
+        Who asks for one that another thread is making waits for that one.
 
         Raises
         ------
@@ -318,6 +326,37 @@ def propose(
     """
     proposals: list[PointPrompt] = _module("proposals").propose(models, image, embedding, class_id)
     return proposals
+
+
+def carry(
+    sam: SamBackend,
+    pixels: NDArray[Any],
+    trail: Trail,
+    *,
+    embed: Callable[[], Embedding] | None = None,
+    taught: RoundModels | None = None,
+) -> Carried:
+    """Find the masks of a neighbouring plane again: one step of `core.propagation.propagate`.
+
+    Each object is asked for by a box around it, with a point in its middle, points in the
+    objects next to it and its softened mask where the SAM understands those; where there is
+    a round, its U-Net's log-odds are averaged in. A class stops where its area jumps, SAM's
+    own estimate is low, its shape or the two models do not agree, or nothing is left.
+
+    Parameters
+    ----------
+    sam : SamBackend
+    pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
+        The plane's own values.
+    trail : Trail
+        The plane that the masks come from.
+    embed : callable, optional
+        Gives the plane's embedding, where there is a cache; `sam.embed` by default.
+    taught : RoundModels, optional
+        The active round; `sam` is its SAM.
+    """
+    carried: Carried = _module("propagation").carry(sam, pixels, trail, embed=embed, taught=taught)
+    return carried
 
 
 def evaluate(

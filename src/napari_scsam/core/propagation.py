@@ -1,0 +1,204 @@
+"""Walks masks through a volume from its annotated planes, and blends what comes from two sides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise, zip_longest
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
+from napari_scsam.core.volume import LabelArray
+
+Logits = NDArray[np.floating]
+
+# Outlines from two sides that overlap less (IoU) want a look; above the second, two ways led
+# to one outline, and what either of them doubted is settled.
+SIDES_DIFFER = 0.5
+SIDES_AGREE = 0.8
+TWO_SIDES = "the two sides disagree"
+
+
+@dataclass(frozen=True, eq=False)
+class Trail:
+    """What is known of the plane that a mask comes from.
+
+    Attributes
+    ----------
+    label : ndarray of shape (rows, cols), uint8
+        Its masks.
+    areas : mapping of int to tuple of int
+        For each class that is followed, its pixels on the last planes, the latest last.
+    """
+
+    label: LabelArray
+    areas: Mapping[int, tuple[int, ...]]
+
+    @classmethod
+    def start(cls, label: LabelArray) -> Trail:
+        """Follow every class of an annotated plane."""
+        values, counts = np.unique(label, return_counts=True)
+        nothing = (BACKGROUND, NOT_ANNOTATED)
+        found = zip(values.tolist(), counts.tolist(), strict=True)
+        return cls(label, {value: (count,) for value, count in found if value not in nothing})
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What became of a trail on the next plane.
+
+    Attributes
+    ----------
+    trail : Trail
+        To carry on from; without the classes that stopped here.
+    logits : mapping of int to ndarray of shape (rows, cols), float
+        Log-odds of each class that is still followed.
+    flags : mapping of int to str
+        Why a class wants a look here, whether it goes on or stopped.
+    """
+
+    trail: Trail
+    logits: Mapping[int, Logits]
+    flags: Mapping[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """The masks of one plane.
+
+    Attributes
+    ----------
+    index : int
+        Of the plane.
+    label : ndarray of shape (rows, cols), uint8
+    flags : mapping of int to str
+        Why a class wants a look; empty where nothing speaks against the masks.
+    """
+
+    index: int
+    label: LabelArray
+    flags: Mapping[int, str]
+
+
+# (index of the next plane, trail) -> what became of the trail there.
+Carry = Callable[[int, Trail], Carried]
+
+
+def propagate(carry: Carry, anchors: Mapping[int, LabelArray], count: int) -> Iterator[Filled]:
+    """Carry the masks of annotated planes to the planes before, between and after them.
+
+    Between two annotated planes the masks come from both sides, and each plane's log-odds
+    are their mean, weighted by the inverse distance (the linear blend). A class is followed
+    from each side until it stops there.
+
+    Parameters
+    ----------
+    carry : callable
+        (index, Trail) -> Carried: one step, such as `napari_scsam.models.carry`.
+    anchors : mapping of int to ndarray of shape (rows, cols), uint8
+        Labels of the annotated planes; they are walked from, and never filled.
+    count : int
+        Planes along the axis.
+
+    Yields
+    ------
+    Filled
+        Whenever a plane's masks change: once from each side that reaches it, so that the
+        last one of an index is the best, and that stopping anywhere keeps what was made.
+
+    Raises
+    ------
+    InputError
+        If there is no annotated plane, or one outside the volume.
+    """
+    if not anchors or min(anchors) < 0 or max(anchors) >= count:
+        raise InputError(
+            f"Masks are carried from annotated slices 0 to {count - 1}, got {sorted(anchors)}."
+        )
+    trails = {index: Trail.start(label) for index, label in anchors.items()}
+    for lower, upper in pairwise([-1, *sorted(anchors), count]):
+        starts = [
+            _walk(carry, at, trails[at], range(at + step, end, step))
+            for at, end, step in ((lower, upper, 1), (upper, lower, -1))
+            if at in trails
+        ]
+        yield from _between(starts)
+
+
+def _walk(
+    carry: Carry, start: int, trail: Trail, planes: range
+) -> Iterator[tuple[int, int, Carried]]:
+    """(start, plane, answer) of one side, until no class is followed any more."""
+    for index in planes:
+        if not trail.areas:
+            return
+        carried = carry(index, trail)
+        trail = carried.trail
+        yield start, index, carried
+
+
+def _between(walks: list[Iterator[tuple[int, int, Carried]]]) -> Iterator[Filled]:
+    """Planes of one gap; the sides come towards each other, so that near masks come first."""
+    seen: dict[int, dict[int, Carried]] = defaultdict(dict)
+    for steps in zip_longest(*walks):
+        for step in steps:
+            if step is not None:
+                start, index, carried = step
+                sides = seen[index]
+                sides[start] = carried
+                yield _blend(index, sides)
+                if len(sides) == len(walks):
+                    del seen[index]  # no one comes again
+
+
+def _blend(index: int, sides: Mapping[int, Carried]) -> Filled:
+    classes = sorted({c for side in sides.values() for c in (*side.logits, *side.flags)})
+    logits: dict[int, Logits] = {}
+    flags: dict[int, str] = {}
+    for class_id in classes:
+        given = {at: s.logits[class_id] for at, s in sides.items() if class_id in s.logits}
+        if given:
+            weights = [1 / abs(index - at) for at in given]
+            logits[class_id] = np.average(list(given.values()), axis=0, weights=weights)
+        flag = _flag(class_id, sides, [mask > 0 for mask in given.values()], index)
+        if flag:
+            flags[class_id] = flag
+    shape = next(iter(sides.values())).trail.label.shape
+    return Filled(index, label_of(logits, shape), flags)
+
+
+def _flag(
+    class_id: int, sides: Mapping[int, Carried], masks: list[NDArray[np.bool_]], index: int
+) -> str:
+    """What is left of the sides' doubts once they are compared."""
+    if len(masks) == 2:
+        agreement = iou(*masks)
+        if agreement >= SIDES_AGREE:
+            return ""
+        if agreement < SIDES_DIFFER:
+            return TWO_SIDES
+    nearest_first = sorted(sides, key=lambda at: abs(index - at))
+    return next(
+        (sides[at].flags[class_id] for at in nearest_first if class_id in sides[at].flags), ""
+    )
+
+
+def label_of(logits: Mapping[int, Logits], shape: tuple[int, ...]) -> LabelArray:
+    """One label plane: where several classes are inside, the one with the highest log-odds."""
+    label = np.zeros(shape, np.uint8)
+    best = np.zeros(shape, np.float32)
+    for class_id, odds in sorted(logits.items()):
+        inside = odds > best
+        label[inside] = class_id
+        best[inside] = odds[inside]
+    return label
+
+
+def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks; 1 where both are empty."""
+    either = int((a | b).sum())
+    return int((a & b).sum()) / either if either else 1.0

@@ -1,0 +1,263 @@
+"""One step of a propagation: the masks of a plane, found again on the next one by SAM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_scsam.core.prompts import Box, Point, Prompts, deepest
+from napari_scsam.core.propagation import Carried, Logits, Trail, iou, label_of
+from napari_scsam.models import Decoded, Embedding, RoundModels, SamBackend
+from napari_scsam.models.outline import log_odds
+
+Mask = NDArray[np.bool_]
+
+# Log-odds beyond this say no more; it is also what a mask prompt is limited to.
+_SURE = 8.0
+# A box is drawn so much wider than the neighbour's object: a share of its side, and pixels.
+_AIR = 0.05
+_AIR_PX = 1.0
+# An object of fewer pixels, or of a smaller share of its class, is not followed by itself.
+_MIN_PIXELS = 9
+_MIN_SHARE = 0.02
+# So many planes make a trend.
+_MEMORY = 4
+# Log-odds per pixel from the neighbour's outline: the next plane's may lie a few beside it.
+_SLOPE = 1.0
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """When a class wants a look, and when it is not followed any further: (look, stop).
+
+    Attributes
+    ----------
+    ratio : pair of float
+        Area against the plane before and against the trend, when both say so; either way.
+    estimate : pair of float
+        SAM's own estimate of the IoU is under it.
+    overlap : pair of float
+        IoU with the plane before, moved onto the new centre, is under it.
+    agreement : pair of float
+        IoU of SAM's mask and the round's U-Net, where both look, is under it.
+    """
+
+    ratio: tuple[float, float] = (1.5, 2.0)
+    estimate: tuple[float, float] = (0.6, 0.4)
+    overlap: tuple[float, float] = (0.6, 0.4)
+    agreement: tuple[float, float] = (0.5, 0.1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A class on the new plane: its log-odds, SAM's estimate of the IoU, the U-Net's IoU."""
+
+    logits: Logits
+    estimate: float
+    agreement: float | None
+
+
+def carry(
+    sam: SamBackend,
+    pixels: NDArray[Any],
+    trail: Trail,
+    *,
+    embed: Callable[[], Embedding] | None = None,
+    taught: RoundModels | None = None,
+    rule: StopRule | None = None,
+) -> Carried:
+    """Find the masks of a neighbouring plane again; see `napari_scsam.models.carry`."""
+    if np.ptp(pixels) == 0:
+        return _stopped(trail, dict.fromkeys(trail.areas, "the slice is empty"))
+    embedding = sam.embed(pixels) if embed is None else embed()
+    unet = None if taught is None else taught.probabilities(pixels, embedding, "unet")
+    logits: dict[int, Logits] = {}
+    flags: dict[int, str] = {}
+    for class_id, areas in sorted(trail.areas.items()):
+        odds = None
+        if taught is not None and unet is not None and class_id in taught.class_ids:
+            odds = log_odds(unet, 1 + taught.class_ids.index(class_id))
+        found = _find(sam, embedding, trail.label, class_id, odds)
+        reason, stops = judge(trail.label == class_id, found, areas, rule or StopRule())
+        if reason:
+            flags[class_id] = reason
+        if not stops:
+            logits[class_id] = found.logits
+    return _carried(trail, logits, flags)
+
+
+def _carried(trail: Trail, logits: Mapping[int, Logits], flags: Mapping[int, str]) -> Carried:
+    label = label_of(logits, trail.label.shape)
+    areas = {c: (*trail.areas[c], int((label == c).sum()))[-_MEMORY:] for c in logits}
+    kept = {class_id: past for class_id, past in areas.items() if past[-1]}
+    # Half precision is plenty for log-odds within +-8, and a gap keeps many planes of them.
+    small = {class_id: odds.astype(np.float16) for class_id, odds in logits.items()}
+    return Carried(Trail(label, kept), small, flags)
+
+
+def _stopped(trail: Trail, flags: Mapping[int, str]) -> Carried:
+    return Carried(Trail(np.zeros_like(trail.label), {}), {}, flags)
+
+
+def _find(
+    sam: SamBackend, embedding: Embedding, label: NDArray[np.uint8], class_id: int, odds: Any
+) -> _Found:
+    """Each object of the class by itself: one box around two of them would merge them."""
+    objects = _objects(label == class_id)
+    logits = np.full(embedding.shape, -_SURE, np.float32)
+    estimates, sizes = [], []
+    for position, mask in enumerate(objects):
+        others = [o for i, o in enumerate(objects) if i != position]
+        others += [label == c for c in np.unique(label) if c not in (0, class_id)]
+        answer = _ask(sam, embedding, mask, others, class_id)
+        near = _within(embedding.shape, _box(mask, 3))
+        logits = np.where(near, np.maximum(logits, answer.logits), logits)
+        estimates.append(answer.iou)
+        sizes.append(int(mask.sum()))
+    logits = np.clip(logits, -_SURE, _SURE)
+    estimate = float(np.average(estimates, weights=sizes))
+    if odds is None:
+        return _Found(logits, estimate, None)
+    near = np.any([_within(embedding.shape, _box(mask, 3)) for mask in objects], axis=0)
+    return _mixed(logits, np.where(near, np.clip(odds, -_SURE, _SURE), -_SURE), estimate)
+
+
+def _mixed(logits: Logits, odds: Logits, estimate: float) -> _Found:
+    """SAM's log-odds and the U-Net's, the mean where they mean the same object."""
+    agreement = iou(logits > 0, odds > 0)
+    # A U-Net that outlines something else must not pull the outline there.
+    together = (logits + odds) / 2 if agreement >= StopRule().agreement[0] else logits
+    return _Found(together, estimate, agreement)
+
+
+def _objects(mask: Mask) -> list[Mask]:
+    """Components worth following, the largest first; crumbs go with none of them."""
+    numbered, count = ndimage.label(mask, np.ones((3, 3)))
+    sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+    least = max(_MIN_PIXELS, _MIN_SHARE * sizes.sum())
+    order = np.argsort(-sizes, kind="stable")
+    kept = [n for n in order if sizes[n] >= least] or [order[0]]
+    return [numbered == n + 1 for n in kept]
+
+
+def _ask(
+    sam: SamBackend, embedding: Embedding, mask: Mask, others: list[Mask], class_id: int
+) -> Decoded:
+    """SAM's answer for one object, by whatever this SAM reads."""
+    box = _box(mask)
+    if not sam.understands_points:
+        return sam.decode(embedding, Prompts(box=box), class_id=class_id)
+    inside = deepest(mask)
+    outside = _neighbours(others, box)
+    prompts = Prompts(
+        points=[inside, *outside],
+        labels=[1, *(0 for _ in outside)],
+        box=box,
+        mask=_softened(mask),
+    )
+    return sam.decode(embedding, prompts, class_id=class_id)
+
+
+def _neighbours(others: list[Mask], box: Box) -> list[Point]:
+    """Middles of the other objects that lie in the box: SAM would take them in."""
+    r0, c0, r1, c1 = box
+    middles = [deepest(other) for other in others if other.any()]
+    return [(r, c) for r, c in middles if r0 <= r <= r1 and c0 <= c <= c1]
+
+
+def _softened(mask: Mask) -> NDArray[np.float32]:
+    """Log-odds that are unsure about the outline, which has moved since the plane before."""
+    outside: Any = ndimage.distance_transform_edt(~mask)
+    inside: Any = ndimage.distance_transform_edt(mask)
+    return np.clip(_SLOPE * (inside - outside), -_SURE, _SURE).astype(np.float32)
+
+
+def _box(mask: Mask, times: float = 1) -> Box:
+    """Box around a mask with `times` its air, cut to the plane."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    corners = np.array([rows[0], cols[0], rows[-1], cols[-1]], float)
+    sides = corners[2:] - corners[:2] + 1
+    air = times * (_AIR * sides + _AIR_PX)
+    limit = np.array(mask.shape) - 1
+    r0, c0 = np.clip(corners[:2] - air, 0, limit)
+    r1, c1 = np.clip(corners[2:] + air, 0, limit)
+    return (float(r0), float(c0), float(r1), float(c1))
+
+
+def _within(shape: tuple[int, int], box: Box) -> Mask:
+    r0, c0, r1, c1 = box
+    rows, cols = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
+    inside: Mask = (rows >= r0) & (rows <= r1) & (cols >= c0) & (cols <= c1)
+    return inside
+
+
+def judge(before: Mask, found: _Found, areas: tuple[int, ...], rule: StopRule) -> tuple[str, bool]:
+    """What speaks against a class's new mask.
+
+    Parameters
+    ----------
+    before : ndarray of shape (rows, cols), bool
+        Its mask on the plane before.
+    found : _Found
+    areas : tuple of int
+        Pixels on the last planes, the latest last.
+    rule : StopRule
+
+    Returns
+    -------
+    reason : str
+        In an annotator's words; empty where nothing speaks against it.
+    stops : bool
+        Whether the class is not followed any further.
+    """
+    mask = found.logits > 0
+    area = int(mask.sum())
+    if area < _MIN_PIXELS:
+        return "no outline found", True
+    ratio = _jump(area, areas)
+    doubts = [
+        (max(ratio, 1 / ratio), rule.ratio, _area_words(ratio)),
+        (-found.estimate, _less(rule.estimate), "outline unsure"),
+        (-iou(_moved_onto(before, mask), mask), _less(rule.overlap), "shape changed"),
+    ]
+    if found.agreement is not None:
+        doubts.append((-found.agreement, _less(rule.agreement), "the models disagree"))
+    for level in (1, 0):
+        reasons = [words for value, limits, words in doubts if value > limits[level]]
+        if reasons:
+            return ", ".join(reasons), bool(level)
+    return "", False
+
+
+def _less(limits: tuple[float, float]) -> tuple[float, float]:
+    return (-limits[0], -limits[1])
+
+
+def _jump(area: int, areas: tuple[int, ...]) -> float:
+    """Area over the plane before's or over the trend's, whichever is nearer to 1."""
+    before = areas[-1]
+    expected = float(before)
+    if len(areas) > 1:
+        expected = before + float(np.mean(np.diff(areas)))
+    expected = float(np.clip(expected, 0.5 * before, 2 * before))
+    return min((area / before, area / expected), key=lambda r: abs(np.log(r)))
+
+
+def _area_words(ratio: float) -> str:
+    if ratio >= 2:
+        return "area doubled"
+    if ratio <= 0.5:
+        return "area halved"
+    return f"area {'grew' if ratio > 1 else 'shrank'} by {abs(ratio - 1):.0%}"
+
+
+def _moved_onto(mask: Mask, target: Mask) -> Mask:
+    """`mask` shifted by whole pixels so that its centre lies on that of `target`."""
+    shift = np.subtract(ndimage.center_of_mass(target), ndimage.center_of_mass(mask))
+    moved: Mask = ndimage.shift(mask.astype(np.uint8), np.rint(shift), order=0).astype(bool)
+    return moved
