@@ -21,8 +21,7 @@ def view_orientation(volume: Volume, plane: Plane) -> tuple[str, str]:
     -------
     ({'up', 'down'}, {'left', 'right'})
     """
-    codes = (volume.header.get("qform_code", 0), volume.header.get("sform_code", 0))
-    if not any(codes) or volume.ndim == 2:
+    if not volume.is_oriented or volume.ndim == 2:
         return ("down", "right")
     row_axis, col_axis = (a for a in range(3) if a != plane.axis)
     # Array axes are the affine's reversed.

@@ -238,7 +238,8 @@ class NapariCanvas(Canvas):
         volume, dims = self._volume, self._viewer.dims
         if volume is None:
             return 0
-        return round(dims.point[axis + dims.ndim - volume.ndim] / volume.spacing[axis])
+        place = float(dims.point[axis + dims.ndim - volume.ndim])
+        return round(place / volume.spacing[axis])
 
     def set_drag(self, drag: Drag) -> None:
         """Let the left button draw, or move the picture."""

@@ -37,11 +37,17 @@ TOOLS = (
     ("scribble", "Scribble"),
     ("lasso", "Lasso"),
 )
-GESTURES = "Shift+click: outside\nRight-drag: box"
+GESTURES = "Shift: outside  ·  right-drag: box"
 TOOL_TIP = (
-    "What a plain click does. Always: Shift+click is outside, a right-drag is a box, "
-    "dragging a point moves it, W flips the selected one and Delete removes it."
+    "What clicking and dragging do. Always: Shift means outside, a right-drag is a box, "
+    "dragging a point moves it, W flips the selected one. A click on a box or a stroke selects "
+    "it, Delete removes it, Esc stops a drag. While dragging draws, Ctrl+drag moves the picture."
 )
+NEW_OBJECT_TIP = (
+    "Begin another object of the class on this slice (A). A box apart from the others does so "
+    "by itself; a click on a point or a box goes back to its object."
+)
+AXIS_TIP = "Which way the volume is cut: the slices to look at and to annotate."
 CLASS_TIP = "Class of the next click. Key on the image: its number."
 # Class rows are wrapped into so many lines, then the list scrolls.
 CLASS_LINES = 4
@@ -73,12 +79,15 @@ class AnnotatePanel(QWidget):
     class_picked : int
         Class id.
     tool_picked : str
-        ``inside``, ``outside`` or ``box``.
+        ``inside``, ``outside``, ``box``, ``scribble`` or ``lasso``.
+    axis_picked : int
+        Axis that the slices to show lie along.
     """
 
     pressed = Signal(str)
     class_picked = Signal(int)
     tool_picked = Signal(str)
+    axis_picked = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -86,20 +95,25 @@ class AnnotatePanel(QWidget):
         self._counts = text_label("counts")
         self.classes = self._make_class_list()
         self.tool = self._make_tool_box()
+        self._axis = self._make_axis_box()
         self._buttons: dict[str, QPushButton] = {}
         grid = self._make_grid()
         self._buttons["propagate"] = button("propagate", "Propagate", None, "Comes later")
         self._buttons["propagate"].hide()
+        head = QHBoxLayout()
+        head.addWidget(self._heading, 1)
+        head.addWidget(self._axis)
         tools = QHBoxLayout()
-        tools.setSpacing(2 * GAP)
-        tools.addWidget(self.tool)
-        tools.addWidget(text_label("gestures", GESTURES), 1)
+        tools.setSpacing(GAP)
+        tools.addWidget(self.tool, 1)
+        tools.addWidget(self._make_button("new_object", "New object   A", NEW_OBJECT_TIP), 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
-        layout.addWidget(self._heading)
+        layout.addLayout(head)
         layout.addWidget(self.classes)
         layout.addLayout(tools)
+        layout.addWidget(text_label("gestures", GESTURES))
         layout.addLayout(grid)
         layout.addWidget(self._buttons["propagate"])
         layout.addWidget(self._counts)
@@ -144,12 +158,32 @@ class AnnotatePanel(QWidget):
         made.currentIndexChanged.connect(lambda i: self.tool_picked.emit(made.itemData(i)))
         return made
 
+    def _make_axis_box(self) -> QComboBox:
+        made = QComboBox()
+        made.setObjectName("plane_axis")
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        made.setToolTip(AXIS_TIP)
+        made.currentIndexChanged.connect(self.axis_picked.emit)
+        made.hide()
+        return made
+
+    def _show_axes(self, state: ViewState) -> None:
+        box, names = self._axis, [name.capitalize() for name in state.axes]
+        box.blockSignals(True)
+        if names != [box.itemText(i) for i in range(box.count())]:
+            box.clear()
+            box.addItems(names)
+        box.setCurrentIndex(state.axis)
+        box.blockSignals(False)
+        box.setVisible(bool(names))
+
     def _on_class(self, item: QListWidgetItem | None, _previous: object = None) -> None:
         if item is not None:
             self.class_picked.emit(int(item.data(Qt.ItemDataRole.UserRole)))
 
     def set_classes(self, classes: Sequence[LabelClass]) -> None:
-        """Fill the class list, and pick the first."""
+        """Fill the class list, and pick the first, and the tool that a project opens with."""
+        self.tool.setCurrentIndex(0)
         self.classes.blockSignals(True)
         self.classes.clear()
         for position, item in enumerate(classes):
@@ -190,5 +224,6 @@ class AnnotatePanel(QWidget):
         """Show what can be done now."""
         set_title(self._heading, state.heading)
         self._counts.setText(state.counts)
+        self._show_axes(state)
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)

@@ -86,6 +86,7 @@ class ScsamDock(QWidget):
         parts.annotate.pressed.connect(self.press)
         parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.set_class(c)))
         parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.set_tool(t)))
+        parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
         parts.training.pressed.connect(self._press_training)
         parts.training.ticked.connect(lambda: self.session and self.session.rounds.tick())
 
@@ -217,6 +218,7 @@ class ScsamDock(QWidget):
             "skip": lambda a: a.skip(),
             "undo": lambda a: a.undo(),
             "redo": lambda a: a.redo(),
+            "new_object": lambda a: a.new_object(),
         }
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
@@ -268,6 +270,7 @@ class ScsamDock(QWidget):
             "G": "suggest",
             "U": "undo",
             "Shift+U": "redo",
+            "A": "new_object",
         }
         actions: dict[str, Callable[[], Any]] = {
             key: lambda name=name: self.press(name) for key, name in pressed.items()

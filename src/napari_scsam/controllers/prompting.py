@@ -101,19 +101,26 @@ class PromptingController:
     @property
     def preview(self) -> LabelArray | None:
         """The mask on show, uint8 (rows, cols), or None while there is none."""
-        answer = None if self.key is None else self._previewer.get(self.key, self.prompts)
-        return None if answer is None else answer.preview
+        return None if self._answer is None else self._answer.preview
+
+    @property
+    def _answer(self) -> Answer | None:
+        return None if self.key is None else self._previewer.get(self.key, self.prompts)
 
     @property
     def view_state(self) -> ViewState:
         """What the dock shows now."""
-        plane, volume = self._plane, self._volume
+        plane, volume, answer = self._plane, self._volume, self._answer
         now = Situation(
             image_name=None if self._image is None else self._image.name,
             plane=plane,
             plane_count=1 if volume is None or plane is None else volume.plane_count(plane.axis),
+            plane_names=() if volume is None else volume.plane_names,
             prompts=self.prompts,
             selected=self._selected,
+            line=self._line,
+            active=self.active_object,
+            iou=None if answer is None else answer.iou,
             is_committed=plane is not None and self._committed.has(plane),
             can_undo=self._history.can_undo,
             can_redo=self._history.can_redo,

@@ -6,10 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from napari_scsam.controllers.objects import object_numbers
+from napari_scsam.controllers.ports import Line
 from napari_scsam.controllers.work import is_question
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import PointPrompt, PromptSet
+from napari_scsam.core.prompts import ObjectKey, PointPrompt, PromptSet
 
 Busy = Literal["", "opening", "thinking", "saving"]
 Tool = Literal["inside", "outside", "box", "scribble", "lasso"]
@@ -21,6 +23,9 @@ _KIND_WORDS = {
     "missed": ("maybe missed", "maybe missed", "○"),
     "negative": ("outside", "outside", "✕"),
 }
+
+# SAM's own estimate of an outline's IoU, from this on, in a word.
+SURENESS = ((0.85, "sure"), (0.65, "fair"), (0.0, "unsure"))
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,16 @@ class Situation:
         Planes along the axis of `plane`; 1 for a two-dimensional image.
     prompts : PromptSet
         Of the plane.
+    plane_names : tuple of str
+        What the planes along each axis are called; empty for a two-dimensional image.
     selected : int, optional
         Index into ``prompts.points``.
+    line : (class id, object number) or int, optional
+        The selected box, or index into ``prompts.strokes``.
+    active : (class id, object number)
+        The object that the next click is for.
+    iou : float, optional
+        SAM's own estimate of the IoU of the outline on show.
     has_preview, is_committed : bool
         Whether the plane shows a preview; whether its label is committed.
     can_undo, can_redo, read_only : bool
@@ -53,7 +66,11 @@ class Situation:
     plane: Plane | None = None
     plane_count: int = 1
     prompts: PromptSet = PromptSet()
+    plane_names: tuple[str, ...] = ()
     selected: int | None = None
+    line: Line | None = None
+    active: ObjectKey = (1, 1)
+    iou: float | None = None
     has_preview: bool = False
     is_committed: bool = False
     can_undo: bool = False
@@ -81,6 +98,11 @@ class ViewState:
         One line; whole.
     is_error : bool
         Whether `status` is an error.
+    axes : tuple of str
+        Names of the planes that can be shown, one for each axis; empty where there is no
+        choice.
+    axis : int
+        The one on show.
     """
 
     enabled: frozenset[str]
@@ -88,6 +110,8 @@ class ViewState:
     counts: str
     status: str
     is_error: bool
+    axes: tuple[str, ...] = ()
+    axis: int = 0
 
 
 def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
@@ -105,6 +129,8 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         counts=_counts(now, classes),
         status=now.error or now.message,
         is_error=bool(now.error),
+        axes=now.plane_names if now.plane is not None else (),
+        axis=0 if now.plane is None else now.plane.axis,
     )
 
 
@@ -118,7 +144,7 @@ def _enabled(now: Situation) -> frozenset[str]:
         proposed = any(p.state == "proposed" for p in now.prompts.points)
         names |= {"accept_all", "reject"} if proposed else set()
         if not now.read_only:
-            names |= {"commit", "accept_next"}
+            names |= {"commit", "accept_next", "new_object"}
     if idle and now.can_undo:
         names.add("undo")
     if idle and now.can_redo:
@@ -133,7 +159,13 @@ def _heading(now: Situation) -> str:
         return f"{now.image_name}: switch to the 2D view to annotate"
     if now.plane_count == 1:
         return now.image_name
-    return f"{now.image_name}, slice {now.plane.index + 1} of {now.plane_count}"
+    return f"{now.image_name}, {_plane_word(now)} {now.plane.index + 1} of {now.plane_count}"
+
+
+def _plane_word(now: Situation) -> str:
+    """A slice along the file's first axis is the slice; the others are named."""
+    axis = 0 if now.plane is None else now.plane.axis
+    return f"{now.plane_names[axis]} slice" if axis and now.plane_names else "slice"
 
 
 def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
@@ -145,17 +177,45 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
         point = now.prompts.points[now.selected]
         if point.kind == "query" and point.state == "proposed":
             return f"Is this point inside the {names[point.class_id]}?  Q yes  ·  W no"
+    if now.line is not None:
+        return _line_words(now.prompts, now.line, names)
     if not points and not now.prompts.boxes and not now.prompts.strokes:
         return (
             "Committed."
             if now.is_committed
             else "Click the structure, or drag a box with the right button."
         )
-    boxes = len(now.prompts.boxes)
     words = [_number(len(points), "point") + _kinds(points)] if points else []
-    words += [_number(boxes, "box")] if boxes else []
-    asks = any(is_question(p) for p in points)
-    return ", ".join(words) + ("  ·  N asks" if asks else "")
+    kinds = ["box"] * len(now.prompts.boxes) + [s.kind for s in now.prompts.strokes]
+    words += [_number(n, kind) for kind, n in Counter(kinds).items()]
+    parts = [", ".join(words), _objects(now), _sureness(now.iou)]
+    parts += ["N asks"] if any(is_question(p) for p in points) else []
+    return "  ·  ".join(part for part in parts if part)
+
+
+def _line_words(prompts: PromptSet, line: Line, names: dict[int, str]) -> str:
+    if isinstance(line, tuple):
+        return f"A box of {names[line[0]]} is selected: Delete removes it, Esc lets it go."
+    stroke = prompts.strokes[line]
+    side = names[stroke.class_id] if stroke.positive else f"outside {names[stroke.class_id]}"
+    return f"A {stroke.kind}, {side}, is selected: Delete removes it, Esc lets it go."
+
+
+def _objects(now: Situation) -> str:
+    """How many objects the active class has here, where it is not just one."""
+    class_id, active = now.active
+    numbers = object_numbers(now.prompts, class_id)
+    if not numbers or (len(numbers) == 1 and active in numbers):
+        return ""
+    which = f"now number {active}" if active in numbers else "now another"
+    return f"{_number(len(numbers), 'object')}, {which}"
+
+
+def _sureness(iou: float | None) -> str:
+    if iou is None:
+        return ""
+    word = next(word for least, word in SURENESS if max(iou, 0.0) >= least)
+    return f"outline: {word} {min(max(iou, 0.0), 1.0):.2f}"
 
 
 def _kinds(points: list[PointPrompt]) -> str:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
 
 from napari_scsam.core.errors import InputError
 
 Affine = NDArray[np.float64]
+
+# What a plane is called that is perpendicular to right, anterior, superior.
+PLANE_NAMES = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True, order=True)
@@ -66,3 +70,23 @@ def spacing_of(affine: Affine, ndim: int) -> tuple[float, ...]:
     """Voxel spacing of the array axes (slice, row, col) or (row, col), in mm."""
     columns = np.linalg.norm(affine[:3, :3], axis=0)
     return tuple(float(v) for v in columns[:ndim][::-1])
+
+
+def plane_names(affine: Affine) -> tuple[str, str, str]:
+    """What the planes along each axis of a (slice, row, col) array are called.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4), float64
+        Maps the reversed index to RAS millimetres. An oblique axis takes the name of the
+        direction that it is nearest to, each name once.
+
+    Returns
+    -------
+    tuple of 'axial', 'coronal' and 'sagittal'
+        In the order of the array's axes.
+    """
+    directions = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    worlds, columns = linear_sum_assignment(directions, maximize=True)
+    named = {int(column): PLANE_NAMES[world] for world, column in zip(worlds, columns, strict=True)}
+    return (named[2], named[1], named[0])

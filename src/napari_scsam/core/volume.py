@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.geometry import Affine, Plane, affine_from_spacing, as_affine, spacing_of
+from napari_scsam.core.geometry import (
+    Affine,
+    Plane,
+    affine_from_spacing,
+    as_affine,
+    plane_names,
+    spacing_of,
+)
 
 Pixels = NDArray[Any]
 LabelArray = NDArray[np.uint8]
@@ -71,6 +78,22 @@ class Volume:
     def spacing(self) -> tuple[float, ...]:
         """Distance between neighbouring pixels along each spatial axis, in mm."""
         return spacing_of(self.affine, self.ndim)
+
+    @property
+    def is_oriented(self) -> bool:
+        """Whether the file says how the patient lies in it."""
+        return any(self.header.get(code, 0) for code in ("qform_code", "sform_code"))
+
+    @property
+    def plane_names(self) -> tuple[str, ...]:
+        """What planes along each axis are called; nothing for a two-dimensional image.
+
+        Such as ``("axial", "coronal", "sagittal")``, or ``("axis 0", …)`` where the file
+        does not say how the patient lies.
+        """
+        if self.ndim == 2:
+            return ()
+        return plane_names(self.affine) if self.is_oriented else ("axis 0", "axis 1", "axis 2")
 
     def plane_count(self, axis: int = 0) -> int:
         """How many planes there are along `axis`; 1 for a two-dimensional image."""
