@@ -16,10 +16,11 @@ from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
 from napari_scsam.models import load_round
-from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.adapters import AdapterInfo, attach, read_info
 from napari_scsam.models.sam import SamModel, load_base
 from napari_scsam.models.unet import UNet, build_network
 from scsam_train.__main__ import main
+from scsam_train.judging import follows_clicks
 from scsam_train.loop import TrainingFailed, _check_finite
 from scsam_train.recipes.scsam import CoTraining, StepReport
 from scsam_train.views import Materials, SamView
@@ -122,6 +123,9 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
     assert metrics == told[-1]["metrics"]
     assert metrics["gated"] and metrics["validation"] == {"planes": 1, "cases": 1}
     assert metrics["parent"] is None and metrics["steps"] == 3
+    # Three steps teach no clicks, and the base is asked about the same object.
+    assert 0 <= metrics["base_click_dice"] <= 1 and metrics["click_dice"] < 0.5
+    assert not read_info(finished / "sam_adapter").understands_points
     assert set(metrics["dice"]) == {"unet", "sam", "pair"}
     assert set(metrics["dice"]["pair"]) == {"disc", "mean"}
 
@@ -186,6 +190,14 @@ def test_a_crash_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
     assert last["event"] == "failed"
     assert last["error"] == "Training failed: RuntimeError: CUDA out of memory."
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("dice", "base", "follows"),
+    [(0.9, 0.91, True), (0.9, 0.93, False), (0.49, 0.1, False), (0.5, 0.0, True)],
+)
+def test_a_round_answers_clicks_only_about_as_well_as_its_base(dice, base, follows):
+    assert follows_clicks(dice, base) is follows
 
 
 def test_a_loss_that_is_no_number_stops_the_round():

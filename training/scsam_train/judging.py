@@ -20,8 +20,10 @@ Scores = dict[str, dict[str, float | None]]
 MEMBERS = ("unet", "sam", "pair")
 # Held-out planes that are looked at, evenly spaced: embedding them takes time.
 MAX_PLANES = 40
-# A round that answers one click in the middle this well is trusted with points.
+# A round that answers one click in the middle this well, and its base not better by more than
+# the second, is trusted with points.
 CLICK_DICE = 0.5
+CLICK_LOSS = 0.02
 MAX_CLICKED = 12
 
 
@@ -110,17 +112,20 @@ def empty_scores(class_names: dict[int, str]) -> Scores:
     return {member: dict.fromkeys([*class_names.values(), "mean"]) for member in MEMBERS}
 
 
-def click_dice(sam: SamModel, planes: Sequence[TrainPlane]) -> float | None:
-    """Mean Dice of SAM's answer to one click in the middle of each object.
-
-    This decides whether the round's SAM is given points as they are (METHOD 4.4).
+def click_dice(sams: Sequence[SamModel], planes: Sequence[TrainPlane]) -> list[float]:
+    """Mean Dice of each SAM's answer to one click in the middle of each object.
 
     Parameters
     ----------
-    sam : SamModel
-        Whose `understands_points` is set, so that the click is not turned into a box.
+    sams : sequence of SamModel
+        On the same image encoder.
     planes : sequence of TrainPlane
-        At most twelve objects on them are clicked on; none gives None.
+        At most twelve objects on them are clicked on.
+
+    Returns
+    -------
+    list of float
+        One for each SAM; empty where there is no object to click on.
     """
     objects = [
         (plane, class_id)
@@ -129,10 +134,18 @@ def click_dice(sam: SamModel, planes: Sequence[TrainPlane]) -> float | None:
         if class_id not in (BACKGROUND, NOT_ANNOTATED)
     ]
     picks = np.linspace(0, len(objects) - 1, min(len(objects), MAX_CLICKED)).astype(int)
-    values = []
-    for plane, class_id in (objects[i] for i in picks):
-        truth = plane.label == class_id
-        asked = Prompts(points=[deepest(truth)], labels=[1])
-        mask = sam.decode(sam.embed(plane.pixels), asked).mask & (plane.label != NOT_ANNOTATED)
-        values.append(2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum()))
-    return sum(values) / len(values) if values else None
+    values = [_one_click(sams, plane, class_id) for plane, class_id in (objects[i] for i in picks)]
+    return [float(mean) for mean in np.mean(values, axis=0)] if values else []
+
+
+def follows_clicks(dice: float, base_dice: float) -> bool:
+    """Whether a round's SAM answers clicks itself, by `click_dice` of it and of its base."""
+    return dice >= CLICK_DICE and dice >= base_dice - CLICK_LOSS
+
+
+def _one_click(sams: Sequence[SamModel], plane: TrainPlane, class_id: int) -> list[float]:
+    truth, known = plane.label == class_id, plane.label != NOT_ANNOTATED
+    embedding = sams[0].embed(plane.pixels)
+    asked = Prompts(points=[deepest(truth)], labels=[1])
+    masks = [sam.decode(embedding, asked).mask & known for sam in sams]
+    return [2 * float((m & truth).sum()) / float(m.sum() + truth.sum()) for m in masks]

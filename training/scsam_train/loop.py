@@ -26,12 +26,12 @@ from napari_scsam.models.pair import (
     Pair,
     load_round,
 )
-from napari_scsam.models.sam import BaseSam, SamModel, load_base
+from napari_scsam.models.sam import SamModel, load_base, with_own_decoder
 from napari_scsam.models.unet import UNet, build_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import Split, TrainPlane, load_planes, split_planes
 from scsam_train.decoding import Decoder
-from scsam_train.judging import CLICK_DICE, Judge, Scores, click_dice, empty_scores
+from scsam_train.judging import Judge, Scores, click_dice, empty_scores, follows_clicks
 from scsam_train.log import Control, EventLog
 from scsam_train.recipes.scsam import CoTraining, StepReport
 from scsam_train.views import Embedder, Materials, build_canvases
@@ -188,9 +188,9 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
         The U-Net's share in the pair, for each class.
     """
     split, names = session.split, session.inputs.class_names
-    clicked = click_dice(_with_points(session, True), split.held_out or split.train)
+    clicked = _examine_clicks(session)
     session.control.check()
-    understands = clicked is not None and clicked >= CLICK_DICE
+    understands = clicked is not None and follows_clicks(*clicked)
     session.info = replace(session.info, understands_points=understands)
     session.sam = _with_points(session, understands)
     shares, scores, parent = [0.5] * len(names), empty_scores(names), None
@@ -203,7 +203,8 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
         "best": _best(scores),
         "dice": scores,
         "parent": parent,
-        "click_dice": clicked,
+        "click_dice": None if clicked is None else clicked[0],
+        "base_click_dice": None if clicked is None else clicked[1],
         "validation": {"planes": len(judge.planes), "cases": judge.cases},
     }
     return metrics, shares
@@ -282,6 +283,7 @@ def _build_models(
 ) -> tuple[UNet, SamModel, AdapterInfo]:
     settings = inputs.settings
     base = load_base(settings.sam, settings.sam_checkpoint)
+    twin = with_own_decoder(base.module)
     size = rounded_size(settings.image_size)
     fresh = AdapterInfo(base.base_hash, base.entry.name, inputs.class_ids, rank=settings.lora_rank)
     if inputs.parent is not None and _continues(inputs.parent, fresh):
@@ -296,7 +298,8 @@ def _build_models(
         module = attach(base.module, info, seed=settings.seed)
         network = build_network(len(inputs.class_ids) + 1)
     unet = UNet(network, inputs.class_ids, size, device)
-    return unet, _sam_model(base, module, device, info), info
+    sam = SamModel(module, base.entry, base.base_hash, device, adapter=info, shipped=twin)
+    return unet, sam, info
 
 
 def _continues(parent: Path, fresh: AdapterInfo) -> bool:
@@ -308,16 +311,16 @@ def _continues(parent: Path, fresh: AdapterInfo) -> bool:
     return replace(info, understands_points=False) == fresh
 
 
-def _sam_model(
-    base: BaseSam, module: torch.nn.Module, device: torch.device, info: AdapterInfo
-) -> SamModel:
-    return SamModel(module, base.entry, base.base_hash, device, adapter=info)
-
-
 def _with_points(session: Session, understands: bool) -> SamModel:
-    sam = session.sam
-    info = replace(session.info, understands_points=understands)
-    return SamModel(sam.module, sam.entry, sam.base_hash, session.device, adapter=info)
+    return session.sam.described_by(replace(session.info, understands_points=understands))
+
+
+def _examine_clicks(session: Session) -> tuple[float, float] | None:
+    """Dice of one click by the round's SAM and by its base; None without an object."""
+    sam = _with_points(session, True)
+    split = session.split
+    found = click_dice([sam, sam.shipped or sam], split.held_out or split.train)
+    return (found[0], found[1]) if found else None
 
 
 def _embed(session: Session) -> Materials:

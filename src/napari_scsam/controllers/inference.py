@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from napari_scsam import models
+from napari_scsam.controllers.ahead import Errand, WorkAhead
 from napari_scsam.controllers.work import (
     SliceKey,
     askable_objects,
@@ -19,11 +22,19 @@ from napari_scsam.controllers.work import (
     to_decode,
     with_proposals,
 )
+from napari_scsam.core.errors import ModelError
+from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
+from napari_scsam.core.propagation import Carried, Trail
+from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.core.volume import LabelArray, Pixels
+from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 
+_log = logging.getLogger(__name__)
+
 MASKS_KEPT = 32
+MASKS_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +51,10 @@ class Question:
         The active round; None before the first one.
     draft : ndarray of shape (rows, cols), uint8, optional
         A mask carried over from another plane, which the prompts correct.
+    window : Window
+        What the models see of the pixels, with its limits on this image.
+    tuned_folder : Path, optional
+        A tuning whose SAM answers the prompts in place of the round's or the shipped one.
     """
 
     key: SliceKey
@@ -47,6 +62,19 @@ class Question:
     prompts: PromptSet
     round_folder: Path | None
     draft: LabelArray | None = None
+    window: Window = AUTO
+    tuned_folder: Path | None = None
+
+    def seen(self) -> Question:
+        """The same question about the pixels as the models see them.
+
+        Raises
+        ------
+        InputError
+            If the window hides all that the plane shows.
+        """
+        self.window.check(self.pixels)
+        return replace(self, pixels=self.window.apply(self.pixels), window=AUTO)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +90,15 @@ class Answer:
         How the prompts were used (the weakest use of all objects).
     iou : float, optional
         SAM's own estimate of the worst object's IoU, 0..1.
+    note : str
+        What the person should know of how it was made; mostly nothing.
     """
 
     prompts: PromptSet
     preview: LabelArray
     via: str
     iou: float | None = None
+    note: str = ""
 
 
 class SegmenterLike(Protocol):
@@ -88,6 +119,12 @@ class SegmenterLike(Protocol):
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
         """New proposals of the active round for `class_ids`, and their masks."""
 
+    def carry(self, question: Question, trail: Trail) -> Carried:
+        """Masks of a neighbouring plane found again on the question's, its prompts aside."""
+
+    def prefetch(self, questions: Iterable[Question]) -> None:
+        """Embed these planes next, while nothing else is asked; returns at once."""
+
     def close(self) -> None:
         """Let go of the models; nothing is asked afterwards."""
 
@@ -95,10 +132,14 @@ class SegmenterLike(Protocol):
 class Segmenter:
     """Owns the models and their caches; every method belongs to one worker thread.
 
+    A thread of its own embeds what `prefetch` was given, and makes way for every question.
+
     Parameters
     ----------
     cache_folder : Path, optional
         Where embeddings are kept for later; in memory only when left out.
+    cache_gb : float
+        Size that the folder is kept under.
     load_sam : callable, optional
         Makes the SAM that is used before the first round.
     """
@@ -107,13 +148,18 @@ class Segmenter:
         self,
         cache_folder: Path | None = None,
         load_sam: Callable[[], SamBackend] = models.load_sam,
+        cache_gb: float = CACHE_GB,
     ) -> None:
         self._cache_folder = cache_folder
+        self._cache_gb = cache_gb
+        self._ahead = WorkAhead()
         self._load_sam = load_sam
         self._cache: EmbeddingCache | None = None
         self._base: SamBackend | None = None
         self._round: RoundModels | None = None
         self._round_folder: Path | None = None
+        self._tuned: SamBackend | None = None
+        self._tuned_folder: Path | None = None
         self._masks: OrderedDict[Any, Decoded] = OrderedDict()
 
     def prepare(self, round_folder: Path | None) -> SamBackend:
@@ -131,19 +177,60 @@ class Segmenter:
     def describe(self) -> str:
         """What runs where, for the dock's foot, such as ``"LiteMedSAM on CPU, 2 threads"``."""
         text = models.describe(self.prepare(self._round_folder))
-        return text if self._round is None else f"{text}, taught by round {self._round.number}"
+        if self._round is not None:
+            text += f", taught by round {self._round.number}"
+        return text if self._tuned is None else f"{text}, tuned on your labels"
+
+    @property
+    def cache(self) -> EmbeddingCache:
+        """Where embeddings are kept; made when first needed."""
+        if self._cache is None:
+            self._cache = models.open_cache(self._cache_folder, max_gb=self._cache_gb)
+        return self._cache
 
     def embed(self, question: Question) -> Embedding:
         """Embedding of the plane, from the cache when it is there."""
-        sam = self.prepare(question.round_folder)
-        if self._cache is None:
-            self._cache = models.open_cache(self._cache_folder)
-        return self._cache.get_or_embed(sam, question.pixels)
+        with self._ahead.making_way(question.key):
+            return self._embed(question.seen())
+
+    def prefetch(self, questions: Iterable[Question]) -> None:
+        """Embed these planes next, one by one, while nothing else is asked; returns at once."""
+        cache, errands = self.cache, []
+        for question in questions:
+            sam = self.prepare(question.round_folder)
+            errands.append(Errand(question.key, partial(_embed_ahead, cache, sam, question)))
+        self._ahead.want(errands)
 
     def decode(self, question: Question) -> Answer:
         """Masks of every class that has prompts, as one preview."""
-        embedding = self.embed(question)
+        with self._ahead.making_way(question.key):
+            return self._decode(question.seen())
+
+    def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
+        """New proposals of the active round for `class_ids`, and their masks."""
+        with self._ahead.making_way(question.key):
+            return self._suggest(question.seen(), class_ids)
+
+    def carry(self, question: Question, trail: Trail) -> Carried:
+        """Masks of a neighbouring plane found again on the question's, its prompts aside."""
+        with self._ahead.making_way(question.key):
+            seen = question.seen()
+            sam = self._answering(question)
+            return models.carry(
+                sam, seen.pixels, trail, embed=lambda: self._embed(seen), taught=self._round
+            )
+
+    def close(self) -> None:
+        """Stop looking ahead; the models go with this object."""
+        self._ahead.close()
+
+    def _embed(self, question: Question) -> Embedding:
         sam = self.prepare(question.round_folder)
+        return self.cache.get_or_embed(sam, question.pixels)
+
+    def _decode(self, question: Question) -> Answer:
+        embedding = self._embed(question)
+        sam = self._answering(question)
         prompts = to_decode(question.prompts)
         drafted = () if question.draft is None else np.unique(question.draft).tolist()
         decoded = {
@@ -156,11 +243,10 @@ class Segmenter:
         preview = compose(decoded, embedding.shape, question.draft)
         return Answer(question.prompts, preview, via, iou)
 
-    def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """New proposals of the active round for `class_ids`, and their masks."""
-        embedding = self.embed(question)
+    def _suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
+        embedding = self._embed(question)
         if self._round is None:
-            return self.decode(question)
+            return self._decode(question)
         known = [c for c in class_ids if c in self._round.class_ids]
         proposals = [
             proposal
@@ -168,10 +254,20 @@ class Segmenter:
             for proposal in models.propose(self._round, question.pixels, embedding, class_id)
         ]
         prompts = with_proposals(question.prompts, proposals, known)
-        return self.decode(Question(question.key, question.pixels, prompts, question.round_folder))
+        return self._decode(replace(question, prompts=prompts))
 
-    def close(self) -> None:
-        """Nothing to end: the models go with this object."""
+    def _answering(self, question: Question) -> SamBackend:
+        """Who answers clicks: the tuned SAM where one is asked for, else the round's or shipped.
+
+        Suggestions and embeddings are not its business: it sees its base's embeddings.
+        """
+        sam = self.prepare(question.round_folder)
+        if question.tuned_folder != self._tuned_folder:
+            self._tuned_folder = question.tuned_folder
+            self._tuned = _load_tuned(question.tuned_folder)
+        if self._tuned is None or self._tuned.base_hash != sam.base_hash:
+            return sam
+        return self._tuned
 
     def _object(
         self,
@@ -190,7 +286,10 @@ class Segmenter:
             asked = turn.for_object(key, embedding.shape)
             if before is not None:
                 asked = replace(asked, mask=before)
-            answer = self._mask(sam, embedding, question, asked, key[0])
+            who = sam
+            if self._round is not None and _only_proposed(turn, key):
+                who = self._round.sam
+            answer = self._mask(who, embedding, question, asked, key[0])
             before = answer.logits if sam.understands_points else before
         return answer
 
@@ -204,14 +303,47 @@ class Segmenter:
     ) -> Decoded:
         told = None if prompts.mask is None else hash(prompts.mask.tobytes())
         asked = (prompts.points, prompts.labels, prompts.box, told)
-        key = (question.key, class_id, embedding.key, asked)
+        key = (question.key, class_id, embedding.key, question.tuned_folder, asked)
         if key not in self._masks:
-            if self._round is not None and class_id in self._round.class_ids:
+            from_round = self._round is not None and sam is self._round.sam
+            if self._round is not None and from_round and not sam.understands_points:
                 answer = self._round.decode(question.pixels, embedding, prompts, class_id)
             else:
-                answer = sam.decode(embedding, prompts)
+                taught = class_id if from_round else None
+                answer = models.decode_region(
+                    sam, self.cache, question.pixels, embedding, prompts, taught
+                )
             self._masks[key] = answer
-            if len(self._masks) > MASKS_KEPT:
-                self._masks.popitem(last=False)
+            self._forget_masks()
         self._masks.move_to_end(key)
         return self._masks[key]
+
+    def _forget_masks(self) -> None:
+        """Keep the last masks only: one of a picture of 12 megapixels takes 60 MB."""
+        size = sum(answer.logits.nbytes + answer.mask.nbytes for answer in self._masks.values())
+        while len(self._masks) > MASKS_KEPT or (size > MASKS_BYTES and len(self._masks) > 1):
+            _, answer = self._masks.popitem(last=False)
+            size -= answer.logits.nbytes + answer.mask.nbytes
+
+
+def _embed_ahead(
+    cache: EmbeddingCache, sam: SamBackend, question: Question, cancel: CancelToken
+) -> None:
+    cache.get_or_embed(sam, question.seen().pixels, cancel)
+
+
+def _only_proposed(prompts: PromptSet, key: ObjectKey) -> bool:
+    """Whether the round itself said all that is asked about an object."""
+    drawn = key in prompts.boxes or any(s.object_key == key for s in prompts.strokes)
+    return not drawn and all(p.origin == "model" for p in prompts.points if p.object_key == key)
+
+
+def _load_tuned(folder: Path | None) -> SamBackend | None:
+    """The SAM of a tuning; None where it is damaged, since a click must not fail for that."""
+    if folder is None:
+        return None
+    try:
+        return models.load_tuned(folder)
+    except ModelError as error:
+        _log.warning("Clicks are answered without the tuning %s: %s", folder.name, error)
+        return None

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_scsam.core.errors import InputError, ModelError
+from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models import Decoded, Embedding
+from napari_scsam.models import Decoded, Embedding, FloatImage
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
 from napari_scsam.models.clicks import box_from_prompts, carve
-from napari_scsam.models.device import resolve_device
+from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
-from napari_scsam.models.encoder import for_inference
+from napari_scsam.models.encoder import for_inference, stopped_by
 from napari_scsam.models.preprocess import Frame, prepare
 from napari_scsam.models.zoo import ZooEntry, find_entry
 
@@ -152,6 +153,9 @@ class SamModel:
         Hash of the adapter's weights, where it changes the image encoder.
     shipped : nn.Module, optional
         The SAM without the adapter, from `with_own_decoder`.
+    may_move : bool
+        Whether it goes on on the CPU, for good, when the device is full. Not for a `module`
+        that something else uses.
 
     Attributes
     ----------
@@ -169,21 +173,30 @@ class SamModel:
         adapter: AdapterInfo | None = None,
         encoder_hash: str = "",
         shipped: nn.Module | None = None,
+        may_move: bool = False,
     ) -> None:
         self.module = module.to(device).eval()
         self.entry = entry
         self._base_hash = base_hash
-        self._device = device
+        self._place = Place(device, may_move=may_move)
         self._adapter = adapter
         self._encoder_hash = encoder_hash
         image_encoder: Any = self.module.image_encoder
         self._encoder = for_inference(image_encoder)
-        self._lock = threading.Lock()
+        # A click is decoded while another plane is embedded ahead.
+        self._encoding = threading.Lock()
+        self._decoding = threading.Lock()
         self.shipped = None if shipped is None or encoder_hash else self._without_adapter(shipped)
+
+    def described_by(self, adapter: AdapterInfo) -> SamModel:
+        """The same network with another word on what its adapter can do."""
+        other = copy.copy(self)
+        other._adapter = adapter
+        return other
 
     def _without_adapter(self, module: nn.Module) -> SamModel:
         bare = copy.copy(self)
-        bare.module = module.to(self._device).eval()
+        bare.module = module.to(self.torch_device).eval()
         bare._adapter = None
         bare.shipped = None
         return bare
@@ -195,13 +208,13 @@ class SamModel:
 
     @property
     def device(self) -> str:
-        """Where it runs: ``cpu``, ``cuda`` or ``mps``."""
-        return self._device.type
+        """Where it runs now: ``cpu``, ``cuda`` or ``mps``."""
+        return self.torch_device.type
 
     @property
     def torch_device(self) -> torch.device:
         """The same, as torch takes it."""
-        return self._device
+        return self._place.device
 
     @property
     def understands_points(self) -> bool:
@@ -219,14 +232,20 @@ class SamModel:
         """Key of the embedding that `embed` would make of this plane."""
         return embedding_key(image, self._base_hash, self._encoder_hash)
 
-    def embed(self, image: NDArray[Any]) -> Embedding:
+    def embed(self, image: NDArray[Any], cancel: CancelToken | None = None) -> Embedding:
         """Encode one plane; see `SamBackend.embed`."""
         prepared = prepare(image, self.entry.input_size, self.entry.normalisation)
+
+        def encode(device: torch.device) -> Tensor:
+            bring(self._encoder, device)
+            features: Tensor = self._encoder(prepared.pixels[None].to(device))
+            return features.float().contiguous()
+
         # Not inference_mode: training reads embeddings, and its autograd refuses such tensors.
-        with self._lock, torch.no_grad():
-            features = self._encoder(prepared.pixels[None].to(self._device))
+        with self._encoding, torch.no_grad(), stopped_by(cancel, self._encoder):
+            features = self._place.run(encode)
         return Embedding(
-            features=features.float().contiguous(),
+            features=features,
             shape=prepared.frame.shape,
             view=prepared.view,
             key=self.embedding_key(image),
@@ -237,14 +256,18 @@ class SamModel:
     ) -> Decoded:
         """Mask for one object; see `SamBackend.decode`."""
         prompts.check_inside(embedding.shape)
-        tokens = self._class_tokens(class_id)
-        if prompts.is_empty and tokens is None:
+        if prompts.is_empty and not self._has_tokens(class_id):
             raise InputError("There is nothing to segment yet: give a point, a box or a mask.")
         asked, via = self._asked(embedding, prompts)
         frame = Frame(embedding.shape, self.entry.input_size)
-        with self._lock, torch.inference_mode():
-            low, iou = self._predict(embedding.features, asked, frame, tokens)
-            logits = frame.logits_to_plane(low)[0, 0].cpu().numpy()
+
+        def predict(device: torch.device) -> tuple[FloatImage, float]:
+            bring(self.module, device)
+            low, iou = self._predict(embedding.features.to(device), asked, frame, class_id)
+            return frame.logits_to_plane(low)[0, 0].cpu().numpy(), iou
+
+        with self._decoding, torch.inference_mode():
+            logits, iou = self._place.run(predict)
         if not self.understands_points:
             spilt = (logits > 0) & ~carve(logits > 0, embedding.view, prompts)
             logits = np.where(spilt, -np.abs(logits), logits)
@@ -267,16 +290,19 @@ class SamModel:
         box = box_from_prompts(embedding.view, embedding.shape, prompts)
         return Prompts(box=box), "box from clicks" if prompts.points else "mask"
 
+    def _has_tokens(self, class_id: int | None) -> bool:
+        return self._adapter is not None and class_id in self._adapter.class_ids
+
     def _class_tokens(self, class_id: int | None) -> Tensor | None:
         """Learned sparse tokens (1, N, 256) of a class, where the adapter has them."""
-        if self._adapter is None or class_id not in self._adapter.class_ids:
+        if self._adapter is None or class_id is None or not self._has_tokens(class_id):
             return None
         from napari_scsam.models.adapters import class_tokens
 
         return class_tokens(self.module, self._adapter, class_id)
 
     def _predict(
-        self, features: Tensor, prompts: Prompts, frame: Frame, tokens: Tensor | None
+        self, features: Tensor, prompts: Prompts, frame: Frame, class_id: int | None
     ) -> tuple[Tensor, float]:
         """SAM's low-resolution logits (1, 1, side, side) and its own estimate of the IoU."""
         encoder: Any = self.module.prompt_encoder
@@ -285,12 +311,13 @@ class SamModel:
             boxes=self._box(prompts, frame),
             masks=self._mask(prompts, frame),
         )
+        tokens = self._class_tokens(class_id)
         if tokens is not None:
             sparse = torch.cat([sparse, tokens], dim=1)
         decoder: Any = self.module.mask_decoder
         low, iou = decoder(
-            image_embeddings=features.to(self._device),
-            image_pe=self._dense_position,
+            image_embeddings=features,
+            image_pe=self._dense_position.to(features.device),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=False,
@@ -308,18 +335,18 @@ class SamModel:
             return None
         coords = torch.from_numpy(frame.to_xy(prompts.points))[None]
         labels = torch.tensor(prompts.labels, dtype=torch.float32)[None]
-        return coords.to(self._device), labels.to(self._device)
+        return coords.to(self.torch_device), labels.to(self.torch_device)
 
     def _box(self, prompts: Prompts, frame: Frame) -> Tensor | None:
         if prompts.box is None:
             return None
-        return torch.from_numpy(frame.box_to_xyxy(prompts.box))[None].to(self._device)
+        return torch.from_numpy(frame.box_to_xyxy(prompts.box))[None].to(self.torch_device)
 
     def _mask(self, prompts: Prompts, frame: Frame) -> Tensor | None:
         if prompts.mask is None:
             return None
         side = 4 * self.entry.embedding_size
-        return frame.mask_to_input(prompts.mask, side).to(self._device)
+        return frame.mask_to_input(prompts.mask, side).to(self.torch_device)
 
 
 def _bundled_weights() -> Path:
