@@ -8,8 +8,16 @@ import numpy as np
 
 from napari_scsam.controllers.drawing import DrawingController
 from napari_scsam.controllers.queue import neighbour
-from napari_scsam.controllers.work import SliceKey, Work, accepted
+from napari_scsam.controllers.work import SliceKey, Work, accepted, askable_objects, to_decode
+from napari_scsam.core.errors import ModelError
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.propagation import Trail
+
+NO_OUTLINE = (
+    "There is no outline to save, since the model could not draw one here. Delete the prompts "
+    "to save that nothing is here, or K to skip."
+)
 
 
 class AnnotationController(DrawingController):
@@ -25,6 +33,9 @@ class AnnotationController(DrawingController):
             self._when_decoded = lambda: self.commit(then)
             return
         prompts, preview = accepted(self.prompts), self.preview
+        if preview is None and askable_objects(to_decode(prompts)):
+            self.fail(ModelError(NO_OUTLINE))
+            return
         if preview is None:
             rows, cols = self._volume.plane(key[1]).shape[:2]
             preview = np.zeros((rows, cols), np.uint8)
@@ -33,7 +44,7 @@ class AnnotationController(DrawingController):
             self._busy = ""
             self.commits += 1
             work = self._history.present.with_version(key[0], version)
-            self._history.push(work.with_prompts(key, PromptSet()))
+            self._history.push(work.with_prompts(key, PromptSet()).with_drafts({key: None}))
             self._found_nothing.discard(key)
             self._let_go()
             self._canvas.show_committed(self._committed.array)
@@ -45,22 +56,30 @@ class AnnotationController(DrawingController):
         self._remember_version()
         self._busy = "saving"
         self.say("Saving …")
-        self._committed.commit(key, preview, prompts, self._volume.shape, saved, self.fail)
+        drafted = () if self.draft is None else tuple(Trail.start(self.draft.label).areas)
+        self._committed.commit(
+            key, preview, prompts, self._volume.shape, saved, self.fail, drafted=drafted
+        )
 
     def accept_and_next(self) -> None:
         """Accept and commit what is on show, then go to the next open plane."""
         key = self.key
         if key is None:
             return
-        if self.prompts.is_empty and key not in self._found_nothing:
+        untouched = self.prompts.is_empty and self.draft is None
+        if untouched and key not in self._found_nothing:
             self.say("Nothing to accept yet: click the structure, press G, or K to skip.")
             return
-        self.commit(then=lambda: self._go(1))
+        self.commit(then=self._go_on)
+
+    def _go_on(self) -> None:
+        self._go(1)
 
     def skip(self) -> None:
         """Leave this plane for now."""
         if self.key is not None:
-            if not self._project.read_only:
+            # What is passed over, as what is done, is counted along axis 0.
+            if not self._project.read_only and self.key[1].axis == 0:
                 self._project.skip(self.key[0], self.key[1].index)
             self._go(1)
 
@@ -71,18 +90,32 @@ class AnnotationController(DrawingController):
     def _go(self, step: int) -> None:
         if self.key is None:
             return
-        target = neighbour(self._project, self.key, step, only_open=step > 0)
+        target = self._beside(self.key, step)
         if target is None:
             self.say(f"{self._message} That was the last one." if step > 0 else "The first one.")
             return
         said = self._message
         self.open_image(*target, then=lambda: self._arrived(said))
 
+    def _beside(self, key: SliceKey, step: int) -> SliceKey | None:
+        """The next plane along the axis in view, open ones only on the way forward."""
+        image_id, plane = key
+        if plane.axis and self._volume is not None:
+            ahead = range(plane.index + 1, self._volume.shape[plane.axis])
+            for index in ahead if step > 0 else range(plane.index - 1, -1, -1):
+                at = Plane(plane.axis, index)
+                if step < 0 or not self._committed.has(at):
+                    return (image_id, at)
+            # At the end of this image: on to the next one, from its beginning.
+            plane = Plane(0, self._volume.shape[0] - 1 if step > 0 else 0)
+        return neighbour(self._project, (image_id, plane), step, only_open=step > 0)
+
     def _arrived(self, said: str) -> None:
         self.say(said)
-        untouched = self.prompts.is_empty
-        committed = self._plane is not None and self._committed.has(self._plane)
-        if self._round is not None and untouched and not committed:
+        untouched, plane = self.prompts.is_empty and self.draft is None, self._plane
+        if self._round is None or plane is None or plane.axis != 0:
+            return
+        if untouched and not self._committed.has(plane):
             self.suggest()
 
     def _remember_version(self) -> None:
@@ -113,6 +146,7 @@ class AnnotationController(DrawingController):
             self._let_go()
             self.commits += 1
             self._canvas.show_committed(self._committed.array)
+            self._drafts_changed(left, now)
             self._refresh()
             self.say(message)
 

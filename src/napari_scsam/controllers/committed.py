@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from napari_scsam.controllers.ports import JobRunner, OnFailed
 from napari_scsam.controllers.work import SliceKey, merge_plane, to_decode
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.labels import NOT_ANNOTATED
+from napari_scsam.core.labels import NOT_ANNOTATED, is_done
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import LabelArray, take_plane
 
@@ -49,10 +50,8 @@ class CommittedLabel:
         self.version = self._project.label_version(image_id)
 
     def has(self, plane: Plane) -> bool:
-        """Whether any pixel of `plane` is annotated."""
-        if self.array is None:
-            return False
-        return bool((take_plane(self.array, plane, self.array.ndim) != NOT_ANNOTATED).any())
+        """Whether `plane` is annotated, but for what other planes have left open in it."""
+        return self.array is not None and is_done(take_plane(self.array, plane, self.array.ndim))
 
     def commit(
         self,
@@ -62,6 +61,8 @@ class CommittedLabel:
         shape: tuple[int, ...],
         on_saved: OnSaved,
         on_failed: OnFailed,
+        *,
+        drafted: Sequence[int] = (),
     ) -> None:
         """Make `preview` the label of one plane; `on_saved` comes when it is durable.
 
@@ -75,9 +76,12 @@ class CommittedLabel:
         shape : tuple of int
             The image's spatial shape.
         on_saved, on_failed : callable
+        drafted : sequence of int
+            Classes of the draft that the prompts corrected, if any.
         """
         plane = key[1]
-        merged = merge_plane(self.array, preview, plane, to_decode(prompts).class_ids())
+        touched = {*to_decode(prompts).class_ids(), *drafted}
+        merged = merge_plane(self.array, preview, plane, touched)
         whole = np.full(shape, NOT_ANNOTATED, np.uint8) if self.array is None else self.array.copy()
         _plane_view(whole, plane)[...] = merged
 
@@ -91,6 +95,43 @@ class CommittedLabel:
 
         def saved(version: int | None) -> None:
             if self._image_id == key[0]:
+                self.array, self.version = whole, version
+            on_saved(version)
+
+        self._files.run(Job("Saving", save), saved, on_failed)
+
+    def fill(
+        self,
+        image_id: str,
+        labels: Mapping[Plane, LabelArray],
+        shape: tuple[int, ...],
+        on_saved: OnSaved,
+        on_failed: OnFailed,
+    ) -> None:
+        """Commit drafts of several planes as one version; what is annotated stays as it is.
+
+        Parameters
+        ----------
+        image_id : str
+        labels : mapping of Plane to ndarray of shape (rows, cols), uint8
+        shape : tuple of int
+            The image's spatial shape.
+        on_saved, on_failed : callable
+        """
+        whole = np.full(shape, NOT_ANNOTATED, np.uint8) if self.array is None else self.array.copy()
+        for plane, label in labels.items():
+            view = _plane_view(whole, plane)
+            np.copyto(view, label, where=view == NOT_ANNOTATED)
+        planes = [{"axis": plane.axis, "plane": plane.index} for plane in sorted(labels)]
+
+        def save(_progress: Any, _cancel: Any) -> int | None:
+            saved = self._project.commit(image_id, whole, mapping=AS_IT_IS)
+            entry = {"image": image_id, "version": saved.version, "planes": planes}
+            self._project.record("drafts", entry)
+            return saved.version
+
+        def saved(version: int | None) -> None:
+            if self._image_id == image_id:
                 self.array, self.version = whole, version
             on_saved(version)
 

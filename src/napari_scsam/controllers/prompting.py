@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.controllers.committed import CommittedLabel
@@ -12,7 +13,7 @@ from napari_scsam.controllers.objects import another_object, object_numbers
 from napari_scsam.controllers.ports import Canvas, JobRunner, Line
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.controllers.view_state import Busy, Situation, ViewState, resolve
-from napari_scsam.controllers.work import SliceKey, Work
+from napari_scsam.controllers.work import Draft, SliceKey, Work
 from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.history import History
@@ -72,6 +73,7 @@ class PromptingController:
         self._when_decoded: Callable[[], None] | None = None
         self._found_nothing: set[SliceKey] = set()
         self._round = project.active_round()
+        self._tuned: Path | None = None
         self._busy: Busy = ""
         self._message = ""
         self._error = ""
@@ -101,7 +103,14 @@ class PromptingController:
     @property
     def preview(self) -> LabelArray | None:
         """The mask on show, uint8 (rows, cols), or None while there is none."""
-        return None if self._answer is None else self._answer.preview
+        if self._answer is not None:
+            return self._answer.preview
+        return self.draft.label if self.draft is not None and self.prompts.is_empty else None
+
+    @property
+    def draft(self) -> Draft | None:
+        """What was carried over to the plane on show from its neighbours."""
+        return None if self.key is None else self._history.present.drafts.get(self.key)
 
     @property
     def _answer(self) -> Answer | None:
@@ -110,8 +119,11 @@ class PromptingController:
     @property
     def view_state(self) -> ViewState:
         """What the dock shows now."""
+        return resolve(self._situation(), tuple(self._project.classes))
+
+    def _situation(self) -> Situation:
         plane, volume, answer = self._plane, self._volume, self._answer
-        now = Situation(
+        return Situation(
             image_name=None if self._image is None else self._image.name,
             plane=plane,
             plane_count=1 if volume is None or plane is None else volume.plane_count(plane.axis),
@@ -121,6 +133,8 @@ class PromptingController:
             line=self._line,
             active=self.active_object,
             iou=None if answer is None else answer.iou,
+            has_preview=self.preview is not None,
+            draft=self.draft,
             is_committed=plane is not None and self._committed.has(plane),
             can_undo=self._history.can_undo,
             can_redo=self._history.can_redo,
@@ -129,7 +143,6 @@ class PromptingController:
             message=self._message,
             error=self._error,
         )
-        return resolve(now, tuple(self._project.classes))
 
     def say(self, message: str) -> None:
         """Show `message` in the status line."""
@@ -185,6 +198,7 @@ class PromptingController:
             answer = self._previewer.get(key, prompts)
             if key[0] == record.id and answer is not None:
                 self._canvas.show_preview(key[1], answer.preview)
+        self._show_drafts(self._drafts_here())
         middle = 0 if volume.ndim == 2 else volume.shape[0] // 2
         self._canvas.go_to(plane or Plane(0, middle))
         self.plane_changed(self._canvas.plane)
@@ -218,6 +232,16 @@ class PromptingController:
         # A mask that another round's models drew must not be committed as this one's.
         self._previewer.forget()
         self._refresh()
+
+    def use_tuned(self, folder: Path | None, redraw: bool = False) -> None:
+        """Have clicks answered by a tuning's SAM from the next one on; None for the shipped one.
+
+        An outline on show stays as the person sees it, unless `redraw` says otherwise.
+        """
+        self._tuned = folder
+        if redraw:
+            self._previewer.forget()
+            self._refresh()
 
     # ---------------------------------------------------------------- prompts
 
@@ -259,6 +283,10 @@ class PromptingController:
         if self._round is None:
             self.say(NO_ROUND)
             return
+        if self.key[1].axis != 0:
+            name = "" if self._volume is None else self._volume.plane_names[0]
+            self.say(f"The round learned from {name} slices: here, click or draw a box.")
+            return
         key, before = self.key, self.prompts
         asked = class_ids or tuple(c.id for c in self._project.classes)
 
@@ -287,7 +315,10 @@ class PromptingController:
             self._show_prompts(key[1])
             if known:
                 self._previewer.drop()
-                self._canvas.show_preview(key[1], None if answer is None else answer.preview)
+                if answer is None and self.draft is not None:
+                    self._show_drafts([key[1]])
+                else:
+                    self._canvas.show_preview(key[1], None if answer is None else answer.preview)
         self._on_change(self.view_state)
 
     def _show_prompts(self, plane: Plane) -> None:
@@ -296,6 +327,34 @@ class PromptingController:
         selected = self._shown.index(self._selected) if self._selected in self._shown else None
         shown = replace(self.prompts, points=tuple(points[i] for i in self._shown))
         self._canvas.show_prompts(plane, shown, selected, self._line, self.active_object)
+
+    def _drafts_here(self) -> list[Plane]:
+        """Planes of the open image with a draft, in order."""
+        drafts = self._history.present.drafts
+        return sorted(plane for image_id, plane in drafts if image_id == self.image_id)
+
+    def _drafts_changed(self, left: Work, now: Work) -> None:
+        """Draw what differs between two steps; answers made with another draft are forgotten."""
+        keys = {
+            key
+            for key in (*left.drafts, *now.drafts)
+            if left.drafts.get(key) is not now.drafts.get(key)
+        }
+        for key in keys:
+            self._previewer.forget(key)
+        self._show_drafts([plane for image_id, plane in keys if image_id == self.image_id])
+
+    def _show_drafts(self, planes: Sequence[Plane]) -> None:
+        """Draw the drafts of some planes, or clear them; those with prompts show their own."""
+        work, image_id = self._history.present, self.image_id or ""
+        keys = [(image_id, plane) for plane in planes]
+        labels = {
+            key[1]: work.drafts[key].label if key in work.drafts else None
+            for key in keys
+            if work.prompts_at(key).is_empty
+        }
+        if labels:
+            self._canvas.show_drafts(labels)
 
     def _settle(self, answer: Answer) -> None:
         if self.key is None:
@@ -315,4 +374,6 @@ class PromptingController:
         if self.key is None or self._volume is None:
             raise RuntimeError("A question needs an open plane.")
         folder = None if self._round is None else self._round.folder
-        return Question(self.key, self._volume.plane(self.key[1]), prompts, folder)
+        draft = None if self.draft is None else self.draft.label
+        pixels = self._volume.plane(self.key[1])
+        return Question(self.key, pixels, prompts, folder, draft, tuned_folder=self._tuned)

@@ -115,6 +115,21 @@ def as_label_array(
     return out
 
 
+def is_done(plane: LabelArray) -> bool:
+    """Whether most of a plane's pixels are annotated.
+
+    A line that a committed plane along another axis has left across it does not make it so.
+    """
+    return bool((plane != NOT_ANNOTATED).mean() > 0.5)
+
+
+def done_planes(label: LabelArray) -> list[int]:
+    """Indices along axis 0 of the planes that `is_done` holds for."""
+    if label.ndim == 2:
+        return [0] if is_done(label) else []
+    return [index for index, plane in enumerate(label) if is_done(plane)]
+
+
 def annotated_planes(label: LabelArray) -> list[int]:
     """Indices along axis 0 of the planes that hold any annotated pixel."""
     if label.ndim == 2:

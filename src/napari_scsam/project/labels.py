@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.labels import annotated_planes
+from napari_scsam.core.labels import done_planes
 from napari_scsam.core.volume import LabelArray
 from napari_scsam.io import nifti
 from napari_scsam.io.atomic import make_folder, write_bytes
@@ -54,7 +54,7 @@ class Labels:
             "version": version,
             "sha256": hashlib.sha256(content).hexdigest(),
             "plane": plane,
-            "planes": annotated_planes(label),
+            "planes": done_planes(label),
         }
         event = self._journal.append("commit", payload, image.id)
         self._remember(path, label)

@@ -107,7 +107,7 @@ class CommitRecord:
     plane : int or None
         The slice that was committed; None for the whole grid.
     planes : tuple of int
-        Every slice that holds annotation since then.
+        Every slice most of which is annotated since then.
     sha256 : str
         Of the label file's bytes.
     time : str

@@ -350,7 +350,7 @@ class Project:
         return self._labels.commits(self.image(image_id).id)
 
     def committed_planes(self, image_id: str) -> list[int]:
-        """Slices (along axis 0) that the label which counts now annotates."""
+        """Slices (along axis 0) most of which the label that counts now annotates."""
         current = self._labels.current(self.image(image_id).id)
         return [] if current is None else list(current.planes)
 
