@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from napari_scsam.core.geometry import Plane
@@ -128,6 +128,11 @@ class Canvas(ABC):
     @abstractmethod
     def show_preview(self, plane: Plane, label: LabelArray | None) -> None:
         """Draw a mask that nobody has committed, uint8 (rows, cols) of `plane`; None clears it."""
+
+    def show_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
+        """Draw masks that were carried over, so that they differ from a person's; None clears."""
+        for plane, label in labels.items():
+            self.show_preview(plane, label)
 
     @abstractmethod
     def show_committed(self, label: LabelArray | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any, cast
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.controllers.segmenter_server import Reply, send
 from napari_scsam.core.errors import Cancelled, ModelError
+from napari_scsam.core.propagation import Carried, Trail
 
 SERVER = "napari_scsam.controllers.segmenter_server"
 LOG_FILE = "models.log"
@@ -74,6 +75,10 @@ class SegmenterProcess:
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
         """Proposals and their masks; see `Segmenter.suggest`."""
         return cast(Answer, self._call("suggest", question, tuple(class_ids)))
+
+    def carry(self, question: Question, trail: Trail) -> Carried:
+        """Masks of a neighbouring plane found again; see `Segmenter.carry`."""
+        return cast(Carried, self._call("carry", question, trail))
 
     def close(self) -> None:
         """End the child at once, whatever it does; a call in it raises Cancelled."""

@@ -55,6 +55,7 @@ def reply_to(segmenter: Segmenter, call: Call) -> Reply:
         "embed": segmenter.embed,
         "decode": segmenter.decode,
         "suggest": segmenter.suggest,
+        "carry": segmenter.carry,
     }
     try:
         result = methods[name](*arguments)

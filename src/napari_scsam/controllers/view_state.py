@@ -8,7 +8,7 @@ from typing import Literal
 
 from napari_scsam.controllers.objects import object_numbers
 from napari_scsam.controllers.ports import Line
-from napari_scsam.controllers.work import is_question
+from napari_scsam.controllers.work import Draft, is_question
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import ObjectKey, PointPrompt, PromptSet
@@ -52,6 +52,12 @@ class Situation:
         The object that the next click is for.
     iou : float, optional
         SAM's own estimate of the IoU of the outline on show.
+    draft : Draft, optional
+        What was carried over to the plane.
+    drafts, flagged : int
+        Drafts of the image that nothing speaks against, and those that want a look.
+    propagating : str
+        How far masks are being carried, such as ``"slice 31 of 60"``; empty while none are.
     has_preview, is_committed : bool
         Whether the plane shows a preview; whether its label is committed.
     can_undo, can_redo, read_only : bool
@@ -71,6 +77,10 @@ class Situation:
     line: Line | None = None
     active: ObjectKey = (1, 1)
     iou: float | None = None
+    draft: Draft | None = None
+    drafts: int = 0
+    flagged: int = 0
+    propagating: str = ""
     has_preview: bool = False
     is_committed: bool = False
     can_undo: bool = False
@@ -103,6 +113,8 @@ class ViewState:
         choice.
     axis : int
         The one on show.
+    propagate, commit_drafts : str
+        What the two buttons say; the second is hidden while there is no draft.
     """
 
     enabled: frozenset[str]
@@ -112,6 +124,8 @@ class ViewState:
     is_error: bool
     axes: tuple[str, ...] = ()
     axis: int = 0
+    propagate: str = "Propagate"
+    commit_drafts: str = ""
 
 
 def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
@@ -127,10 +141,12 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         enabled=_enabled(now),
         heading=_heading(now),
         counts=_counts(now, classes),
-        status=now.error or now.message,
+        status=now.error or now.message or _progress(now),
         is_error=bool(now.error),
         axes=now.plane_names if now.plane is not None else (),
         axis=0 if now.plane is None else now.plane.axis,
+        propagate=f"Stop   ·   {now.propagating}" if now.propagating else "Propagate",
+        commit_drafts=_commit_drafts(now),
     )
 
 
@@ -145,11 +161,34 @@ def _enabled(now: Situation) -> frozenset[str]:
         names |= {"accept_all", "reject"} if proposed else set()
         if not now.read_only:
             names |= {"commit", "accept_next", "new_object"}
+            names |= {"propagate"} if _can_propagate(now) else set()
+            names |= {"commit_drafts"} if now.drafts else set()
+    if now.propagating:
+        names.add("propagate")
     if idle and now.can_undo:
         names.add("undo")
     if idle and now.can_redo:
         names.add("redo")
     return frozenset(names)
+
+
+def _can_propagate(now: Situation) -> bool:
+    mine = now.has_preview and (now.draft is None or not now.prompts.is_empty)
+    return now.plane_count > 1 and (mine or now.is_committed)
+
+
+def _progress(now: Situation) -> str:
+    return f"Propagating: {now.propagating}." if now.propagating else ""
+
+
+def _commit_drafts(now: Situation) -> str:
+    if not now.drafts + now.flagged:
+        return ""
+    look = f"   ·   {now.flagged} to look at  N" if now.flagged else ""
+    if not now.drafts:
+        return f"No draft to commit unseen{look}"
+    number = "the draft" if now.drafts == 1 else f"all {now.drafts} drafts"
+    return f"Commit {number}{look}"
 
 
 def _heading(now: Situation) -> str:
@@ -180,6 +219,9 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
     if now.line is not None:
         return _line_words(now.prompts, now.line, names)
     if not points and not now.prompts.boxes and not now.prompts.strokes:
+        if now.draft is not None:
+            look = f", wants a look: {now.draft.flag}" if now.draft.flag else ""
+            return f"A draft from the slices beside it{look}."
         return (
             "Committed."
             if now.is_committed
