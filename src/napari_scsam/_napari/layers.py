@@ -272,6 +272,11 @@ class NapariCanvas(Canvas):
         if self._painter is not None:
             self._painter.paint(plane, label)
 
+    def show_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
+        """Draw masks that were carried over, with a dashed outline; None clears a plane."""
+        if self._painter is not None:
+            self._painter.paint_drafts(labels)
+
     def show_committed(self, label: LabelArray | None) -> None:
         """Draw the committed label of the whole image."""
         layer = self._layers.get(COMMITTED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.volume import LabelArray, take_plane
 
 FLASH_MS = 120
+# Pixels of a dash in the outline of a draft, and of the gap after it.
+DASH = 3
 
 
 class PreviewPainter:
@@ -43,8 +47,7 @@ class PreviewPainter:
         self._end_flash()
         before = view.copy()
         view[...] = 0 if label is None else label
-        # Not napari's own contour mode, which has no three-dimensional view.
-        edge = np.where(find_boundaries(view, mode="inner"), view, 0).astype(np.uint8)
+        edge = _edge(view)
         changed = before != view
         if label is None or not changed.any():
             self._draw_outline(plane, edge)
@@ -55,6 +58,22 @@ class PreviewPainter:
             self._lit = (plane, edge)
             self._timer.start()
         self._fill.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def paint_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
+        """Show masks that a person has not touched, their outlines dashed; None clears a plane.
+
+        All in one repaint, without a flash.
+        """
+        self._end_flash()
+        for plane, label in labels.items():
+            view = take_plane(self._fill.data, plane, self._ndim)
+            view[...] = 0 if label is None else label
+            edge = _edge(view)
+            rows, cols = np.indices(edge.shape, sparse=True)
+            edge[(rows + cols) // DASH % 2 == 1] = 0
+            take_plane(self._outline.data, plane, self._ndim)[...] = edge
+        for layer in (self._fill, self._outline):
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def close(self) -> None:
         """Paint nothing more."""
@@ -71,3 +90,15 @@ class PreviewPainter:
     def _draw_outline(self, plane: Plane, edge: NDArray[np.uint8]) -> None:
         take_plane(self._outline.data, plane, self._ndim)[...] = edge
         self._outline.refresh(extent=False, thumbnail=False, highlight=False)
+
+
+def _edge(view: LabelArray) -> LabelArray:
+    """The inner outline of a label plane; not napari's own, which has no 3D view."""
+    edge = np.zeros_like(view)
+    if view.any():
+        rows, cols = (np.flatnonzero(view.any(axis=axis)) for axis in (1, 0))
+        # Only around what is there: most of a plane is empty.
+        there = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(cols[0] - 1, 0), cols[-1] + 2))
+        part = view[there]
+        edge[there] = np.where(find_boundaries(part, mode="inner"), part, 0)
+    return edge

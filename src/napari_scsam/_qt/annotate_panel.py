@@ -48,6 +48,14 @@ NEW_OBJECT_TIP = (
     "by itself; a click on a point or a box goes back to its object."
 )
 AXIS_TIP = "Which way the volume is cut: the slices to look at and to annotate."
+PROPAGATE_TIP = (
+    "Carry the outlines of this slice, and of the committed ones, to the slices beside them as "
+    "drafts. Press again to stop; what was made stays, and one undo takes it all back."
+)
+COMMIT_DRAFTS_TIP = (
+    "Save every draft that nothing speaks against, as one step. Slices that want a look stay: N "
+    "goes to the next of them, J accepts it."
+)
 CLASS_TIP = "Class of the next click. Key on the image: its number."
 # Class rows are wrapped into so many lines, then the list scrolls.
 CLASS_LINES = 4
@@ -66,6 +74,8 @@ BUTTONS = (
     ("skip", "Skip   K", "Leave this slice for now (K); H goes back", 2, 0, 2),
     ("undo", "Undo   U", "Take back the last step, on whichever slice it was (U)", 2, 2, 2),
     ("redo", "Redo   ⇧U", "Take the undone step again (Shift+U)", 2, 4, 2),
+    ("propagate", "Propagate", PROPAGATE_TIP, 3, 0, 6),
+    ("commit_drafts", "", COMMIT_DRAFTS_TIP, 4, 0, 6),
 )
 
 
@@ -98,8 +108,6 @@ class AnnotatePanel(QWidget):
         self._axis = self._make_axis_box()
         self._buttons: dict[str, QPushButton] = {}
         grid = self._make_grid()
-        self._buttons["propagate"] = button("propagate", "Propagate", None, "Comes later")
-        self._buttons["propagate"].hide()
         head = QHBoxLayout()
         head.addWidget(self._heading, 1)
         head.addWidget(self._axis)
@@ -115,7 +123,6 @@ class AnnotatePanel(QWidget):
         layout.addLayout(tools)
         layout.addWidget(text_label("gestures", GESTURES))
         layout.addLayout(grid)
-        layout.addWidget(self._buttons["propagate"])
         layout.addWidget(self._counts)
 
     def _make_grid(self) -> QGridLayout:
@@ -225,5 +232,8 @@ class AnnotatePanel(QWidget):
         set_title(self._heading, state.heading)
         self._counts.setText(state.counts)
         self._show_axes(state)
+        for name, text in (("propagate", state.propagate), ("commit_drafts", state.commit_drafts)):
+            self._buttons[name].setText(text)
+            self._buttons[name].setVisible(bool(text))
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)

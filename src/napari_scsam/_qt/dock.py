@@ -22,6 +22,7 @@ from napari_scsam.controllers.open_layers import OpenScan
 from napari_scsam.controllers.queue import QueueRow
 from napari_scsam.controllers.rounds import RoundsState
 from napari_scsam.controllers.segmenter_process import SegmenterProcess
+from napari_scsam.controllers.tuning import TuningState
 from napari_scsam.controllers.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
@@ -58,6 +59,7 @@ class ScsamDock(QWidget):
         self.session: Session | None = None
         self._inference = ThreadJobRunner("scsam-inference", self)
         self._files = ThreadJobRunner("scsam-files", self)
+        self._carrier = ThreadJobRunner("scsam-propagation", self)
         self._keys: Keymap | None = None
         self._parts = DockLayout(self)
         self._connect()
@@ -89,6 +91,8 @@ class ScsamDock(QWidget):
         parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
         parts.training.pressed.connect(self._press_training)
         parts.training.ticked.connect(lambda: self.session and self.session.rounds.tick())
+        parts.tuning.ticked.connect(lambda: self.session and self.session.tuning.tick())
+        parts.tuning.switched.connect(lambda on: self.session and self.session.tuning.set_use(on))
 
     # ---------------------------------------------------------------- projects
 
@@ -161,6 +165,7 @@ class ScsamDock(QWidget):
             project,
             self._inference,
             self._files,
+            self._carrier,
             self,
             self._make_segmenter(project.folder / "cache" / "embeddings"),
         )
@@ -201,8 +206,8 @@ class ScsamDock(QWidget):
         """Stop the jobs and close the project; harmless when done before."""
         if self.session is not None:
             self.session.segmenter.close()  # so that nobody waits for a decode at work
-        self._inference.close()
-        self._files.close()
+        for runner in (self._inference, self._carrier, self._files):
+            runner.close()
         self.close_project()
 
     # ---------------------------------------------------------------- presses and keys
@@ -219,6 +224,8 @@ class ScsamDock(QWidget):
             "undo": lambda a: a.undo(),
             "redo": lambda a: a.redo(),
             "new_object": lambda a: a.new_object(),
+            "propagate": lambda a: a.propagate(),
+            "commit_drafts": lambda a: a.commit_drafts(),
         }
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
@@ -277,7 +284,7 @@ class ScsamDock(QWidget):
         }
         return actions | {
             "H": lambda: self._with(lambda a: a.previous()),
-            "N": lambda: self._with(lambda a: a.next_question()),
+            "N": lambda: self._with(lambda a: a.next_look()),
             "Q": lambda: self._with(lambda a: a.answer(True)),
             "W": lambda: self._with(lambda a: a.answer(False)),
         }
@@ -300,6 +307,10 @@ class ScsamDock(QWidget):
         if state.message or state.error:
             self._say(state.error or state.message, error=bool(state.error))
 
+    def show_tuning(self, state: TuningState) -> None:
+        """Show what SAM learned from the labels since the last round."""
+        self._parts.tuning.show_state(state)
+
     def show_rows(self, rows: list[QueueRow], current: str | None) -> None:
         """Show the list of images."""
         self._parts.queue.show_rows(rows)
@@ -318,6 +329,7 @@ class ScsamDock(QWidget):
         if project is None:
             self._parts.annotate.show_state(ViewState(frozenset(), "", "", "", False))
             self._parts.training.show_state(RoundsState())
+            self._parts.tuning.show_state(TuningState())
 
     def _show_form(self, shown: bool, layers: Sequence[OpenScan] = ()) -> None:
         self._parts.form.set_layers(layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 from qtpy.QtCore import QObject, QTimer
@@ -9,11 +10,12 @@ from qtpy.QtCore import QObject, QTimer
 from napari_scsam._napari.layers import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.controllers import queue
-from napari_scsam.controllers.annotation import AnnotationController
 from napari_scsam.controllers.inference import SegmenterLike
 from napari_scsam.controllers.last_view import first_view, remember
 from napari_scsam.controllers.previews import Previewer
+from napari_scsam.controllers.propagation import PropagationController
 from napari_scsam.controllers.rounds import RoundsController, RoundsState
+from napari_scsam.controllers.tuning import TuningController, TuningState
 from napari_scsam.controllers.view_state import ViewState
 from napari_scsam.controllers.work import SliceKey
 from napari_scsam.core.jobs import Job
@@ -31,6 +33,9 @@ class SessionView(Protocol):
 
     def show_rounds(self, state: RoundsState) -> None:
         """Show how training is doing."""
+
+    def show_tuning(self, state: TuningState) -> None:
+        """Show what SAM learned from the labels since the last round."""
 
     def show_rows(self, rows: list[queue.QueueRow], current: str | None) -> None:
         """Show the list of images, and which of them is open."""
@@ -50,7 +55,8 @@ class Session(QObject):
     viewer : napari.Viewer
     project : Project
         Closed with the session.
-    inference, files : ThreadJobRunner
+    inference, files, carrier : ThreadJobRunner
+        For clicks, for the project's folder, and for carrying masks through volumes.
     view : SessionView
     segmenter : SegmenterLike
         Closed with the session.
@@ -62,6 +68,7 @@ class Session(QObject):
         project: Project,
         inference: ThreadJobRunner,
         files: ThreadJobRunner,
+        carrier: ThreadJobRunner,
         view: SessionView,
         segmenter: SegmenterLike,
     ) -> None:
@@ -78,12 +85,17 @@ class Session(QObject):
         self._rest.timeout.connect(self._prepare)
         self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
         self.previewer = Previewer(segmenter, inference)
-        self.annotation = AnnotationController(
-            project, self.canvas, self.previewer, files, self._changed
+        self.annotation = PropagationController(
+            project,
+            self.canvas,
+            self.previewer,
+            files,
+            self._changed,
+            segmenter=segmenter,
+            carrier=carrier,
         )
-        self.rounds = RoundsController(
-            project, files, view.show_rounds, self.annotation.round_changed
-        )
+        self.tuning = TuningController(project, files, view.show_tuning, self._tuned)
+        self.rounds = RoundsController(project, files, self._show_rounds, self._round_changed)
 
     def begin(self) -> None:
         """Show the images, and open one where the person was; the models load meanwhile."""
@@ -111,6 +123,8 @@ class Session(QObject):
     def close(self) -> None:
         """Let go of the viewer and the project folder; our layers go, too."""
         self._rest.stop()
+        self.tuning.close()
+        self.annotation.close()
         self.previewer.close()
         self.segmenter.close()
         self.canvas.close()
@@ -126,6 +140,19 @@ class Session(QObject):
         if shown != self._shown_rows:
             self._shown_rows = shown
             self.refresh_rows()
+            self.tuning.committed()
+
+    def _show_rounds(self, state: RoundsState) -> None:
+        self._view.show_rounds(state)
+        self.tuning.round_trains(state.running)
+
+    def _round_changed(self) -> None:
+        self.annotation.round_changed()
+        self.tuning.round_changed()
+
+    def _tuned(self, folder: Path | None, redraw: bool) -> None:
+        self.annotation.use_tuned(folder, redraw)
+        self._rest.start()  # so that the next click finds its model loaded
 
     def _prepare(self) -> None:
         if self.previewer.waiting:  # the models are at work for the person: later

@@ -114,7 +114,7 @@ class ViewState:
     axis : int
         The one on show.
     propagate, commit_drafts : str
-        What the two buttons say; the second is hidden while there is no draft.
+        What the two buttons say; hidden in a picture, and while there is no draft.
     """
 
     enabled: frozenset[str]
@@ -145,7 +145,7 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         is_error=bool(now.error),
         axes=now.plane_names if now.plane is not None else (),
         axis=0 if now.plane is None else now.plane.axis,
-        propagate=f"Stop   ·   {now.propagating}" if now.propagating else "Propagate",
+        propagate=_propagate(now),
         commit_drafts=_commit_drafts(now),
     )
 
@@ -175,6 +175,12 @@ def _enabled(now: Situation) -> frozenset[str]:
 def _can_propagate(now: Situation) -> bool:
     mine = now.has_preview and (now.draft is None or not now.prompts.is_empty)
     return now.plane_count > 1 and (mine or now.is_committed)
+
+
+def _propagate(now: Situation) -> str:
+    if now.propagating:
+        return f"Stop   ·   {now.propagating}"
+    return "" if now.plane is not None and now.plane_count == 1 else "Propagate"
 
 
 def _progress(now: Situation) -> str:
