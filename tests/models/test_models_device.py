@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models import available_devices
-from napari_scsam.models.device import resolve_device
+from napari_scsam.models.device import Place, is_full, resolve_device
 
 
 def test_auto_takes_the_best_there_is():
@@ -25,3 +26,43 @@ def test_a_device_that_is_absent_or_unknown_is_refused():
 
 def test_the_cpu_is_always_there_and_last():
     assert available_devices()[-1] == "cpu"
+
+
+def out_of_memory(times: int, log: list[str]):
+    """Work that finds a device full so many times, and never the CPU."""
+
+    def work(device: torch.device) -> str:
+        log.append(device.type)
+        if device.type != "cpu" and log.count(device.type) <= times:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return device.type
+
+    return work
+
+
+@pytest.mark.parametrize(("times", "tried"), [(1, ["meta"] * 2), (9, ["meta", "meta", "cpu"])])
+def test_a_full_device_is_tried_again_and_then_left_for_good(times, tried):
+    place, log = Place(torch.device("meta"), may_move=True), []
+    assert place.run(out_of_memory(times, log)) == tried[-1]
+    assert log == tried
+    assert place.device.type == tried[-1]
+    place.run(out_of_memory(0, log))
+    assert log[-1] == tried[-1]
+
+
+def test_what_may_not_move_stays_and_fails():
+    place = Place(torch.device("meta"))
+    with pytest.raises(torch.OutOfMemoryError):
+        place.run(out_of_memory(1, []))
+    assert place.device.type == "meta"
+
+
+def test_another_error_is_not_taken_for_a_full_device():
+    def broken(_device: torch.device) -> None:
+        raise RuntimeError("shapes do not match")
+
+    place = Place(torch.device("meta"), may_move=True)
+    with pytest.raises(RuntimeError, match="shapes"):
+        place.run(broken)
+    assert place.device.type == "meta"
+    assert is_full(RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from napari_scsam.core.errors import Cancelled
+from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.windows import PRESETS
 from napari_scsam.models import Embedding, open_cache
 from napari_scsam.models.embeddings import LruEmbeddingCache, embedding_key
 
@@ -25,7 +30,7 @@ class CountingSam:
     def embedding_key(self, image):
         return embedding_key(image, self.base_hash)
 
-    def embed(self, image):
+    def embed(self, image, cancel=None):
         self.embedded += 1
         features = torch.full((1, 4, 8, 8), float(image.mean()))
         view = np.asarray(image[:5, :6], np.float32)
@@ -140,11 +145,97 @@ def test_the_folder_stays_under_its_size_and_drops_the_longest_unused(sam, tmp_p
 
 def test_foreign_files_in_the_folder_are_left_alone(sam, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    cache = LruEmbeddingCache(tmp_path, memory_items=0, max_bytes=1)
-    cache.get_or_embed(sam, plane(1))
+    open_cache(tmp_path).get_or_embed(sam, plane(1))
+    size = max(path.stat().st_size for path in files(tmp_path))
+    cache = LruEmbeddingCache(tmp_path, memory_items=0, max_bytes=size)
     cache.get_or_embed(sam, plane(2))
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert len(files(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("max_gb", [0.0, 1e-9])
+def test_a_cap_that_holds_nothing_writes_nothing(sam, tmp_path, max_gb):
+    folder = tmp_path / "embeddings"
+    cache = open_cache(folder, max_gb=max_gb)
+    for _ in range(2):
+        assert_is(cache.get_or_embed(sam, plane(7)), plane(7))
+    assert sam.embedded == 1  # memory is not the folder's
+    assert not folder.exists()
+
+
+def test_several_writers_keep_the_folder_under_its_size(sam, tmp_path):
+    open_cache(tmp_path).get_or_embed(sam, plane(0))
+    size = files(tmp_path)[0].stat().st_size
+    caches = [
+        LruEmbeddingCache(tmp_path, memory_items=0, max_bytes=3 * size + 10) for _ in range(4)
+    ]
+
+    def write(at: int) -> None:
+        for value in range(10):
+            image = plane(100 * at + value)
+            assert_is(caches[at].get_or_embed(CountingSam(), image), image)
+
+    with ThreadPoolExecutor(len(caches)) as pool:
+        list(pool.map(write, range(len(caches))))
+    caches[0].get_or_embed(sam, plane(999))
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 3 * size + 10
+    assert all(path.suffix == ".safetensors" for path in files(tmp_path))
+
+
+def test_a_folder_that_may_only_be_read_is_read(sam, tmp_path, monkeypatch):
+    open_cache(tmp_path).get_or_embed(sam, plane(7))
+
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("write_bytes", "mkdir", "replace", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    cache = open_cache(tmp_path, memory_items=0)
+    assert_is(cache.get_or_embed(sam, plane(7)), plane(7))
+    assert sam.embedded == 1
+    assert_is(cache.get_or_embed(sam, plane(8)), plane(8))
+    assert sam.embedded == 2
+
+
+def test_two_threads_embed_a_plane_once(tmp_path):
+    began, go_on = threading.Event(), threading.Event()
+
+    class Slow(CountingSam):
+        def embed(self, image, cancel=None):
+            began.set()
+            assert go_on.wait(10)
+            return super().embed(image, cancel)
+
+    slow, cache = Slow(), open_cache(tmp_path)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(cache.get_or_embed, slow, plane(7)) for _ in range(3)]
+        assert began.wait(10)
+        go_on.set()
+        assert len({id(future.result(10)) for future in asked}) == 1
+    assert slow.embedded == 1
+    assert not cache._making
+
+
+def test_a_thread_whose_wait_was_for_nothing_embeds_itself(sam):
+    cache = open_cache()
+    token = CancelToken()
+    token.cancel()
+
+    class Stopped(CountingSam):
+        def embed(self, image, cancel=None):
+            cancel.check()
+
+    with pytest.raises(Cancelled):
+        cache.get_or_embed(Stopped(), plane(7), token)
+    assert_is(cache.get_or_embed(sam, plane(7)), plane(7))
+
+
+def test_another_window_is_another_key():
+    scan = np.arange(-500, 500, dtype=np.int16).reshape(20, 50)
+    keys = {embedding_key(window.apply(scan), "base") for window in PRESETS.values()}
+    # "volume" has no limits before it is put on a volume: it is the plane's own, like "auto".
+    assert len(keys) == len(PRESETS) - 1
 
 
 def test_the_key_tells_encoders_apart():
@@ -162,7 +253,7 @@ def test_the_key_tells_encoders_apart():
 
 def test_errors_of_the_plane_are_the_callers(sam, tmp_path):
     class Refusing(CountingSam):
-        def embed(self, image):
+        def embed(self, image, cancel=None):
             raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):

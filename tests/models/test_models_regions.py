@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, decode_region, open_cache
 from napari_scsam.models.embeddings import embedding_key
@@ -80,7 +81,7 @@ class Watching:
     def embedding_key(self, image: np.ndarray) -> str:
         return embedding_key(image, self.base_hash)
 
-    def embed(self, image: np.ndarray) -> Embedding:
+    def embed(self, image: np.ndarray, cancel: CancelToken | None = None) -> Embedding:
         self.embedded.append(image.shape)
         scale = self.side / max(image.shape)
         rows, cols = (

@@ -189,8 +189,9 @@ class Segmenter:
         return self._cache
 
     def embed(self, question: Question) -> Embedding:
-        """Embedding of the plane, from the cache when it is there."""
+        """Embedding of the plane, from the cache when it is there; loads all that a click needs."""
         with self._ahead.making_way(question.key):
+            self._answering(question)
             return self._embed(question.seen())
 
     def prefetch(self, questions: Iterable[Question]) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models.zoo import find_entry
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
 
 NAMES = ("auto", "cpu", "cuda", "mps")
 
@@ -48,6 +55,64 @@ def resolve_device(name: str = "auto", available: Sequence[str] | None = None) -
             f"it has {', '.join(here)}. Choose one of these, or auto."
         )
     return torch.device(name)
+
+
+class Place:
+    """The device that a model runs on, and the CPU from when that was full.
+
+    Parameters
+    ----------
+    device : torch.device
+    may_move : bool
+        False raises the error of a full device: for models that something else holds, too.
+    """
+
+    def __init__(self, device: torch.device, *, may_move: bool = False) -> None:
+        self.device = device
+        self._may_move = may_move
+
+    def run(self, work: Callable[[torch.device], Result]) -> Result:
+        """Result of `work`, which brings all that it needs to the device it is given.
+
+        On a full device it is called once more after unused memory was given back, then on
+        the CPU, where everything stays from then on: what fills a GPU is mostly another
+        program, and SAM's input has one size, so that nothing smaller could be tried.
+        """
+        try:
+            return work(self.device)
+        except RuntimeError as error:
+            if not self._may_move or self.device.type == "cpu" or not is_full(error):
+                raise
+        # Not in the handler: the error's traceback keeps tensors alive.
+        _give_back(self.device)
+        try:
+            return work(self.device)
+        except RuntimeError as error:
+            if not is_full(error):
+                raise
+        _log.warning("%s is full: continuing on the CPU", self.device)
+        full, self.device = self.device, torch.device("cpu")
+        result = work(self.device)
+        _give_back(full)
+        return result
+
+
+def is_full(error: RuntimeError) -> bool:
+    """Whether an error says that a device has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def bring(module: nn.Module, device: torch.device) -> None:
+    """Move a module in place to a device where it is not there."""
+    if next(module.parameters()).device.type != device.type:
+        module.to(device)
+
+
+def _give_back(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def describe(name: str, device: str) -> str:

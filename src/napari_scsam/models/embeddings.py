@@ -8,6 +8,8 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from napari_scsam.core.jobs import CancelToken
 from napari_scsam.models import Embedding, SamBackend
 from napari_scsam.models.preprocess import PREPROCESS_VERSION
 
@@ -54,7 +57,7 @@ class LruEmbeddingCache:
     """An `EmbeddingCache`: the last used in memory, more of them in a folder.
 
     Whatever happens to the folder (read-only, full, deleted, damaged files) costs time,
-    never an error. Several processes may share it.
+    never an error. Several processes may share it; each keeps it under its size.
 
     Parameters
     ----------
@@ -63,7 +66,8 @@ class LruEmbeddingCache:
     memory_items : int
         How many stay in memory; one of LiteMedSAM's is 4 MB.
     max_bytes : int
-        Size that the folder is kept under; what was used longest ago goes first.
+        Size that the folder is kept under; what was used longest ago goes first. 0 keeps
+        nothing there.
     """
 
     def __init__(
@@ -71,23 +75,44 @@ class LruEmbeddingCache:
         folder: Path | None = None,
         *,
         memory_items: int = 32,
-        max_bytes: int = 2 * 1024**3,
+        max_bytes: int = 2 * 10**9,
     ) -> None:
         self._folder = folder
         self._memory_items = memory_items
         self._max_bytes = max_bytes
         self._memory: OrderedDict[str, Embedding] = OrderedDict()
         self._lock = threading.Lock()
+        # Locks of the embeddings that are being made, each with the threads that hold or
+        # await it.
+        self._making: dict[str, tuple[threading.Lock, int]] = {}
 
-    def get_or_embed(self, backend: SamBackend, image: NDArray[Any]) -> Embedding:
+    def get_or_embed(
+        self, backend: SamBackend, image: NDArray[Any], cancel: CancelToken | None = None
+    ) -> Embedding:
         """Embedding of a plane; see `EmbeddingCache.get_or_embed`."""
         key = backend.embedding_key(image)
-        found = self._from_memory(key) or self._from_folder(key)
-        if found is None:
-            found = backend.embed(image)
-            self._to_folder(found)
-        self._to_memory(found)
+        with self._alone(key):
+            found = self._from_memory(key) or self._from_folder(key)
+            if found is None:
+                found = backend.embed(image, cancel)
+                self._to_folder(found)
+            self._to_memory(found)
         return found
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Let one thread at a time make the embedding `key`."""
+        with self._lock:
+            lock, users = self._making.get(key, (threading.Lock(), 0))
+            self._making[key] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, users = self._making.pop(key)
+                if users > 1:
+                    self._making[key] = (lock, users - 1)
 
     def _from_memory(self, key: str) -> Embedding | None:
         with self._lock:
@@ -118,13 +143,16 @@ class LruEmbeddingCache:
         return found
 
     def _to_folder(self, embedding: Embedding) -> None:
-        if self._folder is None:
+        if self._folder is None or not self._max_bytes:
             return
         path = self._folder / f"{embedding.key}{_SUFFIX}"
         partial = self._folder / f"{embedding.key}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}"
+        content = _pack(embedding)
+        if len(content) > self._max_bytes:
+            return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(_pack(embedding))
+            partial.write_bytes(content)
             partial.replace(path)
             self._evict(keep=path)
         except OSError as exc:

@@ -67,7 +67,7 @@ def load_sam(
     target = resolve_device(device)
     base = load_base(name, checkpoint)
     if adapter is None:
-        return SamModel(base.module, base.entry, base.base_hash, target)
+        return SamModel(base.module, base.entry, base.base_hash, target, may_move=True)
     # Here, since peft takes seconds to import and the base needs none of it.
     from napari_scsam.models.adapters import load_adapter
 
@@ -84,6 +84,7 @@ def load_sam(
         adapter=info,
         encoder_hash=encoder_hash,
         shipped=twin,
+        may_move=True,
     )
 
 
@@ -307,9 +308,9 @@ class SamModel:
         """SAM's low-resolution logits (1, 1, side, side) and its own estimate of the IoU."""
         encoder: Any = self.module.prompt_encoder
         sparse, dense = encoder(
-            points=self._points(prompts, frame),
-            boxes=self._box(prompts, frame),
-            masks=self._mask(prompts, frame),
+            points=self._points(prompts, frame, features.device),
+            boxes=self._box(prompts, frame, features.device),
+            masks=self._mask(prompts, frame, features.device),
         )
         tokens = self._class_tokens(class_id)
         if tokens is not None:
@@ -330,23 +331,25 @@ class SamModel:
         encoder: Any = self.module.prompt_encoder
         return cast(Tensor, encoder.get_dense_pe())
 
-    def _points(self, prompts: Prompts, frame: Frame) -> tuple[Tensor, Tensor] | None:
+    def _points(
+        self, prompts: Prompts, frame: Frame, device: torch.device
+    ) -> tuple[Tensor, Tensor] | None:
         if not prompts.points:
             return None
         coords = torch.from_numpy(frame.to_xy(prompts.points))[None]
         labels = torch.tensor(prompts.labels, dtype=torch.float32)[None]
-        return coords.to(self.torch_device), labels.to(self.torch_device)
+        return coords.to(device), labels.to(device)
 
-    def _box(self, prompts: Prompts, frame: Frame) -> Tensor | None:
+    def _box(self, prompts: Prompts, frame: Frame, device: torch.device) -> Tensor | None:
         if prompts.box is None:
             return None
-        return torch.from_numpy(frame.box_to_xyxy(prompts.box))[None].to(self.torch_device)
+        return torch.from_numpy(frame.box_to_xyxy(prompts.box))[None].to(device)
 
-    def _mask(self, prompts: Prompts, frame: Frame) -> Tensor | None:
+    def _mask(self, prompts: Prompts, frame: Frame, device: torch.device) -> Tensor | None:
         if prompts.mask is None:
             return None
         side = 4 * self.entry.embedding_size
-        return frame.mask_to_input(prompts.mask, side).to(self.torch_device)
+        return frame.mask_to_input(prompts.mask, side).to(device)
 
 
 def _bundled_weights() -> Path:

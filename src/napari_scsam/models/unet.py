@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict
+from napari_scsam.models.device import Place, bring
 from napari_scsam.models.preprocess import PREPROCESS_VERSION, check_plane, prepare
 
 FloatArray = NDArray[np.float32]
@@ -87,6 +88,8 @@ class UNet:
     image_size : int
         Side of the square that it sees, a multiple of 32.
     device : torch.device
+    may_move : bool
+        Whether it goes on on the CPU, for good, when the device is full.
     """
 
     def __init__(
@@ -95,11 +98,18 @@ class UNet:
         class_ids: Sequence[int],
         image_size: int,
         device: torch.device | None = None,
+        *,
+        may_move: bool = False,
     ) -> None:
-        self.device = device or torch.device("cpu")
-        self.network = network.to(self.device)
+        self._place = Place(device or torch.device("cpu"), may_move=may_move)
+        self.network = network.to(self._place.device)
         self.class_ids = tuple(class_ids)
         self.image_size = image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs now."""
+        return self._place.device
 
     def probabilities(self, image: NDArray[Any]) -> FloatArray:
         """Class probabilities on the plane's own grid.
@@ -120,10 +130,15 @@ class UNet:
         """
         prepared = prepare(check_plane(image), self.image_size, "unit")
         self.network.eval()
-        with torch.inference_mode():
-            logits = self.network(prepared.pixels[None].to(self.device))
+
+        def infer(device: torch.device) -> FloatArray:
+            bring(self.network, device)
+            logits = self.network(prepared.pixels[None].to(device))
             planes = prepared.frame.logits_to_plane(logits.float().softmax(dim=1))
-        return np.ascontiguousarray(planes[0].cpu().numpy(), dtype=np.float32)
+            return np.ascontiguousarray(planes[0].cpu().numpy(), dtype=np.float32)
+
+        with torch.inference_mode():
+            return self._place.run(infer)
 
     def save(self, path: Path) -> None:
         """Write weights and metadata to a ``.safetensors`` file."""
@@ -153,7 +168,7 @@ class UNet:
         network = build_network(len(about["class_ids"]) + 1, about["features"])
         load_strictly(network, read_state_dict(path), path.name)
         network.eval()
-        return cls(network, about["class_ids"], about["image_size"], device)
+        return cls(network, about["class_ids"], about["image_size"], device, may_move=True)
 
 
 def rounded_size(size: int) -> int:
