@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from cyclopts import Parameter
 from rich.table import Table
 
 from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, parse_prompts, split_names
@@ -100,6 +101,7 @@ def segment(
     box: str | None = None,
     axis: int = 0,
     plane: int | None = None,
+    propagate: Annotated[bool, Parameter(negative="")] = False,
     model: SamName = "lite-medsam",
     checkpoint: Path | None = None,
     device: Device = "auto",
@@ -120,6 +122,9 @@ def segment(
         Of a volume: the axis that the slice is perpendicular to, 0 being the slice axis.
     plane
         Of a volume: the slice number from 0.
+    propagate
+        Of a volume: carry the outline through the other slices along the axis, both ways,
+        until it can't be followed.
     model
         lite-medsam brings its weights; the others need --checkpoint.
     checkpoint
@@ -140,10 +145,17 @@ def segment(
     decoded = sam.decode(sam.embed(pixels), prompts)
     mask = np.zeros(volume.shape, np.uint8)
     take_plane(mask, where, volume.ndim)[...] = decoded.mask
+    flags: dict[int, str] = {}
+    if propagate:
+        with StderrProgress() as progress:
+            mask, flags = prediction.carry_through(sam, volume, where, decoded.mask, progress)
     written = write_labels(out, mask, volume)
-    area = int(decoded.mask.sum())
+    area = int(mask.sum())
     data = {"out": written, "pixels": area, "iou": round(decoded.iou, 4), "via": decoded.via}
-    return Report(data, f"Wrote {out}: {area} pixels, by {decoded.via}.", json)
+    if propagate:
+        data["flags"] = {str(index): why for index, why in sorted(flags.items())}
+    looks = [f"Slice {index} wants a look: {why}." for index, why in sorted(flags.items())]
+    return Report(data, "\n".join([f"Wrote {out}: {area} pixels, by {decoded.via}.", *looks]), json)
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""``python -m scsam_train.benchmark interactive|speed --data DIR --out DIR``."""
+"""``python -m scsam_train.benchmark interactive|propagation|speed --data DIR --out DIR``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.models import load_sam
-from scsam_train.benchmark import interactive, speed
+from scsam_train.benchmark import carrying, interactive, speed
 from scsam_train.benchmark.sets import SETS
 
 
@@ -52,6 +52,22 @@ def _interactive(options: argparse.Namespace) -> int:
     return 0
 
 
+def _propagation(options: argparse.Namespace) -> int:
+    console = Console(stderr=True)
+    sam = load_sam(options.model, device=options.device, adapter=options.adapter)
+    report: dict[str, Any] = {
+        "model": options.model,
+        "adapter": options.adapter,
+        "base_hash": sam.base_hash,
+        "understands_points": sam.understands_points,
+        "limit": options.limit,
+    }
+    report |= carrying.measure(sam, Path(options.data), limit=options.limit, on_done=console.log)
+    carrying.write(Path(options.out), report)
+    sys.stdout.write(carrying.markdown(report))
+    return 0
+
+
 def _speed(options: argparse.Namespace) -> int:
     report = speed.measure_speed(options.model, options.repeats, options.encoder_repeats)
     if options.data is not None:
@@ -67,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scsam_train.benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_interactive(commands)
+    _add_propagation(commands)
     _add_speed(commands)
     return parser
 
@@ -82,6 +99,18 @@ def _add_speed(commands: Any) -> None:
     add("--model", default="lite-medsam", help="name that load_sam takes")
     add("--repeats", type=int, default=20, help="rounds of decoding")
     add("--encoder-repeats", type=int, default=5, help="rounds of the encoders")
+
+
+def _add_propagation(commands: Any) -> None:
+    command = commands.add_parser("propagation", help="Dice of volumes from 1, 3 and 5 slices")
+    command.set_defaults(run=_propagation)
+    add: Any = command.add_argument
+    add("--data", required=True, help="folder with atrium_la2018")
+    add("--out", required=True, help="folder for propagation.json and propagation.md")
+    add("--limit", type=int, default=None, help="only the first so many volumes")
+    add("--model", default="lite-medsam", help="name that load_sam takes")
+    add("--adapter", default=None, help="folder of an adapter")
+    add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
 
 
 def _add_interactive(commands: Any) -> None:

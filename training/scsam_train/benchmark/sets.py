@@ -64,6 +64,29 @@ def atrium(folder: Path) -> Iterator[Case]:
             yield Case(f"{image.name}#{at}", image.name, volume[at], masks)
 
 
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A whole volume with one object.
+
+    Attributes
+    ----------
+    name : str
+        Of the file.
+    image : ndarray of shape (slices, rows, cols)
+    truth : ndarray of shape (slices, rows, cols), bool
+    """
+
+    name: str
+    image: NDArray[Any]
+    truth: NDArray[np.bool_]
+
+
+def atrium_scans(folder: Path) -> Iterator[Scan]:
+    """LA 2018's volumes, whole."""
+    for image, mask in _pairs(folder / "atrium_la2018", "*"):
+        yield Scan(image.name, read_volume(image).data, read_label_volume(mask).data == 1)
+
+
 SETS = {"polyps_kvasir": polyps, "cardiac_acdc": cardiac, "atrium_la2018": atrium}
 
 
