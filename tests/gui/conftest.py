@@ -93,7 +93,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SegmenterPro
 
 @pytest.fixture
 def dock(viewer: Any, qtbot: Any, segmenter: SegmenterProcess) -> Iterator[ScsamDock]:
-    widget = ScsamDock(viewer, segmenter=lambda _folder: segmenter)
+    widget = ScsamDock(viewer, segmenter=lambda _folder, _gb: segmenter)
     viewer.window.add_dock_widget(widget, name="SC-SAM")
     yield widget
     widget.shut_down()

@@ -21,6 +21,7 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import ObjectKey, PromptSet
 from napari_scsam.core.volume import LabelArray, Volume
+from napari_scsam.core.windows import Limits
 
 IMAGE = "image"
 PROMPTS = "prompts"
@@ -132,6 +133,12 @@ class NapariCanvas(Canvas):
         for layer in self._layers.values():
             layer.scale = volume.spacing
             layer.units = units(volume)
+
+    def show_window(self, limits: Limits | None) -> None:
+        """Show the image's values between `limits`, or as is usual for it; colours stay."""
+        layer, volume = self._layers.get(IMAGE), self._volume
+        if layer is not None and volume is not None and not volume.rgb:
+            layer.contrast_limits = limits or contrast(volume.data)
 
     def close_image(self) -> None:
         """Remove the layers that `open_image` made."""

@@ -27,6 +27,7 @@ from napari_scsam._qt.widgets import (
     text_label,
     title,
 )
+from napari_scsam._qt.window_box import WindowBox
 from napari_scsam.controllers.view_state import ViewState
 from napari_scsam.core.labels import LabelClass
 
@@ -106,6 +107,7 @@ class AnnotatePanel(QWidget):
         self.classes = self._make_class_list()
         self.tool = self._make_tool_box()
         self._axis = self._make_axis_box()
+        self.window = WindowBox()
         self._buttons: dict[str, QPushButton] = {}
         grid = self._make_grid()
         head = QHBoxLayout()
@@ -119,6 +121,7 @@ class AnnotatePanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
         layout.addLayout(head)
+        layout.addWidget(self.window)
         layout.addWidget(self.classes)
         layout.addLayout(tools)
         layout.addWidget(text_label("gestures", GESTURES))

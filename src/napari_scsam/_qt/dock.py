@@ -44,14 +44,15 @@ class ScsamDock(QWidget):
     ----------
     napari_viewer : napari.Viewer
     segmenter : callable, optional
-        Makes the segmenter of a project, given its cache folder; a stand-in for tests.
+        Makes the segmenter of a project, given its cache folder and the folder's size in GB;
+        a stand-in for tests.
     """
 
     def __init__(
         self,
         napari_viewer: Any,
         *,
-        segmenter: Callable[[Path], SegmenterLike] = SegmenterProcess,
+        segmenter: Callable[[Path, float], SegmenterLike] = SegmenterProcess,
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
@@ -89,6 +90,7 @@ class ScsamDock(QWidget):
         parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.set_class(c)))
         parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.set_tool(t)))
         parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
+        parts.annotate.window.picked.connect(self._pick_window)
         parts.training.pressed.connect(self._press_training)
         parts.training.ticked.connect(lambda: self.session and self.session.rounds.tick())
         parts.tuning.ticked.connect(lambda: self.session and self.session.tuning.tick())
@@ -167,9 +169,11 @@ class ScsamDock(QWidget):
             self._files,
             self._carrier,
             self,
-            self._make_segmenter(project.folder / "cache" / "embeddings"),
+            self._make_segmenter(project.folder / "cache" / "embeddings", project.cache_gb),
         )
         self._show_project(project)
+        chosen = self.session.annotation.window
+        self._parts.annotate.window.show_window(chosen.chosen, chosen.choices)
         self._keys = Keymap(_main_window(self), self._key_actions())
         self.session.begin()
 
@@ -319,6 +323,11 @@ class ScsamDock(QWidget):
     def show_machine(self, text: str) -> None:
         """Show what runs where."""
         self._parts.machine.setText(text)
+
+    def _pick_window(self, name: str) -> None:
+        if self.session is not None:
+            self.session.annotation.set_window(name)
+            self.session.look_again()
 
     def pick_class(self, position: int) -> None:
         """Pick the class at `position` of the list."""

@@ -12,6 +12,7 @@ from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.controllers import queue
 from napari_scsam.controllers.inference import SegmenterLike
 from napari_scsam.controllers.last_view import first_view, remember
+from napari_scsam.controllers.lookahead import LookAhead
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.controllers.propagation import PropagationController
 from napari_scsam.controllers.rounds import RoundsController, RoundsState
@@ -94,6 +95,9 @@ class Session(QObject):
             segmenter=segmenter,
             carrier=carrier,
         )
+        # Its own: what is saved must not wait for the reading of the next image.
+        self._reader = ThreadJobRunner("scsam-ahead", self)
+        self.lookahead = LookAhead(project, self.previewer, self._reader)
         self.tuning = TuningController(project, files, view.show_tuning, self._tuned)
         self.rounds = RoundsController(project, files, self._show_rounds, self._round_changed)
 
@@ -125,6 +129,8 @@ class Session(QObject):
         self._rest.stop()
         self.tuning.close()
         self.annotation.close()
+        self.lookahead.close()
+        self._reader.close()
         self.previewer.close()
         self.segmenter.close()
         self.canvas.close()
@@ -154,6 +160,10 @@ class Session(QObject):
         self.annotation.use_tuned(folder, redraw)
         self._rest.start()  # so that the next click finds its model loaded
 
+    def look_again(self) -> None:
+        """Have the plane on show prepared again: what the models see of it has changed."""
+        self._rest.start()
+
     def _prepare(self) -> None:
         if self.previewer.waiting:  # the models are at work for the person: later
             self._rest.start()
@@ -163,3 +173,6 @@ class Session(QObject):
             job = Job("Noting the slice", lambda _progress, _cancel: remember(self.project, key))
             self._files.run(job, lambda _: None, self.annotation.fail)
         self.annotation.prepare(self._view.show_machine)
+        looking_at = self.annotation.looking_at
+        if looking_at is not None:
+            self.lookahead.around(*looking_at)

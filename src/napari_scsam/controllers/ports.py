@@ -11,6 +11,7 @@ from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import Box, ObjectKey, Point, PromptSet, StrokeKind
 from napari_scsam.core.volume import LabelArray, Volume
+from napari_scsam.core.windows import Limits
 
 OnDone = Callable[[Any], None]
 OnFailed = Callable[[Exception], None]
@@ -79,6 +80,10 @@ class Canvas(ABC):
         self, name: str, volume: Volume, label: LabelArray | None, classes: Sequence[LabelClass]
     ) -> None:
         """Show an image in place of the one before."""
+
+    @abstractmethod
+    def show_window(self, limits: Limits | None) -> None:
+        """Show the image's values between `limits`, or as is usual for it; colours stay."""
 
     @abstractmethod
     def close_image(self) -> None:

@@ -38,6 +38,7 @@ class Previewer:
         self._generation = 0
         self._asked: CancelToken | None = None
         self._warming: CancelToken | None = None
+        self._looking: CancelToken | None = None
 
     @property
     def waiting(self) -> bool:
@@ -86,6 +87,13 @@ class Previewer:
 
         self._warming = self._runner.run(Job("Preparing the slice", work), on_done, on_failed)
 
+    def prefetch(self, questions: Sequence[Question]) -> None:
+        """Have planes embedded while nothing else is asked; the last ones named count."""
+        if self._looking is not None:
+            self._looking.cancel()
+        job = Job("Looking ahead", lambda _p, _c: self._segmenter.prefetch(questions))
+        self._looking = self._runner.run(job, _nothing, _nothing)
+
     def drop(self) -> None:
         """Take back the question that has no answer yet."""
         self._generation += 1
@@ -96,8 +104,9 @@ class Previewer:
     def close(self) -> None:
         """Ask nothing more, and draw nothing more."""
         self.drop()
-        if self._warming is not None:
-            self._warming.cancel()
+        for token in (self._warming, self._looking):
+            if token is not None:
+                token.cancel()
 
     def forget(self, key: SliceKey | None = None) -> None:
         """Forget the answer for one plane, or all of them."""

@@ -13,6 +13,7 @@ from napari_scsam.controllers.objects import another_object, object_numbers
 from napari_scsam.controllers.ports import Canvas, JobRunner, Line
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.controllers.view_state import Busy, Situation, ViewState, resolve
+from napari_scsam.controllers.windowing import WindowChoice
 from napari_scsam.controllers.work import Draft, SliceKey, Work
 from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
 from napari_scsam.core.geometry import Plane
@@ -73,11 +74,13 @@ class PromptingController:
         self._when_decoded: Callable[[], None] | None = None
         self._found_nothing: set[SliceKey] = set()
         self._round = project.active_round()
+        self.window = WindowChoice(project, files)
         self._tuned: Path | None = None
         self._busy: Busy = ""
         self._message = ""
         self._error = ""
         self._told_via_box = False
+        self._told_note = ""
         self.active_class: LabelClass = project.classes[0]
         self.commits = 0
 
@@ -194,6 +197,7 @@ class PromptingController:
         self._plane = None
         self._message = READ_ONLY if self._project.read_only else "Ready."
         self._canvas.open_image(record.name, volume, self._committed.array, self._project.classes)
+        self._canvas.show_window(self.window.shown(volume))
         for key, prompts in self._history.present.prompts.items():
             answer = self._previewer.get(key, prompts)
             if key[0] == record.id and answer is not None:
@@ -223,9 +227,29 @@ class PromptingController:
         if self.key is not None and not self._previewer.waiting:
             self._previewer.warm(self._question(self.prompts), on_ready, self.fail)
 
+    @property
+    def looking_at(self) -> tuple[Question, Volume] | None:
+        """What would be asked about the plane on show, and its image; None without a plane."""
+        if self.key is None or self._volume is None:
+            return None
+        return self._question(self.prompts), self._volume
+
+    def set_window(self, name: str) -> None:
+        """Look at the scan through another window; masks on show are drawn again through it."""
+        try:
+            self._message, self._error = self.window.choose(name, self.fail), ""
+        except ScsamError as error:
+            self.fail(error)
+            return
+        if self._volume is not None:
+            self._canvas.show_window(self.window.shown(self._volume))
+        self._previewer.forget()
+        self._refresh()
+
     def round_changed(self) -> None:
         """Use the project's active round from now on."""
         self._round = self._project.active_round()
+        self.window.use_round(self._round)
         self._found_nothing.clear()
         # What was last said here must not hide what is being said of the round.
         self._message = self._error = ""
@@ -365,6 +389,8 @@ class PromptingController:
         if answer.via == "box from clicks" and untold:
             self._told_via_box = True
             self._message = VIA_BOX
+        if answer.note not in ("", self._told_note):
+            self._told_note = self._message = answer.note
         then, self._when_decoded = self._when_decoded, None
         self._on_change(self.view_state)
         if then is not None:
@@ -375,5 +401,5 @@ class PromptingController:
             raise RuntimeError("A question needs an open plane.")
         folder = None if self._round is None else self._round.folder
         draft = None if self.draft is None else self.draft.label
-        pixels = self._volume.plane(self.key[1])
-        return Question(self.key, pixels, prompts, folder, draft, tuned_folder=self._tuned)
+        pixels, window = self._volume.plane(self.key[1]), self.window.asked(self._volume)
+        return Question(self.key, pixels, prompts, folder, draft, window, self._tuned)

@@ -15,6 +15,7 @@ from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.controllers.segmenter_server import Reply, send
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.propagation import Carried, Trail
+from napari_scsam.core.settings import CACHE_GB
 
 SERVER = "napari_scsam.controllers.segmenter_server"
 LOG_FILE = "models.log"
@@ -33,6 +34,8 @@ class SegmenterProcess:
     ----------
     cache_folder : Path
         Where embeddings are kept for later.
+    cache_gb : float
+        Size that the folder is kept under.
 
     Attributes
     ----------
@@ -40,8 +43,9 @@ class SegmenterProcess:
         What the child has to say, beside `cache_folder`; begun anew by each object.
     """
 
-    def __init__(self, cache_folder: Path) -> None:
+    def __init__(self, cache_folder: Path, cache_gb: float = CACHE_GB) -> None:
         self._cache_folder = cache_folder
+        self._cache_gb = cache_gb
         self.log_path = cache_folder.with_name(LOG_FILE)
         self._started = False
         self._closed = False
@@ -79,6 +83,10 @@ class SegmenterProcess:
     def carry(self, question: Question, trail: Trail) -> Carried:
         """Masks of a neighbouring plane found again; see `Segmenter.carry`."""
         return cast(Carried, self._call("carry", question, trail))
+
+    def prefetch(self, questions: Iterable[Question]) -> None:
+        """Embed planes ahead; the child does it after it has answered. See `Segmenter`."""
+        self._call("prefetch", tuple(questions))
 
     def close(self) -> None:
         """End the child at once, whatever it does; a call in it raises Cancelled."""
@@ -119,7 +127,8 @@ class SegmenterProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # -P: a folder named napari_scsam in the current folder must not run instead.
-        command = [sys.executable, "-P", "-m", SERVER, str(self._cache_folder)]
+        command = [sys.executable, "-P", "-m", SERVER]
+        command += [str(self._cache_folder), str(self._cache_gb)]
         log = self._open_log()
         try:
             return subprocess.Popen(

@@ -1,7 +1,7 @@
 """The model process: a `Segmenter` that answers the calls of one `SegmenterProcess`.
 
-Started as ``python -m napari_scsam.controllers.segmenter_server CACHE_FOLDER``. Calls come
-in on standard input and answers go out on standard output, both pickled: each end is the
+Started as ``python -m napari_scsam.controllers.segmenter_server CACHE_FOLDER CACHE_GB``. Calls
+come in on standard input and answers go out on standard output, both pickled: each end is the
 other's own process. What anything else prints goes to standard error, which is a log file.
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
     calls, replies = _own_streams()
     waiting: queue.SimpleQueue[Call] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(calls, waiting), daemon=True).start()
-    segmenter = Segmenter(Path(sys.argv[1]))
+    segmenter = Segmenter(Path(sys.argv[1]), cache_gb=float(sys.argv[2]))
     while True:
         send(replies, reply_to(segmenter, waiting.get()))
 
@@ -55,6 +55,7 @@ def reply_to(segmenter: Segmenter, call: Call) -> Reply:
         "embed": segmenter.embed,
         "decode": segmenter.decode,
         "suggest": segmenter.suggest,
+        "prefetch": segmenter.prefetch,
         "carry": segmenter.carry,
     }
     try:

@@ -17,7 +17,7 @@ Limits = tuple[float, float]
 
 VOLUME_PERCENTILES = (1.0, 99.0)
 # Percentiles of a volume are taken from about this many of its pixels.
-SAMPLE = 1e6
+SAMPLE = 3e5
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,9 @@ def default_window(modality: Modality) -> Window:
 
 
 def window_choices(modality: Modality) -> tuple[Window, ...]:
-    """Windows that are worth offering for a modality, its default first."""
+    """Windows that are worth offering for a modality, its default first; colour has one."""
+    if modality == "rgb":
+        return (AUTO,)
     relative = (AUTO, WHOLE_VOLUME)
     if modality != "ct":
         return relative

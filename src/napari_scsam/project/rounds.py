@@ -198,16 +198,13 @@ class Rounds:
 def round_window(folder: Path) -> Window:
     """The window that a round was trained with, and that its models must be asked with.
 
-    Raises
-    ------
-    InputError
-        If its config names a window that this version does not know.
+    "auto" for rounds from before there were windows, and for a damaged one, which is refused
+    where its models are loaded.
     """
     try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return AUTO  # a damaged round is refused where its models are loaded
-    return parse_window(str(config.get("window", AUTO.name)))
+        return parse_window(json.loads((folder / "config.json").read_bytes())["window"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return AUTO
 
 
 def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[bool, str]:

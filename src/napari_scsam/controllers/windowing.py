@@ -1,0 +1,84 @@
+"""The window of an open project: what the person sees, and what the models are asked with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_scsam.controllers.ports import JobRunner, OnFailed
+from napari_scsam.core.jobs import Job
+from napari_scsam.core.volume import Volume
+from napari_scsam.core.windows import Limits, Window, parse_window, window_choices
+from napari_scsam.project.rounds import round_window
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project, RoundRecord
+
+
+class WindowChoice:
+    """The person's choice, and the window that the active round learned with.
+
+    A round's models are asked with the window that they learned with, whatever is on show:
+    another would be another kind of picture to them.
+
+    Parameters
+    ----------
+    project : Project
+    files : JobRunner
+        Saves the choice.
+    """
+
+    def __init__(self, project: Project, files: JobRunner) -> None:
+        self._project = project
+        self._files = files
+        self.chosen = project.window
+        self._learned: Window | None = None
+        self._number = 0
+        # The window that the models are asked with, on the volume that it was found for.
+        self._resolved: tuple[Volume, Window, Window] | None = None
+        self.use_round(project.active_round())
+
+    @property
+    def choices(self) -> tuple[Window, ...]:
+        """Windows to choose from, the present one among them."""
+        offered = window_choices(self._project.modality)
+        return offered if self.chosen in offered else (self.chosen, *offered)
+
+    def use_round(self, record: RoundRecord | None) -> None:
+        """Ask with the window of the active round from now on."""
+        self._learned = None if record is None else round_window(record.folder)
+        self._number = 0 if record is None else record.number
+
+    def asked(self, volume: Volume) -> Window:
+        """What the models see of one volume's values, with its limits there."""
+        wanted = self._learned or self.chosen
+        if self._resolved is None or self._resolved[:2] != (volume, wanted):
+            self._resolved = (volume, wanted, wanted.on(volume))
+        return self._resolved[2]
+
+    def shown(self, volume: Volume) -> Limits | None:
+        """Values that are shown black and white; None for the usual ones of the display."""
+        return self.chosen.on(volume).limits
+
+    def choose(self, name: str, on_failed: OnFailed) -> str:
+        """Take another window, and save the choice where the project can be written.
+
+        Returns
+        -------
+        str
+            What to say of it.
+
+        Raises
+        ------
+        InputError
+            If there is no such window.
+        """
+        self.chosen = chosen = parse_window(name)
+        if not self._project.read_only:
+            job = Job("Saving the window", lambda _p, _c: self._project.change(window=chosen))
+            self._files.run(job, lambda _: None, on_failed)
+        if self._learned is None or self._learned == chosen:
+            return f"Window: {chosen.title}."
+        return (
+            f"Shown: {chosen.title}. Round {self._number} learned with {self._learned.title} and "
+            "still looks through that; the next round learns with yours."
+        )
