@@ -10,6 +10,7 @@ from napari_scsam._qt.looks import MARGIN, STYLE
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar, WelcomePanel
 from napari_scsam._qt.queue_panel import QueuePanel
 from napari_scsam._qt.training_panel import TrainingPanel
+from napari_scsam._qt.tuning_panel import TuningPanel
 from napari_scsam._qt.widgets import set_role, text_label
 from napari_scsam.project import Project
 
@@ -33,6 +34,7 @@ class DockLayout:
         self.form.hide()
         self.queue = QueuePanel()
         self.annotate = AnnotatePanel()
+        self.tuning = TuningPanel()
         self.training = TrainingPanel()
         self.machine = text_label("machine")
         self._status = text_label("status", selectable=True)
@@ -49,6 +51,7 @@ class DockLayout:
             self._lines[0],
             self.annotate,
             self._lines[1],
+            self.tuning,
             self.training,
         ):
             column.addWidget(part)
@@ -73,7 +76,7 @@ class DockLayout:
         """Show the panels of the loop, or the welcome while no project is open."""
         is_open = self._is_open = project is not None
         self.welcome.setVisible(not is_open and self.form.isHidden())
-        for part in (self.queue, self.annotate, self.training, *self._lines):
+        for part in (self.queue, self.annotate, self.tuning, self.training, *self._lines):
             part.setVisible(is_open)
         if project is None:
             self.bar.show_project(None)
@@ -89,7 +92,7 @@ class DockLayout:
         self.form.setVisible(shown)
         self.bar.setVisible(not shown)
         self.welcome.setVisible(not shown and not self._is_open)
-        for part in (self.queue, self.annotate, self.training, *self._lines):
+        for part in (self.queue, self.annotate, self.tuning, self.training, *self._lines):
             part.setVisible(not shown and self._is_open)
 
     def say(self, text: str, *, error: bool = False) -> None:

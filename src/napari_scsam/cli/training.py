@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from napari_scsam.cli.options import Json
 from napari_scsam.cli.projects import round_data
 from napari_scsam.cli.report import Report, StderrProgress
-from napari_scsam.controllers.training import Event, TrainingController
+from napari_scsam.controllers.child import Event
+from napari_scsam.controllers.training import TrainingController
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Progress
 from napari_scsam.core.settings import TrainSettings

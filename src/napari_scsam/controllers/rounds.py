@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.controllers.child import Event
 from napari_scsam.controllers.ports import JobRunner
-from napari_scsam.controllers.training import Event, RunningRound, TrainingController
+from napari_scsam.controllers.training import RunningRound, TrainingController
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.settings import TrainSettings

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
+from napari_scsam.controllers.child import ChildEvents, Event, start_child
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.settings import TrainSettings
@@ -19,8 +19,6 @@ from napari_scsam.project.process import record_process, training_process
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project, RoundRecord
-
-Event = dict[str, Any]
 
 # A step ends within this on the slowest backend; after it a cancel becomes a kill.
 CANCEL_GRACE_S = 30.0
@@ -45,12 +43,11 @@ class RunningRound:
     ) -> None:
         self._project = project
         self._child = child
-        self._read = 0
-        self._last: Event = {}
         self._cancelled_at: float | None = None
         self.folder = folder
         self.number = int(folder.name.split(".")[0])
         self.final_folder = folder.with_name(f"{self.number:04d}")
+        self._events = ChildEvents(self.folder, self.final_folder)
 
     @property
     def log_path(self) -> Path:
@@ -77,18 +74,7 @@ class RunningRound:
 
     def poll(self) -> list[Event]:
         """Events that the child has written since the last call, oldest first."""
-        for folder in (self.folder, self.final_folder):
-            try:
-                data = (folder / "events.jsonl").read_bytes()[self._read :]
-            except OSError:
-                continue
-            whole = data[: data.rfind(b"\n") + 1]  # the last line may be half written
-            self._read += len(whole)
-            events = [json.loads(line) for line in whole.splitlines()]
-            if events:
-                self._last = events[-1]
-            return events
-        return []
+        return self._events.poll()
 
     def pause(self) -> None:
         """Ask the child to hold before its next step."""
@@ -139,10 +125,10 @@ class RunningRound:
             self._project.adopt_rounds()
             return next(r for r in self._project.rounds() if r.number == self.number)
         self._project.discard_partial(self.folder)
-        if self._last.get("event") == "cancelled" or self._cancelled_at is not None:
+        if self._events.last.get("event") == "cancelled" or self._cancelled_at is not None:
             return None
-        if self._last.get("event") == "failed":
-            raise ProjectError(str(self._last["error"]))
+        if self._events.last.get("event") == "failed":
+            raise ProjectError(str(self._events.last["error"]))
         code = "" if self._child is None else f" (exit code {self._child.returncode})"
         raise ProjectError(
             f"The training process ended unexpectedly{code}. Nothing you made is lost and the "
@@ -199,22 +185,7 @@ class TrainingController:
             )
         folder = self._project.begin_round(settings)
         running = RunningRound(self._project, folder)
-        child = _start_child(folder, running.log_path, self._project.folder)
+        child = start_child("scsam_train", folder, running.log_path, self._project.folder)
         record_process(folder, child.pid)
         self.running = RunningRound(self._project, folder, child)
         return self.running
-
-
-def _start_child(folder: Path, log_path: Path, cwd: Path) -> subprocess.Popen[bytes]:
-    # -P: a file named scsam_train.py in the current folder must not run instead.
-    command = [sys.executable, "-P", "-m", "scsam_train", str(folder)]
-    # Its own session: closing the window or Ctrl+C leaves the round to its cancel.
-    with log_path.open("wb") as log:
-        return subprocess.Popen(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )

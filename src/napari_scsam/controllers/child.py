@@ -1,0 +1,86 @@
+"""A child process that learns: how it is started, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class ChildEvents:
+    """What a child appends to ``events.jsonl``, read as it comes.
+
+    Parameters
+    ----------
+    folders : Path
+        Where the file may be, the first that has it: a finished child has renamed its folder.
+
+    Attributes
+    ----------
+    last : Event
+        The latest that was read; empty before the first.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self._folders = folders
+        self._read = 0
+        self.last: Event = {}
+
+    def poll(self) -> list[Event]:
+        """Events that were written since the last call, oldest first."""
+        for folder in self._folders:
+            try:
+                data = (folder / "events.jsonl").read_bytes()[self._read :]
+            except OSError:
+                continue
+            whole = data[: data.rfind(b"\n") + 1]  # the last line may be half written
+            self._read += len(whole)
+            events = [json.loads(line) for line in whole.splitlines()]
+            if events:
+                self.last = events[-1]
+            return events
+        return []
+
+
+def start_child(
+    module: str,
+    folder: Path,
+    log_path: Path,
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m MODULE FOLDER`` in the background.
+
+    Parameters
+    ----------
+    module : str
+    folder : Path
+        Holds the child's inputs.
+    log_path : Path
+        For its standard streams; beside `folder`, since Windows renames no folder with an
+        open file in it.
+    cwd : Path
+    environment : mapping of str to str, optional
+        Variables that are set unless the person has set them.
+    """
+    # -P: a file of the module's name in the current folder must not run instead.
+    command = [sys.executable, "-P", "-m", module, str(folder)]
+    # Its own session: closing the window or Ctrl+C leaves the child to its cancel.
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**(environment or {}), **os.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0)
+            | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+        )

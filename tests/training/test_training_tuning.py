@@ -1,0 +1,227 @@
+"""Tuning on committed planes: what it learns, what its gate refuses, and what it leaves."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import nn
+
+from napari_scsam.core.errors import Cancelled, InputError
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.settings import TuneSettings
+from napari_scsam.core.volume import Volume
+from napari_scsam.core.windows import AUTO
+from napari_scsam.io import write_labels
+from napari_scsam.models import open_cache
+from napari_scsam.models.adapters import load_adapter, save_adapter
+from napari_scsam.models.sam import BaseSam, SamModel
+from napari_scsam.models.zoo import ZooEntry
+from scsam_train.clicks import deepest
+from scsam_train.data import TrainPlane
+from scsam_train.tuning.__main__ import main
+from scsam_train.tuning.gate import judge
+from scsam_train.tuning.inputs import committed_planes, read_inputs
+from scsam_train.tuning.objects import Clickable, folds, targets_of
+from scsam_train.tuning.tune import tune
+
+SIDE = 32
+CPU = torch.device("cpu")
+ENTRY = ZooEntry(
+    name="toy", title="Toy", file="toy.pth", size=None, sha256=None, url="", licence="MIT",
+    input_size=SIDE, normalisation="unit", understands_points=True, embedding_size=8,
+)  # fmt: skip
+QUICK = TuneSettings(seconds=600, steps=24, batch=3, rate=3e-3, lora_rank=2, device="cpu")
+
+
+class Patches(nn.Module):
+    """An image encoder that keeps the pixels of each patch of 4 x 4."""
+
+    def forward(self, pixels):
+        patches = nn.functional.pixel_unshuffle(pixels, 4)
+        return torch.cat([patches, patches.new_zeros(len(pixels), 256 - 48, 8, 8)], dim=1)
+
+
+class ToySam(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.image_encoder = Patches()
+        self.prompt_encoder = PromptEncoder(256, (8, 8), (SIDE, SIDE), 16)
+        two_way = TwoWayTransformer(depth=1, embedding_dim=256, num_heads=8, mlp_dim=64)
+        self.mask_decoder = MaskDecoder(transformer_dim=256, transformer=two_way)
+
+
+def toy_base():
+    torch.manual_seed(0)
+    return BaseSam(ToySam().eval(), ENTRY, "b" * 64)
+
+
+def disc_plane(seed):
+    """A bright disc on noise."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.mgrid[:SIDE, :SIDE]
+    mask = (rows - rng.integers(8, 24)) ** 2 + (cols - rng.integers(8, 24)) ** 2 < 40
+    pixels = (rng.normal(60, 5, mask.shape) + 120 * mask).astype(np.float32)
+    return TrainPlane(f"i{seed}", f"i{seed}", 0, pixels, mask.astype(np.uint8))
+
+
+def planes(count):
+    return [disc_plane(seed) for seed in range(count)]
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    """A toy whose decoder knows nothing, tuned on six discs."""
+    return tune(toy_base(), planes(6), QUICK, CPU, open_cache())
+
+
+def test_tuning_raises_the_first_click_on_planes_that_it_has_not_seen(tuned, tmp_path):
+    report = tuned.report
+    assert report["kept"] and report["held_out"] == "cases" and report["folds"] == 3
+    assert report["tuned"]["1"] > report["shipped"]["1"] + 0.4
+    assert report["reason"].startswith("first click 0.")
+    assert report["steps"] == 3 * QUICK.steps and report["base"]["sha256"] == "b" * 64
+    # What is kept is no single copy, and answers a new plane through the front door, too.
+    save_adapter(tuned.model, tmp_path, tuned.info)
+    module, info = load_adapter(toy_base().module, tmp_path, "b" * 64)
+    sam = SamModel(module, ENTRY, "b" * 64, CPU, adapter=info)
+    plane = disc_plane(99)
+    truth = plane.label == 1
+    found = sam.decode(sam.embed(plane.pixels), Prompts([deepest(truth)], [1])).mask
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
+
+
+def test_a_copy_that_got_worse_is_refused(tuned, tmp_path):
+    good = BaseSam(copy.deepcopy(tuned.model).merge_and_unload(), ENTRY, "c" * 64)
+    ruinous = replace(QUICK, rate=0.5, steps=4)
+    report = tune(good, planes(3), ruinous, CPU, open_cache()).report
+    assert report["shipped"]["clicks"] > 0.6 > report["tuned"]["clicks"]
+    assert not report["kept"] and report["reason"].startswith("not better")
+
+
+def test_cancel_is_looked_for_between_steps():
+    def check():
+        raise Cancelled("now")
+
+    with pytest.raises(Cancelled):
+        tune(toy_base(), planes(3), QUICK, CPU, open_cache(), check=check)
+
+
+def test_too_few_slices_are_said_in_one_line():
+    empty = [replace(plane, label=np.zeros_like(plane.label)) for plane in planes(2)]
+    with pytest.raises(InputError, match=r"at least 3 committed slices.*there are 2"):
+        tune(toy_base(), [*planes(2), *empty], QUICK, CPU, open_cache())
+
+
+def dice(first, box=0.9):
+    return {"1": first, "2": first, "3": first, "clicks": first, "box": box}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "points", "kept"),
+    [
+        (dice(0.7), dice(0.8), True, True),
+        (dice(0.7), dice(0.7), True, True),
+        (dice(0.7), dice(0.69), True, False),
+        (dice(0.7), dice(0.8, box=0.87), True, False),
+        (dice(0.7), dice(0.8, box=0.89), True, True),
+        (dice(0.0), dice(0.4), False, False),
+        (dice(0.0), dice(0.6), False, True),
+    ],
+)
+def test_the_gate_keeps_what_is_not_worse(before, after, points, kept):
+    assert judge(before, after, understands_points=points, unit="slices")[0] is kept
+
+
+def test_large_parts_of_a_class_are_objects_of_their_own():
+    label = np.zeros((60, 60), np.uint8)
+    label[5:20, 5:20] = 1
+    label[30:45, 30:45] = 1
+    label[50:52, 50:52] = 1  # too small to be one
+    label[5:20, 40:55] = 2
+    label[:, 58:] = 255
+    first, second, other = targets_of(label)
+    assert first[10, 10] == 1 and first[35, 35] == 255 and first[50, 50] == 255
+    assert second[35, 35] == 1 and second[10, 10] == 255
+    assert other[10, 45] == 1 and other[10, 10] == 0
+    assert all((target[:, 58:] == 255).all() for target in (first, second, other))
+
+
+def clickable(case, index):
+    plane = TrainPlane(case, case, index, np.zeros((2, 2)), np.zeros((2, 2), np.uint8))
+    return Clickable(torch.zeros(1), torch.zeros(1), plane)
+
+
+def test_cases_are_held_out_whole_and_neighbours_together():
+    corpus = [clickable(case, index) for index in (0, 1) for case in "abcd"]
+    parts, unit = folds(corpus)
+    assert unit == "cases" and sorted(i for part in parts for i in part) == list(range(8))
+    held = [{corpus[i].plane.case for i in part} for part in parts]
+    assert sum(map(len, held)) == 4 and set().union(*held) == set("abcd")
+    parts, unit = folds([clickable("a", index) for index in (9, 1, 2, 8, 5, 6)])
+    assert (unit, parts) == ("slices", [[1, 2], [4, 5], [3, 0]])
+
+
+def file_entry(path, array):
+    write_labels(path, array, Volume.from_array(array))
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def make_inputs(folder, images, **settings):
+    """Write inputs.json about (pixels, label) pairs."""
+    folder.mkdir()
+    entries = []
+    for number, (pixels, label) in enumerate(images):
+        entry = {"id": f"i{number}", "case": f"i{number}"}
+        entry |= file_entry(folder.parent / f"i{number}.nii.gz", pixels)
+        entry["label"] = file_entry(folder.parent / f"i{number}-label.nii.gz", label)
+        entries.append(entry)
+    content = {
+        "schema": 1, "images": entries, "window": "auto", "cache": str(folder.parent / "cache"),
+        "commits": len(images), "after_round": 0,
+        "settings": TuneSettings(**{"device": "cpu", "lora_rank": 2, **settings}).to_dict(),
+    }  # fmt: skip
+    (folder / "inputs.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_planes_are_found_along_the_axis_that_they_were_committed_on(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 99, (6, 8, 10), np.uint8)
+    label = np.full(pixels.shape, 255, np.uint8)
+    label[2] = 0
+    label[:, 3] = 1  # a coronal plane, which crosses every axial one
+    full = np.zeros(pixels.shape, np.uint8)
+    folder = make_inputs(tmp_path / "0001.partial", [(pixels, label), (pixels, full)])
+    inputs = read_inputs(folder)
+    found = committed_planes(inputs.images, AUTO)
+    places = [(plane.image, plane.axis, plane.index) for plane in found]
+    assert places == [("i0", 0, 2), ("i0", 1, 3), *[("i1", 0, i) for i in range(6)]]
+    assert found[1].pixels.shape == (6, 10) and (found[1].label == 1).all()
+
+
+def test_inputs_that_are_none_are_one_line(tmp_path, capsys):
+    (tmp_path / "inputs.json").write_text("{}")
+    assert main([str(tmp_path)]) == 2
+    assert "not the folder of a tuning" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(tmp_path):
+    images = [(plane.pixels.astype(np.uint8), plane.label) for plane in planes(3)]
+    folder = make_inputs(tmp_path / "0001.partial", images, seconds=1, steps=3)
+    command = [sys.executable, "-P", "-m", "scsam_train.tuning", str(folder)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    final = tmp_path / "0001"
+    report = json.loads((final / "report.json").read_text())
+    assert report["planes"] == 3 and report["data"] and report["settings"]["seed"] == 0
+    assert (final / "sam_adapter").is_dir() is report["kept"]
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 3
