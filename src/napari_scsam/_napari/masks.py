@@ -67,6 +67,8 @@ class PreviewPainter:
         self._end_flash()
         for plane, label in labels.items():
             view = take_plane(self._fill.data, plane, self._ndim)
+            if label is None and not view.any():
+                continue
             view[...] = 0 if label is None else label
             edge = _edge(view)
             rows, cols = np.indices(edge.shape, sparse=True)

@@ -14,7 +14,7 @@ from napari_scsam.controllers.ports import Canvas, JobRunner, Line
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.controllers.view_state import Busy, Situation, ViewState, resolve
 from napari_scsam.controllers.windowing import WindowChoice
-from napari_scsam.controllers.work import Draft, SliceKey, Work
+from napari_scsam.controllers.work import Draft, SliceKey, Work, crossing
 from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.history import History
@@ -339,10 +339,10 @@ class PromptingController:
             self._show_prompts(key[1])
             if known:
                 self._previewer.drop()
-                if answer is None and self.draft is not None:
+                if answer is None:
                     self._show_drafts([key[1]])
                 else:
-                    self._canvas.show_preview(key[1], None if answer is None else answer.preview)
+                    self._canvas.show_preview(key[1], answer.preview)
         self._on_change(self.view_state)
 
     def _show_prompts(self, plane: Plane) -> None:
@@ -371,11 +371,12 @@ class PromptingController:
     def _show_drafts(self, planes: Sequence[Plane]) -> None:
         """Draw the drafts of some planes, or clear them; those with prompts show their own."""
         work, image_id = self._history.present, self.image_id or ""
-        keys = [(image_id, plane) for plane in planes]
+        drafts = {plane: work.drafts[image_id, plane].label for plane in self._drafts_here()}
+        shape = () if self._volume is None else self._volume.shape
         labels = {
-            key[1]: work.drafts[key].label if key in work.drafts else None
-            for key in keys
-            if work.prompts_at(key).is_empty
+            plane: drafts[plane] if plane in drafts else crossing(drafts, plane, shape)
+            for plane in planes
+            if work.prompts_at((image_id, plane)).is_empty
         }
         if labels:
             self._canvas.show_drafts(labels)

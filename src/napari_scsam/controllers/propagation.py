@@ -295,7 +295,7 @@ def _checked(step: Carry, cancel: CancelToken) -> Callable[[int, Trail], Carried
 
 def _summary(drafts: list[Draft], stopped: bool) -> str:
     flagged = sum(bool(draft.flag) for draft in drafts)
-    began = "Stopped: " if stopped else ""
+    began = "Stopped. " if stopped else ""
     if not drafts:
         return f"{began}No outline was carried over."
     look = ""

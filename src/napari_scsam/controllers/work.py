@@ -226,6 +226,34 @@ def compose(
     return label
 
 
+def crossing(
+    drafts: Mapping[Plane, LabelArray], plane: Plane, shape: tuple[int, ...]
+) -> LabelArray | None:
+    """What drafts along the other axes show on `plane` of a volume; None where none crosses it.
+
+    Parameters
+    ----------
+    drafts : mapping of Plane to ndarray of shape (rows, cols), uint8
+    plane : Plane
+    shape : tuple of int
+        The image's spatial shape.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols), uint8, or None
+    """
+    others = {p: label for p, label in drafts.items() if p.axis != plane.axis}
+    if not others:
+        return None
+    axes = [axis for axis in range(3) if axis != plane.axis]
+    shown = np.zeros([shape[axis] for axis in axes], np.uint8)
+    for other, label in others.items():
+        across = [axis for axis in range(3) if axis != other.axis].index(plane.axis)
+        line = np.take(label, plane.index, axis=across)
+        np.moveaxis(shown, axes.index(other.axis), 0)[other.index] = line
+    return shown
+
+
 def merge_plane(
     before: LabelArray | None, preview: LabelArray, plane: Plane, touched: Iterable[int]
 ) -> LabelArray:

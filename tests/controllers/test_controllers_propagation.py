@@ -1,0 +1,305 @@
+"""Propagation without Qt: what is started, stopped, kept, flagged, committed and undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from annotation_desk import Desk, FakeCanvas, FakeSegmenter, ManualRunner
+
+from napari_scsam.controllers.inference import Question
+from napari_scsam.controllers.previews import Previewer
+from napari_scsam.controllers.propagation import COMMIT_FIRST, PropagationController
+from napari_scsam.core.errors import ModelError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.propagation import Carried, Trail, label_of
+from napari_scsam.project import Project
+
+COUNT = 8
+
+
+class Carrier(FakeSegmenter):
+    """Copies the neighbour's masks, flags some slices, and does something at others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flags: dict[int, str] = {}
+        self.before: dict[int, Callable[[], None]] = {}
+        self.carried: list[tuple[str, Plane]] = []
+
+    def carry(self, question: Question, trail: Trail) -> Carried:
+        index = question.key[1].index
+        self.before.get(index, lambda: None)()
+        self.carried.append(question.key)
+        assert question.pixels.shape == trail.label.shape
+        logits = {c: np.where(trail.label == c, 4.0, -4.0) for c in trail.areas}
+        label = label_of(logits, trail.label.shape)
+        why = {1: self.flags[index]} if index in self.flags else {}
+        return Carried(Trail(label, dict(trail.areas)), logits, why)
+
+
+class VolumeDesk(Desk):
+    """A desk at which volumes are filled."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.canvas, self.segmenter = FakeCanvas(), Carrier()
+        self.inference, self.files, self.carrier = ManualRunner(), ManualRunner(), ManualRunner()
+        self.states: list[Any] = []
+        self.annotation = PropagationController(
+            project,
+            self.canvas,
+            Previewer(self.segmenter, self.inference),  # type: ignore[arg-type]
+            self.files,
+            self.states.append,
+            segmenter=self.segmenter,  # type: ignore[arg-type]
+            carrier=self.carrier,
+        )
+
+    @property
+    def image(self) -> str:
+        return str(self.annotation.image_id)
+
+    def drafts(self) -> list[int]:
+        return [plane.index for plane in self.annotation._drafts_here()]
+
+    def commit_a_square(self, index: int = 3) -> None:
+        self.canvas.go_to(Plane(0, index))
+        self.annotation.add_point(10, 10)
+        self.settle()
+        self.annotation.commit()
+        self.settle()
+
+    def propagate(self) -> None:
+        self.annotation.propagate()
+        self.carrier.work(ignore_cancel=True)
+        self.settle()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    scans = []
+    for name in ("volume", "other"):
+        scan = np.random.default_rng(len(name)).normal(size=(COUNT, 20, 30)).astype(np.float32)
+        scans.append(tmp_path / f"{name}.tif")
+        tifffile.imwrite(scans[-1], scan, imagej=True, metadata={"axes": "ZYX"})
+    with Project.create(tmp_path / "project", ["one"]) as made:
+        made.add_images(scans)
+        yield made
+
+
+@pytest.fixture
+def desk(project: Project) -> VolumeDesk:
+    made = VolumeDesk(project)
+    made.annotation.open_image(project.images()[0].id, Plane(0, 3))
+    made.settle()
+    return made
+
+
+def test_a_committed_slice_fills_the_volume_with_drafts_and_one_undo_takes_them_back(desk):
+    desk.commit_a_square()
+    assert "propagate" in desk.state.enabled
+    desk.propagate()
+    assert desk.drafts() == [0, 1, 2, 4, 5, 6, 7]
+    assert desk.state.status == "Drafts on 7 slices."
+    assert desk.canvas.previews[Plane(0, 6)][10, 10] == 1
+    assert desk.project.committed_planes(desk.image) == [3]  # a draft is not a label
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.drafts() == []
+    assert desk.canvas.previews[Plane(0, 6)] is None
+    assert desk.project.committed_planes(desk.image) == [3]
+    desk.annotation.redo()
+    desk.settle()
+    assert len(desk.drafts()) == 7
+    assert desk.canvas.previews[Plane(0, 6)][10, 10] == 1
+
+
+def test_a_preview_is_carried_too_and_keeps_its_prompts(desk):
+    assert "propagate" not in desk.state.enabled
+    desk.annotation.propagate()
+    assert desk.state.status == COMMIT_FIRST
+    desk.annotation.add_point(10, 10)
+    desk.settle()
+    desk.propagate()
+    assert 3 not in desk.drafts()
+    assert len(desk.drafts()) == 7
+    assert len(desk.annotation.prompts.points) == 1
+
+
+def test_a_click_corrects_a_draft_and_undo_brings_the_draft_back(desk):
+    desk.commit_a_square()
+    desk.propagate()
+    desk.canvas.go_to(Plane(0, 4))
+    assert desk.state.counts == "A draft from the slices beside it."
+    desk.annotation.add_point(15, 20)
+    desk.settle()
+    assert desk.segmenter.asked[-1].draft[10, 10] == 1
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.canvas.previews[Plane(0, 4)][10, 10] == 1
+    assert desk.annotation.draft is not None
+
+
+def test_accepting_a_draft_commits_it_and_goes_to_the_next_one_round_the_end(desk):
+    desk.commit_a_square()
+    desk.propagate()
+    desk.canvas.go_to(Plane(0, 6))
+    seen = []
+    for _ in range(3):
+        desk.annotation.accept_and_next()
+        desk.settle()
+        seen.append(desk.annotation.key[1].index)
+    assert seen == [7, 0, 1]
+    assert desk.project.committed_planes(desk.image) == [0, 3, 6, 7]
+    assert desk.project.label(desk.image)[7, 10, 10] == 1
+    assert desk.drafts() == [1, 2, 4, 5]
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.drafts() == [0, 1, 2, 4, 5]
+    assert desk.project.committed_planes(desk.image) == [3, 6, 7]
+
+
+def test_all_good_drafts_are_one_commit_and_one_undo_and_flagged_ones_stay(desk):
+    desk.segmenter.flags = {1: "area doubled", 6: "outline unsure"}
+    desk.commit_a_square()
+    desk.propagate()
+    assert desk.state.status == "Drafts on 7 slices. 2 want a look: N."
+    assert desk.state.commit_drafts == "Commit all 5 drafts   ·   2 to look at  N"
+    versions = desk.project.label_version(desk.image)
+    desk.annotation.commit_drafts()
+    desk.settle()
+    assert desk.project.label_version(desk.image) == versions + 1
+    assert desk.project.committed_planes(desk.image) == [0, 2, 3, 4, 5, 7]
+    assert desk.drafts() == [1, 6]
+    (event,) = desk.project.events("drafts")
+    assert [entry["plane"] for entry in event.payload["planes"]] == [0, 2, 4, 5, 7]
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.project.committed_planes(desk.image) == [3]
+    assert len(desk.drafts()) == 7
+
+
+def test_n_goes_from_one_flagged_slice_to_the_next_and_says_why(desk):
+    desk.segmenter.flags = {1: "area doubled", 6: "outline unsure"}
+    desk.commit_a_square()
+    desk.propagate()
+    seen = []
+    for _ in range(3):
+        desk.annotation.next_look()
+        seen.append((desk.annotation.key[1].index, desk.state.counts.split(": ")[1]))
+    assert seen == [(6, "outline unsure."), (1, "area doubled."), (6, "outline unsure.")]
+
+
+def test_stopping_keeps_what_was_made(desk):
+    desk.commit_a_square()
+    desk.segmenter.before[2] = desk.annotation.propagate  # pressed again: stop
+    desk.propagate()
+    assert desk.state.status == "Stopped. Drafts on 1 slice."
+    assert desk.drafts() == [2]
+    assert desk.state.propagate == "Propagate"
+
+
+def test_an_error_on_the_way_keeps_what_was_made_and_is_said(desk):
+    def fail() -> None:
+        raise ModelError("The model process stopped.")
+
+    desk.commit_a_square()
+    desk.segmenter.before[5] = fail
+    desk.propagate()
+    assert desk.state.is_error
+    assert desk.state.status == "The model process stopped."
+    assert desk.drafts() == [0, 1, 2, 4]
+
+
+def test_what_is_committed_or_prompted_meanwhile_is_left_alone(desk):
+    desk.commit_a_square()
+
+    def meanwhile() -> None:
+        desk.segmenter.before.clear()
+        desk.canvas.go_to(Plane(0, 6))
+        desk.annotation.add_point(5, 25)
+        desk.settle()
+        desk.annotation.commit()
+        desk.settle()
+        desk.canvas.go_to(Plane(0, 7))
+        desk.annotation.add_point(15, 5)
+        desk.settle()
+
+    desk.segmenter.before[0] = meanwhile
+    desk.propagate()
+    assert desk.drafts() == [0, 1, 2, 4, 5]
+    label = desk.project.label(desk.image)
+    assert label[6, 5, 25] == 1
+    assert label[6, 10, 10] == 0
+    assert desk.annotation.preview[15, 5] == 1
+    assert desk.annotation.preview[10, 10] == 0
+
+
+def test_drafts_of_an_image_that_was_left_are_there_on_coming_back(desk, project):
+    first, second = (record.id for record in project.images())
+    desk.commit_a_square()
+
+    def leave() -> None:
+        desk.segmenter.before.clear()
+        desk.annotation.open_image(second)
+        desk.settle()
+
+    desk.segmenter.before[1] = leave
+    desk.propagate()
+    assert desk.annotation.image_id == second
+    assert desk.drafts() == []
+    assert {key[0] for key in desk.segmenter.carried} == {first}
+    desk.annotation.open_image(first)
+    desk.settle()
+    assert len(desk.drafts()) == 7
+    assert desk.canvas.previews[Plane(0, 6)][10, 10] == 1
+
+
+def test_closing_while_it_runs_neither_fails_nor_changes_anything(desk):
+    desk.commit_a_square()
+    desk.segmenter.before[1] = desk.annotation.close
+    desk.propagate()
+    assert desk.drafts() == []
+    assert desk.project.committed_planes(desk.image) == [3]
+
+
+def test_slices_between_committed_ones_come_from_both_and_none_is_asked_again(desk):
+    desk.commit_a_square(1)
+    desk.commit_a_square(5)
+    desk.propagate()
+    asked = [key[1].index for key in desk.segmenter.carried]
+    assert sorted(asked) == [0, 2, 2, 3, 3, 4, 4, 6, 7]
+    assert desk.drafts() == [0, 2, 3, 4, 6, 7]
+
+
+def test_another_axis_is_filled_along_itself_and_never_over_what_is_committed(desk):
+    desk.commit_a_square(3)
+    desk.canvas.go_to(Plane(2, 20))
+    desk.annotation.add_point(6, 10)
+    desk.settle()
+    desk.propagate()
+    assert {plane.axis for plane in desk.annotation._drafts_here()} == {2}
+    assert len(desk.drafts()) == 29
+    before = desk.project.label(desk.image)[3]
+    desk.annotation.commit_drafts()
+    desk.settle()
+    label = desk.project.label(desk.image)
+    np.testing.assert_array_equal(label[3], before)
+    assert label[6, 10, 4] == 1
+    assert (label[[0, 6], :, 20] == 255).all()  # the slice that was clicked is not committed
+
+
+def test_a_plane_across_the_drafts_shows_them(desk):
+    desk.commit_a_square(3)
+    desk.propagate()
+    desk.canvas.go_to(Plane(1, 10))
+    shown = desk.canvas.previews[Plane(1, 10)]
+    assert shown.shape == (COUNT, 30)
+    assert shown[:, 10].tolist() == [1, 1, 1, 0, 1, 1, 1, 1]
+    assert not shown[:, 20].any()
+    assert desk.annotation.preview is None  # seen here, and not this plane's to commit

@@ -1,0 +1,136 @@
+"""Propagation in a real viewer: its buttons, what drafts look like, stopping and closing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QPushButton
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.propagation import Carried, Trail, label_of
+from napari_scsam.project import Project
+
+pytestmark = pytest.mark.gui
+
+ROWS, COLS = np.mgrid[:96, :80]
+DISC = ((ROWS - 34) ** 2 + (COLS - 58) ** 2 <= 14**2).astype(np.uint8)
+
+
+class Copier:
+    """A carry that copies the neighbour's masks, flags slice 5, and waits where it is told to."""
+
+    def __init__(self) -> None:
+        self.hold_at: int | None = None
+        self.held, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, question, trail):
+        index = question.key[1].index
+        if index == self.hold_at:
+            self.held.set()
+            assert self.go_on.wait(60)
+        logits = {c: np.where(trail.label == c, 4.0, -4.0) for c in trail.areas}
+        trail = Trail(label_of(logits, trail.label.shape), dict(trail.areas))
+        return Carried(trail, logits, {1: "area doubled"} if index == 5 else {})
+
+
+@pytest.fixture
+def copier(segmenter, monkeypatch) -> Iterator[Copier]:
+    made = Copier()
+    monkeypatch.setattr(segmenter, "carry", made)
+    yield made
+    made.go_on.set()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, volume_path: Path) -> Path:
+    """A project whose slice 3 is committed."""
+    with Project.create(tmp_path / "project", ["disc"]) as project:
+        (image,) = project.add_images([volume_path])
+        project.commit(image, DISC, plane=Plane(0, 3))
+    return tmp_path / "project"
+
+
+def open_at(hand, dock, folder: Path, index: int) -> str:
+    dock.open_project_folder(folder)
+    image, _ = hand.wait_for_image()
+    dock.session.canvas.go_to(Plane(0, index))
+    return str(image)
+
+
+def test_a_volume_is_filled_looked_through_and_committed_at_once(hand, dock, folder, copier):
+    image = open_at(hand, dock, folder, 1)
+    assert not hand.find("propagate").isEnabled()
+    assert hand.find("commit_drafts").isHidden()
+    dock.session.canvas.go_to(Plane(0, 3))
+    hand.press("propagate")
+    hand.until(lambda: hand.status().startswith("Drafts on 5 slices."))
+    layers = dock.session.canvas.layers
+    np.testing.assert_array_equal(layers["preview"].data[0], DISC)
+    assert 0 < (layers["outline"].data[0] > 0).sum() < (layers["outline"].data[0] == DISC).sum()
+
+    button = hand.find("commit_drafts", QPushButton)
+    assert button.isVisible()
+    assert button.text().startswith("Commit all 4 drafts")
+    hand.key(Qt.Key.Key_N)
+    assert dock.session.annotation.key == (image, Plane(0, 5))
+    assert "area doubled" in hand.find("counts").text()
+    hand.press("commit_drafts")
+    hand.until(lambda: hand.status().startswith("Saved 4 slices."))
+    assert dock.session.project.committed_planes(image) == [0, 1, 2, 3, 4]
+    hand.key(Qt.Key.Key_J)
+    hand.until(lambda: dock.session.project.committed_planes(image) == [0, 1, 2, 3, 4, 5])
+    hand.until(button.isHidden)
+
+    hand.press("undo")
+    hand.until(lambda: hand.status() == "Undone.")
+    hand.press("undo")
+    hand.until(lambda: dock.session.project.committed_planes(image) == [3])
+    hand.until(lambda: button.text().startswith("Commit all 4 drafts"))
+    np.testing.assert_array_equal(layers["preview"].data[0], DISC)
+    hand.press("undo")
+    hand.until(button.isHidden)
+    assert not layers["preview"].data.any()
+    assert not layers["outline"].data.any()
+
+
+def test_the_same_button_stops_it_and_keeps_what_was_made(hand, dock, folder, copier):
+    open_at(hand, dock, folder, 3)
+    copier.hold_at = 1
+    hand.press("propagate")
+    hand.until(copier.held.is_set)
+    hand.until(lambda: hand.find("propagate").text() == "Stop   ·   slice 1 of 5")
+    assert hand.status() == "Propagating: slice 1 of 5."
+    dock.session.canvas.go_to(Plane(0, 4))  # elsewhere, and still to be stopped
+    hand.press("propagate")
+    copier.go_on.set()
+    hand.until(lambda: hand.status().startswith("Stopped."))
+    assert hand.find("propagate").text() == "Propagate"
+    assert [p.index for p in dock.session.annotation._drafts_here()] == [1, 2]
+
+
+def test_closing_the_project_meanwhile_leaves_no_trace(hand, dock, folder, copier, qtbot):
+    open_at(hand, dock, folder, 3)
+    copier.hold_at = 1
+    hand.press("propagate")
+    hand.until(copier.held.is_set)
+    dock.close_project()
+    copier.go_on.set()
+    hand.until(lambda: dock._carrier.idle)
+    image = open_at(hand, dock, folder, 3)
+    assert dock.session.project.committed_planes(image) == [3]
+    assert hand.find("commit_drafts").isHidden()
+
+
+def test_the_real_models_carry_a_disc(hand, dock, folder):
+    open_at(hand, dock, folder, 3)
+    hand.press("propagate")
+    hand.until(lambda: hand.status().startswith("Drafts on"))
+    preview = dock.session.canvas.layers["preview"].data
+    for index in (0, 1, 2, 4, 5):
+        overlap = 2 * (preview[index] & DISC).sum() / (preview[index].sum() + DISC.sum())
+        assert overlap > 0.85, index

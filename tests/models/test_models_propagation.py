@@ -1,0 +1,176 @@
+"""One step of a propagation: what SAM is asked, what is followed, and when it stops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_scsam import models
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.propagation import Trail, propagate
+from napari_scsam.models import Decoded, Embedding
+from napari_scsam.models.propagation import StopRule, _Found, judge
+
+SHAPE = (64, 72)
+
+
+class Thresholder:
+    """A SAM that outlines what is bright inside the box, and remembers what it was asked."""
+
+    def __init__(self, understands_points: bool = True, iou: float = 0.9) -> None:
+        self.understands_points = understands_points
+        self.iou = iou
+        self.asked: list[Prompts] = []
+
+    def embed(self, image):
+        return Embedding(image, image.shape, image, "")
+
+    def decode(self, embedding, prompts, *, class_id=None):
+        self.asked.append(prompts)
+        r0, c0, r1, c1 = (round(v) for v in prompts.box)
+        logits = np.full(embedding.shape, -6, np.float32)
+        part = embedding.features[r0 : r1 + 1, c0 : c1 + 1]
+        logits[r0 : r1 + 1, c0 : c1 + 1] = np.where(part > 0.5, 6, -6)
+        return Decoded(logits > 0, logits, self.iou)
+
+
+class Taught:
+    """A round whose U-Net sees a class wherever it is told to."""
+
+    class_ids = (1,)
+
+    def __init__(self, seen: np.ndarray) -> None:
+        self.seen = seen
+
+    def probabilities(self, image, embedding=None, which="pair"):
+        assert which == "unet"
+        inside = np.where(self.seen, 0.9, 0.1).astype(np.float32)
+        return np.stack([1 - inside, inside])
+
+
+def disc(row: float, col: float, radius: float) -> np.ndarray:
+    rows, cols = np.indices(SHAPE)
+    return (rows - row) ** 2 + (cols - col) ** 2 <= radius**2
+
+
+def tube(count: int = 20, end: int = 12) -> np.ndarray:
+    """Labels of a bent tube, 1, and beside it a straight one, 2, that ends midway."""
+    label = np.zeros((count, *SHAPE), np.uint8)
+    for i in range(count):
+        label[i][disc(30 + 6 * np.sin(i / 4), 20 + 0.8 * i, 8)] = 1
+        if i < end:
+            label[i][disc(50, 58, 6)] = 2
+    return label
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def carried_through(sam, truth: np.ndarray, start: int):
+    picture = (truth > 0).astype(np.float32)
+    found = np.zeros_like(truth)
+    found[start] = truth[start]
+    flags = {}
+    step = lambda index, trail: models.carry(sam, picture[index], trail)  # noqa: E731
+    for filled in propagate(step, {start: truth[start]}, len(truth)):
+        found[filled.index], flags[filled.index] = filled.label, dict(filled.flags)
+    return found, flags
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_a_bent_tube_is_followed_and_one_that_ends_is_let_go(points):
+    truth = tube()
+    found, flags = carried_through(Thresholder(points), truth, 6)
+    assert dice(found == 1, truth == 1) > 0.97
+    assert dice(found == 2, truth == 2) > 0.97
+    assert flags[12] == {2: "no outline found"}
+    assert not any(flags[i] for i in range(12) if i in flags)
+
+
+def test_real_weights_follow_a_tube(lite):
+    truth = tube(6, 6)
+    noise = np.random.default_rng(0).normal(0, 5, truth.shape)
+    picture = (80 + 70 * (truth > 0) + noise).astype(np.float32)
+    found = np.zeros_like(truth)
+    found[2] = truth[2]
+    step = lambda index, trail: models.carry(lite, picture[index], trail)  # noqa: E731
+    for filled in propagate(step, {2: truth[2]}, len(truth)):
+        found[filled.index] = filled.label
+    assert dice(found == 1, truth == 1) > 0.85
+
+
+def test_objects_that_lie_apart_are_asked_one_by_one_and_kept_apart_by_points():
+    label = np.zeros(SHAPE, np.uint8)
+    label[disc(20, 20, 8) | disc(20, 52, 6)] = 1
+    label[disc(30, 26, 4)] = 2
+    sam = Thresholder()
+    models.carry(sam, (label > 0).astype(np.float32), Trail.start(label))
+    first, second, third = sam.asked
+    assert first.box[3] < 40 < second.box[1]
+    inside = [p for p, sign in zip(first.points, first.labels, strict=True) if sign]
+    outside = [p for p, sign in zip(first.points, first.labels, strict=True) if not sign]
+    assert len(inside) == 1
+    assert all(label[int(r), int(c)] == 2 for r, c in outside)
+    # What the neighbour says is unsure at the outline, and sure in the middle.
+    assert abs(first.mask[20, 28]) <= 1
+    assert first.mask[20, 20] == 8
+    assert third.labels[0] == 1
+
+
+def test_a_model_of_boxes_is_asked_by_boxes():
+    label = disc(20, 20, 8).astype(np.uint8)
+    sam = Thresholder(understands_points=False)
+    models.carry(sam, label.astype(np.float32), Trail.start(label))
+    assert sam.asked[0].box is not None
+    assert not sam.asked[0].points
+    assert sam.asked[0].mask is None
+
+
+def test_an_empty_slice_ends_everything_without_asking():
+    label = disc(20, 20, 8).astype(np.uint8)
+    sam = Thresholder()
+    carried = models.carry(sam, np.full(SHAPE, 7.0), Trail.start(label))
+    assert carried.flags == {1: "the slice is empty"}
+    assert not carried.trail.areas
+    assert not sam.asked
+
+
+def test_a_round_that_sees_something_else_is_heard_and_not_followed():
+    label = disc(30, 30, 10).astype(np.uint8)
+    picture = label.astype(np.float32)
+    trail = Trail.start(label)
+    same = models.carry(Thresholder(), picture, trail, taught=Taught(disc(30, 30, 9)))
+    assert not same.flags
+    other = models.carry(Thresholder(), picture, trail, taught=Taught(disc(26, 24, 6)))
+    assert other.flags == {1: "the models disagree"}
+    np.testing.assert_array_equal(other.trail.label, label)  # SAM's own
+    none = models.carry(Thresholder(), picture, trail, taught=Taught(np.zeros(SHAPE, bool)))
+    assert 1 not in none.trail.areas
+
+
+def found(mask: np.ndarray, estimate: float = 0.9) -> _Found:
+    return _Found(np.where(mask, 6.0, -6.0).astype(np.float32), estimate, None)
+
+
+def test_an_area_that_jumps_stops_unless_it_was_on_its_way():
+    before, after = disc(30, 30, 10), disc(30, 30, 15)
+    area = int(before.sum())
+    assert judge(before, found(after), (area, area), StopRule()) == ("area doubled", True)
+    growing = (area // 4, area // 2, area)
+    assert judge(before, found(after), growing, StopRule()) == ("", False)
+    reason, stops = judge(before, found(disc(30, 30, 12.8)), (area, area), StopRule())
+    assert reason.startswith("area grew by 6")
+    assert not stops
+    assert judge(before, found(disc(30, 30, 6)), (area, area), StopRule()) == ("area halved", True)
+
+
+def test_an_outline_that_sam_is_unsure_of_wants_a_look_then_stops():
+    mask = disc(30, 30, 10)
+    areas = (int(mask.sum()),)
+    assert judge(mask, found(mask, 0.5), areas, StopRule()) == ("outline unsure", False)
+    assert judge(mask, found(mask, 0.2), areas, StopRule()) == ("outline unsure", True)
+    assert judge(mask, found(np.roll(mask, 9, 1)), areas, StopRule()) == ("", False)  # only moved
+    bar = np.zeros(SHAPE, bool)
+    bar[29:32, 4:64] = True
+    assert "shape changed" in judge(mask, found(bar), areas, StopRule())[0]
