@@ -30,6 +30,7 @@ def build_app() -> App:
         projects.new,
         projects.add,
         projects.label,
+        projects.settings,
         training.train,
         projects.rounds,
         models.suggest,

@@ -17,6 +17,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith, SamName
 from napari_scsam.core.volume import Volume, take_plane
+from napari_scsam.core.windows import parse_window
 from napari_scsam.io import read_volume, write_labels
 
 
@@ -101,6 +102,7 @@ def segment(
     box: str | None = None,
     axis: int = 0,
     plane: int | None = None,
+    window: str = "auto",
     propagate: Annotated[bool, Parameter(negative="")] = False,
     model: SamName = "lite-medsam",
     checkpoint: Path | None = None,
@@ -122,6 +124,9 @@ def segment(
         Of a volume: the axis that the slice is perpendicular to, 0 being the slice axis.
     plane
         Of a volume: the slice number from 0.
+    window
+        What SAM sees of the values: auto (each slice by itself), volume, soft-tissue, lung,
+        bone, brain, liver, or LEVEL/WIDTH such as 40/400.
     propagate
         Of a volume: carry the outline through the other slices along the axis, both ways,
         until it can't be followed.
@@ -134,15 +139,17 @@ def segment(
     out
         Mask file to write: .nii.gz, .tif or .png by its name.
     """
-    from napari_scsam.models import load_sam
+    from napari_scsam.models import decode_region, load_sam, open_cache
 
-    prompts = parse_prompts(point, box)
+    prompts, wanted = parse_prompts(point, box), parse_window(window)
     volume = read_volume(image)
     where = _chosen_plane(volume, axis, plane)
+    wanted.on(volume).check(volume.plane(where))
+    volume = wanted.over(volume)
     pixels = volume.plane(where)
     prompts.check_inside((pixels.shape[0], pixels.shape[1]))
     sam = load_sam(model, device=device, checkpoint=checkpoint)
-    decoded = sam.decode(sam.embed(pixels), prompts)
+    decoded = decode_region(sam, open_cache(), pixels, sam.embed(pixels), prompts)
     mask = np.zeros(volume.shape, np.uint8)
     take_plane(mask, where, volume.ndim)[...] = decoded.mask
     flags: dict[int, str] = {}

@@ -11,6 +11,7 @@ from rich.table import Table
 from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, split_names
 from napari_scsam.cli.report import Report
 from napari_scsam.core.settings import ExportFormat, Modality
+from napari_scsam.core.windows import parse_window
 from napari_scsam.io import read_labels
 from napari_scsam.project import Project, RoundRecord
 
@@ -48,6 +49,40 @@ def new(
             "classes": {c.name: c.id for c in project.classes},
         }
     text = f"Created {folder} with {_count(len(ids), 'image')}. Open it: napari-scsam {folder}"
+    return Report(data, text, json)
+
+
+def settings(
+    folder: Path,
+    /,
+    *,
+    window: str | None = None,
+    cache_gb: float | None = None,
+    json: Json = False,
+) -> Report:
+    """Show a project's settings, or change them.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    window
+        What the models see of the values: auto (each slice by itself), volume, soft-tissue,
+        lung, bone, brain, liver, or LEVEL/WIDTH such as 40/400. Rounds keep theirs.
+    cache_gb
+        Size that the folder of embeddings is kept under; 0 keeps none.
+    """
+    with Project.open(folder, read_only=window is None and cache_gb is None) as project:
+        chosen = None if window is None else parse_window(window)
+        if chosen is not None or cache_gb is not None:
+            project.change(window=chosen, cache_gb=cache_gb)
+        data = {
+            "modality": project.modality,
+            "window": project.window.name,
+            "cache_gb": project.cache_gb,
+        }
+        seen = project.window.title
+    text = f"Window: {seen}. Embeddings are kept in up to {data['cache_gb']:g} GB."
     return Report(data, text, json)
 
 

@@ -10,7 +10,7 @@ from napari_scsam.project.schema import PROJECT_FILE
 
 COMMANDS = (
     "add", "demo", "doctor", "evaluate", "export", "label", "new", "predict", "rounds",
-    "segment", "suggest", "train",
+    "segment", "settings", "suggest", "train",
 )  # fmt: skip
 
 

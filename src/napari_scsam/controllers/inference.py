@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 MASKS_KEPT = 32
 MASKS_BYTES = 256 * 2**20
+GPU_FULL = "The GPU was full: continued on the CPU."
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +177,8 @@ class Segmenter:
 
     def describe(self) -> str:
         """What runs where, for the dock's foot, such as ``"LiteMedSAM on CPU, 2 threads"``."""
-        text = models.describe(self.prepare(self._round_folder))
+        sam = self.prepare(self._round_folder)
+        text = models.describe(sam) + (" (the GPU was full)" if _left_gpu(sam) else "")
         if self._round is not None:
             text += f", taught by round {self._round.number}"
         return text if self._tuned is None else f"{text}, tuned on your labels"
@@ -242,7 +244,8 @@ class Segmenter:
         via = "box from clicks" if "box from clicks" in vias else next(iter(sorted(vias)), "")
         iou = min((answer.iou for answer in decoded.values()), default=None)
         preview = compose(decoded, embedding.shape, question.draft)
-        return Answer(question.prompts, preview, via, iou)
+        note = GPU_FULL if _left_gpu(sam) else ""
+        return Answer(question.prompts, preview, via, iou, note)
 
     def _suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
         embedding = self._embed(question)
@@ -331,6 +334,11 @@ def _embed_ahead(
     cache: EmbeddingCache, sam: SamBackend, question: Question, cancel: CancelToken
 ) -> None:
     cache.get_or_embed(sam, question.seen().pixels, cancel)
+
+
+def _left_gpu(sam: SamBackend) -> bool:
+    """Whether the models are on the CPU of a machine whose better device was full."""
+    return sam.device == "cpu" != models.available_devices()[0]
 
 
 def _only_proposed(prompts: PromptSet, key: ObjectKey) -> bool:

@@ -48,6 +48,13 @@ class Window:
             return self
         return replace(self, limits=_percentiles(volume))
 
+    def over(self, volume: Volume) -> Volume:
+        """A whole volume as the models get its planes."""
+        limits = self.on(volume).limits
+        if limits is None or volume.rgb:
+            return volume
+        return replace(volume, data=_cut(volume.data, limits))
+
     def apply(self, pixels: Pixels) -> Pixels:
         """Pixels as the models get them.
 
@@ -64,9 +71,7 @@ class Window:
         """
         if self.limits is None or pixels.ndim == 3:
             return pixels
-        low, high = self.limits
-        unit: Pixels = np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1)
-        return unit
+        return _cut(pixels, self.limits)
 
     def check(self, pixels: Pixels) -> None:
         """Raise InputError when the window hides everything that a plane shows."""
@@ -162,6 +167,12 @@ def window_choices(modality: Modality) -> tuple[Window, ...]:
     if modality != "ct":
         return relative
     return (*(w for w in PRESETS.values() if w.kind == "fixed"), *relative)
+
+
+def _cut(pixels: Pixels, limits: Limits) -> Pixels:
+    low, high = limits
+    unit: Pixels = np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1)
+    return unit
 
 
 def _percentiles(volume: Volume) -> Limits | None:
