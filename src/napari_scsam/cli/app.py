@@ -32,6 +32,7 @@ def build_app() -> App:
         projects.label,
         projects.settings,
         training.train,
+        training.tune,
         projects.rounds,
         models.suggest,
         models.predict,

@@ -1,4 +1,4 @@
-"""The train command."""
+"""The train and tune commands."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from napari_scsam.cli.projects import round_data
 from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.controllers.child import Event
 from napari_scsam.controllers.training import TrainingController
+from napari_scsam.controllers.tuning import RunningTuning
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Progress
-from napari_scsam.core.settings import TrainSettings
+from napari_scsam.core.settings import TrainSettings, TuneSettings
 from napari_scsam.project import Project
 
 DEFAULTS = TrainSettings()
+TUNE_DEFAULTS = TuneSettings()
 
 
 def train(
@@ -45,6 +47,35 @@ def train(
     if record is None:
         raise Cancelled("Cancelled.")
     return Report({"round": round_data(record)}, record.reason, json)
+
+
+def tune(
+    folder: Path,
+    /,
+    *,
+    settings: Annotated[TuneSettings, Parameter(name="*")] = TUNE_DEFAULTS,
+    json: Json = False,
+) -> Report:
+    """Tune the SAM that answers clicks on what is committed; Ctrl+C cancels.
+
+    It is kept, and used in the window, if it does no worse on committed slices that were held out.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    """
+    with Project.open(folder) as project, StderrProgress() as progress:
+        running = RunningTuning.start(project, settings)
+        try:
+            record = running.run(lambda event: _show(event, progress))
+        except KeyboardInterrupt:
+            running.cancel()
+            record = None
+    if record is None:
+        raise Cancelled("Cancelled.")
+    data = {"number": record.number, "kept": record.kept, "folder": record.folder}
+    return Report({"tuning": {**data, "report": record.report}}, record.reason, json)
 
 
 def _show(event: Event, progress: StderrProgress) -> None:

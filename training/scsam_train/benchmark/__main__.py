@@ -11,8 +11,8 @@ from rich.console import Console
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.models import load_sam
-from scsam_train.benchmark import carrying, interactive, speed
-from scsam_train.benchmark.sets import SETS
+from scsam_train.benchmark import carrying, interactive, learned, speed
+from scsam_train.benchmark.sets import LEARNED, SETS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _interactive(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
+    if options.tuned is not None:
+        return _learned(options, console)
     sam = load_sam(options.model, device=options.device, adapter=options.adapter)
     report: dict[str, Any] = {
         "model": options.model,
@@ -49,6 +51,17 @@ def _interactive(options: argparse.Namespace) -> int:
         )
         interactive.write(Path(options.out), report)
     sys.stdout.write(interactive.markdown(report))
+    return 0
+
+
+def _learned(options: argparse.Namespace, console: Console) -> int:
+    plan = learned.Plan(
+        options.model, options.tuned, tuple(options.seeds), options.limit, options.device
+    )
+    out = Path(options.out)
+    sets = [name for name in options.sets if name in LEARNED]
+    report = learned.measure(Path(options.data), out, sets, plan, on_done=console.log)
+    sys.stdout.write(learned.markdown(report))
     return 0
 
 
@@ -126,6 +139,14 @@ def _add_interactive(commands: Any) -> None:
     add("--adapter", default=None, help="folder of an adapter")
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     add("--seeds", nargs="+", type=int, default=[0], help="of the hand; 0 clicks exactly")
+    add(
+        "--tuned",
+        type=int,
+        default=None,
+        metavar="N",
+        help="instead, tune on N pictures of each set that are chosen by each seed, and compare; "
+        "goes on where it was interrupted",
+    )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def summary(measured: Sequence[Measured]) -> dict[str, Any]:
     return {
         "groups": len({one.group for one in measured}),
         "objects": len(measured) // len({one.seed for one in measured}),
-        "dice": {column: _spread(measured, column) for column in _columns()},
+        "dice": {column: spread(measured, column) for column in _columns()},
         "structures": {
             name: {column: _mean(part, column) for column in _columns()}
             for name, part in structures.items()
@@ -121,7 +121,7 @@ def markdown(report: dict[str, Any]) -> str:
         "|---" * (len(columns) + 3) + "|",
     ]
     for name, result in report["sets"].items():
-        cells = [_cell(result["dice"][column]) for column in columns]
+        cells = [cell(result["dice"][column]) for column in columns]
         values = [name, str(result["objects"]), *cells, f"{result['iou_correlation']:.2f}"]
         lines.append("| " + " | ".join(values) + " |")
         if len(result["structures"]) > 1:
@@ -147,7 +147,8 @@ def _mean(measured: Sequence[Measured], column: str) -> float:
     return round(float(np.mean([_value(one.outcome, column) for one in measured])), 4)
 
 
-def _spread(measured: Sequence[Measured], column: str) -> dict[str, Any]:
+def spread(measured: Sequence[Measured], column: str) -> dict[str, Any]:
+    """Mean of a column, its 95 % ``interval`` over groups, and the mean of each of ``seeds``."""
     groups: dict[str, list[float]] = defaultdict(list)
     seeds: dict[int, list[float]] = defaultdict(list)
     for one in measured:
@@ -171,6 +172,7 @@ def _bootstrap(groups: Sequence[NDArray[np.float64]]) -> list[float]:
     return [round(float(value), 4) for value in np.percentile(means, (2.5, 97.5))]
 
 
-def _cell(spread: dict[str, Any]) -> str:
-    low, high = spread["interval"]
-    return f"{spread['mean']:.3f} ({low:.3f}, {high:.3f})"
+def cell(found: dict[str, Any]) -> str:
+    """A `spread` for a table."""
+    low, high = found["interval"]
+    return f"{found['mean']:.3f} ({low:.3f}, {high:.3f})"

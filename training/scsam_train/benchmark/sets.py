@@ -89,6 +89,43 @@ def atrium_scans(folder: Path) -> Iterator[Scan]:
 
 SETS = {"polyps_kvasir": polyps, "cardiac_acdc": cardiac, "atrium_la2018": atrium}
 
+# Patients of ACDC up to this one may be learned from when the others are measured.
+LAST_TO_LEARN = "patient020"
+# A picture of Kvasir-SEG that has a twin among others' test pictures.
+TWIN = "train_222"
+
+
+def polyps_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+    """Random training pictures of Kvasir-SEG."""
+    pairs = [p for p in _pairs(folder / "polyps_kvasir", "train_*") if _stem(p[0]) != TWIN]
+    chosen = [pairs[int(i)] for i in rng.choice(len(pairs), count, replace=False)]
+    return [
+        Case(image.stem, image.stem, read_volume(image).data, _masks(truth, {1: "polyp"}))
+        for image, truth in ((i, read_label_volume(m).data) for i, m in chosen)
+    ]
+
+
+def cardiac_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+    """Middle slices of random patients of ACDC, one each, at end diastole or end systole."""
+    patients: dict[str, list[Case]] = {}
+    for case in cardiac(folder):
+        if case.group <= LAST_TO_LEARN:
+            patients.setdefault(case.group, []).append(case)
+    chosen = rng.choice(sorted(patients), count, replace=False).tolist()
+    return [patients[name][int(rng.integers(len(patients[name])))] for name in chosen]
+
+
+def cardiac_of_others(folder: Path) -> Iterator[Case]:
+    """ACDC's middle slices of the patients that nothing is learned from."""
+    return (case for case in cardiac(folder) if case.group > LAST_TO_LEARN)
+
+
+# Where to learn a set from, and what is measured then.
+LEARNED = {
+    "polyps_kvasir": (polyps_to_learn, polyps),
+    "cardiac_acdc": (cardiac_to_learn, cardiac_of_others),
+}
+
 
 def _pairs(folder: Path, pattern: str) -> list[tuple[Path, Path]]:
     """Images and their masks, which have the same stem."""

@@ -1,0 +1,198 @@
+"""What tuning on a few committed pictures of a set brings on its other pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from napari_scsam.core.settings import Device, TuneSettings
+from napari_scsam.models import EmbeddingCache, SamBackend, open_cache
+from napari_scsam.models.device import resolve_device
+from napari_scsam.models.sam import SamModel, load_base, load_sam
+from scsam_train.benchmark.annotator import Outcome, annotate
+from scsam_train.benchmark.interactive import Measured, cell, spread
+from scsam_train.benchmark.sets import CARDIAC, LEARNED, Case
+from scsam_train.data import TrainPlane
+from scsam_train.tuning.tune import Tuned, tune
+
+CLICKS = 5
+COLUMNS = ("1", "3", "5", "box")
+REPORT = "tuned.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes
+    ----------
+    model : str
+        Name that `load_sam` takes.
+    count : int
+        Pictures that are committed.
+    seeds : tuple of int
+        Which these are, and of the tuning itself.
+    limit : int or None
+        Only the first so many planes are measured.
+    device : str
+    """
+
+    model: str
+    count: int
+    seeds: tuple[int, ...]
+    limit: int | None
+    device: str
+
+
+def measure(
+    data: Path,
+    out: Path,
+    names: Sequence[str],
+    plan: Plan,
+    on_done: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Tune with each seed and click through the rest, keeping what is done in ``tuned.json``.
+
+    Parameters
+    ----------
+    data, out : Path
+    names : sequence of str
+        Of `sets.LEARNED`.
+    plan : Plan
+        A report of another plan or of other weights is begun anew.
+    on_done : callable
+        Told of each part that is finished.
+
+    Returns
+    -------
+    dict
+        ``plan``, ``base``, and ``sets``: by name ``shipped`` and ``tuned`` (`interactive.spread`
+        of the Dice after 1, 3 and 5 clicks and with the box; of a tuning that its gate refused
+        these are the shipped ones) and ``tunings``, each one's own report by seed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    cache = open_cache(out / "cache")
+    report = _begun(out / REPORT, plan)
+    for name in names:
+        part = report["sets"].setdefault(name, {"rows": {}, "tunings": {}})
+        if "shipped" not in part["rows"]:
+            sam = load_sam(plan.model, device=cast(Device, plan.device))
+            part["rows"]["shipped"] = _click(sam, data, name, plan, cache)
+            _write(out, report, on_done, f"{name}: as shipped")
+        for seed in plan.seeds:
+            if str(seed) in part["rows"]:
+                continue
+            done, sam = _tuned(data, name, plan, seed, cache)
+            part["tunings"][str(seed)] = done.report
+            part["rows"][str(seed)] = _click(sam, data, name, plan, cache)
+            _write(out, report, on_done, f"{name}: seed {seed}, {done.report['reason']}")
+    for part in report["sets"].values():
+        part |= _summary(part, plan.seeds)
+    _write(out, report, on_done, "done")
+    return report
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report as a table."""
+    plan = report["plan"]
+    lines = [
+        f"Dice on other pictures of the set, as shipped and after tuning on {plan['count']} "
+        f"committed ones; {plan['model']}, seeds {list(plan['seeds'])}; 95 % intervals by "
+        "bootstrap over patients or pictures.",
+        "",
+        "| set | | " + " | ".join(COLUMNS) + " | first click by seed | kept | s |",
+        "|---" * (len(COLUMNS) + 5) + "|",
+    ]
+    for name, part in report["sets"].items():
+        for which in ("shipped", "tuned"):
+            cells = [cell(part[which][column]) for column in COLUMNS]
+            rest = ["", "", ""] if which == "shipped" else _of_tunings(part)
+            lines.append("| " + " | ".join([name, which, *cells, *rest]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _of_tunings(part: dict[str, Any]) -> list[str]:
+    by_seed = ", ".join(f"{value:.3f}" for value in part["tuned"]["1"]["seeds"].values())
+    tunings = list(part["tunings"].values())
+    kept = f"{sum(t['kept'] for t in tunings)} of {len(tunings)}"
+    return [by_seed, kept, f"{np.mean([t['seconds'] for t in tunings]):.0f}"]
+
+
+def _begun(path: Path, plan: Plan) -> dict[str, Any]:
+    """The report so far, if it is of this plan and these weights."""
+    base = load_base(plan.model).base_hash
+    wanted = json.loads(json.dumps(asdict(plan)))
+    try:
+        report: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        report = {}
+    same = report.get("plan") == wanted and report.get("base") == base
+    return report if same else {"plan": wanted, "base": base, "sets": {}}
+
+
+def _tuned(
+    data: Path, name: str, plan: Plan, seed: int, cache: EmbeddingCache
+) -> tuple[Tuned, SamModel]:
+    choose, _ = LEARNED[name]
+    cases = choose(data, plan.count, np.random.default_rng(seed))
+    settings = TuneSettings(seed=seed, device=cast(Device, plan.device), sam=plan.model)
+    device = resolve_device(settings.device)
+    base = load_base(plan.model)
+    done = tune(base, [_plane(case) for case in cases], settings, device, cache)
+    adapted = SamModel(done.model, base.entry, base.base_hash, device, adapter=done.info)
+    return done, adapted
+
+
+def _plane(case: Case) -> TrainPlane:
+    """A case as a person would have committed it."""
+    values = {name: value for value, name in CARDIAC.items()}
+    label = np.zeros(case.image.shape[:2], np.uint8)
+    for structure, mask in case.masks.items():
+        label[mask] = values.get(structure, 1)
+    return TrainPlane(case.name, case.group, 0, np.asarray(case.image), label)
+
+
+def _click(
+    sam: SamBackend, data: Path, name: str, plan: Plan, cache: EmbeddingCache
+) -> list[list[Any]]:
+    """Rows of (group, structure, Dice by click, Dice with the box)."""
+    _, others = LEARNED[name]
+    rows: list[list[Any]] = []
+    for case in islice(others(data), plan.limit):
+        embedding = cache.get_or_embed(sam, case.image)
+        for structure, truth in case.masks.items():
+            outcome = annotate(sam, embedding, truth, CLICKS)
+            rows.append([case.group, structure, list(outcome.clicks), outcome.box])
+    return rows
+
+
+def _summary(part: dict[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
+    shipped = _measured(part["rows"]["shipped"], 0)
+    tuned: list[Measured] = []
+    for seed in seeds:
+        kept = part["tunings"][str(seed)]["kept"]
+        tuned += _measured(part["rows"][str(seed) if kept else "shipped"], seed)
+    return {
+        which: {column: spread(measured, column) for column in COLUMNS}
+        for which, measured in (("shipped", shipped), ("tuned", tuned))
+    }
+
+
+def _measured(rows: Sequence[Sequence[Any]], seed: int) -> list[Measured]:
+    return [
+        Measured(group, structure, seed, Outcome(tuple(clicks), box, (), ()))
+        for group, structure, clicks, box in rows
+    ]
+
+
+def _write(out: Path, report: dict[str, Any], on_done: Callable[[str], None], what: str) -> None:
+    (out / REPORT).write_text(json.dumps(report) + "\n")
+    if all("tuned" in part for part in report["sets"].values()):
+        (out / "tuned.md").write_text(markdown(report))
+    on_done(what)
