@@ -219,9 +219,7 @@ class Segmenter:
         with self._ahead.making_way(question.key):
             seen = question.seen()
             sam = self._answering(question)
-            return models.carry(
-                sam, seen.pixels, trail, embed=lambda: self._embed(seen), taught=self._round
-            )
+            return models.carry(sam, seen.pixels, trail, cache=self.cache, taught=self._round)
 
     def close(self) -> None:
         """Stop looking ahead; the models go with this object."""

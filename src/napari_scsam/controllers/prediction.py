@@ -254,9 +254,10 @@ def carry_through(
     label = np.zeros(volume.shape, np.uint8)
     take_plane(label, start, 3)[...] = mask
     flags: dict[int, str] = {}
+    cache = open_cache(memory_items=2)
     anchors = {start.index: mask.astype(np.uint8)}
     followed = propagate(
-        lambda index, trail: carry(sam, volume.plane(Plane(start.axis, index)), trail),
+        lambda i, trail: carry(sam, volume.plane(Plane(start.axis, i)), trail, cache=cache),
         anchors,
         count,
     )

@@ -333,7 +333,7 @@ def carry(
     pixels: NDArray[Any],
     trail: Trail,
     *,
-    embed: Callable[[], Embedding] | None = None,
+    cache: EmbeddingCache | None = None,
     taught: RoundModels | None = None,
 ) -> Carried:
     """Find the masks of a neighbouring plane again: one step of `core.propagation.propagate`.
@@ -350,12 +350,12 @@ def carry(
         The plane's own values.
     trail : Trail
         The plane that the masks come from.
-    embed : callable, optional
-        Gives the plane's embedding, where there is a cache; `sam.embed` by default.
+    cache : EmbeddingCache, optional
+        Keeps embeddings; small objects of large planes are then found as by `decode_region`.
     taught : RoundModels, optional
         The active round; `sam` is its SAM.
     """
-    carried: Carried = _module("propagation").carry(sam, pixels, trail, embed=embed, taught=taught)
+    carried: Carried = _module("propagation").carry(sam, pixels, trail, cache=cache, taught=taught)
     return carried
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,14 @@ from scipy import ndimage
 
 from napari_scsam.core.prompts import Box, Point, Prompts, deepest
 from napari_scsam.core.propagation import Carried, Logits, Trail, iou, label_of
-from napari_scsam.models import Decoded, Embedding, RoundModels, SamBackend
+from napari_scsam.models import (
+    Decoded,
+    Embedding,
+    EmbeddingCache,
+    RoundModels,
+    SamBackend,
+    decode_region,
+)
 from napari_scsam.models.outline import log_odds
 
 Mask = NDArray[np.bool_]
@@ -54,6 +61,22 @@ class StopRule:
 
 
 @dataclass(frozen=True, eq=False)
+class _Scene:
+    """The new plane, ready to be asked about."""
+
+    sam: SamBackend
+    pixels: NDArray[Any]
+    embedding: Embedding
+    cache: EmbeddingCache | None
+
+    def decode(self, prompts: Prompts, class_id: int) -> Decoded:
+        """SAM's answer for one object; of a small one in a large plane, by a closer look."""
+        if self.cache is None:
+            return self.sam.decode(self.embedding, prompts, class_id=class_id)
+        return decode_region(self.sam, self.cache, self.pixels, self.embedding, prompts, class_id)
+
+
+@dataclass(frozen=True, eq=False)
 class _Found:
     """A class on the new plane: its log-odds, SAM's estimate of the IoU, the U-Net's IoU."""
 
@@ -67,14 +90,15 @@ def carry(
     pixels: NDArray[Any],
     trail: Trail,
     *,
-    embed: Callable[[], Embedding] | None = None,
+    cache: EmbeddingCache | None = None,
     taught: RoundModels | None = None,
     rule: StopRule | None = None,
 ) -> Carried:
     """Find the masks of a neighbouring plane again; see `napari_scsam.models.carry`."""
     if np.ptp(pixels) == 0:
         return _stopped(trail, dict.fromkeys(trail.areas, "the slice is empty"))
-    embedding = sam.embed(pixels) if embed is None else embed()
+    embedding = sam.embed(pixels) if cache is None else cache.get_or_embed(sam, pixels)
+    scene = _Scene(sam, pixels, embedding, cache)
     unet = None if taught is None else taught.probabilities(pixels, embedding, "unet")
     logits: dict[int, Logits] = {}
     flags: dict[int, str] = {}
@@ -82,7 +106,7 @@ def carry(
         odds = None
         if taught is not None and unet is not None and class_id in taught.class_ids:
             odds = log_odds(unet, 1 + taught.class_ids.index(class_id))
-        found = _find(sam, embedding, trail.label, class_id, odds)
+        found = _find(scene, trail.label, class_id, odds)
         reason, stops = judge(trail.label == class_id, found, areas, rule or StopRule())
         if reason:
             flags[class_id] = reason
@@ -104,18 +128,17 @@ def _stopped(trail: Trail, flags: Mapping[int, str]) -> Carried:
     return Carried(Trail(np.zeros_like(trail.label), {}), {}, flags)
 
 
-def _find(
-    sam: SamBackend, embedding: Embedding, label: NDArray[np.uint8], class_id: int, odds: Any
-) -> _Found:
+def _find(scene: _Scene, label: NDArray[np.uint8], class_id: int, odds: Logits | None) -> _Found:
     """Each object of the class by itself: one box around two of them would merge them."""
     objects = _objects(label == class_id)
-    logits = np.full(embedding.shape, -_SURE, np.float32)
+    shape = scene.embedding.shape
+    logits = np.full(shape, -_SURE, np.float32)
     estimates, sizes = [], []
     for position, mask in enumerate(objects):
         others = [o for i, o in enumerate(objects) if i != position]
         others += [label == c for c in np.unique(label) if c not in (0, class_id)]
-        answer = _ask(sam, embedding, mask, others, class_id)
-        near = _within(embedding.shape, _box(mask, 3))
+        answer = scene.decode(_asked(mask, others, scene.sam.understands_points), class_id)
+        near = _within(shape, _box(mask, 3))
         logits = np.where(near, np.maximum(logits, answer.logits), logits)
         estimates.append(answer.iou)
         sizes.append(int(mask.sum()))
@@ -123,7 +146,7 @@ def _find(
     estimate = float(np.average(estimates, weights=sizes))
     if odds is None:
         return _Found(logits, estimate, None)
-    near = np.any([_within(embedding.shape, _box(mask, 3)) for mask in objects], axis=0)
+    near = np.any([_within(shape, _box(mask, 3)) for mask in objects], axis=0)
     return _mixed(logits, np.where(near, np.clip(odds, -_SURE, _SURE), -_SURE), estimate)
 
 
@@ -145,22 +168,18 @@ def _objects(mask: Mask) -> list[Mask]:
     return [numbered == n + 1 for n in kept]
 
 
-def _ask(
-    sam: SamBackend, embedding: Embedding, mask: Mask, others: list[Mask], class_id: int
-) -> Decoded:
-    """SAM's answer for one object, by whatever this SAM reads."""
+def _asked(mask: Mask, others: list[Mask], by_points: bool) -> Prompts:
+    """How one object is asked for: by its box, and by all else that this SAM reads."""
     box = _box(mask)
-    if not sam.understands_points:
-        return sam.decode(embedding, Prompts(box=box), class_id=class_id)
-    inside = deepest(mask)
+    if not by_points:
+        return Prompts(box=box)
     outside = _neighbours(others, box)
-    prompts = Prompts(
-        points=[inside, *outside],
+    return Prompts(
+        points=[deepest(mask), *outside],
         labels=[1, *(0 for _ in outside)],
         box=box,
         mask=_softened(mask),
     )
-    return sam.decode(embedding, prompts, class_id=class_id)
 
 
 def _neighbours(others: list[Mask], box: Box) -> list[Point]:

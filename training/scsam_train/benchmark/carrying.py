@@ -79,12 +79,12 @@ def measure(
     """
     outcomes, spent = [], [0.0, 0.0]
     for scan in islice(atrium_scans(data), limit):
-        embed = _Embeddings(sam, scan.image)
+        embeddings = _Embeddings()
         for annotated, by in TASKS:
-            outcomes.append(_outcome(sam, scan, embed, annotated, by))
+            outcomes.append(_outcome(sam, scan, embeddings, annotated, by))
             on_done(f"{scan.name}: {annotated} {by}: Dice {outcomes[-1].dice:.3f}")
-        spent[0] += embed.seconds
-        spent[1] += len(embed.known)
+        spent[0] += embeddings.seconds
+        spent[1] += embeddings.made
     return {
         "outcomes": [asdict(outcome) for outcome in outcomes],
         "summary": [_summary(outcomes, annotated, by) for annotated, by in TASKS],
@@ -121,24 +121,30 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 class _Embeddings:
-    """Embeddings of one volume's slices, each made once; counts the time that they took."""
+    """An `EmbeddingCache` of one volume that counts what it made, and the time that it took."""
 
-    def __init__(self, sam: SamBackend, image: NDArray[Any]) -> None:
-        self._sam, self._image = sam, image
-        self.known: dict[int, Embedding] = {}
+    def __init__(self) -> None:
+        self._known: dict[str, Embedding] = {}
         self.seconds = 0.0
 
-    def __call__(self, index: int) -> Embedding:
-        if index not in self.known:
+    @property
+    def made(self) -> int:
+        return len(self._known)
+
+    def get_or_embed(self, backend: SamBackend, image: NDArray[Any]) -> Embedding:
+        key = backend.embedding_key(image)
+        if key not in self._known:
             start = time.perf_counter()
-            self.known[index] = self._sam.embed(self._image[index])
+            self._known[key] = backend.embed(image)
             self.seconds += time.perf_counter() - start
-        return self.known[index]
+        return self._known[key]
 
 
-def _outcome(sam: SamBackend, scan: Scan, embed: _Embeddings, annotated: int, by: str) -> Outcome:
-    anchors = _anchors(sam, scan.truth, embed, annotated, by)
-    before, start, steps = embed.seconds, time.perf_counter(), 0
+def _outcome(
+    sam: SamBackend, scan: Scan, embeddings: _Embeddings, annotated: int, by: str
+) -> Outcome:
+    anchors = _anchors(sam, scan, embeddings, annotated, by)
+    before, start, steps = embeddings.seconds, time.perf_counter(), 0
     found = np.zeros(scan.truth.shape, bool)
     for index, label in anchors.items():
         found[index] = label == 1
@@ -147,12 +153,12 @@ def _outcome(sam: SamBackend, scan: Scan, embed: _Embeddings, annotated: int, by
     def step(index: int, trail: Any) -> Any:
         nonlocal steps
         steps += 1
-        return carry(sam, scan.image[index], trail, embed=lambda: embed(index))
+        return carry(sam, scan.image[index], trail, cache=embeddings)
 
     for filled in propagate(step, anchors, len(scan.truth)):
         found[filled.index] = filled.label == 1
         flagged[filled.index] = bool(filled.flags)
-    spent = time.perf_counter() - start - (embed.seconds - before)
+    spent = time.perf_counter() - start - (embeddings.seconds - before)
     bad = {index for index in flagged if dice(found[index], scan.truth[index]) < GOOD}
     return Outcome(
         volume=scan.name,
@@ -169,15 +175,19 @@ def _outcome(sam: SamBackend, scan: Scan, embed: _Embeddings, annotated: int, by
 
 
 def _anchors(
-    sam: SamBackend, truth: BoolImage, embed: _Embeddings, annotated: int, by: str
+    sam: SamBackend, scan: Scan, embeddings: _Embeddings, annotated: int, by: str
 ) -> dict[int, LabelImage]:
     """Masks of so many slices, in the middles of as many equal parts of the object."""
-    there = np.flatnonzero(truth.any(axis=(1, 2)))
+    there = np.flatnonzero(scan.truth.any(axis=(1, 2)))
     at = there[((np.arange(annotated) + 0.5) / annotated * len(there)).astype(int)].tolist()
     if by == "mask":
-        return {index: truth[index].astype(np.uint8) for index in at}
-    boxes = {index: Prompts(box=tight(truth[index])) for index in at}
-    return {i: sam.decode(embed(i), asked).mask.astype(np.uint8) for i, asked in boxes.items()}
+        return {index: scan.truth[index].astype(np.uint8) for index in at}
+    found = {}
+    for index in at:
+        embedding = embeddings.get_or_embed(sam, scan.image[index])
+        asked = Prompts(box=tight(scan.truth[index]))
+        found[index] = sam.decode(embedding, asked).mask.astype(np.uint8)
+    return found
 
 
 def _copied(anchors: Mapping[int, LabelImage], truth: BoolImage) -> BoolImage:
