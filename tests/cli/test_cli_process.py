@@ -108,6 +108,20 @@ def test_segment_by_a_box_finds_the_ellipse_and_not_its_transpose(
     assert overlap > 0.85
 
 
+def test_segment_carries_the_outline_through_the_volume(
+    scan: Path, volume: np.ndarray, tmp_path: Path
+) -> None:
+    out = tmp_path / "seg.nii.gz"
+    done = ok("segment", scan, "--plane", 2, "--box", "5,31,23,57", "--propagate", "--out", out)
+    found = np.asarray(nib.load(out).dataobj).transpose(2, 1, 0) > 0
+    truth = volume > 120
+    for index in (1, 2, 3, 4):
+        overlap = 2 * (found[index] & truth[index]).sum()
+        assert overlap / (found[index].sum() + truth[index].sum()) > 0.85, index
+    # The ellipse is not on slices 0 and 5: nothing is drawn there, or it wants a look.
+    assert all(str(index) in done["flags"] or not found[index].any() for index in (0, 5))
+
+
 def test_evaluate_knows_the_figures(mask: Path, tmp_path: Path) -> None:
     same = ok("evaluate", mask, mask)["cases"]["mask"]
     assert same["classes"][0]["dice"] == 1.0

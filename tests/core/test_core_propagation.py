@@ -34,7 +34,7 @@ class Mover:
                 moved = np.roll(trail.label == class_id, self.by, axis=1)
                 logits[class_id] = np.where(moved, 4.0, -4.0).astype(np.float32)
         label = label_of(logits, SHAPE)
-        return Carried(Trail(label, {c: (1,) for c in logits}), logits, flags)
+        return Carried(Trail(label, dict.fromkeys(logits, (1,))), logits, flags)
 
 
 def last_of_each(step, anchors, count):
