@@ -69,8 +69,8 @@ def project(tmp_path: Path, scan: Path) -> Path:
 
 def test_help_of_every_command() -> None:
     commands = [
-        "demo", "new", "add", "label", "train", "rounds", "suggest", "predict", "segment",
-        "evaluate", "export", "doctor",
+        "demo", "new", "add", "label", "train", "rounds", "settings", "suggest", "predict",
+        "segment", "evaluate", "export", "doctor",
     ]  # fmt: skip
     for command in commands:
         done = cli(command, "--help")
@@ -106,6 +106,32 @@ def test_segment_by_a_box_finds_the_ellipse_and_not_its_transpose(
     assert not found[[0, 1, 3, 4, 5]].any()
     overlap = 2 * (found[2] & truth[2]).sum() / (found[2].sum() + truth[2].sum())
     assert overlap > 0.85
+
+
+def test_segment_looks_through_the_window_that_it_is_given(
+    scan: Path, volume: np.ndarray, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.nii.gz"
+    box = ("segment", scan, "--plane", 2, "--box", "5,31,23,57", "--out", out)
+    ok(*box, "--window", "120/160")
+    found = np.asarray(nib.load(out).dataobj).transpose(2, 1, 0)[2] > 0
+    truth = volume[2] > 120
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
+    assert "Nothing to see in the window Level/width 2000/100" in refused(
+        *box, "--window", "2000/100"
+    )
+    assert "LEVEL/WIDTH" in refused(*box, "--window", "abdomen")
+
+
+def test_settings_are_shown_and_changed(scan: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    ok("new", folder, "--images", scan, "--classes", "organ", "--modality", "ct")
+    assert ok("settings", folder) == {"modality": "ct", "window": "soft-tissue", "cache_gb": 2.0}
+    changed = ok("settings", folder, "--window", "40/350", "--cache-gb", "0.5")
+    assert changed == {"modality": "ct", "window": "40/350", "cache_gb": 0.5}
+    assert ok("settings", folder) == changed
+    assert "between 0" in refused("settings", folder, "--cache-gb", "-1")
+    assert "LEVEL/WIDTH" in refused("settings", folder, "--window", "fog")
 
 
 def test_segment_carries_the_outline_through_the_volume(

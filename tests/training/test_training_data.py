@@ -13,6 +13,7 @@ import pytest
 from napari_scsam.core.errors import Cancelled, InputError
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
+from napari_scsam.core.windows import PRESETS, parse_window
 from napari_scsam.io import write_labels
 from scsam_train.config import read_inputs
 from scsam_train.data import TrainPlane, class_positions, load_planes, split_planes
@@ -78,6 +79,21 @@ def test_planes_are_labelled_where_anything_is_annotated(tmp_path):
     few = load_planes(inputs.images, 4)[1]
     assert len(few) == 4 and {p.image for p in few} == {"v", "w"}
     assert load_planes(inputs.images, 0)[1] == []
+
+
+def test_training_sees_the_scan_through_the_project_s_window(tmp_path):
+    data = volume(6).astype(np.int16)
+    data[2] = np.where(data[2] > 100, 500, 300)  # all of it above the window
+    label = partly_labelled(data.shape, [2, 3])
+    write_inputs(tmp_path, [image_entry(tmp_path, "v", data, label)], window="brain")
+    inputs = read_inputs(tmp_path)
+    assert inputs.window == PRESETS["brain"]
+    labelled, unlabelled = load_planes(inputs.images, 100, inputs.window)
+    assert [p.name for p in labelled] == ["v:3"]  # plane 2 is constant in the window
+    for plane in (*labelled, *unlabelled):
+        np.testing.assert_allclose(plane.pixels, np.clip(data[plane.index] / 80, 0, 1), atol=1e-6)
+    with pytest.raises(InputError, match="constant in the window Level/width 5000/10"):
+        load_planes(inputs.images, 0, parse_window("5000/10"))
 
 
 def test_changed_or_missing_files_are_refused(tmp_path):

@@ -1,0 +1,85 @@
+"""The window of a scan in the dock: what is offered, what is seen, and what is kept."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtWidgets import QComboBox
+
+from napari_scsam.core.geometry import Plane
+
+
+@pytest.fixture
+def ct_path(tmp_path: Path) -> Path:
+    """Three slices in Hounsfield units: air, and a soft disc with a dense core."""
+    rows, cols = np.mgrid[:72, :64]
+    away = np.hypot(rows - 30, cols - 36)
+    body = np.where(away < 8, 700, np.where(away < 20, 60, -1000))
+    # Of each test its own pixels: the model process and its cache are shared.
+    seed = zlib.crc32(str(tmp_path).encode())
+    noise = np.random.default_rng(seed).normal(0, 15, (3, 72, 64))
+    path = tmp_path / "ct.tif"
+    scan = np.stack([np.full_like(body, -1000), body, body]) + noise
+    tifffile.imwrite(path, scan.astype(np.int16), imagej=True, metadata={"axes": "ZYX"})
+    return path
+
+
+def open_ct(dock, hand, tmp_path: Path, ct_path: Path) -> QComboBox:
+    dock.create_project(tmp_path / "project", ["core"], [ct_path], "ct")
+    hand.wait_for_image()
+    return hand.find("window", QComboBox)
+
+
+def pick(hand, box: QComboBox, name: str) -> None:
+    box.setCurrentIndex(box.findData(name))
+    box.activated.emit(box.currentIndex())
+
+
+def test_a_ct_opens_in_soft_tissue_and_is_seen_through_what_is_picked(
+    dock, hand, tmp_path: Path, ct_path: Path
+) -> None:
+    box = open_ct(dock, hand, tmp_path, ct_path)
+    assert box.isVisible() and box.currentData() == "soft-tissue"
+    image = dock.session.canvas.layers["image"]
+    assert tuple(image.contrast_limits) == (-160, 240)
+    hand.click(30, 36)
+    hand.wait_for_mask()
+    pick(hand, box, "bone")
+    assert tuple(image.contrast_limits) == (-500, 1300)
+    assert "Bone" in hand.status()
+    hand.wait_for_mask()  # asked again, through the other window
+    hand.until(lambda: dock.session.project.window.name == "bone")
+    pick(hand, box, "auto")
+    low, high = image.contrast_limits
+    assert low < -900 and high > 600
+
+
+def test_a_slice_that_the_window_hides_is_said_to_be_so_and_the_loop_goes_on(
+    dock, hand, tmp_path: Path, ct_path: Path
+) -> None:
+    open_ct(dock, hand, tmp_path, ct_path)
+    dock.session.annotation.open_image(dock.session.annotation.image_id, Plane(0, 0))
+    hand.until(lambda: "Nothing to see in the window Soft tissue" in hand.status())
+    dock.session.annotation.open_image(dock.session.annotation.image_id, Plane(0, 1))
+    hand.click(30, 36)
+    hand.wait_for_mask()
+
+
+def test_the_next_slices_are_embedded_before_they_are_asked_for(
+    dock, hand, segmenter, tmp_path: Path, ct_path: Path
+) -> None:
+    folder = segmenter._cache_folder
+    before = set(folder.glob("*.safetensors"))
+    open_ct(dock, hand, tmp_path, ct_path)
+    # Slice 2 of 3 is on show; the third comes ahead, and the first is hidden by the window.
+    hand.until(lambda: len(set(folder.glob("*.safetensors")) - before) == 2)
+
+
+def test_a_colour_picture_has_no_window(dock, hand, tmp_path: Path, picture_path: Path) -> None:
+    dock.create_project(tmp_path / "project", ["spot"], [picture_path], "rgb")
+    hand.wait_for_image()
+    assert not hand.find("window", QComboBox).isVisible()
