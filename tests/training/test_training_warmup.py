@@ -12,10 +12,10 @@ from scipy import ndimage
 
 from napari_scsam.models.adapters import read_info
 from napari_scsam.models.sam import load_sam
+from scsam_train.episodes import advance, begin
 from scsam_train.warmup import pictures, shapes
 from scsam_train.warmup.__main__ import main
 from scsam_train.warmup.corpus import Embedded, make_scene
-from scsam_train.warmup.episodes import advance, begin
 from scsam_train.warmup.phantoms import MIN_PIXELS, SHARES, make_phantom
 
 SIDE = 256

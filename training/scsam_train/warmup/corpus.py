@@ -15,6 +15,7 @@ from torch import Tensor
 
 from napari_scsam.models.preprocess import PREPROCESS_VERSION
 from napari_scsam.models.sam import SamModel
+from scsam_train import episodes
 from scsam_train.clicks import jittered_box
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.losses import IGNORE
@@ -35,19 +36,14 @@ BOXES_PER_SCENE = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Embedded:
+class Embedded(episodes.Embedded):
     """A scene as the decoder sees it.
 
     Attributes
     ----------
-    features : Tensor of shape (256, e, e), float16
-    targets : Tensor of shape (N, side, side), uint8
-        0, 1, or 255 in the padding.
     domain : {'phantom', 'brain', 'photograph'}
     """
 
-    features: Tensor
-    targets: Tensor
     domain: Domain
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,20 +13,18 @@ import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.nn import functional
 
 from napari_scsam.models.adapters import trainable_parameters
 from scsam_train.decoding import Decoder
-from scsam_train.losses import IGNORE, mask_iou, mask_loss
+from scsam_train.episodes import Episode, advance, begin
 from scsam_train.schedules import MovingAverage, learning_rate
+from scsam_train.teaching import answer, episode_loss, frozen_decoder
 from scsam_train.warmup.corpus import Embedded
-from scsam_train.warmup.episodes import Episode, advance, begin
 from scsam_train.warmup.judging import Exam, judge
 
 # So many episodes are under way by turns, so that neighbouring steps see other objects.
 UNDER_WAY = 6
 CLIP = 1.0
-IOU_WEIGHT = 0.2
 DECAY = 0.995
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
@@ -82,7 +79,7 @@ class WarmUp:
         self, model: PeftModel, corpus: Sequence[Embedded], exam: Exam, plan: Plan, folder: Path
     ) -> None:
         self.model = model
-        self._released = _released(model)
+        self._released = frozen_decoder(model)
         self._decoder = Decoder(model)
         self._corpus, self._exam, self._plan, self._folder = corpus, exam, plan, folder
         self._parameters = trainable_parameters(model)
@@ -123,30 +120,13 @@ class WarmUp:
             self._under_way.append(begin(self._corpus, self._plan.batch, self._rng))
         which = int(self._rng.integers(UNDER_WAY))
         episode = self._under_way.pop(which)
-        logits, iou = self._decoder(episode.features.float(), episode.ask)
-        loss = self._loss(episode, logits, iou)
+        logits, iou = answer(self._decoder, episode)
+        loss = episode_loss(episode, logits, iou, self._released, self._plan.distil)
         self._descend(loss)
         if episode.left > 1:
             self._under_way.append(advance(episode, logits.detach(), self._rng))
         self.step += 1
         return float(loss.detach())
-
-    def _loss(self, episode: Episode, logits: Tensor, iou: Tensor) -> Tensor:
-        weight = torch.ones(len(logits))
-        loss = mask_loss(logits, episode.target, weight)
-        loss = loss + IOU_WEIGHT * functional.mse_loss(iou, mask_iou(logits, episode.target))
-        if episode.box_alone and self._plan.distil:
-            share = self._plan.distil
-            valid = episode.target != IGNORE
-            taught = _distance(logits, self._teach(episode), valid)
-            return (1 - share) * loss + share * taught
-        return loss
-
-    @torch.no_grad()
-    def _teach(self, episode: Episode) -> Tensor:
-        """The released model's answer, as probabilities."""
-        logits, _ = self._released(episode.features.float(), episode.ask)
-        return logits.sigmoid()
 
     def _descend(self, loss: Tensor) -> None:
         factor = learning_rate(self._fraction())
@@ -198,15 +178,6 @@ class WarmUp:
         self._rng = np.random.default_rng([self._plan.seed, self.step])
 
 
-def _released(model: PeftModel) -> Decoder:
-    """The model as it is now, for good; the image encoder, which nobody asks, is left out."""
-    encoder = model.image_encoder
-    model.base_model.model.image_encoder = nn.Identity()
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    model.base_model.model.image_encoder = encoder
-    return Decoder(frozen)
-
-
 def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, Any]]:
     lora = [p for name, p in parameters.items() if "lora_" in name]
     whole = [p for name, p in parameters.items() if "lora_" not in name]
@@ -214,13 +185,3 @@ def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, A
         {"params": lora, "full_rate": plan.lora_rate, "lr": plan.lora_rate},
         {"params": whole, "full_rate": plan.whole_rate, "lr": plan.whole_rate},
     ]
-
-
-def _distance(logits: Tensor, probability: Tensor, valid: Tensor) -> Tensor:
-    """Cross-entropy plus Dice against probabilities instead of a mask."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, probability, reduction="none")
-    mean = (entropy * valid).flatten(1).sum(1) / valid.flatten(1).sum(1)
-    guess = logits.sigmoid() * valid
-    both = (guess * probability).flatten(1).sum(1)
-    sums = (guess**2 + (probability * valid) ** 2).flatten(1).sum(1)
-    return (mean + 1 - (2 * both + 1) / (sums + 1)).mean()

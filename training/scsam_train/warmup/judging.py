@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scsam_train.clicks import deepest, next_click
-from scsam_train.decoding import Ask, Decoder
-from scsam_train.losses import IGNORE, mask_iou
+from scsam_train.click_through import box_through, click_through
+from scsam_train.decoding import Decoder
 from scsam_train.warmup.corpus import Embedded
 from scsam_train.warmup.phantoms import Domain
 
@@ -60,11 +59,10 @@ def judge(decoder: Decoder, exam: Exam) -> dict[str, Any]:
     for start in range(0, len(exam.targets), BATCH):
         features = exam.features[start : start + BATCH].float()
         target = exam.targets[start : start + BATCH]
-        by_click, sure = _click_through(decoder, features, target)
-        boxes = np.stack([_box(one[0]) for one in target.numpy()])
-        logits, iou = decoder(features, Ask(boxes=boxes))
-        rows.append(np.concatenate([by_click, _dice(logits, target)[None]]))
-        guessed += [*sure, iou.numpy()]
+        by_click, sure = click_through(decoder, features, target, CLICKS)
+        by_box, sure_of_box = box_through(decoder, features, target)
+        rows.append(np.concatenate([by_click, by_box[None]]))
+        guessed += [*sure, sure_of_box]
         true += [_iou_of(dice) for dice in rows[-1]]
     table = np.concatenate(rows, axis=1)
     domains = np.array(exam.domains)
@@ -81,37 +79,8 @@ def score(result: dict[str, Any]) -> float:
     return float(np.mean([*result["all"]["clicks"].values(), result["all"]["box"]]))
 
 
-def _click_through(
-    decoder: Decoder, features: Tensor, target: Tensor
-) -> tuple[np.ndarray[Any, Any], list[np.ndarray[Any, Any]]]:
-    """Dice of shape (CLICKS, N), and the estimated IoU after each click."""
-    ask = Ask(clicks=[[(*deepest(one == 1), 1)] for one in target[:, 0].numpy()])
-    dice, sure = [], []
-    for _ in range(CLICKS):
-        logits, iou = decoder(features, ask)
-        dice.append(_dice(logits, target))
-        sure.append(iou.numpy())
-        clicks = [
-            next_click((guess > 0).numpy(), truth == 1, truth != IGNORE)
-            or (*deepest(truth == 1), 1)
-            for guess, truth in zip(logits[:, 0], target[:, 0].numpy(), strict=True)
-        ]
-        ask = ask.corrected(clicks, logits)
-    return np.stack(dice), sure
-
-
-def _dice(logits: Tensor, target: Tensor) -> np.ndarray[Any, Any]:
-    iou = mask_iou(logits, target).numpy()
-    return np.asarray(2 * iou / (1 + iou))
-
-
 def _iou_of(dice: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(dice / (2 - dice))
-
-
-def _box(target: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    rows, cols = (np.flatnonzero((target == 1).any(axis)) for axis in (1, 0))
-    return np.array([rows[0], cols[0], rows[-1], cols[-1]], dtype=np.float32)
 
 
 def _summary(table: np.ndarray[Any, Any]) -> dict[str, Any]:
