@@ -92,7 +92,11 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SegmenterPro
 
 
 @pytest.fixture
-def dock(viewer: Any, qtbot: Any, segmenter: SegmenterProcess) -> Iterator[ScsamDock]:
+def dock(
+    viewer: Any, qtbot: Any, segmenter: SegmenterProcess, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ScsamDock]:
+    # A tuning in the background would take the cores from what is tested.
+    monkeypatch.setattr("napari_scsam.controllers.tuning.FIRST", 10**6)
     widget = ScsamDock(viewer, segmenter=lambda _folder, _gb: segmenter)
     viewer.window.add_dock_widget(widget, name="SC-SAM")
     yield widget

@@ -1,0 +1,189 @@
+"""When tunings begin, what becomes of them, and who answers clicks; with a stand-in child."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from annotation_desk import Desk, ManualRunner
+
+from napari_scsam.controllers import tuning
+from napari_scsam.controllers.tuning import RunningTuning, TuningController
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import TuneSettings
+from napari_scsam.project import Project
+
+CHILD = """
+import hashlib, json, pathlib, sys, time
+mode, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+if mode == "hang":
+    time.sleep(600)
+if mode == "fail":
+    (folder / "events.jsonl").write_text(json.dumps({"event": "failed", "error": "No room."}))
+    with (folder / "events.jsonl").open("a") as stream:
+        stream.write(chr(10))
+    sys.exit(1)
+kept = mode == "keep"
+files = {}
+if kept:
+    (folder / "sam_adapter").mkdir()
+    (folder / "sam_adapter" / "weights").write_bytes(b"w")
+    files = {"sam_adapter/weights": hashlib.sha256(b"w").hexdigest()}
+reason = "first click 0.70 to 0.80" if kept else "not better, not used"
+report = {"kept": kept, "reason": reason, "planes": 3, "files": files}
+(folder / "report.json").write_text(json.dumps(report))
+folder.rename(folder.with_suffix(""))
+"""
+
+
+class Bench:
+    """A controller on a project, with a child that does as it is told."""
+
+    def __init__(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.project, self.files, self.mode = project, ManualRunner(), "keep"
+        self.told: list[tuple[Path | None, bool]] = []
+        self.started: list[psutil.Process] = []
+        monkeypatch.setattr(tuning, "start_child", self._start)
+        self.controller = self.open()
+
+    def open(self) -> TuningController:
+        made = TuningController(
+            self.project, self.files, lambda state: None, lambda *told: self.told.append(told)
+        )
+        self.files.work()
+        return made
+
+    def _start(self, module: str, folder: Path, *_: Any) -> subprocess.Popen[bytes]:
+        assert module == "scsam_train.tuning"
+        child = subprocess.Popen([sys.executable, "-c", CHILD, self.mode, str(folder)])
+        self.started.append(psutil.Process(child.pid))
+        return child
+
+    def commit(self, *planes: int) -> None:
+        image = self.project.images()[0]
+        label = np.zeros(image.shape[1:], np.uint8)
+        label[2:9, 3:9] = 1
+        for index in planes:
+            self.project.commit(image.id, label, plane=Plane(0, index))
+            self.controller.committed()
+            self.files.work()
+
+    def settle(self) -> None:
+        """Wait for the child, and take in what it left."""
+        end = time.monotonic() + 60
+        while self.controller.state.running:
+            assert time.monotonic() < end
+            self.controller.tick()
+            self.files.work()
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def bench(project: Project, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(project, monkeypatch)
+
+
+def test_three_slices_begin_a_tuning_and_its_end_lets_it_answer_clicks(bench: Bench) -> None:
+    assert bench.controller.state.text == tuning.WAITING
+    bench.commit(0, 1)
+    assert not bench.started
+    bench.commit(2)
+    assert len(bench.started) == 1 and bench.controller.state.running
+    bench.settle()
+    folder = bench.project.folder / "tuned" / "0001"
+    assert bench.told[-1] == (folder, False)
+    assert bench.controller.state.text == "Tuned on 3 slices: first click 0.70 to 0.80."
+    assert [t.commits for t in bench.project.tunings()] == [3]
+
+
+def test_the_next_one_waits_for_further_commits(bench: Bench) -> None:
+    bench.commit(0, 1, 2)
+    bench.settle()
+    bench.commit(3, 4, 0)
+    assert len(bench.started) == 1
+    bench.commit(1)  # corrected slices are commits, too
+    assert len(bench.started) == 2
+    bench.settle()
+    assert bench.told[-1][0] == bench.project.folder / "tuned" / "0002"
+
+
+def test_a_refused_one_says_so_and_is_not_used(bench: Bench) -> None:
+    bench.mode = "refuse"
+    bench.commit(0, 1, 2)
+    bench.settle()
+    assert bench.told[-1] == (None, False)
+    assert bench.controller.state.text == "Tuned on 3 slices: not better, not used."
+
+
+def test_a_failed_one_says_why_and_is_not_begun_anew_at_once(bench: Bench) -> None:
+    bench.mode = "fail"
+    bench.commit(0, 1, 2)
+    bench.settle()
+    assert bench.controller.state.text == "No room."
+    bench.commit(3)
+    assert len(bench.started) == 1
+
+
+def test_a_round_ends_a_tuning_and_nothing_of_it_is_left(bench: Bench) -> None:
+    bench.mode = "hang"
+    bench.commit(0, 1, 2)
+    bench.controller.round_trains(True)
+    bench.files.work()
+    assert not bench.started[0].is_running() and not bench.controller.state.running
+    assert list((bench.project.folder / "tuned").iterdir()) == []
+    bench.commit(3, 4, 0, 1)
+    assert len(bench.started) == 1  # never beside a round
+    bench.controller.round_trains(False)
+    bench.commit(2)
+    assert len(bench.started) == 2
+    bench.controller.close()
+    assert not bench.started[1].is_running()
+
+
+def test_switched_off_the_shipped_model_answers_also_after_a_restart(bench: Bench) -> None:
+    bench.commit(0, 1, 2)
+    bench.settle()
+    bench.controller.set_use(False)
+    bench.files.work()
+    assert bench.told[-1] == (None, True)
+    assert bench.controller.state.text == tuning.OFF
+    again = bench.open()
+    assert not again.state.use and bench.told[-1] == (None, False)
+    again.set_use(True)
+    bench.files.work()
+    assert bench.told[-1] == (bench.project.folder / "tuned" / "0001", True)
+
+
+def test_in_the_foreground_it_returns_its_record_or_one_line(bench: Bench) -> None:
+    with pytest.raises(ProjectError, match="commit a few slices first"):
+        RunningTuning.start(bench.project, TuneSettings())
+    image = bench.project.images()[0]
+    bench.project.commit(image.id, np.ones(image.shape, np.uint8))
+    record = RunningTuning.start(bench.project, TuneSettings()).run(lambda event: None)
+    assert record is not None and record.kept and record.number == 1
+    bench.mode = "fail"
+    with pytest.raises(ProjectError, match=r"No room\."):
+        RunningTuning.start(bench.project, TuneSettings()).run(lambda event: None)
+
+
+def test_questions_name_the_tuning_from_the_next_click_on(desk: Desk, tmp_path: Path) -> None:
+    desk.annotation.add_point(5, 5)
+    desk.settle()
+    asked = len(desk.segmenter.asked)
+    desk.annotation.use_tuned(tmp_path)
+    desk.settle()
+    assert len(desk.segmenter.asked) == asked  # the outline on show stays
+    desk.annotation.add_point(9, 9)
+    desk.settle()
+    assert desk.segmenter.asked[-1].tuned_folder == tmp_path
+    desk.annotation.use_tuned(None, redraw=True)
+    desk.settle()
+    assert len(desk.segmenter.asked) == asked + 2
+    assert desk.segmenter.asked[-1].tuned_folder is None
