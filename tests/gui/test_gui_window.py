@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from qtpy.QtWidgets import QComboBox
 
+from napari_scsam._napari.display import contrast
 from napari_scsam.core.geometry import Plane
 
 
@@ -83,3 +84,32 @@ def test_a_colour_picture_has_no_window(dock, hand, tmp_path: Path, picture_path
     dock.create_project(tmp_path / "project", ["spot"], [picture_path], "rgb")
     hand.wait_for_image()
     assert not hand.find("window", QComboBox).isVisible()
+
+
+@pytest.mark.parametrize("value", [0, 7, -1000])
+def test_an_image_of_one_value_opens_and_says_that_there_is_nothing_to_see(
+    dock, hand, tmp_path: Path, ct_path: Path, value: int
+) -> None:
+    flat = tmp_path / "flat.tif"
+    tifffile.imwrite(flat, np.full((48, 40), value, np.int16))
+    dock.create_project(tmp_path / "project", ["core"], [flat, ct_path], "mr")
+    hand.wait_for_image()
+    hand.until(lambda: "there is nothing to see" in hand.status())
+    hand.click(20, 20)
+    hand.until(lambda: bool(hand.points()))
+    hand.until(lambda: "there is nothing to see" in hand.status())
+    second = dock.session.project.images()[1].id
+    dock.session.annotation.open_image(second)
+    hand.until(lambda: dock.session.annotation.image_id == second)
+    hand.qtbot.wait(50)
+    hand.click(30, 36)
+    hand.wait_for_mask()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [np.zeros((3, 4)), np.full((3, 4), np.nan), np.array([[np.nan, 1, np.inf], [2, 3, -np.inf]])],
+)
+def test_a_display_range_is_never_empty(data: np.ndarray) -> None:
+    low, high = contrast(data)
+    assert np.isfinite([low, high]).all() and low < high

@@ -42,10 +42,14 @@ def units(volume: Volume) -> str:
 
 
 def contrast(data: NDArray[Any]) -> tuple[float, float]:
-    """Robust display range from about a million of the pixels."""
+    """Robust display range from about a million of the pixels; never empty."""
     step = max(1, round((data.size / 1e6) ** (1 / data.ndim)))
     sample = data[tuple(slice(None, None, step) for _ in range(data.ndim))]
-    low, high = np.percentile(sample, (0.5, 99.8))
-    if high <= low:
-        low, high = float(data.min()), float(data.max())
-    return (float(low), float(high))
+    finite = sample[np.isfinite(sample)]
+    if not finite.size:
+        return (0.0, 1.0)
+    low, high = (float(value) for value in np.percentile(finite, (0.5, 99.8)))
+    if low == high:
+        everything = data[np.isfinite(data)]
+        low, high = float(everything.min()), float(everything.max())
+    return (low, high) if low < high else (low, low + 1.0)

@@ -103,7 +103,7 @@ def run_demo(folder: Path, settings: TrainSettings, progress: ProgressFn) -> Dem
         result.labelled = len(project.committed_planes(image))
         result.unlabelled = scan.image.plane_count() - result.labelled
         models = _train(project, settings, progress, result)
-        cache = open_cache(project.folder / "cache" / "embeddings")
+        cache = open_cache(project.folder / "cache" / "embeddings", max_gb=project.cache_gb)
         _suggest(models, cache, scan, progress, result)
         progress(Progress(0.8, f"Predicting all {scan.image.plane_count()} slices"))
         predicted = predict_volume(models, project.volume(image), "unet")

@@ -197,7 +197,9 @@ class PromptingController:
         self._plane = None
         self._message = READ_ONLY if self._project.read_only else "Ready."
         self._canvas.open_image(record.name, volume, self._committed.array, self._project.classes)
-        self._canvas.show_window(self.window.shown(volume))
+        limits = self.window.shown(volume)
+        if limits is not None:
+            self._canvas.show_window(limits)
         for key, prompts in self._history.present.prompts.items():
             answer = self._previewer.get(key, prompts)
             if key[0] == record.id and answer is not None:
