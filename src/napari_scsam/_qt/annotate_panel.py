@@ -107,7 +107,7 @@ class AnnotatePanel(QWidget):
         self.classes = self._make_class_list()
         self.tool = self._make_tool_box()
         self._axis = self._make_axis_box()
-        self.window = WindowBox()
+        self.window_box = WindowBox()
         self._buttons: dict[str, QPushButton] = {}
         grid = self._make_grid()
         head = QHBoxLayout()
@@ -121,7 +121,7 @@ class AnnotatePanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
         layout.addLayout(head)
-        layout.addWidget(self.window)
+        layout.addWidget(self.window_box)
         layout.addWidget(self.classes)
         layout.addLayout(tools)
         layout.addWidget(text_label("gestures", GESTURES))

@@ -90,7 +90,7 @@ class ScsamDock(QWidget):
         parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.set_class(c)))
         parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.set_tool(t)))
         parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
-        parts.annotate.window.picked.connect(self._pick_window)
+        parts.annotate.window_box.picked.connect(self._pick_window)
         parts.training.pressed.connect(self._press_training)
         parts.training.ticked.connect(lambda: self.session and self.session.rounds.tick())
         parts.tuning.ticked.connect(lambda: self.session and self.session.tuning.tick())
@@ -173,7 +173,7 @@ class ScsamDock(QWidget):
         )
         self._show_project(project)
         chosen = self.session.annotation.window
-        self._parts.annotate.window.show_window(chosen.chosen, chosen.choices)
+        self._parts.annotate.window_box.show_window(chosen.chosen, chosen.choices)
         self._keys = Keymap(_main_window(self), self._key_actions())
         self.session.begin()
 
