@@ -9,7 +9,7 @@ from napari_scsam import models
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.propagation import Trail, propagate
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.propagation import StopRule, _Found, judge
+from napari_scsam.models.propagation import RULE, _Found, judge
 
 SHAPE = (64, 72)
 
@@ -156,21 +156,21 @@ def found(mask: np.ndarray, estimate: float = 0.9) -> _Found:
 def test_an_area_that_jumps_stops_unless_it_was_on_its_way():
     before, after = disc(30, 30, 10), disc(30, 30, 15)
     area = int(before.sum())
-    assert judge(before, found(after), (area, area), StopRule()) == ("area doubled", True)
+    assert judge(before, found(after), (area, area), RULE) == ("area doubled", True)
     growing = (area // 4, area // 2, area)
-    assert judge(before, found(after), growing, StopRule()) == ("", False)
-    reason, stops = judge(before, found(disc(30, 30, 12.8)), (area, area), StopRule())
+    assert judge(before, found(after), growing, RULE) == ("", False)
+    reason, stops = judge(before, found(disc(30, 30, 12.8)), (area, area), RULE)
     assert reason.startswith("area grew by 6")
     assert not stops
-    assert judge(before, found(disc(30, 30, 6)), (area, area), StopRule()) == ("area halved", True)
+    assert judge(before, found(disc(30, 30, 6)), (area, area), RULE) == ("area halved", True)
 
 
 def test_an_outline_that_sam_is_unsure_of_wants_a_look_then_stops():
     mask = disc(30, 30, 10)
     areas = (int(mask.sum()),)
-    assert judge(mask, found(mask, 0.5), areas, StopRule()) == ("outline unsure", False)
-    assert judge(mask, found(mask, 0.2), areas, StopRule()) == ("outline unsure", True)
-    assert judge(mask, found(np.roll(mask, 9, 1)), areas, StopRule()) == ("", False)  # only moved
+    assert judge(mask, found(mask, 0.5), areas, RULE) == ("outline unsure", False)
+    assert judge(mask, found(mask, 0.2), areas, RULE) == ("outline unsure", True)
+    assert judge(mask, found(np.roll(mask, 9, 1)), areas, RULE) == ("", False)  # only moved
     bar = np.zeros(SHAPE, bool)
     bar[29:32, 4:64] = True
-    assert "shape changed" in judge(mask, found(bar), areas, StopRule())[0]
+    assert "shape changed" in judge(mask, found(bar), areas, RULE)[0]

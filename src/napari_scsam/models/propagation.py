@@ -60,6 +60,9 @@ class StopRule:
     agreement: tuple[float, float] = (0.5, 0.1)
 
 
+RULE = StopRule()
+
+
 @dataclass(frozen=True, eq=False)
 class _Scene:
     """The new plane, ready to be asked about."""
@@ -92,7 +95,6 @@ def carry(
     *,
     cache: EmbeddingCache | None = None,
     taught: RoundModels | None = None,
-    rule: StopRule | None = None,
 ) -> Carried:
     """Find the masks of a neighbouring plane again; see `napari_scsam.models.carry`."""
     if np.ptp(pixels) == 0:
@@ -107,7 +109,7 @@ def carry(
         if taught is not None and unet is not None and class_id in taught.class_ids:
             odds = log_odds(unet, 1 + taught.class_ids.index(class_id))
         found = _find(scene, trail.label, class_id, odds)
-        reason, stops = judge(trail.label == class_id, found, areas, rule or StopRule())
+        reason, stops = judge(trail.label == class_id, found, areas, RULE)
         if reason:
             flags[class_id] = reason
         if not stops:
@@ -154,7 +156,7 @@ def _mixed(logits: Logits, odds: Logits, estimate: float) -> _Found:
     """SAM's log-odds and the U-Net's, the mean where they mean the same object."""
     agreement = iou(logits > 0, odds > 0)
     # A U-Net that outlines something else must not pull the outline there.
-    together = (logits + odds) / 2 if agreement >= StopRule().agreement[0] else logits
+    together = (logits + odds) / 2 if agreement >= RULE.agreement[0] else logits
     return _Found(together, estimate, agreement)
 
 
