@@ -1,0 +1,139 @@
+"""Who answers a click: the tuned SAM, the round's, or the shipped one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_scsam import models
+from napari_scsam.controllers.inference import Question, Segmenter
+from napari_scsam.core.errors import ModelError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompts import Box, PointPrompt, Prompts, PromptSet
+from napari_scsam.models import Decoded, Embedding
+
+TUNED, ROUND = Path("tuned/0001"), Path("rounds/0001")
+PIXELS = np.arange(600.0).reshape(20, 30)
+CLICK = PointPrompt(5, 5, 1)
+PROPOSED = PointPrompt(9, 9, 1, origin="model", state="proposed", round=1)
+
+
+class FakeSam:
+    """Follows clicks, and remembers what it was asked."""
+
+    name, device, understands_points = "fake", "cpu", True
+
+    def __init__(self, base_hash: str = "b") -> None:
+        self.base_hash = base_hash
+        self.asked: list[Prompts] = []
+
+    def embedding_key(self, image: Any) -> str:
+        return f"{self.base_hash}{image.shape}"
+
+    def embed(self, image: Any) -> Embedding:
+        view = np.zeros((20, 30), np.float32)
+        return Embedding(None, image.shape[:2], view, self.embedding_key(image))
+
+    def decode(self, embedding: Embedding, prompts: Prompts, *, class_id: Any = None) -> Decoded:
+        self.asked.append(prompts)
+        logits = np.full(embedding.shape, 2.0, np.float32)
+        return Decoded(logits > 0, logits, 0.9)
+
+
+class BoxSam(FakeSam):
+    understands_points = False
+
+
+class FakeRound:
+    """A round whose SAM does not follow clicks: it answers by its outline."""
+
+    number, class_ids = 1, (1,)
+
+    def __init__(self) -> None:
+        self.sam = BoxSam()
+        self.asked: list[Prompts] = []
+
+    def decode(self, image: Any, embedding: Any, prompts: Prompts, class_id: int) -> Decoded:
+        self.asked.append(prompts)
+        logits = np.full(embedding.shape, 3.0, np.float32)
+        return Decoded(logits > 0, logits, 0.8, "outline")
+
+
+class Setup:
+    """A segmenter on stand-ins for every model."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shipped, self.tuned, self.round = FakeSam(), FakeSam(), FakeRound()
+        monkeypatch.setattr(models, "load_tuned", lambda folder: self.tuned)
+        monkeypatch.setattr(models, "load_round", lambda folder: self.round)
+        self.segmenter = Segmenter(load_sam=lambda: self.shipped)
+
+    def ask(
+        self,
+        *points: PointPrompt,
+        box: Box | None = None,
+        tuned: Path | None = TUNED,
+        active: Path | None = None,
+    ) -> Any:
+        boxes = {} if box is None else {(1, 1): box}
+        prompts = PromptSet(points, boxes)
+        return self.segmenter.decode(
+            Question(("a", Plane()), PIXELS, prompts, active, tuned_folder=tuned)
+        )
+
+
+@pytest.fixture
+def setup(monkeypatch: pytest.MonkeyPatch) -> Setup:
+    pytest.importorskip("torch")
+    return Setup(monkeypatch)
+
+
+def test_the_tuned_one_answers_and_once_it_is_off_the_shipped_one(setup: Setup) -> None:
+    setup.ask(CLICK)
+    assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (1, 0)
+    setup.ask(CLICK, tuned=None)
+    assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (1, 1)
+
+
+def test_after_a_round_the_tuned_one_answers_clicks_and_the_round_its_own_suggestions(
+    setup: Setup,
+) -> None:
+    assert setup.ask(PROPOSED, active=ROUND).via == "outline"
+    assert not setup.tuned.asked
+    setup.ask(CLICK, active=ROUND)
+    setup.ask(box=(1, 1, 9, 9), active=ROUND)
+    assert [p.box for p in setup.tuned.asked] == [None, (1, 1, 9, 9)]
+    # A click that corrects a suggestion is told the outline that it corrects.
+    setup.ask(PROPOSED, CLICK, active=ROUND)
+    assert setup.tuned.asked[-1].mask is not None and (setup.tuned.asked[-1].mask == 3).all()
+
+
+def test_without_a_tuning_a_round_that_does_not_follow_clicks_is_asked_itself(setup: Setup) -> None:
+    assert setup.ask(CLICK, tuned=None, active=ROUND).via == "outline"
+    assert not setup.shipped.asked and not setup.round.sam.asked
+
+
+def test_a_tuning_of_another_base_is_not_asked(setup: Setup) -> None:
+    setup.tuned.base_hash = "other"
+    setup.ask(CLICK)
+    assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (0, 1)
+
+
+def test_a_damaged_tuning_costs_a_line_in_the_log_and_no_click(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damaged(folder: Path) -> Any:
+        raise ModelError("damaged")
+
+    monkeypatch.setattr(models, "load_tuned", damaged)
+    with caplog.at_level(logging.WARNING):
+        setup.ask(CLICK)
+        setup.ask(CLICK, PointPrompt(8, 8, 1))
+    assert len(setup.shipped.asked) >= 1
+    assert [r.message for r in caplog.records].count(
+        "Clicks are answered without the tuning 0001: damaged"
+    ) == 1
