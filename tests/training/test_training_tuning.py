@@ -25,6 +25,8 @@ from napari_scsam.models import open_cache
 from napari_scsam.models.adapters import load_adapter, save_adapter
 from napari_scsam.models.sam import BaseSam, SamModel
 from napari_scsam.models.zoo import ZooEntry
+from scsam_train.benchmark import learned
+from scsam_train.benchmark.sets import Case
 from scsam_train.clicks import deepest
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.__main__ import main
@@ -225,3 +227,48 @@ def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(tmp_p
     assert report["planes"] == 3 and report["data"] and report["settings"]["seed"] == 0
     assert (final / "sam_adapter").is_dir() is report["kept"]
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 3
+
+
+def case(seed):
+    plane = disc_plane(seed)
+    return Case(plane.case, plane.case, plane.pixels, {"disc": plane.label == 1})
+
+
+def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tmp_path, monkeypatch):
+    tunings = []
+
+    def counted(*arguments):
+        tunings.append(arguments[2].seed)
+        done = tune(*arguments)
+        if arguments[2].seed == 1:
+            done.report["kept"] = False
+        return done
+
+    def choose(data, count, rng):
+        return [case(int(seed)) for seed in rng.choice(50, count, replace=False)]
+
+    sets = {"discs": (choose, lambda data: (case(seed) for seed in range(90, 94)))}
+    monkeypatch.setattr(learned, "LEARNED", sets)
+    monkeypatch.setattr(learned, "load_base", lambda name: toy_base())
+    monkeypatch.setattr(learned, "load_sam", lambda name, device: sam_of(toy_base()))
+    monkeypatch.setattr(learned, "tune", counted)
+    monkeypatch.setattr(
+        learned, "TuneSettings", lambda seed, **_: replace(QUICK, seed=seed, steps=12)
+    )
+    plan = learned.Plan("toy", 3, (0,), 2, "cpu")
+    first = learned.measure(tmp_path, tmp_path, ["discs"], plan)
+    part = first["sets"]["discs"]
+    assert part["tuned"]["1"]["mean"] > part["shipped"]["1"]["mean"] + 0.2
+    assert len(part["rows"]["shipped"]) == 2  # the limit
+    again = learned.measure(tmp_path, tmp_path, ["discs"], plan)
+    assert tunings == [0] and again["sets"]["discs"]["tuned"] == part["tuned"]
+    more = learned.measure(tmp_path, tmp_path, ["discs"], replace(plan, seeds=(0, 1)))
+    assert tunings == [0, 0, 1]
+    seeds = more["sets"]["discs"]["tuned"]["1"]["seeds"]
+    assert seeds["1"] == part["shipped"]["1"]["mean"]  # refused: the shipped one answers
+    assert "| discs | tuned |" in learned.markdown(more) and "1 of 2" in learned.markdown(more)
+    assert (tmp_path / "tuned.md").read_text() == learned.markdown(more)
+
+
+def sam_of(base):
+    return SamModel(base.module, base.entry, base.base_hash, CPU)
