@@ -263,11 +263,13 @@ def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tmp_path, 
     again = learned.measure(tmp_path, tmp_path, ["discs"], plan)
     assert tunings == [0] and again["sets"]["discs"]["tuned"] == part["tuned"]
     more = learned.measure(tmp_path, tmp_path, ["discs"], replace(plan, seeds=(0, 1)))
-    assert tunings == [0, 0, 1]
+    assert tunings == [0, 1]
     seeds = more["sets"]["discs"]["tuned"]["1"]["seeds"]
     assert seeds["1"] == part["shipped"]["1"]["mean"]  # refused: the shipped one answers
+    other = learned.measure(tmp_path, tmp_path, ["discs"], replace(plan, limit=1))
+    assert tunings == [0, 1, 0] and len(other["sets"]["discs"]["rows"]["0"]) == 1
     assert "| discs | tuned |" in learned.markdown(more) and "1 of 2" in learned.markdown(more)
-    assert (tmp_path / "tuned.md").read_text() == learned.markdown(more)
+    assert (tmp_path / "tuned.md").read_text() == learned.markdown(other)
 
 
 def sam_of(base):

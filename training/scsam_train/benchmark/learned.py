@@ -65,7 +65,7 @@ def measure(
     names : sequence of str
         Of `sets.LEARNED`.
     plan : Plan
-        A report of another plan or of other weights is begun anew.
+        A report of another plan or of other weights is begun anew; seeds may be added.
     on_done : callable
         Told of each part that is finished.
 
@@ -132,8 +132,9 @@ def _begun(path: Path, plan: Plan) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         report = {}
-    same = report.get("plan") == wanted and report.get("base") == base
-    return report if same else {"plan": wanted, "base": base, "sets": {}}
+    before = report.get("plan") or {}
+    same = report.get("base") == base and {**before, "seeds": wanted["seeds"]} == wanted
+    return {"plan": wanted, "base": base, "sets": report["sets"] if same else {}}
 
 
 def _tuned(
