@@ -91,6 +91,7 @@ class Tunings:
         for number in finished[:-KEPT]:
             if number != last_kept:
                 shutil.rmtree(self._folder / f"{number:04d}", ignore_errors=True)
+                (self._folder / f"{number:04d}.log").unlink(missing_ok=True)
 
     def all(self) -> list[TunedRecord]:
         """Every finished tuning that is as it was written, in the order of numbers."""

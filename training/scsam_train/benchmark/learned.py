@@ -112,14 +112,14 @@ def markdown(report: dict[str, Any]) -> str:
     for name, part in report["sets"].items():
         for which in ("shipped", "tuned"):
             cells = [cell(part[which][column]) for column in COLUMNS]
-            rest = ["", "", ""] if which == "shipped" else _of_tunings(part)
+            rest = ["", "", ""] if which == "shipped" else _of_tunings(part, plan["seeds"])
             lines.append("| " + " | ".join([name, which, *cells, *rest]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _of_tunings(part: dict[str, Any]) -> list[str]:
+def _of_tunings(part: dict[str, Any], seeds: Sequence[int]) -> list[str]:
     by_seed = ", ".join(f"{value:.3f}" for value in part["tuned"]["1"]["seeds"].values())
-    tunings = list(part["tunings"].values())
+    tunings = [part["tunings"][str(seed)] for seed in seeds]
     kept = f"{sum(t['kept'] for t in tunings)} of {len(tunings)}"
     return [by_seed, kept, f"{np.mean([t['seconds'] for t in tunings]):.0f}"]
 
