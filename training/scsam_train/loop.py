@@ -26,7 +26,7 @@ from napari_scsam.models.pair import (
     Pair,
     load_round,
 )
-from napari_scsam.models.sam import SamModel, load_base, with_own_decoder
+from napari_scsam.models.sam import SamModel, decoder_copy, load_base
 from napari_scsam.models.unet import UNet, build_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import Split, TrainPlane, load_planes, split_planes
@@ -283,7 +283,7 @@ def _build_models(
 ) -> tuple[UNet, SamModel, AdapterInfo]:
     settings = inputs.settings
     base = load_base(settings.sam, settings.sam_checkpoint)
-    twin = with_own_decoder(base.module)
+    twin = decoder_copy(base.module)
     size = rounded_size(settings.image_size)
     fresh = AdapterInfo(base.base_hash, base.entry.name, inputs.class_ids, rank=settings.lora_rank)
     if inputs.parent is not None and _continues(inputs.parent, fresh):

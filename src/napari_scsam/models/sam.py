@@ -71,7 +71,7 @@ def load_sam(
     # Here, since peft takes seconds to import and the base needs none of it.
     from napari_scsam.models.adapters import load_adapter
 
-    twin = with_own_decoder(base.module)
+    twin = decoder_copy(base.module)
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
     encoder_hash = ""
     if info.profile == "adapted-encoder":
@@ -124,13 +124,9 @@ def build_network(architecture: str) -> nn.Module:
     return module
 
 
-def with_own_decoder(sam: nn.Module) -> nn.Module:
-    """A SAM with the same image encoder and its own prompt encoder and mask decoder.
-
-    An adapter that is put into one of the two leaves the other as it was.
-    """
+def decoder_copy(sam: nn.Module) -> nn.Module:
+    """Copies of a SAM's prompt encoder and mask decoder, which no adapter of it will change."""
     twin = nn.Module()
-    twin.image_encoder = sam.image_encoder
     twin.prompt_encoder = copy.deepcopy(sam.prompt_encoder)
     twin.mask_decoder = copy.deepcopy(sam.mask_decoder)
     return twin
@@ -153,7 +149,7 @@ class SamModel:
     encoder_hash : str
         Hash of the adapter's weights, where it changes the image encoder.
     shipped : nn.Module, optional
-        The SAM without the adapter, from `with_own_decoder`.
+        The same without the adapter, from `decoder_copy`.
     may_move : bool
         Whether it goes on on the CPU, for good, when the device is full. Not for a `module`
         that something else uses.
