@@ -69,7 +69,7 @@ def test_a_project_begins_with_its_modality_s_window_and_keeps_another(tmp_path:
         assert (again.window, again.cache_gb) == (PRESETS["lung"], 0.5)
         again.change(cache_gb=3)
         assert (again.window, again.cache_gb) == (PRESETS["lung"], 3.0)
-        with pytest.raises(InputError, match="cache_gb is between 0"):
+        with pytest.raises(InputError, match="between 0 and 10000 GB; got -1"):
             again.change(cache_gb=-1)
     with Project.open(tmp_path / "ct", read_only=True) as seen, pytest.raises(ReadOnlyError):
         seen.change(window=AUTO)
