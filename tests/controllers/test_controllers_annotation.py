@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from annotation_desk import Desk
 
+from napari_scsam.controllers.annotation import NO_ROUND
 from napari_scsam.controllers.inference import Answer, Question
-from napari_scsam.controllers.prompting import NO_ROUND
 from napari_scsam.controllers.work import accepted, to_decode, with_state
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ pytest.importorskip("qtpy")
 pytest.importorskip("napari")
 
 import napari
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 
 from napari_scsam._qt.dock import ScsamDock
 from napari_scsam.controllers.segmenter_process import SegmenterProcess
@@ -166,9 +168,18 @@ class Hand:
         button: Any = Qt.MouseButton.LeftButton,
     ) -> None:
         """Press, move in steps and release, as a hand does."""
-        from qtpy.QtCore import QEvent, QPointF
-        from qtpy.QtGui import QMouseEvent
-        from qtpy.QtWidgets import QApplication
+        self.trace([start, end], button)
+
+    def trace(
+        self,
+        path: Sequence[tuple[float, float]],
+        button: Any = Qt.MouseButton.LeftButton,
+        *,
+        shift: bool = False,
+        on_the_way: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Press, move along `path` in steps, and release; `on_the_way` comes before that."""
+        modifier = Qt.KeyboardModifier.ShiftModifier if shift else Qt.KeyboardModifier.NoModifier
 
         def send(kind: Any, where: QPoint, pressed: Any) -> None:
             none = Qt.MouseButton.NoButton
@@ -179,19 +190,19 @@ class Hand:
                 QPointF(self.native.mapToGlobal(where)),
                 which,
                 pressed,
-                Qt.KeyboardModifier.NoModifier,
+                modifier,
             )
             QApplication.sendEvent(self.native, event)
             QApplication.processEvents()
 
-        a, b = self.at(*start), self.at(*end)
-        send(QEvent.Type.MouseButtonPress, a, button)
-        for step in range(1, 6):
-            part = QPoint(
-                round(a.x() + (b.x() - a.x()) * step / 5), round(a.y() + (b.y() - a.y()) * step / 5)
-            )
-            send(QEvent.Type.MouseMove, part, button)
-        send(QEvent.Type.MouseButtonRelease, b, Qt.MouseButton.NoButton)
+        corners = [self.at(*place) for place in path]
+        send(QEvent.Type.MouseButtonPress, corners[0], button)
+        for a, b in pairwise(corners):
+            for step in range(1, 6):
+                x, y = (u + (v - u) * step / 5 for u, v in ((a.x(), b.x()), (a.y(), b.y())))
+                send(QEvent.Type.MouseMove, QPoint(round(x), round(y)), button)
+        on_the_way()
+        send(QEvent.Type.MouseButtonRelease, corners[-1], Qt.MouseButton.NoButton)
 
 
 @pytest.fixture

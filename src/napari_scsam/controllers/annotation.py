@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from napari_scsam.controllers.drawing import DrawingController
+from napari_scsam.controllers.inference import Answer
 from napari_scsam.controllers.queue import neighbour
 from napari_scsam.controllers.work import SliceKey, Work, accepted, askable_objects, to_decode
 from napari_scsam.core.errors import ModelError
@@ -14,6 +15,7 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.propagation import Trail
 
+NO_ROUND = "No round yet: click the structure or draw a box, commit a few slices, then train."
 NO_OUTLINE = (
     "There is no outline to save, since the model could not draw one here. Delete the prompts "
     "to save that nothing is here, or K to skip."
@@ -22,6 +24,33 @@ NO_OUTLINE = (
 
 class AnnotationController(DrawingController):
     """Adds to prompting what makes labels of masks, and what goes from slice to slice."""
+
+    def suggest(self, class_ids: tuple[int, ...] = ()) -> None:
+        """Ask the active round for proposals, for all classes or some."""
+        if self.key is None:
+            return
+        if self._round is None:
+            self.say(NO_ROUND)
+            return
+        if self.key[1].axis != 0:
+            name = "" if self._volume is None else self._volume.plane_names[0]
+            self.say(f"The round learned from {name} slices: here, click or draw a box.")
+            return
+        key, before = self.key, self.prompts
+        asked = class_ids or tuple(c.id for c in self._project.classes)
+
+        def answered(answer: Answer) -> None:
+            if answer.prompts != before:
+                self._history.push(self._history.present.with_prompts(key, answer.prompts))
+            if not any(p.state == "proposed" for p in answer.prompts.points):
+                self._found_nothing.add(key)
+                self._message = "Nothing suggested here. Click the structure, or K to skip."
+            else:
+                self._message = "Suggested. Correct what is wrong, then J."
+            self._settle(answer)
+
+        self._previewer.suggest(self._question(before), asked, answered, self.fail)
+        self.say("Suggesting …")
 
     def commit(self, then: Callable[[], None] | None = None) -> None:
         """Save the mask on show as the plane's label; no mask at all saves "nothing here"."""

@@ -27,6 +27,7 @@ from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
 from napari_scsam.core.propagation import Carried, Trail
 from napari_scsam.core.settings import CACHE_GB
+from napari_scsam.core.stretch import Stretch
 from napari_scsam.core.volume import LabelArray, Pixels
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
@@ -56,6 +57,8 @@ class Question:
         What the models see of the pixels, with its limits on this image.
     tuned_folder : Path, optional
         A tuning whose SAM answers the prompts in place of the round's or the shipped one.
+    stretch : Stretch
+        What makes the plane's pixels square.
     """
 
     key: SliceKey
@@ -65,6 +68,20 @@ class Question:
     draft: LabelArray | None = None
     window: Window = AUTO
     tuned_folder: Path | None = None
+    stretch: Stretch = Stretch()
+
+    def squared(self) -> Question:
+        """The same question about the plane with square pixels."""
+        if self.stretch.is_none:
+            return self
+        rows, cols = self.pixels.shape[:2]
+        return replace(
+            self,
+            pixels=self.stretch.pixels(self.pixels),
+            prompts=self.stretch.prompts(self.prompts, (rows, cols)),
+            draft=None if self.draft is None else self.stretch.label(self.draft),
+            stretch=Stretch(),
+        )
 
     def seen(self) -> Question:
         """The same question about the pixels as the models see them.
@@ -194,7 +211,7 @@ class Segmenter:
         """Embedding of the plane, from the cache when it is there; loads all that a click needs."""
         with self._ahead.making_way(question.key):
             self._answering(question)
-            return self._embed(question.seen())
+            return self._embed(question.seen().squared())
 
     def prefetch(self, questions: Iterable[Question]) -> None:
         """Embed these planes next, one by one, while nothing else is asked; returns at once."""
@@ -207,7 +224,12 @@ class Segmenter:
     def decode(self, question: Question) -> Answer:
         """Masks of every class that has prompts, as one preview."""
         with self._ahead.making_way(question.key):
-            return self._decode(question.seen())
+            answer = self._decode(question.seen().squared())
+        if question.stretch.is_none:
+            return answer
+        rows, cols = question.pixels.shape[:2]
+        preview = question.stretch.label_back(answer.preview, (rows, cols))
+        return replace(answer, prompts=question.prompts, preview=preview)
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
         """New proposals of the active round for `class_ids`, and their masks."""
@@ -331,7 +353,7 @@ class Segmenter:
 def _embed_ahead(
     cache: EmbeddingCache, sam: SamBackend, question: Question, cancel: CancelToken
 ) -> None:
-    cache.get_or_embed(sam, question.seen().pixels, cancel)
+    cache.get_or_embed(sam, question.seen().squared().pixels, cancel)
 
 
 def _left_gpu(sam: SamBackend) -> bool:

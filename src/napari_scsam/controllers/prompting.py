@@ -21,12 +21,12 @@ from napari_scsam.core.history import History
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import ObjectKey, PromptSet
+from napari_scsam.core.stretch import Stretch
 from napari_scsam.core.volume import LabelArray, Volume
 
 if TYPE_CHECKING:
     from napari_scsam.project import ImageRecord, Project
 
-NO_ROUND = "No round yet: click the structure or draw a box, commit a few slices, then train."
 READ_ONLY = "The project is open elsewhere: look, but no changes."
 VIA_BOX = "This model reads boxes, so your clicks became one; after a first round it reads points."
 
@@ -302,33 +302,6 @@ class PromptingController:
 
     # ---------------------------------------------------------------- previews
 
-    def suggest(self, class_ids: tuple[int, ...] = ()) -> None:
-        """Ask the active round for proposals, for all classes or some."""
-        if self.key is None:
-            return
-        if self._round is None:
-            self.say(NO_ROUND)
-            return
-        if self.key[1].axis != 0:
-            name = "" if self._volume is None else self._volume.plane_names[0]
-            self.say(f"The round learned from {name} slices: here, click or draw a box.")
-            return
-        key, before = self.key, self.prompts
-        asked = class_ids or tuple(c.id for c in self._project.classes)
-
-        def answered(answer: Answer) -> None:
-            if answer.prompts != before:
-                self._history.push(self._history.present.with_prompts(key, answer.prompts))
-            if not any(p.state == "proposed" for p in answer.prompts.points):
-                self._found_nothing.add(key)
-                self._message = "Nothing suggested here. Click the structure, or K to skip."
-            else:
-                self._message = "Suggested. Correct what is wrong, then J."
-            self._settle(answer)
-
-        self._previewer.suggest(self._question(before), asked, answered, self.fail)
-        self.say("Suggesting …")
-
     def _refresh(self, *, redecode: bool = True) -> None:
         """Show the present prompts and their preview, asking for one where there is none."""
         key = self.key
@@ -405,4 +378,5 @@ class PromptingController:
         folder = None if self._round is None else self._round.folder
         draft = None if self.draft is None else self.draft.label
         pixels, window = self._volume.plane(self.key[1]), self.window.asked(self._volume)
-        return Question(self.key, pixels, prompts, folder, draft, window, self._tuned)
+        stretch = Stretch.of(self._volume, self.key[1])
+        return Question(self.key, pixels, prompts, folder, draft, window, self._tuned, stretch)

@@ -1,0 +1,202 @@
+"""Scribbles, lassos, objects and planes by mouse and key; all but one test without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from napari_scsam.controllers.inference import Answer, Question
+from napari_scsam.core.geometry import Plane
+
+pytestmark = pytest.mark.gui
+
+RIGHT = Qt.MouseButton.RightButton
+SHAPE = (8, 60, 70)
+
+
+class Squares:
+    """Paints a square round every inside point, box and stroke of a class."""
+
+    def prepare(self, _round: Any, *_more: Any) -> None:
+        pass
+
+    def describe(self) -> str:
+        return "Squares"
+
+    def embed(self, _question: Question) -> None:
+        pass
+
+    def prefetch(self, _questions: Any) -> None:
+        pass
+
+    def decode(self, question: Question) -> Answer:
+        label = np.zeros(question.pixels.shape[:2], np.uint8)
+        prompts = question.prompts
+        for point in prompts.points:
+            if point.positive:
+                row, col = round(point.row), round(point.col)
+                label[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3] = point.class_id
+        for (class_id, _), box in prompts.boxes.items():
+            r0, c0, r1, c1 = (round(v) for v in box)
+            label[r0 : r1 + 1, c0 : c1 + 1] = class_id
+        return Answer(prompts, label, "points", 0.7)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def loop(hand: Any, dock: Any, tmp_path: Path) -> Any:
+    """The annotation of a noisy volume whose slices are four times as thick as its pixels."""
+    scan = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    tifffile.imwrite(tmp_path / "scan.tif", scan, imagej=True, metadata={"axes": "ZYX"})
+    dock._make_segmenter = lambda _folder: Squares()
+    dock.create_project(tmp_path / "project", ["one", "two"], [tmp_path / "scan.tif"])
+    hand.wait_for_image()
+    return dock.session.annotation
+
+
+def pick_tool(hand: Any, tool: str) -> None:
+    box = hand.find("prompt_kind")
+    box.setCurrentIndex(box.findData(tool))
+
+
+def lines(dock: Any) -> Any:
+    return dock.session.canvas.layers["boxes and strokes"]
+
+
+def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, dock, loop):
+    pick_tool(hand, "scribble")
+    hand.trace([(10, 10), (10, 30), (20, 30)])
+    (scribble,) = loop.prompts.strokes
+    assert (scribble.kind, scribble.positive, len(scribble.path)) == ("scribble", True, 3)
+    assert np.allclose(scribble.path, [(10, 10), (10, 30), (20, 30)], atol=1)
+    assert len(lines(dock).data) == 2
+    hand.trace([(40, 10), (40, 40)], shift=True)
+    assert not loop.prompts.strokes[1].positive
+    assert len(lines(dock).data) > 4  # in dashes
+    QTest.keyClick(hand.viewer.window._qt_window, Qt.Key.Key_2)
+    loop.set_class(2)
+    pick_tool(hand, "lasso")
+    hand.trace([(30, 50), (30, 60), (40, 60), (40, 50)])
+    lasso = loop.prompts.strokes[2]
+    assert (lasso.kind, lasso.class_id) == ("lasso", 2)
+    hand.click(50, 20)  # a click is a point with every tool
+    assert len(hand.points()) == 1
+    assert hand.find("counts").text().startswith("1 point, yours, 2 scribbles, 1 lasso")
+    for left in (3, 2, 1, 0):
+        hand.press("undo")
+        assert len(loop.prompts.strokes) == left
+    assert not len(lines(dock).data)
+
+
+def test_escape_stops_a_stroke_and_another_slice_ends_it(hand, dock, loop):
+    hand.trace([(5, 5), (20, 20)], RIGHT)
+    shown = lines(dock).data.copy()
+    pick_tool(hand, "scribble")
+    under_way = []
+
+    def escape() -> None:
+        under_way.append(len(lines(dock).data))
+        hand.key(Qt.Key.Key_Escape)
+
+    hand.trace([(30, 10), (30, 40)], on_the_way=escape)
+    assert under_way[0] > len(shown)
+    np.testing.assert_array_equal(lines(dock).data, shown)
+    hand.trace([(30, 10), (30, 40)], on_the_way=lambda: dock.session.canvas.go_to(Plane(0, 6)))
+    assert loop.prompts.is_empty
+    dock.session.canvas.go_to(Plane(0, 4))
+    assert loop.prompts.strokes == ()
+    np.testing.assert_array_equal(lines(dock).data, shown)
+
+
+def test_boxes_begin_objects_and_a_click_on_a_line_selects_it_for_delete(hand, dock, loop):
+    hand.trace([(5, 5), (20, 20)], RIGHT)
+    hand.trace([(35, 40), (50, 55)], RIGHT)
+    assert set(loop.prompts.boxes) == {(1, 1), (1, 2)}
+    assert "2 objects, now number 2" in hand.find("counts").text()
+    hand.wait_for_mask()
+    preview = dock.session.canvas.layers["preview"].data[4]
+    assert preview[10, 10] == preview[45, 45] == 1
+    hand.click(5, 12)  # on the edge of the first
+    assert hand.points() == ()
+    assert hand.find("counts").text().startswith("A box of one is selected")
+    assert loop.active_object == (1, 1)
+    hand.key(Qt.Key.Key_Delete)
+    assert set(loop.prompts.boxes) == {(1, 2)}
+    QTest.keyClick(hand.viewer.window._qt_window, Qt.Key.Key_A)
+    hand.click(10, 10)
+    assert hand.points()[0].object_key == (1, 3)
+    pick_tool(hand, "box")
+    hand.click(30, 20)
+    assert len(hand.points()) == 2  # a box without an area is a click
+
+
+def test_what_is_drawn_beside_the_image_is_said_and_not_shown(hand, dock, loop):
+    hand.click(-4, 30)
+    assert hand.status().startswith("That is beside the image")
+    hand.trace([(20, 74), (40, 78)], RIGHT)
+    assert "no area" in hand.status()
+    assert loop.prompts.is_empty
+    assert not len(lines(dock).data)
+
+
+def test_any_axis_is_picked_annotated_committed_and_undone(hand, dock, loop):
+    axis = hand.find("plane_axis")
+    assert [axis.itemText(i) for i in range(axis.count())] == ["Axis 0", "Axis 1", "Axis 2"]
+    hand.click(22, 33)
+    axis.setCurrentIndex(2)
+    assert loop.key[1] == Plane(2, 33)
+    assert loop.prompts.is_empty
+    hand.qtbot.wait(50)
+    hand.trace([(2, 10), (5, 30)], RIGHT)
+    assert loop.prompts.boxes[1, 1] == pytest.approx((2, 10, 5, 30), abs=1)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: hand.status() == "Saved.")
+    axis.setCurrentIndex(0)
+    assert loop.key[1].axis == 0
+    committed = dock.session.canvas.layers["committed"].data
+    assert (committed[3, 12:28, 33] == 1).all()  # a line across the other views
+    assert dock.session.project.committed_planes(loop.image_id) == []
+    hand.press("undo")
+    hand.until(lambda: hand.status() == "Undone.")
+    assert loop.key[1] == Plane(2, 33)
+    assert axis.currentIndex() == 2
+    assert dock.session.project.label(loop.image_id) is None
+
+
+def test_every_kind_together_gives_the_union_of_two_classes(hand, dock, tmp_path):
+    rows, cols = np.mgrid[:96, :80]
+    scan = np.random.default_rng(1).normal(0.2, 0.03, (3, 96, 80)).astype(np.float32)
+    for row, col in ((25, 22), (25, 60), (70, 40)):
+        scan[:, (rows - row) ** 2 + (cols - col) ** 2 <= 12**2] += 0.6
+    scan[2] = 0.5
+    tifffile.imwrite(tmp_path / "scan.tif", scan, imagej=True, metadata={"axes": "ZYX"})
+    dock.create_project(tmp_path / "project", ["one", "two"], [tmp_path / "scan.tif"])
+    hand.wait_for_image()
+    hand.trace([(12, 9), (38, 35)], RIGHT)
+    hand.trace([(12, 47), (38, 73)], RIGHT)
+    dock.session.annotation.set_class(2)
+    pick_tool(hand, "lasso")
+    around = np.linspace(0, 2 * np.pi, 9)[:-1]
+    hand.trace([(70 + 11 * np.sin(a), 40 + 11 * np.cos(a)) for a in around])
+    hand.wait_for_mask()
+    preview = dock.session.canvas.layers["preview"].data[1]
+    assert preview[25, 22] == preview[25, 60] == 1
+    assert preview[70, 40] == 2
+    assert "outline:" in hand.find("counts").text()
+
+    dock.session.canvas.go_to(Plane(0, 2))  # of one value
+    hand.click(50, 40)
+    hand.until(lambda: hand.status().startswith("⚠"))
+    assert "\n" not in hand.status()
+    dock.session.canvas.go_to(Plane(0, 0))
+    hand.click(70, 40)
+    hand.wait_for_mask()
