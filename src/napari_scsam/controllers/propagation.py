@@ -204,7 +204,7 @@ class PropagationController(AnnotationController):
         names = {c.id: c.name for c in self._project.classes}
         several = len(names) > 1
         flags = sorted(filled.flags.items())
-        return "; ".join(f"{names[c]}: {why}" if several else why for c, why in flags)
+        return ", ".join(f"{names[c]} ({why})" if several else why for c, why in flags)
 
     # ---------------------------------------------------------------- drafts
 

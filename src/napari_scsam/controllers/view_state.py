@@ -226,8 +226,8 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
         return _line_words(now.prompts, now.line, names)
     if not points and not now.prompts.boxes and not now.prompts.strokes:
         if now.draft is not None:
-            look = f", wants a look: {now.draft.flag}" if now.draft.flag else ""
-            return f"A draft from the slices beside it{look}."
+            look = f" It wants a look: {now.draft.flag}." if now.draft.flag else ""
+            return f"A draft from the slices beside it.{look}"
         return (
             "Committed."
             if now.is_committed
