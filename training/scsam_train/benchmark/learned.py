@@ -90,7 +90,11 @@ def measure(
                 continue
             done, sam = _tuned(data, name, plan, seed, cache)
             part["tunings"][str(seed)] = done.report
-            part["rows"][str(seed)] = _click(sam, data, name, plan, cache)
+            part["rows"][str(seed)] = (
+                _click(sam, data, name, plan, cache)
+                if done.report["kept"]
+                else part["rows"]["shipped"]  # so does the tool
+            )
             _write(out, report, on_done, f"{name}: seed {seed}, {done.report['reason']}")
     for part in report["sets"].values():
         part |= _summary(part, plan.seeds)
@@ -177,8 +181,7 @@ def _summary(part: dict[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
     shipped = _measured(part["rows"]["shipped"], 0)
     tuned: list[Measured] = []
     for seed in seeds:
-        kept = part["tunings"][str(seed)]["kept"]
-        tuned += _measured(part["rows"][str(seed) if kept else "shipped"], seed)
+        tuned += _measured(part["rows"][str(seed)], seed)
     return {
         which: {column: spread(measured, column) for column in COLUMNS}
         for which, measured in (("shipped", shipped), ("tuned", tuned))

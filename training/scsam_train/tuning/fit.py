@@ -1,4 +1,4 @@
-"""Trains copies of the adapter by simulated annotation, and averages them."""
+"""Trains copies of the adapter by simulated annotation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_scsam.core.settings import TuneSettings
 from napari_scsam.models.adapters import trainable_parameters
 from scsam_train.decoding import Decoder
 from scsam_train.episodes import Embedded, Episode, Habits, advance, begin
-from scsam_train.schedules import learning_rate
+from scsam_train.schedules import WARM_UP, learning_rate
 from scsam_train.teaching import answer, episode_loss, frozen_decoder
 
 # Few steps: most of them are about the first clicks, and some about boxes, which must stay.
@@ -48,12 +48,11 @@ class Tuner:
         self._settings, self._check = settings, check
         self._parameters = trainable_parameters(model)
         self._fresh = {name: p.detach().clone() for name, p in self._parameters.items()}
-        self._sum = {name: torch.zeros_like(p) for name, p in self._fresh.items()}
         self._copies = 0
         self.steps = 0
 
     def train_copy(self, corpus: Sequence[Embedded], seconds: float) -> None:
-        """Train a new copy, which stays in the network, and add it to the average.
+        """Train a new copy, which takes the place of the one before in the network.
 
         Parameters
         ----------
@@ -61,7 +60,7 @@ class Tuner:
         seconds : float
             Ends after so many, or after the settings' steps.
         """
-        self._load(self._fresh)
+        self._start_afresh()
         rng = np.random.default_rng([self._settings.seed, self._copies])
         optimiser = torch.optim.AdamW(self._parameters.values(), weight_decay=0.0)
         under_way: list[Episode] = []
@@ -80,21 +79,11 @@ class Tuner:
             done = max(step / self._settings.steps, (time.monotonic() - began) / max(seconds, 1e-3))
         self._copies += 1
         self.steps += step
-        for name, parameter in self._parameters.items():
-            self._sum[name] += parameter.detach()
-
-    def load_average(self) -> None:
-        """Leave the mean of all copies in the network.
-
-        Copies of one model that were trained a little on different data may be averaged
-        weight by weight (model soups, Wortsman et al., ICML 2022).
-        """
-        self._load({name: total / self._copies for name, total in self._sum.items()})
 
     @torch.no_grad()
-    def _load(self, weights: dict[str, torch.Tensor]) -> None:
+    def _start_afresh(self) -> None:
         for name, parameter in self._parameters.items():
-            parameter.copy_(weights[name])
+            parameter.copy_(self._fresh[name])
 
     def _descend(self, loss: torch.Tensor, optimiser: torch.optim.Optimizer, done: float) -> None:
         if not torch.isfinite(loss):
@@ -102,7 +91,7 @@ class Tuner:
                 "Tuning diverged: its loss is no longer a number. Clicks stay as they were."
             )
         for group in optimiser.param_groups:
-            group["lr"] = self._settings.rate * learning_rate(min(done, 1.0))
+            group["lr"] = self._settings.rate * learning_rate(min(max(done, WARM_UP), 1.0))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(list(self._parameters.values()), CLIP)

@@ -32,7 +32,7 @@ class Tuned:
     Attributes
     ----------
     model : PeftModel
-        The base with the adapter, whether it was kept or not.
+        The base with the adapter; of no use if it was not kept.
     info : AdapterInfo
     report : dict
         For report.json: ``kept``, ``reason``, Dice of ``shipped`` and ``tuned`` as
@@ -57,10 +57,10 @@ def tune(
 ) -> Tuned:
     """Tune SAM's decoder on committed planes, and compare on held-out ones.
 
-    The planes are divided into at most three parts. Of each part a copy of the adapter is
+    The planes are divided into at most three parts. For each part a copy of the adapter is
     trained on the others and clicked through on the part itself, so that no figure comes from
-    a plane that its copy has seen. The kept adapter is the mean of the copies: it has learned
-    from every plane, and no step is spent only on judging.
+    a plane that its copy has seen (cross-validation). If these copies are not worse than the
+    shipped model, one more is trained in the same way on all planes, and kept.
 
     Parameters
     ----------
@@ -96,16 +96,18 @@ def tune(
     started = time.monotonic()
     shipped = figures([exam.take(tuner.shipped) for exam in exams])
     judging = time.monotonic() - started
-    share = (settings.seconds - (time.monotonic() - began) - judging) / len(parts)
+    share = (settings.seconds - (time.monotonic() - began) - judging) / (len(parts) + 1)
     marks = []
     for number, (part, exam) in enumerate(zip(parts, exams, strict=True), start=1):
         tell(f"Learning, {number} of {len(parts)}")
         tuner.train_copy([item for i, item in enumerate(corpus) if i not in part], share)
         marks.append(exam.take(tuner.decoder))
-    tuner.load_average()
     tuned = figures(marks)
     understands = base.entry.understands_points
     kept, reason = judge(shipped, tuned, understands_points=understands, unit=unit)
+    if kept:
+        tell("Learning from all")
+        tuner.train_copy(corpus, share)
     report = {
         "kept": kept,
         "reason": reason,
