@@ -114,7 +114,7 @@ def test_prefetch_returns_at_once_and_a_click_does_not_wait_for_it(segmenter, sa
     assert sam.begun.wait(WAIT_S)
     assert segmenter.decode(about(5)).preview.any()  # while the other plane is being embedded
     assert sam.embedded == [5]
-    sam.go_on.set()
+    let_go_once_stopped(sam)
     settle(segmenter)
     assert sam.stopped == [6]
     assert sam.embedded == [5, 6, 4]

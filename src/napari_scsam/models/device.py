@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -104,7 +105,7 @@ def is_full(error: RuntimeError) -> bool:
 
 def bring(module: nn.Module, device: torch.device) -> None:
     """Move a module in place to a device where it is not there."""
-    if next(module.parameters()).device.type != device.type:
+    if any(p.device.type != device.type for p in islice(module.parameters(), 1)):
         module.to(device)
 
 
