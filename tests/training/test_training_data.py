@@ -82,8 +82,8 @@ def test_planes_are_labelled_where_anything_is_annotated(tmp_path):
 
 
 def test_training_sees_the_scan_through_the_project_s_window(tmp_path):
-    data = volume(6).astype(np.int16)
-    data[2] = np.where(data[2] > 100, 500, 300)  # all of it above the window
+    data = volume(6)
+    data[2] = np.where(data[2] > 100, 200, 150)  # all of it above the window
     label = partly_labelled(data.shape, [2, 3])
     write_inputs(tmp_path, [image_entry(tmp_path, "v", data, label)], window="brain")
     inputs = read_inputs(tmp_path)
