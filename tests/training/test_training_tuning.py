@@ -41,7 +41,7 @@ ENTRY = ZooEntry(
     name="toy", title="Toy", file="toy.pth", size=None, sha256=None, url="", licence="MIT",
     input_size=SIDE, normalisation="unit", understands_points=True, embedding_size=8,
 )  # fmt: skip
-QUICK = TuneSettings(seconds=600, steps=24, batch=3, rate=3e-3, lora_rank=2, device="cpu")
+QUICK = TuneSettings(seconds=600, steps=40, batch=3, rate=3e-3, lora_rank=2, device="cpu")
 
 
 class Patches(nn.Module):
@@ -238,15 +238,13 @@ def case(seed):
     return Case(plane.case, plane.case, plane.pixels, {"disc": plane.label == 1})
 
 
-def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tmp_path, monkeypatch):
+def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tuned, tmp_path, monkeypatch):
     tunings = []
 
-    def counted(*arguments):
-        tunings.append(arguments[2].seed)
-        done = tune(*arguments)
-        if arguments[2].seed == 1:
-            done.report["kept"] = False
-        return done
+    def counted(base, planes, settings, device, cache):
+        assert len(planes) == 3
+        tunings.append(settings.seed)
+        return replace(tuned, report={**tuned.report, "kept": settings.seed != 1})
 
     def choose(data, count, rng):
         return [case(int(seed)) for seed in rng.choice(50, count, replace=False)]
@@ -256,9 +254,6 @@ def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tmp_path, 
     monkeypatch.setattr(learned, "load_base", lambda name: toy_base())
     monkeypatch.setattr(learned, "load_sam", lambda name, device: sam_of(toy_base()))
     monkeypatch.setattr(learned, "tune", counted)
-    monkeypatch.setattr(
-        learned, "TuneSettings", lambda seed, **_: replace(QUICK, seed=seed, steps=12)
-    )
     plan = learned.Plan("toy", 3, (0,), 2, "cpu")
     first = learned.measure(tmp_path, tmp_path, ["discs"], plan)
     part = first["sets"]["discs"]
