@@ -56,7 +56,7 @@ def loop(hand: Any, dock: Any, tmp_path: Path) -> Any:
     """The annotation of a noisy volume whose slices are four times as thick as its pixels."""
     scan = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     tifffile.imwrite(tmp_path / "scan.tif", scan, imagej=True, metadata={"axes": "ZYX"})
-    dock._make_segmenter = lambda _folder: Squares()
+    dock._make_segmenter = lambda _folder, _gb: Squares()
     dock.create_project(tmp_path / "project", ["one", "two"], [tmp_path / "scan.tif"])
     hand.wait_for_image()
     return dock.session.annotation
@@ -81,8 +81,7 @@ def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, doc
     hand.trace([(40, 10), (40, 40)], shift=True)
     assert not loop.prompts.strokes[1].positive
     assert len(lines(dock).data) > 4  # in dashes
-    QTest.keyClick(hand.viewer.window._qt_window, Qt.Key.Key_2)
-    loop.set_class(2)
+    hand.key(Qt.Key.Key_2)
     pick_tool(hand, "lasso")
     hand.trace([(30, 50), (30, 60), (40, 60), (40, 50)])
     lasso = loop.prompts.strokes[2]
