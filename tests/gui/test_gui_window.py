@@ -86,24 +86,30 @@ def test_a_colour_picture_has_no_window(dock, hand, tmp_path: Path, picture_path
     assert not hand.find("window", QComboBox).isVisible()
 
 
-@pytest.mark.parametrize("value", [0, 7, -1000])
-def test_an_image_of_one_value_opens_and_says_that_there_is_nothing_to_see(
-    dock, hand, tmp_path: Path, ct_path: Path, value: int
+def test_a_slice_of_one_value_says_that_there_is_nothing_to_see_and_the_loop_goes_on(
+    dock, hand, tmp_path: Path, ct_path: Path
 ) -> None:
     flat = tmp_path / "flat.tif"
-    tifffile.imwrite(flat, np.full((48, 40), value, np.int16))
-    dock.create_project(tmp_path / "project", ["core"], [flat, ct_path], "mr")
+    scan = tifffile.imread(ct_path)
+    scan[1] = 7  # the middle one, on show first
+    tifffile.imwrite(flat, scan, imagej=True, metadata={"axes": "ZYX"})
+    dock.create_project(tmp_path / "project", ["core"], [flat], "mr")
     hand.wait_for_image()
     hand.until(lambda: "there is nothing to see" in hand.status())
     hand.click(20, 20)
     hand.until(lambda: bool(hand.points()))
     hand.until(lambda: "there is nothing to see" in hand.status())
-    second = dock.session.project.images()[1].id
-    dock.session.annotation.open_image(second)
-    hand.until(lambda: dock.session.annotation.image_id == second)
-    hand.qtbot.wait(50)
+    dock.session.annotation.open_image(dock.session.annotation.image_id, Plane(0, 2))
     hand.click(30, 36)
     hand.wait_for_mask()
+
+
+def test_an_image_of_one_value_is_refused_in_one_line(dock, hand, tmp_path: Path) -> None:
+    flat = tmp_path / "flat.tif"
+    tifffile.imwrite(flat, np.full((48, 40), -1000, np.int16))
+    dock.create_project(tmp_path / "project", ["core"], [flat], "ct")
+    hand.until(lambda: "flat.tif is constant (every value is -1000)" in hand.status())
+    assert "\n" not in hand.status()
 
 
 @pytest.mark.parametrize(
