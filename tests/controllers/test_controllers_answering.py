@@ -34,7 +34,7 @@ class FakeSam:
     def embedding_key(self, image: Any) -> str:
         return f"{self.base_hash}{image.shape}"
 
-    def embed(self, image: Any) -> Embedding:
+    def embed(self, image: Any, cancel: Any = None) -> Embedding:
         view = np.zeros((20, 30), np.float32)
         return Embedding(None, image.shape[:2], view, self.embedding_key(image))
 

@@ -222,7 +222,7 @@ def test_inputs_that_are_none_are_one_line(tmp_path, capsys):
 @pytest.mark.slow
 def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(tmp_path):
     images = [(plane.pixels.astype(np.uint8), plane.label) for plane in planes(3)]
-    folder = make_inputs(tmp_path / "0001.partial", images, seconds=1, steps=3)
+    folder = make_inputs(tmp_path / "0001.partial", images, seconds=1, steps=3, batch=1)
     command = [sys.executable, "-P", "-m", "scsam_train.tuning", str(folder)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
