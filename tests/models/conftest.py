@@ -23,7 +23,7 @@ from napari_scsam.models.sam import SamModel, load_sam
 @pytest.fixture(scope="session")
 def lite() -> SamModel:
     """Released LiteMedSAM on the CPU."""
-    return load_sam("lite-medsam", device="cpu")
+    return load_sam("lite-medsam-released", device="cpu")
 
 
 def _thin_vit_b(checkpoint: str | None = None) -> Sam:

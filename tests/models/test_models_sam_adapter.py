@@ -60,8 +60,8 @@ def test_an_adapted_encoder_has_keys_of_its_own(adapted, vit):
 
 
 def test_an_adapter_may_teach_points(lite, tmp_path):
-    base = load_base("lite-medsam")
-    info = AdapterInfo(base.base_hash, "lite-medsam", class_ids=(1,), rank=2)
+    base = load_base("lite-medsam-released")
+    info = AdapterInfo(base.base_hash, "lite-medsam-released", class_ids=(1,), rank=2)
     info = replace(info, understands_points=True)
     save_adapter(attach(base.module, info), tmp_path, info)
     sam = load_sam("lite-medsam", device="cpu", adapter=tmp_path)

@@ -130,5 +130,5 @@ def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(tm
     assert read_info(folder).class_ids == ()
     trained = load_file(folder / "adapter_model.safetensors")
     assert any(bool(v.any()) for name, v in trained.items() if "lora_B" in name)
-    sam = load_sam("lite-medsam", device="cpu", adapter=folder)
+    sam = load_sam("lite-medsam-released", device="cpu", adapter=folder)
     assert sam.understands_points

@@ -131,7 +131,7 @@ def segment(
         Of a volume: carry the outline through the other slices along the axis, both ways,
         until it can't be followed.
     model
-        lite-medsam brings its weights; the others need --checkpoint.
+        The two lite-medsam bring their weights; the others need --checkpoint.
     checkpoint
         The model's published weights.
     device

@@ -13,7 +13,7 @@ Recipe = Literal["scsam"]
 Modality = Literal["mr", "ct", "us", "rgb", "other"]
 PredictWith = Literal["unet", "sam", "pair"]
 ExportFormat = Literal["nifti", "tiff", "png"]
-SamName = Literal["lite-medsam", "vit_b", "vit_l", "vit_h"]
+SamName = Literal["lite-medsam", "lite-medsam-released", "vit_b", "vit_l", "vit_h"]
 
 DEFAULT_STEPS = 700
 MAX_STEPS = 1_000_000

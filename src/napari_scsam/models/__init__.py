@@ -98,7 +98,7 @@ class SamBackend(Protocol):
 
     @property
     def understands_points(self) -> bool:
-        """False for released LiteMedSAM, whose clicks are turned into a box (METHOD 4.4)."""
+        """False for LiteMedSAM as released, whose clicks are turned into a box (METHOD 4.4)."""
 
     @property
     def base_hash(self) -> str:
@@ -210,8 +210,9 @@ def load_sam(
 
     Parameters
     ----------
-    name : {'lite-medsam', 'vit_b', 'vit_l', 'vit_h'}
-        ``lite-medsam`` brings its weights; the others need `checkpoint`.
+    name : {'lite-medsam', 'lite-medsam-released', 'vit_b', 'vit_l', 'vit_h'}
+        The first two bring their weights: with our point warm-up, and as their authors
+        released them, for boxes only. The others need `checkpoint`.
     device : {'auto', 'cpu', 'cuda', 'mps'}
         ``auto`` takes the best one there is.
     checkpoint : path, optional

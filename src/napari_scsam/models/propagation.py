@@ -26,9 +26,13 @@ Mask = NDArray[np.bool_]
 
 # Log-odds beyond this say no more; it is also what a mask prompt is limited to.
 _SURE = 8.0
-# A box is drawn so much wider than the neighbour's object: a share of its side, and pixels.
-_AIR = 0.05
+# Air between the neighbour's object and the box drawn for the next: a share of the plane's
+# longer side, about a pixel of what SAM sees, and at least so many pixels. SAM fills a loose
+# box: with 5 % of the object's side the mask of a left atrium doubles within six slices.
+_AIR = 1 / 200
 _AIR_PX = 1.0
+# The mask may go so many times as far.
+_REACH = 4
 # An object of fewer pixels, or of a smaller share of its class, is not followed by itself.
 _MIN_PIXELS = 9
 _MIN_SHARE = 0.02
@@ -52,12 +56,15 @@ class StopRule:
         IoU with the plane before, moved onto the new centre, is under it.
     agreement : pair of float
         IoU of SAM's mask and the round's U-Net, where both look, is under it.
+    patience : int
+        So many planes in a row that want a look are the last ones.
     """
 
     ratio: tuple[float, float] = (1.5, 2.0)
     estimate: tuple[float, float] = (0.6, 0.4)
     overlap: tuple[float, float] = (0.6, 0.4)
     agreement: tuple[float, float] = (0.5, 0.1)
+    patience: int = 3
 
 
 RULE = StopRule()
@@ -120,10 +127,12 @@ def carry(
 def _carried(trail: Trail, logits: Mapping[int, Logits], flags: Mapping[int, str]) -> Carried:
     label = label_of(logits, trail.label.shape)
     areas = {c: (*trail.areas[c], int((label == c).sum()))[-_MEMORY:] for c in logits}
-    kept = {class_id: past for class_id, past in areas.items() if past[-1]}
+    doubts = {c: trail.doubts.get(c, 0) + 1 for c in flags}
+    tired = {c for c, number in doubts.items() if number >= RULE.patience}
+    kept = {c: past for c, past in areas.items() if past[-1] and c not in tired}
     # Half precision is plenty for log-odds within +-8, and a gap keeps many planes of them.
     small = {class_id: odds.astype(np.float16) for class_id, odds in logits.items()}
-    return Carried(Trail(label, kept), small, flags)
+    return Carried(Trail(label, kept, doubts), small, flags)
 
 
 def _stopped(trail: Trail, flags: Mapping[int, str]) -> Carried:
@@ -140,7 +149,7 @@ def _find(scene: _Scene, label: NDArray[np.uint8], class_id: int, odds: Logits |
         others = [o for i, o in enumerate(objects) if i != position]
         others += [label == c for c in np.unique(label) if c not in (0, class_id)]
         answer = scene.decode(_asked(mask, others, scene.sam.understands_points), class_id)
-        near = _within(shape, _box(mask, 3))
+        near = _within(shape, _box(mask, _REACH))
         logits = np.where(near, np.maximum(logits, answer.logits), logits)
         estimates.append(answer.iou)
         sizes.append(int(mask.sum()))
@@ -148,7 +157,7 @@ def _find(scene: _Scene, label: NDArray[np.uint8], class_id: int, odds: Logits |
     estimate = float(np.average(estimates, weights=sizes))
     if odds is None:
         return _Found(logits, estimate, None)
-    near = np.any([_within(shape, _box(mask, 3)) for mask in objects], axis=0)
+    near = np.any([_within(shape, _box(mask, _REACH)) for mask in objects], axis=0)
     return _mixed(logits, np.where(near, np.clip(odds, -_SURE, _SURE), -_SURE), estimate)
 
 
@@ -195,15 +204,14 @@ def _softened(mask: Mask) -> NDArray[np.float32]:
     """Log-odds that are unsure about the outline, which has moved since the plane before."""
     outside: Any = ndimage.distance_transform_edt(~mask)
     inside: Any = ndimage.distance_transform_edt(mask)
-    return np.clip(_SLOPE * (inside - outside), -_SURE, _SURE).astype(np.float32)
+    return np.asarray(np.clip(_SLOPE * (inside - outside), -_SURE, _SURE), np.float32)
 
 
 def _box(mask: Mask, times: float = 1) -> Box:
     """Box around a mask with `times` its air, cut to the plane."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     corners = np.array([rows[0], cols[0], rows[-1], cols[-1]], float)
-    sides = corners[2:] - corners[:2] + 1
-    air = times * (_AIR * sides + _AIR_PX)
+    air = times * max(_AIR * max(mask.shape), _AIR_PX)
     limit = np.array(mask.shape) - 1
     r0, c0 = np.clip(corners[:2] - air, 0, limit)
     r1, c1 = np.clip(corners[2:] + air, 0, limit)

@@ -25,6 +25,7 @@ from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
 from napari_scsam.models.preprocess import Frame, prepare
+from napari_scsam.models.warm_up import WEIGHTS, merge_warm_up
 from napari_scsam.models.zoo import ZooEntry, find_entry
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class BaseSam:
     entry : ZooEntry
         What its encoder expects.
     base_hash : str
-        SHA-256 of the checkpoint file.
+        SHA-256 of the checkpoint file; with a warm-up merged in, over both files' hashes.
     """
 
     module: nn.Module
@@ -65,12 +66,16 @@ def load_sam(
 ) -> SamModel:
     """Load a SAM; see `napari_scsam.models.load_sam`."""
     target = resolve_device(device)
-    base = load_base(name, checkpoint)
     if adapter is None:
+        base = load_base(name, checkpoint)
         return SamModel(base.module, base.entry, base.base_hash, target, may_move=True)
     # Here, since peft takes seconds to import and the base needs none of it.
-    from napari_scsam.models.adapters import load_adapter
+    from napari_scsam.models.adapters import load_adapter, read_info
 
+    released = find_entry("lite-medsam-released")
+    if name == "lite-medsam" and read_info(Path(adapter)).base == released.sha256:
+        name = released.name  # trained before there was a warm-up
+    base = load_base(name, checkpoint)
     twin = decoder_copy(base.module)
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
     encoder_hash = ""
@@ -111,6 +116,8 @@ def load_base(name: str, checkpoint: str | Path | None = None) -> BaseSam:
     load_strictly(module, state, path.name)
     # After loading, not before: TinyViT caches its attention biases in eval() (METHOD 3.4).
     module.eval()
+    if entry.warm_up is not None:
+        base_hash = merge_warm_up(module, WEIGHTS / entry.warm_up, base_hash)
     return BaseSam(module, entry, base_hash)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from napari_scsam.core.errors import ModelError
@@ -42,6 +42,9 @@ class ZooEntry:
         Whether the published weights were trained with points.
     embedding_size : int
         Side of the embedding's grid.
+    warm_up : str or None
+        Folder in ``models/weights`` of an adapter that is merged into the published weights,
+        made by ``python -m scsam_train.warmup``.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ZooEntry:
     normalisation: Normalisation
     understands_points: bool
     embedding_size: int = 64
+    warm_up: str | None = None
 
     @property
     def bundled(self) -> bool:
@@ -64,22 +68,34 @@ class ZooEntry:
     @property
     def architecture(self) -> str:
         """Name of the network, which several entries may share."""
-        return "vit_b" if self.name == "medsam_vit_b" else self.name
+        return _ARCHITECTURES.get(self.name, self.name)
 
+
+# Entries that share another's network.
+_ARCHITECTURES = {"medsam_vit_b": "vit_b", "lite-medsam-released": "lite-medsam"}
+
+_RELEASED = ZooEntry(
+    name="lite-medsam-released",
+    title="LiteMedSAM as released (boxes only)",
+    file="lite_medsam.pth",
+    size=39_370_479,
+    sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+    url=None,
+    licence="Apache-2.0",
+    input_size=256,
+    normalisation="unit",
+    understands_points=False,
+)
 
 ENTRIES = (
-    ZooEntry(
+    replace(
+        _RELEASED,
         name="lite-medsam",
         title="LiteMedSAM (TinyViT)",
-        file="lite_medsam.pth",
-        size=39_370_479,
-        sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
-        url=None,
-        licence="Apache-2.0",
-        input_size=256,
-        normalisation="unit",
-        understands_points=False,
+        understands_points=True,
+        warm_up="lite-medsam-points",
     ),
+    _RELEASED,
     ZooEntry(
         name="vit_b",
         title="SAM ViT-B",
@@ -135,7 +151,8 @@ def find_entry(name: str, checkpoint_name: str = "") -> ZooEntry:
     """Entry of that name.
 
     MedSAM's ViT-B shares SAM's architecture but not its normalisation, so a file named
-    ``medsam*`` that is loaded as ``vit_b`` gets MedSAM's entry.
+    ``medsam*`` that is loaded as ``vit_b`` gets MedSAM's entry. Weights of another file than
+    the bundled one are left as they are, without our warm-up.
 
     Raises
     ------
@@ -144,6 +161,8 @@ def find_entry(name: str, checkpoint_name: str = "") -> ZooEntry:
     """
     if name == "vit_b" and checkpoint_name.lower().startswith("medsam"):
         name = "medsam_vit_b"
+    if name == "lite-medsam" and checkpoint_name:
+        name = "lite-medsam-released"
     for entry in ENTRIES:
         if entry.name == name:
             return entry

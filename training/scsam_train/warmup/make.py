@@ -19,7 +19,7 @@ from scsam_train.warmup.corpus import CORPUS_VERSION, build_corpus
 from scsam_train.warmup.fit import Plan, WarmUp
 from scsam_train.warmup.judging import Exam, judge
 
-BASE = "lite-medsam"
+BASE = "lite-medsam-released"
 RANK = 16
 ADAPTER_FOLDER = "adapter"
 RECORD_FILE = "warmup.json"

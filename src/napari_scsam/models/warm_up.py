@@ -1,0 +1,72 @@
+"""The point warm-up that comes with the package, merged into the weights that it was made for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from napari_scsam.core.errors import ModelError
+from napari_scsam.models.checkpoint import sha256_of_file
+
+WEIGHTS = Path(__file__).parent / "weights"
+# peft's names.
+_ADAPTER, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+
+
+@torch.no_grad()
+def merge_warm_up(sam: nn.Module, folder: Path, base_hash: str) -> str:
+    """Make an adapter part of a SAM, as if it had been trained so from the start.
+
+    Without peft, whose import takes seconds: LoRA adds ``alpha / r * B @ A`` to a weight (Hu
+    et al., ICLR 2022, equation 3), and what was trained whole takes the weight's place.
+
+    Parameters
+    ----------
+    sam : nn.Module
+        The released SAM; changed in place.
+    folder : Path
+        An adapter without classes, in peft's files, with a frozen image encoder.
+    base_hash : str
+        SHA-256 of the released weights.
+
+    Returns
+    -------
+    str
+        SHA-256 over `base_hash` and the hash of the adapter's weights: names what came out.
+
+    Raises
+    ------
+    ModelError
+        If the adapter is missing or damaged, or belongs to other weights.
+    """
+    try:
+        config = json.loads((folder / _CONFIG).read_text())
+        info = json.loads((folder / "scsam.json").read_text())
+        tensors = load_file(folder / _ADAPTER)
+    except (OSError, ValueError, SafetensorError) as exc:
+        raise ModelError(
+            f"The warm-up in {folder} is missing or damaged: reinstall napari-scsam."
+        ) from exc
+    if info["base"] != base_hash:
+        raise ModelError(f"The warm-up in {folder} belongs to other weights than {base_hash[:12]}.")
+    own = dict(sam.state_dict(keep_vars=True))
+    named = {name.removeprefix(_PREFIX): value.float() for name, value in tensors.items()}
+    scale = config["lora_alpha"] / config["r"]
+    for name, value in named.items():
+        if name.endswith(_UP):
+            weight = own[name.removesuffix(_UP) + ".weight"]
+            weight.add_(scale * value @ named[name.removesuffix(_UP) + _DOWN])
+        elif not name.endswith(_DOWN) and name in own:
+            own[name].copy_(value)
+    return _hash_of_both(base_hash, sha256_of_file(folder / _ADAPTER))
+
+
+def _hash_of_both(first: str, second: str) -> str:
+    return hashlib.sha256(f"{first} {second}".encode()).hexdigest()
