@@ -20,12 +20,15 @@ from scsam_train.clicks import jittered_box
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.losses import IGNORE
 from scsam_train.views import label_canvas
-from scsam_train.warmup.phantoms import Domain, Scene, make_phantom, usable
+from scsam_train.warmup.phantoms import Domain, Scene, make_phantom, make_relief, usable
 from scsam_train.warmup.pictures import backdrop, brain_scene, photograph_scene, textures
 from scsam_train.warmup.shapes import BoolImage
 
-DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph")
-SHARES = (0.66, 0.17, 0.17)
+DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
+# Shares of the domains in the scenes of the first part, and in those that come after it.
+FIRST_PART, HELD_OUT_FIRST_PART = 800, 48
+SHARES = (0.66, 0.17, 0.17, 0.0)
+LATER_SHARES = (0.25, 0.0, 0.15, 0.6)
 ON_PHOTOGRAPH = 0.25
 # Raise it when scenes of the same seed change, so that kept embeddings are made anew.
 CORPUS_VERSION = 1
@@ -41,7 +44,7 @@ class Embedded(episodes.Embedded):
 
     Attributes
     ----------
-    domain : {'phantom', 'brain', 'photograph'}
+    domain : {'phantom', 'brain', 'photograph', 'relief'}
     """
 
     domain: Domain
@@ -51,10 +54,10 @@ def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
     """Scene number `index` of a seed, whichever others are made."""
     rng = np.random.default_rng([seed, int(held_out), index])
     for _ in range(20):
-        kind = DOMAINS[int(rng.choice(len(DOMAINS), p=SHARES))]
-        if held_out:
-            kind = DOMAINS[index % len(DOMAINS)]
-        if kind == "brain":
+        kind = _domain(rng, index, held_out=held_out)
+        if kind == "relief":
+            scene = make_relief(rng)
+        elif kind == "brain":
             scene = brain_scene(rng, held_out=held_out)
         elif kind == "photograph":
             scene = photograph_scene(rng, held_out=held_out)
@@ -64,6 +67,14 @@ def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
         if scene.masks and np.ptp(scene.image) > 0:
             return scene
     raise RuntimeError(f"No scene with an object came of seed {seed}, index {index}.")
+
+
+def _domain(rng: np.random.Generator, index: int, *, held_out: bool) -> Domain:
+    shares = SHARES if index < FIRST_PART else LATER_SHARES
+    drawn = DOMAINS[int(rng.choice(len(DOMAINS), p=shares))]
+    if held_out:
+        return DOMAINS[index % 3] if index < HELD_OUT_FIRST_PART else "relief"
+    return drawn
 
 
 def build_corpus(
@@ -120,7 +131,7 @@ def _embed(scene: Scene, sam: SamModel, rng: np.random.Generator) -> Embedded:
     features = sam.embed(scene.image).features
     side = 4 * sam.entry.embedding_size
     targets = [label_canvas(mask.astype(np.uint8), side) for mask in scene.masks]
-    if scene.domain != "phantom":
+    if scene.domain in ("brain", "photograph"):
         targets += _distilled(features, targets, sam, rng)
     stacked = torch.from_numpy(np.stack(targets))
     return Embedded(features[0].half().contiguous(), stacked, scene.domain)

@@ -28,7 +28,7 @@ class Exam:
     ----------
     features : Tensor of shape (N, 256, e, e), float16
     targets : Tensor of shape (N, 1, side, side), uint8
-    domains : tuple of {'phantom', 'brain', 'photograph'}
+    domains : tuple of {'phantom', 'brain', 'photograph', 'relief'}
     """
 
     features: Tensor

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scsam_train.warmup.appearance import Labels, paint
+from scsam_train.warmup.relief import lit_relief
 from scsam_train.warmup.shapes import (
     BoolImage,
     FloatImage,
@@ -19,7 +20,7 @@ from scsam_train.warmup.shapes import (
     star,
 )
 
-Domain = Literal["phantom", "brain", "photograph"]
+Domain = Literal["phantom", "brain", "photograph", "relief"]
 
 # A target covers this share of the picture.
 SHARES = (0.001, 0.4)
@@ -37,7 +38,7 @@ class Scene:
         0..1.
     masks : list of ndarray of shape (rows, cols), bool
         One object each; they may overlap.
-    domain : {'phantom', 'brain', 'photograph'}
+    domain : {'phantom', 'brain', 'photograph', 'relief'}
     """
 
     image: NDArray[np.float32]
@@ -68,6 +69,15 @@ def make_phantom(
     view = _field_of_view(shape, rng)
     image = image * (view if image.ndim == 2 else view[..., None])
     return Scene(image.astype(np.float32), _targets(labels, groups, view, rng), "phantom")
+
+
+def make_relief(rng: np.random.Generator) -> Scene:
+    """A random surface under a lamp, with bumps on it."""
+    shape = _shape(rng)
+    image, masks = lit_relief(shape, rng)
+    view = _field_of_view(shape, rng)
+    seen = [np.asarray(mask & view) for mask in masks]
+    return Scene(image * view[..., None], [mask for mask in seen if usable(mask)], "relief")
 
 
 def usable(mask: BoolImage) -> bool:
