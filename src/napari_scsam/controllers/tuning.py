@@ -28,8 +28,8 @@ SWITCHED = "use_tuned"
 # glibc otherwise gives the memory of every step back and takes it anew: a quarter of the time.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
-WAITING = f"After {FIRST} committed slices, clicks learn from them."
-OFF = "Off: clicks are answered by the model as shipped."
+WAITING = f"Begins after {FIRST} committed slices."
+OFF = "Off: clicks get the model as shipped."
 LEARNING = "Learning from your labels …"
 
 OnTuned = Callable[[Path | None, bool], None]
