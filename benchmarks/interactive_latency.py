@@ -5,6 +5,8 @@ clicks, and trains a short round while stepping. The last line is one JSON objec
 
 * ``click_to_mask``: from the press of the mouse to the draw that shows the mask, with the
   slice's embedding cached; each click at another place, the first ones not counted;
+* ``click_ahead``: the same for the first click on a slice or image that was made ready while
+  the person was at the one before, for ``--think`` seconds: ``next_image``, ``next_slice``;
 * ``blocks``: for each phase, the gaps between the ticks of a 5 ms timer in the Qt event
   loop: the longest, percentiles, a histogram;
 * ``blocks_without_plugin``: the same script on the same scan in a process of its own,
@@ -97,12 +99,12 @@ def run_for(seconds: float) -> None:
     run_until(lambda: time.monotonic() > end)
 
 
-def write_scan(folder: Path) -> Path:
+def write_scan(folder: Path, name: str = "scan", seed: int = 0) -> Path:
     """A volume with a bright ellipsoid, float32."""
     z, y, x = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
     inside = ((z - 12) / 14) ** 2 + ((y - 90) / 40) ** 2 + ((x - 140) / 30) ** 2 <= 1
-    scan = 0.2 + 0.6 * inside + np.random.default_rng(0).normal(0, 0.03, SHAPE)
-    path = folder / "scan.tif"
+    scan = 0.2 + 0.6 * inside + np.random.default_rng(seed).normal(0, 0.03, SHAPE)
+    path = folder / f"{name}.tif"
     tifffile.imwrite(path, scan.astype(np.float32), imagej=True, metadata={"axes": "ZYX"})
     return path
 
@@ -197,7 +199,8 @@ def with_plugin(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"dock_opens": round((time.perf_counter() - began) * 1000, 1)}
     beat = Heartbeat()
     began = time.perf_counter()
-    dock.create_project(folder / "project", ["object"], [folder / "scan.tif"])
+    scans = [folder / "scan.tif", write_scan(folder, "second", 1)]
+    dock.create_project(folder / "project", ["object"], scans)
     run_until(lambda: dock.session is not None and dock.session.annotation.key is not None)
     loop = dock.session.annotation
     loop.add_point(90, 140)
@@ -227,11 +230,34 @@ def with_plugin(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "p95": round(float(np.percentile(times[WARM_UP:], 95)), 1),
         "clicks": options.clicks,
     }
+    beat.reset()
+    result["click_ahead"] = click_ahead(viewer, dock, options)
+    blocks["going on"] = beat.report()
     blocks["training"] = train(viewer, dock, beat, options.steps)
     dock.shut_down()
     viewer.close()
     heavy = {"torch", "peft", "monai"} & set(sys.modules)
     return result | {"blocks": blocks, "heavy_modules_in_the_window": sorted(heavy)}
+
+
+def click_ahead(viewer: Any, dock: ScsamDock, options: argparse.Namespace) -> dict[str, Any]:
+    """Go to the next image and from slice to slice, clicking at once on arrival."""
+    loop, middle = dock.session.annotation, SHAPE[0] // 2
+    second = [record.id for record in dock.session.project.images()][1]
+
+    def click() -> float:
+        return round(time_click(viewer, (90, 140), lambda: loop.preview is not None), 1)
+
+    run_for(options.think)
+    loop.open_image(second)
+    run_until(lambda: loop.image_id == second)
+    result: dict[str, Any] = {"think_s": options.think, "next_image": click(), "next_slice": []}
+    for step in range(1, options.slices_ahead + 1):
+        run_for(options.think)
+        viewer.dims.set_current_step(0, middle + step)
+        run_until(lambda step=step: loop.key is not None and loop.key[1].index == middle + step)
+        result["next_slice"].append(click())
+    return result
 
 
 def train(viewer: Any, dock: ScsamDock, beat: Heartbeat, steps: int) -> dict[str, Any]:
@@ -268,6 +294,8 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=15.0, help="of stepping through slices")
     parser.add_argument("--steps", type=int, default=20, help="of the round")
+    parser.add_argument("--think", type=float, default=4.0, help="seconds on each slice")
+    parser.add_argument("--slices-ahead", type=int, default=6, help="slices to go on to")
     parser.add_argument("--bare", action="store_true", help="only the script without the plugin")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
