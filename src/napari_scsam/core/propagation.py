@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise, zip_longest
 
 import numpy as np
@@ -33,10 +34,16 @@ class Trail:
         Its masks.
     areas : mapping of int to tuple of int
         For each class that is followed, its pixels on the last planes, the latest last.
+    doubts : mapping of int to int
+        How many planes in a row a class has wanted a look.
+    air : mapping of int to float
+        How loose a box each class is asked for by; what was learned on the annotated plane.
     """
 
     label: LabelArray
     areas: Mapping[int, tuple[int, ...]]
+    doubts: Mapping[int, int] = field(default_factory=dict)
+    air: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
     def start(cls, label: LabelArray) -> Trail:
@@ -98,7 +105,8 @@ def propagate(carry: Carry, anchors: Mapping[int, LabelArray], count: int) -> It
     Parameters
     ----------
     carry : callable
-        (index, Trail) -> Carried: one step, such as `napari_scsam.models.carry`.
+        (index, Trail) -> Carried: one step, such as `napari_scsam.models.carry`. Asked first
+        on each annotated plane itself, to learn there; its trail is what the walk begins with.
     anchors : mapping of int to ndarray of shape (rows, cols), uint8
         Labels of the annotated planes; they are walked from, and never filled.
     count : int
@@ -119,20 +127,29 @@ def propagate(carry: Carry, anchors: Mapping[int, LabelArray], count: int) -> It
         raise InputError(
             f"Masks are carried from annotated slices 0 to {count - 1}, got {sorted(anchors)}."
         )
-    trails = {index: Trail.start(label) for index, label in anchors.items()}
+    # Both walks from a plane begin with what was learned there once.
+    begin = cache(lambda at: _begin(carry, at, anchors[at]))
     for lower, upper in pairwise([-1, *sorted(anchors), count]):
         starts = [
-            _walk(carry, at, trails[at], range(at + step, end, step))
+            _walk(carry, at, begin, range(at + step, end, step))
             for at, end, step in ((lower, upper, 1), (upper, lower, -1))
-            if at in trails
+            if at in anchors
         ]
         yield from _between(starts)
 
 
+def _begin(carry: Carry, at: int, label: LabelArray) -> Trail:
+    trail = Trail.start(label)
+    return carry(at, trail).trail if trail.areas else trail
+
+
 def _walk(
-    carry: Carry, start: int, trail: Trail, planes: range
+    carry: Carry, start: int, begin: Callable[[int], Trail], planes: range
 ) -> Iterator[tuple[int, int, Carried]]:
     """(start, plane, answer) of one side, until no class is followed any more."""
+    if not planes:
+        return
+    trail = begin(start)
     for index in planes:
         if not trail.areas:
             return

@@ -339,10 +339,12 @@ def carry(
 ) -> Carried:
     """Find the masks of a neighbouring plane again: one step of `core.propagation.propagate`.
 
-    Each object is asked for by a box around it, with a point in its middle, points in the
-    objects next to it and its softened mask where the SAM understands those; where there is
-    a round, its U-Net's log-odds are averaged in. A class stops where its area jumps, SAM's
-    own estimate is low, its shape or the two models do not agree, or nothing is left.
+    On the annotated plane itself, whose trail knows nothing yet, it only learns how loose a
+    box suits each class. From there on each object is asked for by a box around it, with
+    its softened mask and points in the objects next to it, where the SAM understands those;
+    where there is a round, its U-Net's log-odds are averaged in. A class stops where its area
+    jumps, SAM's own estimate is low, its shape or the two models do not agree, nothing is
+    left, or three planes in a row want a look.
 
     Parameters
     ----------

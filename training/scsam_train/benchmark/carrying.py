@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.propagation import propagate
 from napari_scsam.models import Embedding, SamBackend, carry
@@ -131,7 +132,9 @@ class _Embeddings:
     def made(self) -> int:
         return len(self._known)
 
-    def get_or_embed(self, backend: SamBackend, image: NDArray[Any]) -> Embedding:
+    def get_or_embed(
+        self, backend: SamBackend, image: NDArray[Any], cancel: CancelToken | None = None
+    ) -> Embedding:
         key = backend.embedding_key(image)
         if key not in self._known:
             start = time.perf_counter()
