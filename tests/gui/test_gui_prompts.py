@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
@@ -55,9 +56,9 @@ class Squares:
 def loop(hand: Any, dock: Any, tmp_path: Path) -> Any:
     """The annotation of a noisy volume whose slices are four times as thick as its pixels."""
     scan = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-    tifffile.imwrite(tmp_path / "scan.tif", scan, imagej=True, metadata={"axes": "ZYX"})
+    nib.save(nib.Nifti1Image(scan.T, np.diag([1.0, 1.0, 4.0, 1.0])), tmp_path / "scan.nii.gz")
     dock._make_segmenter = lambda _folder, _gb: Squares()
-    dock.create_project(tmp_path / "project", ["one", "two"], [tmp_path / "scan.tif"])
+    dock.create_project(tmp_path / "project", ["one", "two"], [tmp_path / "scan.nii.gz"], "mr")
     hand.wait_for_image()
     return dock.session.annotation
 
@@ -148,7 +149,8 @@ def test_what_is_drawn_beside_the_image_is_said_and_not_shown(hand, dock, loop):
 
 def test_any_axis_is_picked_annotated_committed_and_undone(hand, dock, loop):
     axis = hand.find("plane_axis")
-    assert [axis.itemText(i) for i in range(axis.count())] == ["Axis 0", "Axis 1", "Axis 2"]
+    names = [axis.itemText(i) for i in range(axis.count())]
+    assert names == ["Axial", "Coronal", "Sagittal"]
     hand.click(22, 33)
     axis.setCurrentIndex(2)
     assert loop.key[1] == Plane(2, 33)
@@ -157,10 +159,15 @@ def test_any_axis_is_picked_annotated_committed_and_undone(hand, dock, loop):
     hand.trace([(2, 10), (5, 30)], RIGHT)
     assert loop.prompts.boxes[1, 1] == pytest.approx((2, 10, 5, 30), abs=1)
     hand.wait_for_mask()
+    pick_tool(hand, "scribble")
+    hand.trace([(3, 12), (4, 25), (3, 40)], shift=True)
+    assert not loop.prompts.strokes[0].positive
+    hand.wait_for_mask()
     hand.press("commit")
     hand.until(lambda: hand.status() == "Saved.")
     axis.setCurrentIndex(0)
     assert loop.key[1].axis == 0
+    assert hand.viewer.dims.range[0].step == 4  # the slider goes from slice to slice
     committed = dock.session.canvas.layers["committed"].data
     assert (committed[3, 12:28, 33] == 1).all()  # a line across the other views
     assert dock.session.project.committed_planes(loop.image_id) == []

@@ -52,7 +52,8 @@ class NapariCanvas(Canvas):
         self._painter: PreviewPainter | None = None
         self._prompts: PromptPainter | None = None
         self._switching = False
-        self._gesture_token: object = None
+        # Where the gesture under way began, and what tells it from any other.
+        self._gesture_token: tuple[Plane | None, object] | None = None
         self._active: ObjectKey | None = None
         self._drag_tool: Drag = "pan"
         self._gesture = make_gesture(self._actions())
@@ -234,7 +235,6 @@ class NapariCanvas(Canvas):
 
     def _on_dims(self, _event: Any = None) -> None:
         if self._listener is not None and self._volume is not None and not self._switching:
-            self._gesture_token = None
             self._orient()
             self._listener.plane_changed(self.plane)
 
@@ -307,7 +307,7 @@ class NapariCanvas(Canvas):
     def _actions(self) -> GestureActions:
         return GestureActions(
             begin=self._begin_gesture,
-            goes_on=lambda token: token is self._gesture_token,
+            goes_on=self._gesture_goes_on,
             to_pixel=self._to_pixel,
             points_on_screen=self._points_on_screen,
             zoom=self._zoom,
@@ -323,8 +323,11 @@ class NapariCanvas(Canvas):
         )
 
     def _begin_gesture(self) -> object:
-        self._gesture_token = object()
+        self._gesture_token = (self.plane, object())
         return self._gesture_token
+
+    def _gesture_goes_on(self, token: object) -> bool:
+        return token is self._gesture_token is not None and self._gesture_token[0] == self.plane
 
     def _stop_gesture(self) -> None:
         """Let a gesture under way come to nothing; without one, let go of what is selected."""

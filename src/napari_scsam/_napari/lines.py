@@ -108,6 +108,8 @@ class LinePainter:
         if not drawn:
             if len(layer.data):
                 layer.data = np.empty((0, 2, layer.ndim))
+                # The viewer's sliders step by the finest scale of all layers.
+                layer.scale = self._spacing
             return
         per_px = 1 / max(zoom, 1e-6)
         pieces = [_pieces(one, one.path * self._in_plane, per_px) for one in drawn]

@@ -204,13 +204,8 @@ def _heading(now: Situation) -> str:
         return f"{now.image_name}: switch to the 2D view to annotate"
     if now.plane_count == 1:
         return now.image_name
-    return f"{now.image_name}, {_plane_word(now)} {now.plane.index + 1} of {now.plane_count}"
-
-
-def _plane_word(now: Situation) -> str:
-    """A slice along the file's first axis is the slice; the others are named."""
-    axis = 0 if now.plane is None else now.plane.axis
-    return f"{now.plane_names[axis]} slice" if axis and now.plane_names else "slice"
+    # Which way it is cut stands beside it, in `plane_axis`.
+    return f"{now.image_name}, slice {now.plane.index + 1} of {now.plane_count}"
 
 
 def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
