@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_scsam import io
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.labels import NOT_ANNOTATED, annotated_planes
+from napari_scsam.core.labels import NOT_ANNOTATED, annotated_planes, done_planes
 from napari_scsam.core.volume import LabelArray, Pixels, Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
 from scsam_train.config import ImageInput
@@ -115,7 +115,7 @@ def load_planes(
     share = -(-max_unlabelled // max(1, len(inputs)))
     for image in inputs:
         volume, label = read_image(image)
-        annotated = set() if label is None else set(annotated_planes(label))
+        annotated = set() if label is None else _learnable(label)
         rest = [i for i in range(volume.plane_count()) if i not in annotated]
         window_here = window.on(volume)
         labelled += _planes(image, volume, label, sorted(annotated), window_here)
@@ -125,6 +125,15 @@ def load_planes(
         seen = "" if window == AUTO else f" in the window {window.title}"
         raise InputError(f"No labelled plane can be learned from: each is constant{seen}.")
     return labelled, _spaced(unlabelled, max_unlabelled)
+
+
+def _learnable(label: LabelArray) -> set[int]:
+    """Planes to learn from: those that are done, or else those with any annotation.
+
+    A plane committed along another axis leaves one line on each of these: they stay
+    unlabelled, unless there is nothing else.
+    """
+    return set(done_planes(label) or annotated_planes(label))
 
 
 def split_planes(labelled: Sequence[TrainPlane], holdout: float, seed: int) -> Split:

@@ -71,8 +71,9 @@ class PreviewPainter:
                 continue
             view[...] = 0 if label is None else label
             edge = _edge(view)
-            rows, cols = np.indices(edge.shape, sparse=True)
-            edge[(rows + cols) // DASH % 2 == 1] = 0
+            rows, cols = edge.shape
+            diagonal = np.add.outer(np.arange(rows), np.arange(cols))
+            edge[diagonal // DASH % 2 == 1] = 0
             take_plane(self._outline.data, plane, self._ndim)[...] = edge
         for layer in (self._fill, self._outline):
             layer.refresh(extent=False, thumbnail=False, highlight=False)
