@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ import torch
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter, trainable_parameters
+from napari_scsam.models.adapters import (
+    AdapterInfo,
+    attach,
+    read_info,
+    save_adapter,
+    trainable_parameters,
+)
 from napari_scsam.models.sam import load_base, load_sam
 from napari_scsam.models.warm_up import WEIGHTS, merge_warm_up
 
@@ -31,7 +38,7 @@ def test_merging_gives_what_peft_gives(tmp_path):
     by_peft = load_sam("lite-medsam-released", device="cpu", adapter=tmp_path)
     merged = load_base("lite-medsam-released")
     digest = merge_warm_up(merged.module, tmp_path, merged.base_hash)
-    assert digest not in (merged.base_hash, "")
+    assert digest == sha256((tmp_path / "adapter_model.safetensors").read_bytes()).hexdigest()
     own = load_sam("lite-medsam", device="cpu")
     own.module.load_state_dict(merged.module.state_dict())
     embedding = own.embed(IMAGE)
@@ -68,3 +75,17 @@ def test_the_first_click_finds_a_plain_object():
     sam = load_sam("lite-medsam", device="cpu")
     mask = sam.decode(sam.embed(0.3 + 0.4 * truth + noise), Prompts([(70, 100)], [1])).mask
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85
+
+
+def test_an_adapter_names_the_released_weights_and_the_warm_up(tmp_path):
+    base = load_base("lite-medsam")
+    released = load_base("lite-medsam-released")
+    assert base.parts == (
+        released.base_hash,
+        sha256((FOLDER / "adapter_model.safetensors").read_bytes()).hexdigest(),
+    )
+    info = AdapterInfo(base.base_hash, "lite-medsam", (), rank=2, base_parts=base.parts)
+    save_adapter(attach(base.module, info), tmp_path, info)
+    assert read_info(tmp_path) == info
+    with pytest.raises(ModelError, match="lite-medsam"):
+        load_sam("lite-medsam-released", device="cpu", adapter=tmp_path)

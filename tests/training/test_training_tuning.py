@@ -67,7 +67,7 @@ class ToySam(nn.Module):
 
 def toy_base():
     torch.manual_seed(0)
-    return BaseSam(ToySam().eval(), ENTRY, "b" * 64)
+    return BaseSam(ToySam().eval(), ENTRY, ("b" * 64,))
 
 
 def disc_plane(seed):
@@ -106,7 +106,7 @@ def test_tuning_raises_the_first_click_on_planes_that_it_has_not_seen(tuned, tmp
 
 
 def test_a_copy_that_got_worse_is_refused(tuned, tmp_path):
-    good = BaseSam(copy.deepcopy(tuned.model).merge_and_unload(), ENTRY, "c" * 64)
+    good = BaseSam(copy.deepcopy(tuned.model).merge_and_unload(), ENTRY, ("c" * 64,))
     ruinous = replace(QUICK, rate=0.5, steps=4)
     report = tune(good, planes(3), ruinous, CPU, open_cache()).report
     assert report["shipped"]["clicks"] > 0.6 > report["tuned"]["clicks"]

@@ -285,7 +285,13 @@ def _build_models(
     base = load_base(settings.sam, settings.sam_checkpoint)
     twin = decoder_copy(base.module)
     size = rounded_size(settings.image_size)
-    fresh = AdapterInfo(base.base_hash, base.entry.name, inputs.class_ids, rank=settings.lora_rank)
+    fresh = AdapterInfo(
+        base.base_hash,
+        base.entry.name,
+        inputs.class_ids,
+        rank=settings.lora_rank,
+        base_parts=base.parts,
+    )
     if inputs.parent is not None and _continues(inputs.parent, fresh):
         log.message("Starting from the weights of the active round.")
         module, info = load_adapter(

@@ -69,6 +69,9 @@ class AdapterInfo:
         Of the LoRA layers.
     preprocess : int
         Version of the preprocessing that it was trained with.
+    base_parts : tuple of str
+        What `base` was made of: SHA-256 of the released weights, then of the warm-up merged
+        into them. Empty in adapters from before there was one.
     """
 
     base: str
@@ -78,6 +81,7 @@ class AdapterInfo:
     profile: Profile = "frozen-encoder"
     rank: int = 8
     preprocess: int = PREPROCESS_VERSION
+    base_parts: tuple[str, ...] = ()
 
 
 class ClassTokens(nn.Module):
@@ -196,7 +200,8 @@ def read_info(folder: Path) -> AdapterInfo:
     """
     try:
         values: dict[str, Any] = json.loads((folder / INFO_FILE).read_text())
-        return AdapterInfo(**{**values, "class_ids": tuple(values["class_ids"])})
+        lists = ("class_ids", "base_parts")
+        return AdapterInfo(**values | {k: tuple(values[k]) for k in lists if k in values})
     except (OSError, ValueError, TypeError, KeyError) as exc:
         raise ModelError(
             f"{folder} is not a SAM adapter of a round: no valid {INFO_FILE}."

@@ -25,7 +25,7 @@ from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
 from napari_scsam.models.preprocess import Frame, prepare
-from napari_scsam.models.warm_up import WEIGHTS, merge_warm_up
+from napari_scsam.models.warm_up import WEIGHTS, hash_of_parts, merge_warm_up
 from napari_scsam.models.zoo import ZooEntry, find_entry
 
 if TYPE_CHECKING:
@@ -48,13 +48,18 @@ class BaseSam:
         eval mode (its BatchNorm must stay there, METHOD 3.4).
     entry : ZooEntry
         What its encoder expects.
-    base_hash : str
-        SHA-256 of the checkpoint file; with a warm-up merged in, over both files' hashes.
+    parts : tuple of str
+        SHA-256 of the checkpoint file, then that of the warm-up merged in, if there is one.
     """
 
     module: nn.Module
     entry: ZooEntry
-    base_hash: str
+    parts: tuple[str, ...]
+
+    @property
+    def base_hash(self) -> str:
+        """Names these weights: the checkpoint's hash, or one over both parts'."""
+        return hash_of_parts(self.parts)
 
 
 def load_sam(
@@ -116,9 +121,10 @@ def load_base(name: str, checkpoint: str | Path | None = None) -> BaseSam:
     load_strictly(module, state, path.name)
     # After loading, not before: TinyViT caches its attention biases in eval() (METHOD 3.4).
     module.eval()
-    if entry.warm_up is not None:
-        base_hash = merge_warm_up(module, WEIGHTS / entry.warm_up, base_hash)
-    return BaseSam(module, entry, base_hash)
+    if entry.warm_up is None:
+        return BaseSam(module, entry, (base_hash,))
+    warm_up = merge_warm_up(module, WEIGHTS / entry.warm_up, base_hash)
+    return BaseSam(module, entry, (base_hash, warm_up))
 
 
 def build_network(architecture: str) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,7 +40,7 @@ def merge_warm_up(sam: nn.Module, folder: Path, base_hash: str) -> str:
     Returns
     -------
     str
-        SHA-256 over `base_hash` and the hash of the adapter's weights: names what came out.
+        SHA-256 of the adapter's weights.
 
     Raises
     ------
@@ -65,8 +66,9 @@ def merge_warm_up(sam: nn.Module, folder: Path, base_hash: str) -> str:
             weight.add_(scale * value @ named[name.removesuffix(_UP) + _DOWN])
         elif not name.endswith(_DOWN) and name in own:
             own[name].copy_(value)
-    return _hash_of_both(base_hash, sha256_of_file(folder / _ADAPTER))
+    return sha256_of_file(folder / _ADAPTER)
 
 
-def _hash_of_both(first: str, second: str) -> str:
-    return hashlib.sha256(f"{first} {second}".encode()).hexdigest()
+def hash_of_parts(parts: Sequence[str]) -> str:
+    """Name of what was made of weights with these hashes, in this order; of one, its own."""
+    return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()

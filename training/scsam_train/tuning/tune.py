@@ -87,7 +87,12 @@ def tune(
     tell("Preparing slices")
     corpus = _embed(base, planes, device, cache)
     info = AdapterInfo(
-        base.base_hash, base.entry.name, (), understands_points=True, rank=settings.lora_rank
+        base.base_hash,
+        base.entry.name,
+        (),
+        understands_points=True,
+        rank=settings.lora_rank,
+        base_parts=base.parts,
     )
     model = attach(base.module, info, settings.seed).to(device)
     tuner = Tuner(model, settings, check)

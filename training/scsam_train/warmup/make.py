@@ -67,7 +67,9 @@ def make_adapter(
     exam = Exam.of(build_corpus(sam, plan.seed, held_out, kept, held_out=True, on_scene=report))
     before = judge(Decoder(sam.module), exam)
     on_event({"released": before, "minutes": round((time.monotonic() - began) / 60, 1)})
-    info = AdapterInfo(base.base_hash, BASE, (), understands_points=True, rank=RANK)
+    info = AdapterInfo(
+        base.base_hash, BASE, (), understands_points=True, rank=RANK, base_parts=base.parts
+    )
     warm_up = WarmUp(attach(base.module, info, plan.seed), corpus, exam, plan, out)
     after = warm_up.run(on_event)
     folder = out / ADAPTER_FOLDER
