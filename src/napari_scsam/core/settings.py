@@ -112,11 +112,11 @@ class TuneSettings(_Settings):
     """How SAM's decoder learns from what was committed, between rounds."""
 
     seconds: float = _setting(
-        45.0, "Time budget from start to end.", low=1.0, high=36_000.0, unit="s"
+        60.0, "Time budget from start to end.", low=1.0, high=36_000.0, unit="s"
     )
     steps: int = _setting(60, "Most steps of each copy.", low=1, high=MAX_STEPS, unit="steps")
     batch: int = _setting(4, "Objects in a step.", low=1, high=256)
-    rate: float = _setting(1e-3, "Learning rate (AdamW).", low=1e-7, high=1.0)
+    rate: float = _setting(3e-4, "Learning rate (AdamW).", low=1e-7, high=1.0)
     lora_rank: int = _setting(8, "Rank of the LoRA adapter.", low=1, high=256)
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to tune.")
