@@ -81,6 +81,18 @@ class Tuner:
         self.steps += step
 
     @torch.no_grad()
+    def soften(self, strength: float) -> None:
+        """Go back towards the shipped model: keep `strength` (0..1) of what the copy learned.
+
+        Weights between those of a model and of its tuned copy often keep what the one could
+        and what the other learned (Wortsman et al., CVPR 2022, section 3).
+        """
+        for name, parameter in self._parameters.items():
+            # LoRA's change is the product B A, and B begins at 0: scaling B scales it.
+            if "lora_A" not in name:
+                parameter.lerp_(self._fresh[name], 1 - strength)
+
+    @torch.no_grad()
     def _start_afresh(self) -> None:
         for name, parameter in self._parameters.items():
             parameter.copy_(self._fresh[name])

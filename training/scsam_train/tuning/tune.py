@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft import PeftModel
 
 from napari_scsam.core.errors import InputError
@@ -21,6 +23,9 @@ from scsam_train.tuning.gate import Exam, figures, judge
 from scsam_train.tuning.objects import Clickable, embed_planes, folds
 
 MIN_PLANES = 3
+# How much of what was learned may be kept; the held-out clicks decide.
+HALF = 0.5
+STRENGTHS = (1.0, HALF)
 # Planes beyond these are left out, evenly: each may take a second to embed.
 MAX_PLANES = 24
 
@@ -37,7 +42,8 @@ class Tuned:
     report : dict
         For report.json: ``kept``, ``reason``, Dice of ``shipped`` and ``tuned`` on held-out
         planes as `gate.figures`, of the kept copy on those that it has ``seen``, ``planes``,
-        ``cases``, ``objects``, ``folds``, ``held_out``, ``steps``, ``seconds`` and ``base``.
+        ``cases``, ``objects``, ``folds``, ``strength``, ``held_out``, ``steps``, ``seconds``
+        and ``base``.
     """
 
     model: PeftModel
@@ -102,20 +108,26 @@ def tune(
     started = time.monotonic()
     shipped = figures([exam.take(tuner.shipped) for exam in exams])
     judging = time.monotonic() - started
-    left = settings.seconds - (time.monotonic() - began) - 2 * judging
+    # Still to come: as much again for each strength, and once for the last copy.
+    left = settings.seconds - (time.monotonic() - began) - (len(STRENGTHS) + 1) * judging
     share = left / (len(parts) + 1)
-    marks = []
+    marks: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
     for number, (part, exam) in enumerate(zip(parts, exams, strict=True), start=1):
         tell(f"Learning, {number} of {len(parts)}")
         tuner.train_copy([item for i, item in enumerate(corpus) if i not in part], share)
-        marks.append(exam.take(tuner.decoder))
-    tuned = figures(marks)
+        marks[1.0].append(exam.take(tuner.decoder))
+        tuner.soften(HALF)
+        marks[HALF].append(exam.take(tuner.decoder))
+    results = {strength: figures(taken) for strength, taken in marks.items()}
+    strength = max(STRENGTHS, key=lambda s: results[s]["clicks"])
+    tuned = results[strength]
     understands = base.entry.understands_points
     kept, reason = judge(shipped, tuned, understands_points=understands, unit=unit)
     seen = None
     if kept:
         tell("Learning from all")
         tuner.train_copy(corpus, share)
+        tuner.soften(strength)
         seen = figures([exam.take(tuner.decoder) for exam in exams])
         if seen["clicks"] < shipped["clicks"]:
             kept, reason = False, "the last copy forgot more than it learned, not used"
@@ -129,6 +141,7 @@ def tune(
         "cases": len({item.plane.case for item in corpus}),
         "objects": sum(len(item.targets) for item in corpus),
         "folds": len(parts),
+        "strength": strength,
         "held_out": unit,
         "steps": tuner.steps,
         "seconds": round(time.monotonic() - began, 1),
