@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Slices on each side, and images further down the list.
 NEAR = 2
+# Those directly beside the plane in view.
+BESIDE = 2
 NEXT_IMAGES = 2
 
 
@@ -70,7 +72,8 @@ class LookAhead:
 
         def found(upcoming: Sequence[Question]) -> None:
             if key == self._at:
-                self._previewer.prefetch([*near, *upcoming])
+                # The second neighbours can wait: the first ones come with the next step.
+                self._previewer.prefetch([*near[:BESIDE], *upcoming, *near[BESIDE:]])
 
         self._reading = self._reader.run(Job("Looking ahead", read), found, _ignore)
 
