@@ -151,6 +151,28 @@ def test_proposals_are_accepted_rejected_and_answered(desk: Desk) -> None:
     assert desk.project.labelled() == {}  # accepting is not committing
 
 
+def test_a_suggestion_under_way_outlives_what_changes_no_prompt(desk: Desk) -> None:
+    desk.segmenter.proposals = [
+        PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1),
+    ]
+    desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
+    desk.annotation.suggest()
+    desk.annotation.set_class(2)  # a choice of class, and word of who answers clicks
+    desk.annotation.use_tuned(None, redraw=True)
+    desk.settle()
+    assert desk.state.status.startswith("Suggested.")
+    assert len(desk.annotation.prompts.points) == 1
+
+
+def test_a_suggestion_through_another_window_is_not_waited_for(desk: Desk) -> None:
+    desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
+    desk.annotation.suggest()
+    desk.annotation.set_window("volume")
+    desk.settle()
+    assert not desk.annotation.prompts.points
+    assert desk.state.status.startswith("Window:")
+
+
 def test_a_maybe_missed_point_takes_part_in_the_mask_only_once_it_is_accepted() -> None:
     sure = PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1)
     maybe = PointPrompt(9, 9, 2, True, "model", "missed", 0.3, "proposed", 1)

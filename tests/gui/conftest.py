@@ -128,7 +128,11 @@ class Hand:
         return str(self.find("status").text())
 
     def until(self, condition: Callable[[], bool]) -> None:
-        self.qtbot.waitUntil(condition, timeout=WAIT_MS)
+        """Wait, and say on failure what the window showed instead."""
+        try:
+            self.qtbot.waitUntil(condition, timeout=WAIT_MS)
+        except self.qtbot.TimeoutError:
+            pytest.fail(f"waited {WAIT_MS / 1000:.0f} s in vain; the status was {self.status()!r}")
 
     def key(self, key: Any) -> None:
         """Press a key on the canvas."""

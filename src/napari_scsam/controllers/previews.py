@@ -37,6 +37,7 @@ class Previewer:
         self._answers: OrderedDict[SliceKey, Answer] = OrderedDict()
         self._generation = 0
         self._asked: CancelToken | None = None
+        self._about: tuple[SliceKey, PromptSet] | None = None
         self._warming: CancelToken | None = None
         self._looking: CancelToken | None = None
 
@@ -44,6 +45,10 @@ class Previewer:
     def waiting(self) -> bool:
         """Whether a question has no answer yet."""
         return self._asked is not None
+
+    def is_asking(self, key: SliceKey, prompts: PromptSet) -> bool:
+        """Whether the question without an answer yet is about just these prompts."""
+        return self._about == (key, prompts)
 
     def get(self, key: SliceKey, prompts: PromptSet) -> Answer | None:
         """The answer for one plane, if it was made from just these prompts."""
@@ -97,6 +102,7 @@ class Previewer:
     def drop(self) -> None:
         """Take back the question that has no answer yet."""
         self._generation += 1
+        self._about = None
         if self._asked is not None:
             self._asked.cancel()
             self._asked = None
@@ -109,7 +115,9 @@ class Previewer:
                 token.cancel()
 
     def forget(self, key: SliceKey | None = None) -> None:
-        """Forget the answer for one plane, or all of them."""
+        """Forget the answer for one plane, or all of them, the one still to come included."""
+        if self._about is not None and key in (None, self._about[0]):
+            self.drop()
         if key is None:
             self._answers.clear()
         else:
@@ -124,12 +132,13 @@ class Previewer:
         on_failed: OnFailed,
     ) -> None:
         self.drop()
+        self._about = (question.key, question.prompts)
         generation = self._generation
 
         def settled() -> bool:
             if generation != self._generation:
                 return False
-            self._asked = None
+            self._asked = self._about = None
             return True
 
         def done(answer: Answer) -> None:

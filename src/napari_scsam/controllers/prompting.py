@@ -264,8 +264,12 @@ class PromptingController:
 
         An outline on show stays as the person sees it, unless `redraw` says otherwise.
         """
+        if folder == self._tuned:
+            return
         self._tuned = folder
         if redraw:
+            if self._previewer.waiting:
+                self._message = ""  # what it says is under way no longer is
             self._previewer.forget()
             self._refresh()
 
@@ -308,12 +312,14 @@ class PromptingController:
         if key is not None:
             answer = self._previewer.get(key, self.prompts)
             known = answer is not None or self.prompts.is_empty
-            if redecode and not known:
+            asking = self._previewer.is_asking(key, self.prompts)
+            if redecode and not known and not asking:
                 # Asked before anything is drawn: the model works while the window draws.
                 self._previewer.decode(self._question(self.prompts), self._settle, self.fail)
             self._show_prompts(key[1])
             if known:
-                self._previewer.drop()
+                if not asking:  # a suggestion is under way for just what is shown
+                    self._previewer.drop()
                 if answer is None:
                     self._show_drafts([key[1]])
                 else:
