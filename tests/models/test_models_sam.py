@@ -14,10 +14,12 @@ from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Embedding
 from napari_scsam.models.checkpoint import read_state_dict
-from napari_scsam.models.encoder import for_inference
+from napari_scsam.models.encoder import Product, for_inference
 from napari_scsam.models.preprocess import Frame, prepare
 from napari_scsam.models.sam import build_network, load_base
 from napari_scsam.models.zoo import ENTRIES
+
+CPU = torch.device("cpu")
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -209,12 +211,30 @@ def test_an_embedding_says_what_it_is_of(lite, blob, grey):
     assert not grey.features.is_inference()
 
 
-def test_the_faster_encoder_answers_the_same(lite, blob):
+def test_the_faster_encoder_answers_the_same(lite, blob, monkeypatch):
     pixels = prepare(blob[0], 256, "unit").pixels[None]
     encoder = lite.module.image_encoder
     with torch.no_grad():
-        slow, fast = encoder(pixels), for_inference(encoder)(pixels)
-    assert float((slow - fast).abs().max() / slow.abs().max()) < 1e-4
+        monkeypatch.setattr("napari_scsam.models.encoder.has_bfloat16", lambda: False)
+        slow, fast = encoder(pixels), for_inference(encoder, CPU)(pixels)
+        assert float((slow - fast).abs().max() / slow.abs().max()) < 1e-4
+        monkeypatch.setattr("napari_scsam.models.encoder.has_bfloat16", lambda: True)
+        lower = for_inference(encoder, CPU)(pixels)
+    assert lower.dtype == torch.float32
+    assert 1e-4 < float((slow - lower).norm() / slow.norm()) < 0.03
+
+
+def test_without_the_fused_operators_the_encoder_answers_the_same(lite, blob, monkeypatch):
+    monkeypatch.setattr("napari_scsam.models.encoder.has_bfloat16", lambda: False)
+    pixels = prepare(blob[0], 256, "unit").pixels[None]
+    with torch.no_grad():
+        fused = for_inference(lite.module.image_encoder, CPU)
+        plain = for_inference(lite.module.image_encoder, CPU)
+        for part in plain.modules():
+            if isinstance(part, Product):
+                part._fused = None
+        a, b = fused(pixels), plain(pixels)
+    assert float((a - b).norm() / a.norm()) < 1e-4
 
 
 def test_the_encoder_is_frozen_in_eval_with_fresh_attention_biases(lite):

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_scsam.models.decoder import decode_mask
 from scsam_train.clicks import Click
 from scsam_train.precision import mixed_precision
 
@@ -48,8 +49,7 @@ class Ask:
 class Decoder:
     """Batched decoding with an adapted SAM's modules.
 
-    SAM's own decoder repeats every embedding for every prompt; here each plane has one
-    object, so its parts are called directly. Only the single-mask output is computed.
+    Each plane has one object. Only the single-mask output is computed.
 
     Parameters
     ----------
@@ -90,20 +90,12 @@ class Decoder:
         return logits.float(), iou.float()
 
     def _decode(self, features: Tensor, ask: Ask) -> tuple[Tensor, Tensor]:
-        decoder = self.model.mask_decoder
-        count, _, height, width = features.shape
         # In half precision a place's code would be a pixel or two off.
         with torch.autocast(self.device.type, enabled=False):
-            sparse, dense = self._prompts(ask, count)
-            position = self.model.prompt_encoder.get_dense_pe().expand(count, -1, -1, -1)
-        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens = torch.cat([own[None].expand(count, -1, -1), sparse], dim=1)
-        answers, mixed = decoder.transformer(features + dense, position, tokens)
-        picture = mixed.transpose(1, 2).reshape(count, -1, height, width)
-        upscaled = decoder.output_upscaling(picture)
-        weights = decoder.output_hypernetworks_mlps[0](answers[:, 1])
-        logits = torch.einsum("nc,nchw->nhw", weights, upscaled)[:, None]
-        return logits, decoder.iou_prediction_head(answers[:, 0])[:, 0]
+            sparse, dense = self._prompts(ask, len(features))
+            position = self.model.prompt_encoder.get_dense_pe()
+        logits, iou = decode_mask(self.model.mask_decoder, features, position, sparse, dense)
+        return logits, iou[:, 0]
 
     def _prompts(self, ask: Ask, count: int) -> tuple[Tensor, Tensor]:
         points = None

@@ -21,6 +21,7 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding, FloatImage
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
 from napari_scsam.models.clicks import box_from_prompts, carve
+from napari_scsam.models.decoder import decode_mask
 from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
@@ -192,7 +193,7 @@ class SamModel:
         self._adapter = adapter
         self._encoder_hash = encoder_hash
         image_encoder: Any = self.module.image_encoder
-        self._encoder = for_inference(image_encoder)
+        self._encoder = for_inference(image_encoder, device)
         # A click is decoded while another plane is embedded ahead.
         self._encoding = threading.Lock()
         self._decoding = threading.Lock()
@@ -324,14 +325,9 @@ class SamModel:
         tokens = self._class_tokens(class_id)
         if tokens is not None:
             sparse = torch.cat([sparse, tokens], dim=1)
-        decoder: Any = self.module.mask_decoder
-        low, iou = decoder(
-            image_embeddings=features,
-            image_pe=self._dense_position.to(features.device),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
-        )
+        position = self._dense_position.to(features.device)
+        decoder = cast(nn.Module, self.module.mask_decoder)
+        low, iou = decode_mask(decoder, features, position, sparse, dense)
         return low.float(), float(iou)
 
     @cached_property
