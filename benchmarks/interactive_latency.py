@@ -10,8 +10,9 @@ clicks, and trains a short round while stepping. The last line is one JSON objec
 * ``blocks``: for each phase, the gaps between the ticks of a 5 ms timer in the Qt event
   loop: the longest, percentiles, a histogram;
 * ``blocks_without_plugin``: the same script on the same scan in a process of its own,
-  without the plugin: the same layers are opened, slices stepped through, and the canvas
-  clicked, each click painting a mask that is there at once.
+  without the plugin: the same layers are opened, slices stepped through, the canvas clicked,
+  each click painting a mask that is there at once, and slices stepped through while the same
+  round trains beside it.
 
 Run it with a display, for example ``xvfb-run -a python benchmarks/interactive_latency.py``,
 on a machine that does nothing else: ``load`` tells how busy it was.
@@ -40,6 +41,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_scsam._qt.dock import ScsamDock
+from napari_scsam.controllers.training import TrainingController
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project import Project
 
 TICK_MS = 5
 EDGES = (0, 10, 20, 33, 50, 100, 200, 100_000)
@@ -185,8 +190,26 @@ def without_plugin(scan_path: Path, options: argparse.Namespace) -> dict[str, An
         points.data = np.empty((0, 3))
         run_for(REST_S)
     blocks["decoding"] = beat.report()
+    blocks["training"] = beside_a_round(viewer, scan_path, beat, options.steps)
     viewer.close()
     return blocks
+
+
+def beside_a_round(viewer: Any, scan: Path, beat: Heartbeat, steps: int) -> dict[str, Any]:
+    """Step through slices while the same round as with the dock trains in its process."""
+    label = np.zeros(SHAPE[1:], np.uint8)
+    label[60:120, 110:170] = 1
+    with Project.create(scan.parent / "bare", ["object"]) as project:
+        (image,) = project.add_images([scan])
+        project.commit(image, label, plane=Plane(0, SHAPE[0] // 2))
+        training = TrainingController(project)
+        beat.reset()
+        running = training.start(TrainSettings(steps=steps, unlabelled_planes=4))
+        while running.alive:
+            step_through(viewer, 1.0)
+        if running.finish() is None:
+            raise RuntimeError("The round beside the bare window ended without a result.")
+    return beat.report()
 
 
 def with_plugin(folder: Path, options: argparse.Namespace) -> dict[str, Any]:

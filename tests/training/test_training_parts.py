@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from napari_scsam.core.prompts import deepest
 from napari_scsam.models.adapters import AdapterInfo, attach
 from napari_scsam.models.sam import load_base
 from scsam_train.augment import change_intensity, random_geometry, warp, warp_labels
-from scsam_train.clicks import deepest, first_clicks, jittered_box, next_click
+from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.exam import Exam
 from scsam_train.pseudo import PseudoLabels

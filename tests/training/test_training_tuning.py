@@ -16,7 +16,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 from torch import nn
 
 from napari_scsam.core.errors import Cancelled, InputError
-from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.prompts import Prompts, deepest
 from napari_scsam.core.settings import TuneSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import AUTO
@@ -27,7 +27,6 @@ from napari_scsam.models.sam import BaseSam, SamModel
 from napari_scsam.models.zoo import ZooEntry
 from scsam_train.benchmark import learned
 from scsam_train.benchmark.sets import Case
-from scsam_train.clicks import deepest
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.__main__ import main
 from scsam_train.tuning.gate import judge

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scsam_train.clicks import deepest, next_click
+from napari_scsam.core.prompts import deepest
+from scsam_train.clicks import next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.losses import IGNORE, mask_iou
 

@@ -8,22 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_scsam.core.prompts import deepest
+
 BoolImage = NDArray[np.bool_]
 Click = tuple[float, float, int]
 
 # Negative clicks fall into a ring this far outside the object, where people put them.
 RING = (3, 20)
 MAX_JITTER = 0.05
-
-
-def deepest(mask: BoolImage) -> tuple[float, float]:
-    """Centre (row, col) of the largest disc inside a mask that is not empty."""
-    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    # Only the part that holds the mask: a small one on a large grid is found at once.
-    part = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
-    row, col = np.unravel_index(int(depth.argmax()), part.shape)
-    return float(row + rows[0]), float(col + cols[0])
 
 
 def first_clicks(mask: BoolImage, count: int, rng: np.random.Generator) -> list[Click]:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from scsam_train.clicks import BoolImage, Click, deepest, first_clicks, jittered_box, next_click
+from napari_scsam.core.prompts import deepest
+from napari_scsam.models.propagation import AIRS, box_with_air, softened
+from scsam_train.clicks import BoolImage, Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask
 from scsam_train.losses import IGNORE
 
@@ -54,12 +56,13 @@ class Habits:
 
     starts: Mapping[str, float] = field(
         default_factory=lambda: {
-            "click": 0.60,
-            "box": 0.22,
-            "several": 0.06,
+            "click": 0.54,
+            "box": 0.20,
+            "several": 0.05,
             "scribble": 0.05,
-            "mask": 0.05,
+            "mask": 0.04,
             "outside": 0.02,
+            "carried": 0.10,
         }
     )
     # The first clicks matter most, but long episodes must not hurt.
@@ -90,7 +93,8 @@ class Episode:
     @property
     def box_alone(self) -> bool:
         """Whether a box is all that is asked."""
-        return self.ask.boxes is not None and self.ask.clicks is None
+        ask = self.ask
+        return ask.boxes is not None and ask.clicks is None and ask.masks is None
 
 
 def begin(
@@ -136,6 +140,8 @@ def advance(episode: Episode, logits: Tensor, rng: np.random.Generator) -> Episo
 def _first(kind: str, masks: list[BoolImage], rng: np.random.Generator) -> Ask:
     if kind == "box":
         return Ask(boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
+    if kind == "carried":
+        return _carried([_neighbouring(mask, rng) for mask in masks], rng)
     if kind == "several":
         count = int(rng.integers(2, 9))
         return Ask(clicks=[first_clicks(mask, count, rng) for mask in masks])
@@ -199,6 +205,23 @@ def _rough(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float32]:
     changed = change(moved, iterations=steps)
     kept = changed if changed.any() else moved
     return np.where(kept, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+
+
+def _carried(neighbours: list[BoolImage], rng: np.random.Generator) -> Ask:
+    """What `napari_scsam.models.carry` asks: the mask of the plane before, and a box round it."""
+    boxes = [box_with_air(mask, float(rng.choice(AIRS))) for mask in neighbours]
+    masks = np.stack([softened(mask) for mask in neighbours])[:, None]
+    return Ask(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
+
+
+def _neighbouring(mask: BoolImage, rng: np.random.Generator) -> BoolImage:
+    """An object as it may be on the next slice: its outline a little elsewhere, smoothly."""
+    depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    change = np.exp(rng.uniform(np.log(0.5), np.log(8.0)))
+    wobble = ndimage.gaussian_filter(rng.standard_normal(mask.shape), rng.uniform(8, 30))
+    depth = depth + change * (wobble / wobble.std() * 0.5 + rng.normal(0, 0.5))
+    moved: BoolImage = ndimage.shift(depth, rng.normal(0, change / 3, 2), order=1, cval=-1) > 0
+    return moved if moved.any() else mask
 
 
 def _any_of(mask: BoolImage, rng: np.random.Generator) -> tuple[float, float]:

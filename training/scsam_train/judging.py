@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
-from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.prompts import Prompts, deepest
 from napari_scsam.models import Embedding
 from napari_scsam.models.pair import Pair
 from napari_scsam.models.sam import SamModel
-from scsam_train.clicks import deepest
 from scsam_train.data import TrainPlane
 
 Scores = dict[str, dict[str, float | None]]

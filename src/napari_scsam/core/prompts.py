@@ -292,6 +292,9 @@ def _middles(
 
 def deepest(mask: NDArray[np.bool_]) -> Point:
     """Centre (row, col) of the largest disc inside a mask that is not empty."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    row, col = np.unravel_index(int(depth.argmax()), mask.shape)
-    return float(row), float(col)
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    # Only the part that holds the mask: a small one on a large grid is found at once.
+    part = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
+    row, col = np.unravel_index(int(depth.argmax()), part.shape)
+    return float(row + rows[0]), float(col + cols[0])

@@ -30,7 +30,7 @@ _SURE = 8.0
 # longer side. A SAM that fills its box doubles an object within six slices by 2 % of air; one
 # that does not needs some to follow an object that moves. Which it is, the annotated plane
 # tells: the loosest box by which its own mask comes back nearly as well as by the best.
-_AIRS = (0.0, 0.005, 0.01, 0.02)
+AIRS = (0.0, 0.005, 0.01, 0.02)
 _NEARLY = 0.02
 # An object moves and grows by no more than this share of the plane's longer side.
 _REACH = 0.03
@@ -148,11 +148,11 @@ def _learned(scene: _Scene, trail: Trail) -> dict[int, float]:
     for class_id in trail.areas:
         mask = trail.label == class_id
         agreement = {}
-        for air in _AIRS:
+        for air in AIRS:
             asked = replace(trail, air={class_id: air})
             agreement[air] = iou(_find(scene, asked, class_id, None).logits > 0, mask)
         enough = max(agreement.values()) - _NEARLY
-        learned[class_id] = max(air for air in _AIRS if agreement[air] >= enough)
+        learned[class_id] = max(air for air in AIRS if agreement[air] >= enough)
     return learned
 
 
@@ -166,9 +166,9 @@ def _find(scene: _Scene, trail: Trail, class_id: int, odds: Logits | None) -> _F
     for position, mask in enumerate(objects):
         others = [o for i, o in enumerate(objects) if i != position]
         others += [label == c for c in np.unique(label) if c not in (0, class_id)]
-        asked = _asked(mask, others, _box(mask, air), scene.sam.understands_points)
+        asked = _asked(mask, others, box_with_air(mask, air), scene.sam.understands_points)
         answer = scene.decode(asked, class_id)
-        near = _within(shape, _box(mask, _REACH))
+        near = _within(shape, box_with_air(mask, _REACH))
         logits = np.where(near, np.maximum(logits, answer.logits), logits)
         estimates.append(answer.iou)
         sizes.append(int(mask.sum()))
@@ -176,7 +176,7 @@ def _find(scene: _Scene, trail: Trail, class_id: int, odds: Logits | None) -> _F
     estimate = float(np.average(estimates, weights=sizes))
     if odds is None:
         return _Found(logits, estimate, None)
-    near = np.any([_within(shape, _box(mask, _REACH)) for mask in objects], axis=0)
+    near = np.any([_within(shape, box_with_air(mask, _REACH)) for mask in objects], axis=0)
     return _mixed(logits, np.where(near, np.clip(odds, -_SURE, _SURE), -_SURE), estimate)
 
 
@@ -210,7 +210,7 @@ def _asked(mask: Mask, others: list[Mask], box: Box, by_points: bool) -> Prompts
         points=outside,
         labels=[0] * len(outside),
         box=box,
-        mask=_softened(mask),
+        mask=softened(mask),
     )
 
 
@@ -221,14 +221,14 @@ def _neighbours(others: list[Mask], box: Box) -> list[Point]:
     return [(r, c) for r, c in middles if r0 <= r <= r1 and c0 <= c <= c1]
 
 
-def _softened(mask: Mask) -> NDArray[np.float32]:
+def softened(mask: Mask) -> NDArray[np.float32]:
     """Log-odds that are unsure about the outline, which has moved since the plane before."""
     outside: Any = ndimage.distance_transform_edt(~mask)
     inside: Any = ndimage.distance_transform_edt(mask)
     return np.asarray(np.clip(_SLOPE * (inside - outside), -_SURE, _SURE), np.float32)
 
 
-def _box(mask: Mask, share: float) -> Box:
+def box_with_air(mask: Mask, share: float) -> Box:
     """Box around a mask with a share of the plane's longer side as air, cut to the plane."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     corners = np.array([rows[0], cols[0], rows[-1], cols[-1]], float)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
 from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.settings import Device
 from napari_scsam.models import load_sam
 from scsam_train.benchmark import carrying, interactive, learned, speed
 from scsam_train.benchmark.sets import LEARNED, SETS
+
+MODEL, MODEL_HELP = "lite-medsam", "name that load_sam takes"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_model(add: Any) -> None:
+    add("--model", default=MODEL, help=MODEL_HELP)
+    add("--adapter", default=None, help="folder of an adapter")
+    add("--device", default="auto", choices=get_args(Device))
+
+
 def _add_speed(commands: Any) -> None:
     command = commands.add_parser("speed", help="time against segment-anything's predictor")
     command.set_defaults(run=_speed)
@@ -109,7 +118,7 @@ def _add_speed(commands: Any) -> None:
     add("--out", required=True, help="folder for speed.json and speed.md")
     add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     add("--limit", type=int, default=10, help="planes of each set")
-    add("--model", default="lite-medsam", help="name that load_sam takes")
+    add("--model", default=MODEL, help=MODEL_HELP)
     add("--repeats", type=int, default=20, help="rounds of decoding")
     add("--encoder-repeats", type=int, default=5, help="rounds of the encoders")
 
@@ -121,9 +130,7 @@ def _add_propagation(commands: Any) -> None:
     add("--data", required=True, help="folder with atrium_la2018")
     add("--out", required=True, help="folder for propagation.json and propagation.md")
     add("--limit", type=int, default=None, help="only the first so many volumes")
-    add("--model", default="lite-medsam", help="name that load_sam takes")
-    add("--adapter", default=None, help="folder of an adapter")
-    add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    _add_model(add)
 
 
 def _add_interactive(commands: Any) -> None:
@@ -135,9 +142,7 @@ def _add_interactive(commands: Any) -> None:
     add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     add("--limit", type=int, default=None, help="only the first so many planes of each set")
     add("--no-feed-back", dest="feed_back", action="store_false", help="clicks alone, no mask")
-    add("--model", default="lite-medsam", help="name that load_sam takes")
-    add("--adapter", default=None, help="folder of an adapter")
-    add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    _add_model(add)
     add("--seeds", nargs="+", type=int, default=[0], help="of the hand; 0 clicks exactly")
     add(
         "--tuned",

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_scsam.core.prompts import Point, Prompts
+from napari_scsam.core.prompts import Point, Prompts, deepest
+from napari_scsam.core.propagation import iou
 from napari_scsam.models import Decoded, Embedding, SamBackend
-from scsam_train.clicks import deepest, next_click
+from scsam_train.clicks import next_click
 
 BoolImage = NDArray[np.bool_]
 # Deviation of a click from its aim in pixels; only for seeds other than 0.
@@ -89,9 +90,3 @@ def tight(truth: BoolImage) -> tuple[float, float, float, float]:
     """Bounding box (row0, col0, row1, col1) of a mask that is not empty."""
     rows, cols = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
     return float(rows[0]), float(cols[0]), float(rows[-1]), float(cols[-1])
-
-
-def iou(mask: BoolImage, truth: BoolImage) -> float:
-    """Intersection over union; 1 where both are empty."""
-    either = int((mask | truth).sum())
-    return int((mask & truth).sum()) / either if either else 1.0

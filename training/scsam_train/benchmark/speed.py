@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from segment_anything import SamPredictor, sam_model_registry
 
-from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.prompts import Prompts, deepest
+from napari_scsam.core.propagation import iou
 from napari_scsam.models import Embedding
 from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.sam import SamModel, load_base
-from scsam_train.benchmark.annotator import iou, tight
+from scsam_train.benchmark.annotator import tight
 from scsam_train.benchmark.sets import SETS, Case
-from scsam_train.clicks import deepest
 
 SIDE = 352
 WARM_UPS = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class Tuner:
         self._settings, self._check = settings, check
         self._parameters = trainable_parameters(model)
         self._fresh = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self._sum = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
         self._copies = 0
         self.steps = 0
 
@@ -60,7 +61,21 @@ class Tuner:
         seconds : float
             Ends after so many, or after the settings' steps.
         """
-        self._start_afresh()
+        self._load(self._fresh)
+        self._train(corpus, seconds)
+        for name, parameter in self._parameters.items():
+            self._sum[name] += parameter.detach()
+
+    def train_last(self, corpus: Sequence[Embedded], seconds: float) -> None:
+        """Go on from the mean of the copies so far, which together have seen all planes.
+
+        The mean of models tuned from the same weights is mostly better than each of them
+        (Wortsman et al., ICML 2022).
+        """
+        self._load({name: total / self._copies for name, total in self._sum.items()})
+        self._train(corpus, seconds)
+
+    def _train(self, corpus: Sequence[Embedded], seconds: float) -> None:
         rng = np.random.default_rng([self._settings.seed, self._copies])
         optimiser = torch.optim.AdamW(self._parameters.values(), weight_decay=0.0)
         under_way: list[Episode] = []
@@ -93,9 +108,9 @@ class Tuner:
                 parameter.lerp_(self._fresh[name], 1 - strength)
 
     @torch.no_grad()
-    def _start_afresh(self) -> None:
+    def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
         for name, parameter in self._parameters.items():
-            parameter.copy_(self._fresh[name])
+            parameter.copy_(weights[name])
 
     def _descend(self, loss: torch.Tensor, optimiser: torch.optim.Optimizer, done: float) -> None:
         if not torch.isfinite(loss):

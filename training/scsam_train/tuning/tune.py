@@ -23,9 +23,9 @@ from scsam_train.tuning.gate import Exam, figures, judge
 from scsam_train.tuning.objects import Clickable, embed_planes, folds
 
 MIN_PLANES = 3
-# How much of what was learned may be kept; the held-out clicks decide.
-HALF = 0.5
-STRENGTHS = (1.0, HALF)
+# How much of what was learned may be kept, the first all of it, the second a share of the
+# first's; the held-out clicks decide.
+STRENGTHS = (1.0, 0.5)
 # Planes beyond these are left out, evenly: each may take a second to embed.
 MAX_PLANES = 24
 
@@ -66,7 +66,7 @@ def tune(
     The planes are divided into at most three parts. For each part a copy of the adapter is
     trained on the others and clicked through on the part itself, so that no figure comes from
     a plane that its copy has seen (cross-validation). If these copies are not worse than the
-    shipped model, one more is trained in the same way on all planes, and kept, unless it does
+    shipped model, their mean is trained on for as long on all planes, and kept, unless it does
     worse than the shipped model even there.
 
     Parameters
@@ -104,50 +104,71 @@ def tune(
     tuner = Tuner(model, settings, check)
     parts, unit = folds(corpus)
     exams = [Exam.of([corpus[i] for i in part]) for part in parts]
-    tell("Checking the clicks as they are")
-    started = time.monotonic()
-    shipped = figures([exam.take(tuner.shipped) for exam in exams])
-    judging = time.monotonic() - started
-    # Still to come: as much again for each strength, and once for the last copy.
-    left = settings.seconds - (time.monotonic() - began) - (len(STRENGTHS) + 1) * judging
-    share = left / (len(parts) + 1)
-    marks: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
-    for number, (part, exam) in enumerate(zip(parts, exams, strict=True), start=1):
-        tell(f"Learning, {number} of {len(parts)}")
-        tuner.train_copy([item for i, item in enumerate(corpus) if i not in part], share)
-        marks[1.0].append(exam.take(tuner.decoder))
-        tuner.soften(HALF)
-        marks[HALF].append(exam.take(tuner.decoder))
-    results = {strength: figures(taken) for strength, taken in marks.items()}
-    strength = max(STRENGTHS, key=lambda s: results[s]["clicks"])
-    tuned = results[strength]
+    learners = [[item for i, item in enumerate(corpus) if i not in part] for part in parts]
+    trial = _try_out(tuner, learners, exams, began + settings.seconds, tell)
     understands = base.entry.understands_points
-    kept, reason = judge(shipped, tuned, understands_points=understands, unit=unit)
+    kept, reason = judge(trial.shipped, trial.tuned, understands_points=understands, unit=unit)
     seen = None
     if kept:
         tell("Learning from all")
-        tuner.train_copy(corpus, share)
-        tuner.soften(strength)
+        tuner.train_last(corpus, trial.share_s)
+        tuner.soften(trial.strength)
         seen = figures([exam.take(tuner.decoder) for exam in exams])
-        if seen["clicks"] < shipped["clicks"]:
+        if seen["clicks"] < trial.shipped["clicks"]:
             kept, reason = False, "the last copy forgot more than it learned, not used"
     report = {
         "kept": kept,
         "reason": reason,
-        "shipped": shipped,
-        "tuned": tuned,
+        "shipped": trial.shipped,
+        "tuned": trial.tuned,
         "seen": seen,
         "planes": len(corpus),
         "cases": len({item.plane.case for item in corpus}),
         "objects": sum(len(item.targets) for item in corpus),
         "folds": len(parts),
-        "strength": strength,
+        "strength": trial.strength,
         "held_out": unit,
         "steps": tuner.steps,
         "seconds": round(time.monotonic() - began, 1),
         "base": {"name": base.entry.name, "sha256": base.base_hash},
     }
     return Tuned(model, info, report)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Figures on held-out planes, at the better strength, and the seconds that a copy got."""
+
+    shipped: dict[str, float]
+    tuned: dict[str, float]
+    strength: float
+    share_s: float
+
+
+def _try_out(
+    tuner: Tuner,
+    learners: Sequence[Sequence[Clickable]],
+    exams: Sequence[Exam],
+    end: float,
+    tell: Callable[[str], None],
+) -> _Trial:
+    """Train a copy for each exam on what is not in it; the clock says `end` once all is done."""
+    tell("Checking the clicks as they are")
+    started = time.monotonic()
+    shipped = figures([exam.take(tuner.shipped) for exam in exams])
+    now = time.monotonic()
+    # Still to come: as much again for each strength, and once for the last copy.
+    share = (end - now - (len(STRENGTHS) + 1) * (now - started)) / (len(exams) + 1)
+    marks: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
+    for number, (learner, exam) in enumerate(zip(learners, exams, strict=True), start=1):
+        tell(f"Learning, {number} of {len(exams)}")
+        tuner.train_copy(learner, share)
+        for strength in STRENGTHS:
+            tuner.soften(strength)
+            marks[strength].append(exam.take(tuner.decoder))
+    results = {strength: figures(taken) for strength, taken in marks.items()}
+    best = max(STRENGTHS, key=lambda s: results[s]["clicks"])
+    return _Trial(shipped, results[best], best, share)
 
 
 def _embed(

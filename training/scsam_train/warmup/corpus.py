@@ -25,10 +25,13 @@ from scsam_train.warmup.pictures import backdrop, brain_scene, photograph_scene,
 from scsam_train.warmup.shapes import BoolImage
 
 DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
-# Shares of the domains in the scenes of the first part, and in those that come after it.
-FIRST_PART, HELD_OUT_FIRST_PART = 800, 48
-SHARES = (0.66, 0.17, 0.17, 0.0)
-LATER_SHARES = (0.25, 0.0, 0.15, 0.6)
+# Shares of the domains in the scenes from a number on: the warm-up was made in three parts.
+SHARES = {
+    0: (0.66, 0.17, 0.17, 0.0),
+    800: (0.25, 0.0, 0.15, 0.6),
+    1200: (0.60, 0.0, 0.15, 0.25),
+}
+HELD_OUT_FIRST_PART = 48
 ON_PHOTOGRAPH = 0.25
 # Raise it when scenes of the same seed change, so that kept embeddings are made anew.
 CORPUS_VERSION = 1
@@ -70,7 +73,7 @@ def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
 
 
 def _domain(rng: np.random.Generator, index: int, *, held_out: bool) -> Domain:
-    shares = SHARES if index < FIRST_PART else LATER_SHARES
+    shares = SHARES[max(first for first in SHARES if first <= index)]
     drawn = DOMAINS[int(rng.choice(len(DOMAINS), p=shares))]
     if held_out:
         return DOMAINS[index % 3] if index < HELD_OUT_FIRST_PART else "relief"
