@@ -120,7 +120,7 @@ def test_objects_that_lie_apart_are_asked_one_by_one_and_kept_apart_by_points():
     assert all(label[int(r), int(c)] == 2 for r, c in first.points)
     # What the neighbour says is unsure at the outline, and sure in the middle.
     assert abs(first.mask[20, 28]) <= 1
-    assert first.mask[20, 20] == 8
+    assert first.mask[20, 20] > 3
     assert third.box[0] > 20
 
 
@@ -195,8 +195,8 @@ def test_how_loose_a_box_may_be_is_learned_where_the_mask_is_known():
     label = np.zeros(SHAPE, np.uint8)
     label[20:40, 20:44] = 1
     picture = label.astype(np.float32)
-    follower = models.carry(Thresholder(), picture, Trail.start(label)).trail
-    filler = models.carry(Filler(), picture, Trail.start(label)).trail
+    follower = models.carry(Thresholder(False), picture, Trail.start(label)).trail
+    filler = models.carry(Filler(False), picture, Trail.start(label)).trail
     assert follower.air[1] > 0.01  # it can follow what moves
     assert filler.air[1] < 0.01  # it would grow from slice to slice
     np.testing.assert_array_equal(filler.label, label)
