@@ -17,7 +17,7 @@ else
 endif
 
 test: install lint
-	scripts/with-display.sh --virtual $(BIN)/python -m pytest
+	scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: install
 	$(BIN)/ruff check .
