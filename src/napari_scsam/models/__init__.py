@@ -343,9 +343,8 @@ def carry(
     box suits each class of a SAM that is asked by boxes alone. From there on each object is
     asked for by a box around it, with its softened mask and points in the objects next to it,
     where the SAM understands those; where there is a round, its U-Net's log-odds are averaged
-    in. A class stops where its area
-    jumps, SAM's own estimate is low, its shape or the two models do not agree, nothing is
-    left, or three planes in a row want a look.
+    in. A class stops where its area jumps, SAM's own estimate is low, its shape or the two
+    models do not agree, nothing is left, or three planes in a row want a look.
 
     Parameters
     ----------
