@@ -13,6 +13,7 @@ from napari_scsam import load_sam
 from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Embedding
+from napari_scsam.models.adapters import AdapterInfo, attach
 from napari_scsam.models.checkpoint import read_state_dict
 from napari_scsam.models.encoder import Product, for_inference
 from napari_scsam.models.preprocess import Frame, prepare
@@ -222,6 +223,25 @@ def test_the_faster_encoder_answers_the_same(lite, blob, monkeypatch):
         lower = for_inference(encoder, CPU)(pixels)
     assert lower.dtype == torch.float32
     assert 1e-4 < float((slow - lower).norm() / slow.norm()) < 0.03
+
+
+def test_the_faster_encoder_has_its_adapter_merged(blob, monkeypatch):
+    monkeypatch.setattr("napari_scsam.models.encoder.has_bfloat16", lambda: False)
+    base = load_base("lite-medsam-released")
+    info = AdapterInfo(base.base_hash, base.entry.name, (), profile="adapted-encoder", rank=4)
+    pixels = prepare(blob[0], 256, "unit").pixels[None]
+    with torch.no_grad():
+        bare = base.module.image_encoder(pixels)
+        encoder = attach(base.module, info).image_encoder
+        generator = torch.Generator().manual_seed(0)
+        for name, parameter in encoder.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+        slow, fast = encoder(pixels), for_inference(encoder, CPU)(pixels)
+        again = encoder(pixels)
+    assert float((slow - bare).norm() / bare.norm()) > 0.01
+    assert float((slow - fast).norm() / slow.norm()) < 1e-4
+    assert torch.equal(slow, again)  # the one that may be trained is left as it was
 
 
 def test_without_the_fused_operators_the_encoder_answers_the_same(lite, blob, monkeypatch):

@@ -22,16 +22,17 @@ from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import AUTO
 from napari_scsam.io import write_labels
 from napari_scsam.models import open_cache
-from napari_scsam.models.adapters import load_adapter, save_adapter
+from napari_scsam.models.adapters import AdapterInfo, attach, load_adapter, save_adapter
 from napari_scsam.models.sam import BaseSam, SamModel
 from napari_scsam.models.zoo import ZooEntry
 from scsam_train.benchmark import learned
 from scsam_train.benchmark.sets import Case
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.__main__ import main
+from scsam_train.tuning.fit import Tuner
 from scsam_train.tuning.gate import judge
 from scsam_train.tuning.inputs import committed_planes, read_inputs
-from scsam_train.tuning.objects import Clickable, folds, targets_of
+from scsam_train.tuning.objects import Clickable, embed_planes, folds, targets_of
 from scsam_train.tuning.tune import tune
 
 SIDE = 32
@@ -110,6 +111,29 @@ def test_a_copy_that_got_worse_is_refused(tuned, tmp_path):
     report = tune(good, planes(3), ruinous, CPU, open_cache()).report
     assert report["shipped"]["clicks"] > 0.6 > report["tuned"]["clicks"]
     assert not report["kept"] and report["reason"].startswith("not better")
+
+
+def test_a_copy_is_softened_from_what_it_learned_and_the_last_begins_at_the_mean():
+    base = toy_base()
+    info = AdapterInfo(base.base_hash, "toy", (), understands_points=True, rank=2)
+    model = attach(base.module, info)
+    tuner = Tuner(model, replace(QUICK, steps=3), lambda: None)
+    sam = SamModel(base.module, ENTRY, base.base_hash, CPU)
+    corpus = embed_planes(sam, planes(3), open_cache())
+    weight = model.mask_decoder.iou_token.modules_to_save["default"].weight
+    fresh, copies = weight.detach().clone(), []
+    for part in (corpus[:2], corpus[1:]):
+        tuner.train_copy(part, 600)
+        copies.append(weight.detach().clone())
+        for strength in (0.5, 1.0, 0.5):  # in any order
+            tuner.soften(strength)
+            wanted = fresh + strength * (copies[-1] - fresh)
+            torch.testing.assert_close(weight.detach(), wanted)
+    assert not torch.equal(*copies)
+    begun = []
+    tuner._train = lambda _corpus, _seconds: begun.append(weight.detach().clone())
+    tuner.train_last(corpus, 600)
+    torch.testing.assert_close(begun[0], (copies[0] + copies[1]) / 2)
 
 
 def test_cancel_is_looked_for_between_steps():

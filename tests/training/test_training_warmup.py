@@ -82,10 +82,17 @@ def test_episodes_point_inside_their_objects_and_are_of_one_kind():
         episode = begin(corpus, 2, rng(seed))
         ask, truth = episode.ask, episode.target[:, 0].numpy() == 1
         kinds.add((ask.boxes is not None, ask.masks is not None, ask.clicks is not None))
+        assert episode.box_alone == (ask.boxes is not None and ask.masks is None)
+        carried = ask.boxes is not None and ask.masks is not None
+        for box, mask in zip(ask.boxes if carried else (), truth, strict=False):
+            rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            away = np.array(box) - (rows[0], cols[0], rows[-1], cols[-1])
+            assert np.abs(away).max() < 30  # round a neighbour's outline, so near the object
         for clicks, mask in zip(ask.clicks or [], truth, strict=False):
             for row, col, label in clicks:
                 assert mask[round(row), round(col)] == bool(label)
     assert {(True, False, False), (False, False, True), (False, True, True)} <= kinds
+    assert (True, True, False) in kinds  # carried over from a neighbour
 
 
 def test_the_next_click_corrects_the_largest_mistake():

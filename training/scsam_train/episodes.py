@@ -208,7 +208,7 @@ def _rough(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _carried(neighbours: list[BoolImage], rng: np.random.Generator) -> Ask:
-    """What `napari_scsam.models.carry` asks: the mask of the plane before, and a box round it."""
+    """By a neighbour's mask and a box round it, as propagation asks; by looser boxes, too."""
     boxes = [box_with_air(mask, float(rng.choice(AIRS))) for mask in neighbours]
     masks = np.stack([softened(mask) for mask in neighbours])[:, None]
     return Ask(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))

@@ -17,10 +17,11 @@ from napari_scsam.core.jobs import CancelToken
 def for_inference(encoder: nn.Module, device: torch.device) -> nn.Module:
     """Copy of an image encoder without what only training needs, or the encoder itself.
 
-    TinyViT's BatchNorm is folded into the convolutions before it, their weights are laid out
-    channels last, and steps that go over the same numbers are taken as one: a product and
-    its GELU, the four steps of an attention, those of a LayerNorm; the widest layers are gone
-    through in strips. That changes nothing but rounding (relative 5e-6).
+    TinyViT's adapter, if it has one, is merged, its BatchNorm folded into the convolutions
+    before it, their weights are laid out channels last, and steps that go over the same numbers
+    are taken as one: a product and its GELU, the four steps of an attention, those of a
+    LayerNorm; the widest layers are gone through in strips. That changes nothing but rounding
+    (relative 5e-6).
 
     Where the processor has instructions for bfloat16, the products of the transformer blocks
     and of the neck are taken in it, and their sums kept in float32: masks agree to a mean
@@ -37,6 +38,7 @@ def for_inference(encoder: nn.Module, device: torch.device) -> nn.Module:
     if not any(hasattr(part, "fuse") for part in encoder.modules()):
         return encoder
     copied: nn.Module = copy.deepcopy(encoder).eval()
+    _merge_adapters(copied)
     _replace(copied, "Conv2d_BN", lambda part: part.fuse())
     _replace(copied, "Attention", WindowAttention)
     _replace(copied, "LayerNorm2d", ChannelNorm)
@@ -51,6 +53,15 @@ def for_inference(encoder: nn.Module, device: torch.device) -> nn.Module:
     if device.type == "cpu" and has_bfloat16():
         _lower(copied)
     return copied.requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _merge_adapters(encoder: nn.Module) -> None:
+    """Put plain layers in the place of those that peft has wrapped, their adapter added in."""
+    for name, part in list(encoder.named_modules()):
+        wrapped: Any = part
+        if hasattr(wrapped, "get_base_layer"):  # not by its class: peft takes seconds to import
+            wrapped.merge()
+            encoder.set_submodule(name, wrapped.get_base_layer())
 
 
 # By the class's name, since that is all that a vendored network has of a public face: the

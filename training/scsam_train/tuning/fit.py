@@ -48,6 +48,7 @@ class Tuner:
         self._settings, self._check = settings, check
         self._parameters = trainable_parameters(model)
         self._fresh = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self._learned = dict(self._fresh)
         self._sum = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
         self._copies = 0
         self.steps = 0
@@ -63,8 +64,8 @@ class Tuner:
         """
         self._load(self._fresh)
         self._train(corpus, seconds)
-        for name, parameter in self._parameters.items():
-            self._sum[name] += parameter.detach()
+        for name, learned in self._learned.items():
+            self._sum[name] += learned
 
     def train_last(self, corpus: Sequence[Embedded], seconds: float) -> None:
         """Go on from the mean of the copies so far, which together have seen all planes.
@@ -92,12 +93,13 @@ class Tuner:
                 under_way.append(advance(episode, logits.detach(), rng))
             step += 1
             done = max(step / self._settings.steps, (time.monotonic() - began) / max(seconds, 1e-3))
+        self._learned = {name: p.detach().clone() for name, p in self._parameters.items()}
         self._copies += 1
         self.steps += step
 
     @torch.no_grad()
     def soften(self, strength: float) -> None:
-        """Go back towards the shipped model: keep `strength` (0..1) of what the copy learned.
+        """Keep `strength` (0..1) of what the last copy learned, and the shipped model else.
 
         Weights between those of a model and of its tuned copy often keep what the one could
         and what the other learned (Wortsman et al., CVPR 2022, section 3).
@@ -105,7 +107,7 @@ class Tuner:
         for name, parameter in self._parameters.items():
             # LoRA's change is the product B A, and B begins at 0: scaling B scales it.
             if "lora_A" not in name:
-                parameter.lerp_(self._fresh[name], 1 - strength)
+                parameter.copy_(torch.lerp(self._fresh[name], self._learned[name], strength))
 
     @torch.no_grad()
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:

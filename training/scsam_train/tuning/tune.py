@@ -23,8 +23,7 @@ from scsam_train.tuning.gate import Exam, figures, judge
 from scsam_train.tuning.objects import Clickable, embed_planes, folds
 
 MIN_PLANES = 3
-# How much of what was learned may be kept, the first all of it, the second a share of the
-# first's; the held-out clicks decide.
+# Shares of what was learned that may be kept; the held-out clicks decide.
 STRENGTHS = (1.0, 0.5)
 # Planes beyond these are left out, evenly: each may take a second to embed.
 MAX_PLANES = 24
