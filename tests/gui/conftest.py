@@ -138,6 +138,14 @@ class Hand:
         """Press a key on the canvas."""
         QTest.keyClick(self.native, key)
 
+    def window_key(self, key: Any, where: QWidget | None = None) -> None:
+        """Press a key of the window, with the focus on `where`."""
+        window = self.viewer.window._qt_window
+        # On a bare screen the focus comes late, or goes astray; keys of a window wait for it.
+        window.activateWindow()
+        self.until(window.isActiveWindow)
+        QTest.keyClick(window if where is None else where, key)
+
     def points(self) -> tuple[PointPrompt, ...]:
         assert self.dock.session is not None
         return self.dock.session.annotation.prompts.points

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 
 from napari_scsam.project import Project
 
@@ -87,7 +86,7 @@ def test_points_are_moved_flipped_deleted_and_boxes_drawn(hand, dock, picture_pa
 
     hand.click(60, 10, shift=True)
     assert [p.positive for p in hand.points()] == [True, False]
-    QTest.keyClick(hand.viewer.window._qt_window, Qt.Key.Key_W)
+    hand.window_key(Qt.Key.Key_W)
     assert [p.positive for p in hand.points()] == [True, True]
     hand.key(Qt.Key.Key_Delete)
     assert len(hand.points()) == 1
@@ -121,10 +120,10 @@ def test_keys_work_wherever_the_focus_is(hand, dock, volume_path, tmp_path):
     hand.click(34, 58)
     hand.wait_for_mask()
     hand.find("queue").setFocus()
-    QTest.keyClick(hand.find("queue"), Qt.Key.Key_J)
+    hand.window_key(Qt.Key.Key_J, hand.find("queue"))
     hand.until(lambda: dock.session.annotation.key == (image_id, type(plane)(0, plane.index + 1)))
     assert dock.session.project.committed_planes(image_id) == [plane.index]
-    QTest.keyClick(hand.find("class_list"), Qt.Key.Key_K)
+    hand.window_key(Qt.Key.Key_K, hand.find("class_list"))
     assert dock.session.annotation.key[1].index == plane.index + 2
     assert dock.session.project.skipped() == [(image_id, plane.index + 1)]
     hand.key(Qt.Key.Key_2)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tifffile
 from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.core.geometry import Plane
@@ -130,7 +129,7 @@ def test_boxes_begin_objects_and_a_click_on_a_line_selects_it_for_delete(hand, d
     assert loop.active_object == (1, 1)
     hand.key(Qt.Key.Key_Delete)
     assert set(loop.prompts.boxes) == {(1, 2)}
-    QTest.keyClick(hand.viewer.window._qt_window, Qt.Key.Key_A)
+    hand.window_key(Qt.Key.Key_A)
     hand.click(10, 10)
     assert hand.points()[0].object_key == (1, 3)
     pick_tool(hand, "box")
