@@ -56,6 +56,38 @@ def test_a_killed_round_is_one_line_and_costs_nothing(project: Project) -> None:
     assert project.begin_round(ENDLESS).is_dir()  # the next one may begin
 
 
+def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
+    settings = TrainSettings(steps=60, image_size=32, unlabelled_planes=2, holdout=0.0)
+    running = TrainingController(project).start(settings)
+    wait_for((running.folder / "resume.pt").is_file)
+    running.kill()
+    with pytest.raises(ProjectError, match="go on where it was"):
+        running.finish()
+    # Other settings begin anew; the same ones go on.
+    assert TrainSettings(steps=61, image_size=32) != settings
+    again = TrainingController(project).start(settings)
+    assert again.number == running.number
+    told = []
+    record = again.run(told.append)
+    assert record is not None and record.metrics["steps"] == 60
+    texts = [str(event.get("text", "")) for event in told]
+    (gone_on,) = [text for text in texts if text.startswith("Going on from step")]
+    assert int(gone_on.split()[-1].strip(".")) > 0
+    assert not (record.folder / "resume.pt").exists()
+
+
+def test_an_interrupted_round_of_other_labels_is_begun_anew(project: Project) -> None:
+    settings = TrainSettings(steps=60, image_size=32)
+    first = project.begin_round(settings)
+    (first / "resume.pt").write_bytes(b"state")
+    assert project.begin_round(settings) == first
+    (image,) = project.images()
+    label = project.label(image.id)
+    assert label is not None
+    project.commit(image.id, (label[1] == 1).astype(np.uint8), plane=Plane(0, 2))
+    assert project.begin_round(settings) != first and not first.exists()
+
+
 def test_a_round_outlives_the_window_and_is_found_paused_and_cancelled(project: Project) -> None:
     started = TrainingController(project).start(ENDLESS)
     until_training(started)

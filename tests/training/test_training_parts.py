@@ -12,7 +12,6 @@ import torch
 from napari_scsam.core.prompts import deepest
 from napari_scsam.models.adapters import AdapterInfo, attach
 from napari_scsam.models.sam import load_base
-from scsam_train.augment import change_intensity, random_geometry, warp, warp_labels
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.exam import Exam
@@ -81,55 +80,6 @@ def test_moving_average_follows_early_and_slowly_later():
     assert float(parameter.detach()) == pytest.approx(expected, abs=1e-6)
 
 
-def test_image_and_label_are_warped_alike():
-    label = torch.zeros((4, 64, 64), dtype=torch.uint8)
-    label[:, 10:30, 35:50] = 2
-    label[:, 40:50, 5:20] = 255
-    image = (label == 2).float()[:, None].repeat(1, 3, 1, 1)
-    geometry = random_geometry(4, generator(), mirror=True)
-    moved, moved_label = warp(image, geometry), warp_labels(label, geometry)
-    assert set(moved_label.unique().tolist()) <= {0, 2, 255}
-    overlap = ((moved[:, 0] > 0.5) == (moved_label == 2)).float().mean()
-    assert overlap > 0.99
-    assert not torch.equal(moved_label[0], moved_label[1])
-
-
-def test_identity_changes_nothing_and_outside_is_unknown():
-    label = torch.randint(3, (1, 32, 32), generator=generator()).to(torch.uint8)
-    label[0, :4] = 255
-    identity = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
-    assert torch.equal(warp_labels(label, identity), label)
-    shifted = torch.tensor([[[1.0, 0, 1.0], [0, 1, 0]]])  # half the side to the left
-    out = warp_labels(label, shifted)
-    assert (out[0, :, 16:] == 255).all()
-    assert torch.equal(out[0, :, :16], label[0, :, 16:])
-
-
-def test_strength_says_how_far_an_image_is_changed():
-    images = torch.rand((2, 3, 16, 16), generator=generator()).repeat(2, 1, 1, 1)[:2]
-    full = change_intensity(images, generator(1))
-    some = change_intensity(images, generator(1), torch.tensor([0.0, 0.5]))
-    assert torch.equal(some[0], images[0])
-    torch.testing.assert_close(some[1], (images[1] + full[1]) / 2)
-
-
-def test_mirroring_can_be_turned_off():
-    sides = random_geometry(64, generator(), mirror=False)
-    assert (torch.linalg.det(sides[:, :, :2]) > 0).all()
-    mirrored = torch.linalg.det(random_geometry(64, generator(), mirror=True)[:, :, :2]) < 0
-    assert 16 < int(mirrored.sum()) < 48
-
-
-def test_intensity_differs_between_images_and_keeps_padding_black():
-    image = torch.rand((1, 3, 32, 32), generator=generator()).repeat(3, 1, 1, 1)
-    image[:, :, 20:] = 0
-    out = change_intensity(image, generator(1))
-    assert out.min() >= 0 and out.max() <= 1
-    assert (out[:, :, 22:] == 0).all()
-    assert not torch.allclose(out[0], out[1])
-    assert torch.equal(out, change_intensity(image, generator(1)))
-
-
 def blob():
     mask = np.zeros((64, 64), bool)
     mask[10:30, 35:50] = True
@@ -183,14 +133,14 @@ def test_pseudo_labels_teach_only_where_both_are_sure():
     unet[1, :, 0], sam[1, :, 0] = 1, 1  # agreed object
     sam[1, :, 1], unet[0, :, 1] = 1, 1  # disagreed
     unet[0, :, 2:], sam[0, :, 2:] = 1, 1  # agreed background
-    pseudo.renew(1, unet, sam, 0.5, 0.8)
+    pseudo.renew(1, (unet + sam) / 2, 0.8)
     assert pseudo.ready.tolist() == [1] and pseudo.agreement == 0.8
     (label,) = pseudo.label_maps(np.array([1]))
     assert label[:3].tolist() == [[1, 255, 0, 0]] * 3
     assert (label[3] == 255).all()
     mask = pseudo.mask(1, 1, 4)
     assert mask[:3].tolist() == [[1, 255, 0, 0]] * 3
-    pseudo.renew(1, unet, sam, 0.0, 0.8)  # no trust in the U-Net: SAM leads
+    pseudo.renew(1, sam, 0.8)  # no trust in the U-Net: SAM leads
     assert pseudo.label_maps(np.array([1]))[0, 0].tolist() == [1, 1, 0, 0]
 
 

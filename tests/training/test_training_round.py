@@ -10,20 +10,15 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
 from napari_scsam.models import load_round
-from napari_scsam.models.adapters import AdapterInfo, attach, read_info
-from napari_scsam.models.sam import SamModel, load_base
-from napari_scsam.models.unet import UNet, build_network
+from napari_scsam.models.adapters import read_info
+from napari_scsam.models.unet import UNet
 from scsam_train.__main__ import main
 from scsam_train.judging import follows_clicks
-from scsam_train.loop import TrainingFailed, _check_finite
-from scsam_train.recipes.scsam import CoTraining, StepReport
-from scsam_train.views import Materials, SamView
 
 CLASSES = [{"id": 1, "name": "disc", "colour": "#ff0000"}]
 
@@ -200,74 +195,3 @@ def test_a_crash_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
 )
 def test_a_round_answers_clicks_only_about_as_well_as_its_base(dice, base, follows):
     assert follows_clicks(dice, base) is follows
-
-
-def test_a_loss_that_is_no_number_stops_the_round():
-    _check_finite(StepReport(0.5, None, None), 1)
-    with pytest.raises(TrainingFailed, match="step 7"):
-        _check_finite(StepReport(float("nan"), 0.1, None), 7)
-    with pytest.raises(TrainingFailed, match="step 8"):
-        _check_finite(StepReport(0.2, float("inf"), None), 8)
-
-
-def toy_training(steps):
-    """Co-training on made-up embeddings: everything but the image encoder."""
-    torch.manual_seed(0)
-    base = load_base("lite-medsam")
-    info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=True, rank=2)
-    module = attach(base.module, info, seed=0)
-    sam = SamModel(module, base.entry, base.base_hash, torch.device("cpu"), adapter=info)
-    unet = UNet(build_network(2), (1,), 32)
-    generator = torch.Generator().manual_seed(5)
-    label = torch.zeros((2, 32, 32), dtype=torch.uint8)
-    label[:, 8:20, 10:26] = 1
-    large = label[:1].repeat_interleave(8, 1).repeat_interleave(8, 2)[0]
-    images = 0.3 * torch.rand((2, 3, 32, 32), generator=generator) + 0.6 * label[:, None]
-    views = [
-        SamView(torch.randn((1, 256, 64, 64), generator=generator).half(), large) for _ in range(4)
-    ]
-    materials = Materials(
-        images,
-        label,
-        images[:1],
-        torch.ones((1, 32, 32), dtype=torch.bool),
-        views=[views[:1], views[1:2]],
-        other_views=[(views[2], views[3])],
-    )
-    settings = TrainSettings(steps=steps, image_size=32, labelled_batch=2, unlabelled_batch=1)
-    recipe = CoTraining(unet, sam, materials, settings)
-    reports = [recipe.step(step / steps) for step in range(steps)]
-    recipe.finish()
-    weights = {**unet.network.state_dict(), **module.state_dict()}
-    return reports, {name: value.clone() for name, value in weights.items()}
-
-
-def test_the_same_seed_gives_the_same_round():
-    first, weights = toy_training(8)
-    second, again = toy_training(8)
-    assert first == second
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
-    # A labelled and an unlabelled plane by turns.
-    assert first[0].agreement is None and first[-1].agreement is not None
-
-
-def test_each_student_learns_from_what_the_other_knows(monkeypatch):
-    """Trusted pseudo-labels change both networks; untrusted ones change neither."""
-
-    def weights_with(trust):
-        monkeypatch.setattr(
-            "scsam_train.exam.Exam.reliability", property(lambda exam: np.array([trust]))
-        )
-        monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
-        return toy_training(8)[1]
-
-    trusted, untrusted, below = weights_with(1.0), weights_with(0.0), weights_with(0.1)
-    changed = {name for name in trusted if not torch.equal(trusted[name], untrusted[name])}
-    assert any("lora" in name for name in changed) and any("unet" in name for name in changed)
-    assert all(torch.equal(below[name], untrusted[name]) for name in below)
-
-
-def test_both_students_learn():
-    reports, _ = toy_training(14)
-    assert reports[-1].loss_unet < 0.8 * reports[0].loss_unet
-    assert reports[-1].loss_sam < reports[0].loss_sam

@@ -1,88 +1,146 @@
-"""Random views on square canvases: one geometry for image and labels, intensity for images."""
+"""Random views of square canvases: kornia's transforms, one geometry for image and labels."""
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
+from kornia.augmentation import (
+    AugmentationSequential,
+    ColorJiggle,
+    RandomAffine,
+    RandomErasing,
+    RandomGamma,
+    RandomGaussianBlur,
+    RandomGaussianNoise,
+    RandomHorizontalFlip,
+)
 from torch import Tensor
-from torch.nn import functional
 
+from napari_scsam.core.settings import TrainSettings
 from scsam_train.losses import IGNORE
 
-MAX_ANGLE = math.radians(15)
-SCALES = (0.85, 1.2)
-MAX_SHIFT = 0.06
+UPRIGHT, ANY_WAY_UP = 15.0, 180.0
+SCALES = (0.75, 1.33)
+MAX_SHIFT = 0.08
+MAX_SHEAR = 8.0
+CUT = 0.5
+CUT_SIDES = (0.25, 0.6)
 
 
-def random_geometry(count: int, generator: torch.Generator, *, mirror: bool) -> Tensor:
-    """Random similarity transforms for `warp`.
+class Augmenter:
+    """Draws views; the same seed, stream and number always give the same ones.
 
-    Parameters
-    ----------
-    count : int
-    generator : torch.Generator
-    mirror : bool
-        Whether half of them are mirrored left to right.
-
-    Returns
-    -------
-    Tensor of shape (count, 2, 3), float32
-        From output to input in normalised coordinates: at most 15 degrees, a scale of
-        0.85 to 1.2, a shift of at most 6 % of the side.
-    """
-    draw = torch.rand((count, 5), generator=generator)
-    angle = (2 * draw[:, 0] - 1) * MAX_ANGLE
-    scale = SCALES[0] + draw[:, 1] * (SCALES[1] - SCALES[0])
-    shift = (2 * draw[:, 2:4] - 1) * 2 * MAX_SHIFT
-    side = torch.where((draw[:, 4] < 0.5) & mirror, -1.0, 1.0)
-    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    rows = [
-        torch.stack([side * cos, -sin, shift[:, 0]], dim=1),
-        torch.stack([side * sin, cos, shift[:, 1]], dim=1),
-    ]
-    return torch.stack(rows, dim=1)
-
-
-def warp(values: Tensor, geometry: Tensor) -> Tensor:
-    """Images or probabilities of shape (N, C, s, s), bilinear, 0 outside."""
-    grid = functional.affine_grid(geometry, list(values.shape), align_corners=False)
-    return functional.grid_sample(values, grid, mode="bilinear", align_corners=False)
-
-
-def warp_labels(labels: Tensor, geometry: Tensor) -> Tensor:
-    """Label maps of shape (N, s, s), uint8, nearest; 255 outside."""
-    # 255 becomes 0 for a moment, because that is what grid_sample puts outside.
-    coded = (labels[:, None].to(torch.int16) + 1) % (IGNORE + 1)
-    grid = functional.affine_grid(geometry, list(coded.shape), align_corners=False)
-    moved = functional.grid_sample(coded.float(), grid, mode="nearest", align_corners=False)
-    back = (moved.round().to(torch.int16) + IGNORE) % (IGNORE + 1)
-    return back[:, 0].to(torch.uint8)
-
-
-def change_intensity(
-    images: Tensor, generator: torch.Generator, strength: Tensor | None = None
-) -> Tensor:
-    """Random gamma, contrast, brightness, blur and noise, other for each image.
+    So the stream never repeats, and goes on where it was when a round is resumed.
 
     Parameters
     ----------
-    images : Tensor of shape (N, 3, s, s), float32
-        0..1; black stays black, so the padding does.
-    generator : torch.Generator
-    strength : Tensor of shape (N,), optional
-        0 leaves an image as it is, 1 (for all, by default) changes it fully.
+    settings : TrainSettings
+        ``seed``, ``mirror`` and ``turn``.
+    stream : int
+        Tells draws for different purposes apart.
     """
-    count = images.shape[0]
-    draw = torch.rand((count, 5), generator=generator).to(images.device)[:, :, None, None, None]
-    gamma = torch.exp((2 * draw[:, 0] - 1) * 0.5)
-    gain = 0.75 + 0.5 * draw[:, 1]
-    changed = images.clamp(0, 1).pow(gamma) * gain
-    changed = changed + (draw[:, 2] - 0.5) * 0.2 * (images > 0)
-    blurred = functional.avg_pool2d(changed, 3, stride=1, padding=1, count_include_pad=False)
-    changed = torch.where(draw[:, 3] < 0.3, blurred, changed)
-    noise = torch.randn((count, 1, *images.shape[2:]), generator=generator).to(images.device)
-    strong = (changed + noise * 0.06 * draw[:, 4] * (images > 0)).clamp(0, 1)
-    if strength is None:
-        return strong
-    return images + strength[:, None, None, None] * (strong - images)
+
+    def __init__(self, settings: TrainSettings, stream: int) -> None:
+        self._seed, self._stream = settings.seed, stream
+        angle = ANY_WAY_UP if settings.turn else UPRIGHT
+        steps: list[Any] = [RandomHorizontalFlip(p=0.5)] if settings.mirror else []
+        steps.append(
+            RandomAffine(
+                degrees=angle,
+                translate=(MAX_SHIFT, MAX_SHIFT),
+                scale=SCALES,
+                shear=(-MAX_SHEAR, MAX_SHEAR, -MAX_SHEAR, MAX_SHEAR),
+                p=1.0,
+            )
+        )
+        self._geometry = AugmentationSequential(*steps, data_keys=["input", "mask"])
+        self._mild = AugmentationSequential(
+            RandomGamma((0.75, 1.33), (1.0, 1.0), p=0.7),
+            ColorJiggle(0.15, 0.15, 0.0, 0.0, p=0.7),
+            RandomGaussianNoise(std=0.02, p=0.3),
+            data_keys=["input"],
+        )
+        self._strong = AugmentationSequential(
+            RandomGamma((0.5, 2.0), (1.0, 1.0), p=0.8),
+            ColorJiggle(0.3, 0.4, 0.0, 0.0, p=0.8),
+            RandomGaussianBlur((5, 5), (0.3, 1.5), p=0.4),
+            RandomGaussianNoise(std=0.05, p=0.5),
+            RandomErasing(scale=(0.01, 0.06), ratio=(0.5, 2.0), p=0.4),
+            data_keys=["input"],
+        )
+
+    def move(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Turn, scale, shift and perhaps mirror each image with its labels.
+
+        Parameters
+        ----------
+        images : Tensor of shape (N, 3, s, s), float32, 0..1
+        labels : Tensor of shape (N, s, s), uint8
+        number : int
+            Of the draw.
+
+        Returns
+        -------
+        images, labels : Tensor
+            As given; outside of the old canvas 0 and 255.
+        """
+        # 255 becomes 0 for a moment, because that is what comes in from outside.
+        coded = (labels[:, None].to(torch.int16) + 1) % (IGNORE + 1)
+        with self._draw(number, 0):
+            moved, moved_code = self._geometry(images, coded.float())
+        back = (moved_code.round().to(torch.int16) + IGNORE) % (IGNORE + 1)
+        return moved, back[:, 0].to(torch.uint8)
+
+    def mild(self, images: Tensor, number: int) -> Tensor:
+        """Change brightness, contrast and gamma a little, for labelled images."""
+        with self._draw(number, 1):
+            return _within(self._mild(images), images)
+
+    def strong(self, images: Tensor, number: int) -> Tensor:
+        """Change them much, blur, add noise and erase a part, for pseudo-labelled images."""
+        with self._draw(number, 2):
+            return _within(self._strong(images), images)
+
+    def mix(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Paste a rectangle of another image of the batch, with its labels, into half of them.
+
+        CutMix (Yun et al., ICCV 2019) for segmentation (French et al., BMVC 2020).
+        """
+        count, side = len(images), images.shape[-1]
+        with self._draw(number, 3):
+            draw = torch.rand((count, 5))
+            other = torch.randperm(count)
+        size = CUT_SIDES[0] + (CUT_SIDES[1] - CUT_SIDES[0]) * draw[:, :2]
+        start = draw[:, 2:4] * (1 - size)
+        at = (torch.arange(side) + 0.5) / side
+        rows = (at >= start[:, :1]) & (at < (start + size)[:, :1])
+        cols = (at >= start[:, 1:]) & (at < (start + size)[:, 1:])
+        cut = (rows[:, :, None] & cols[:, None, :] & (draw[:, 4] < CUT)[:, None, None]).to(
+            images.device
+        )
+        mixed = torch.where(cut[:, None], images[other], images)
+        return mixed, torch.where(cut, labels[other], labels)
+
+    def _draw(self, number: int, part: int) -> _Seeded:
+        return _Seeded((self._seed * 31 + self._stream) * 1_000_003 + 4 * number + part)
+
+
+class _Seeded:
+    """Torch's generator at a seed inside the block, and as it was after it."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __enter__(self) -> None:
+        self._fork = torch.random.fork_rng(devices=[])
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *error: Any) -> None:
+        self._fork.__exit__(*error)
+
+
+def _within(changed: Tensor, images: Tensor) -> Tensor:
+    """In 0..1, and black where there is no picture."""
+    return changed.clamp(0, 1) * (images.amax(1, keepdim=True) > 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.settings import TrainSettings
+from napari_scsam.core.settings import CACHE_GB, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 
 INPUTS_FILE = "inputs.json"
@@ -70,6 +70,10 @@ class Inputs:
         Of inputs.json itself.
     window : Window
         Applied to every plane before a model sees it.
+    cache : Path or None
+        Folder of embeddings, shared with the window.
+    cache_gb : float
+        Size that it is kept under, in GB of 10^9 bytes.
     """
 
     class_names: dict[int, str]
@@ -78,6 +82,8 @@ class Inputs:
     settings: TrainSettings
     sha256: str
     window: Window = AUTO
+    cache: Path | None = None
+    cache_gb: float = CACHE_GB
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -113,7 +119,7 @@ def read_inputs(folder: Path) -> Inputs:
 
 def _parse(content: dict[str, Any], sha256: str) -> Inputs:
     names = {int(c["id"]): str(c["name"]) for c in content["classes"]}
-    parent = content["parent_round"]
+    parent, cache = content["parent_round"], content.get("cache")
     return Inputs(
         class_names=dict(sorted(names.items())),
         images=tuple(image_input(item) for item in content["images"]),
@@ -121,6 +127,8 @@ def _parse(content: dict[str, Any], sha256: str) -> Inputs:
         settings=TrainSettings.from_dict(content["settings"]),
         sha256=sha256,
         window=parse_window(str(content.get("window", AUTO.name))),
+        cache=None if cache is None else Path(cache),
+        cache_gb=float(content.get("cache_gb", CACHE_GB)),
     )
 
 

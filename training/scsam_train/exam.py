@@ -59,3 +59,11 @@ class Exam:
         share = self.unet_share
         mixed: NDArray[np.float64] = share * self.dice[0] + (1 - share) * self.dice[1]
         return mixed
+
+    def state(self) -> dict[str, list[list[float]]]:
+        """What was marked so far, to be kept."""
+        return {"both": self._both.tolist(), "sizes": self._sizes.tolist()}
+
+    def restore(self, state: dict[str, list[list[float]]]) -> None:
+        """Go on from a kept `state`."""
+        self._both, self._sizes = np.array(state["both"]), np.array(state["sizes"])

@@ -69,19 +69,21 @@ class Judge:
                 case = counts.setdefault(member, {})
                 before = case.get(plane.case, np.zeros((len(self._names), 3), np.int64))
                 case[plane.case] = before + self._count(label, plane)
-        return {member: self._mean(list(cases.values())) for member, cases in counts.items()}
+        empty = dict.fromkeys([*self._names.values(), "mean"])
+        scores: Scores = {member: dict(empty) for member in MEMBERS}
+        return scores | {name: self._mean(list(cases.values())) for name, cases in counts.items()}
 
     def _label_maps(
         self, pair: Pair, index: int, plane: TrainPlane, share: bool
     ) -> dict[str, NDArray[np.int64]]:
         embedding = self._embeddings.get(index) if share else None
-        if embedding is None:
+        if embedding is None and "sam" in pair.trained:
             embedding = pair.sam.embed(plane.pixels)
-        if share:
-            self._embeddings[index] = embedding
+            if share:
+                self._embeddings[index] = embedding
         ids = np.array([0, *pair.class_ids])
         members = pair.members(plane.pixels, embedding)
-        return {name: ids[p.argmax(0)] for name, p in zip(MEMBERS, members, strict=True)}
+        return {name: ids[p.argmax(0)] for name, p in members.items()}
 
     def _count(self, label: NDArray[np.int64], plane: TrainPlane) -> NDArray[np.int64]:
         known = plane.label != NOT_ANNOTATED

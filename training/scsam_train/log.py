@@ -32,6 +32,13 @@ class EventLog:
         self.write("message", text=text)
 
 
+class QuietLog(EventLog):
+    """Says nothing: of several processes that train one round, one tells."""
+
+    def write(self, event: str, **values: Any) -> None:
+        """Write nothing."""
+
+
 class Control:
     """Reads what the parent wrote to ``control.json``: run, pause or cancel."""
 

@@ -1,9 +1,9 @@
-"""One round from its inputs to its folder: set up, fit, judge, save."""
+"""One round from its inputs to its folder: fit, judge, save."""
 
 from __future__ import annotations
 
+import errno
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,10 +14,8 @@ import torch
 
 import napari_scsam
 from napari_scsam.core.errors import ModelError, ScsamError
-from napari_scsam.core.settings import TrainSettings
-from napari_scsam.models.adapters import AdapterInfo, attach, load_adapter, read_info, save_adapter
+from napari_scsam.models.adapters import save_adapter
 from napari_scsam.models.checkpoint import sha256_of_file
-from napari_scsam.models.device import resolve_device
 from napari_scsam.models.pair import (
     ADAPTER_FOLDER,
     CONFIG_FILE,
@@ -26,66 +24,34 @@ from napari_scsam.models.pair import (
     Pair,
     load_round,
 )
-from napari_scsam.models.sam import SamModel, decoder_copy, load_base
-from napari_scsam.models.unet import UNet, build_network, rounded_size
-from scsam_train.config import Inputs, read_inputs
-from scsam_train.data import Split, TrainPlane, load_planes, split_planes
+from napari_scsam.models.sam import SamModel
+from scsam_train.augment import Augmenter
+from scsam_train.clock import Clock
 from scsam_train.decoding import Decoder
 from scsam_train.judging import Judge, Scores, click_dice, empty_scores, follows_clicks
-from scsam_train.log import Control, EventLog
-from scsam_train.recipes.scsam import CoTraining, StepReport
+from scsam_train.kit import Diverged, Kit, Recipe
+from scsam_train.resume import Keeper, Saved
+from scsam_train.session import Session, setup
 from scsam_train.views import Embedder, Materials, build_canvases
 
-# Of the time budget: at most so much for embedding, and so much is kept for judging.
+# Of the time budget: at most so much for embedding.
 EMBEDDING_SHARE = 0.35
-JUDGING_SHARE = 0.12
-EVENT_EVERY_S = 0.5
 # Fractions of the round after which the held-out planes are looked at, for the curve.
 LOOK_IN_AT = (0.25, 0.5, 0.75)
 SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
+_VIEWS_STREAM = 1
 
 
 class TrainingFailed(ScsamError):
-    """The round can't go on: its numbers are no longer finite."""
-
-
-@dataclass(eq=False)
-class Session:
-    """What a round works with.
-
-    Attributes
-    ----------
-    info : AdapterInfo
-        As it will be saved, but for `understands_points`.
-    """
-
-    folder: Path
-    inputs: Inputs
-    log: EventLog
-    control: Control
-    device: torch.device
-    split: Split
-    unlabelled: list[TrainPlane]
-    unet: UNet
-    sam: SamModel
-    info: AdapterInfo
-    started: float
-
-    @property
-    def settings(self) -> TrainSettings:
-        """Of the round."""
-        return self.inputs.settings
-
-    def deadline(self, share: float) -> float:
-        """When `share` of the time budget is spent, pauses not counted."""
-        if self.settings.minutes is None:
-            return math.inf
-        return self.started + self.control.paused_s + share * 60 * self.settings.minutes
+    """The round can't go on."""
 
 
 def run_round(folder: Path) -> Path:
     """Train the round of ``rounds/NNNN.partial`` and give the folder its final name.
+
+    A folder that holds ``resume.pt`` is gone on with from there. Under ``accelerate launch``
+    all processes train, and the first one judges and saves.
 
     Returns
     -------
@@ -100,81 +66,154 @@ def run_round(folder: Path) -> Path:
         When the parent asked for it; the folder stays ``.partial``.
     """
     session = setup(folder)
+    final = folder.with_name(folder.name.removesuffix(".partial"))
     judge = Judge(session.split.held_out, session.inputs.class_names)
-    steps, planes = fit(session, judge)
-    metrics, shares = validate(session, judge, steps)
-    metrics |= {"steps": steps, "seconds": round(time.monotonic() - session.started, 1), **planes}
+    trained = fit(session, judge)
+    if not session.world.leads:
+        return final
+    metrics, shares = validate(session, judge, trained["steps"])
+    metrics |= trained | {"seconds": round(session.spent(), 1)}
     save(session, metrics, shares)
     session.control.check()
-    final = folder.with_name(folder.name.removesuffix(".partial"))
     session.log.write("finished", metrics=metrics)
     if final != folder:
         folder.rename(final)
     return final
 
 
-def setup(folder: Path) -> Session:
-    """Read the inputs, load the planes and build both networks."""
-    started = time.monotonic()
-    inputs = read_inputs(folder)
-    log = EventLog(folder)
-    control = Control(folder, log)
-    settings = inputs.settings
-    torch.manual_seed(settings.seed)
-    device = resolve_device(settings.device)
-    wanted = settings.unlabelled_planes if settings.unlabelled_batch else 0
-    labelled, unlabelled = load_planes(inputs.images, wanted, inputs.window)
-    split = split_planes(labelled, settings.holdout, settings.seed)
-    unet, sam, info = _build_models(inputs, device, log)
-    log.write(
-        "started",
-        steps=settings.max_steps,
-        device=device.type,
-        labelled=len(split.train),
-        held_out=len(split.held_out),
-        unlabelled=len(unlabelled),
-        sam=sam.name,
-        gated=split.gated,
-    )
-    log.message(split.reason)
-    control.check()
-    return Session(
-        folder, inputs, log, control, device, split, unlabelled, unet, sam, info, started
-    )
+@dataclass
+class _Run:
+    """A recipe at work, and how far it has come."""
+
+    kit: Kit
+    recipe: Recipe
+    clock: Clock
+    step: int = 0
+
+    def saved(self, session: Session) -> Saved:
+        embedded = len(self.kit.materials.other_features)
+        trained_s = self.clock.trained_s()
+        return Saved(self.step, session.spent(), trained_s, embedded, self.recipe.state())
 
 
-def fit(session: Session, judge: Judge) -> tuple[int, dict[str, int]]:
+def fit(session: Session, judge: Judge) -> dict[str, int]:
     """Embed the planes and train; the judge looks in a few times on the way.
 
     Returns
     -------
-    steps : int
-        How many were taken.
-    planes : dict
-        ``labelled_planes`` and ``unlabelled_planes`` that were learned from.
+    dict
+        ``steps`` that were taken, ``labelled_planes`` and ``unlabelled_planes`` that were
+        learned from.
     """
-    materials = _embed(session)
-    recipe = CoTraining(session.unet, session.sam, materials, session.settings)
-    clock = _Clock(session)
-    looks = list(LOOK_IN_AT) if judge.planes else []
-    step = 0
-    while step < session.settings.max_steps and clock.fraction(step) < 1:
-        session.control.check()
-        report = recipe.step(clock.fraction(step))
-        step += 1
-        _check_finite(report, step)
-        clock.report(step, report)
-        if looks and clock.fraction(step) >= looks[0]:
+    keeper = Keeper(session.folder, session.inputs.sha256)
+    run = _begin(session, keeper.load())
+    looks = list(LOOK_IN_AT) if judge.planes and session.world.leads else []
+    done = run.clock.fraction(run.step)
+    looks = [look for look in looks if look > done]
+    while run.step < session.settings.max_steps and done < 1:
+        session.check()
+        _take_step(session, run, keeper, done)
+        done = run.clock.fraction(run.step)
+        if keeper.due and session.world.leads:
+            _save_state(keeper, run.saved(session))
+        if looks and done >= looks[0]:
             looks.pop(0)
-            with recipe.teachers_in_place():
-                pair = Pair(session.unet, session.sam)
-                scores = judge.score(pair, session.control.check)
-            session.log.write("validation", step=step, dice=scores)
-    recipe.finish()
-    return step, {
-        "labelled_planes": len(materials.views),
-        "unlabelled_planes": len(materials.other_views),
+            _look_in(session, judge, run)
+    run.recipe.finish()
+    if session.world.leads:
+        keeper.forget()
+    data = run.kit.materials
+    others = len(data.other_features) if "sam" in session.trained else len(data.other_images)
+    return {
+        "steps": run.step,
+        "labelled_planes": len(data.images),
+        "unlabelled_planes": others,
     }
+
+
+def _begin(session: Session, saved: Saved | None) -> _Run:
+    if saved is not None:
+        session.started = time.monotonic() - saved.spent_s
+        session.log.message(f"Going on from step {saved.step}.")
+    materials = _gather(session, saved)
+    kit = Kit(session.unet, session.sam, materials, session.settings, session.world, session.fresh)
+    recipe = session.recipe(kit)
+    if saved is None:
+        return _Run(kit, recipe, Clock(session))
+    recipe.restore(saved.recipe)
+    return _Run(kit, recipe, Clock(session, saved.trained_s), saved.step)
+
+
+def _take_step(session: Session, run: _Run, keeper: Keeper, done: float) -> None:
+    """Take one step, with smaller batches where memory runs out."""
+    try:
+        report = run.recipe.step(done)
+    except Diverged as exc:
+        _save_state(keeper, run.saved(session))
+        raise TrainingFailed(
+            f"Training diverged at step {run.step + 1}: {exc}. Lower the learning rates, or look "
+            f"at these images, and train again; nothing you made is lost."
+        ) from exc
+    except (MemoryError, RuntimeError) as exc:
+        if not _out_of_memory(exc):
+            raise
+        _halve(session, run, exc)
+        return
+    run.step += 1
+    run.clock.report(run.step, run.clock.fraction(run.step), report)
+
+
+def _out_of_memory(exc: BaseException) -> bool:
+    text = str(exc).lower()
+    return isinstance(exc, MemoryError | torch.OutOfMemoryError) or any(
+        words in text for words in ("out of memory", "not enough memory", "can't allocate memory")
+    )
+
+
+def _halve(session: Session, run: _Run, exc: BaseException) -> None:
+    """Go on with half the batch, from the weights as they are."""
+    old = run.kit.settings
+    if old.labelled_batch == 1 and old.unlabelled_batch <= 1 and old.sam_batch == 1:
+        raise TrainingFailed(
+            "There is not enough memory, even for one image in a step. Close other programs, "
+            "or lower image_size."
+        ) from exc
+    smaller = replace(
+        old,
+        labelled_batch=max(1, old.labelled_batch // 2),
+        unlabelled_batch=max(min(1, old.unlabelled_batch), old.unlabelled_batch // 2),
+        sam_batch=max(1, old.sam_batch // 2),
+    )
+    state = run.recipe.state()
+    run.kit = replace(run.kit, settings=smaller)
+    run.recipe = session.recipe(run.kit)
+    run.recipe.restore(state)
+    if session.device.type == "cuda":
+        torch.cuda.empty_cache()
+    session.log.message(
+        f"Out of memory at step {run.step + 1}: going on with half the batch "
+        f"({smaller.labelled_batch} + {smaller.unlabelled_batch} images)."
+    )
+
+
+def _save_state(keeper: Keeper, saved: Saved) -> None:
+    try:
+        keeper.save(saved)
+    except (OSError, RuntimeError) as exc:
+        # torch reports a full disk as a RuntimeError of its writer.
+        if isinstance(exc, OSError) and exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingFailed(
+            "The disk is full, so the round can't be kept. Free some space and train again; "
+            "nothing you made is lost."
+        ) from exc
+
+
+def _look_in(session: Session, judge: Judge, run: _Run) -> None:
+    with run.recipe.teachers_in_place():
+        pair = Pair(session.unet, session.sam, trained=session.trained)
+        scores = judge.score(pair, session.control.check)
+    session.log.write("validation", step=run.step, dice=scores)
 
 
 def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any], list[float]]:
@@ -188,9 +227,11 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
         The U-Net's share in the pair, for each class.
     """
     split, names = session.split, session.inputs.class_names
-    clicked = _examine_clicks(session)
+    clicked = _examine_clicks(session) if "sam" in session.trained else None
     session.control.check()
     understands = clicked is not None and follows_clicks(*clicked)
+    if "sam" not in session.trained:  # its SAM still is what it was at the start
+        understands = session.sam.entry.understands_points
     session.info = replace(session.info, understands_points=understands)
     session.sam = _with_points(session, understands)
     shares, scores, parent = [0.5] * len(names), empty_scores(names), None
@@ -198,6 +239,7 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
         shares, scores = _judge_pair(session, judge, step)
         parent = _judge_parent(session, judge)
     metrics = {
+        "recipe": session.settings.recipe,
         "gated": split.gated,
         "reason": split.reason,
         "best": _best(scores),
@@ -220,6 +262,7 @@ def save(session: Session, metrics: dict[str, Any], unet_shares: list[float]) ->
         "window": session.inputs.window.name,
         "device": session.device.type,
         "unet_shares": unet_shares,
+        "trained": list(session.trained),
         "torch": torch.__version__,
     }
     _write_json(folder / CONFIG_FILE, config)
@@ -236,87 +279,6 @@ def save(session: Session, metrics: dict[str, Any], unet_shares: list[float]) ->
     _write_json(folder / MANIFEST_FILE, manifest)
 
 
-class _Clock:
-    """Fraction of the round that is done, by steps or by time, and its events."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._began = time.monotonic() - session.control.paused_s
-        self._last_event = 0.0
-
-    def fraction(self, step: int) -> float:
-        by_steps = step / self._session.settings.max_steps
-        end = self._session.deadline(1 - JUDGING_SHARE)
-        if math.isinf(end):
-            return by_steps
-        return max(by_steps, self._spent() / max(end - self._began - self._paused(), 1e-3))
-
-    def report(self, step: int, report: StepReport) -> None:
-        now = time.monotonic()
-        last = step == self._session.settings.max_steps
-        if now - self._last_event < EVENT_EVERY_S and not last:
-            return
-        self._last_event = now
-        fraction = self.fraction(step)
-        spent = self._spent()
-        self._session.log.write(
-            "progress",
-            phase="training",
-            step=step,
-            steps=self._session.settings.steps or max(step, round(step / fraction)),
-            fraction=min(fraction, 1.0),
-            loss_unet=report.loss_unet,
-            loss_sam=report.loss_sam,
-            agreement=report.agreement,
-            eta_s=round(spent * (1 - fraction) / fraction, 1) if 0 < fraction < 1 else 0.0,
-        )
-
-    def _paused(self) -> float:
-        return self._session.control.paused_s
-
-    def _spent(self) -> float:
-        return time.monotonic() - self._began - self._paused()
-
-
-def _build_models(
-    inputs: Inputs, device: torch.device, log: EventLog
-) -> tuple[UNet, SamModel, AdapterInfo]:
-    settings = inputs.settings
-    base = load_base(settings.sam, settings.sam_checkpoint)
-    twin = decoder_copy(base.module)
-    size = rounded_size(settings.image_size)
-    fresh = AdapterInfo(
-        base.base_hash,
-        base.entry.name,
-        inputs.class_ids,
-        rank=settings.lora_rank,
-        base_parts=base.parts,
-    )
-    if inputs.parent is not None and _continues(inputs.parent, fresh):
-        log.message("Starting from the weights of the active round.")
-        module, info = load_adapter(
-            base.module, inputs.parent / ADAPTER_FOLDER, base.base_hash, trainable=True
-        )
-        network = UNet.load(inputs.parent / UNET_FILE).network
-        info = replace(info, understands_points=True)
-    else:
-        info = fresh
-        module = attach(base.module, info, seed=settings.seed)
-        network = build_network(len(inputs.class_ids) + 1)
-    unet = UNet(network, inputs.class_ids, size, device)
-    sam = SamModel(module, base.entry, base.base_hash, device, adapter=info, shipped=twin)
-    return unet, sam, info
-
-
-def _continues(parent: Path, fresh: AdapterInfo) -> bool:
-    """Whether the parent's weights fit: the same base, classes and adapter."""
-    try:
-        info = read_info(parent / ADAPTER_FOLDER)
-    except ModelError:
-        return False
-    return replace(info, understands_points=False) == fresh
-
-
 def _with_points(session: Session, understands: bool) -> SamModel:
     return session.sam.described_by(replace(session.info, understands_points=understands))
 
@@ -329,21 +291,19 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     return (found[0], found[1]) if found else None
 
 
-def _embed(session: Session) -> Materials:
-    generator = torch.Generator().manual_seed(session.settings.seed)
-    train, ids = session.split.train, session.inputs.class_ids
-    materials = build_canvases(
-        train, session.unlabelled, ids, session.unet.image_size, session.device
-    )
+def _gather(session: Session, saved: Saved | None) -> Materials:
+    """Canvases for the U-Net, and embeddings where SAM learns; as many as were `saved`."""
+    train, ids, unlabelled = session.split.train, session.inputs.class_ids, session.unlabelled
+    deadline = session.deadline(EMBEDDING_SHARE)
+    if saved is not None and "sam" in session.trained:
+        unlabelled, deadline = unlabelled[: saved.embedded], float("inf")
+    materials = build_canvases(train, unlabelled, ids, session.unet.image_size, session.device)
+    if "sam" not in session.trained:
+        return materials
     side = Decoder(session.sam.module).side
-    embedder = Embedder(session.sam, ids, side, generator, mirror=session.settings.mirror)
-    embedder.fill(
-        materials,
-        train,
-        session.unlabelled,
-        _embedding_progress(session),
-        session.deadline(EMBEDDING_SHARE),
-    )
+    augmenter = Augmenter(session.settings, _VIEWS_STREAM)
+    embedder = Embedder(session.sam, session.cache, ids, side, augmenter)
+    embedder.fill(materials, train, unlabelled, _embedding_progress(session), deadline)
     return materials
 
 
@@ -351,7 +311,7 @@ def _embedding_progress(session: Session) -> Callable[[int, int], None]:
     began = time.monotonic()
 
     def on_step(done: int, total: int) -> None:
-        session.control.check()
+        session.check()
         eta = (time.monotonic() - began) * (total - done) / done
         session.log.write(
             "progress", phase="embedding", step=done, steps=total, eta_s=round(eta, 1)
@@ -363,11 +323,14 @@ def _embedding_progress(session: Session) -> Callable[[int, int], None]:
 def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[list[float], Scores]:
     """Score both members, weigh them, and score the weighted pair."""
     session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
-    scores = judge.score(Pair(session.unet, session.sam), session.control.check)
+    trained = session.trained
+    pair = Pair(session.unet, session.sam, trained=trained)
+    scores = judge.score(pair, session.control.check)
     names = session.inputs.class_names.values()
     shares = [_share(scores["unet"][name], scores["sam"][name]) for name in names]
-    pair = Pair(session.unet, session.sam, shares)
-    scores = judge.score(pair, session.control.check)
+    if len(trained) > 1:
+        pair = Pair(session.unet, session.sam, shares, trained=trained)
+        scores = judge.score(pair, session.control.check)
     session.log.write("validation", step=step, dice=scores)
     return shares, scores
 
@@ -396,15 +359,6 @@ def _share(unet: float | None, sam: float | None) -> float:
 def _best(scores: Scores) -> str:
     means = {member: scores[member]["mean"] for member in ("pair", "unet", "sam")}
     return max(means, key=lambda member: -1.0 if means[member] is None else means[member] or 0.0)
-
-
-def _check_finite(report: StepReport, step: int) -> None:
-    losses = [loss for loss in (report.loss_unet, report.loss_sam) if loss is not None]
-    if not all(math.isfinite(loss) for loss in losses):
-        raise TrainingFailed(
-            f"Training diverged at step {step}: the loss is no longer a number. "
-            "Lower the learning rates and train again; nothing you made is lost."
-        )
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -28,7 +28,10 @@ class PseudoLabels:
     def __init__(self, valid: Tensor, classes: int) -> None:
         count, side = valid.shape[0], valid.shape[-1]
         self._valid = valid
-        self._values = torch.zeros((count, classes + 1, side, side), device=valid.device)
+        # Half precision: with many planes this is the largest thing in memory.
+        self._values = torch.zeros(
+            (count, classes + 1, side, side), device=valid.device, dtype=torch.float16
+        )
         self._agreement = np.full(count, np.nan)
 
     def __len__(self) -> int:
@@ -44,23 +47,21 @@ class PseudoLabels:
         """Mean agreement of the teachers on the planes that are ready, 0..1; None before."""
         return float(self._agreement[self.ready].mean()) if len(self.ready) else None
 
-    def renew(
-        self, index: int, from_unet: Tensor, from_sam: Tensor, unet_share: float, agreement: float
-    ) -> None:
-        """Mix the teachers' probabilities, each (K + 1, s, s), for one plane."""
-        self._values[index] = (1 - unet_share) * from_sam + unet_share * from_unet
+    def renew(self, index: int, probabilities: Tensor, agreement: float) -> None:
+        """Keep the mixed teacher's probabilities (K + 1, s, s) of one plane."""
+        self._values[index] = probabilities.half()
         self._agreement[index] = agreement
 
     def label_maps(self, indices: NDArray[np.int64]) -> Tensor:
         """Hard labels (N, s, s), uint8; 255 where the teachers are not sure."""
         chosen = torch.from_numpy(indices)
-        sure, label = self._values[chosen].max(1)
+        sure, label = self._values[chosen].float().max(1)
         known = (sure > CONFIDENT) & self._valid[chosen]
         return label.to(torch.uint8).masked_fill(~known, IGNORE)
 
     def mask(self, index: int, position: int, side: int) -> Tensor:
         """One class of one plane as a mask (side, side): 1, 0, or 255 where not sure."""
-        values = self._values[index, position][None, None]
+        values = self._values[index, position].float()[None, None]
         values = functional.interpolate(values, (side, side), mode="bilinear")[0, 0]
         valid = self._valid[index][None, None].float()
         valid = functional.interpolate(valid, (side, side))[0, 0] > 0
@@ -68,3 +69,12 @@ class PseudoLabels:
         target[(values > CONFIDENT) & valid] = 1
         target[(values < 1 - CONFIDENT) & valid] = 0
         return target
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been found so far, to be kept."""
+        return {"values": self._values, "agreement": torch.from_numpy(self._agreement)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from a kept `state`."""
+        self._values.copy_(state["values"])
+        self._agreement[:] = state["agreement"].numpy()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 WARM_UP = 0.05
 FLOOR = 0.02
@@ -59,16 +60,16 @@ class MovingAverage:
         for name, parameter in self._live.items():
             self._average[name].lerp_(parameter, 1 - decay)
 
-    def state(self) -> dict[str, Tensor]:
-        """The average by name, to be kept."""
-        return dict(self._average)
+    def state(self) -> dict[str, Any]:
+        """The average and its age, to be kept."""
+        return {"average": dict(self._average), "steps": self._steps}
 
     @torch.no_grad()
-    def restore(self, average: Mapping[str, Tensor], steps: int) -> None:
-        """Go on from a kept `state` after `steps` updates."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a kept `state`."""
         for name, kept in self._average.items():
-            kept.copy_(average[name])
-        self._steps = steps
+            kept.copy_(state["average"][name])
+        self._steps = int(state["steps"])
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

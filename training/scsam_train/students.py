@@ -1,30 +1,30 @@
-"""The two students: each takes one step on labels and on the other's pseudo-labels."""
+"""The two students: how each takes a step, whatever the recipe teaches it."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models.adapters import trainable_parameters
-from napari_scsam.models.sam import SamModel
-from napari_scsam.models.unet import UNet
-from scsam_train.augment import change_intensity, random_geometry, warp, warp_labels
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
-from scsam_train.losses import IGNORE, class_weights, mask_iou, mask_loss, segmentation_loss
+from scsam_train.kit import Diverged, Kit
+from scsam_train.losses import IGNORE, mask_iou, mask_loss
 from scsam_train.precision import mixed_precision
 from scsam_train.pseudo import PseudoLabels
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate
-from scsam_train.views import Materials, SamView
+from scsam_train.views import SamView
+from scsam_train.world import World
 
 CLIP = 1.0
 IOU_WEIGHT = 0.1
-SAM_BATCH = 4
 # Below this weight a pseudo-label is not worth a decode.
 MIN_WEIGHT = 0.2
 # Share of labelled objects that are asked for where they are; the others may be absent.
@@ -37,81 +37,78 @@ MAX_CORRECTIONS = 3
 TOKENS_ONLY, CLICKS = 0.5, 0.35
 # At first with class tokens only: SAM teaches by them.
 TOKENS_FIRST = 0.5
-# Of the change of intensity on labelled planes; on unlabelled ones it is 1.
-LABELLED_STRENGTH = 0.5
+# Share of a feature's channels that SAM does not see of an unlabelled plane: its strong view
+# (feature perturbation, Yang et al., UniMatch, CVPR 2023).
+DROPPED = 0.1
 
 
 class UNetStudent:
-    """Learns from strong views of labelled planes and of pseudo-labelled ones.
+    """A U-Net, its optimiser, and its moving average.
 
     Parameters
     ----------
-    unet : UNet
-    materials : Materials
-    pseudo : PseudoLabels
-    settings : TrainSettings
+    network : nn.Module
+        Logits (N, K + 1, s, s) of images (N, 3, s, s).
+    kit : Kit
     """
 
-    def __init__(
-        self, unet: UNet, materials: Materials, pseudo: PseudoLabels, settings: TrainSettings
-    ) -> None:
-        parameters = dict(unet.network.named_parameters())
+    def __init__(self, network: nn.Module, kit: Kit) -> None:
+        parameters = dict(network.named_parameters())
+        self.network = network
         self.teacher = MovingAverage(parameters)
         self.loss: float | None = None
-        self._unet, self._data, self._pseudo, self._settings = unet, materials, pseudo, settings
-        self._generator = torch.Generator().manual_seed(settings.seed + 1)
-        self._optimiser = torch.optim.AdamW(parameters.values(), lr=settings.unet_lr)
+        self.device = kit.unet.device
+        self._rate, self._world = kit.settings.unet_lr, kit.world
+        self._optimiser = torch.optim.AdamW(parameters.values(), lr=self._rate)
 
-    def update(self, fraction: float, trust_in_pseudo: float) -> None:
-        """Take one step at `fraction` of the round; `trust_in_pseudo` weighs pseudo-labels."""
-        rate = learning_rate(fraction)
-        self._optimiser.param_groups[0]["lr"] = self._settings.unet_lr * rate
-        images, targets, weights, strength = self._batch(trust_in_pseudo)
-        geometry = random_geometry(len(images), self._generator, mirror=self._settings.mirror)
-        geometry = geometry.to(self._unet.device)
-        views = change_intensity(warp(images, geometry), self._generator, strength)
-        with mixed_precision(self._unet.device):
-            logits = self._unet.network(views).float()
-        balance = class_weights(
-            self._data.labels, 1 + len(self._unet.class_ids), balance_power(fraction)
-        )
-        target = warp_labels(targets, geometry).long()
-        loss = segmentation_loss(logits, target, weights, balance)
-        self.loss = _descend(loss, self._optimiser)
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits, with gradients."""
+        with mixed_precision(self.device):
+            logits: Tensor = self.network(images).float()
+        return logits
+
+    @torch.no_grad()
+    def taught(self, images: Tensor) -> Tensor:
+        """Probabilities (N, K + 1, s, s) by the moving average."""
+        with self.teacher.in_place():
+            return self(images).softmax(1)
+
+    def learn(self, loss: Tensor, fraction: float, names: Sequence[str] = ()) -> None:
+        """Take a step down `loss`, this process's share of it, at `fraction` of the round.
+
+        `names` are the images that it comes from, to be told where it is no number.
+        """
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate * learning_rate(fraction)
+        self.loss = descend(loss, self._optimiser, self._world, names)
         self.teacher.update()
 
-    def _batch(self, trust_in_pseudo: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images, label maps, weights, and how strong their views are.
+    def state(self) -> dict[str, Any]:
+        """Weights, their average and the optimiser's, to be kept."""
+        return {
+            "loss": self.loss,
+            "network": self.network.state_dict(),
+            "teacher": self.teacher.state(),
+            "optimiser": self._optimiser.state_dict(),
+        }
 
-        Until pseudo-labels can be trusted, labelled planes take their places.
-        """
-        labelled, unlabelled = self._settings.labelled_batch, self._settings.unlabelled_batch
-        ready = self._pseudo.ready
-        if not len(ready) or trust_in_pseudo < MIN_WEIGHT:
-            labelled, unlabelled = labelled + unlabelled, 0
-        own = self._draw(len(self._data.images), labelled)
-        images, targets = self._data.images[own], self._data.labels[own]
-        if unlabelled:
-            others = ready[self._draw(len(ready), unlabelled).numpy()]
-            images = torch.cat([images, self._data.other_images[torch.from_numpy(others)]])
-            targets = torch.cat([targets, self._pseudo.label_maps(others)])
-        weights = torch.tensor([1.0] * labelled + [trust_in_pseudo] * unlabelled)
-        strength = torch.tensor([LABELLED_STRENGTH] * labelled + [1.0] * unlabelled)
-        device = self._unet.device
-        return images, targets, weights.to(device), strength.to(device)
-
-    def _draw(self, count: int, size: int) -> Tensor:
-        return torch.randint(count, (size,), generator=self._generator)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a kept `state`."""
+        self.loss = state["loss"]
+        self.network.load_state_dict(state["network"])
+        self.teacher.restore(state["teacher"])
+        self._optimiser.load_state_dict(state["optimiser"])
 
 
 @dataclass(frozen=True, eq=False)
 class _Object:
     """One object that SAM is asked for: a view, a class, its mask, and its weight."""
 
-    view: SamView
+    features: Tensor
     position: int
     target: Tensor
     weight: float
+    name: str
 
 
 class SamStudent:
@@ -119,116 +116,130 @@ class SamStudent:
 
     Parameters
     ----------
-    sam : SamModel
-        Adapted; its image encoder is not trained.
-    classes : int
-        K.
-    materials : Materials
-    pseudo : PseudoLabels
-    settings : TrainSettings
+    kit : Kit
+    pseudo : PseudoLabels, optional
+        What else to learn from than labels.
     """
 
-    def __init__(
-        self,
-        sam: SamModel,
-        classes: int,
-        materials: Materials,
-        pseudo: PseudoLabels,
-        settings: TrainSettings,
-    ) -> None:
-        parameters = trainable_parameters(sam.module)
-        self.decoder = Decoder(sam.module)
-        self.teacher = MovingAverage(parameters)
+    def __init__(self, kit: Kit, pseudo: PseudoLabels | None = None) -> None:
+        self._parameters = trainable_parameters(kit.sam.module)
+        self.decoder = Decoder(kit.sam.module)
+        self.teacher = MovingAverage(self._parameters)
         self.loss: float | None = None
-        self._classes, self._data, self._pseudo, self._lr = (
-            classes,
-            materials,
-            pseudo,
-            settings.sam_lr,
-        )
-        self._rng = np.random.default_rng(settings.seed + 2)
-        tokens = [p for name, p in parameters.items() if "class_tokens" in name]
-        others = [p for name, p in parameters.items() if "class_tokens" not in name]
+        self._kit, self._pseudo = kit, pseudo
+        self._step = 0
+        tokens = [p for name, p in self._parameters.items() if "class_tokens" in name]
+        others = [p for name, p in self._parameters.items() if "class_tokens" not in name]
         self._optimiser = torch.optim.AdamW([{"params": others}, {"params": tokens}])
 
-    def update(self, fraction: float, trust_in_pseudo: NDArray[np.float64]) -> None:
+    def update(self, fraction: float, trust_in_pseudo: NDArray[np.float64] | None = None) -> None:
         """Take one step.
 
         Parameters
         ----------
         fraction : float
             0..1, how much of the round is done.
-        trust_in_pseudo : ndarray of shape (K,)
-            Weight of the pseudo-labels of each class.
+        trust_in_pseudo : ndarray of shape (K,), optional
+            Weight of the pseudo-labels of each class; none of them without it.
         """
-        for group, factor in zip(self._optimiser.param_groups, (1.0, TOKEN_RATE), strict=True):
-            group["lr"] = self._lr * learning_rate(fraction) * factor
-        kind = self._rng.random() if fraction > TOKENS_FIRST else 0.0
-        objects = self._objects(kind, trust_in_pseudo)
+        rng = np.random.default_rng([self._kit.settings.seed, 2, self._step])
+        self._step += 1
+        rates = (1.0, TOKEN_RATE)
+        for group, factor in zip(self._optimiser.param_groups, rates, strict=True):
+            group["lr"] = self._kit.settings.sam_lr * learning_rate(fraction) * factor
+        prompted = fraction > TOKENS_FIRST and self._kit.settings.without != "points"
+        kind = rng.random() if prompted else 0.0
+        objects = self._objects(kind, trust_in_pseudo, rng)
         if not objects:
             return
         device = self.decoder.device
-        features = torch.cat([o.view.features for o in objects]).to(device).float()
-        target = torch.stack([o.target for o in objects])[:, None].to(device)
-        weight = torch.tensor([o.weight for o in objects], device=device)
-        ask = self._prompts(kind, objects)
+        own = self._kit.world.part(len(objects))
+        features = torch.cat([o.features for o in objects]).to(device).float()[own]
+        target = torch.stack([o.target for o in objects])[:, None][own].to(device)
+        weight = torch.tensor([o.weight for o in objects], device=device)[own]
+        ask = _part(self._prompts(kind, objects, rng), own)
         if ask.clicks is not None:
-            ask = self._corrections(features, target, ask)
+            ask = self._corrections(features, target, ask, rng)
         logits, iou = self.decoder(features, ask)
         # What the tool shows as confidence is learned from people's labels only.
         from_people = (weight == 1).float()
         iou_loss = (from_people * (iou - mask_iou(logits, target)) ** 2).mean()
         loss = mask_loss(logits, target, weight, balance_power(fraction)) + IOU_WEIGHT * iou_loss
-        self.loss = _descend(loss, self._optimiser)
+        share = len(target) / len(objects)
+        names = [o.name for o in objects]
+        self.loss = descend(loss * share, self._optimiser, self._kit.world, names)
         self.teacher.update()
 
-    def _objects(self, kind: float, trust_in_pseudo: NDArray[np.float64]) -> list[_Object]:
+    @torch.no_grad()
+    def taught(self, features: Sequence[Tensor], size: int) -> Tensor:
+        """Probabilities (N, K + 1, size, size) by the moving average, asked by class tokens.
+
+        Parameters
+        ----------
+        features : sequence of N Tensors of shape (1, 256, e, e)
+        size : int
+            Side of the U-Net's canvas.
+        """
+        with self.teacher.in_place():
+            return class_probabilities(self.decoder, features, self._kit.classes, size)
+
+    def _objects(
+        self, kind: float, trust: NDArray[np.float64] | None, rng: np.random.Generator
+    ) -> list[_Object]:
         """Labelled and pseudo-labelled ones by turns; prompts need something to point at."""
-        ready = len(self._pseudo.ready) > 0
-        trusted = np.flatnonzero(ready & (trust_in_pseudo > MIN_WEIGHT))
+        trusted: NDArray[np.int64] = np.zeros(0, np.int64)
+        if trust is not None and self._pseudo is not None and len(self._pseudo.ready):
+            trusted = np.flatnonzero(trust > MIN_WEIGHT)
         objects = []
-        for i in range(SAM_BATCH):
-            if i % 2 and len(trusted):
-                column = int(self._rng.choice(trusted))
-                objects.append(self._pseudo_object(column + 1, float(trust_in_pseudo[column])))
+        for i in range(self._kit.settings.sam_batch):
+            if i % 2 and trust is not None and len(trusted):
+                column = int(rng.choice(trusted))
+                objects.append(self._pseudo_object(column + 1, float(trust[column]), rng))
             else:
-                objects.append(self._labelled_object())
+                objects.append(self._labelled_object(rng))
         return [o for o in objects if kind < TOKENS_ONLY or bool((o.target == 1).any())]
 
-    def _labelled_object(self) -> _Object:
-        position = 1 + int(self._rng.integers(self._classes))
-        planes = list(range(len(self._data.views)))
-        present = [plane for plane in planes if self._holds(plane, position)]
-        if present and self._rng.random() < PRESENT:
+    def _labelled_object(self, rng: np.random.Generator) -> _Object:
+        position = 1 + int(rng.integers(self._kit.classes))
+        views = self._kit.materials.views
+        planes = list(range(len(views)))
+        present = [plane for plane in planes if _holds(views[plane][0], position)]
+        if present and rng.random() < PRESENT:
             planes = present
-        views = self._data.views[int(self._rng.choice(planes))]
-        view = views[int(self._rng.integers(len(views)))]
+        plane = int(rng.choice(planes))
+        choices = views[plane]
+        view = choices[int(rng.integers(len(choices)))]
         target = (view.label == position).to(torch.uint8)
-        return _Object(view, position, target.masked_fill(view.label == IGNORE, IGNORE), 1.0)
+        target = target.masked_fill(view.label == IGNORE, IGNORE)
+        return _Object(view.features, position, target, 1.0, self._kit.materials.names[plane])
 
-    def _holds(self, plane: int, position: int) -> bool:
-        return bool((self._data.views[plane][0].label == position).any())
-
-    def _pseudo_object(self, position: int, weight: float) -> _Object:
-        index = int(self._rng.choice(self._pseudo.ready))
+    def _pseudo_object(self, position: int, weight: float, rng: np.random.Generator) -> _Object:
+        assert self._pseudo is not None
+        index = int(rng.choice(self._pseudo.ready))
         target = self._pseudo.mask(index, position, self.decoder.side).cpu()
-        return _Object(self._data.other_views[index][1], position, target, weight)
+        features = self._kit.materials.other_features[index]
+        kept = torch.from_numpy(rng.random(features.shape[1]) >= DROPPED)[None, :, None, None]
+        name = self._kit.materials.other_names[index]
+        return _Object(features * kept / (1 - DROPPED), position, target, weight, name)
 
-    def _prompts(self, kind: float, objects: list[_Object]) -> Ask:
+    def _prompts(self, kind: float, objects: list[_Object], rng: np.random.Generator) -> Ask:
         classes = torch.tensor([o.position - 1 for o in objects], device=self.decoder.device)
         if kind < TOKENS_ONLY:
             return Ask(classes)
-        named = classes if self._rng.random() < 0.5 else None
+        named = classes if rng.random() < 0.5 else None
         masks = [(o.target == 1).numpy() for o in objects]
         if kind < TOKENS_ONLY + CLICKS:
-            count = int(self._rng.integers(1, MAX_FIRST_CLICKS + 1))
-            return Ask(named, clicks=[first_clicks(mask, count, self._rng) for mask in masks])
-        return Ask(named, boxes=np.stack([jittered_box(mask, self._rng) for mask in masks]))
+            count = int(rng.integers(1, MAX_FIRST_CLICKS + 1))
+            return Ask(named, clicks=[first_clicks(mask, count, rng) for mask in masks])
+        return Ask(named, boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
 
     @torch.no_grad()
-    def _corrections(self, features: Tensor, target: Tensor, ask: Ask) -> Ask:
+    def _corrections(
+        self, features: Tensor, target: Tensor, ask: Ask, rng: np.random.Generator
+    ) -> Ask:
         """Answer, click on the largest mistake, and so on, as a person would."""
-        for _ in range(int(self._rng.integers(MAX_CORRECTIONS + 1))):
+        count, fed_back = int(rng.integers(MAX_CORRECTIONS + 1)), rng.random(MAX_CORRECTIONS) < 0.5
+        for fed in fed_back[:count]:
             logits = self.decoder(features, ask)[0]
             clicks = [
                 next_click((guess > 0).numpy(), (truth == 1).numpy(), (truth != IGNORE).numpy())
@@ -237,14 +248,83 @@ class SamStudent:
             found = [click for click in clicks if click is not None]
             if len(found) < len(clicks):
                 break
-            ask = ask.corrected(found, logits if self._rng.random() < 0.5 else None)
+            ask = ask.corrected(found, logits if fed else None)
         return ask
 
+    def state(self) -> dict[str, Any]:
+        """What is trained, its average and the optimiser's, to be kept."""
+        return {
+            "loss": self.loss,
+            "parameters": {name: p.detach() for name, p in self._parameters.items()},
+            "teacher": self.teacher.state(),
+            "optimiser": self._optimiser.state_dict(),
+            "step": self._step,
+        }
 
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a kept `state`."""
+        self.loss = state["loss"]
+        for name, parameter in self._parameters.items():
+            parameter.copy_(state["parameters"][name])
+        self.teacher.restore(state["teacher"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._step = int(state["step"])
+
+
+@torch.no_grad()
+def class_probabilities(
+    decoder: Decoder, features: Sequence[Tensor], classes: int, size: int
+) -> Tensor:
+    """SAM's probabilities (N, K + 1, size, size) by its class tokens alone.
+
+    A softmax over the logits of each class, the background's being 0.
+    """
+    count, device = len(features), decoder.device
+    stacked = torch.cat(list(features)).to(device).float()
+    positions = torch.arange(classes, device=device).repeat(count)
+    asked = stacked.repeat_interleave(classes, dim=0)
+    found = decoder(asked, Ask(positions))[0].reshape(count, classes, decoder.side, decoder.side)
+    probabilities = torch.cat([torch.zeros_like(found[:, :1]), found], dim=1).softmax(1)
+    return nn.functional.interpolate(probabilities, (size, size), mode="bilinear", antialias=True)
+
+
+def descend(
+    loss: Tensor, optimiser: torch.optim.Optimizer, world: World, names: Sequence[str] = ()
+) -> float:
+    """Take a step down the loss that all processes have together, and return it.
+
+    Raises
+    ------
+    Diverged
+        If the loss or a gradient is no longer a number; no weight was changed.
+    """
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    nn.utils.clip_grad_norm_(parameters, CLIP)
+    world.sum_gradients(parameters)
+    total = float(world.sum(loss.detach().clone()))
+    norm = nn.utils.clip_grad_norm_(_with_gradient(parameters), CLIP)
+    if not (math.isfinite(total) and bool(torch.isfinite(norm))):
+        seen = f", with the images {', '.join(sorted(set(names)))}" if names else ""
+        raise Diverged(f"the loss is {total}, its gradient's length {float(norm)}{seen}")
     optimiser.step()
-    return float(loss.detach())
+    return total
+
+
+def _with_gradient(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return [parameter for parameter in parameters if parameter.grad is not None]
+
+
+def _holds(view: SamView, position: int) -> bool:
+    return bool((view.label == position).any())
+
+
+def _part(ask: Ask, own: slice) -> Ask:
+    """The part of a batch that this process learns from."""
+    return Ask(
+        None if ask.classes is None else ask.classes[own],
+        None if ask.clicks is None else ask.clicks[own],
+        None if ask.boxes is None else ask.boxes[own],
+        None if ask.masks is None else ask.masks[own],
+    )

@@ -1,4 +1,4 @@
-"""Tensors that the recipe learns from: U-Net canvases, and cached embeddings of several views."""
+"""Tensors that a recipe learns from: U-Net canvases, and cached embeddings."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_scsam.core.volume import LabelArray
+from napari_scsam.models import EmbeddingCache
 from napari_scsam.models.preprocess import Frame, prepare
 from napari_scsam.models.sam import SamModel
-from scsam_train.augment import change_intensity, random_geometry, warp, warp_labels
+from scsam_train.augment import Augmenter
 from scsam_train.data import TrainPlane, class_positions
 from scsam_train.losses import IGNORE
 
 # Embeddings are the dear part of a round on a CPU. Few labels get more views of each.
 MAX_VIEWS = 4
-LABELLED_EMBEDDINGS = 40
+LABELLED_EMBEDDINGS = 160
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,21 +47,27 @@ class Materials:
     ----------
     images, labels : Tensor of shape (L, 3, s, s) float32, and (L, s, s) uint8
         Labelled planes as the U-Net sees them.
-    views : list of list of SamView
-        For each labelled plane, the unchanged one first.
+    cases, names : list of str, length L
+        Of the labelled planes.
     other_images, other_valid : Tensor of shape (U, 3, s, s) float32, and (U, s, s) bool
         Unlabelled planes, and where they are not padding.
-    other_views : list of (SamView, SamView)
-        For each unlabelled plane, weak and strong view of one geometry; may be shorter
-        than U when the time budget ended.
+    other_names : list of str, length U
+    views : list of list of SamView
+        For each labelled plane, the unchanged one first. Empty for a recipe without SAM.
+    other_features : list of Tensor
+        Embeddings of the unlabelled planes, as in `SamView`; fewer than U when the time
+        for embedding ended.
     """
 
     images: Tensor
     labels: Tensor
+    cases: list[str]
+    names: list[str]
     other_images: Tensor
     other_valid: Tensor
+    other_names: list[str]
     views: list[list[SamView]] = field(default_factory=list)
-    other_views: list[tuple[SamView, SamView]] = field(default_factory=list)
+    other_features: list[Tensor] = field(default_factory=list)
 
 
 def label_canvas(label: LabelArray, size: int) -> NDArray[np.uint8]:
@@ -89,40 +96,42 @@ def build_canvases(
     return Materials(
         images=_canvases(labelled, size).to(device),
         labels=torch.from_numpy(np.stack(labels)).to(device),
+        cases=[plane.case for plane in labelled],
+        names=[plane.name for plane in labelled],
         other_images=_canvases(unlabelled, size).to(device),
         other_valid=torch.from_numpy(np.array(valid, bool).reshape(-1, size, size)).to(device),
+        other_names=[plane.name for plane in unlabelled],
     )
 
 
 class Embedder:
-    """Embeds views of planes, the unchanged ones first.
+    """Embeds planes and views of them, the unchanged ones first.
 
     Parameters
     ----------
     sam : SamModel
         Whose image encoder the round doesn't change.
+    cache : EmbeddingCache
+        Keeps what is embedded, so that a resumed round, and the next one, need not.
     class_ids : sequence of int
     side : int
         Of SAM's low-resolution masks.
-    generator : torch.Generator
-    mirror : bool
-        Whether views may be mirrored left to right.
+    augmenter : Augmenter
     """
 
     def __init__(
         self,
         sam: SamModel,
+        cache: EmbeddingCache,
         class_ids: Sequence[int],
         side: int,
-        generator: torch.Generator,
-        *,
-        mirror: bool,
+        augmenter: Augmenter,
     ) -> None:
         self._sam = sam
+        self._cache = cache
         self._class_ids = class_ids
         self._side = side
-        self._generator = generator
-        self._mirror = mirror
+        self._augmenter = augmenter
 
     def fill(
         self,
@@ -132,56 +141,48 @@ class Embedder:
         on_step: Callable[[int, int], None],
         deadline: float = float("inf"),
     ) -> None:
-        """Add the views of all planes to `materials`.
+        """Add embeddings of all planes to `materials`.
 
         Each labelled plane is embedded once in any case; what else fits before
         `deadline` (of `time.monotonic`) follows, unlabelled planes and further views of
         labelled ones by turns. `on_step` gets the number done and the total.
         """
         views = min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // len(labelled)))
-        extra = [i for _ in range(views - 1) for i in range(len(labelled))]
-        total = len(labelled) + len(extra) + 2 * len(unlabelled)
+        extra = [(i, view) for view in range(1, views) for i in range(len(labelled))]
+        total = len(labelled) + len(extra) + len(unlabelled)
         done = 0
         for plane in labelled:
-            materials.views.append([self._unchanged(plane)])
+            materials.views.append([SamView(self._features(plane.pixels), self._label(plane))])
             done += 1
             on_step(done, total)
         for turn in range(max(len(extra), len(unlabelled))):
             if time.monotonic() > deadline:
                 break
             if turn < len(unlabelled):
-                materials.other_views.append(self._weak_and_strong(unlabelled[turn]))
-                done += 2
+                materials.other_features.append(self._features(unlabelled[turn].pixels))
+                done += 1
             if turn < len(extra):
-                materials.views[extra[turn]].append(self._changed(labelled[extra[turn]]))
+                at, view = extra[turn]
+                changed = self._changed(labelled[at], at * MAX_VIEWS + view)
+                materials.views[at].append(changed)
                 done += 1
             on_step(done, total)
 
-    def _unchanged(self, plane: TrainPlane) -> SamView:
-        return SamView(self._features(plane.pixels), self._label(plane))
-
-    def _changed(self, plane: TrainPlane) -> SamView:
-        geometry = random_geometry(1, self._generator, mirror=self._mirror)
-        canvas = prepare(plane.pixels, self._sam.entry.input_size, "unit").pixels[None]
-        moved = change_intensity(warp(canvas, geometry), self._generator)
-        label = warp_labels(self._label(plane)[None], geometry)[0]
-        return SamView(self._features(_picture(moved)), label)
-
-    def _weak_and_strong(self, plane: TrainPlane) -> tuple[SamView, SamView]:
-        canvas = prepare(plane.pixels, self._sam.entry.input_size, "unit").pixels[None]
-        strong = change_intensity(canvas, self._generator)
-        label = self._label(plane)
-        return (
-            SamView(self._features(plane.pixels), label),
-            SamView(self._features(_picture(strong)), label),
-        )
+    def _changed(self, plane: TrainPlane, number: int) -> SamView:
+        size = self._sam.entry.input_size
+        canvas = prepare(plane.pixels, size, "unit").pixels[None]
+        known = torch.from_numpy(label_canvas(class_positions(plane.label, self._class_ids), size))
+        moved, label = self._augmenter.move(canvas, known[None], number)
+        picture = self._augmenter.mild(moved, number)[0].permute(1, 2, 0).numpy()
+        small = torch.from_numpy(label_canvas(label[0].numpy(), self._side))
+        return SamView(self._features(picture), small)
 
     def _label(self, plane: TrainPlane) -> Tensor:
         positions = class_positions(plane.label, self._class_ids)
         return torch.from_numpy(label_canvas(positions, self._side))
 
     def _features(self, pixels: NDArray[np.generic]) -> Tensor:
-        features: Tensor = self._sam.embed(pixels).features
+        features: Tensor = self._cache.get_or_embed(self._sam, pixels).features
         return features.half().cpu().clone()
 
 
@@ -189,8 +190,3 @@ def _canvases(planes: Sequence[TrainPlane], size: int) -> Tensor:
     if not planes:
         return torch.zeros((0, 3, size, size))
     return torch.stack([prepare(plane.pixels, size, "unit").pixels for plane in planes])
-
-
-def _picture(canvas: Tensor) -> NDArray[np.float32]:
-    picture: NDArray[np.float32] = canvas[0].permute(1, 2, 0).numpy()
-    return picture

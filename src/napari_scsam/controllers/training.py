@@ -16,6 +16,7 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project.process import record_process, training_process
+from napari_scsam.project.rounds import RESUME_FILE
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project, RoundRecord
@@ -124,6 +125,11 @@ class RunningRound:
         if self.final_folder.is_dir():
             self._project.adopt_rounds()
             return next(r for r in self._project.rounds() if r.number == self.number)
+        if self._can_go_on():
+            raise ProjectError(
+                f"The training process of round {self.number} ended unexpectedly. Nothing you made "
+                "is lost; train again with the same settings and labels to go on where it was."
+            )
         self._project.discard_partial(self.folder)
         if self._events.last.get("event") == "cancelled" or self._cancelled_at is not None:
             return None
@@ -134,6 +140,12 @@ class RunningRound:
             f"The training process ended unexpectedly{code}. Nothing you made is lost and the "
             f"active round stays; train again. Its log: {self.log_path}"
         )
+
+    def _can_go_on(self) -> bool:
+        """Whether it was killed after it had kept its state, and not cancelled or refused."""
+        told = self._events.last.get("event") in ("cancelled", "failed")
+        kept = (self.folder / RESUME_FILE).is_file()
+        return kept and not told and self._cancelled_at is None
 
     def run(
         self, on_event: Callable[[Event], None], cancel: CancelToken | None = None

@@ -9,7 +9,9 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 from napari_scsam.core.errors import InputError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Recipe = Literal["scsam"]
+Recipe = Literal["scsam", "scsam-paper", "supervised", "sam-only", "cps", "mean-teacher"]
+# What `scsam` can be trained without, to see what it is worth.
+Ablation = Literal["nothing", "sam-to-unet", "unet-to-sam", "points", "agreement"]
 Modality = Literal["mr", "ct", "us", "rgb", "other"]
 PredictWith = Literal["unet", "sam", "pair"]
 ExportFormat = Literal["nifti", "tiff", "png"]
@@ -84,6 +86,7 @@ class TrainSettings(_Settings):
     )
     labelled_batch: int = _setting(2, "Labelled images in a step.", low=1, high=256)
     unlabelled_batch: int = _setting(2, "Unlabelled images in a step.", low=0, high=256)
+    sam_batch: int = _setting(4, "Objects in a step of SAM's.", low=1, high=256)
     unet_lr: float = _setting(5e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
     sam_lr: float = _setting(1e-3, "SAM adapter learning rate (AdamW).", low=1e-6, high=1.0)
     lora_rank: int = _setting(8, "Rank of SAM's LoRA adapter.", low=1, high=256)
@@ -96,6 +99,8 @@ class TrainSettings(_Settings):
     mirror: bool = _setting(
         True, "Mirror slices left to right; off when classes differ by their side."
     )
+    turn: bool = _setting(False, "Turn slices by any angle; for scans without an up.")
+    without: Ablation = _setting("nothing", "Part of the recipe scsam that is left out.")
     sam: str = _setting("lite-medsam", "The base SAM.")
     sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")
 

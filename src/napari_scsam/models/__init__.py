@@ -171,6 +171,10 @@ class RoundModels(Protocol):
         """The adapted SAM."""
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """The members that its round's recipe trained: 'unet', 'sam'."""
+
+    @property
     def class_ids(self) -> tuple[int, ...]:
         """Classes that it knows, ascending."""
 

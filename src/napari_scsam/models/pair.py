@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ UNET_FILE = "unet.safetensors"
 ADAPTER_FOLDER = "sam_adapter"
 CONFIG_FILE = "config.json"
 MANIFEST_FILE = "manifest.json"
+MEMBERS = ("unet", "sam")
+TITLES = {"unet": "U-Net", "sam": "SAM"}
 
 
 class Pair:
@@ -44,6 +46,8 @@ class Pair:
         The round in its project.
     base : SamBackend, optional
         `sam` without its adapter: who is asked about clicks while `sam` can't follow them.
+    trained : sequence of {'unet', 'sam'}
+        The members that the round's recipe trained; one alone answers for the pair.
     """
 
     def __init__(
@@ -53,10 +57,12 @@ class Pair:
         unet_shares: Sequence[float] | None = None,
         number: int | None = None,
         base: SamBackend | None = None,
+        trained: Sequence[str] = MEMBERS,
     ) -> None:
         self._unet = unet
         self._sam = sam
         self._base = base or sam
+        self._trained = tuple(trained)
         shares = [0.5] * len(unet.class_ids) if unet_shares is None else list(unet_shares)
         self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
         self._number = number
@@ -66,6 +72,11 @@ class Pair:
     def sam(self) -> SamBackend:
         """The adapted SAM."""
         return self._sam
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The members that its round's recipe trained: 'unet', 'sam'."""
+        return self._trained
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -86,10 +97,19 @@ class Pair:
         """
         if np.ptp(image) == 0:
             return _background(image, len(self.class_ids))
+        if which == "pair" and len(self._trained) == 1:
+            which = cast(PredictWith, self._trained[0])
+        if which != "pair" and which not in self._trained:
+            raise ModelError(
+                f"This round trained no {TITLES[which]}, only its {TITLES[self._trained[0]]}: "
+                f"ask for {self._trained[0]}."
+            )
         if which == "unet":
             return self._unet.probabilities(image)
-        _, from_sam, mixed = self.members(image, embedding or self._sam.embed(image))
-        return from_sam if which == "sam" else mixed
+        embedding = embedding or self._sam.embed(image)
+        if which == "sam":
+            return self._sam_probabilities(embedding)
+        return self.members(image, embedding)["pair"]
 
     def decode(
         self, image: NDArray[Any], embedding: Embedding, prompts: Prompts, class_id: int
@@ -132,14 +152,20 @@ class Pair:
             self._latest = (embedding.key, self.probabilities(image, embedding))
         return self._latest[1]
 
-    def members(
-        self, image: NDArray[Any], embedding: Embedding
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Class probabilities by U-Net, SAM and both, each as `probabilities` gives them."""
-        from_unet = self._unet.probabilities(image)
-        from_sam = self._sam_probabilities(embedding)
-        mixed = self._shares * from_unet + (1 - self._shares) * from_sam
-        return from_unet, from_sam, mixed / mixed.sum(axis=0)
+    def members(self, image: NDArray[Any], embedding: Embedding | None) -> dict[str, FloatArray]:
+        """Class probabilities by 'unet', 'sam' and 'pair', as far as they were trained.
+
+        Each as `probabilities` gives them. `embedding` may be None where SAM was not trained.
+        """
+        found: dict[str, FloatArray] = {}
+        if "unet" in self._trained:
+            found["unet"] = self._unet.probabilities(image)
+        if "sam" in self._trained:
+            found["sam"] = self._sam_probabilities(embedding or self._sam.embed(image))
+        if len(found) == 2:
+            mixed = self._shares * found["unet"] + (1 - self._shares) * found["sam"]
+            return found | {"pair": mixed / mixed.sum(axis=0)}
+        return found | {"pair": next(iter(found.values()))}
 
     def _sam_probabilities(self, embedding: Embedding) -> FloatArray:
         """Softmax over SAM's logits of each class, the background's being 0.
@@ -162,12 +188,13 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     try:
         name, checkpoint = config["settings"]["sam"], config["settings"]["sam_checkpoint"]
         shares = [float(share) for share in config["unet_shares"]]
+        trained = [str(member) for member in config.get("trained", MEMBERS)]
     except (KeyError, TypeError, ValueError) as exc:
         raise ModelError(f"{folder / CONFIG_FILE} is not the config of a round.") from exc
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, shares, number, base=sam.shipped)
+    return Pair(unet, sam, shares, number, base=sam.shipped, trained=trained)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

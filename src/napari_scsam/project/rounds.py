@@ -21,6 +21,8 @@ from napari_scsam.project.process import training_process
 from napari_scsam.project.schema import CommitRecord, ImageRecord, ProjectInfo, RoundRecord
 
 INPUTS_SCHEMA = 1
+# Written by the training process now and then (`scsam_train.resume`).
+RESUME_FILE = "resume.pt"
 _NAME = re.compile(r"(\d{4,})(\.partial|\.failed)?")
 
 
@@ -48,8 +50,8 @@ class Rounds:
     ) -> Path:
         """Write ``rounds/NNNN.partial/inputs.json`` and return that folder.
 
-        Images whose file is gone are left out. What an earlier, failed attempt left
-        behind is removed.
+        Images whose file is gone are left out. What an earlier, failed attempt left behind is
+        removed; but an interrupted one with the same inputs is returned, to be gone on with.
 
         Raises
         ------
@@ -65,25 +67,54 @@ class Rounds:
                 if lost
                 else "There is no label to learn from yet: commit at least one slice, then train."
             )
+        inputs = self._inputs(info, present, settings)
+        interrupted = self._interrupted(inputs)
+        if interrupted is not None:
+            return interrupted
         self._clear_failed()
         number = self._next_number()
         folder = self._folder / f"{number:04d}.partial"
+        make_folder(folder)
+        content = json.dumps({"round": number, **inputs}, indent=1)
+        write_bytes(folder / "inputs.json", content.encode())
+        self._journal.append("begin", {"number": number})
+        return folder
+
+    def _inputs(
+        self,
+        info: ProjectInfo,
+        images: Sequence[tuple[ImageRecord, CommitRecord | None]],
+        settings: TrainSettings,
+    ) -> dict[str, Any]:
+        """``inputs.json`` but for the round's number."""
         parent = self.active()
-        inputs = {
+        return {
             "schema": INPUTS_SCHEMA,
-            "round": number,
             "project": info.name,
             "modality": info.modality,
             "window": info.window.name,
             "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in info.classes],
-            "images": [input_of(image, label) for image, label in present],
+            "images": [input_of(image, label) for image, label in images],
+            "cache": str(self._project / "cache" / "embeddings"),
+            "cache_gb": info.cache_gb,
             "parent_round": parent and {"number": parent.number, "folder": str(parent.folder)},
             "settings": settings.to_dict(),
         }
-        make_folder(folder)
-        write_bytes(folder / "inputs.json", json.dumps(inputs, indent=1).encode())
-        self._journal.append("begin", {"number": number})
-        return folder
+
+    def _interrupted(self, inputs: Mapping[str, Any]) -> Path | None:
+        """The folder of a round that was killed, can go on, and was made from `inputs`."""
+        wanted = json.loads(json.dumps(inputs))
+        for folder in self._folder.glob("*.partial"):
+            if not (folder / RESUME_FILE).is_file() or training_process(folder) is not None:
+                continue
+            try:
+                found = json.loads((folder / "inputs.json").read_bytes())
+                found.pop("round")
+            except (OSError, ValueError, KeyError, AttributeError):
+                continue
+            if found == wanted:
+                return folder
+        return None
 
     def discard(self, folder: Path) -> None:
         """Set the folder of a cancelled or failed round aside as ``NNNN.failed``.

@@ -1,4 +1,4 @@
-"""``python -m scsam_train.benchmark interactive|propagation|speed --data DIR --out DIR``."""
+"""``python -m scsam_train.benchmark interactive|propagation|speed|semi --data DIR --out DIR``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import Device
 from napari_scsam.models import load_sam
-from scsam_train.benchmark import carrying, interactive, learned, speed
+from scsam_train.benchmark import carrying, interactive, learned, semi, semi_table, speed
+from scsam_train.benchmark.semi_sets import SEMI_SETS
 from scsam_train.benchmark.sets import LEARNED, SETS
 
 MODEL, MODEL_HELP = "lite-medsam", "name that load_sam takes"
@@ -95,12 +96,29 @@ def _speed(options: argparse.Namespace) -> int:
     return 0
 
 
+def _semi(options: argparse.Namespace) -> int:
+    plan = semi.Plan(
+        options.set,
+        options.labels,
+        options.minutes,
+        tuple(options.seeds),
+        tuple(options.recipes),
+        options.threads,
+    )
+    console = Console(stderr=True)
+    report = semi.measure(Path(options.data), Path(options.out), plan, on_done=console.log)
+    semi_table.write(Path(options.out), report)
+    sys.stdout.write(semi_table.markdown(report))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scsam_train.benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_interactive(commands)
     _add_propagation(commands)
     _add_speed(commands)
+    _add_semi(commands)
     return parser
 
 
@@ -108,6 +126,20 @@ def _add_model(add: Any) -> None:
     add("--model", default=MODEL, help=MODEL_HELP)
     add("--adapter", default=None, help="folder of an adapter")
     add("--device", default="auto", choices=get_args(Device))
+
+
+def _add_semi(commands: Any) -> None:
+    command = commands.add_parser("semi", help="Dice of rounds from few labels, by recipe")
+    command.set_defaults(run=_semi)
+    add: Any = command.add_argument
+    add("--data", required=True, help="folder with polyps_kvasir and cardiac_acdc")
+    add("--out", required=True, help="folder for semi.json, semi.md, the curves and the runs")
+    add("--set", choices=list(SEMI_SETS), default="polyps_kvasir")
+    add("--labels", type=int, required=True, help="labelled pictures or patients")
+    add("--minutes", type=float, default=20.0, help="of each run, embedding included")
+    add("--recipes", nargs="+", default=["supervised", "scsam"], choices=semi.NAMES)
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add("--threads", type=int, default=None, help="of torch in each run")
 
 
 def _add_speed(commands: Any) -> None:

@@ -1,1 +1,21 @@
-"""How the two models teach each other: one file per recipe."""
+"""One file for each way in which the networks of a round learn."""
+
+from __future__ import annotations
+
+from napari_scsam.core.settings import Recipe as RecipeName
+from scsam_train.kit import Recipe
+from scsam_train.recipes.cps import Cps
+from scsam_train.recipes.mean_teacher import MeanTeacher
+from scsam_train.recipes.sam_only import SamOnly
+from scsam_train.recipes.scsam import ScSam
+from scsam_train.recipes.scsam_paper import ScSamPaper
+from scsam_train.recipes.supervised import Supervised
+
+RECIPES: dict[RecipeName, type[Recipe]] = {
+    "scsam": ScSam,
+    "scsam-paper": ScSamPaper,
+    "supervised": Supervised,
+    "sam-only": SamOnly,
+    "cps": Cps,
+    "mean-teacher": MeanTeacher,
+}

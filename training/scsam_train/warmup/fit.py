@@ -157,7 +157,7 @@ class WarmUp:
             "spent_s": self.spent_s,
             "seed": self._plan.seed,
             "live": {name: p.detach() for name, p in self._parameters.items()},
-            "average": self._average.state(),
+            "average": self._average.state()["average"],
             "optimiser": self._optimiser.state_dict(),
         }
         partial = self._folder / f"{STATE_FILE}.partial"
@@ -173,7 +173,7 @@ class WarmUp:
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(state["live"][name])
-        self._average.restore(state["average"], self.step)
+        self._average.restore({"average": state["average"], "steps": self.step})
         self._optimiser.load_state_dict(state["optimiser"])
         self._rng = np.random.default_rng([self._plan.seed, self.step])
 

@@ -1,0 +1,169 @@
+"""Each recipe by itself: what it trains, that it learns, repeats, and goes on after a break."""
+
+from __future__ import annotations
+
+import io
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from toy import run, toy_kit, weights_of
+
+from napari_scsam.core.settings import Recipe, TrainSettings
+from scsam_train.kit import Diverged
+from scsam_train.recipes import RECIPES
+from scsam_train.recipes.scsam_paper import _random_clicks
+from scsam_train.sampling import BalancedSampler
+
+STEPS = 12
+NAMES = sorted(RECIPES)
+
+
+def test_every_recipe_that_can_be_chosen_is_there():
+    assert set(RECIPES) == set(get_args(Recipe))
+
+
+def trained(name, steps=STEPS, **settings):
+    kit = toy_kit(recipe=name, steps=steps, **settings)
+    recipe = RECIPES[name](kit)
+    reports = run(recipe, 0, steps, steps)
+    recipe.finish()
+    return kit, reports
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_changes_its_members_only_and_repeats(name):
+    before = weights_of(toy_kit())
+    first, reports = trained(name)
+    after = weights_of(first)
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert any(key.startswith("unet.") for key in changed) == ("unet" in RECIPES[name].members)
+    assert any("class_tokens" in key for key in changed) == ("sam" in RECIPES[name].members)
+    assert not any("image_encoder" in key for key in changed)
+    again, same = trained(name)
+    assert reports == same
+    assert all(torch.equal(after[key], value) for key, value in weights_of(again).items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_goes_on_where_it_was_stopped(name):
+    whole = toy_kit(recipe=name, steps=STEPS)
+    recipe = RECIPES[name](whole)
+    run(recipe, 0, 8, STEPS)
+    stream = io.BytesIO()
+    torch.save(recipe.state(), stream)
+    rest = run(recipe, 8, STEPS, STEPS)
+    recipe.finish()
+    stream.seek(0)
+    resumed = toy_kit(recipe=name, steps=STEPS)
+    other = RECIPES[name](resumed)
+    other.restore(torch.load(stream, weights_only=True))
+    assert run(other, 8, STEPS, STEPS) == rest
+    other.finish()
+    kept = weights_of(resumed)
+    assert all(torch.equal(kept[key], value) for key, value in weights_of(whole).items())
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("supervised", "loss_unet"), ("sam-only", "loss_sam"), ("cps", "loss_unet")],
+)
+def test_a_baseline_learns(name, loss):
+    _, reports = trained(name, steps=24)
+    values = [getattr(report, loss) for report in reports]
+    assert np.mean(values[-4:]) < 0.85 * np.mean(values[:4])
+
+
+@pytest.mark.parametrize("name", ["scsam", "scsam-paper", "cps", "mean-teacher"])
+def test_without_unlabelled_planes_it_is_supervised(name):
+    kit = toy_kit(unlabelled=0, recipe=name)
+    recipe = RECIPES[name](kit)
+    assert all(report.agreement is None for report in run(recipe, 0, 6, 6))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if RECIPES[n].uses_unlabelled])
+def test_unlabelled_planes_teach(name, monkeypatch):
+    """Other unlabelled pictures, other weights."""
+    monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
+    trusted = property(lambda exam: np.array([1.0]))
+    monkeypatch.setattr("scsam_train.exam.Exam.reliability", trusted)
+    kits = [toy_kit(recipe=name, steps=STEPS) for _ in range(2)]
+    kits[1].materials.other_images[:] = kits[1].materials.other_images.flip(3)
+    kits[1].materials.other_features[:] = [f.flip(3) for f in kits[1].materials.other_features]
+    for kit in kits:
+        run(RECIPES[name](kit), 0, STEPS, STEPS)
+    first, second = (weights_of(kit) for kit in kits)
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learns():
+    kit = toy_kit(recipe="scsam", steps=40)
+    recipe = RECIPES["scsam"](kit)
+    reports = run(recipe, 0, 8, 40)
+    assert all(r.loss_unet is None for r in reports[:6]) and reports[0].loss_sam is not None
+    assert reports[5].agreement is None and reports[6].agreement is not None
+    assert len(recipe._pseudo.ready) == 3
+    assert reports[7].loss_unet is not None
+
+
+def test_a_round_that_goes_on_from_another_has_no_lead():
+    kit = toy_kit(recipe="scsam")
+    object.__setattr__(kit, "fresh", False)
+    reports = run(RECIPES["scsam"](kit), 0, 2, 40)
+    assert reports[0].agreement is not None and reports[1].loss_unet is not None
+
+
+@pytest.mark.parametrize("part", ["sam-to-unet", "unet-to-sam", "points", "agreement"])
+def test_each_part_can_be_left_out_and_matters(part, monkeypatch):
+    monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
+    monkeypatch.setattr("scsam_train.students.TOKENS_FIRST", 0.0)
+    results = []
+    for without in ("nothing", part):
+        kit = toy_kit(recipe="scsam", steps=24, without=without)
+        recipe = RECIPES["scsam"](kit)
+        monkeypatch.setattr(
+            "scsam_train.exam.Exam.reliability", property(lambda exam: np.array([1.0]))
+        )
+        run(recipe, 0, 24, 24)
+        results.append(weights_of(kit))
+    assert any(not torch.equal(results[0][key], results[1][key]) for key in results[0])
+
+
+@pytest.mark.parametrize("name", ["supervised", "scsam-paper"])
+def test_a_loss_that_is_no_number_changes_nothing_and_names_the_images(name):
+    kit = toy_kit(recipe=name)
+    kit.materials.images[:] = float("nan")
+    recipe = RECIPES[name](kit)
+    before = weights_of(kit)
+    with pytest.raises(Diverged, match=r"a:0|b:0"):
+        recipe.step(0.5)
+    assert all(torch.equal(before[key], value) for key, value in weights_of(kit).items())
+
+
+def test_random_points_of_the_paper_lie_in_and_outside_in_sams_order():
+    mask = np.zeros((32, 32), bool)
+    mask[4:10, 20:30] = True  # off the diagonal
+    clicks = _random_clicks(mask, 4.0, np.random.default_rng(0))
+    assert [label for _, _, label in clicks] == [1] * 5 + [0] * 5
+    for row, col, label in clicks:
+        assert mask[int((row + 0.5) / 4), int((col + 0.5) / 4)] == bool(label)
+    nothing = _random_clicks(np.zeros((8, 8), bool), 1.0, np.random.default_rng(0))
+    assert [label for _, _, label in nothing] == [-1] * 5 + [0] * 5
+
+
+def test_rare_classes_and_small_cases_are_drawn_as_often():
+    labels = torch.zeros((20, 4, 4), dtype=torch.uint8)
+    labels[:, 0] = 1
+    labels[3, 2] = 2  # one plane of twenty holds the second class
+    cases = ["large"] * 18 + ["small"] * 2
+    drawn = BalancedSampler(labels, cases, 2).draw(4000, np.random.default_rng(0))
+    share = (drawn == 3).mean()
+    assert 0.22 < share < 0.34  # a quarter by its class, and a little by its case
+    assert 0.30 < (drawn >= 18).mean() < 0.45
+    blank = BalancedSampler(torch.zeros((2, 4, 4), dtype=torch.uint8), ["a", "b"], 1)
+    assert set(blank.draw(50, np.random.default_rng(0)).tolist()) == {0, 1}
+
+
+def test_defaults_fit_each_recipe():
+    assert TrainSettings().recipe == "scsam" and TrainSettings(recipe="cps").without == "nothing"

@@ -1,0 +1,60 @@
+"""A small kit for recipes: made-up embeddings, everything else real."""
+
+from __future__ import annotations
+
+import torch
+
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.sam import SamModel, load_base
+from napari_scsam.models.unet import UNet, build_network
+from scsam_train.kit import Kit
+from scsam_train.views import Materials, SamView
+from scsam_train.world import World
+
+SIDE = 32
+
+
+def toy_kit(unlabelled=3, world=None, **settings):
+    """Two labelled planes and some others, each with a bright rectangle of its own."""
+    torch.manual_seed(0)
+    base = load_base("lite-medsam")
+    info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=True, rank=2)
+    module = attach(base.module, info, seed=0)
+    sam = SamModel(module, base.entry, base.base_hash, torch.device("cpu"), adapter=info)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        unet = UNet(build_network(2), (1,), SIDE)
+    generator = torch.Generator().manual_seed(5)
+    count = 2 + unlabelled
+    label = torch.zeros((count, SIDE, SIDE), dtype=torch.uint8)
+    for at in range(count):
+        label[at, 6 + at : 18 + at, 8 : 24 - at] = 1
+    images = 0.3 * torch.rand((count, 3, SIDE, SIDE), generator=generator) + 0.6 * label[:, None]
+    large = label.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    features = [torch.randn((1, 256, 64, 64), generator=generator).half() for _ in range(count)]
+    materials = Materials(
+        images=images[:2],
+        labels=label[:2],
+        cases=["a", "b"],
+        names=["a:0", "b:0"],
+        other_images=images[2:],
+        other_valid=torch.ones((unlabelled, SIDE, SIDE), dtype=torch.bool),
+        other_names=[f"u{i}:0" for i in range(unlabelled)],
+        views=[[SamView(features[i], large[i])] for i in range(2)],
+        other_features=features[2:],
+    )
+    small = {"steps": 12, "image_size": SIDE, "labelled_batch": 2, "unlabelled_batch": 2}
+    chosen = TrainSettings(**{**small, "sam_batch": 2, **settings})
+    return Kit(unet, sam, materials, chosen, world or World())
+
+
+def weights_of(kit):
+    """All weights of both networks."""
+    found = {**kit.unet.network.state_dict(), **kit.sam.module.state_dict()}
+    return {name: value.clone() for name, value in found.items()}
+
+
+def run(recipe, start, end, steps):
+    """Take the steps `start` to `end` of `steps`; the reports."""
+    return [recipe.step(step / steps) for step in range(start, end)]

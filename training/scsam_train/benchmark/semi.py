@@ -1,0 +1,295 @@
+"""How good rounds get from few labels: every recipe on the same real scans, through its process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+
+import napari_scsam
+import scsam_train
+from napari_scsam import io
+from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import Ablation, Recipe, TrainSettings
+from napari_scsam.models import RoundModels, evaluate, load_round, load_sam, open_cache
+from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
+
+# Recipes, and `scsam` without each of its parts.
+NAMES = (
+    *get_args(Recipe),
+    *(f"scsam-without-{part}" for part in get_args(Ablation) if part != "nothing"),
+)
+CACHE_GB = 100.0
+# Embeddings that are made only to see how long one takes.
+TIMED = 20
+MEMBERS = ("unet", "sam", "pair")
+MEASURES = ("dice", "iou", "hd95", "assd")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes
+    ----------
+    set : str
+        Of `semi_sets.SEMI_SETS`.
+    labels : int
+        Labelled cases.
+    minutes : float
+        Of each run, embedding included.
+    seeds : tuple of int
+        Of the choice of labelled cases, and of the training.
+    recipes : tuple of str
+        Recipes, or ``scsam-without-PART``.
+    threads : int or None
+        Of torch in each run.
+    """
+
+    set: str
+    labels: int
+    minutes: float
+    seeds: tuple[int, ...]
+    recipes: tuple[str, ...]
+    threads: int | None = None
+
+
+def measure(
+    data: Path, out: Path, plan: Plan, on_done: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Run each recipe with each seed, or read what is kept of it, and write the report.
+
+    A run is kept by the hash of its inputs, its settings and the code that trains and
+    answers; one that was interrupted is gone on with.
+
+    Returns
+    -------
+    dict
+        ``plan``, and ``runs``: by recipe and seed what `_run` returns.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = SEMI_SETS[plan.set]
+    cost = _embed_all(data, out, chosen, on_done)
+    runs: dict[str, dict[str, Any]] = {name: {} for name in plan.recipes}
+    for seed in plan.seeds:
+        for name in plan.recipes:
+            runs[name][str(seed)] = _run(data, out, chosen, plan, name, seed, cost)
+            on_done(f"{plan.set}: {name}, seed {seed}: {_told(runs[name][str(seed)])}")
+    return {"plan": asdict(plan), "seconds_per_embedding": cost, "runs": runs}
+
+
+def _told(run: dict[str, Any]) -> str:
+    means = ", ".join(f"{m} {run['dice'][m]:.3f}" for m in MEMBERS if m in run["dice"])
+    return f"{means}; {run['seconds']:.0f} s"
+
+
+def _embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
+    """Fill the cache that all runs share; seconds that one embedding takes without it.
+
+    Every run is charged for its embeddings as if it had made them.
+    """
+    cache, kept = out / "cache", out / f"embedded-{chosen.name}.json"
+    if kept.exists():
+        return float(json.loads(kept.read_text())["seconds"])
+    sam = load_sam(device="cpu")
+    store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
+    planes = [
+        np.array(volume.plane(Plane(0, index)))
+        for member in chosen.members(data)
+        for volume in [io.read_volume(member.image)]
+        for index in range(volume.plane_count())
+    ]
+    planes = [plane for plane in planes if plane.min() < plane.max()]
+    began = time.perf_counter()
+    for plane in planes[:TIMED]:
+        sam.embed(plane)
+    seconds = (time.perf_counter() - began) / TIMED
+    for number, plane in enumerate(planes):
+        store.get_or_embed(sam, plane)
+        if number % 200 == 199:
+            on_done(f"{chosen.name}: {number + 1} of {len(planes)} planes embedded")
+    kept.write_text(json.dumps({"seconds": seconds, "planes": len(planes)}))
+    return seconds
+
+
+def _run(
+    data: Path, out: Path, chosen: SemiSet, plan: Plan, name: str, seed: int, cost: float
+) -> dict[str, Any]:
+    """One recipe with one seed.
+
+    Returns
+    -------
+    dict
+        ``cases``: by case, member and class the measures of `evaluate`; ``dice``: by member
+        the mean over the cases that nothing was chosen by; ``best``: the member with the
+        best Dice on the cases that it was chosen by; ``steps``, ``seconds``, ``charged_s``.
+    """
+    labelled, unlabelled, test = chosen.split(data, plan.labels, seed)
+    settings = replace(chosen.settings, seed=seed, holdout=0.0, device="cpu", **_of_recipe(name))
+    uses_sam = settings.recipe in ("scsam", "scsam-paper", "sam-only")
+    planes = sum(member.planes for member in labelled)
+    if settings.recipe != "sam-only":
+        planes += sum(member.planes for member in unlabelled)
+    charged = planes * cost if uses_sam else 0.0
+    settings = replace(settings, minutes=round(plan.minutes - charged / 60, 2))
+    inputs = _inputs(chosen, labelled, unlabelled, settings, out / "cache")
+    key = hashlib.sha256(f"{_code()}{inputs}{plan.threads}".encode()).hexdigest()[:16]
+    folder = out / "runs" / f"{chosen.name}-{plan.labels}-{name}-{seed}-{key}"
+    kept = folder / "result.json"
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
+    _train(folder, inputs, plan.threads)
+    models = load_round(folder / "0001", device="cpu")
+    result = _score(models, chosen, test, seed, out / "cache")
+    metrics = json.loads((folder / "0001" / "metrics.json").read_text())
+    result |= {"steps": metrics["steps"], "seconds": metrics["seconds"], "charged_s": charged}
+    result |= {"seconds": metrics["seconds"] + charged}
+    kept.write_text(json.dumps(result))
+    return result
+
+
+def _of_recipe(name: str) -> dict[str, Any]:
+    recipe, _, without = name.partition("-without-")
+    return {"recipe": cast(Recipe, recipe), "without": without or "nothing"}
+
+
+def _code() -> str:
+    """Hash of the code that trains and answers; the benchmark itself is not in it."""
+    folders = [Path(napari_scsam.__file__).parent / "models", Path(scsam_train.__file__).parent]
+    folders.append(Path(napari_scsam.__file__).parent / "core")
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            if "benchmark" not in path.parts and "warmup" not in path.parts:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _inputs(
+    chosen: SemiSet,
+    labelled: Sequence[Member],
+    unlabelled: Sequence[Member],
+    settings: TrainSettings,
+    cache: Path,
+) -> str:
+    """``inputs.json`` of the round."""
+    images = [member.as_input(labelled=True) for member in labelled]
+    images += [member.as_input(labelled=False) for member in unlabelled]
+    classes = [{"id": id, "name": name, "colour": "#ff0000"} for id, name in chosen.classes.items()]
+    return json.dumps(
+        {
+            "schema": 1,
+            "round": 1,
+            "project": chosen.name,
+            "modality": "other",
+            "classes": classes,
+            "images": images,
+            "parent_round": None,
+            "cache": str(cache),
+            "cache_gb": CACHE_GB,
+            "settings": settings.to_dict(),
+        }
+    )
+
+
+def _train(folder: Path, inputs: str, threads: int | None) -> None:
+    """The round's own process; one that was interrupted before goes on."""
+    if (folder / "0001").is_dir():
+        return
+    partial = folder / "0001.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / "inputs.json").write_text(inputs)
+    limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "scsam_train", str(partial)],
+        env={**os.environ, **limits},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or not (folder / "0001").is_dir():
+        raise ScsamError(f"The round in {partial} failed: {done.stderr.strip()[-500:]}")
+
+
+def _score(
+    models: RoundModels, chosen: SemiSet, test: Sequence[Member], seed: int, cache: Path
+) -> dict[str, Any]:
+    found: dict[str, Any] = {case: {} for case in sorted({member.case for member in test})}
+    for member in test:
+        found[member.case][member.name] = _score_image(models, chosen, member, cache)
+    order = np.random.default_rng([seed, 7]).permutation(sorted(found)).tolist()
+    count = max(1, round(chosen.to_choose * len(order)))
+    to_choose, rest = order[:count], order[count:]
+    by_choice = _means(found, to_choose)
+    return {
+        "cases": found,
+        "chosen_by": to_choose,
+        "best": max(by_choice, key=lambda member: by_choice[member]),
+        "dice": _means(found, rest),
+    }
+
+
+def _score_image(
+    models: RoundModels, chosen: SemiSet, member: Member, cache: Path
+) -> dict[str, Any]:
+    volume, truth = io.read_volume(member.image), io.read_label_volume(member.mask).data
+    store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
+    ids = np.array([0, *models.class_ids], np.uint8)
+    maps: dict[str, list[Any]] = {}
+    for index in range(volume.plane_count()):
+        pixels = np.array(volume.plane(Plane(0, index)))
+        if pixels.min() == pixels.max():
+            blank = np.zeros(pixels.shape[:2], np.uint8)
+            for which in _members(models):
+                maps.setdefault(which, []).append(blank)
+            continue
+        embedding = None
+        if "sam" in _members(models):
+            embedding = store.get_or_embed(models.sam, pixels)
+        for which in _members(models):
+            probabilities = models.probabilities(pixels, embedding, cast(Any, which))
+            maps.setdefault(which, []).append(ids[probabilities.argmax(0)])
+    truth = truth.reshape(-1, *truth.shape[-2:]).astype(np.uint8)
+    scores = {}
+    for which, planes in maps.items():
+        guess = np.stack(planes)
+        if len(guess) == 1:
+            guess, true = guess[0], truth[0]
+        else:
+            true = truth
+        result = evaluate(guess, true, class_names=chosen.classes)
+        scores[which] = {
+            score.name: {name: getattr(score, name) for name in MEASURES}
+            for score in result.classes
+        }
+    return scores
+
+
+def _members(models: RoundModels) -> tuple[str, ...]:
+    trained = tuple(models.trained)
+    return (*trained, "pair") if len(trained) > 1 else trained
+
+
+def _means(found: dict[str, Any], cases: Sequence[str]) -> dict[str, float]:
+    """Mean Dice by member: over classes, then a case's images, then cases."""
+    values: dict[str, list[float]] = {}
+    for case in cases:
+        per_image: dict[str, list[float]] = {}
+        for scores in found[case].values():
+            for member, classes in scores.items():
+                mean = np.mean([measures["dice"] for measures in classes.values()])
+                per_image.setdefault(member, []).append(float(mean))
+        for member, image_means in per_image.items():
+            values.setdefault(member, []).append(float(np.mean(image_means)))
+    return {member: float(np.mean(means)) for member, means in values.items()}

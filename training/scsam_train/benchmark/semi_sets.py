@@ -1,0 +1,160 @@
+"""The sets of `semi`: what is labelled, what is not, and what is measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_scsam import io
+from napari_scsam.core.settings import TrainSettings
+from scsam_train.benchmark.sets import CARDIAC, TWIN, _pairs, _stem
+
+
+@dataclass(frozen=True)
+class Member:
+    """One image with its true mask.
+
+    Attributes
+    ----------
+    name, case : str
+    image, mask : Path
+    planes : int
+    """
+
+    name: str
+    case: str
+    image: Path
+    mask: Path
+    planes: int
+
+    def as_input(self, *, labelled: bool) -> dict[str, Any]:
+        """As ``inputs.json`` names it."""
+        label = {"path": str(self.mask), "sha256": _sha256(self.mask)} if labelled else None
+        return {
+            "id": self.name,
+            "case": self.case,
+            "path": str(self.image),
+            "sha256": _sha256(self.image),
+            "label": label,
+        }
+
+
+@dataclass(frozen=True)
+class SemiSet:
+    """A set and how it is learned.
+
+    Attributes
+    ----------
+    name : str
+    classes : dict of int to str
+    settings : TrainSettings
+        For it; recipe, seed and time are the plan's.
+    to_learn, to_test : callable
+        Members to learn from, and to measure.
+    to_choose : float
+        Share of the tested cases that choose the best member, and are not reported.
+    """
+
+    name: str
+    classes: dict[int, str]
+    settings: TrainSettings
+    to_learn: Callable[[Path], list[Member]]
+    to_test: Callable[[Path], list[Member]]
+    to_choose: float
+
+    def members(self, data: Path) -> list[Member]:
+        """All of them."""
+        return [*self.to_learn(data), *self.to_test(data)]
+
+    def split(
+        self, data: Path, labels: int, seed: int
+    ) -> tuple[list[Member], list[Member], list[Member]]:
+        """Labelled, unlabelled and tested members; `labels` random cases are labelled."""
+        pool = self.to_learn(data)
+        cases = sorted({member.case for member in pool})
+        chosen = set(np.random.default_rng(seed).choice(cases, labels, replace=False).tolist())
+        labelled = [member for member in pool if member.case in chosen]
+        others = [member for member in pool if member.case not in chosen]
+        return labelled, others, self.to_test(data)
+
+
+def _polyps(pattern: str) -> Callable[[Path], list[Member]]:
+    def find(data: Path) -> list[Member]:
+        pairs = _pairs(data / "polyps_kvasir", pattern)
+        return [
+            Member(image.stem, image.stem, image, mask, 1)
+            for image, mask in pairs
+            if _stem(image) != TWIN
+        ]
+
+    return find
+
+
+# Patients of ACDC up to this one are learned from: 30 of 40.
+LAST_TO_LEARN = 30
+
+
+def _cardiac(*, learn: bool) -> Callable[[Path], list[Member]]:
+    def find(data: Path) -> list[Member]:
+        pairs = _pairs(data / "cardiac_acdc", "*")
+        patients = sorted({_stem(image).split("_")[0] for image, _ in pairs})
+        wanted = set(patients[:LAST_TO_LEARN] if learn else patients[LAST_TO_LEARN:])
+        return [
+            Member(_stem(image), _stem(image).split("_")[0], image, mask, _planes(image))
+            for image, mask in pairs
+            if _stem(image).split("_")[0] in wanted
+        ]
+
+    return find
+
+
+@cache
+def _planes(path: Path) -> int:
+    return io.read_volume(path).plane_count()
+
+
+@cache
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+SEMI_SETS = {
+    "polyps_kvasir": SemiSet(
+        name="polyps_kvasir",
+        classes={1: "polyp"},
+        settings=TrainSettings(
+            image_size=128,
+            labelled_batch=8,
+            unlabelled_batch=16,
+            sam_batch=8,
+            unet_lr=2e-3,
+            unlabelled_planes=1000,
+            turn=True,
+        ),
+        to_learn=_polyps("train_*"),
+        to_test=_polyps("validation_*"),
+        to_choose=0.2,
+    ),
+    "cardiac_acdc": SemiSet(
+        name="cardiac_acdc",
+        classes=CARDIAC,
+        settings=TrainSettings(
+            image_size=160,
+            labelled_batch=8,
+            unlabelled_batch=8,
+            sam_batch=8,
+            unet_lr=2e-3,
+            unlabelled_planes=1000,
+            turn=True,
+        ),
+        to_learn=_cardiac(learn=True),
+        to_test=_cardiac(learn=False),
+        to_choose=0.2,
+    ),
+}

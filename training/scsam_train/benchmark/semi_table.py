@@ -1,0 +1,53 @@
+"""The report of `semi` as JSON, as a table and as curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MEMBERS = ("unet", "sam", "pair")
+
+
+def write(out: Path, report: dict[str, Any]) -> None:
+    """Write ``semi-SET-N.json`` and ``.md``."""
+    plan = report["plan"]
+    stem = f"semi-{plan['set']}-{plan['labels']}"
+    (out / f"{stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (out / f"{stem}.md").write_text(markdown(report))
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Mean, deviation and number of seeds by recipe and member."""
+    plan = report["plan"]
+    lines = [
+        f"{plan['set']}, {plan['labels']} labelled, {plan['minutes']:g} minutes a run, seeds "
+        f"{list(plan['seeds'])}: Dice on cases that chose nothing, mean ± deviation (n seeds).",
+        "",
+        "| recipe | U-Net | SAM | pair | chosen member | U-Net minus supervised | steps |",
+        "|---" * 7 + "|",
+    ]
+    runs = report["runs"]
+    for name, by_seed in runs.items():
+        cells = [_cell([r["dice"].get(member) for r in by_seed.values()]) for member in MEMBERS]
+        best = _cell([r["dice"][r["best"]] for r in by_seed.values()])
+        against = _against(by_seed, runs.get("supervised", {}))
+        steps = round(float(np.mean([r["steps"] for r in by_seed.values()])))
+        lines.append(f"| {name} | {' | '.join(cells)} | {best} | {against} | {steps} |")
+    return "\n".join(lines) + "\n"
+
+
+def _against(mine: dict[str, Any], base: dict[str, Any]) -> str:
+    both = [seed for seed in mine if seed in base]
+    pairs = [(mine[s]["dice"].get("unet"), base[s]["dice"].get("unet")) for s in both]
+    return _cell([a - b for a, b in pairs if a is not None and b is not None], sign=True)
+
+
+def _cell(values: list[float | None], *, sign: bool = False) -> str:
+    found = [value for value in values if value is not None]
+    if not found:
+        return ""
+    spread = f" ± {np.std(found, ddof=1):.3f}" if len(found) > 1 else ""
+    return f"{np.mean(found):{'+' if sign else ''}.3f}{spread} ({len(found)})"

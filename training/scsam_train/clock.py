@@ -1,0 +1,63 @@
+"""How much of a round is done, by steps or by time, and what it says of that."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from scsam_train.kit import StepReport
+from scsam_train.session import Session
+
+EVENT_EVERY_S = 0.5
+# Of the time budget, what judging gets for each held-out plane that it looks at; and at most.
+JUDGING_SHARE = 0.12
+
+
+class Clock:
+    """Fraction of the training that is done, and its events.
+
+    Parameters
+    ----------
+    session : Session
+    trained_s : float
+        What was trained before the round was resumed.
+    """
+
+    def __init__(self, session: Session, trained_s: float = 0.0) -> None:
+        self._session = session
+        self._began = time.monotonic() - session.control.paused_s - trained_s
+        self._last_event = 0.0
+
+    def fraction(self, step: int) -> float:
+        """0..1; the same in all processes."""
+        by_steps = step / self._session.settings.max_steps
+        share = 1 - JUDGING_SHARE if self._session.split.held_out else 0.99
+        end = self._session.deadline(share)
+        if math.isinf(end):
+            return by_steps
+        total = max(end - self._began - self._session.control.paused_s, 1e-3)
+        return self._session.world.agreed(max(by_steps, self.trained_s() / total))
+
+    def trained_s(self) -> float:
+        """Seconds of training, pauses not counted."""
+        return time.monotonic() - self._began - self._session.control.paused_s
+
+    def report(self, step: int, fraction: float, report: StepReport) -> None:
+        """Write an event, but not too many."""
+        now = time.monotonic()
+        last = step == self._session.settings.max_steps
+        if now - self._last_event < EVENT_EVERY_S and not last:
+            return
+        self._last_event = now
+        spent = self.trained_s()
+        self._session.log.write(
+            "progress",
+            phase="training",
+            step=step,
+            steps=self._session.settings.steps or max(step, round(step / max(fraction, 1e-6))),
+            fraction=min(fraction, 1.0),
+            loss_unet=report.loss_unet,
+            loss_sam=report.loss_sam,
+            agreement=report.agreement,
+            eta_s=round(spent * (1 - fraction) / fraction, 1) if 0 < fraction < 1 else 0.0,
+        )

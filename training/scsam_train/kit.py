@@ -1,0 +1,101 @@
+"""What every recipe is made from, and what it has to offer to the loop."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.models.sam import SamModel
+from napari_scsam.models.unet import UNet
+from scsam_train.views import Materials
+from scsam_train.world import World
+
+
+class Diverged(ScsamError):
+    """A loss is no longer a number; nothing was learned from it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kit:
+    """What a recipe is made from.
+
+    Attributes
+    ----------
+    unet : UNet
+    sam : SamModel
+        Adapted, on cached embeddings.
+    materials : Materials
+    settings : TrainSettings
+    world : World
+    fresh : bool
+        Whether both networks start from nothing, and not from an earlier round.
+    """
+
+    unet: UNet
+    sam: SamModel
+    materials: Materials
+    settings: TrainSettings
+    world: World
+    fresh: bool = True
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.unet.class_ids)
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step says of itself.
+
+    Attributes
+    ----------
+    loss_unet, loss_sam : float or None
+        The latest ones; not each network learns in every step. None before the first.
+    agreement : float or None
+        Mean agreement of the two, 0..1, over the pseudo-labels that there are.
+    """
+
+    loss_unet: float | None = None
+    loss_sam: float | None = None
+    agreement: float | None = None
+
+
+class Recipe(Protocol):
+    """How the networks of a round learn, step by step.
+
+    Attributes
+    ----------
+    members : tuple of {'unet', 'sam'}
+        The networks that it trains, and that a round of it answers with.
+    uses_unlabelled : bool
+    """
+
+    members: ClassVar[tuple[str, ...]]
+    uses_unlabelled: ClassVar[bool]
+
+    def __init__(self, kit: Kit) -> None: ...
+
+    def step(self, fraction: float) -> StepReport:
+        """Take one step at `fraction` (0..1) of the round.
+
+        Raises
+        ------
+        Diverged
+            If a loss is no longer a number; the weights are those of the step before.
+        """
+
+    def teachers_in_place(self) -> AbstractContextManager[None]:
+        """Have the networks hold the weights that a round would keep now, inside the block."""
+
+    def finish(self) -> None:
+        """Leave these weights in the networks for good."""
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed round needs, of tensors, numbers, lists and dicts."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a kept `state`."""

@@ -1,0 +1,117 @@
+"""Batches for a U-Net: labelled planes in mild and strong views, and pseudo-labelled ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scsam_train.augment import Augmenter
+from scsam_train.kit import Kit
+from scsam_train.losses import class_weights, segmentation_loss
+from scsam_train.sampling import BalancedSampler
+from scsam_train.schedules import balance_power
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Views and what they show.
+
+    Attributes
+    ----------
+    images : Tensor of shape (N, 3, s, s), float32
+    labels : Tensor of shape (N, s, s), uint8
+        0..K, 255 unknown.
+    weights : Tensor of shape (N,)
+        Of each image in the loss.
+    names : list of str, length N
+        The planes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __add__(self, other: Batch) -> Batch:
+        return Batch(
+            torch.cat([self.images, other.images]),
+            torch.cat([self.labels, other.labels]),
+            torch.cat([self.weights, other.weights]),
+            self.names + other.names,
+        )
+
+    def part(self, own: slice) -> Batch:
+        """One process's part."""
+        return Batch(self.images[own], self.labels[own], self.weights[own], self.names[own])
+
+
+class Lessons:
+    """Draws batches for a U-Net; the same number always gives the same batch.
+
+    Parameters
+    ----------
+    kit : Kit
+    stream : int
+        Tells the draws for several networks apart.
+    """
+
+    def __init__(self, kit: Kit, stream: int = 0) -> None:
+        self._data, self._seed, self._stream = kit.materials, kit.settings.seed, stream
+        self._augmenter = Augmenter(kit.settings, 10 + stream)
+        self._sampler = BalancedSampler(self._data.labels.cpu(), self._data.cases, kit.classes)
+
+    def labelled(self, count: int, number: int) -> Batch:
+        """Labelled planes: half of them in a mild view, half in a strong one."""
+        rng = np.random.default_rng([self._seed, 10 + self._stream, number])
+        chosen = torch.from_numpy(self._sampler.draw(count, rng))
+        images, labels = self._augmenter.move(
+            self._data.images[chosen], self._data.labels[chosen], 2 * number
+        )
+        half = count - count // 2
+        views = [self._augmenter.mild(images[:half], 2 * number)]
+        if half < count:
+            views.append(self._augmenter.strong(images[half:], 2 * number))
+        names = [self._data.names[i] for i in chosen]
+        return Batch(torch.cat(views), labels, torch.ones(count, device=images.device), names)
+
+    def choose_others(self, among: NDArray[np.int64], count: int, number: int) -> NDArray[np.int64]:
+        """Indices of unlabelled planes."""
+        rng = np.random.default_rng([self._seed, 20 + self._stream, number])
+        return rng.choice(among, count, replace=len(among) < count)
+
+    def others(
+        self, chosen: NDArray[np.int64], labels: Tensor, weight: float, number: int
+    ) -> Batch:
+        """Unlabelled planes with their pseudo-labels (N, s, s), strongly changed and mixed."""
+        images, labels = self._augmenter.move(
+            self._data.other_images[torch.from_numpy(chosen)], labels, 2 * number + 1
+        )
+        views = self._augmenter.strong(images, 2 * number + 1)
+        views, labels = self._augmenter.mix(views, labels, 2 * number + 1)
+        names = [self._data.other_names[i] for i in chosen]
+        return Batch(views, labels, torch.full((len(views),), weight, device=views.device), names)
+
+
+class Marker:
+    """The supervised loss of a U-Net's answer, over this process's part of a batch.
+
+    Parameters
+    ----------
+    kit : Kit
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._labels, self._classes = kit.materials.labels, kit.classes
+
+    def __call__(self, logits: Tensor, batch: Batch, fraction: float, of: int) -> Tensor:
+        """Cross-entropy and Dice; `of` is the size of the global batch."""
+        balance = class_weights(self._labels, 1 + self._classes, balance_power(fraction))
+        loss = segmentation_loss(logits, batch.labels.long(), batch.weights, balance)
+        return loss * len(batch) / of

@@ -1,0 +1,94 @@
+"""The baseline: two U-Nets that take each other's answers for labels.
+
+Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision, CVPR 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from napari_scsam.models.unet import build_network
+from scsam_train.kit import Kit, StepReport
+from scsam_train.lessons import Batch, Lessons, Marker
+from scsam_train.schedules import ramp
+from scsam_train.students import UNetStudent
+
+# Of the cross pseudo-labels beside the labels.
+WEIGHT = 1.0
+
+
+class Cps:
+    """Two U-Nets with different initial weights on the same views; the first one is kept."""
+
+    members: ClassVar[tuple[str, ...]] = ("unet",)
+    uses_unlabelled: ClassVar[bool] = True
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(kit.settings.seed + 1)
+            second = build_network(1 + kit.classes).to(kit.unet.device)
+        self._students = [UNetStudent(network, kit) for network in (kit.unet.network, second)]
+        self._lessons, self._marker = Lessons(kit), Marker(kit)
+        self._own = kit.settings.labelled_batch
+        self._others = kit.settings.unlabelled_batch if len(kit.materials.other_images) else 0
+        self._step = 0
+
+    def step(self, fraction: float) -> StepReport:
+        """Take one step; see `Recipe.step`."""
+        world = self._kit.world
+        own = self._lessons.labelled(self._own, self._step).part(world.part(self._own))
+        images, others = own.images, self._unlabelled(world.part(self._others))
+        if others is not None:
+            images = torch.cat([images, others.images])
+        answers = [student(images) for student in self._students]
+        for at, student in enumerate(self._students):
+            loss = self._marker(answers[at][: len(own)], own, fraction, self._own)
+            if others is not None:
+                from_other = answers[1 - at][len(own) :].detach().argmax(1).to(torch.uint8)
+                labels = from_other.masked_fill(others.labels != 0, 255)
+                taught = Batch(others.images, labels, others.weights, others.names)
+                crossed = self._marker(answers[at][len(own) :], taught, fraction, self._others)
+                loss = loss + WEIGHT * ramp(fraction) * crossed
+            student.learn(loss, fraction, own.names)
+        self._step += 1
+        return StepReport(loss_unet=self._students[0].loss)
+
+    def _unlabelled(self, part: slice) -> Batch | None:
+        """Unlabelled planes; the labels say only where there is a picture (0) and not (255)."""
+        if not self._others:
+            return None
+        data = self._kit.materials
+        everything = np.arange(len(data.other_images))
+        chosen = self._lessons.choose_others(everything, self._others, self._step)
+        valid = data.other_valid[torch.from_numpy(chosen)]
+        unknown = torch.where(valid, 0, 255).to(torch.uint8)
+        return self._lessons.others(chosen, unknown, 1.0, self._step).part(part)
+
+    @contextmanager
+    def teachers_in_place(self) -> Iterator[None]:
+        """Have the networks hold their averages inside the block."""
+        with ExitStack() as stack:
+            for student in self._students:
+                stack.enter_context(student.teacher.in_place())
+            yield
+
+    def finish(self) -> None:
+        """Leave the averages in the networks."""
+        for student in self._students:
+            student.teacher.copy_to_network()
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed round needs."""
+        return {"students": [student.state() for student in self._students], "step": self._step}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a kept `state`."""
+        for student, kept in zip(self._students, state["students"], strict=True):
+            student.restore(kept)
+        self._step = int(state["step"])

@@ -1,0 +1,60 @@
+"""The baseline: a U-Net that agrees with its own moving average on unlabelled planes.
+
+Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017; the student sees
+a strong view, the teacher a weak one of the same geometry.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from scsam_train.augment import Augmenter
+from scsam_train.kit import Kit, StepReport
+from scsam_train.recipes.supervised import Supervised
+from scsam_train.schedules import ramp
+
+# Of the consistency beside the supervised loss.
+WEIGHT = 10.0
+_STREAM = 5
+
+
+class MeanTeacher(Supervised):
+    """Supervised, plus the mean squared distance to the teacher's probabilities."""
+
+    uses_unlabelled: ClassVar[bool] = True
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self._size = kit.settings.labelled_batch
+        self._others = kit.settings.unlabelled_batch if len(kit.materials.other_images) else 0
+        self._augmenter = Augmenter(kit.settings, _STREAM)
+
+    def step(self, fraction: float) -> StepReport:
+        """Take one step; see `Recipe.step`."""
+        student, world = self._student, self._kit.world
+        batch = self._lessons.labelled(self._size, self._step).part(world.part(self._size))
+        images, loss_of_others = batch.images, torch.zeros((), device=student.device)
+        if self._others:
+            weak, strong, known = (part[world.part(self._others)] for part in self._views())
+            images = torch.cat([images, strong])
+            taught = student.taught(weak)
+        logits = student(images)
+        if self._others:
+            distance = (logits[len(batch) :].softmax(1) - taught).square().mean(1)
+            loss_of_others = (distance * known).mean() * len(weak) / self._others
+        loss = self._marker(logits[: len(batch)], batch, fraction, self._size)
+        student.learn(loss + WEIGHT * ramp(fraction) * loss_of_others, fraction, batch.names)
+        self._step += 1
+        return StepReport(loss_unet=student.loss)
+
+    def _views(self) -> tuple[Any, Any, Any]:
+        """Unlabelled planes in a weak and in a strong view, and where there is a picture."""
+        data = self._kit.materials
+        everything = np.arange(len(data.other_images))
+        chosen = torch.from_numpy(self._lessons.choose_others(everything, self._others, self._step))
+        unknown = torch.where(data.other_valid[chosen], 0, 255).to(torch.uint8)
+        weak, label = self._augmenter.move(data.other_images[chosen], unknown, self._step)
+        return weak, self._augmenter.strong(weak, self._step), (label == 0).float()

@@ -1,0 +1,43 @@
+"""The baseline: SAM from the labels alone, asked by class tokens, clicks and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from scsam_train.kit import Kit, StepReport
+from scsam_train.students import SamStudent
+
+
+class SamOnly:
+    """Tunes SAM on labelled planes; no prompt comes from a U-Net."""
+
+    members: ClassVar[tuple[str, ...]] = ("sam",)
+    uses_unlabelled: ClassVar[bool] = False
+
+    def __init__(self, kit: Kit) -> None:
+        self._student = SamStudent(kit)
+
+    def step(self, fraction: float) -> StepReport:
+        """Take one step; see `Recipe.step`."""
+        self._student.update(fraction)
+        return StepReport(loss_sam=self._student.loss)
+
+    @contextmanager
+    def teachers_in_place(self) -> Iterator[None]:
+        """Have SAM hold its average inside the block."""
+        with self._student.teacher.in_place():
+            yield
+
+    def finish(self) -> None:
+        """Leave the average in SAM."""
+        self._student.teacher.copy_to_network()
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed round needs."""
+        return {"student": self._student.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a kept `state`."""
+        self._student.restore(state["student"])

@@ -1,0 +1,54 @@
+"""The baseline: a U-Net from its labels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from scsam_train.kit import Kit, StepReport
+from scsam_train.lessons import Lessons, Marker
+from scsam_train.students import UNetStudent
+
+
+class Supervised:
+    """A U-Net on labelled planes, as many to a step as other recipes have of both kinds."""
+
+    members: ClassVar[tuple[str, ...]] = ("unet",)
+    uses_unlabelled: ClassVar[bool] = False
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._student = UNetStudent(kit.unet.network, kit)
+        self._lessons, self._marker = Lessons(kit), Marker(kit)
+        self._size = kit.settings.labelled_batch + kit.settings.unlabelled_batch
+        self._step = 0
+
+    def step(self, fraction: float) -> StepReport:
+        """Take one step; see `Recipe.step`."""
+        batch = self._lessons.labelled(self._size, self._step).part(
+            self._kit.world.part(self._size)
+        )
+        loss = self._marker(self._student(batch.images), batch, fraction, self._size)
+        self._student.learn(loss, fraction, batch.names)
+        self._step += 1
+        return StepReport(loss_unet=self._student.loss)
+
+    @contextmanager
+    def teachers_in_place(self) -> Iterator[None]:
+        """Have the network hold its average inside the block."""
+        with self._student.teacher.in_place():
+            yield
+
+    def finish(self) -> None:
+        """Leave the average in the network."""
+        self._student.teacher.copy_to_network()
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed round needs."""
+        return {"student": self._student.state(), "step": self._step}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a kept `state`."""
+        self._student.restore(state["student"])
+        self._step = int(state["step"])
