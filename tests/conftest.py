@@ -1,6 +1,12 @@
-"""Which tests may run side by side."""
+"""Which tests may run side by side, and a finished round as training leaves one behind."""
 
 from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,3 +16,44 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         windowed = item.get_closest_marker("gui") is not None
         item.add_marker(pytest.mark.xdist_group("gui" if windowed else item.path.name))
+
+
+@pytest.fixture
+def finish_round() -> Callable[..., Path]:
+    """Write what the training process leaves behind, and give the folder its final name."""
+
+    def finish(
+        partial: Path,
+        pair: float,
+        parent: float | None,
+        *,
+        gated: bool = True,
+        cases: int = 6,
+        **more: Any,
+    ) -> Path:
+        metrics = {
+            "gated": gated,
+            "reason": "" if gated else "there is one labelled case",
+            "dice": {"pair": {"prostate": pair, "mean": pair}},
+            "parent": None if parent is None else {"pair": {"mean": parent}},
+            "validation": {"planes": 9, "cases": cases},
+            **more,
+        }
+        settings = json.loads((partial / "inputs.json").read_text())["settings"]
+        (partial / "metrics.json").write_text(json.dumps(metrics))
+        (partial / "config.json").write_text(json.dumps({"settings": settings}))
+        (partial / "unet.safetensors").write_bytes(b"weights")
+        names = ("metrics.json", "config.json", "unet.safetensors")
+        manifest = {
+            "files": {name: _sha256(partial / name) for name in names},
+            "data": _sha256(partial / "inputs.json"),
+            "code": "0.1.0",
+        }
+        (partial / "manifest.json").write_text(json.dumps(manifest))
+        return partial.rename(partial.with_suffix(""))
+
+    return finish
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

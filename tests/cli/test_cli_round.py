@@ -11,12 +11,25 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_scsam.controllers.estimate import estimate_round
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project import Project
+
 
 def ok(*arguments: object) -> dict:
+    return told(*arguments)[0]
+
+
+def told(*arguments: object) -> tuple[dict, list[str]]:
+    """The JSON object, and the lines on standard error."""
     command = [sys.executable, "-m", "napari_scsam.cli", *map(str, arguments), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr.splitlines()
+
+
+def made_with(made: dict) -> dict:
+    return json.loads((Path(made["folder"]) / "config.json").read_text())["settings"]
 
 
 @pytest.mark.slow
@@ -34,7 +47,16 @@ def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
     ok("label", project, "--image", scan, "--mask", tmp_path / "mask.nii.gz")
 
     options = ("--steps", 60, "--image-size", 64, "--unlabelled-planes", 0, "--holdout", 0)
-    made = ok("train", project, *options)["round"]
+    trained, lines = told("train", project, *options)
+    made, cost = trained["round"], trained["estimate"]
+    assert lines[0] == cost["text"] and lines[0].endswith("GB (assumed for two cores).")
+    assert cost["measured_in"] is None and 10 < cost["seconds"] < 100
+    with Project.open(project, read_only=True) as opened:
+        again = estimate_round(opened, TrainSettings(**made_with(made)))
+    assert again.measured_in == 1
+    # As long and as large as the first one was.
+    assert again.seconds == pytest.approx(made["metrics"]["seconds"], rel=0.5)
+    assert again.memory_gb == pytest.approx(made["metrics"]["rates"]["memory_gb"], abs=0.01)
     assert made["active"] and made["metrics"]["gated"] is False  # one case, nothing held out
     assert [r["number"] for r in ok("rounds", project)["rounds"]] == [1]
 

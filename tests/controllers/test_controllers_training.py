@@ -59,10 +59,13 @@ def test_a_killed_round_is_one_line_and_costs_nothing(project: Project) -> None:
 def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     settings = TrainSettings(steps=60, image_size=32, unlabelled_planes=2, holdout=0.0)
     running = TrainingController(project).start(settings)
-    wait_for((running.folder / "resume.pt").is_file)
+    wait_for(lambda: any(e["event"] == "kept" for e in running.poll()))
     running.kill()
     with pytest.raises(ProjectError, match="go on where it was"):
         running.finish()
+    killed = project.interrupted_round()
+    assert killed is not None and killed.settings == settings
+    assert (killed.number, killed.folder) == (running.number, running.folder)
     # Other settings begin anew; the same ones go on.
     assert TrainSettings(steps=61, image_size=32) != settings
     again = TrainingController(project).start(settings)
@@ -72,8 +75,12 @@ def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     assert record is not None and record.metrics["steps"] == 60
     texts = [str(event.get("text", "")) for event in told]
     (gone_on,) = [text for text in texts if text.startswith("Going on from step")]
-    assert int(gone_on.split()[-1].strip(".")) > 0
-    assert not (record.folder / "resume.pt").exists()
+    assert int(gone_on.split()[-1].strip(".")) == killed.step > 0
+    assert not (record.folder / "resume.pt").exists() and project.interrupted_round() is None
+    # What the rest of it cost: every embedding was found, none made.
+    rates = record.metrics["rates"]
+    assert rates["embeddings"] == 0 and rates["seconds_per_embedding"] is None
+    assert 0 < rates["seconds_per_step"] < 60 and 0.5 < rates["memory_gb"] < 8
 
 
 def test_an_interrupted_round_of_other_labels_is_begun_anew(project: Project) -> None:

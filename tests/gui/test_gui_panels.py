@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from napari_scsam.controllers.queue import QueueRow
 from napari_scsam.controllers.rounds import RoundsState
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import make_classes
+from napari_scsam.core.settings import Recipe, TrainSettings
 from napari_scsam.project.schema import RoundRecord
 
 pytestmark = pytest.mark.gui
@@ -86,7 +88,7 @@ def test_a_long_project_name_does_not_widen_the_dock(qtbot):
 
 def test_the_metrics_are_a_table_that_no_class_name_can_break(qtbot, tmp_path):
     dice = {m: {"<b>x": 0.8, "mean": 0.8} for m in ("pair", "unet")}
-    metrics = {"dice": dice, "seconds": 187, "steps": 12}
+    metrics = {"dice": dice}
     record = RoundRecord(1, tmp_path, metrics, active=True, reason="Round 1 is the first.")
     panel = show(qtbot, TrainingPanel())
     panel.show_state(RoundsState(rounds=(record,)))
@@ -94,7 +96,30 @@ def test_the_metrics_are_a_table_that_no_class_name_can_break(qtbot, tmp_path):
     assert "&lt;b&gt;x" in text
     assert text.count("0.80") == 4
     assert panel.findChild(object, "train_summary").text() == "Round 1 active  ·  Dice 0.80"
-    assert "3:07 min" in panel.findChild(object, "train_text").text()
+
+
+def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot):
+    form = show(qtbot, SettingsForm())
+    shown = {w.objectName() for w in form.findChildren(object) if "setting_" in w.objectName()}
+    names = "recipe steps minutes device holdout unlabelled_planes mirror turn"
+    assert shown == {f"setting_{name}" for name in names.split()}
+    assert form.settings() == TrainSettings()
+    recipe = form.findChild(object, "setting_recipe")
+    assert [recipe.itemData(i) for i in range(recipe.count())] == list(get_args(Recipe))
+    for i in range(recipe.count()):  # each is read whole in a dock of 320 px
+        assert recipe.fontMetrics().horizontalAdvance(recipe.itemText(i)) < 0.7 * recipe.width()
+
+    killed = TrainSettings(recipe="cps", minutes=0.333, holdout=0.125, lora_rank=4, seed=7)
+    with qtbot.waitSignal(form.changed):
+        form.show_settings(killed)
+    assert form.settings() == killed  # also what its editors can't show to the last digit
+    assert recipe.currentText() == "Two U-Nets"
+    assert form.findChild(object, "setting_holdout").text() == "12 %"
+    with qtbot.waitSignal(form.changed):
+        form.findChild(object, "setting_holdout").stepUp()
+    assert form.settings().holdout == pytest.approx(0.17)
+    form.forget_untitled()
+    assert (form.settings().recipe, form.settings().lora_rank) == ("cps", 8)
 
 
 def test_scrolling_past_a_setting_does_not_change_it(qtbot):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -20,11 +21,15 @@ from napari_scsam.models.adapters import (
     AdapterInfo,
     attach,
     class_tokens,
+    encoder_hash,
     load_adapter,
+    read_info,
     save_adapter,
     trainable_parameters,
 )
-from napari_scsam.models.sam import load_base
+from napari_scsam.models.sam import build_network, load_base
+
+METHODS = ["lora", "dora"]
 
 BASE = "a" * 64
 
@@ -96,6 +101,7 @@ def disturb(model):
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("build", "profile"),
     [
@@ -104,12 +110,15 @@ def disturb(model):
         (shallow_vit, "adapted-encoder"),
     ],
 )
-def test_an_adapter_starts_as_the_base_and_comes_back_from_its_file(build, profile, tmp_path):
+def test_an_adapter_starts_as_the_base_and_comes_back_from_its_file(
+    build, profile, method, tmp_path
+):
     # LiteMedSAM's encoder takes seconds, and this profile does not touch it.
     answer = partial(ask, encode=build is shallow_vit)
     with torch.no_grad():
         before = answer(build())[0]
         info = AdapterInfo(BASE, "x", (3, 9), understands_points=True, profile=profile, rank=4)
+        info = replace(info, method=method)
         model = attach(build(), info)
         assert torch.equal(answer(model)[0], before)
         disturb(model)
@@ -124,9 +133,11 @@ def test_an_adapter_starts_as_the_base_and_comes_back_from_its_file(build, profi
             assert torch.equal(answer(again)[0], before)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("profile", ["frozen-encoder", "adapted-encoder"])
-def test_gradients_reach_what_is_listed_and_nothing_else(profile):
-    model = attach(shallow_vit(), AdapterInfo(BASE, "x", (1,), profile=profile, rank=2))
+def test_gradients_reach_what_is_listed_and_nothing_else(profile, method):
+    info = AdapterInfo(BASE, "x", (1,), profile=profile, rank=2, method=method)
+    model = attach(shallow_vit(), info)
     tokens = class_tokens(model, AdapterInfo(BASE, "x", (1,)), 1)
     logits, iou = ask(model, mask=True, tokens=tokens)
     (logits.mean() + iou.mean()).backward()
@@ -142,13 +153,86 @@ def test_gradients_reach_what_is_listed_and_nothing_else(profile):
     assert not [name for name in listed if "patch_embed" in name or "neck" in name]
 
 
-def test_lora_finds_all_ten_attention_blocks_of_tinyvit():
-    info = AdapterInfo(BASE, "x", (1,), profile="adapted-encoder", rank=4)
-    names = trainable_parameters(attach(lite_medsam(), info))
+def vit_b():
+    with torch.device("meta"):
+        return build_network("vit_b")
+
+
+@pytest.mark.parametrize(
+    ("build", "method", "blocks", "count"),
+    [
+        # Of rank 4 on the fused qkv and on proj; DoRA has a length for each row beside.
+        (lite_medsam, "lora", 10, 44_544),
+        (lite_medsam, "dora", 10, 44_544 + 4 * (2 * 128 + 6 * 160 + 2 * 320)),
+        (vit_b, "lora", 12, 221_184),
+        (vit_b, "dora", 12, 221_184 + 4 * 12 * 768),
+    ],
+)
+def test_every_attention_block_is_adapted_and_no_convolution(build, method, blocks, count):
+    info = AdapterInfo(BASE, "x", (1,), profile="adapted-encoder", rank=4, method=method)
+    names = trainable_parameters(attach(build(), info))
     encoder = {n for n in names if "image_encoder" in n}
-    assert sum("qkv.lora_A" in n for n in encoder) == 10
-    count = sum(names[n].numel() for n in encoder)
-    assert count == 44_544  # METHOD 3.2: qkv and proj, rank 4
+    assert sum("attn.qkv.lora_A" in n for n in encoder) == blocks
+    assert sum("attn.proj.lora_A" in n for n in encoder) == blocks
+    assert not [n for n in encoder if "conv" in n or "patch_embed" in n]
+    assert sum(names[n].numel() for n in encoder) == count
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_adapter_leaves_the_bases_weights_and_is_of_full_precision(method):
+    info = AdapterInfo(BASE, "x", (1,), profile="adapted-encoder", rank=2, method=method)
+    model = attach(shallow_vit(), info)
+    own = {name.replace(".base_layer", ""): p for name, p in model.named_parameters()}
+    base = dict(shallow_vit().named_parameters())
+    shared = [name for name in base if f"base_model.model.{name}" in own]
+    assert "image_encoder.blocks.1.attn.qkv.weight" in shared
+    for name in shared:
+        assert torch.equal(own[f"base_model.model.{name}"], base[name]), name
+    assert {p.dtype for p in trainable_parameters(model).values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_merging_answers_the_same_and_leaves_sams_own_keys(method):
+    info = AdapterInfo(BASE, "x", (1,), profile="adapted-encoder", rank=4, method=method)
+    with torch.no_grad():
+        before = ask(shallow_vit())[0]
+        model = attach(shallow_vit(), info)
+        disturb(model)
+        unmerged = ask(model)[0]
+        merged = model.merge_and_unload()
+        difference = float((ask(merged)[0] - unmerged).abs().max())
+        assert difference < 1e-4 < float((unmerged - before).abs().max())
+    own = {name for name in merged.state_dict() if "class_tokens" not in name}
+    assert own == set(shallow_vit().state_dict())
+
+
+def test_the_encoders_hash_tells_trainings_apart():
+    frozen = AdapterInfo(BASE, "x", (1,), rank=2)
+    assert encoder_hash(attach(shallow_vit(), frozen)) == ""
+    infos = [replace(frozen, profile="adapted-encoder", method=method) for method in METHODS]
+    lora, dora = (attach(shallow_vit(), info) for info in infos)
+    first = encoder_hash(lora)
+    assert len(first) == 64 and first != encoder_hash(dora)
+    assert first == encoder_hash(attach(shallow_vit(), infos[0]))
+    lora.mask_decoder.iou_token.weight.data += 1
+    assert encoder_hash(lora) == first
+    disturb(lora)
+    assert encoder_hash(lora) != first
+    with lora.disable_adapter():
+        assert encoder_hash(lora) == ""
+
+
+def test_adapters_from_before_there_was_a_choice_are_lora(tmp_path):
+    info = AdapterInfo(BASE, "lite-medsam", (1,), rank=2)
+    save_adapter(attach(shallow_vit(), info), tmp_path, info)
+    about = json.loads((tmp_path / "scsam.json").read_text())
+    del about["method"], about["sam_size"]
+    (tmp_path / "scsam.json").write_text(json.dumps(about))
+    assert read_info(tmp_path) == info
+    assert load_adapter(shallow_vit(), tmp_path, BASE)[1].method == "lora"
+    (tmp_path / "scsam.json").write_text(json.dumps({**about, "method": "magic"}))
+    with pytest.raises(ModelError, match="'magic', which this version does not know"):
+        read_info(tmp_path)
 
 
 def test_training_leaves_batchnorm_statistics_alone():

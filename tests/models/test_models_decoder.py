@@ -61,12 +61,13 @@ def test_masks_and_estimates_are_those_of_sams_decoder(sam, points):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["lora", "dora"])
 @pytest.mark.parametrize("disabled", [False, True])
-def test_an_adapter_counts_while_it_is_on_and_not_while_it_is_off(sam, disabled):
+def test_an_adapter_counts_while_it_is_on_and_not_while_it_is_off(sam, disabled, method):
     parts = asked(sam, 2)
     with torch.no_grad():
         bare = decode_mask(sam.mask_decoder, *parts)[0]
-    info = AdapterInfo("a" * 64, "lite-medsam", (), understands_points=True, rank=4)
+    info = AdapterInfo("a" * 64, "lite-medsam", (), rank=4, method=method)
     model = attach(sam, info)
     with torch.no_grad():
         for parameter in trainable_parameters(model).values():
@@ -78,8 +79,9 @@ def test_an_adapter_counts_while_it_is_on_and_not_while_it_is_off(sam, disabled)
     assert torch.allclose(ours[0], bare, atol=1e-4) == disabled
 
 
-def test_gradients_are_those_of_sams_decoder(sam):
-    info = AdapterInfo("a" * 64, "lite-medsam", (), understands_points=True, rank=4)
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_gradients_are_those_of_sams_decoder(sam, method):
+    info = AdapterInfo("a" * 64, "lite-medsam", (), rank=4, method=method)
     model = attach(sam, info)
     parameters = trainable_parameters(model)
     with torch.no_grad():

@@ -78,6 +78,55 @@ def test_a_disc_moved_62_pixels_down_is_62_pixels_away():
     assert 60 < score.hd95 <= 62
 
 
+def counted(predicted: np.ndarray, truth: np.ndarray, class_id: int) -> tuple[float, float]:
+    """Dice and IoU by sets of pixels, those that are not annotated left out."""
+    known = {place for place in np.ndindex(truth.shape) if truth[place] != 255}
+    a = {place for place in known if predicted[place] == class_id}
+    b = {place for place in known if truth[place] == class_id}
+    if not a | b:
+        return 1.0, 1.0
+    return 2 * len(a & b) / (len(a) + len(b)), len(a & b) / len(a | b)
+
+
+@pytest.mark.parametrize("shape", [(17, 23), (5, 9, 11)])
+def test_overlap_equals_brute_force_with_several_classes_and_gaps(shape):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        truth = rng.choice([0, 1, 2, 255], shape, p=[0.5, 0.2, 0.1, 0.2]).astype(np.uint8)
+        predicted = np.where(rng.random(shape) < 0.6, truth, rng.integers(0, 3, shape))
+        predicted[predicted == 255] = 2
+        names = {1: "a", 2: "b", 3: "in neither"}
+        found = evaluate(predicted, truth, class_names=names)
+        for score in found.classes:
+            expected = counted(predicted, truth, score.class_id)
+            assert (score.dice, score.iou) == pytest.approx(expected, abs=1e-12)
+        assert found.classes[0].dice < 1 and found.classes[2].dice == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_evaluation_measures_each_class_in_the_given_spacing(name):
+    predicted, truth, spacing = CASES[name]
+    # Class 2 is class 1 upside down, so that neither's distances can stand in for the other's.
+    both = [np.where(m, 1, np.where(m[::-1], 2, 0)) for m in (predicted, truth)]
+    found = evaluate(*both, spacing_mm=spacing)
+    assert found.unit == "mm" and len(found.classes) == 2
+    for score in found.classes:
+        masks = [labels == score.class_id for labels in both]
+        expected = brute_force(*masks, spacing)
+        assert (score.hd95, score.assd) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (4, 6, 7)])
+@pytest.mark.parametrize("spacing", [1.0, 2.5])
+def test_distances_of_empty_masks_are_none_or_endless_in_any_spacing(shape, spacing):
+    empty, full = np.zeros(shape, bool), np.ones(shape, bool)
+    steps = (spacing,) * len(shape)
+    assert surface_distances(empty, empty, steps) == (0, 0)
+    assert surface_distances(empty, full, steps) == (math.inf, math.inf)
+    assert surface_distances(full, empty, steps) == (math.inf, math.inf)
+    assert surface_distances(full, full, steps) == (0, 0)
+
+
 def test_overlap_counts_are_right():
     truth = np.zeros((4, 5), np.uint8)
     truth[:2] = 1

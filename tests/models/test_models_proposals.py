@@ -167,7 +167,7 @@ class OneClassModels:
     def sam(self):
         return self
 
-    def probabilities(self, image, embedding=None, which="pair"):
+    def probabilities(self, image, embedding=None, which="pair", around=None):
         return np.stack([1 - self._unet, self._unet])
 
     def decode(self, embedding, prompts, *, class_id=None):

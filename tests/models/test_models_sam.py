@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,20 +226,25 @@ def test_the_faster_encoder_answers_the_same(lite, blob, monkeypatch):
     assert 1e-4 < float((slow - lower).norm() / slow.norm()) < 0.03
 
 
-def test_the_faster_encoder_has_its_adapter_merged(blob, monkeypatch):
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_the_faster_encoder_has_its_adapter_merged(method, blob, monkeypatch):
     monkeypatch.setattr("napari_scsam.models.encoder.has_bfloat16", lambda: False)
     base = load_base("lite-medsam-released")
     info = AdapterInfo(base.base_hash, base.entry.name, (), profile="adapted-encoder", rank=4)
     pixels = prepare(blob[0], 256, "unit").pixels[None]
     with torch.no_grad():
         bare = base.module.image_encoder(pixels)
-        encoder = attach(base.module, info).image_encoder
+        model = attach(base.module, replace(info, method=method))
+        encoder = model.image_encoder
         generator = torch.Generator().manual_seed(0)
         for name, parameter in encoder.named_parameters():
             if "lora_B" in name:
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
         slow, fast = encoder(pixels), for_inference(encoder, CPU)(pixels)
         again = encoder(pixels)
+        with model.disable_adapter():
+            without = for_inference(encoder, CPU)(pixels)
+    assert float((without - bare).norm() / bare.norm()) < 1e-4
     assert float((slow - bare).norm() / bare.norm()) > 0.01
     assert float((slow - fast).norm() / slow.norm()) < 1e-4
     assert torch.equal(slow, again)  # the one that may be trained is left as it was

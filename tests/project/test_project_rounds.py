@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
@@ -67,6 +67,44 @@ def test_inputs_name_every_image_and_the_label_that_counts(labelled: Project) ->
     assert volume["label"]["version"] == 1
     content = Path(volume["label"]["path"]).read_bytes()
     assert hashlib.sha256(content).hexdigest() == volume["label"]["sha256"]
+
+
+def test_images_are_held_out_by_id_or_path_and_written_down(
+    labelled: Project, scans: list[Path]
+) -> None:
+    volume, picture = labelled.images()
+    labelled.commit(picture.id, np.ones((6, 8), np.uint8))
+    for given in (volume.id, scans[0]):
+        folder = labelled.begin_round(SETTINGS, held_out=[given, volume.id])
+        assert json.loads((folder / "inputs.json").read_text())["held_out"] == [volume.id]
+    folder = labelled.begin_round(SETTINGS)
+    assert json.loads((folder / "inputs.json").read_text())["held_out"] == []
+
+
+def test_an_interrupted_round_with_another_split_is_begun_anew(labelled: Project) -> None:
+    volume, picture = labelled.images()
+    labelled.commit(picture.id, np.ones((6, 8), np.uint8))
+    first = labelled.begin_round(SETTINGS, held_out=[volume.id])
+    (first / "resume.pt").write_bytes(b"state")
+    assert labelled.begin_round(SETTINGS, held_out=[volume.id]) == first
+    assert labelled.begin_round(SETTINGS, held_out=[picture.id]) != first
+
+
+def test_what_can_not_be_held_out_begins_no_round(tmp_path: Path, scans: list[Path]) -> None:
+    with Project.create(tmp_path / "cases", ["prostate"]) as project:
+        ids = project.add_images(scans, cases=dict.fromkeys(scans, "anna"))
+        project.commit(ids[0], np.ones((5, 7, 9), np.uint8))
+        for held_out, message in (
+            (["nowhere"], "no image nowhere"),
+            ([ids[1]], rf"picture \({ids[1]}\) can't be held out: it has no label"),
+            ([ids[0]], "Every labelled image is held out"),
+        ):
+            with pytest.raises(InputError, match=message):
+                project.begin_round(SETTINGS, held_out=held_out)
+        project.commit(ids[1], np.ones((6, 8), np.uint8))
+        with pytest.raises(InputError, match=r"case anna .* volume .* held out, but picture"):
+            project.begin_round(SETTINGS, held_out=[ids[0]])
+        assert not list((project.folder / "rounds").glob("*"))
 
 
 def test_images_that_are_gone_are_left_out(labelled: Project, scans: list[Path]) -> None:

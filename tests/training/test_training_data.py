@@ -1,4 +1,4 @@
-"""inputs.json, planes, the split, events and control."""
+"""inputs.json, planes, events and control."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import hashlib
 import json
 import threading
 import time
+from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from napari_scsam.core.errors import Cancelled, InputError
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import PRESETS, parse_window
 from napari_scsam.io import write_labels
 from scsam_train.config import read_inputs
-from scsam_train.data import TrainPlane, class_positions, load_planes, split_planes
+from scsam_train.data import all_alike, class_positions, load_planes
+from scsam_train.data import read_image as load
 from scsam_train.log import Control, EventLog
+from scsam_train.splitting import choose_unlabelled, split_planes
 from scsam_train.views import label_canvas
 
 
@@ -67,7 +72,7 @@ def test_planes_are_labelled_where_anything_is_annotated(tmp_path):
     write_inputs(tmp_path, images)
     inputs = read_inputs(tmp_path)
     assert inputs.class_ids == (2,)
-    labelled, unlabelled = load_planes(inputs.images, 100)
+    labelled, unlabelled = load_planes(inputs, 100)
     assert [p.name for p in labelled] == ["v:3", "v:7"]  # plane 0 is constant
     np.testing.assert_array_equal(labelled[0].pixels, data[3])
     np.testing.assert_array_equal(labelled[0].label, label[3])
@@ -76,9 +81,9 @@ def test_planes_are_labelled_where_anything_is_annotated(tmp_path):
         *(f"w:{i}" for i in range(1, 9)),
     }
     assert all((p.label == 255).all() for p in unlabelled)
-    few = load_planes(inputs.images, 4)[1]
+    few = choose_unlabelled(load_planes(inputs, 4)[1], split_planes(labelled, 0, 0), 4)
     assert len(few) == 4 and {p.image for p in few} == {"v", "w"}
-    assert load_planes(inputs.images, 0)[1] == []
+    assert load_planes(inputs, 0)[1] == []
 
 
 def test_training_sees_the_scan_through_the_project_s_window(tmp_path):
@@ -88,12 +93,32 @@ def test_training_sees_the_scan_through_the_project_s_window(tmp_path):
     write_inputs(tmp_path, [image_entry(tmp_path, "v", data, label)], window="brain")
     inputs = read_inputs(tmp_path)
     assert inputs.window == PRESETS["brain"]
-    labelled, unlabelled = load_planes(inputs.images, 100, inputs.window)
+    labelled, unlabelled = load_planes(inputs, 100)
     assert [p.name for p in labelled] == ["v:3"]  # plane 2 is constant in the window
     for plane in (*labelled, *unlabelled):
         np.testing.assert_allclose(plane.pixels, np.clip(data[plane.index] / 80, 0, 1), atol=1e-6)
     with pytest.raises(InputError, match="constant in the window Level/width 5000/10"):
-        load_planes(inputs.images, 0, parse_window("5000/10"))
+        load_planes(replace(inputs, window=parse_window("5000/10")), 0)
+
+
+def test_thousands_of_images_are_not_read_for_a_few_planes(tmp_path, monkeypatch):
+    data = volume(4)
+    images = [image_entry(tmp_path, "v", data, partly_labelled(data.shape, [1]))]
+    rest = image_entry(tmp_path, "w", volume(1, 1) + np.arange(30, dtype=np.uint8))
+    images += [rest | {"id": f"w{i:04}", "case": f"w{i:04}"} for i in range(2000)]
+    write_inputs(tmp_path, images)
+    inputs = read_inputs(tmp_path)
+    read = []
+    monkeypatch.setattr("scsam_train.data.read_image", lambda i: read.append(i.id) or load(i))
+    labelled, others = load_planes(inputs, 6)
+    assert len(labelled) == 1 and len(read) == 1 + 2 * 6
+    found = choose_unlabelled(others, split_planes(labelled, 0, 0), 6)
+    assert len(found) == 6
+    # From all over the list, the first and the last included.
+    numbers = [int(p.image[1:]) for p in others if p.image != "v"]
+    assert min(numbers) < 200 and max(numbers) > 1800
+    read.clear()
+    assert load_planes(inputs, 0)[1] == [] and read == ["v"]
 
 
 def test_changed_or_missing_files_are_refused(tmp_path):
@@ -102,17 +127,101 @@ def test_changed_or_missing_files_are_refused(tmp_path):
     inputs = read_inputs(tmp_path)
     write(tmp_path / "v-label.nii.gz", partly_labelled(data.shape, [2]))
     with pytest.raises(InputError, match="was changed"):
-        load_planes(inputs.images, 4)
+        load_planes(inputs, 4)
     (tmp_path / "v-label.nii.gz").unlink()
     with pytest.raises(InputError, match="can't be read"):
-        load_planes(inputs.images, 4)
+        load_planes(inputs, 4)
 
 
 def test_a_label_of_another_shape_is_refused(tmp_path):
     data = volume(4)
     write_inputs(tmp_path, [image_entry(tmp_path, "v", data, partly_labelled((5, 20, 30), [1]))])
     with pytest.raises(InputError, match=r"\(5, 20, 30\)"):
-        load_planes(read_inputs(tmp_path).images, 4)
+        load_planes(read_inputs(tmp_path), 4)
+
+
+def one_volume(folder, label, **changes):
+    """inputs.json of one volume with this label, read."""
+    write_inputs(folder, [image_entry(folder, "v", volume(len(label)), label)], **changes)
+    return read_inputs(folder)
+
+
+def test_values_that_are_no_class_are_refused_by_image_and_value(tmp_path):
+    label = partly_labelled((4, 20, 30), [1, 2])
+    label[2, 0, :3] = (3, 9, 3)
+    message = r"v\.nii\.gz \(image v\) holds \[3, 9\].*2=b;.*--map 3=2"
+    with pytest.raises(InputError, match=message) as caught:
+        load_planes(one_volume(tmp_path, label), 4)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [-1, 256, 258])
+def test_values_that_fit_no_byte_are_not_wrapped_into_classes(tmp_path, value):
+    label = partly_labelled((4, 20, 30), [1])
+    inputs = one_volume(tmp_path, label)
+    wide = label.astype(np.int16)
+    wide[1, 0, 0] = value
+    path = inputs.images[0].label.path
+    nib.save(nib.Nifti1Image(wide.transpose(2, 1, 0), np.eye(4)), path)
+    content = json.loads((tmp_path / "inputs.json").read_text())
+    content["images"][0]["label"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "inputs.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"v\.nii\.gz holds .*{value}.*labels are 0 to 255"):
+        load_planes(read_inputs(tmp_path), 4)
+
+
+def test_labels_without_any_object_have_nothing_to_segment(tmp_path):
+    label = np.full((4, 20, 30), 255, np.uint8)
+    label[1:3] = 0
+    inputs = one_volume(tmp_path, label)
+    with pytest.raises(InputError, match=r"nothing to segment: all 2 .*Commit one slice.*\(b\)"):
+        load_planes(inputs, 4)
+
+
+def test_a_slice_that_is_not_annotated_is_no_labelled_one(tmp_path):
+    nothing = np.full((4, 20, 30), 255, np.uint8)
+    with pytest.raises(InputError, match="nothing is annotated"):
+        load_planes(one_volume(tmp_path, nothing), 4)
+    scribbles = nothing.copy()
+    scribbles[1, 5, 4:9], scribbles[3, 8, 2:4] = 2, 0
+    labelled, unlabelled = load_planes(one_volume(tmp_path, scribbles), 4)
+    assert [p.name for p in labelled] == ["v:1", "v:3"]
+    np.testing.assert_array_equal(labelled[0].label, scribbles[1])
+    assert [p.name for p in unlabelled] == ["v:2"]
+
+
+def test_slices_that_all_show_the_same_are_noticed(tmp_path):
+    data = np.repeat(volume(2)[1:], 3, axis=0)
+    label = partly_labelled(data.shape, [1])
+    write_inputs(tmp_path, [image_entry(tmp_path, "v", data, label)])
+    same = load_planes(read_inputs(tmp_path), 4)
+    assert all_alike([*same[0], *same[1]])
+    assert not all_alike(same[0])  # one alone is no repetition
+    other = load_planes(one_volume(tmp_path, partly_labelled((4, 20, 30), [1, 2])), 4)
+    assert not all_alike(other[0])
+
+
+def test_neighbours_come_with_a_grey_volume_s_slices_in_the_same_window(tmp_path):
+    inputs = one_volume(tmp_path, partly_labelled((5, 20, 30), [1, 2]), window="brain")
+    alone, _ = load_planes(inputs, 4)
+    assert all(plane.around is None for plane in alone)
+    labelled, unlabelled = load_planes(inputs, 9, neighbours=True)
+    by_index = {plane.index: plane for plane in (*labelled, *unlabelled)}
+    before, after = by_index[2].around
+    np.testing.assert_array_equal(before, by_index[1].pixels)
+    np.testing.assert_array_equal(after, by_index[3].pixels)
+    before, after = by_index[4].around  # the last one: nothing after it
+    np.testing.assert_array_equal(before, by_index[3].pixels)
+    np.testing.assert_array_equal(after, by_index[4].pixels)
+
+
+def test_pictures_and_colours_have_no_neighbours(tmp_path):
+    picture = image_entry(tmp_path, "p", volume(4)[1], np.full((20, 30), 2, np.uint8))
+    write_inputs(tmp_path, [picture])
+    (plane,), _ = load_planes(read_inputs(tmp_path), 4, neighbours=True)
+    assert plane.around is None
+    colours = Volume.from_array(np.random.default_rng(0).random((4, 20, 30, 3)), rgb=True)
+    assert PRESETS["brain"].around(colours, Plane(0, 1)) is None
 
 
 @pytest.mark.parametrize(
@@ -122,6 +231,9 @@ def test_a_label_of_another_shape_is_refused(tmp_path):
         ({"images": []}, "no label"),
         ({"settings": {"stepz": 3}}, "stepz"),
         ({"classes": None}, "damaged"),
+        ({"held_out": ["w"]}, r"no image w to hold out; there are v \(v.nii.gz\)"),
+        ({"held_out": ["v"]}, "Every labelled image is held out"),
+        ({"held_out": 3}, "damaged"),
     ],
 )
 def test_unusable_inputs_say_why(tmp_path, change, message):
@@ -138,39 +250,6 @@ def test_a_folder_without_inputs_is_no_round(tmp_path):
     (tmp_path / "inputs.json").write_text("{")
     with pytest.raises(InputError, match="not the folder of a round"):
         read_inputs(tmp_path)
-
-
-def planes(*places):
-    blank = np.zeros((4, 4), np.uint8)
-    return [TrainPlane(image, image, index, blank, blank) for image, index in places]
-
-
-def test_whole_cases_are_held_out():
-    everything = planes(*((case, i) for case in "abcde" for i in range(3)))
-    split = split_planes(everything, 0.4, seed=3)
-    held, train = {p.case for p in split.held_out}, {p.case for p in split.train}
-    assert split.gated and len(held) == 2 and not held & train
-    assert len(split.held_out) + len(split.train) == 15
-    assert split_planes(everything, 0.4, seed=3).to_dict() == split.to_dict()
-    others = {tuple(split_planes(everything, 0.4, seed=s).to_dict()["held_out"]) for s in range(9)}
-    assert len(others) > 1
-
-
-def test_two_cases_leave_one_to_learn_from():
-    split = split_planes(planes(("a", 0), ("b", 0)), 0.9, seed=0)
-    assert split.gated and len(split.train) == len(split.held_out) == 1
-
-
-def test_planes_of_a_single_case_are_held_out_far_from_the_others():
-    spread = planes(*(("a", i) for i in (10, 20, 30, 40, 50)))
-    split = split_planes(spread, 0.2, seed=0)
-    assert split.gated and [p.index for p in split.held_out] == [30]
-    assert "One labelled case only" in split.reason
-    together = split_planes(planes(*(("a", i) for i in range(10, 16))), 0.2, seed=0)
-    assert not together.gated and "neighbours" in together.reason and len(together.train) == 6
-    few = split_planes(planes(*(("a", i) for i in (10, 20, 30, 40))), 0.2, seed=0)
-    assert not few.gated and "too few" in few.reason and not few.held_out
-    assert not split_planes(spread, 0.0, seed=0).gated
 
 
 def test_class_ids_become_positions():

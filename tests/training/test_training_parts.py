@@ -15,8 +15,9 @@ from napari_scsam.models.sam import load_base
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.exam import Exam
+from scsam_train.lessons import shrunk, shrunk_labels
 from scsam_train.pseudo import PseudoLabels
-from scsam_train.schedules import MovingAverage, balance_power, learning_rate, ramp
+from scsam_train.schedules import MovingAverage, balance_power, learning_rate, ramp, side_at
 
 
 def generator(seed=0):
@@ -127,21 +128,42 @@ def test_boxes_stay_near_the_mask():
 def test_pseudo_labels_teach_only_where_both_are_sure():
     valid = torch.ones((2, 4, 4), dtype=torch.bool)
     valid[:, 3] = False
-    pseudo = PseudoLabels(valid, 1)
-    assert pseudo.agreement is None and len(pseudo.ready) == 0
     unet, sam = torch.zeros((2, 4, 4)), torch.zeros((2, 4, 4))
     unet[1, :, 0], sam[1, :, 0] = 1, 1  # agreed object
     sam[1, :, 1], unet[0, :, 1] = 1, 1  # disagreed
     unet[0, :, 2:], sam[0, :, 2:] = 1, 1  # agreed background
-    pseudo.renew(1, (unet + sam) / 2, 0.8)
-    assert pseudo.ready.tolist() == [1] and pseudo.agreement == 0.8
+    asked, share = [], [0.5]
+
+    def ask_unet(indices):
+        asked.append(indices.tolist())
+        return unet[None]
+
+    def unet_share(agreement):
+        assert agreement == pytest.approx(2 / 3)
+        return share[0]
+
+    pseudo = PseudoLabels(valid, 1, ask_unet, unet_share)
+    assert pseudo.agreement is None and len(pseudo.ready) == 0
+    pseudo.keep(1, sam)
+    assert pseudo.ready.tolist() == [1] and pseudo.agreement is None
     (label,) = pseudo.label_maps(np.array([1]))
+    assert asked == [[1]] and pseudo.agreement == pytest.approx(2 / 3)
     assert label[:3].tolist() == [[1, 255, 0, 0]] * 3
     assert (label[3] == 255).all()
-    mask = pseudo.mask(1, 1, 4)
-    assert mask[:3].tolist() == [[1, 255, 0, 0]] * 3
-    pseudo.renew(1, sam, 0.8)  # no trust in the U-Net: SAM leads
+    share[0] = 0.0  # no trust in the U-Net: SAM leads
     assert pseudo.label_maps(np.array([1]))[0, 0].tolist() == [1, 1, 0, 0]
+    again = PseudoLabels(valid, 1, ask_unet, unet_share)
+    again.restore(pseudo.state())
+    assert torch.equal(again.label_maps(np.array([1])), pseudo.label_maps(np.array([1])))
+
+
+def test_the_unet_sees_small_pictures_first_and_whole_ones_at_the_end():
+    assert [side_at(f, 128) for f in (0.0, 0.59, 0.6, 1.0)] == [64, 64, 128, 128]
+    assert side_at(0.0, 192) == 96
+    assert side_at(0.0, 160) == 160 and side_at(0.0, 64) == 64  # 80 can't be pooled, 32 is small
+    label = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8)
+    assert shrunk_labels(label, 4)[0, 0].tolist() == [9, 11, 13, 15]
+    assert shrunk(torch.ones(1, 3, 8, 8), 4).shape == (1, 3, 4, 4)
 
 
 def test_the_batched_decoder_is_sams_own(monkeypatch):

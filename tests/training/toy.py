@@ -1,11 +1,13 @@
-"""A small kit for recipes: made-up embeddings, everything else real."""
+"""A small kit for recipes: made-up embeddings or a thin ViT, everything else real."""
 
 from __future__ import annotations
 
 import torch
+from thin import thin_base
 
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.adapters import AdapterInfo, attach, encoder_hash
+from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.sam import SamModel, load_base
 from napari_scsam.models.unet import UNet, build_network
 from scsam_train.kit import Kit
@@ -16,12 +18,33 @@ SIDE = 32
 
 
 def toy_kit(unlabelled=3, world=None, **settings):
-    """Two labelled planes and some others, each with a bright rectangle of its own."""
+    """Two labelled planes and some others, each with a bright rectangle of its own.
+
+    With ``profile="adapted-encoder"`` a thin ViT takes LiteMedSAM's place.
+    """
     torch.manual_seed(0)
-    base = load_base("lite-medsam")
-    info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=True, rank=2)
+    small = {"steps": 12, "image_size": SIDE, "labelled_batch": 2, "unlabelled_batch": 2}
+    chosen = TrainSettings(**{**small, "sam_batch": 2, **settings})
+    adapted = chosen.profile == "adapted-encoder"
+    base = thin_base() if adapted else load_base("lite-medsam")
+    info = AdapterInfo(
+        base.base_hash,
+        base.entry.name,
+        (1,),
+        understands_points=True,
+        rank=2,
+        profile="adapted-encoder" if adapted else "frozen-encoder",
+        method=chosen.adapter,
+    )
     module = attach(base.module, info, seed=0)
-    sam = SamModel(module, base.entry, base.base_hash, torch.device("cpu"), adapter=info)
+    sam = SamModel(
+        module,
+        base.entry,
+        base.base_hash,
+        torch.device("cpu"),
+        adapter=info,
+        encoder_hash=encoder_hash(module),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(7)
         unet = UNet(build_network(2), (1,), SIDE)
@@ -31,8 +54,13 @@ def toy_kit(unlabelled=3, world=None, **settings):
     for at in range(count):
         label[at, 6 + at : 18 + at, 8 : 24 - at] = 1
     images = 0.3 * torch.rand((count, 3, SIDE, SIDE), generator=generator) + 0.6 * label[:, None]
-    large = label.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    features = [torch.randn((1, 256, 64, 64), generator=generator).half() for _ in range(count)]
+    if adapted:
+        on_grid = label[:, ::2, ::2]
+        pictures = [image.permute(1, 2, 0).numpy() for image in images]
+        features = [prepare(p, 64, "sam").pixels[None].half() for p in pictures]
+    else:
+        on_grid = label.repeat_interleave(8, 1).repeat_interleave(8, 2)
+        features = [torch.randn((1, 256, 64, 64), generator=generator).half() for _ in range(count)]
     materials = Materials(
         images=images[:2],
         labels=label[:2],
@@ -41,11 +69,9 @@ def toy_kit(unlabelled=3, world=None, **settings):
         other_images=images[2:],
         other_valid=torch.ones((unlabelled, SIDE, SIDE), dtype=torch.bool),
         other_names=[f"u{i}:0" for i in range(unlabelled)],
-        views=[[SamView(features[i], large[i])] for i in range(2)],
+        views=[[SamView(features[i], on_grid[i])] for i in range(2)],
         other_features=features[2:],
     )
-    small = {"steps": 12, "image_size": SIDE, "labelled_batch": 2, "unlabelled_batch": 2}
-    chosen = TrainSettings(**{**small, "sam_batch": 2, **settings})
     return Kit(unet, sam, materials, chosen, world or World())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.held_out import SplitImage, check_held_out
 from napari_scsam.core.settings import CACHE_GB, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 
@@ -74,6 +75,8 @@ class Inputs:
         Folder of embeddings, shared with the window.
     cache_gb : float
         Size that it is kept under, in GB of 10^9 bytes.
+    held_out : tuple of str
+        Ids of the images that the person holds out; empty where the split is ours to draw.
     """
 
     class_names: dict[int, str]
@@ -84,6 +87,7 @@ class Inputs:
     window: Window = AUTO
     cache: Path | None = None
     cache_gb: float = CACHE_GB
+    held_out: tuple[str, ...] = ()
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -97,7 +101,8 @@ def read_inputs(folder: Path) -> Inputs:
     Raises
     ------
     InputError
-        If it is missing, damaged, of another schema, or names nothing to learn from.
+        If it is missing, damaged, of another schema, names nothing to learn from, or holds
+        out images that can't be.
     """
     path = folder / INPUTS_FILE
     try:
@@ -114,7 +119,12 @@ def read_inputs(folder: Path) -> Inputs:
         raise InputError(f"{path} is damaged: {exc!r} while reading it.") from exc
     if not any(image.label for image in inputs.images):
         raise InputError("There is no label to learn from: commit at least one first.")
+    check_held_out(inputs.held_out, [_split_image(image) for image in inputs.images])
     return inputs
+
+
+def _split_image(image: ImageInput) -> SplitImage:
+    return SplitImage(image.id, image.file.path.name, image.case, image.label is not None)
 
 
 def _parse(content: dict[str, Any], sha256: str) -> Inputs:
@@ -129,6 +139,7 @@ def _parse(content: dict[str, Any], sha256: str) -> Inputs:
         window=parse_window(str(content.get("window", AUTO.name))),
         cache=None if cache is None else Path(cache),
         cache_gb=float(content.get("cache_gb", CACHE_GB)),
+        held_out=tuple(str(image_id) for image_id in content.get("held_out") or ()),
     )
 
 

@@ -1,8 +1,8 @@
-"""Planes to learn from and planes held out, taken from the images that inputs.json names."""
+"""Planes to learn from, read and checked, of the images that inputs.json names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from napari_scsam import io
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.labels import NOT_ANNOTATED, annotated_planes, done_planes
-from napari_scsam.core.volume import LabelArray, Pixels, Volume, take_plane
-from napari_scsam.core.windows import AUTO, Window
-from scsam_train.config import ImageInput
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED, annotated_planes, done_planes
+from napari_scsam.core.volume import Around, LabelArray, Pixels, Volume, take_plane
+from napari_scsam.core.windows import Window
+from scsam_train.config import ImageInput, Inputs
 
-# Held-out planes of a volume that is trained on stay this far from any trained plane: their
-# neighbours are nearly copies.
-MIN_GAP = 2
-MIN_PLANES_TO_HOLD_OUT = 5
+# Images that are read for each unlabelled plane that is wanted, where there are many.
+SPARE = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +37,8 @@ class TrainPlane:
         0 background, class ids, 255 not annotated; all 255 on an unlabelled plane.
     axis : int
         Of the volume.
+    around : pair of ndarrays, each of the shape of `pixels`, or None
+        The planes before and after; see `Window.around`.
     """
 
     image: str
@@ -47,44 +47,21 @@ class TrainPlane:
     pixels: Pixels
     label: LabelArray
     axis: int = 0
+    around: Around | None = None
 
     @property
     def name(self) -> str:
         """Image and plane, for split.json."""
         return f"{self.image}:{self.index}"
 
-
-@dataclass(frozen=True)
-class Split:
-    """Which planes teach and which judge.
-
-    Attributes
-    ----------
-    train, held_out : list of TrainPlane
-        Labelled planes.
-    gated : bool
-        Whether the held-out planes can decide about a promotion.
-    reason : str
-        How the planes were split, or why they were not.
-    """
-
-    train: list[TrainPlane]
-    held_out: list[TrainPlane]
-    gated: bool
-    reason: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As split.json keeps it."""
-        return {
-            "train": [plane.name for plane in self.train],
-            "held_out": [plane.name for plane in self.held_out],
-            "gated": self.gated,
-            "reason": self.reason,
-        }
+    @property
+    def holds_object(self) -> bool:
+        """Whether any of its pixels is of a class."""
+        return bool(((self.label != BACKGROUND) & (self.label != NOT_ANNOTATED)).any())
 
 
 def load_planes(
-    images: Iterable[ImageInput], max_unlabelled: int, window: Window = AUTO
+    inputs: Inputs, max_unlabelled: int, *, neighbours: bool = False
 ) -> tuple[list[TrainPlane], list[TrainPlane]]:
     """Read the labelled planes, and evenly spaced ones of the others.
 
@@ -93,11 +70,12 @@ def load_planes(
 
     Parameters
     ----------
-    images : iterable of ImageInput
+    inputs : Inputs
     max_unlabelled : int
-        Most unlabelled planes that are taken, over all images.
-    window : Window
-        Applied to every plane.
+        How many unlabelled planes will be chosen from what is returned. Each image gives up
+        to twice its share of them, because others may have fewer planes than theirs.
+    neighbours : bool
+        Whether each plane of a grey volume is given the ones before and after it.
 
     Returns
     -------
@@ -106,25 +84,61 @@ def load_planes(
     Raises
     ------
     InputError
-        If a file is missing or changed, a label does not fit its image, or no labelled
-        plane is left.
+        If a file that is read is missing or changed, a label does not fit its image or the
+        classes, no labelled plane is left, or none of them holds an object.
     """
-    inputs = list(images)
     labelled: list[TrainPlane] = []
     unlabelled: list[TrainPlane] = []
-    share = -(-max_unlabelled // max(1, len(inputs)))
-    for image in inputs:
+    images = _worth_reading(inputs.images, max_unlabelled)
+    share = -(-max_unlabelled // max(1, len(images)))
+    for image in images:
         volume, label = read_image(image)
+        if label is not None:
+            _check_classes(image, label, inputs.class_names)
         annotated = set() if label is None else _learnable(label)
         rest = [i for i in range(volume.plane_count()) if i not in annotated]
-        window_here = window.on(volume)
-        labelled += _planes(image, volume, label, sorted(annotated), window_here)
-        # Twice the share, because other images may have fewer planes than theirs.
-        unlabelled += _planes(image, volume, None, _spaced(rest, 2 * share), window_here)
+        reader = _Reader(image, volume, inputs.window.on(volume), neighbours)
+        labelled += reader.planes(sorted(annotated), label)
+        unlabelled += reader.planes(spaced(rest, 2 * share))
+    _check_labelled(labelled, inputs)
+    return labelled, unlabelled
+
+
+def _worth_reading(images: Sequence[ImageInput], max_unlabelled: int) -> list[ImageInput]:
+    """The labelled images, and of the others so many that they suffice, evenly spaced.
+
+    Thousands are not read for a few planes. Twice as many as planes are wanted are, since some
+    may be constant, or of a held-out case.
+    """
+    others = [image for image in images if image.label is None]
+    chosen = {image.id for image in spaced(others, SPARE * max_unlabelled)}
+    return [image for image in images if image.label is not None or image.id in chosen]
+
+
+def _check_classes(image: ImageInput, label: LabelArray, names: Mapping[int, str]) -> None:
+    strange = sorted({int(v) for v in np.unique(label)} - {BACKGROUND, NOT_ANNOTATED, *names})
+    if strange:
+        table = ", ".join(f"{i}={name}" for i, name in names.items())
+        raise InputError(
+            f"The label of {image.file.path.name} (image {image.id}) holds {strange}, which are no "
+            f"classes of the project ({table}; 0 is background, 255 not annotated). Commit it "
+            f"again with these values replaced, for example with --map {strange[0]}={min(names)}."
+        )
+
+
+def _check_labelled(labelled: Sequence[TrainPlane], inputs: Inputs) -> None:
     if not labelled:
-        seen = "" if window == AUTO else f" in the window {window.title}"
-        raise InputError(f"No labelled plane can be learned from: each is constant{seen}.")
-    return labelled, _spaced(unlabelled, max_unlabelled)
+        seen = "" if inputs.window.kind == "plane" else f" in the window {inputs.window.title}"
+        raise InputError(
+            "No labelled slice can be learned from: nothing is annotated, or only on slices that "
+            f"are constant{seen}."
+        )
+    if not any(plane.holds_object for plane in labelled):
+        names = ", ".join(inputs.class_names.values())
+        raise InputError(
+            f"There is nothing to segment: all {len(labelled)} labelled slices are background. "
+            f"Commit one slice with an object ({names})."
+        )
 
 
 def _learnable(label: LabelArray) -> set[int]:
@@ -136,99 +150,66 @@ def _learnable(label: LabelArray) -> set[int]:
     return set(done_planes(label) or annotated_planes(label))
 
 
-def split_planes(labelled: Sequence[TrainPlane], holdout: float, seed: int) -> Split:
-    """Hold out whole cases; of a single case, planes that are far from the others.
-
-    Parameters
-    ----------
-    labelled : sequence of TrainPlane
-    holdout : float
-        Share to hold out, 0..0.9.
-    seed : int
-        Of the choice of cases.
-    """
-    everything = list(labelled)
-    cases = sorted({plane.case for plane in everything})
-    if holdout == 0:
-        return Split(everything, [], False, "Nothing is held out, as the settings ask.")
-    if len(cases) >= 2:
-        count = min(len(cases) - 1, max(1, round(holdout * len(cases))))
-        chosen = set(np.random.default_rng(seed).permutation(cases)[:count].tolist())
-        train = [plane for plane in everything if plane.case not in chosen]
-        held_out = [plane for plane in everything if plane.case in chosen]
-        return Split(train, held_out, True, f"{count} of {len(cases)} labelled cases held out.")
-    if len(everything) < MIN_PLANES_TO_HOLD_OUT:
-        reason = (
-            f"Only {len(everything)} labelled slices of one case: too few to hold any out, "
-            "so nothing was compared."
-        )
-        return Split(everything, [], False, reason)
-    return _split_within_case(everything, holdout)
-
-
-def _split_within_case(planes: list[TrainPlane], holdout: float) -> Split:
-    count = max(1, int(holdout * len(planes)))
-    # Inner planes, evenly spaced: the outermost ones show what no other plane shows.
-    order = [int(i) for i in np.linspace(0, len(planes) - 1, count + 2)[1:-1]]
-    chosen = [i for i in order if _far_from_others(planes, i, order)]
-    if not chosen:
-        reason = "The labelled slices of the only case are neighbours: none can judge the others."
-        return Split(planes, [], False, reason)
-    train = [plane for i, plane in enumerate(planes) if i not in chosen]
-    held_out = [planes[i] for i in chosen]
-    reason = (
-        f"One labelled case only: {len(chosen)} of its {len(planes)} labelled slices held out. "
-        "They resemble the trained ones more than another case would."
-    )
-    return Split(train, held_out, True, reason)
-
-
-def _far_from_others(planes: list[TrainPlane], chosen: int, held_out: list[int]) -> bool:
-    me = planes[chosen]
-    others = (p for i, p in enumerate(planes) if i not in held_out and p.image == me.image)
-    return all(abs(p.index - me.index) >= MIN_GAP for p in others)
-
-
 def read_image(image: ImageInput) -> tuple[Volume, LabelArray | None]:
     """Read an image and its committed label map, each checked to be the file that was meant.
 
     Raises
     ------
     InputError
-        If a file is missing or changed, or the label does not fit the image.
+        If a file is missing or changed, or the label does not fit the image or a byte.
     """
     volume = io.read_volume(image.file.check())
     if image.label is None:
         return volume, None
-    label = np.asarray(io.read_labels(image.label.check()), dtype=np.uint8)
+    label = io.read_labels(image.label.check())
     if label.shape != volume.shape:
         raise InputError(
             f"The label of {image.file.path.name} has shape {label.shape}, but the image has "
             f"{volume.shape}."
         )
-    return volume, label
+    low, high = int(label.min()), int(label.max())
+    if low < BACKGROUND or high > NOT_ANNOTATED:
+        raise InputError(
+            f"The label of {image.file.path.name} holds {low} to {high}; labels are 0 to 255."
+        )
+    return volume, label.astype(np.uint8)
 
 
-def _planes(
-    image: ImageInput,
-    volume: Volume,
-    label: LabelArray | None,
-    indices: Iterable[int],
-    window: Window,
-) -> list[TrainPlane]:
-    found = []
-    for index in indices:
-        pixels = np.array(window.apply(volume.plane(Plane(0, index))))
-        if pixels.min() == pixels.max():
-            continue
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Takes planes out of one volume, as the models see them."""
+
+    image: ImageInput
+    volume: Volume
+    window: Window
+    neighbours: bool
+
+    def planes(self, indices: Iterable[int], label: LabelArray | None = None) -> list[TrainPlane]:
+        found = (self._plane(index, label) for index in indices)
+        return [plane for plane in found if plane.pixels.min() < plane.pixels.max()]
+
+    def _plane(self, index: int, label: LabelArray | None) -> TrainPlane:
+        place = Plane(0, index)
+        # Copies, so that the volume can go.
+        pixels = np.array(self.window.apply(self.volume.plane(place)))
         own = np.full(pixels.shape[:2], NOT_ANNOTATED, np.uint8)
         if label is not None:
-            own[:] = take_plane(label, Plane(0, index), volume.ndim)
-        found.append(TrainPlane(image.id, image.case, index, pixels, own))
-    return found
+            own[:] = take_plane(label, place, self.volume.ndim)
+        around = self.window.around(self.volume, place) if self.neighbours else None
+        if around is not None:
+            around = (np.array(around[0]), np.array(around[1]))
+        name, case = self.image.id, self.image.case
+        return TrainPlane(name, case, index, pixels, own, around=around)
 
 
-def _spaced(items: list[Any], count: int) -> list[Any]:
+def all_alike(planes: Sequence[TrainPlane]) -> bool:
+    """Whether there are several planes, and all of them show the same pixels."""
+    first = planes[0].pixels
+    return len(planes) > 1 and all(np.array_equal(plane.pixels, first) for plane in planes)
+
+
+def spaced(items: list[Any], count: int) -> list[Any]:
+    """At most `count` of the items, evenly spaced."""
     if len(items) <= count:
         return items
     picks = (np.arange(count) + 0.5) * len(items) / count

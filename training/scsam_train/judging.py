@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +21,7 @@ from scsam_train.data import TrainPlane
 Scores = dict[str, dict[str, float | None]]
 
 MEMBERS = ("unet", "sam", "pair")
+SPLIT_FILE = "split.json"
 # Held-out planes that are looked at, evenly spaced: embedding them takes time.
 MAX_PLANES = 40
 # A round that answers one click in the middle this well, and its base not better by more than
@@ -26,8 +31,64 @@ CLICK_LOSS = 0.02
 MAX_CLICKED = 12
 
 
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What a pair got right on each plane.
+
+    Attributes
+    ----------
+    planes : list of TrainPlane, length P
+    counts : dict of str to ndarray of shape (P, K, 3), int64
+        By member: pixels in both, in the answer, and in the truth, where it is annotated.
+    class_names : dict of int to str
+        K of them.
+    """
+
+    planes: list[TrainPlane]
+    counts: dict[str, NDArray[np.int64]]
+    class_names: dict[int, str]
+
+    def dice(self) -> Scores:
+        """Dice per member of the pair and class.
+
+        Pixels are counted over all of a case's planes, then cases are averaged. A class
+        that neither truth nor prediction holds in a case says nothing about it.
+        """
+        scores = empty_scores(self.class_names)
+        by_case = self.cases()
+        for member in self.counts:
+            for name in self.class_names.values():
+                found = [case[member][name] for case in by_case.values()]
+                scores[member][name] = _mean(found)
+            scores[member]["mean"] = _mean(list(scores[member].values()))
+        return scores
+
+    def cases(self) -> dict[str, Scores]:
+        """Dice by case, member and class; None for a class that a case says nothing about."""
+        rows: dict[str, list[int]] = {}
+        for row, plane in enumerate(self.planes):
+            rows.setdefault(plane.case, []).append(row)
+        return {
+            case: {member: self._dice_of(counts[at]) for member, counts in self.counts.items()}
+            for case, at in rows.items()
+        }
+
+    def _dice_of(self, counts: NDArray[np.int64]) -> dict[str, float | None]:
+        both, guess, truth = counts.sum(axis=0).T
+        found = zip(self.class_names.values(), both, guess + truth, strict=True)
+        return {name: 2 * float(b) / float(total) if total else None for name, b, total in found}
+
+    def on(self, names: Container[str]) -> Marks | None:
+        """The marks on the planes of these names only; None where there is none of them."""
+        rows = [row for row, plane in enumerate(self.planes) if plane.name in names]
+        if not rows:
+            return None
+        counts = {member: counts[rows] for member, counts in self.counts.items()}
+        return Marks([self.planes[row] for row in rows], counts, self.class_names)
+
+
 class Judge:
-    """Scores pairs on the same planes with the same embeddings.
+    """Marks pairs on the same planes, with the same embeddings if they have one encoder.
 
     Parameters
     ----------
@@ -47,42 +108,32 @@ class Judge:
         """How many cases the planes come from."""
         return len({plane.case for plane in self.planes})
 
-    def score(self, pair: Pair, check: Callable[[], None], *, share: bool = True) -> Scores:
-        """Dice per member of the pair and class.
-
-        Pixels are counted over all of a case's planes, then cases are averaged. A class
-        that neither truth nor prediction holds in a case says nothing about it.
+    def mark(self, pair: Pair, check: Callable[[], None]) -> Marks:
+        """Mark each member of a pair on all planes.
 
         Parameters
         ----------
         pair : Pair
         check : callable
             Called before each plane; raises Cancelled.
-        share : bool
-            Whether embeddings are kept for later pairs on the same image encoder.
         """
-        counts: dict[str, dict[str, NDArray[np.int64]]] = {}
+        counts: dict[str, list[NDArray[np.int64]]] = {}
         for index, plane in enumerate(self.planes):
             check()
-            maps = self._label_maps(pair, index, plane, share)
-            for member, label in maps.items():
-                case = counts.setdefault(member, {})
-                before = case.get(plane.case, np.zeros((len(self._names), 3), np.int64))
-                case[plane.case] = before + self._count(label, plane)
-        empty = dict.fromkeys([*self._names.values(), "mean"])
-        scores: Scores = {member: dict(empty) for member in MEMBERS}
-        return scores | {name: self._mean(list(cases.values())) for name, cases in counts.items()}
+            for member, label in self._label_maps(pair, index, plane).items():
+                counts.setdefault(member, []).append(self._count(label, plane))
+        stacked = {member: np.stack(rows) for member, rows in counts.items()}
+        return Marks(self.planes, stacked, self._names)
 
     def _label_maps(
-        self, pair: Pair, index: int, plane: TrainPlane, share: bool
+        self, pair: Pair, index: int, plane: TrainPlane
     ) -> dict[str, NDArray[np.int64]]:
-        embedding = self._embeddings.get(index) if share else None
-        if embedding is None and "sam" in pair.trained:
-            embedding = pair.sam.embed(plane.pixels)
-            if share:
-                self._embeddings[index] = embedding
+        embedding = self._embeddings.get(index)
+        wanted = pair.sam.embedding_key(plane.pixels) if "sam" in pair.trained else None
+        if wanted is not None and (embedding is None or embedding.key != wanted):
+            embedding = self._embeddings[index] = pair.sam.embed(plane.pixels)
         ids = np.array([0, *pair.class_ids])
-        members = pair.members(plane.pixels, embedding)
+        members = pair.members(plane.pixels, embedding, plane.around)
         return {name: ids[p.argmax(0)] for name, p in members.items()}
 
     def _count(self, label: NDArray[np.int64], plane: TrainPlane) -> NDArray[np.int64]:
@@ -93,24 +144,61 @@ class Judge:
             rows.append([(guess & truth).sum(), guess.sum(), truth.sum()])
         return np.array(rows, np.int64)
 
-    def _mean(self, cases: list[NDArray[np.int64]]) -> dict[str, float | None]:
-        values = np.stack(cases).astype(float)
-        total = values[..., 1] + values[..., 2]
-        dice = np.divide(
-            2 * values[..., 0], total, out=np.full(total.shape, np.nan), where=total > 0
-        )
-        scores: dict[str, float | None] = {}
-        for column, name in enumerate(self._names.values()):
-            seen = dice[:, column][~np.isnan(dice[:, column])]
-            scores[name] = float(seen.mean()) if len(seen) else None
-        present = [value for value in scores.values() if value is not None]
-        scores["mean"] = sum(present) / len(present) if present else None
-        return scores
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    seen = [value for value in values if value is not None]
+    return sum(seen) / len(seen) if seen else None
 
 
 def empty_scores(class_names: dict[int, str]) -> Scores:
     """Scores of a round that nothing was held out for."""
     return {member: dict.fromkeys([*class_names.values(), "mean"]) for member in MEMBERS}
+
+
+def unet_share(unet: float | None, sam: float | None) -> float:
+    """The U-Net's share by inverse error, as two measurements of one thing are averaged."""
+    if unet is None or sam is None:
+        return 0.5
+    errors = (1 - unet) ** 2 + 1e-4, (1 - sam) ** 2 + 1e-4
+    return errors[1] / sum(errors)
+
+
+def best_member(scores: Scores) -> str:
+    """The member with the best mean Dice; `unet`, `sam` or `pair`."""
+    means = {member: scores[member]["mean"] for member in ("pair", "unet", "sam")}
+    return max(means, key=lambda member: -1.0 if means[member] is None else means[member] or 0.0)
+
+
+def forgetting(now: Marks, before: Marks, parent: Path) -> dict[str, Any] | None:
+    """Whether a round does worse than its parent on what the parent was judged on.
+
+    Parameters
+    ----------
+    now, before : Marks
+        Of the round and of its parent, on the planes that the round holds out.
+    parent : Path
+        The parent's folder.
+
+    Returns
+    -------
+    dict or None
+        ``planes``: how many of these planes the parent held out, too; ``parent`` and
+        ``round``: mean Dice of each pair on them. None where there is none, or the parent's
+        split can't be read.
+    """
+    try:
+        split = json.loads((parent / SPLIT_FILE).read_text())
+        names = {str(name) for name in split["held_out"]} - {str(name) for name in split["train"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    now_there, before_there = now.on(names), before.on(names)
+    if now_there is None or before_there is None:
+        return None
+    return {
+        "planes": len(now_there.planes),
+        "parent": before_there.dice()["pair"]["mean"],
+        "round": now_there.dice()["pair"]["mean"],
+    }
 
 
 def click_dice(sams: Sequence[SamModel], planes: Sequence[TrainPlane]) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -10,6 +11,7 @@ from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models.sam import SamModel
 from napari_scsam.models.unet import UNet
+from scsam_train.schedules import side_at
 from scsam_train.views import Materials
 from scsam_train.world import World
 
@@ -45,6 +47,16 @@ class Kit:
     def classes(self) -> int:
         """K."""
         return len(self.unet.class_ids)
+
+    @contextmanager
+    def unet_at(self, fraction: float) -> Iterator[None]:
+        """Have the U-Net look at pictures of the size that it learns at, inside the block."""
+        size = self.unet.image_size
+        self.unet.image_size = side_at(fraction, size)
+        try:
+            yield
+        finally:
+            self.unet.image_size = size
 
 
 @dataclass(frozen=True)

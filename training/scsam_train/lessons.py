@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from scsam_train.augment import Augmenter
 from scsam_train.kit import Kit
 from scsam_train.losses import class_weights, segmentation_loss
 from scsam_train.sampling import BalancedSampler
-from scsam_train.schedules import balance_power
+from scsam_train.schedules import balance_power, side_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,23 @@ class Batch:
         return Batch(self.images[own], self.labels[own], self.weights[own], self.names[own])
 
 
+# Pasting parts of other images pays once the U-Net knows what it looks for.
+MIXED = 0.5
+
+
+def shrunk(images: Tensor, side: int) -> Tensor:
+    """Images or probabilities (N, C, s, s) as (N, C, side, side), by means of pixels."""
+    if images.shape[-1] == side:
+        return images
+    return functional.adaptive_avg_pool2d(images, side)
+
+
+def shrunk_labels(labels: Tensor, side: int) -> Tensor:
+    """Label maps (N, s, s) as (N, side, side), nearest."""
+    step = labels.shape[-1] // side
+    return labels[:, step // 2 :: step, step // 2 :: step]
+
+
 class Lessons:
     """Draws batches for a U-Net; the same number always gives the same batch.
 
@@ -67,13 +85,15 @@ class Lessons:
         self._augmenter = Augmenter(kit.settings, 10 + stream)
         self._sampler = BalancedSampler(self._data.labels.cpu(), self._data.cases, kit.classes)
 
-    def labelled(self, count: int, number: int) -> Batch:
-        """Labelled planes: half of them in a mild view, half in a strong one."""
+    def labelled(self, count: int, number: int, fraction: float = 1.0) -> Batch:
+        """Labelled planes: half of them in a mild view, half in a strong one.
+
+        `fraction` of the round says how large they are (`side_at`).
+        """
         rng = np.random.default_rng([self._seed, 10 + self._stream, number])
         chosen = torch.from_numpy(self._sampler.draw(count, rng))
-        images, labels = self._augmenter.move(
-            self._data.images[chosen], self._data.labels[chosen], 2 * number
-        )
+        images, labels = self._sized(self._data.images[chosen], self._data.labels[chosen], fraction)
+        images, labels = self._augmenter.move(images, labels, 2 * number)
         half = count - count // 2
         views = [self._augmenter.mild(images[:half], 2 * number)]
         if half < count:
@@ -87,16 +107,26 @@ class Lessons:
         return rng.choice(among, count, replace=len(among) < count)
 
     def others(
-        self, chosen: NDArray[np.int64], labels: Tensor, weight: float, number: int
+        self,
+        chosen: NDArray[np.int64],
+        labels: Tensor,
+        weight: float,
+        number: int,
+        fraction: float = 1.0,
     ) -> Batch:
         """Unlabelled planes with their pseudo-labels (N, s, s), strongly changed and mixed."""
-        images, labels = self._augmenter.move(
-            self._data.other_images[torch.from_numpy(chosen)], labels, 2 * number + 1
-        )
+        images = self._data.other_images[torch.from_numpy(chosen)]
+        images, labels = self._sized(images, labels, fraction)
+        images, labels = self._augmenter.move(images, labels, 2 * number + 1)
         views = self._augmenter.strong(images, 2 * number + 1)
-        views, labels = self._augmenter.mix(views, labels, 2 * number + 1)
+        if fraction >= MIXED:
+            views, labels = self._augmenter.mix(views, labels, 2 * number + 1)
         names = [self._data.other_names[i] for i in chosen]
         return Batch(views, labels, torch.full((len(views),), weight, device=views.device), names)
+
+    def _sized(self, images: Tensor, labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
+        side = side_at(fraction, images.shape[-1])
+        return shrunk(images, side), shrunk_labels(labels, side)
 
 
 class Marker:

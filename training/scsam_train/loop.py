@@ -28,7 +28,18 @@ from napari_scsam.models.sam import SamModel
 from scsam_train.augment import Augmenter
 from scsam_train.clock import Clock
 from scsam_train.decoding import Decoder
-from scsam_train.judging import Judge, Scores, click_dice, empty_scores, follows_clicks
+from scsam_train.encoding import as_base
+from scsam_train.judging import (
+    SPLIT_FILE,
+    Judge,
+    Marks,
+    best_member,
+    click_dice,
+    empty_scores,
+    follows_clicks,
+    forgetting,
+    unet_share,
+)
 from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
@@ -38,7 +49,6 @@ from scsam_train.views import Embedder, Materials, build_canvases
 EMBEDDING_SHARE = 0.35
 # Fractions of the round after which the held-out planes are looked at, for the curve.
 LOOK_IN_AT = (0.25, 0.5, 0.75)
-SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
 _VIEWS_STREAM = 1
 
@@ -71,8 +81,10 @@ def run_round(folder: Path) -> Path:
     trained = fit(session, judge)
     if not session.world.leads:
         return final
-    metrics, shares = validate(session, judge, trained["steps"])
+    with session.meter.timing("judging"):
+        metrics, shares = validate(session, judge, trained["steps"])
     metrics |= trained | {"seconds": round(session.spent(), 1)}
+    metrics["rates"] = session.meter.rates(session.device.type)
     save(session, metrics, shares)
     session.control.check()
     session.log.write("finished", metrics=metrics)
@@ -116,9 +128,11 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
         done = run.clock.fraction(run.step)
         if keeper.due and session.world.leads:
             _save_state(keeper, run.saved(session))
+            session.log.write("kept", step=run.step)
         if looks and done >= looks[0]:
             looks.pop(0)
-            _look_in(session, judge, run)
+            with session.meter.timing("judging"):
+                _look_in(session, judge, run)
     run.recipe.finish()
     if session.world.leads:
         keeper.forget()
@@ -147,7 +161,8 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
 def _take_step(session: Session, run: _Run, keeper: Keeper, done: float) -> None:
     """Take one step, with smaller batches where memory runs out."""
     try:
-        report = run.recipe.step(done)
+        with session.meter.timing("step"):
+            report = run.recipe.step(done)
     except Diverged as exc:
         _save_state(keeper, run.saved(session))
         raise TrainingFailed(
@@ -211,9 +226,15 @@ def _save_state(keeper: Keeper, saved: Saved) -> None:
 
 def _look_in(session: Session, judge: Judge, run: _Run) -> None:
     with run.recipe.teachers_in_place():
+        _follow(session)
         pair = Pair(session.unet, session.sam, trained=session.trained)
-        scores = judge.score(pair, session.control.check)
-    session.log.write("validation", step=run.step, dice=scores)
+        marks = judge.mark(pair, session.control.check)
+    session.log.write("validation", step=run.step, dice=marks.dice())
+
+
+def _follow(session: Session) -> None:
+    if session.sam.adapts_encoder:
+        session.sam.follow_encoder()
 
 
 def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any], list[float]]:
@@ -226,7 +247,8 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
     unet_shares : list of float
         The U-Net's share in the pair, for each class.
     """
-    split, names = session.split, session.inputs.class_names
+    split = session.split
+    _follow(session)
     clicked = _examine_clicks(session) if "sam" in session.trained else None
     session.control.check()
     understands = clicked is not None and follows_clicks(*clicked)
@@ -234,17 +256,13 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
         understands = session.sam.entry.understands_points
     session.info = replace(session.info, understands_points=understands)
     session.sam = _with_points(session, understands)
-    shares, scores, parent = [0.5] * len(names), empty_scores(names), None
-    if split.held_out:
-        shares, scores = _judge_pair(session, judge, step)
-        parent = _judge_parent(session, judge)
+    shares, figures = _held_out_figures(session, judge, step)
     metrics = {
         "recipe": session.settings.recipe,
         "gated": split.gated,
         "reason": split.reason,
-        "best": _best(scores),
-        "dice": scores,
-        "parent": parent,
+        "best": best_member(figures["dice"]),
+        **figures,
         "click_dice": None if clicked is None else clicked[0],
         "base_click_dice": None if clicked is None else clicked[1],
         "validation": {"planes": len(judge.planes), "cases": judge.cases},
@@ -287,7 +305,12 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     """Dice of one click by the round's SAM and by its base; None without an object."""
     sam = _with_points(session, True)
     split = session.split
-    found = click_dice([sam, sam.shipped or sam], split.held_out or split.train)
+    planes = split.held_out or split.train
+    found = click_dice([sam] if sam.shipped is None else [sam, sam.shipped], planes)
+    if sam.shipped is None:
+        base = _with_points(session, sam.entry.understands_points)
+        with as_base(base):
+            found += click_dice([base], planes)
     return (found[0], found[1]) if found else None
 
 
@@ -297,12 +320,17 @@ def _gather(session: Session, saved: Saved | None) -> Materials:
     deadline = session.deadline(EMBEDDING_SHARE)
     if saved is not None and "sam" in session.trained:
         unlabelled, deadline = unlabelled[: saved.embedded], float("inf")
-    materials = build_canvases(train, unlabelled, ids, session.unet.image_size, session.device)
+    unet, device = session.unet, session.device
+    with session.meter.timing("loading"):
+        materials = build_canvases(
+            train, unlabelled, ids, unet.image_size, device, context=unet.context
+        )
     if "sam" not in session.trained:
         return materials
     side = Decoder(session.sam.module).side
     augmenter = Augmenter(session.settings, _VIEWS_STREAM)
-    embedder = Embedder(session.sam, session.cache, ids, side, augmenter)
+    cache = session.meter.counting(session.cache)
+    embedder = Embedder(session.sam, cache, ids, side, augmenter)
     embedder.fill(materials, train, unlabelled, _embedding_progress(session), deadline)
     return materials
 
@@ -311,6 +339,7 @@ def _embedding_progress(session: Session) -> Callable[[int, int], None]:
     began = time.monotonic()
 
     def on_step(done: int, total: int) -> None:
+        session.meter.lap()
         session.check()
         eta = (time.monotonic() - began) * (total - done) / done
         session.log.write(
@@ -320,45 +349,46 @@ def _embedding_progress(session: Session) -> Callable[[int, int], None]:
     return on_step
 
 
-def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[list[float], Scores]:
-    """Score both members, weigh them, and score the weighted pair."""
+def _held_out_figures(
+    session: Session, judge: Judge, step: int
+) -> tuple[list[float], dict[str, Any]]:
+    """The U-Net's shares, and what metrics.json says of the held-out planes."""
+    names, parent = session.inputs.class_names, session.inputs.parent
+    figures: dict[str, Any] = {"dice": empty_scores(names), "cases": {}}
+    figures |= dict.fromkeys(("parent", "parent_cases", "forgetting"))
+    if not session.split.held_out:
+        return [0.5] * len(names), figures
+    shares, marks = _judge_pair(session, judge, step)
+    figures |= {"dice": marks.dice(), "cases": marks.cases()}
+    before = None if parent is None else _judge_parent(session, judge, parent)
+    if parent is not None and before is not None:
+        figures |= {"parent": before.dice(), "parent_cases": before.cases()}
+        figures["forgetting"] = forgetting(marks, before, parent)
+    return shares, figures
+
+
+def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[list[float], Marks]:
+    """Mark both members, weigh them, and mark the weighted pair."""
     session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
     trained = session.trained
     pair = Pair(session.unet, session.sam, trained=trained)
-    scores = judge.score(pair, session.control.check)
-    names = session.inputs.class_names.values()
-    shares = [_share(scores["unet"][name], scores["sam"][name]) for name in names]
+    marks = judge.mark(pair, session.control.check)
+    scores, names = marks.dice(), session.inputs.class_names.values()
+    shares = [unet_share(scores["unet"][name], scores["sam"][name]) for name in names]
     if len(trained) > 1:
         pair = Pair(session.unet, session.sam, shares, trained=trained)
-        scores = judge.score(pair, session.control.check)
-    session.log.write("validation", step=step, dice=scores)
-    return shares, scores
+        marks = judge.mark(pair, session.control.check)
+    session.log.write("validation", step=step, dice=marks.dice())
+    return shares, marks
 
 
-def _judge_parent(session: Session, judge: Judge) -> Scores | None:
-    parent = session.inputs.parent
-    if parent is None:
-        return None
+def _judge_parent(session: Session, judge: Judge, parent: Path) -> Marks | None:
     try:
         pair = load_round(parent, device=session.settings.device)
     except ModelError as exc:
         session.log.message(f"The active round can't be compared: {exc}")
         return None
-    same_encoder = pair.sam.base_hash == session.sam.base_hash
-    return judge.score(pair, session.control.check, share=same_encoder)
-
-
-def _share(unet: float | None, sam: float | None) -> float:
-    """The U-Net's share by inverse error, as two measurements of one thing are averaged."""
-    if unet is None or sam is None:
-        return 0.5
-    errors = (1 - unet) ** 2 + 1e-4, (1 - sam) ** 2 + 1e-4
-    return errors[1] / sum(errors)
-
-
-def _best(scores: Scores) -> str:
-    means = {member: scores[member]["mean"] for member in ("pair", "unet", "sam")}
-    return max(means, key=lambda member: -1.0 if means[member] is None else means[member] or 0.0)
+    return judge.mark(pair, session.control.check)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

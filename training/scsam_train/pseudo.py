@@ -1,6 +1,8 @@
-"""Pseudo-labels of the unlabelled planes: kept, renewed, and handed out where they are sure."""
+"""Pseudo-labels of the unlabelled planes: SAM's answers are kept, the U-Net's are made anew."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -8,14 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from scsam_train.losses import IGNORE
+from scsam_train.losses import IGNORE, hard_dice
 
 # Pixels that teach: the mixed teacher is this sure of them.
 CONFIDENT = 0.9
 
 
 class PseudoLabels:
-    """What the two teachers together think of each unlabelled plane.
+    """What the two teachers together think of unlabelled planes.
+
+    SAM is dear to ask and changes slowly, so its answers are kept; the U-Net is asked each time.
 
     Parameters
     ----------
@@ -23,58 +27,76 @@ class PseudoLabels:
         False in the padding.
     classes : int
         K.
+    ask_unet : callable
+        Takes indices of N planes, gives the U-Net teacher's probabilities (N, K + 1, t, t); t is
+        s or a part of it.
+    unet_share : callable
+        Takes the agreement of the two on a plane, 0..1, gives the U-Net's share in its label.
     """
 
-    def __init__(self, valid: Tensor, classes: int) -> None:
+    def __init__(
+        self,
+        valid: Tensor,
+        classes: int,
+        ask_unet: Callable[[NDArray[np.int64]], Tensor],
+        unet_share: Callable[[float], float],
+    ) -> None:
         count, side = valid.shape[0], valid.shape[-1]
-        self._valid = valid
+        self._valid, self._ask_unet, self._unet_share = valid, ask_unet, unet_share
         # Half precision: with many planes this is the largest thing in memory.
-        self._values = torch.zeros(
+        self._from_sam = torch.zeros(
             (count, classes + 1, side, side), device=valid.device, dtype=torch.float16
         )
+        self._seen = np.zeros(count, bool)
         self._agreement = np.full(count, np.nan)
 
     def __len__(self) -> int:
-        return len(self._agreement)
+        return len(self._seen)
 
     @property
     def ready(self) -> NDArray[np.int64]:
-        """Indices of the planes that the teachers have looked at."""
-        return np.flatnonzero(~np.isnan(self._agreement))
+        """Indices of the planes that SAM has looked at."""
+        return np.flatnonzero(self._seen)
 
     @property
     def agreement(self) -> float | None:
-        """Mean agreement of the teachers on the planes that are ready, 0..1; None before."""
-        return float(self._agreement[self.ready].mean()) if len(self.ready) else None
+        """Mean agreement of the teachers, 0..1, where both were asked; None before."""
+        known = self._agreement[~np.isnan(self._agreement)]
+        return float(known.mean()) if len(known) else None
 
-    def renew(self, index: int, probabilities: Tensor, agreement: float) -> None:
-        """Keep the mixed teacher's probabilities (K + 1, s, s) of one plane."""
-        self._values[index] = probabilities.half()
-        self._agreement[index] = agreement
+    def keep(self, index: int, from_sam: Tensor) -> None:
+        """Keep SAM's probabilities (K + 1, s, s) of one plane."""
+        self._from_sam[index] = from_sam.half()
+        self._seen[index] = True
 
     def label_maps(self, indices: NDArray[np.int64]) -> Tensor:
-        """Hard labels (N, s, s), uint8; 255 where the teachers are not sure."""
+        """Hard labels (N, s, s), uint8, 0..K; 255 where the two together are not sure.
+
+        The more the two agree on a plane the more the U-Net counts (SynFoC, METHOD 1.13).
+        """
         chosen = torch.from_numpy(indices)
-        sure, label = self._values[chosen].float().max(1)
+        from_sam, side = self._from_sam[chosen].float(), self._valid.shape[-1]
+        from_unet = functional.interpolate(self._ask_unet(indices), (side, side), mode="bilinear")
+        mixed = torch.empty_like(from_sam)
+        for at, (index, sam, unet) in enumerate(zip(indices, from_sam, from_unet, strict=True)):
+            agreement = hard_dice(unet.argmax(0), sam.argmax(0))
+            self._agreement[index] = agreement
+            share = self._unet_share(agreement)
+            mixed[at] = (1 - share) * sam + share * unet
+        sure, label = mixed.max(1)
         known = (sure > CONFIDENT) & self._valid[chosen]
         return label.to(torch.uint8).masked_fill(~known, IGNORE)
 
-    def mask(self, index: int, position: int, side: int) -> Tensor:
-        """One class of one plane as a mask (side, side): 1, 0, or 255 where not sure."""
-        values = self._values[index, position].float()[None, None]
-        values = functional.interpolate(values, (side, side), mode="bilinear")[0, 0]
-        valid = self._valid[index][None, None].float()
-        valid = functional.interpolate(valid, (side, side))[0, 0] > 0
-        target = torch.full((side, side), IGNORE, dtype=torch.uint8, device=values.device)
-        target[(values > CONFIDENT) & valid] = 1
-        target[(values < 1 - CONFIDENT) & valid] = 0
-        return target
-
     def state(self) -> dict[str, Tensor]:
         """What has been found so far, to be kept."""
-        return {"values": self._values, "agreement": torch.from_numpy(self._agreement)}
+        return {
+            "from_sam": self._from_sam,
+            "seen": torch.from_numpy(self._seen),
+            "agreement": torch.from_numpy(self._agreement),
+        }
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from a kept `state`."""
-        self._values.copy_(state["values"])
+        self._from_sam.copy_(state["from_sam"])
+        self._seen[:] = state["seen"].numpy()
         self._agreement[:] = state["agreement"].numpy()

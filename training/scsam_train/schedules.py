@@ -10,8 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from napari_scsam.models.unet import MULTIPLE
+
 WARM_UP = 0.05
 FLOOR = 0.02
+# A U-Net lives on how many images it has seen (METHOD, top): until this fraction of the round
+# it sees them at half the side, four times as many in the same time, and then at the whole
+# (progressive resizing).
+GROWN = 0.6
+# A side that is halved no further.
+SMALLEST = 64
 
 
 def learning_rate(fraction: float) -> float:
@@ -37,6 +45,13 @@ def balance_power(fraction: float) -> float:
     0.63 on MNI152), and drawn too large as long as it lasts.
     """
     return 0.5 * min(1.0, 2 * (1 - fraction))
+
+
+def side_at(fraction: float, size: int) -> int:
+    """Side of the U-Net's canvases at `fraction` of the round; `size` is the last one."""
+    half = size // 2
+    small = half >= SMALLEST and half % MULTIPLE == 0
+    return half if small and fraction < GROWN else size
 
 
 class MovingAverage:

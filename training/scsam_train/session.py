@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,16 +13,26 @@ import torch
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import EmbeddingCache, open_cache
-from napari_scsam.models.adapters import AdapterInfo, attach, load_adapter, read_info
+from napari_scsam.models.adapters import (
+    AdapterInfo,
+    Profile,
+    attach,
+    encoder_hash,
+    load_adapter,
+    read_info,
+)
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE
 from napari_scsam.models.sam import SamModel, decoder_copy, load_base
 from napari_scsam.models.unet import UNet, build_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
-from scsam_train.data import Split, TrainPlane, load_planes, split_planes
+from scsam_train.data import TrainPlane, all_alike, load_planes
+from scsam_train.encoding import choose_profile
 from scsam_train.kit import Recipe
 from scsam_train.log import Control, EventLog, QuietLog
+from scsam_train.meter import Meter
 from scsam_train.recipes import RECIPES
+from scsam_train.splitting import Split, choose_unlabelled, split_planes
 from scsam_train.world import World
 
 
@@ -51,6 +62,7 @@ class Session:
     sam: SamModel
     info: AdapterInfo
     cache: EmbeddingCache
+    meter: Meter
     fresh: bool = True
     started: float = field(default_factory=time.monotonic)
 
@@ -111,9 +123,13 @@ def setup(folder: Path) -> Session:
     wanted = settings.unlabelled_planes
     if not (recipe.uses_unlabelled and settings.unlabelled_batch):
         wanted = 0
-    labelled, unlabelled = load_planes(inputs.images, wanted, inputs.window)
-    split = split_planes(labelled, settings.holdout, settings.seed)
-    unet, sam, info, fresh = _build_models(inputs, device, log)
+    split, unlabelled = _planes(inputs, wanted, log)
+    profile, reason = choose_profile(
+        settings.profile, device.type, trains_sam="sam" in recipe.members
+    )
+    unet, sam, info, fresh = _build_models(inputs, device, profile, log)
+    meter = Meter(lambda: time.monotonic() - control.paused_s)
+    meter.add("loading", time.monotonic() - started)
     session = Session(
         folder=folder,
         inputs=inputs,
@@ -127,30 +143,63 @@ def setup(folder: Path) -> Session:
         sam=sam,
         info=info,
         cache=open_cache(inputs.cache, memory_items=1, max_gb=inputs.cache_gb),
+        meter=meter,
         fresh=fresh,
         started=started,
     )
-    log.write(
-        "started",
-        recipe=settings.recipe,
-        steps=settings.max_steps,
-        device=device.type,
-        labelled=len(split.train),
-        held_out=len(split.held_out),
-        unlabelled=len(unlabelled),
-        sam=sam.name,
-        gated=split.gated,
-    )
-    log.message(split.reason)
+    _announce(session, reason)
     session.check()
     return session
 
 
+def _announce(session: Session, profile_reason: str) -> None:
+    """Tell the parent what is about to be done, and why so."""
+    settings, split = session.settings, session.split
+    session.log.write(
+        "started",
+        recipe=settings.recipe,
+        steps=settings.max_steps,
+        device=session.device.type,
+        labelled=len(split.train),
+        held_out=len(split.held_out),
+        unlabelled=len(session.unlabelled),
+        sam=session.sam.name,
+        profile=session.info.profile,
+        profile_reason=profile_reason,
+        adapter=settings.adapter,
+        gated=split.gated,
+    )
+    session.log.message(profile_reason)
+    session.log.message(split.reason)
+
+
+def _planes(inputs: Inputs, wanted: int, log: EventLog) -> tuple[Split, list[TrainPlane]]:
+    """The labelled planes, split, and `wanted` unlabelled ones."""
+    settings = inputs.settings
+    labelled, others = load_planes(inputs, wanted, neighbours=_neighbours_are_seen(inputs))
+    if all_alike([*labelled, *others]):
+        log.message(
+            f"All {len(labelled) + len(others)} slices show the same pixels, so there is little to "
+            "learn and the figures say nothing: look whether the right files were added."
+        )
+    split = split_planes(labelled, settings.holdout, settings.seed, inputs.held_out)
+    return split, choose_unlabelled(others, split, wanted)
+
+
+def _neighbours_are_seen(inputs: Inputs) -> bool:
+    """Whether the U-Net sees neighbouring slices, or its parent's, which it is compared with."""
+    if inputs.settings.context or inputs.parent is None:
+        return inputs.settings.context
+    with suppress(ModelError):
+        return UNet.load(inputs.parent / UNET_FILE).context
+    return False
+
+
 def _build_models(
-    inputs: Inputs, device: torch.device, log: EventLog
+    inputs: Inputs, device: torch.device, profile: Profile, log: EventLog
 ) -> tuple[UNet, SamModel, AdapterInfo, bool]:
     settings = inputs.settings
-    base = load_base(settings.sam, settings.sam_checkpoint)
+    base = load_base(settings.sam, settings.sam_checkpoint, settings.sam_size)
     twin = decoder_copy(base.module)
     size = rounded_size(settings.image_size)
     fresh = AdapterInfo(
@@ -159,8 +208,11 @@ def _build_models(
         inputs.class_ids,
         rank=settings.lora_rank,
         base_parts=base.parts,
+        profile=profile,
+        method=settings.adapter,
+        sam_size=settings.sam_size,
     )
-    continues = inputs.parent is not None and _continues(inputs.parent, fresh)
+    continues = inputs.parent is not None and _continues(inputs.parent, fresh, log)
     if inputs.parent is not None and continues:
         log.message("Starting from the weights of the active round.")
         module, info = load_adapter(
@@ -172,15 +224,36 @@ def _build_models(
         info = fresh
         module = attach(base.module, info, seed=settings.seed)
         network = build_network(len(inputs.class_ids) + 1)
-    unet = UNet(network, inputs.class_ids, size, device)
-    sam = SamModel(module, base.entry, base.base_hash, device, adapter=info, shipped=twin)
+    unet = UNet(network, inputs.class_ids, size, device, context=settings.context)
+    sam = SamModel(
+        module,
+        base.entry,
+        base.base_hash,
+        device,
+        adapter=info,
+        encoder_hash=encoder_hash(module),
+        shipped=twin,
+    )
     return unet, sam, info, not continues
 
 
-def _continues(parent: Path, fresh: AdapterInfo) -> bool:
-    """Whether the parent's weights fit: the same base, classes and adapter."""
+def _continues(parent: Path, fresh: AdapterInfo, log: EventLog) -> bool:
+    """Whether the parent's weights fit: the same base, classes and adapter; says why not."""
     try:
         info = read_info(parent / ADAPTER_FOLDER)
-    except ModelError:
+    except ModelError as exc:
+        log.message(f"Starting from nothing, not from the active round: {exc}")
         return False
-    return replace(info, understands_points=False) == fresh
+    if replace(info, understands_points=False) == fresh:
+        return True
+    if info.base != fresh.base:
+        why = (
+            f"its adapter belongs to another base SAM ({info.base_name}, SHA-256 "
+            f"{info.base[:12]}…; this one is {fresh.base_name}, {fresh.base[:12]}…)"
+        )
+    elif info.class_ids != fresh.class_ids:
+        why = f"it knows the classes {list(info.class_ids)}, this one {list(fresh.class_ids)}"
+    else:
+        why = "its adapter is of another kind or size"
+    log.message(f"Starting from nothing, not from the active round: {why}.")
+    return False

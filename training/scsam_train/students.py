@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from napari_scsam.models.adapters import trainable_parameters
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
+from scsam_train.encoding import encoding_of
 from scsam_train.kit import Diverged, Kit
 from scsam_train.losses import IGNORE, mask_iou, mask_loss
 from scsam_train.precision import mixed_precision
@@ -37,9 +38,6 @@ MAX_CORRECTIONS = 3
 TOKENS_ONLY, CLICKS = 0.5, 0.35
 # At first with class tokens only: SAM teaches by them.
 TOKENS_FIRST = 0.5
-# Share of a feature's channels that SAM does not see of an unlabelled plane: its strong view
-# (feature perturbation, Yang et al., UniMatch, CVPR 2023).
-DROPPED = 0.1
 
 
 class UNetStudent:
@@ -127,6 +125,7 @@ class SamStudent:
         self.teacher = MovingAverage(self._parameters)
         self.loss: float | None = None
         self._kit, self._pseudo = kit, pseudo
+        self._encoding = encoding_of(kit.sam, kit.settings)
         self._step = 0
         tokens = [p for name, p in self._parameters.items() if "class_tokens" in name]
         others = [p for name, p in self._parameters.items() if "class_tokens" not in name]
@@ -154,7 +153,7 @@ class SamStudent:
             return
         device = self.decoder.device
         own = self._kit.world.part(len(objects))
-        features = torch.cat([o.features for o in objects]).to(device).float()[own]
+        features = self._encoding(torch.cat([o.features for o in objects])[own])
         target = torch.stack([o.target for o in objects])[:, None][own].to(device)
         weight = torch.tensor([o.weight for o in objects], device=device)[own]
         ask = _part(self._prompts(kind, objects, rng), own)
@@ -176,27 +175,27 @@ class SamStudent:
 
         Parameters
         ----------
-        features : sequence of N Tensors of shape (1, 256, e, e)
+        features : sequence of N Tensors
+            As `SamView.features`.
         size : int
             Side of the U-Net's canvas.
         """
         with self.teacher.in_place():
-            return class_probabilities(self.decoder, features, self._kit.classes, size)
+            embeddings = self._encoding(torch.cat(list(features)))
+            return class_probabilities(self.decoder, embeddings, self._kit.classes, size)
 
     def _objects(
         self, kind: float, trust: NDArray[np.float64] | None, rng: np.random.Generator
     ) -> list[_Object]:
-        """Labelled and pseudo-labelled ones by turns; prompts need something to point at."""
+        """Half of them labelled, half pseudo-labelled; prompts need something to point at."""
         trusted: NDArray[np.int64] = np.zeros(0, np.int64)
         if trust is not None and self._pseudo is not None and len(self._pseudo.ready):
             trusted = np.flatnonzero(trust > MIN_WEIGHT)
-        objects = []
-        for i in range(self._kit.settings.sam_batch):
-            if i % 2 and trust is not None and len(trusted):
-                column = int(rng.choice(trusted))
-                objects.append(self._pseudo_object(column + 1, float(trust[column]), rng))
-            else:
-                objects.append(self._labelled_object(rng))
+        size = self._kit.settings.sam_batch
+        taught = size // 2 if trust is not None and len(trusted) else 0
+        objects = [self._labelled_object(rng) for _ in range(size - taught)]
+        if trust is not None and taught:
+            objects += self._pseudo_objects(rng.choice(trusted, taught), trust, rng)
         return [o for o in objects if kind < TOKENS_ONLY or bool((o.target == 1).any())]
 
     def _labelled_object(self, rng: np.random.Generator) -> _Object:
@@ -211,16 +210,27 @@ class SamStudent:
         view = choices[int(rng.integers(len(choices)))]
         target = (view.label == position).to(torch.uint8)
         target = target.masked_fill(view.label == IGNORE, IGNORE)
-        return _Object(view.features, position, target, 1.0, self._kit.materials.names[plane])
+        features, target = self._encoding.weak(view.features, target, rng)
+        return _Object(features, position, target, 1.0, self._kit.materials.names[plane])
 
-    def _pseudo_object(self, position: int, weight: float, rng: np.random.Generator) -> _Object:
+    def _pseudo_objects(
+        self, columns: NDArray[np.int64], trust: NDArray[np.float64], rng: np.random.Generator
+    ) -> list[_Object]:
+        """One object of each of these classes, on random planes."""
         assert self._pseudo is not None
-        index = int(rng.choice(self._pseudo.ready))
-        target = self._pseudo.mask(index, position, self.decoder.side).cpu()
-        features = self._kit.materials.other_features[index]
-        kept = torch.from_numpy(rng.random(features.shape[1]) >= DROPPED)[None, :, None, None]
-        name = self._kit.materials.other_names[index]
-        return _Object(features * kept / (1 - DROPPED), position, target, weight, name)
+        data, side = self._kit.materials, self.decoder.side
+        indices = rng.choice(self._pseudo.ready, len(columns))
+        maps = self._pseudo.label_maps(indices)[:, None].float()
+        maps = nn.functional.interpolate(maps, (side, side))[:, 0].to(torch.uint8).cpu()
+        objects = []
+        for index, column, label in zip(indices, columns, maps, strict=True):
+            target = (label == column + 1).to(torch.uint8).masked_fill(label == IGNORE, IGNORE)
+            features, target = self._encoding.strong(data.other_features[index], target, rng)
+            weight = float(trust[column])
+            objects.append(
+                _Object(features, int(column) + 1, target, weight, data.other_names[index])
+            )
+        return objects
 
     def _prompts(self, kind: float, objects: list[_Object], rng: np.random.Generator) -> Ask:
         classes = torch.tensor([o.position - 1 for o in objects], device=self.decoder.device)
@@ -273,17 +283,14 @@ class SamStudent:
 
 
 @torch.no_grad()
-def class_probabilities(
-    decoder: Decoder, features: Sequence[Tensor], classes: int, size: int
-) -> Tensor:
+def class_probabilities(decoder: Decoder, features: Tensor, classes: int, size: int) -> Tensor:
     """SAM's probabilities (N, K + 1, size, size) by its class tokens alone.
 
     A softmax over the logits of each class, the background's being 0.
     """
     count, device = len(features), decoder.device
-    stacked = torch.cat(list(features)).to(device).float()
     positions = torch.arange(classes, device=device).repeat(count)
-    asked = stacked.repeat_interleave(classes, dim=0)
+    asked = features.repeat_interleave(classes, dim=0)
     found = decoder(asked, Ask(positions))[0].reshape(count, classes, decoder.side, decoder.side)
     probabilities = torch.cat([torch.zeros_like(found[:, :1]), found], dim=1).softmax(1)
     return nn.functional.interpolate(probabilities, (size, size), mode="bilinear", antialias=True)

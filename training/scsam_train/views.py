@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +16,15 @@ from torch import Tensor
 
 from napari_scsam.core.volume import LabelArray
 from napari_scsam.models import EmbeddingCache
-from napari_scsam.models.preprocess import Frame, prepare
+from napari_scsam.models.preprocess import Frame, prepare, with_neighbours
 from napari_scsam.models.sam import SamModel
 from scsam_train.augment import Augmenter
 from scsam_train.data import TrainPlane, class_positions
 from scsam_train.losses import IGNORE
+from scsam_train.workers import in_parts, side_by_side
+
+# A picture to embed, and what to do with its embedding.
+_Job = tuple[NDArray[Any], Callable[[Tensor], None]]
 
 # Embeddings are the dear part of a round on a CPU. Few labels get more views of each.
 MAX_VIEWS = 4
@@ -26,11 +33,12 @@ LABELLED_EMBEDDINGS = 160
 
 @dataclass(frozen=True, eq=False)
 class SamView:
-    """One embedded view of a plane.
+    """One view of a plane, embedded where the image encoder is frozen.
 
     Attributes
     ----------
     features : Tensor of shape (1, 256, e, e), float16
+        The embedding; where the round trains the image encoder, its input (1, 3, s, s).
     label : Tensor of shape (side, side), uint8
         On the grid of SAM's low-resolution masks; 0..K, 255 unknown.
     """
@@ -55,7 +63,7 @@ class Materials:
     views : list of list of SamView
         For each labelled plane, the unchanged one first. Empty for a recipe without SAM.
     other_features : list of Tensor
-        Embeddings of the unlabelled planes, as in `SamView`; fewer than U when the time
+        Of the unlabelled planes, as in `SamView`; fewer than U when the time
         for embedding ended.
     """
 
@@ -88,17 +96,19 @@ def build_canvases(
     class_ids: Sequence[int],
     size: int,
     device: torch.device,
+    *,
+    context: bool = False,
 ) -> Materials:
-    """Lay all planes on the U-Net's canvases of side `size`."""
+    """Lay all planes on the U-Net's canvases of side `size`; its neighbours too with `context`."""
     labels = [label_canvas(class_positions(plane.label, class_ids), size) for plane in labelled]
     blank = [np.zeros(plane.pixels.shape[:2], np.uint8) for plane in unlabelled]
     valid = [label_canvas(label, size) == 0 for label in blank]
     return Materials(
-        images=_canvases(labelled, size).to(device),
+        images=_canvases(labelled, size, context).to(device),
         labels=torch.from_numpy(np.stack(labels)).to(device),
         cases=[plane.case for plane in labelled],
         names=[plane.name for plane in labelled],
-        other_images=_canvases(unlabelled, size).to(device),
+        other_images=_canvases(unlabelled, size, context).to(device),
         other_valid=torch.from_numpy(np.array(valid, bool).reshape(-1, size, size)).to(device),
         other_names=[plane.name for plane in unlabelled],
     )
@@ -110,7 +120,7 @@ class Embedder:
     Parameters
     ----------
     sam : SamModel
-        Whose image encoder the round doesn't change.
+        Where the round trains its image encoder, nothing is embedded, only prepared.
     cache : EmbeddingCache
         Keeps what is embedded, so that a resumed round, and the next one, need not.
     class_ids : sequence of int
@@ -148,45 +158,63 @@ class Embedder:
         labelled ones by turns. `on_step` gets the number done and the total.
         """
         views = min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // len(labelled)))
+        if self._sam.adapts_encoder:  # each step draws its own
+            views = 1
         extra = [(i, view) for view in range(1, views) for i in range(len(labelled))]
         total = len(labelled) + len(extra) + len(unlabelled)
+        materials.views.extend([] for _ in labelled)
+        first = [partial(self._own, materials, labelled, at, 0) for at in range(len(labelled))]
+        mine = [partial(self._own, materials, labelled, at, view) for at, view in extra]
+        others = [partial(self._other, materials, plane) for plane in unlabelled]
+        rest = [job for pair in zip_longest(others, mine) for job in pair if job is not None]
         done = 0
-        for plane in labelled:
-            materials.views.append([SamView(self._features(plane.pixels), self._label(plane))])
-            done += 1
-            on_step(done, total)
-        for turn in range(max(len(extra), len(unlabelled))):
-            if time.monotonic() > deadline:
-                break
-            if turn < len(unlabelled):
-                materials.other_features.append(self._features(unlabelled[turn].pixels))
-                done += 1
-            if turn < len(extra):
-                at, view = extra[turn]
-                changed = self._changed(labelled[at], at * MAX_VIEWS + view)
-                materials.views[at].append(changed)
-                done += 1
-            on_step(done, total)
+        with side_by_side(self._sam.torch_device) as pool:
+            for job in in_parts([*first, *rest], pool.workers):
+                if done >= len(first) and time.monotonic() > deadline:
+                    break
+                pictures, keep = zip(*(one() for one in job), strict=True)
+                for kept, features in zip(keep, pool.map(self._features, pictures), strict=True):
+                    kept(features)
+                done += len(job)
+                on_step(done, total)
 
-    def _changed(self, plane: TrainPlane, number: int) -> SamView:
+    def _own(
+        self, materials: Materials, labelled: Sequence[TrainPlane], at: int, view: int
+    ) -> _Job:
+        plane = labelled[at]
+        if view == 0:
+            pixels, label = plane.pixels, self._label(plane)
+        else:
+            pixels, label = self._changed(plane, at * MAX_VIEWS + view)
+        views = materials.views[at]
+        return pixels, lambda features: views.append(SamView(features, label))
+
+    def _other(self, materials: Materials, plane: TrainPlane) -> _Job:
+        return plane.pixels, materials.other_features.append
+
+    def _changed(self, plane: TrainPlane, number: int) -> tuple[NDArray[np.float32], Tensor]:
         size = self._sam.entry.input_size
         canvas = prepare(plane.pixels, size, "unit").pixels[None]
         known = torch.from_numpy(label_canvas(class_positions(plane.label, self._class_ids), size))
         moved, label = self._augmenter.move(canvas, known[None], number)
         picture = self._augmenter.mild(moved, number)[0].permute(1, 2, 0).numpy()
-        small = torch.from_numpy(label_canvas(label[0].numpy(), self._side))
-        return SamView(self._features(picture), small)
+        return picture, torch.from_numpy(label_canvas(label[0].numpy(), self._side))
 
     def _label(self, plane: TrainPlane) -> Tensor:
         positions = class_positions(plane.label, self._class_ids)
         return torch.from_numpy(label_canvas(positions, self._side))
 
-    def _features(self, pixels: NDArray[np.generic]) -> Tensor:
-        features: Tensor = self._cache.get_or_embed(self._sam, pixels).features
+    def _features(self, pixels: NDArray[Any]) -> Tensor:
+        if self._sam.adapts_encoder:
+            entry = self._sam.entry
+            return prepare(pixels, entry.input_size, entry.normalisation).pixels[None].half()
+        # One lock of each thread's own: SamModel embeds one picture at a time.
+        features: Tensor = self._cache.get_or_embed(self._sam.twin(), pixels).features
         return features.half().cpu().clone()
 
 
-def _canvases(planes: Sequence[TrainPlane], size: int) -> Tensor:
+def _canvases(planes: Sequence[TrainPlane], size: int, context: bool) -> Tensor:
     if not planes:
         return torch.zeros((0, 3, size, size))
-    return torch.stack([prepare(plane.pixels, size, "unit").pixels for plane in planes])
+    seen = [with_neighbours(p.pixels, p.around) if context else p.pixels for p in planes]
+    return torch.stack([prepare(pixels, size, "unit").pixels for pixels in seen])

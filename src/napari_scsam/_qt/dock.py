@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ class ScsamDock(QWidget):
         parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
         parts.annotate.window_box.picked.connect(self._pick_window)
         parts.training.pressed.connect(self._press_training)
+        parts.training.form.changed.connect(self._plan_round)
         parts.training.ticked.connect(lambda: self.session and self.session.rounds.tick())
         parts.tuning.ticked.connect(lambda: self.session and self.session.tuning.tick())
         parts.tuning.switched.connect(lambda on: self.session and self.session.tuning.set_use(on))
@@ -172,6 +174,7 @@ class ScsamDock(QWidget):
             self._make_segmenter(project.folder / "cache" / "embeddings", project.cache_gb),
         )
         self._show_project(project)
+        self._plan_round()
         chosen = self.session.annotation.window
         self._parts.annotate.window_box.show_window(chosen.chosen, chosen.choices)
         self._keys = Keymap(_main_window(self), self._key_actions())
@@ -233,6 +236,12 @@ class ScsamDock(QWidget):
         }
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
+
+    def _plan_round(self) -> None:
+        """Say what a round would take with the settings in the form; not while two clash."""
+        if self.session is not None:
+            with suppress(ScsamError):
+                self.session.rounds.plan(self._parts.training.form.settings())
 
     def _press_training(self, name: str) -> None:
         if self.session is None:

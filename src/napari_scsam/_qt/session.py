@@ -147,6 +147,7 @@ class Session(QObject):
             self._shown_rows = shown
             self.refresh_rows()
             self.tuning.committed()
+            self.rounds.labels_changed()
 
     def _show_rounds(self, state: RoundsState) -> None:
         self._view.show_rounds(state)

@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_args, get_type_hints
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QLineEdit,
+    QSizePolicy,
     QSpinBox,
     QWidget,
 )
 
+from napari_scsam._qt.looks import GAP
 from napari_scsam.core.settings import TrainSettings
 
-# What a person changes, and its name in the form; the rest is for the command line.
-SHOWN = {
-    "steps": "Steps",
-    "minutes": "Time limit",
-    "device": "Train on",
-    "unlabelled_planes": "Unlabelled slices",
-    "holdout": "Held out",
-    "mirror": "Mirror left-right",
-    "seed": "Seed",
-}
+# A share is shown in percent.
+PERCENT = 100
 
 
 class SettingsForm(QWidget):
-    """Edits a TrainSettings; what is not shown keeps its default."""
+    """Edits the titled settings of a round; the others are for the command line.
+
+    Signals
+    -------
+    changed :
+        By the person, or by `show_settings`.
+    """
+
+    changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._editors: dict[str, QWidget] = {}
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
+        form.setSpacing(GAP)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         hints = get_type_hints(TrainSettings)
-        known = {item.name: item for item in fields(TrainSettings)}
-        for name, text in SHOWN.items():
-            editor = _make_editor(hints[name], known[name].default, known[name].metadata)
-            editor.setObjectName(f"setting_{name}")
-            editor.setToolTip(known[name].metadata["help"])
-            editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-            editor.installEventFilter(self)
-            self._editors[name] = editor
-            form.addRow(text, editor)
-            form.labelForField(editor).setToolTip(known[name].metadata["help"])
+        for item in fields(TrainSettings):
+            if item.metadata["title"]:
+                self._add(form, item.name, hints[item.name], item.default, item.metadata)
+        self._keep(TrainSettings())
+
+    def _add(self, form: QFormLayout, name: str, hint: Any, default: Any, meta: Any) -> None:
+        editor, edited = _make_editor(hint, default, meta)
+        editor.setObjectName(f"setting_{name}")
+        editor.setToolTip(meta["help"])
+        editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        editor.installEventFilter(self)
+        edited.connect(lambda *_: self.changed.emit())
+        self._editors[name] = editor
+        form.addRow(meta["title"], editor)
+        form.labelForField(editor).setToolTip(meta["help"])
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Keep the wheel from an editor without focus: scrolling past must change nothing."""
@@ -60,58 +67,88 @@ class SettingsForm(QWidget):
 
     def settings(self) -> TrainSettings:
         """The settings as they stand; raises InputError where two clash."""
-        return TrainSettings.from_dict({n: _value(e) for n, e in self._editors.items()})
+        # What an editor can't show to the last digit stays as it was, unless it is edited.
+        found = {name: _value(editor) for name, editor in self._editors.items()}
+        edited = {name: value for name, value in found.items() if value != self._shown[name]}
+        return replace(self._base, **edited)
+
+    def show_settings(self, settings: TrainSettings) -> None:
+        """Put a round's settings into the form; those without an editor are kept, too."""
+        for name in self._editors:
+            self.set_value(name, getattr(settings, name))
+        self._keep(settings)
+        self.changed.emit()
+
+    def forget_untitled(self) -> None:
+        """Go back to the defaults of what has no editor."""
+        found = {name: _value(editor) for name, editor in self._editors.items()}
+        self._keep(TrainSettings(**found))
+        self.changed.emit()
+
+    def _keep(self, base: TrainSettings) -> None:
+        self._base = base
+        self._shown = {name: _value(editor) for name, editor in self._editors.items()}
 
     def set_value(self, name: str, value: Any) -> None:
         """Put a value into the form."""
         editor = self._editors[name]
         if isinstance(editor, QComboBox):
-            editor.setCurrentText(str(value))
+            editor.setCurrentIndex(editor.findData(value))
         elif isinstance(editor, QCheckBox):
             editor.setChecked(bool(value))
-        elif isinstance(editor, QLineEdit):
-            editor.setText(str(value))
         else:
-            editor.setValue(0 if value is None else value)
+            _set_spin_box(editor, value)
 
 
-def _make_editor(hint: Any, default: Any, meta: Any) -> QWidget:
+def _make_editor(hint: Any, default: Any, meta: Any) -> tuple[QWidget, Any]:
+    """An editor and the signal that it gives when it is changed."""
     choices = [c for c in get_args(hint) if isinstance(c, str)]
     if choices:
         combo = QComboBox()
-        combo.addItems(choices)
-        combo.setCurrentText(default)
-        return combo
+        for choice in choices:
+            combo.addItem(meta["choices"].get(choice, choice), choice)
+        combo.setCurrentIndex(choices.index(default))
+        # The longest choice must not widen the dock.
+        combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        return combo, combo.currentIndexChanged
     if hint is bool:
         box = QCheckBox()
         box.setChecked(default)
-        return box
-    if hint is str:
-        return QLineEdit(default)
-    return _make_spin_box(hint, default, meta)
+        return box, box.toggled
+    spin = _make_spin_box(hint, default, meta)
+    return spin, spin.valueChanged
 
 
-def _make_spin_box(hint: Any, default: Any, meta: Any) -> QWidget:
+def _make_spin_box(hint: Any, default: Any, meta: Any) -> Any:
     optional = type(None) in get_args(hint)
     whole = int in (hint, *get_args(hint))
-    spin: Any = QSpinBox() if whole else QDoubleSpinBox()
-    low = 0 if optional else meta["low"]
-    spin.setRange(low, meta["high"])
-    spin.setSpecialValueText("automatic" if optional else "")
-    if not whole:
-        spin.setSingleStep(0.05 if meta["high"] <= 1 else 1.0)
-    spin.setSuffix(f" {meta['unit']}" if meta["unit"] else "")
+    share = not whole and meta["high"] <= 1
+    scale = PERCENT if share else 1
+    spin: Any = QSpinBox() if whole or share else QDoubleSpinBox()
     spin.setProperty("optional", optional)
-    spin.setValue(low if default is None else default)
+    spin.setProperty("scale", scale)
+    low = 0 if optional else meta["low"]
+    spin.setRange(round(scale * low) if share else low, round(scale * meta["high"]))
+    spin.setSpecialValueText(meta["unset"] if optional else "")
+    if share:
+        spin.setSingleStep(5)
+    unit = "%" if share else meta["unit"]
+    spin.setSuffix(f" {unit}" if unit else "")
+    _set_spin_box(spin, default)
     return spin
+
+
+def _set_spin_box(spin: Any, value: Any) -> None:
+    scale = spin.property("scale")
+    spin.setValue(0 if value is None else value if scale == 1 else round(scale * value))
 
 
 def _value(editor: Any) -> Any:
     if isinstance(editor, QComboBox):
-        return editor.currentText()
+        return editor.currentData()
     if isinstance(editor, QCheckBox):
         return editor.isChecked()
-    if isinstance(editor, QLineEdit):
-        return editor.text()
-    value = editor.value()
-    return None if editor.property("optional") and value == 0 else value
+    value, scale = editor.value(), editor.property("scale")
+    if editor.property("optional") and value == 0:
+        return None
+    return value if scale == 1 else value / scale

@@ -28,10 +28,12 @@ from napari_scsam._qt.widgets import (
     title,
 )
 from napari_scsam.controllers.rounds import RoundsState, hint, mean_dice, metrics_table, summary
-from napari_scsam.project.schema import RoundRecord
+from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
 TICK_MS = 250
 ROUNDS_SHOWN = 4
+CANCEL_TIP = "Stop the round; the active one stays"
+GIVE_UP_TIP = "Set the interrupted round aside; the active one stays"
 
 
 class TrainingPanel(QWidget):
@@ -64,6 +66,7 @@ class TrainingPanel(QWidget):
         self._metrics = text_label("metrics", selectable=True)
         self._metrics.setTextFormat(Qt.TextFormat.RichText)
         self._records: tuple[RoundRecord, ...] = ()
+        self._interrupted: InterruptedRound | None = None
         self._buttons = self._make_buttons()
         self._list.currentRowChanged.connect(self._show_metrics)
         self._lay_out()
@@ -76,7 +79,7 @@ class TrainingPanel(QWidget):
         texts = {
             "train": ("Train round", "Learn from what is committed, in the background"),
             "pause_train": ("Pause", "Hold the round before its next step"),
-            "cancel_train": ("Cancel", "Stop the round; the active one stays"),
+            "cancel_train": ("Cancel", CANCEL_TIP),
             "promote": ("Make active", "Let the selected round make the suggestions"),
             "rollback": ("Roll back", "Go back to the round that was active before"),
         }
@@ -120,16 +123,14 @@ class TrainingPanel(QWidget):
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)
         self._buttons["pause_train"].setText("Resume" if state.paused else "Pause")
-        for widget in (
-            self._progress,
-            self._buttons["pause_train"],
-            self._buttons["cancel_train"],
-        ):
+        for widget in (self._progress, self._buttons["pause_train"]):
             widget.setVisible(state.running)
         self._plot.setVisible(state.running or bool(state.loss_unet or state.dice))
         self._progress.setValue(round(1000 * state.fraction))
         set_title(self._summary, summary(state))
         self._text.setText(state.text if state.running else hint(state))
+        idle_tip = "" if state.estimate is None else state.estimate.detail
+        self._text.setToolTip("" if state.running else idle_tip)
         self._plot.show_state(state)
         if state.rounds != self._records:
             self._show_rounds(state.rounds)
@@ -141,6 +142,22 @@ class TrainingPanel(QWidget):
             self._timer.start()
         elif not state.running:
             self._timer.stop()
+        # Last, since the settings that it puts into the form make for another state.
+        self._show_interrupted(state)
+
+    def _show_interrupted(self, state: RoundsState) -> None:
+        killed, cancel = state.interrupted, self._buttons["cancel_train"]
+        cancel.setVisible(state.running or killed is not None)
+        cancel.setText("Cancel" if killed is None else "Give up")
+        cancel.setToolTip(CANCEL_TIP if killed is None else GIVE_UP_TIP)
+        self._buttons["train"].setText("Train round" if killed is None else "Go on training")
+        if killed == self._interrupted:
+            return
+        self._interrupted = killed
+        if killed is not None:  # so that Train goes on with it
+            self.form.show_settings(killed.settings)
+        else:
+            self.form.forget_untitled()
 
     def _show_rounds(self, records: tuple[RoundRecord, ...]) -> None:
         self._records = records

@@ -70,6 +70,10 @@ class StderrProgress:
         if self._status is not None:
             self._status.stop()
 
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
+        self._console.out(text, highlight=False)
+
     def __call__(self, progress: Progress) -> None:
         """Show how far the work is."""
         if self._status is not None:

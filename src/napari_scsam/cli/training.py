@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from napari_scsam.cli.options import Json
+from napari_scsam.cli.options import Json, Many
 from napari_scsam.cli.projects import round_data
 from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.controllers.child import Event
+from napari_scsam.controllers.estimate import estimate_round
 from napari_scsam.controllers.training import TrainingController
 from napari_scsam.controllers.tuning import RunningTuning
 from napari_scsam.core.errors import Cancelled
@@ -27,26 +31,45 @@ def train(
     /,
     *,
     settings: Annotated[TrainSettings, Parameter(name="*")] = DEFAULTS,
+    held_out: Annotated[list[str] | None, Many] = None,
     json: Json = False,
 ) -> Report:
-    """Train one round on the labelled and the unlabelled images; Ctrl+C cancels.
+    """Train one round on the labelled and the unlabelled images; Ctrl+C or SIGTERM cancels.
 
     Parameters
     ----------
     folder
         The project folder.
+    held_out
+        IDs or paths of labelled images that the round is judged on and does not learn from;
+        without them it draws cases itself, as --holdout says.
     """
-    with Project.open(folder) as project, StderrProgress() as progress:
-        running = TrainingController(project).start(settings)
+    stop = CancelToken()
+    with Project.open(folder) as project, StderrProgress() as progress, _terminated(stop):
+        cost = estimate_round(project, settings)
+        running = TrainingController(project).start(settings, held_out or ())
+        # Not earlier: a round that can't begin says so in its one line.
+        if cost is not None:
+            progress.say(cost.sentence)
         try:
-            record = running.run(lambda event: _show(event, progress))
+            record = running.run(lambda event: _show(event, progress), stop)
         except KeyboardInterrupt:
-            stop = CancelToken()
             stop.cancel()
             record = running.run(lambda event: None, stop)
     if record is None:
         raise Cancelled("Cancelled.")
-    return Report({"round": round_data(record)}, record.reason, json)
+    data = {"round": round_data(record), "estimate": None if cost is None else cost.to_dict()}
+    return Report(data, record.reason, json)
+
+
+@contextmanager
+def _terminated(stop: CancelToken) -> Iterator[None]:
+    """Have SIGTERM cancel `stop` inside the block, in place of ending the process at once."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.cancel())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def tune(

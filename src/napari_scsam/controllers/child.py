@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,18 @@ class ChildEvents:
                 continue
             whole = data[: data.rfind(b"\n") + 1]  # the last line may be half written
             self._read += len(whole)
-            events = [json.loads(line) for line in whole.splitlines()]
+            events = list(_parsed(whole))
             if events:
                 self.last = events[-1]
             return events
         return []
+
+
+def _parsed(lines: bytes) -> Iterator[Event]:
+    for line in lines.splitlines():
+        # A power cut may have torn a line, to which the child that went on has then added.
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def start_child(

@@ -73,11 +73,12 @@ def suggest_on(
         record = project.image(image)
         volume = project.volume(record.id)
         index = volume.plane_count() // 2 if plane is None else plane
-        pixels = volume.plane(Plane(0, index))
+        place = Plane(0, index)
+        pixels = volume.plane(place)
         round_folder = _active_folder(project)
         window = round_window(round_folder).on(volume)
         window.check(pixels)
-        pixels = window.apply(pixels)
+        pixels, around = window.apply(pixels), window.around(volume, place)
         models = load_round(round_folder, device=device)
         embedding = _cache_of(project).get_or_embed(models.sam, pixels)
         return Suggestion(
@@ -85,7 +86,11 @@ def suggest_on(
             plane=index,
             round=models.number or 0,
             names={c.id: c.name for c in project.classes},
-            proposals=[p for c in models.class_ids for p in propose(models, pixels, embedding, c)],
+            proposals=[
+                proposal
+                for class_id in models.class_ids
+                for proposal in propose(models, pixels, embedding, class_id, around)
+            ],
         )
 
 
@@ -127,23 +132,19 @@ def predict_volume(
     label = np.zeros(volume.shape, np.uint8)
     window = window.on(volume)
     count = volume.plane_count()
+    needs_sam = which != "unet"
     for index in range(count):
         if cancel is not None:
             cancel.check()
-        pixels = window.apply(volume.plane(Plane(0, index)))
+        place = Plane(0, index)
+        pixels = window.apply(volume.plane(place))
         if pixels.min() < pixels.max():  # an empty slice has nothing to find
-            probabilities = _probabilities(models, pixels, which, cache)
-            take_plane(label, Plane(0, index), label.ndim)[...] = values[probabilities.argmax(0)]
+            embedding = cache.get_or_embed(models.sam, pixels) if needs_sam and cache else None
+            around = window.around(volume, place)
+            probabilities = models.probabilities(pixels, embedding, which, around)
+            take_plane(label, place, label.ndim)[...] = values[probabilities.argmax(0)]
         progress(Progress((index + 1) / count, "Predicting"))
     return label
-
-
-def _probabilities(
-    models: RoundModels, pixels: np.ndarray, which: PredictWith, cache: EmbeddingCache | None
-) -> np.ndarray:
-    needs_sam = which != "unet" and cache is not None
-    embedding = cache.get_or_embed(models.sam, pixels) if needs_sam and cache else None
-    return models.probabilities(pixels, embedding, which)
 
 
 def predict_files(

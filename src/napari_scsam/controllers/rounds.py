@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.controllers.child import Event
+from napari_scsam.controllers.estimate import Estimate, Survey, estimate, survey
 from napari_scsam.controllers.ports import JobRunner
 from napari_scsam.controllers.training import RunningRound, TrainingController
 from napari_scsam.core.errors import Cancelled, ScsamError
@@ -15,7 +16,7 @@ from napari_scsam.core.settings import TrainSettings
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project
-    from napari_scsam.project.schema import RoundRecord
+    from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
 _PHASES = {
     "embedding": "Preparing slices",
@@ -47,6 +48,10 @@ class RoundsState:
     dice : tuple of (step, value)
         Mean Dice of the pair on held-out slices, 0..1.
     rounds : tuple of RoundRecord
+    interrupted : InterruptedRound or None
+        A killed round that training may go on with.
+    estimate : Estimate or None
+        What the next round would take; None while nothing is labelled, or not yet known.
     message, error : str
         Last thing said, for the status line.
     """
@@ -60,6 +65,8 @@ class RoundsState:
     loss_sam: Curve = ()
     dice: Curve = ()
     rounds: tuple[RoundRecord, ...] = ()
+    interrupted: InterruptedRound | None = None
+    estimate: Estimate | None = None
     message: str = ""
     error: str = ""
 
@@ -92,30 +99,58 @@ class RoundsController:
         self._training = None if project.read_only else TrainingController(project)
         self._running = None if self._training is None else self._training.running
         self._busy = False
-        self._state = RoundsState(rounds=tuple(project.rounds()))
-        self._show()
+        self._settings = TrainSettings()
+        self._survey: Survey | None = None
+        running = self._running
+        self._state = RoundsState(paused=running is not None and running.paused)
+        self._show(text="Paused." if self._state.paused else "", **self._kept())
+        self.labels_changed()
 
     @property
     def state(self) -> RoundsState:
         """What is shown now."""
         return self._state
 
+    def plan(self, settings: TrainSettings) -> None:
+        """Say what a round with these settings would take."""
+        self._settings = settings
+        found = self._survey
+        self._show(estimate=None if found is None else estimate(found, settings))
+
+    def labels_changed(self) -> None:
+        """Count anew what a round would learn from, off the main thread."""
+        if self._project.read_only:
+            return
+
+        def counted(found: Survey) -> None:
+            self._survey = found
+            self.plan(self._settings)
+
+        job = Job("Counting slices", lambda _progress, _cancel: survey(self._project))
+        self._files.run(job, counted, _raise_if_bug)
+
     def start(self, settings: TrainSettings) -> None:
-        """Begin a round."""
-        training = self._training
+        """Begin a round, or go on with the interrupted one if labels and settings are the same."""
+        training, killed = self._training, self._state.interrupted
         if training is None or self._running is not None or self._busy:
             return
+        held_out = killed.held_out if killed is not None and killed.settings == settings else ()
 
         def started(running: RunningRound) -> None:
             self._running = running
             self._busy = False
-            self._show(message=f"Round {running.number} has begun. Go on annotating meanwhile.")
+            text, message = "Starting …", "has begun. Go on annotating meanwhile."
+            if killed is not None and running.folder == killed.folder:
+                for event in running.poll():  # what it had said before it was killed
+                    self._take(event)
+                text, message = "Going on …", f"goes on from step {killed.step}."
+            self._show(text=text, message=f"Round {running.number} {message}", interrupted=None)
 
         self._busy = True
         self._show(
             text="Starting …", fraction=0.0, loss_unet=(), loss_sam=(), dice=(), paused=False
         )
-        job = Job("Starting a round", lambda _progress, _cancel: training.start(settings))
+        job = Job("Starting a round", lambda _progress, _cancel: training.start(settings, held_out))
         self._files.run(job, started, self._failed)
 
     def tick(self) -> None:
@@ -143,10 +178,17 @@ class RoundsController:
         self._show(paused=paused, text="Paused." if paused else "Going on …")
 
     def cancel(self) -> None:
-        """Stop the running round; the active one stays."""
+        """Stop the running round, or give up the interrupted one; the active one stays."""
+        killed = self._state.interrupted
         if self._running is not None:
             self._running.cancel()
             self._show(text="Cancelling …")
+        elif killed is not None and not self._busy:
+            said = f"Round {killed.number} was given up; nothing else changed."
+            self._busy = True
+            self._show(text="Giving it up …")
+            discard = Job("", lambda _p, _c: self._project.discard_partial(killed.folder))
+            self._files.run(discard, lambda _: self._end(message=said), self._failed)
 
     def promote(self, number: int) -> None:
         """Make a round the active one."""
@@ -166,7 +208,11 @@ class RoundsController:
     def _take(self, event: Event) -> None:
         kind = event["event"]
         if kind == "progress":
-            self._show(fraction=_fraction(event), text=_progress_text(event), **self._curves(event))
+            fraction = _fraction(event)
+            if event["phase"] == "embedding":  # again, in a round that goes on
+                fraction = max(fraction, self._state.fraction)
+            text = self._state.text if self._state.paused else _progress_text(event)
+            self._show(fraction=fraction, text=text, **self._curves(event))
         elif kind == "validation":
             mean = (event["dice"].get("pair") or {}).get("mean")
             if mean is not None:
@@ -175,12 +221,18 @@ class RoundsController:
             self._show(message=str(event["text"]))
 
     def _curves(self, event: Event) -> dict[str, Curve]:
+        if event["phase"] != "training":
+            return {}
         step = float(event["step"])
-        return {
-            name: (*getattr(self._state, name), (step, float(event[name])))
-            for name in ("loss_unet", "loss_sam")
-            if event.get(name) is not None
+        # A round that goes on takes the steps after its kept state once more.
+        curves = {
+            name: tuple(p for p in getattr(self._state, name) if p[0] < step)
+            for name in ("loss_unet", "loss_sam", "dice")
         }
+        for name in ("loss_unet", "loss_sam"):
+            if event.get(name) is not None:
+                curves[name] += ((step, float(event[name])),)
+        return curves
 
     def _finished(self, record: RoundRecord | None) -> None:
         number = self._running.number if self._running is not None else 0
@@ -200,7 +252,16 @@ class RoundsController:
         self._busy = False
         if self._running is not None and not self._running.alive:
             self._running = None
-        self._show(rounds=tuple(self._project.rounds()), text="", paused=False, **changes)
+        self._show(text="", paused=False, **self._kept(), **changes)
+        self.labels_changed()
+
+    def _kept(self) -> dict[str, Any]:
+        """What the project has of rounds."""
+        idle = self._running is None and not self._project.read_only
+        return {
+            "rounds": tuple(self._project.rounds()),
+            "interrupted": self._project.interrupted_round() if idle else None,
+        }
 
     def _show(self, **changes: Any) -> None:
         """Change the state; what was said before is said once only."""
@@ -209,12 +270,19 @@ class RoundsController:
         names: set[str] = set()
         if self._running is not None and not self._busy:
             names |= {"pause_train", "cancel_train"}
+        elif state.interrupted is not None and not running:
+            names |= {"cancel_train"}
         if not self._project.read_only:
             names |= set() if running else {"train"}
             names |= {"promote"} if state.rounds else set()
             names |= {"rollback"} if any(r.active for r in state.rounds) else set()
         self._state = replace(state, running=running, enabled=frozenset(names))
         self._on_change(self._state)
+
+
+def _raise_if_bug(error: Exception) -> None:
+    if not isinstance(error, ScsamError):
+        raise error
 
 
 def _fraction(event: Event) -> float:
@@ -251,13 +319,18 @@ def summary(state: RoundsState) -> str:
 
 
 def hint(state: RoundsState) -> str:
-    """What training would take, while none runs: measured, or what it needs first."""
-    if not state.rounds:
-        return "Commit a few slices, then train. You can go on annotating meanwhile."
-    last = state.rounds[-1].metrics
-    if not last.get("seconds"):
-        return ""
-    return f"The last round took {_clock(last['seconds'])} for {last['steps']} steps."
+    """What training would take, while none runs, or what it needs first."""
+    cost, killed = state.estimate, state.interrupted
+    if killed is not None:
+        anew = "" if cost is None else f" ({cost.text})"
+        return (
+            f"Round {killed.number} was interrupted at step {killed.step}. Training goes on with "
+            f"it if labels and settings are as they were, else a new one begins{anew}."
+        )
+    if state.rounds:
+        return "" if cost is None else cost.sentence
+    first = "Commit a few slices, then train." if cost is None else cost.sentence
+    return f"{first} You can go on annotating meanwhile."
 
 
 def mean_dice(record: RoundRecord) -> float | None:

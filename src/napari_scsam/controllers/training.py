@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ from napari_scsam.controllers.child import ChildEvents, Event, start_child
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project.interrupted import RESUME_FILE
 from napari_scsam.project.process import record_process, training_process
-from napari_scsam.project.rounds import RESUME_FILE
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project, RoundRecord
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # A step ends within this on the slowest backend; after it a cancel becomes a kill.
 CANCEL_GRACE_S = 30.0
 POLL_S = 0.2
+CONTROL_FILE = "control.json"
 
 
 class RunningRound:
@@ -77,6 +78,15 @@ class RunningRound:
         """Events that the child has written since the last call, oldest first."""
         return self._events.poll()
 
+    @property
+    def paused(self) -> bool:
+        """Whether it was asked to hold, by this window or one before."""
+        try:
+            asked = json.loads((self.folder / CONTROL_FILE).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return bool(asked == {"command": "pause"})
+
     def pause(self) -> None:
         """Ask the child to hold before its next step."""
         self._command("pause")
@@ -101,10 +111,10 @@ class RunningRound:
             psutil.wait_procs([process], timeout=5)
 
     def _command(self, command: str) -> None:
-        temporary = self.folder / "control.json.tmp"
+        temporary = self.folder / f"{CONTROL_FILE}.tmp"
         try:
             temporary.write_text(json.dumps({"command": command}))
-            temporary.replace(self.folder / "control.json")
+            temporary.replace(self.folder / CONTROL_FILE)
         except FileNotFoundError:
             return  # it has finished, and its folder has its final name
 
@@ -183,11 +193,19 @@ class TrainingController:
                 return RunningRound(self._project, folder)
         return None
 
-    def start(self, settings: TrainSettings) -> RunningRound:
-        """Begin a round.
+    def start(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> RunningRound:
+        """Begin a round, or go on with one that was killed, of the same inputs.
+
+        Parameters
+        ----------
+        settings : TrainSettings
+        held_out : sequence of str or path
+            As `Project.begin_round` takes them.
 
         Raises
         ------
+        InputError
+            If the images `held_out` can't be.
         ProjectError
             If a round is running, or the project has nothing to learn from.
         """
@@ -195,7 +213,9 @@ class TrainingController:
             raise ProjectError(
                 f"Round {self.running.number} is still running. Wait for it, or cancel it first."
             )
-        folder = self._project.begin_round(settings)
+        folder = self._project.begin_round(settings, held_out)
+        # What the last window asked for, such as a pause, is not meant for the round that goes on.
+        (folder / CONTROL_FILE).unlink(missing_ok=True)
         running = RunningRound(self._project, folder)
         child = start_child("scsam_train", folder, running.log_path, self._project.folder)
         record_process(folder, child.pid)

@@ -16,6 +16,8 @@ Modality = Literal["mr", "ct", "us", "rgb", "other"]
 PredictWith = Literal["unet", "sam", "pair"]
 ExportFormat = Literal["nifti", "tiff", "png"]
 SamName = Literal["lite-medsam", "lite-medsam-released", "vit_b", "vit_l", "vit_h"]
+TrainProfile = Literal["auto", "frozen-encoder", "adapted-encoder"]
+AdapterMethod = Literal["lora", "dora"]
 
 DEFAULT_STEPS = 700
 MAX_STEPS = 1_000_000
@@ -29,10 +31,54 @@ CACHE_GB_BOUNDS = (0.0, 10_000.0)
 DICE_TIE = 1e-6
 
 
+# What a person reads in place of a choice's own word; short enough for a dock of 320 px.
+RECIPE_TITLES: dict[str, str] = {
+    "scsam": "U-Net + SAM",
+    "scsam-paper": "As published",
+    "supervised": "U-Net alone",
+    "sam-only": "SAM alone",
+    "cps": "Two U-Nets",
+    "mean-teacher": "Mean teacher",
+}
+DEVICE_TITLES: dict[str, str] = {
+    "auto": "Automatic",
+    "cpu": "CPU",
+    "cuda": "NVIDIA GPU",
+    "mps": "Apple GPU",
+}
+
+
 def _setting(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, unit: str = ""
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str = "",
+    title: str = "",
+    choices: Mapping[str, str] | None = None,
+    unset: str = "Automatic",
 ) -> Any:
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "unit": unit})
+    """A field of settings.
+
+    Parameters
+    ----------
+    default : object
+    help : str
+        One sentence.
+    low, high : float, optional
+        Bounds, both included.
+    unit : str
+    title : str
+        Its name in the dock. Without one it is for research, from the command line only.
+    choices : mapping of str to str, optional
+        What a person reads in place of each choice's own word.
+    unset : str
+        And in place of None.
+    """
+    known = {"help": help, "low": low, "high": high, "unit": unit}
+    shown = {"title": title, "choices": choices or {}, "unset": unset}
+    return field(default=default, metadata={**known, **shown})
 
 
 @dataclass(frozen=True)
@@ -64,13 +110,16 @@ class _Settings:
 class TrainSettings(_Settings):
     """How one round is trained; the defaults are for a laptop's CPU."""
 
-    recipe: Recipe = _setting("scsam", "How the two models teach each other.")
+    recipe: Recipe = _setting(
+        "scsam", "How the two models teach each other.", title="Method", choices=RECIPE_TITLES
+    )
     steps: int | None = _setting(
         None,
         f"Training steps; {DEFAULT_STEPS} where no time is given either.",
         low=1,
         high=MAX_STEPS,
         unit="steps",
+        title="Length",
     )
     minutes: float | None = _setting(
         None,
@@ -78,31 +127,54 @@ class TrainSettings(_Settings):
         low=0.05,
         high=10_000,
         unit="min",
+        title="Time limit",
+        unset="None",
     )
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
-    device: Device = _setting("auto", "Where to train.")
+    device: Device = _setting("auto", "Where to train.", title="Train on", choices=DEVICE_TITLES)
     image_size: int = _setting(
         192, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
     )
+    context: bool = _setting(False, "The U-Net sees the slices before and after, too.")
     labelled_batch: int = _setting(2, "Labelled images in a step.", low=1, high=256)
     unlabelled_batch: int = _setting(2, "Unlabelled images in a step.", low=0, high=256)
     sam_batch: int = _setting(4, "Objects in a step of SAM's.", low=1, high=256)
     unet_lr: float = _setting(5e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
     sam_lr: float = _setting(1e-3, "SAM adapter learning rate (AdamW).", low=1e-6, high=1.0)
-    lora_rank: int = _setting(8, "Rank of SAM's LoRA adapter.", low=1, high=256)
+    profile: TrainProfile = _setting(
+        "auto", "Whether SAM's image encoder is trained, too; auto: only on a GPU."
+    )
+    adapter: AdapterMethod = _setting("lora", "How SAM's layers are adapted.")
+    lora_rank: int = _setting(8, "Rank of SAM's adapter.", low=1, high=256)
     holdout: float = _setting(
-        0.2, "Share of labelled cases kept for validation.", low=0.0, high=0.9
+        0.2, "Share of labelled cases kept for validation.", low=0.0, high=0.9, title="Held out"
     )
     unlabelled_planes: int = _setting(
-        24, "Unlabelled slices that are embedded and learned from.", low=0, high=100_000
+        24,
+        "Unlabelled slices that are embedded and learned from.",
+        low=0,
+        high=100_000,
+        title="Unlabelled slices",
     )
     mirror: bool = _setting(
-        True, "Mirror slices left to right; off when classes differ by their side."
+        True,
+        "Mirror slices left to right; off when classes differ by their side.",
+        title="Mirror left-right",
     )
-    turn: bool = _setting(False, "Turn slices by any angle; for scans without an up.")
+    turn: bool = _setting(
+        False, "Turn slices by any angle; for scans without an up.", title="Turn by any angle"
+    )
     without: Ablation = _setting("nothing", "Part of the recipe scsam that is left out.")
     sam: str = _setting("lite-medsam", "The base SAM.")
     sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")
+    sam_size: int | None = _setting(
+        None,
+        "Side of the square that SAM sees, a multiple of 16; its own by default. "
+        "Smaller is faster; for ViT only.",
+        low=64,
+        high=1024,
+        unit="px",
+    )
 
     @property
     def max_steps(self) -> int:

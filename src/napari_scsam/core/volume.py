@@ -21,6 +21,8 @@ from napari_scsam.core.geometry import (
 
 Pixels = NDArray[Any]
 LabelArray = NDArray[np.uint8]
+# Of a grey plane in a volume, the planes before and after it.
+Around = tuple[Pixels, Pixels]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.volume import Pixels, Volume
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.volume import Around, Pixels, Volume
 
 if TYPE_CHECKING:
     from napari_scsam.core.settings import Modality
@@ -72,6 +73,21 @@ class Window:
         if self.limits is None or pixels.ndim == 3:
             return pixels
         return _cut(pixels, self.limits)
+
+    def around(self, volume: Volume, plane: Plane) -> Around | None:
+        """The planes before and after one of a grey volume, as the models get them.
+
+        At the volume's ends the plane itself takes the missing one's place. None where there
+        is nothing before or after: for colours and two-dimensional images.
+        """
+        if volume.ndim == 2 or volume.rgb:
+            return None
+        last = volume.plane_count(plane.axis) - 1
+        before, after = max(plane.index - 1, 0), min(plane.index + 1, last)
+        return (
+            self.apply(volume.plane(replace(plane, index=before))),
+            self.apply(volume.plane(replace(plane, index=after))),
+        )
 
     def check(self, pixels: Pixels) -> None:
         """Raise InputError when the window hides everything that a plane shows."""

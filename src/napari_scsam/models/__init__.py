@@ -15,6 +15,7 @@ from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import PointPrompt, Prompts
 from napari_scsam.core.propagation import Carried, Trail
 from napari_scsam.core.settings import CACHE_GB, Device, PredictWith
+from napari_scsam.core.volume import Around
 
 if TYPE_CHECKING:
     from napari_scsam.models.metrics import Evaluation
@@ -183,18 +184,38 @@ class RoundModels(Protocol):
         """Its round number in the project, if it has one."""
 
     def decode(
-        self, image: NDArray[Any], embedding: Embedding, prompts: Prompts, class_id: int
+        self,
+        image: NDArray[Any],
+        embedding: Embedding,
+        prompts: Prompts,
+        class_id: int,
+        around: Around | None = None,
     ) -> Decoded:
         """Mask for one object of a class that the round knows.
 
         SAM's answer to a box, a mask or, once its SAM has learned points, to clicks. Before
         that, clicks pick and correct parts of the pair's own outline (`via` is 'outline').
+        `around` as for `probabilities`.
         """
 
     def probabilities(
-        self, image: NDArray[Any], embedding: Embedding | None = None, which: PredictWith = "pair"
+        self,
+        image: NDArray[Any],
+        embedding: Embedding | None = None,
+        which: PredictWith = "pair",
+        around: Around | None = None,
     ) -> FloatImage:
         """Class probabilities of one plane.
+
+        Parameters
+        ----------
+        image : ndarray of shape (rows, cols) or (rows, cols, 3)
+        embedding : Embedding, optional
+            SAM's of the plane; made where it is needed and not given.
+        which : {'unet', 'sam', 'pair'}
+        around : pair of ndarrays of the shape of `image`, optional
+            The planes before and after (`Window.around`). Only a U-Net that was trained
+            with context looks at them, and takes the plane itself where they are missing.
 
         Returns
         -------
@@ -323,13 +344,20 @@ def decode_region(
 
 
 def propose(
-    models: RoundModels, image: NDArray[Any], embedding: Embedding, class_id: int
+    models: RoundModels,
+    image: NDArray[Any],
+    embedding: Embedding,
+    class_id: int,
+    around: Around | None = None,
 ) -> list[PointPrompt]:
     """Point prompts that the round's U-Net and SAM suggest for one class (METHOD 6.3).
 
-    Deterministic; empty when there is nothing to suggest.
+    Deterministic; empty when there is nothing to suggest. `around` as for
+    `RoundModels.probabilities`.
     """
-    proposals: list[PointPrompt] = _module("proposals").propose(models, image, embedding, class_id)
+    proposals: list[PointPrompt] = _module("proposals").propose(
+        models, image, embedding, class_id, around
+    )
     return proposals
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -17,6 +20,7 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.models.preprocess import PREPROCESS_VERSION
 
 Profile = Literal["frozen-encoder", "adapted-encoder"]
+Method = Literal["lora", "dora"]
 
 INFO_FILE = "scsam.json"
 TOKENS_PER_CLASS = 2
@@ -35,6 +39,11 @@ _ENCODER = r"image_encoder\.(layers\.\d+\.)?blocks\.\d+\.attn\.(qkv|proj)"
 _TARGETS: dict[Profile, str] = {
     "frozen-encoder": rf"^{_DECODER}$",
     "adapted-encoder": rf"^({_DECODER}|{_ENCODER})$",
+}
+# peft's config of a method, of a rank and of what all methods have in common.
+_METHODS: dict[Method, Callable[..., PeftConfig]] = {
+    "lora": lambda rank, **common: LoraConfig(r=rank, lora_alpha=2 * rank, **common),
+    "dora": lambda rank, **common: LoraConfig(r=rank, lora_alpha=2 * rank, use_dora=True, **common),
 }
 # Small parts that are trained whole. Of the hypernetworks only the first answers when one mask
 # is asked for, which is always.
@@ -66,12 +75,17 @@ class AdapterInfo:
     profile : {'frozen-encoder', 'adapted-encoder'}
         Whether embeddings of the base stay valid.
     rank : int
-        Of the LoRA layers.
+        Of the adapted layers.
     preprocess : int
         Version of the preprocessing that it was trained with.
     base_parts : tuple of str
         What `base` was made of: SHA-256 of the released weights, then of the warm-up merged
-        into them. Empty in adapters from before there was one.
+        into them or the size of their input. Empty in adapters from before there was one.
+    method : {'lora', 'dora'}
+        How layers are adapted: LoRA (Hu et al., ICLR 2022), or DoRA (Liu et al., ICML 2024),
+        which learns the length of each row of the weights beside.
+    sam_size : int or None
+        Side of SAM's input in pixels, where it is not the published one.
     """
 
     base: str
@@ -82,6 +96,8 @@ class AdapterInfo:
     rank: int = 8
     preprocess: int = PREPROCESS_VERSION
     base_parts: tuple[str, ...] = ()
+    method: Method = "lora"
+    sam_size: int | None = None
 
 
 class ClassTokens(nn.Module):
@@ -122,7 +138,7 @@ def attach(sam: nn.Module, info: AdapterInfo, seed: int = 0) -> PeftModel:
     -------
     PeftModel
         In eval mode, which it must keep: BatchNorm's statistics are not in the adapter's file.
-        Only LoRA layers and the parts trained whole require gradients.
+        Only adapted layers and the parts trained whole require gradients.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -201,11 +217,31 @@ def read_info(folder: Path) -> AdapterInfo:
     try:
         values: dict[str, Any] = json.loads((folder / INFO_FILE).read_text())
         lists = ("class_ids", "base_parts")
-        return AdapterInfo(**values | {k: tuple(values[k]) for k in lists if k in values})
+        info = AdapterInfo(**values | {k: tuple(values[k]) for k in lists if k in values})
     except (OSError, ValueError, TypeError, KeyError) as exc:
         raise ModelError(
             f"{folder} is not a SAM adapter of a round: no valid {INFO_FILE}."
         ) from exc
+    if info.method not in _METHODS:
+        raise ModelError(
+            f"This adapter was trained by {info.method!r}, which this version does not know: "
+            "update it."
+        )
+    return info
+
+
+def encoder_hash(model: nn.Module) -> str:
+    """SHA-256 of what an adapter adds to the image encoder; empty where it adds nothing now."""
+    digest, adapts = hashlib.sha256(), False
+    for name, layer in cast(nn.Module, model.image_encoder).named_modules():
+        if not isinstance(layer, BaseTunerLayer) or layer.disable_adapters:
+            continue
+        adapts = True
+        for key, value in layer.named_parameters():
+            if not key.startswith("base_layer."):
+                digest.update(f"{name}.{key}".encode())
+                digest.update(value.detach().cpu().numpy().tobytes())
+    return digest.hexdigest() if adapts else ""
 
 
 def class_tokens(model: nn.Module, info: AdapterInfo, class_id: int) -> Tensor:
@@ -230,11 +266,9 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _config(info: AdapterInfo, *, trainable: bool = True) -> LoraConfig:
-    return LoraConfig(
-        r=info.rank,
-        lora_alpha=2 * info.rank,
-        lora_dropout=0.0,
+def _config(info: AdapterInfo, *, trainable: bool = True) -> PeftConfig:
+    return _METHODS[info.method](
+        info.rank,
         target_modules=_TARGETS[info.profile],
         modules_to_save=list(_WHOLE),
         inference_mode=not trainable,

@@ -60,7 +60,8 @@ def _merge_adapters(encoder: nn.Module) -> None:
     for name, part in list(encoder.named_modules()):
         wrapped: Any = part
         if hasattr(wrapped, "get_base_layer"):  # not by its class: peft takes seconds to import
-            wrapped.merge()
+            if not wrapped.disable_adapters:
+                wrapped.merge()
             encoder.set_submodule(name, wrapped.get_base_layer())
 
 

@@ -14,6 +14,7 @@ from scipy.special import softmax
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import Device, PredictWith
+from napari_scsam.core.volume import Around
 from napari_scsam.models import Decoded, Embedding, SamBackend
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.clicks import carve
@@ -66,7 +67,7 @@ class Pair:
         shares = [0.5] * len(unet.class_ids) if unet_shares is None else list(unet_shares)
         self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
         self._number = number
-        self._latest: tuple[str, FloatArray] | None = None
+        self._latest: tuple[tuple[str, tuple[int, ...]], FloatArray] | None = None
 
     @property
     def sam(self) -> SamBackend:
@@ -89,7 +90,11 @@ class Pair:
         return self._number
 
     def probabilities(
-        self, image: NDArray[Any], embedding: Embedding | None = None, which: PredictWith = "pair"
+        self,
+        image: NDArray[Any],
+        embedding: Embedding | None = None,
+        which: PredictWith = "pair",
+        around: Around | None = None,
     ) -> FloatArray:
         """Class probabilities of one plane; see `RoundModels.probabilities`.
 
@@ -105,14 +110,19 @@ class Pair:
                 f"ask for {self._trained[0]}."
             )
         if which == "unet":
-            return self._unet.probabilities(image)
+            return self._unet.probabilities(image, around)
         embedding = embedding or self._sam.embed(image)
         if which == "sam":
             return self._sam_probabilities(embedding)
-        return self.members(image, embedding)["pair"]
+        return self.members(image, embedding, around)["pair"]
 
     def decode(
-        self, image: NDArray[Any], embedding: Embedding, prompts: Prompts, class_id: int
+        self,
+        image: NDArray[Any],
+        embedding: Embedding,
+        prompts: Prompts,
+        class_id: int,
+        around: Around | None = None,
     ) -> Decoded:
         """Mask for one object of a class; see `RoundModels.decode`.
 
@@ -128,14 +138,14 @@ class Pair:
             by_base = bool(prompts.points) and self._base.understands_points
             sam = self._base if by_base else self._sam
             return sam.decode(embedding, prompts, class_id=class_id)
-        return self._picked(image, embedding, prompts, class_id)
+        probabilities = self._probabilities_of(image, embedding, around)
+        return self._picked(probabilities, embedding, prompts, class_id)
 
     def _picked(
-        self, image: NDArray[Any], embedding: Embedding, prompts: Prompts, class_id: int
+        self, probabilities: FloatArray, embedding: Embedding, prompts: Prompts, class_id: int
     ) -> Decoded:
         """Parts of the pair's own outline of a class, as clicks pick and cut them."""
         prompts.check_inside(embedding.shape)
-        probabilities = self._probabilities_of(image, embedding)
         own = log_odds(probabilities, 1 + self.class_ids.index(class_id))
         logits, missed = picked_parts(own, prompts)
         if missed.points:
@@ -146,20 +156,25 @@ class Pair:
         mask = logits > 0
         return Decoded(mask, logits, expected_iou(logits, mask), "outline")
 
-    def _probabilities_of(self, image: NDArray[Any], embedding: Embedding) -> FloatArray:
+    def _probabilities_of(
+        self, image: NDArray[Any], embedding: Embedding, around: Around | None
+    ) -> FloatArray:
         # Every click on a slice needs them again; the latest slice is the one in view.
-        if self._latest is None or self._latest[0] != embedding.key:
-            self._latest = (embedding.key, self.probabilities(image, embedding))
+        key = embedding.key, tuple(hash(np.asarray(plane).tobytes()) for plane in around or ())
+        if self._latest is None or self._latest[0] != key:
+            self._latest = (key, self.probabilities(image, embedding, around=around))
         return self._latest[1]
 
-    def members(self, image: NDArray[Any], embedding: Embedding | None) -> dict[str, FloatArray]:
+    def members(
+        self, image: NDArray[Any], embedding: Embedding | None, around: Around | None = None
+    ) -> dict[str, FloatArray]:
         """Class probabilities by 'unet', 'sam' and 'pair', as far as they were trained.
 
         Each as `probabilities` gives them. `embedding` may be None where SAM was not trained.
         """
         found: dict[str, FloatArray] = {}
         if "unet" in self._trained:
-            found["unet"] = self._unet.probabilities(image)
+            found["unet"] = self._unet.probabilities(image, around)
         if "sam" in self._trained:
             found["sam"] = self._sam_probabilities(embedding or self._sam.embed(image))
         if len(found) == 2:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Box, Point
+from napari_scsam.core.volume import Around
 from napari_scsam.models.zoo import Normalisation
 
 FloatArray = NDArray[np.float32]
@@ -28,8 +29,9 @@ MIN_SIDE = 2
 # Log-odds that a bool mask stands for when it is a prompt, and those of the padding.
 MASK_LOGIT = 8.0
 
-_SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
-_SAM_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
+# Of SAM's training pictures, 0..255.
+SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
+SAM_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,25 @@ def normalise(image: NDArray[Any]) -> FloatArray:
     return unit
 
 
+def with_neighbours(image: NDArray[Any], around: Around | None) -> NDArray[Any]:
+    """Lay the planes before and after a grey one beside it, for a U-Net that sees all three.
+
+    Parameters
+    ----------
+    image : ndarray of shape (rows, cols) or (rows, cols, 3)
+    around : pair of ndarrays of the shape of `image`, or None
+
+    Returns
+    -------
+    ndarray of shape (rows, cols, 3)
+        Before, `image`, after, which `normalise` stretches together as it does colours;
+        `image` itself where there are no neighbours, or it is in colour.
+    """
+    if around is None or image.ndim == 3:
+        return image
+    return np.stack([around[0], image, around[1]], axis=2)
+
+
 def prepare(image: NDArray[Any], size: int, normalisation: Normalisation) -> Prepared:
     """Make of a plane what an image encoder takes.
 
@@ -236,7 +257,7 @@ def prepare(image: NDArray[Any], size: int, normalisation: Normalisation) -> Pre
         small = (small - low) / (high - low)
     colour = small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2)
     if normalisation == "sam":
-        colour = (colour * 255 - _SAM_MEAN) / _SAM_STD
+        colour = (colour * 255 - SAM_MEAN) / SAM_STD
     h, w = frame.resized
     pixels = torch.zeros((3, size, size), dtype=torch.float32)
     pixels[:, :h, :w] = torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1)))

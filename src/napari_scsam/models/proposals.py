@@ -14,6 +14,7 @@ from skimage.feature import peak_local_max
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
+from napari_scsam.core.volume import Around
 from napari_scsam.models import Embedding, RoundModels
 
 Map = NDArray[np.float32]
@@ -52,7 +53,11 @@ class _Candidate:
 
 
 def propose(
-    models: RoundModels, image: NDArray[Any], embedding: Embedding, class_id: int
+    models: RoundModels,
+    image: NDArray[Any],
+    embedding: Embedding,
+    class_id: int,
+    around: Around | None = None,
 ) -> list[PointPrompt]:
     """Propose points for one class; see `napari_scsam.models.propose`.
 
@@ -62,7 +67,7 @@ def propose(
     if class_id not in models.class_ids:
         raise InputError(f"This round knows the classes {models.class_ids}, not {class_id}.")
     channel = models.class_ids.index(class_id) + 1
-    unet = models.probabilities(image, embedding, "unet")[channel]
+    unet = models.probabilities(image, embedding, "unet", around)[channel]
     if unet.max() < NOTHING:
         return []
     sam = _ask_sam(models, embedding, class_id, unet)

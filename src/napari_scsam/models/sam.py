@@ -26,8 +26,9 @@ from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
 from napari_scsam.models.preprocess import Frame, prepare
+from napari_scsam.models.resize import resize_vit
 from napari_scsam.models.warm_up import WEIGHTS, hash_of_parts, merge_warm_up
-from napari_scsam.models.zoo import ZooEntry, find_entry
+from napari_scsam.models.zoo import ZooEntry, find_entry, sized
 
 if TYPE_CHECKING:
     from napari_scsam.core.settings import Device
@@ -50,7 +51,8 @@ class BaseSam:
     entry : ZooEntry
         What its encoder expects.
     parts : tuple of str
-        SHA-256 of the checkpoint file, then that of the warm-up merged in, if there is one.
+        SHA-256 of the checkpoint file, then that of the warm-up merged in, if there is one,
+        or the size of the input, if it is not the published one.
     """
 
     module: nn.Module
@@ -76,38 +78,40 @@ def load_sam(
         base = load_base(name, checkpoint)
         return SamModel(base.module, base.entry, base.base_hash, target, may_move=True)
     # Here, since peft takes seconds to import and the base needs none of it.
-    from napari_scsam.models.adapters import load_adapter, read_info
+    from napari_scsam.models.adapters import encoder_hash, load_adapter, read_info
 
+    info = read_info(Path(adapter))
     released = find_entry("lite-medsam-released")
-    if name == "lite-medsam" and read_info(Path(adapter)).base == released.sha256:
+    if name == "lite-medsam" and info.base == released.sha256:
         name = released.name  # trained before there was a warm-up
-    base = load_base(name, checkpoint)
+    base = load_base(name, checkpoint, info.sam_size)
     twin = decoder_copy(base.module)
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
-    encoder_hash = ""
-    if info.profile == "adapted-encoder":
-        encoder_hash = sha256_of_file(Path(adapter) / ADAPTER_WEIGHTS)
     return SamModel(
         module,
         base.entry,
         base.base_hash,
         target,
         adapter=info,
-        encoder_hash=encoder_hash,
+        encoder_hash=encoder_hash(module),
         shipped=twin,
         may_move=True,
     )
 
 
-def load_base(name: str, checkpoint: str | Path | None = None) -> BaseSam:
+def load_base(name: str, checkpoint: str | Path | None = None, size: int | None = None) -> BaseSam:
     """Build a SAM's network and load its weights strictly, on the CPU, in eval mode.
+
+    `size` is the side of its input in pixels; by default the published one.
 
     Raises
     ------
     ModelError
-        If the name is unknown, a checkpoint is needed and not given, or it does not fit.
+        If the name is unknown, a checkpoint is needed and not given, or it or the size does
+        not fit.
     """
-    entry = find_entry(name, Path(checkpoint).name if checkpoint else "")
+    published = find_entry(name, Path(checkpoint).name if checkpoint else "")
+    entry = sized(published, size)
     if checkpoint is None and not entry.bundled:
         raise ModelError(
             f"{entry.title} does not come with its weights: get {entry.file} from {entry.url} "
@@ -122,6 +126,9 @@ def load_base(name: str, checkpoint: str | Path | None = None) -> BaseSam:
     load_strictly(module, state, path.name)
     # After loading, not before: TinyViT caches its attention biases in eval() (METHOD 3.4).
     module.eval()
+    if entry != published:
+        resize_vit(module, entry.input_size)
+        return BaseSam(module, entry, (base_hash, f"{entry.input_size} px"))
     if entry.warm_up is None:
         return BaseSam(module, entry, (base_hash,))
     warm_up = merge_warm_up(module, WEIGHTS / entry.warm_up, base_hash)
@@ -192,8 +199,7 @@ class SamModel:
         self._place = Place(device, may_move=may_move)
         self._adapter = adapter
         self._encoder_hash = encoder_hash
-        image_encoder: Any = self.module.image_encoder
-        self._encoder = for_inference(image_encoder, device)
+        self._encoder = for_inference(cast(nn.Module, self.module.image_encoder), device)
         # A click is decoded while another plane is embedded ahead.
         self._encoding = threading.Lock()
         self._decoding = threading.Lock()
@@ -203,6 +209,21 @@ class SamModel:
         """The same network with another word on what its adapter can do."""
         other = copy.copy(self)
         other._adapter = adapter
+        return other
+
+    def follow_encoder(self) -> None:
+        """Embed with the image encoder's weights as they are now, after it was trained."""
+        from napari_scsam.models.adapters import encoder_hash
+
+        encoder = cast(nn.Module, self.module.image_encoder)
+        with self._encoding:
+            self._encoder = for_inference(encoder, self.torch_device)
+            self._encoder_hash = encoder_hash(self.module)
+
+    def twin(self) -> SamModel:
+        """The same network for another thread: each embeds and decodes by itself."""
+        other = copy.copy(self)
+        other._encoding, other._decoding = threading.Lock(), threading.Lock()
         return other
 
     def _without_adapter(self, module: nn.Module) -> SamModel:
@@ -238,6 +259,11 @@ class SamModel:
     def base_hash(self) -> str:
         """SHA-256 of the base weights."""
         return self._base_hash
+
+    @property
+    def adapts_encoder(self) -> bool:
+        """Whether its adapter changes the image encoder, too."""
+        return self._adapter is not None and self._adapter.profile == "adapted-encoder"
 
     def embedding_key(self, image: NDArray[Any]) -> str:
         """Key of the embedding that `embed` would make of this plane."""

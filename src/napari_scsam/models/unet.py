@@ -17,9 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_scsam.core.errors import ModelError
+from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict
 from napari_scsam.models.device import Place, bring
-from napari_scsam.models.preprocess import PREPROCESS_VERSION, check_plane, prepare
+from napari_scsam.models.preprocess import (
+    PREPROCESS_VERSION,
+    check_plane,
+    prepare,
+    with_neighbours,
+)
 
 FloatArray = NDArray[np.float32]
 
@@ -90,6 +96,9 @@ class UNet:
     device : torch.device
     may_move : bool
         Whether it goes on on the CPU, for good, when the device is full.
+    context : bool
+        Whether its three channels are a grey plane's neighbour before, the plane, and the
+        neighbour after; else they are the plane three times.
     """
 
     def __init__(
@@ -100,23 +109,28 @@ class UNet:
         device: torch.device | None = None,
         *,
         may_move: bool = False,
+        context: bool = False,
     ) -> None:
         self._place = Place(device or torch.device("cpu"), may_move=may_move)
         self.network = network.to(self._place.device)
         self.class_ids = tuple(class_ids)
         self.image_size = image_size
+        self.context = context
 
     @property
     def device(self) -> torch.device:
         """Where it runs now."""
         return self._place.device
 
-    def probabilities(self, image: NDArray[Any]) -> FloatArray:
+    def probabilities(self, image: NDArray[Any], around: Around | None = None) -> FloatArray:
         """Class probabilities on the plane's own grid.
 
         Parameters
         ----------
         image : ndarray of shape (rows, cols) or (rows, cols, 3), any real dtype
+        around : pair of ndarrays of the shape of `image`, optional
+            The planes before and after, for a U-Net with context; it sees the plane in
+            their place where they are not known.
 
         Returns
         -------
@@ -128,7 +142,8 @@ class UNet:
         InputError
             As `preprocess.check_plane`.
         """
-        prepared = prepare(check_plane(image), self.image_size, "unit")
+        seen = with_neighbours(check_plane(image), around if self.context else None)
+        prepared = prepare(seen, self.image_size, "unit")
         self.network.eval()
 
         def infer(device: torch.device) -> FloatArray:
@@ -148,6 +163,7 @@ class UNet:
             "image_size": self.image_size,
             "features": list(FEATURES),
             "preprocess": PREPROCESS_VERSION,
+            "context": self.context,
         }
         state: dict[str, Tensor] = {
             name: value.detach().cpu().contiguous()
@@ -168,7 +184,14 @@ class UNet:
         network = build_network(len(about["class_ids"]) + 1, about["features"])
         load_strictly(network, read_state_dict(path), path.name)
         network.eval()
-        return cls(network, about["class_ids"], about["image_size"], device, may_move=True)
+        return cls(
+            network,
+            about["class_ids"],
+            about["image_size"],
+            device,
+            may_move=True,
+            context=about.get("context", False),
+        )
 
 
 def rounded_size(size: int) -> int:

@@ -9,6 +9,8 @@ from napari_scsam.core.errors import ModelError
 
 Normalisation = Literal["unit", "sam"]
 
+# Side of the square that a ViT makes one token of, in pixels.
+PATCH = 16
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 
@@ -145,6 +147,28 @@ ENTRIES = (
         understands_points=False,
     ),
 )
+
+
+def sized(entry: ZooEntry, size: int | None) -> ZooEntry:
+    """The same SAM for an input of another size; None is its own.
+
+    Raises
+    ------
+    ModelError
+        If its network can't be built for that size.
+    """
+    if size is None or size == entry.input_size:
+        return entry
+    if entry.architecture == "lite-medsam":
+        raise ModelError(
+            f"{entry.title} sees {entry.input_size} pixels, not {size}: leave sam_size away."
+        )
+    if size % PATCH or not PATCH <= size <= entry.input_size:
+        raise ModelError(
+            f"{entry.title} takes pictures of a multiple of {PATCH} pixels, up to "
+            f"{entry.input_size}; got {size}."
+        )
+    return replace(entry, input_size=size, embedding_size=size // PATCH)
 
 
 def find_entry(name: str, checkpoint_name: str = "") -> ZooEntry:

@@ -12,17 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.held_out import SplitImage, check_held_out
 from napari_scsam.core.settings import DICE_TIE, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
 from napari_scsam.project.files import hash_file
+from napari_scsam.project.interrupted import interrupted_round, resumable
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.process import training_process
-from napari_scsam.project.schema import CommitRecord, ImageRecord, ProjectInfo, RoundRecord
+from napari_scsam.project.schema import (
+    CommitRecord,
+    ImageRecord,
+    InterruptedRound,
+    ProjectInfo,
+    RoundRecord,
+)
 
 INPUTS_SCHEMA = 1
-# Written by the training process now and then (`scsam_train.resume`).
-RESUME_FILE = "resume.pt"
 _NAME = re.compile(r"(\d{4,})(\.partial|\.failed)?")
 
 
@@ -47,6 +53,7 @@ class Rounds:
         info: ProjectInfo,
         images: Sequence[tuple[ImageRecord, CommitRecord | None]],
         settings: TrainSettings,
+        held_out: Sequence[str] = (),
     ) -> Path:
         """Write ``rounds/NNNN.partial/inputs.json`` and return that folder.
 
@@ -55,6 +62,8 @@ class Rounds:
 
         Raises
         ------
+        InputError
+            If the images `held_out` (ids) can't be.
         ProjectError
             If there is no label to learn from, a round is being trained, or the disk
             is full.
@@ -67,7 +76,10 @@ class Rounds:
                 if lost
                 else "There is no label to learn from yet: commit at least one slice, then train."
             )
-        inputs = self._inputs(info, present, settings)
+        check_held_out(
+            held_out, [SplitImage(i.id, i.name, i.case, label is not None) for i, label in present]
+        )
+        inputs = self._inputs(info, present, settings) | {"held_out": list(held_out)}
         interrupted = self._interrupted(inputs)
         if interrupted is not None:
             return interrupted
@@ -104,17 +116,14 @@ class Rounds:
     def _interrupted(self, inputs: Mapping[str, Any]) -> Path | None:
         """The folder of a round that was killed, can go on, and was made from `inputs`."""
         wanted = json.loads(json.dumps(inputs))
-        for folder in self._folder.glob("*.partial"):
-            if not (folder / RESUME_FILE).is_file() or training_process(folder) is not None:
-                continue
-            try:
-                found = json.loads((folder / "inputs.json").read_bytes())
-                found.pop("round")
-            except (OSError, ValueError, KeyError, AttributeError):
-                continue
-            if found == wanted:
+        for folder, found in resumable(self._folder):
+            if {key: value for key, value in found.items() if key != "round"} == wanted:
                 return folder
         return None
+
+    def interrupted(self) -> InterruptedRound | None:
+        """The last round that was killed and can go on; None where there is none."""
+        return interrupted_round(self._folder)
 
     def discard(self, folder: Path) -> None:
         """Set the folder of a cancelled or failed round aside as ``NNNN.failed``.
@@ -236,6 +245,16 @@ def round_window(folder: Path) -> Window:
         return parse_window(json.loads((folder / "config.json").read_bytes())["window"])
     except (OSError, ValueError, KeyError, TypeError):
         return AUTO
+
+
+def round_settings(folder: Path) -> TrainSettings | None:
+    """The settings that a finished round was trained with; None for a damaged one."""
+    try:
+        return TrainSettings.from_dict(
+            json.loads((folder / "config.json").read_bytes())["settings"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[bool, str]:

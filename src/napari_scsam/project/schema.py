@@ -14,7 +14,7 @@ import tomli_w
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Affine
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.settings import CACHE_GB, Modality, check_cache_gb
+from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
 
@@ -149,6 +149,30 @@ class RoundRecord:
     metrics: dict[str, Any] = field(compare=False)
     active: bool
     reason: str
+
+
+@dataclass(frozen=True)
+class InterruptedRound:
+    """A round whose process was killed, and that can be gone on with.
+
+    Attributes
+    ----------
+    number : int
+    folder : Path
+        ``rounds/NNNN.partial``.
+    step : int
+        Where it would go on.
+    settings : TrainSettings
+        With them, and the labels that it began with, it goes on.
+    held_out : tuple of str
+        Images that the person held out.
+    """
+
+    number: int
+    folder: Path
+    step: int
+    settings: TrainSettings
+    held_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from napari_scsam.project.schema import (
     PROJECT_FILE,
     CommitRecord,
     ImageRecord,
+    InterruptedRound,
     ProjectInfo,
     RoundRecord,
     TunedRecord,
@@ -418,8 +419,16 @@ class Project:
 
     # Rounds
 
-    def begin_round(self, settings: TrainSettings) -> Path:
+    def begin_round(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> Path:
         """Write down what a round will learn from: every image, and the labels that count now.
+
+        Parameters
+        ----------
+        settings : TrainSettings
+            Of the round.
+        held_out : sequence of str or path
+            Images (ids or files) that it is judged on, and learns nothing from; without them
+            it draws cases itself, as `settings.holdout` says.
 
         Returns
         -------
@@ -429,6 +438,9 @@ class Project:
 
         Raises
         ------
+        InputError
+            If an image to hold out is unknown or has no label, or its case has another image
+            that would be learned from.
         ProjectError
             If there is no label yet, or a round is being trained.
         ReadOnlyError
@@ -438,7 +450,8 @@ class Project:
         with self._lock:
             current = self._labels.all_current()
             images = [(record, current.get(record.id)) for record in self.images()]
-            folder = self._rounds.begin(self._info, images, settings)
+            judges = {self.image(image).id for image in held_out}
+            folder = self._rounds.begin(self._info, images, settings, sorted(judges))
             self._journal.back_up(self._folder / "backups")
             return folder
 
@@ -452,6 +465,10 @@ class Project:
         """Set a cancelled or failed round's folder aside until the next round starts."""
         self._must_write()
         self._rounds.discard(folder)
+
+    def interrupted_round(self) -> InterruptedRound | None:
+        """A round whose process was killed, and that `begin_round` may go on with."""
+        return self._rounds.interrupted()
 
     def rounds(self) -> list[RoundRecord]:
         """Every finished round, the first one first."""

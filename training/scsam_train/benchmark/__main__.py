@@ -1,4 +1,4 @@
-"""``python -m scsam_train.benchmark interactive|propagation|speed|semi --data DIR --out DIR``."""
+"""``python -m scsam_train.benchmark interactive|propagation|speed|semi|steps --out DIR ...``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import Device
 from napari_scsam.models import load_sam
-from scsam_train.benchmark import carrying, interactive, learned, semi, semi_table, speed
+from scsam_train.benchmark import carrying, interactive, learned, semi, semi_table, speed, steps
 from scsam_train.benchmark.semi_sets import SEMI_SETS
 from scsam_train.benchmark.sets import LEARNED, SETS
 
@@ -112,6 +112,14 @@ def _semi(options: argparse.Namespace) -> int:
     return 0
 
 
+def _steps(options: argparse.Namespace) -> int:
+    console = Console(stderr=True)
+    report = steps.measure_steps(options.repeats, options.only, on_done=console.log)
+    steps.write_steps(Path(options.out), report)
+    sys.stdout.write(steps.steps_table(report))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scsam_train.benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -119,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_propagation(commands)
     _add_speed(commands)
     _add_semi(commands)
+    _add_steps(commands)
     return parser
 
 
@@ -140,6 +149,16 @@ def _add_semi(commands: Any) -> None:
     add("--recipes", nargs="+", default=["supervised", "scsam"], choices=semi.NAMES)
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--threads", type=int, default=None, help="of torch in each run")
+
+
+def _add_steps(commands: Any) -> None:
+    command = commands.add_parser("steps", help="seconds and memory of a training step")
+    command.set_defaults(run=_steps)
+    add: Any = command.add_argument
+    add("--out", required=True, help="folder for steps.json and steps.md")
+    add("--repeats", type=int, default=5, help="steps of each, after one that does not count")
+    names = list(steps.CONFIGURATIONS)
+    add("--only", nargs="+", choices=names, default=names, help="of SAM and profile")
 
 
 def _add_speed(commands: Any) -> None:

@@ -21,6 +21,7 @@ from napari_scsam import io
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import Ablation, Recipe, TrainSettings
+from napari_scsam.core.windows import AUTO
 from napari_scsam.models import RoundModels, evaluate, load_round, load_sam, open_cache
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 
@@ -248,7 +249,8 @@ def _score_image(
     ids = np.array([0, *models.class_ids], np.uint8)
     maps: dict[str, list[Any]] = {}
     for index in range(volume.plane_count()):
-        pixels = np.array(volume.plane(Plane(0, index)))
+        place = Plane(0, index)
+        pixels, around = np.array(volume.plane(place)), AUTO.around(volume, place)
         if pixels.min() == pixels.max():
             blank = np.zeros(pixels.shape[:2], np.uint8)
             for which in _members(models):
@@ -258,7 +260,7 @@ def _score_image(
         if "sam" in _members(models):
             embedding = store.get_or_embed(models.sam, pixels)
         for which in _members(models):
-            probabilities = models.probabilities(pixels, embedding, cast(Any, which))
+            probabilities = models.probabilities(pixels, embedding, cast(Any, which), around)
             maps.setdefault(which, []).append(ids[probabilities.argmax(0)])
     truth = truth.reshape(-1, *truth.shape[-2:]).astype(np.uint8)
     scores = {}

@@ -37,13 +37,14 @@ class Cps:
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._own = kit.settings.labelled_batch
         self._others = kit.settings.unlabelled_batch if len(kit.materials.other_images) else 0
-        self._step = 0
+        self._step, self._last = 0, 0.0
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
         world = self._kit.world
-        own = self._lessons.labelled(self._own, self._step).part(world.part(self._own))
-        images, others = own.images, self._unlabelled(world.part(self._others))
+        own = self._lessons.labelled(self._own, self._step, fraction)
+        own = own.part(world.part(self._own))
+        images, others = own.images, self._unlabelled(world.part(self._others), fraction)
         if others is not None:
             images = torch.cat([images, others.images])
         answers = [student(images) for student in self._students]
@@ -56,10 +57,10 @@ class Cps:
                 crossed = self._marker(answers[at][len(own) :], taught, fraction, self._others)
                 loss = loss + WEIGHT * ramp(fraction) * crossed
             student.learn(loss, fraction, own.names)
-        self._step += 1
+        self._step, self._last = self._step + 1, fraction
         return StepReport(loss_unet=self._students[0].loss)
 
-    def _unlabelled(self, part: slice) -> Batch | None:
+    def _unlabelled(self, part: slice, fraction: float) -> Batch | None:
         """Unlabelled planes; the labels say only where there is a picture (0) and not (255)."""
         if not self._others:
             return None
@@ -68,12 +69,12 @@ class Cps:
         chosen = self._lessons.choose_others(everything, self._others, self._step)
         valid = data.other_valid[torch.from_numpy(chosen)]
         unknown = torch.where(valid, 0, 255).to(torch.uint8)
-        return self._lessons.others(chosen, unknown, 1.0, self._step).part(part)
+        return self._lessons.others(chosen, unknown, 1.0, self._step, fraction).part(part)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
         """Have the networks hold their averages inside the block."""
-        with ExitStack() as stack:
+        with ExitStack() as stack, self._kit.unet_at(self._last):
             for student in self._students:
                 stack.enter_context(student.teacher.in_place())
             yield

@@ -13,8 +13,9 @@ import torch
 
 from scsam_train.augment import Augmenter
 from scsam_train.kit import Kit, StepReport
+from scsam_train.lessons import shrunk, shrunk_labels
 from scsam_train.recipes.supervised import Supervised
-from scsam_train.schedules import ramp
+from scsam_train.schedules import ramp, side_at
 
 # Of the consistency beside the supervised loss.
 WEIGHT = 10.0
@@ -35,10 +36,11 @@ class MeanTeacher(Supervised):
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
         student, world = self._student, self._kit.world
-        batch = self._lessons.labelled(self._size, self._step).part(world.part(self._size))
+        batch = self._lessons.labelled(self._size, self._step, fraction)
+        batch = batch.part(world.part(self._size))
         images, loss_of_others = batch.images, torch.zeros((), device=student.device)
         if self._others:
-            weak, strong, known = (part[world.part(self._others)] for part in self._views())
+            weak, strong, known = (part[world.part(self._others)] for part in self._views(fraction))
             images = torch.cat([images, strong])
             taught = student.taught(weak)
         logits = student(images)
@@ -47,14 +49,16 @@ class MeanTeacher(Supervised):
             loss_of_others = (distance * known).mean() * len(weak) / self._others
         loss = self._marker(logits[: len(batch)], batch, fraction, self._size)
         student.learn(loss + WEIGHT * ramp(fraction) * loss_of_others, fraction, batch.names)
-        self._step += 1
+        self._step, self._last = self._step + 1, fraction
         return StepReport(loss_unet=student.loss)
 
-    def _views(self) -> tuple[Any, Any, Any]:
+    def _views(self, fraction: float) -> tuple[Any, Any, Any]:
         """Unlabelled planes in a weak and in a strong view, and where there is a picture."""
         data = self._kit.materials
         everything = np.arange(len(data.other_images))
         chosen = torch.from_numpy(self._lessons.choose_others(everything, self._others, self._step))
         unknown = torch.where(data.other_valid[chosen], 0, 255).to(torch.uint8)
-        weak, label = self._augmenter.move(data.other_images[chosen], unknown, self._step)
+        side = side_at(fraction, unknown.shape[-1])
+        images = shrunk(data.other_images[chosen], side)
+        weak, label = self._augmenter.move(images, shrunk_labels(unknown, side), self._step)
         return weak, self._augmenter.strong(weak, self._step), (label == 0).float()

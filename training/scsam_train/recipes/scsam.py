@@ -2,8 +2,8 @@
 
 SC-SAM (arXiv 2601.17934) with the weighting of SynFoC (arXiv 2503.16997): the more U-Net and
 SAM agree the more the U-Net counts. Where they disagree SynFoC lets the foundation model lead;
-here the one leads that does better on the labelled planes, because class tokens, too, have to
-be learned first.
+here so, too, once its class tokens are learned: until then the one leads that does better on the
+labelled planes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from scsam_train.exam import Exam
 from scsam_train.kit import Kit, StepReport
-from scsam_train.lessons import Batch, Lessons, Marker
-from scsam_train.losses import hard_dice
+from scsam_train.lessons import Batch, Lessons, Marker, shrunk
 from scsam_train.pseudo import PseudoLabels
-from scsam_train.schedules import ramp
+from scsam_train.schedules import ramp, side_at
 from scsam_train.students import MIN_WEIGHT, SamStudent, UNetStudent
 
 # Neither teacher can carry a pixel of which the other is sure of the opposite: such a pixel
@@ -30,10 +31,13 @@ MAX_LEAD = 0.9
 # SAM learns alone so long: from few labels it is soon better than a U-Net (METHOD, top).
 LEAD = 0.15
 # From then on a step of SAM's for so many of the U-Net's.
-SAM_EVERY = 6
-# Unlabelled planes that the teachers look at again in a step, and labelled ones in how many.
-RENEWED, EXAMINED_EVERY = 2, 12
+SAM_EVERY = 10
+# In how many steps SAM's teacher looks at an unlabelled plane again, and both at a labelled one.
+RENEWED_EVERY, EXAMINED_EVERY = 2, 12
 SURVEYED = 16
+# Where the two disagree SAM leads once it does this well on the labelled planes; before, who does
+# better there. The U-Net's figure alone says little: it knows these planes by heart.
+FAIR = 0.5
 # Fractions of the round until pseudo-labels count fully: SAM's for the U-Net, and back.
 RAMP_TO_UNET, RAMP_TO_SAM = 0.3, 0.5
 
@@ -41,8 +45,8 @@ RAMP_TO_UNET, RAMP_TO_SAM = 0.3, 0.5
 class ScSam:
     """Teachers on the weak view, students on the strong view of the same geometry.
 
-    Teachers are moving averages. SAM learns first, from labels, by its class tokens. Then the
-    teachers look at every unlabelled plane once, and from there on both learn from both.
+    Teachers are moving averages. SAM learns first, from labels, by its class tokens. Then it
+    looks at every unlabelled plane once, and from there on both learn from both.
     """
 
     members: ClassVar[tuple[str, ...]] = ("unet", "sam")
@@ -51,21 +55,24 @@ class ScSam:
     def __init__(self, kit: Kit) -> None:
         self._kit, self._data = kit, kit.materials
         usable = len(self._data.other_features)
-        self._pseudo = PseudoLabels(self._data.other_valid[:usable], kit.classes)
         self._unet = UNetStudent(kit.unet.network, kit)
+        self._pseudo = PseudoLabels(
+            self._data.other_valid[:usable], kit.classes, self._ask_unet_of, self._share
+        )
         self._sam = SamStudent(kit, self._pseudo)
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._exam = Exam(kit.classes)
         self._lead = LEAD if kit.fresh else 0.0
         self._without = kit.settings.without
         self._step = self._looked = self._examined = 0
+        self._since = 0.0
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
         if fraction < self._lead:
             self._sam.update(fraction)
         elif self._looked < len(self._pseudo):
-            self._look(SURVEYED, alone=self._kit.fresh)
+            self._look(SURVEYED)
         else:
             self._teach(fraction)
         self._step += 1
@@ -73,10 +80,11 @@ class ScSam:
 
     def _teach(self, fraction: float) -> None:
         """Both learn from labels and from each other."""
-        self._look(RENEWED)
+        since = self._since = (fraction - self._lead) / (1 - self._lead)
+        if self._step % RENEWED_EVERY == 0:
+            self._look(1)
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
-        since = (fraction - self._lead) / (1 - self._lead)
         trust = self._exam.reliability
         self._update_unet(since, ramp(fraction, RAMP_TO_UNET) * float(trust.min()))
         if self._step % SAM_EVERY == 0:
@@ -89,38 +97,39 @@ class ScSam:
         ready = self._pseudo.ready
         if not len(ready) or trust < MIN_WEIGHT:
             own, others = own + others, 0
-        batch = self._lessons.labelled(own, self._step)
+        batch = self._lessons.labelled(own, self._step, fraction)
         if others:
-            batch = batch + self._pseudo_labelled(ready, others, trust)
+            batch = batch + self._pseudo_labelled(ready, others, trust, fraction)
         size = len(batch)
         batch = batch.part(self._kit.world.part(size))
         loss = self._marker(self._unet(batch.images), batch, fraction, size)
         self._unet.learn(loss, fraction, batch.names)
 
-    def _pseudo_labelled(self, ready: NDArray[np.int64], count: int, trust: float) -> Batch:
+    def _pseudo_labelled(
+        self, ready: NDArray[np.int64], count: int, trust: float, fraction: float
+    ) -> Batch:
         chosen = self._lessons.choose_others(ready, count, self._step)
-        return self._lessons.others(chosen, self._pseudo.label_maps(chosen), trust, self._step)
+        labels = self._pseudo.label_maps(chosen)
+        return self._lessons.others(chosen, labels, trust, self._step, fraction)
 
-    def _look(self, count: int, *, alone: bool = False) -> None:
-        """Let the teachers look at the next unlabelled planes (SynFoC, METHOD 1.13).
-
-        `alone`: only SAM, because the U-Net has not begun to learn.
-        """
+    def _look(self, count: int) -> None:
+        """Let SAM's teacher look at the next unlabelled planes."""
         total = len(self._pseudo)
         chosen = [(self._looked + i) % total for i in range(min(count, total))]
         self._looked += len(chosen)
         if not chosen:
             return
-        images = self._data.other_images[torch.tensor(chosen)]
-        side = images.shape[-1]
-        from_sam = self._sam.taught([self._data.other_features[i] for i in chosen], side)
-        from_unet = self._unet.taught(images)
-        for at, index in enumerate(chosen):
-            unet, sam = from_unet[at].argmax(0), from_sam[at].argmax(0)
-            agreement = hard_dice(unet, sam)
-            share = 0.0 if alone else self._share(agreement)
-            mixed = (1 - share) * from_sam[at] + share * from_unet[at]
-            self._pseudo.renew(index, mixed, agreement)
+        side = self._data.other_images.shape[-1]
+        answers = self._sam.taught([self._data.other_features[i] for i in chosen], side)
+        for index, from_sam in zip(chosen, answers, strict=True):
+            self._pseudo.keep(index, from_sam)
+
+    def _ask_unet_of(self, indices: NDArray[np.int64]) -> Tensor:
+        return self._ask_unet(self._data.other_images[torch.from_numpy(indices)])
+
+    def _ask_unet(self, images: Tensor) -> Tensor:
+        """The U-Net teacher's probabilities, from pictures of the size that it learns at."""
+        return self._unet.taught(shrunk(images, side_at(self._since, images.shape[-1])))
 
     def _share(self, agreement: float) -> float:
         """The U-Net's share in a pseudo-label."""
@@ -128,7 +137,8 @@ class ScSam:
             return 1.0
         if self._without == "agreement":
             return 0.5
-        share = agreement + (1 - agreement) * self._exam.unet_share
+        sam_leads = self._exam.dice[1].mean() >= FAIR
+        share = agreement + (1 - agreement) * (0.0 if sam_leads else self._exam.unet_share)
         return min(max(share, 1 - MAX_LEAD), MAX_LEAD)
 
     def _examine(self) -> None:
@@ -136,8 +146,9 @@ class ScSam:
         index = self._examined % len(self._data.views)
         self._examined += 1
         side = self._data.images.shape[-1]
+        from_unet = self._ask_unet(self._data.images[index : index + 1])
         maps = [
-            self._unet.taught(self._data.images[index : index + 1]),
+            functional.interpolate(from_unet, (side, side), mode="bilinear"),
             self._sam.taught([self._data.views[index][0].features], side),
         ]
         unet, sam = (found[0].argmax(0).cpu().numpy() for found in maps)
@@ -146,7 +157,11 @@ class ScSam:
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
         """Have both networks hold their teachers' weights inside the block."""
-        with self._unet.teacher.in_place(), self._sam.teacher.in_place():
+        with (
+            self._unet.teacher.in_place(),
+            self._sam.teacher.in_place(),
+            self._kit.unet_at(self._since),
+        ):
             yield
 
     def finish(self) -> None:

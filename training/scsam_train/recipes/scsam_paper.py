@@ -24,6 +24,7 @@ from torch.nn import functional
 from napari_scsam.models.adapters import trainable_parameters
 from scsam_train.clicks import Click
 from scsam_train.decoding import Ask, Decoder
+from scsam_train.encoding import encoding_of
 from scsam_train.kit import Kit, StepReport
 from scsam_train.losses import IGNORE, segmentation_loss
 from scsam_train.precision import mixed_precision
@@ -47,6 +48,7 @@ class ScSamPaper:
         self._kit, self._data = kit, kit.materials
         self._network = kit.unet.network
         self._decoder = Decoder(kit.sam.module)
+        self._encoding = encoding_of(kit.sam, kit.settings)
         self._sam_parameters = trainable_parameters(kit.sam.module)
         self._unet_optimiser = torch.optim.SGD(
             self._network.parameters(), lr=UNET_RATE, momentum=MOMENTUM, weight_decay=DECAY
@@ -59,7 +61,7 @@ class ScSamPaper:
         rng = np.random.default_rng([self._kit.settings.seed, 30, self._step])
         images, labels, features, names = self._batch(rng)
         own = self._kit.world.part(len(images))
-        images, features = images[own], features[own]
+        images, features = images[own], self._encoding(features[own])
         with mixed_precision(self._kit.unet.device):
             from_unet = self._network(images).float()
         guess = from_unet.argmax(1)
@@ -82,7 +84,7 @@ class ScSamPaper:
         return StepReport(*losses)
 
     def _batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-        """Images, label maps (all 255 where unlabelled), embeddings, names."""
+        """Images, label maps (all 255 where unlabelled), what SAM is given, names."""
         settings, data = self._kit.settings, self._data
         own = rng.integers(len(data.images), size=settings.labelled_batch)
         others = rng.integers(
@@ -95,7 +97,7 @@ class ScSamPaper:
         features = [data.views[i][0].features for i in own]
         features += [data.other_features[i] for i in others]
         names = [data.names[i] for i in own] + [data.other_names[i] for i in others]
-        return images, labels, torch.cat(features).to(self._decoder.device).float(), names
+        return images, labels, torch.cat(features), names
 
     def _others(self, chosen: Any) -> Tensor:
         return self._data.other_images[torch.from_numpy(np.asarray(chosen, np.int64))]

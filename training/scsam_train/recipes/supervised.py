@@ -22,22 +22,22 @@ class Supervised:
         self._student = UNetStudent(kit.unet.network, kit)
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._size = kit.settings.labelled_batch + kit.settings.unlabelled_batch
-        self._step = 0
+        self._step, self._last = 0, 0.0
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
-        batch = self._lessons.labelled(self._size, self._step).part(
+        batch = self._lessons.labelled(self._size, self._step, fraction).part(
             self._kit.world.part(self._size)
         )
         loss = self._marker(self._student(batch.images), batch, fraction, self._size)
         self._student.learn(loss, fraction, batch.names)
-        self._step += 1
+        self._step, self._last = self._step + 1, fraction
         return StepReport(loss_unet=self._student.loss)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
         """Have the network hold its average inside the block."""
-        with self._student.teacher.in_place():
+        with self._student.teacher.in_place(), self._kit.unet_at(self._last):
             yield
 
     def finish(self) -> None:

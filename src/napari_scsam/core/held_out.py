@@ -1,0 +1,77 @@
+"""Images that a person keeps for validation: what they may be, so that nothing leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from napari_scsam.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class SplitImage:
+    """An image as a split sees it.
+
+    Attributes
+    ----------
+    id : str
+    name : str
+        For display.
+    case : str
+        The unit of splitting.
+    labelled : bool
+    """
+
+    id: str
+    name: str
+    case: str
+    labelled: bool
+
+
+def check_held_out(held_out: Iterable[str], images: Sequence[SplitImage]) -> None:
+    """Make sure that the images `held_out` can judge what the others teach.
+
+    Parameters
+    ----------
+    held_out : iterable of str
+        Ids; none is fine.
+    images : sequence of SplitImage
+        All that the round may read.
+
+    Raises
+    ------
+    InputError
+        If an id is unknown or has no label, a case would be on both sides, or nothing is left
+        to learn from.
+    """
+    chosen = set(held_out)
+    by_id = {image.id: image for image in images}
+    for image_id in sorted(chosen):
+        _check_one(image_id, by_id)
+    kept = [image for image in images if image.labelled and image.id not in chosen]
+    for out in (by_id[image_id] for image_id in sorted(chosen)):
+        other = next((image for image in kept if image.case == out.case), None)
+        if other is not None:
+            raise InputError(
+                f"The case {out.case} would be on both sides: {out.name} ({out.id}) is held out, "
+                f"but {other.name} ({other.id}) is learned from. Hold out both, or neither."
+            )
+    if chosen and not kept:
+        raise InputError(
+            "Every labelled image is held out: leave at least one of them to learn from."
+        )
+
+
+def _check_one(image_id: str, by_id: dict[str, SplitImage]) -> None:
+    if image_id not in by_id:
+        some = ", ".join(f"{image.id} ({image.name})" for image in list(by_id.values())[:5])
+        raise InputError(
+            f"There is no image {image_id} to hold out; there are {some or 'none'}"
+            f"{' and more' if len(by_id) > 5 else ''}."
+        )
+    image = by_id[image_id]
+    if not image.labelled:
+        raise InputError(
+            f"{image.name} ({image.id}) can't be held out: it has no label to compare with. "
+            "Commit one, or leave it out."
+        )

@@ -1,0 +1,71 @@
+"""Rounds whose process was killed, and what they can be gone on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project.process import training_process
+from napari_scsam.project.schema import InterruptedRound
+
+# Written by the training process now and then (`scsam_train.resume`).
+RESUME_FILE = "resume.pt"
+_EVENTS_FILE = "events.jsonl"
+
+
+def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folders that hold a killed round's state, and its inputs, in the order of numbers.
+
+    Parameters
+    ----------
+    rounds : Path
+        A project's ``rounds`` folder.
+    """
+    for folder in sorted(rounds.glob("*.partial")):
+        if not (folder / RESUME_FILE).is_file() or training_process(folder) is not None:
+            continue
+        # Cancelled, or failed, with nobody there to set it aside.
+        if any(event["event"] in ("cancelled", "failed") for event in _events(folder)[-1:]):
+            continue
+        try:
+            inputs = json.loads((folder / "inputs.json").read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(inputs, dict):
+            yield folder, inputs
+
+
+def interrupted_round(rounds: Path) -> InterruptedRound | None:
+    """The last round in the folder that was killed and can go on; None where there is none."""
+    found = None
+    for folder, inputs in resumable(rounds):
+        try:
+            settings = TrainSettings.from_dict(inputs["settings"])
+            held_out = tuple(str(image) for image in inputs.get("held_out") or ())
+        except (InputError, KeyError, TypeError):  # of another version
+            continue
+        step = _kept_step(_events(folder))
+        found = InterruptedRound(int(folder.stem), folder, step, settings, held_out)
+    return found
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    """What the training process said, without lines that a power cut has torn."""
+    found = []
+    with suppress(OSError):
+        for line in (folder / _EVENTS_FILE).read_bytes().splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and "event" in event:
+                    found.append(event)
+    return found
+
+
+def _kept_step(events: Sequence[Mapping[str, Any]]) -> int:
+    """The step whose state was kept last."""
+    return next((int(e["step"]) for e in reversed(events) if e["event"] == "kept"), 0)

@@ -1,0 +1,100 @@
+"""Training by the command line as a process: who is held out, and how it is ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from napari_scsam.project import Project
+
+CLI = [sys.executable, "-m", "napari_scsam.cli"]
+QUICK = ("--recipe", "supervised", "--steps", "1", "--image-size", "32", "--unlabelled-planes", "0")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Three pictures of a block: two of one patient, and one of another."""
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.tif" for name in ("left", "right", "other")]
+    for path in paths:
+        pixels = rng.integers(0, 60, (40, 48), np.uint8)
+        pixels[8:20, 10:30] += 120
+        tifffile.imwrite(path, pixels, photometric="minisblack")
+    with Project.create(tmp_path / "project", ["block"]) as made:
+        ids = made.add_images(paths, cases={paths[0]: "anna", paths[1]: "anna"})
+        mask = np.zeros((40, 48), np.uint8)
+        mask[8:20, 10:30] = 1
+        for image in ids:
+            made.commit(image, mask)
+    return tmp_path / "project"
+
+
+def train(project: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [*CLI, "train", str(project), *QUICK, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_images_are_held_out_by_path_or_id(project: Path) -> None:
+    with Project.open(project, read_only=True) as opened:
+        left, right, other = (image.id for image in opened.images())
+    done = train(project, "--held-out", project.parent / "left.tif", right, "--json")
+    assert done.returncode == 0, done.stderr
+    folder = Path(json.loads(done.stdout.splitlines()[-1])["round"]["folder"])
+    split = json.loads((folder / "split.json").read_text())
+    assert split["held_out"] == [f"{left}:0", f"{right}:0"] and split["train"] == [f"{other}:0"]
+    assert split["cases"] == {"train": [other], "held_out": ["anna"]}
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        (["left.tif"], "The case anna would be on both sides: left"),
+        (["left.tif", "right.tif", "other.tif"], "Every labelled image is held out"),
+        (["nowhere.tif"], "There is no image"),
+    ],
+)
+def test_what_can_not_be_held_out_is_one_line(
+    project: Path, held_out: list[str], message: str
+) -> None:
+    done = train(project, "--held-out", *(project.parent / name for name in held_out))
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert message in line
+    assert not list((project / "rounds").glob("*"))
+
+
+def wait_until_training(project: Path) -> Path:
+    """The folder of the round, once its process has taken a step."""
+    end = time.monotonic() + 90
+    events = project / "rounds" / "0001.partial" / "events.jsonl"
+    while not (events.is_file() and '"phase": "training"' in events.read_text()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return events.parent
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
+def test_sigterm_cancels_as_ctrl_c_does(project: Path) -> None:
+    command = [*CLI, "train", str(project), *QUICK[:2], "--steps", "100000", *QUICK[4:]]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as running:
+        folder = wait_until_training(project)
+        child = psutil.Process(json.loads((folder / "process.json").read_text())["pid"])
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and out == ""
+    assert err.splitlines()[-1] == "napari-scsam: Cancelled."
+    assert not child.is_running()
+    # The child ended by itself, and the project is ready for the next round.
+    told = (folder.with_suffix(".failed") / "events.jsonl").read_text().splitlines()
+    assert json.loads(told[-1])["event"] == "cancelled" and not folder.exists()
+    with Project.open(project) as opened:
+        assert opened.rounds() == []

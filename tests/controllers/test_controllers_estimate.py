@@ -1,0 +1,208 @@
+"""What a round will take: numbers by hand, from rates of another round, and from a project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from napari_scsam.controllers import estimate as est
+from napari_scsam.controllers.estimate import (
+    Past,
+    Planes,
+    Survey,
+    count_planes,
+    estimate,
+    estimate_round,
+    rounded_time,
+    survey,
+)
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import Recipe, TrainSettings
+from napari_scsam.project import Project
+
+# 12 labelled slices of three cases, 40 unlabelled pictures, one class.
+SURVEY = Survey({"a": 4, "b": 4, "c": 4}, (*[0] * 12, *[1] * 40), 1, 200 * 100)
+DEFAULTS = TrainSettings()
+RATES = {
+    "device": "cpu",
+    "seconds_loading": 5.0,
+    "embeddings": 56,
+    "seconds_per_embedding": 0.3,
+    "seconds_per_step": 0.2,
+    "seconds_judging": 10.0,
+    "memory_gb": 2.5,
+}
+
+
+def measured(settings: TrainSettings = DEFAULTS, **rates: Any) -> Survey:
+    planes = count_planes(SURVEY, settings)
+    return replace(SURVEY, past=Past(3, settings, planes, {**RATES, **rates}))
+
+
+def test_it_counts_as_the_training_room_does() -> None:
+    from scsam_train import judging, loop, splitting, views
+    from scsam_train.recipes import RECIPES
+
+    for name, room in {
+        "MAX_VIEWS": views,
+        "LABELLED_EMBEDDINGS": views,
+        "MAX_CLICKED": judging,
+        "EMBEDDING_SHARE": loop,
+        "MIN_PLANES_TO_HOLD_OUT": splitting,
+    }.items():
+        assert getattr(est, name) == getattr(room, name), name
+    assert judging.MAX_PLANES == est.MAX_JUDGED
+    assert set(est.COSTS) == set(RECIPES) == set(get_args(Recipe))
+    for name, recipe in RECIPES.items():
+        cost = est.COSTS[name]
+        assert cost.uses_unlabelled == recipe.uses_unlabelled, name
+        assert cost.uses_sam == ("sam" in recipe.members), name
+
+
+def test_what_is_assumed_before_the_first_round() -> None:
+    found = estimate(SURVEY, DEFAULTS)
+    assert found is not None
+    # One of three cases is held out: 8 slices with 4 views each, and 24 unlabelled ones.
+    assert count_planes(SURVEY, DEFAULTS) == Planes(8, 4, 24, 1)
+    embedding, judging = (4 * 8 + 24) * 0.6, 1 + 12 * 0.6 + 4 * (0.6 + 1.5)
+    steps = 700 * (0.62 * (4 * 192**2) / (24 * 128**2) + 4 * 0.03)
+    assert found.seconds == pytest.approx(8 + embedding + steps + judging)
+    assert found.memory_gb == pytest.approx(1.1 + 0.44 + 0.093 + 56 * 0.0021 + 0.0172 + 0.022, 0.01)
+    assert found.sentence == "About 5 min, 1.8 GB (assumed for two cores)."
+    assert "56 views of slices 40 s" in found.detail and "training 4 min" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 700 * 0.2),
+        ({"steps": 350}, 350 * 0.2),
+        # The U-Net's part of a step grows with the pixels, SAM's with the objects.
+        ({"labelled_batch": 6}, 700 * 0.2 * (2 * 0.2325 + 0.12) / 0.3525),
+        ({"image_size": 96}, 700 * 0.2 * (0.2325 / 4 + 0.12) / 0.3525),
+        ({"sam_batch": 8}, 700 * 0.2 * (0.2325 + 0.24) / 0.3525),
+    ],
+)
+def test_rates_of_another_round_are_scaled(changes: dict[str, Any], seconds: float) -> None:
+    found = estimate(measured(), replace(DEFAULTS, **changes))
+    assert found is not None
+    assert found.seconds == pytest.approx(5 + 56 * 0.3 + seconds + 10)
+    assert found.source == "measured in round 3"
+    assert found.to_dict()["measured_in"] == 3
+
+
+def test_memory_is_what_was_measured_and_what_is_added() -> None:
+    same, more = (estimate(measured(), replace(DEFAULTS, unlabelled_planes=n)) for n in (24, 34))
+    assert same is not None and same.memory_gb == pytest.approx(2.5)
+    # Ten more embeddings, canvases with pseudo-labels, and the slices themselves.
+    each = 2.1e-3 + (17 * 192**2 + 5 * 20_000) / 1e9
+    assert more is not None and more.memory_gb == pytest.approx(2.5 + 10 * each)
+
+
+@pytest.mark.parametrize(
+    ("changes", "times"),
+    [({"device": "cuda"}, 1.0), ({"sam": "vit_b"}, 4.0), ({"profile": "adapted-encoder"}, 4.0)],
+)
+def test_another_machine_or_sam_was_not_measured(changes: dict[str, Any], times: float) -> None:
+    found = estimate(measured(), replace(DEFAULTS, **changes))
+    plain = estimate(SURVEY, DEFAULTS)
+    assert found is not None and plain is not None and found.measured_in is None
+    assert times <= found.seconds / plain.seconds < times + 1
+    assert estimate(measured(), replace(DEFAULTS, device="cpu")).measured_in == 3  # type: ignore[union-attr]
+
+
+def test_what_was_not_measured_is_assumed() -> None:
+    found = estimate(measured(seconds_per_embedding=None), DEFAULTS)
+    assert found is not None  # every embedding of that round had been kept
+    assert found.seconds == pytest.approx(5 + 56 * 0.6 + 700 * 0.2 + 10)
+
+
+def test_a_time_limit_is_the_time() -> None:
+    found = estimate(SURVEY, TrainSettings(minutes=12))
+    assert found is not None and found.seconds == 720 and found.text.startswith("about 12 min")
+    short = estimate(SURVEY, TrainSettings(minutes=12, steps=7))
+    assert short is not None and short.seconds < 100
+    # In so little time only the labelled slices are embedded: less is kept in memory.
+    hurried = estimate(SURVEY, TrainSettings(minutes=0.1))
+    assert hurried is not None and hurried.seconds == 6
+    assert found.memory_gb - hurried.memory_gb == pytest.approx(48 * 2.1e-3)
+
+
+def test_recipes_cost_what_they_do() -> None:
+    seconds = {}
+    for recipe in get_args(Recipe):
+        found = estimate(SURVEY, TrainSettings(recipe=recipe))
+        assert found is not None
+        seconds[recipe] = found.seconds
+    assert max(seconds, key=seconds.__getitem__) in ("sam-only", "scsam-paper")
+    assert min(seconds, key=seconds.__getitem__) == "supervised"
+    assert count_planes(SURVEY, TrainSettings(recipe="supervised")).unlabelled == 0
+    assert count_planes(SURVEY, TrainSettings(unlabelled_batch=0)).unlabelled == 0
+
+
+def test_few_labels_of_one_case_are_all_learned_from() -> None:
+    alone = Survey({"a": 4}, (6,), 1, 100)
+    assert count_planes(alone, DEFAULTS) == Planes(4, 0, 6, 1)
+    more = Survey({"a": 10}, (6,), 1, 100)
+    assert count_planes(more, DEFAULTS) == Planes(8, 2, 6, 1)
+    assert estimate(Survey({}, (6,), 1, 100), DEFAULTS) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (1, "5 s"),
+        (42, "40 s"),
+        (58, "1 min"),
+        (150, "2 min"),
+        (760, "13 min"),
+        (3400, "55 min"),
+        (5300, "1.5 h"),
+    ],
+)
+def test_times_are_rounded_as_one_says_them(seconds: float, text: str) -> None:
+    assert rounded_time(seconds) == text
+
+
+def test_a_project_is_counted_by_its_commits(project: Project) -> None:
+    volume, other = project.images()
+    assert estimate_round(project, DEFAULTS) is None
+    for index in (0, 3):
+        project.commit(volume.id, np.ones((20, 30), np.uint8), plane=Plane(0, index))
+    found = survey(project)
+    assert found.labelled == {volume.case: 2} and found.unlabelled == (3, 3) and found.classes == 2
+    assert found.plane_pixels == (20 * 30 + 16 * 18) / 2
+    # One line across all slices, which are all learned from then.
+    project.commit(other.id, _line(other.shape), mapping={255: 255})
+    assert survey(project).labelled == {volume.case: 2, other.case: 3}
+    other.path.unlink()
+    assert survey(project).labelled == {volume.case: 2}
+
+
+def _line(shape: tuple[int, ...]) -> np.ndarray:
+    label = np.full(shape, 255, np.uint8)
+    label[:, 4] = 0
+    return label
+
+
+def test_the_last_round_that_was_measured_is_found(
+    project: Project, finish_round: Callable[..., Path]
+) -> None:
+    (volume, _) = project.images()
+    project.commit(volume.id, np.ones((20, 30), np.uint8), plane=Plane(0, 0))
+    settings = TrainSettings(steps=9, image_size=64)
+    counts = {"labelled_planes": 4, "unlabelled_planes": 7}
+    finish_round(project.begin_round(settings), 0.8, None, rates=RATES, **counts)
+    finish_round(project.begin_round(DEFAULTS), 0.9, 0.8)  # from before rates were kept
+    assert [r.number for r in project.adopt_rounds()] == [1, 2]
+    past = survey(project).past
+    assert past is not None and past.number == 1 and past.settings == settings
+    assert past.planes == Planes(4, 9, 7, 1)
+    found = estimate_round(project, settings)
+    assert found is not None and found.measured_in == 1
+    assert found.text.endswith("GB") and "about" in found.text

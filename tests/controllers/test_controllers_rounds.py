@@ -1,0 +1,206 @@
+"""Rounds as the dock shows them: estimated, interrupted, gone on with, and given up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from annotation_desk import ManualRunner
+
+from napari_scsam.controllers.rounds import RoundsController, RoundsState, hint
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project import Project
+
+SETTINGS = TrainSettings(steps=80, lora_rank=4)
+
+
+@pytest.fixture
+def labelled(project: Project) -> Project:
+    (volume, _) = project.images()
+    project.commit(volume.id, np.ones((20, 30), np.uint8), plane=Plane(0, 1))
+    return project
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Children that wait instead of training."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*_: Any) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", "input()"]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+        return started[-1]
+
+    monkeypatch.setattr("napari_scsam.controllers.training.start_child", start)
+    yield started
+    for child in started:
+        child.communicate(b"\n")
+
+
+class Dock:
+    """Shows what it is told, and nothing else."""
+
+    def __init__(self, project: Project) -> None:
+        self.files = ManualRunner()
+        self.said: list[str] = []
+        self.rounds = RoundsController(project, self.files, self.show, lambda: None)
+        self.files.work()
+
+    def show(self, state: RoundsState) -> None:
+        self.said += [text for text in (state.message, state.error) if text]
+
+    @property
+    def state(self) -> RoundsState:
+        return self.rounds.state
+
+
+def training(step: int, loss: float, **values: Any) -> dict[str, Any]:
+    part = {"step": step, "steps": 80, "fraction": step / 80, "loss_unet": loss, "eta_s": 60.0}
+    return {"event": "progress", "phase": "training", "loss_sam": None, **part, **values}
+
+
+def write(folder: Path, *events: dict[str, Any]) -> None:
+    with (folder / "events.jsonl").open("a") as stream:
+        stream.writelines(json.dumps(event) + "\n" for event in events)
+
+
+def interrupt(project: Project, settings: TrainSettings = SETTINGS) -> Path:
+    """What a round leaves behind that was killed at step 48 and had kept step 40."""
+    folder = project.begin_round(settings)
+    (folder / "resume.pt").write_bytes(b"state")
+    (folder / "control.json").write_text('{"command": "pause"}')
+    dice = {"pair": {"mean": 0.5}}
+    write(
+        folder,
+        {"event": "progress", "phase": "embedding", "step": 4, "steps": 4, "eta_s": 0.0},
+        *(training(step, 1 - step / 100) for step in (20, 40)),
+        {"event": "kept", "step": 40},
+        training(44, 0.5),
+        {"event": "validation", "step": 45, "dice": dice},
+        training(48, 0.4),
+    )
+    with (folder / "events.jsonl").open("a") as stream:
+        stream.write('{"event": "progr')  # torn by a power cut
+    return folder
+
+
+def test_a_project_without_labels_has_no_estimate_and_one_with_labels_has(project: Project) -> None:
+    dock = Dock(project)
+    assert dock.state.estimate is None
+    assert hint(dock.state).startswith("Commit a few slices")
+    (volume, _) = project.images()
+    project.commit(volume.id, np.ones((20, 30), np.uint8), plane=Plane(0, 1))
+    dock.rounds.labels_changed()
+    dock.files.work()
+    assert dock.state.estimate is not None
+    assert hint(dock.state).startswith("About 4 min, 1.7 GB (assumed for two cores).")
+    dock.rounds.plan(TrainSettings(minutes=3))  # at once: nothing is counted again
+    assert hint(dock.state).startswith("About 3 min,")
+
+
+def test_an_interrupted_round_is_said_and_gone_on_with(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    folder = interrupt(labelled)
+    dock = Dock(labelled)
+    killed = dock.state.interrupted
+    assert killed is not None and (killed.number, killed.step) == (1, 40)
+    assert killed.settings == SETTINGS
+    assert hint(dock.state).startswith("Round 1 was interrupted at step 40. Training goes on with")
+    assert "else a new one begins (about" in hint(dock.state)
+    assert {"train", "cancel_train"} <= dock.state.enabled
+
+    dock.rounds.start(SETTINGS)
+    dock.files.work()
+    assert dock.said[-1] == "Round 1 goes on from step 40."
+    assert dock.state.interrupted is None and dock.state.text == "Going on …"
+    # As far as it had come, and not held by the pause of the window before.
+    assert [step for step, _ in dock.state.loss_unet] == [20, 40, 44, 48]
+    assert dock.state.fraction > 0.6 and not (folder / "control.json").exists()
+
+    write(folder, {}, {"event": "started"})  # the first ends the torn line
+    write(folder, {"event": "progress", "phase": "embedding", "step": 1, "steps": 4, "eta_s": 9.0})
+    dock.rounds.tick()
+    assert dock.state.fraction > 0.6 and dock.state.text.startswith("Preparing slices, 1 of 4")
+    write(folder, training(42, 0.55))
+    dock.rounds.tick()
+    # The steps after the kept one are taken once more: their first time is not drawn.
+    assert [step for step, _ in dock.state.loss_unet] == [20, 40, 42]
+    assert dock.state.dice == ()
+    assert dock.state.fraction == pytest.approx(0.25 + 0.7 * 42 / 80)
+
+
+def test_other_settings_begin_anew(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    folder = interrupt(labelled)
+    dock = Dock(labelled)
+    dock.rounds.start(TrainSettings(steps=81))
+    dock.files.work()
+    assert "Round 2 has begun" in dock.said[-1]
+    assert dock.state.loss_unet == () and dock.state.fraction == 0
+    assert not folder.exists() and dock.state.interrupted is None
+
+
+def test_an_interrupted_round_is_given_up(labelled: Project) -> None:
+    folder = interrupt(labelled)
+    dock = Dock(labelled)
+    dock.rounds.cancel()
+    dock.files.work()
+    assert dock.said[-1] == "Round 1 was given up; nothing else changed."
+    assert dock.state.interrupted is None and "cancel_train" not in dock.state.enabled
+    assert not folder.exists()
+    assert Dock(labelled).state.interrupted is None
+
+
+def test_only_a_killed_round_that_kept_its_state_is_interrupted(labelled: Project) -> None:
+    folder = interrupt(labelled)
+    write(folder, {}, {"event": "cancelled"})  # with the window gone before it was set aside
+    assert labelled.interrupted_round() is None
+    assert labelled.begin_round(SETTINGS).name == "0002.partial"
+    again = interrupt(labelled)
+    (again / "resume.pt").unlink()
+    assert labelled.interrupted_round() is None
+    other = interrupt(labelled)
+    inputs = json.loads((other / "inputs.json").read_text())
+    inputs["settings"]["of_a_newer_version"] = 1
+    (other / "inputs.json").write_text(json.dumps(inputs))
+    assert labelled.interrupted_round() is None
+
+
+def test_a_round_that_held_images_out_goes_on_with_them(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    (_, other) = labelled.images()
+    labelled.commit(other.id, np.ones((16, 18), np.uint8), plane=Plane(0, 1))
+    folder = labelled.begin_round(SETTINGS, held_out=[other.id])
+    (folder / "resume.pt").write_bytes(b"state")
+    dock = Dock(labelled)
+    dock.rounds.start(SETTINGS)
+    dock.files.work()
+    assert dock.said[-1] == "Round 1 goes on from step 0." and folder.is_dir()
+
+
+def test_a_paused_round_is_found_paused_by_the_next_window(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    first = Dock(labelled)
+    first.rounds.start(SETTINGS)
+    first.files.work()
+    first.rounds.pause_or_resume()
+    folder = labelled.folder / "rounds" / "0001.partial"
+    write(folder, training(5, 1.0))
+    second = Dock(labelled)
+    assert second.state.running and second.state.paused
+    second.rounds.tick()
+    assert second.state.text == "Paused." and second.state.loss_unet == ((5, 1.0),)
+    second.rounds.pause_or_resume()
+    assert not second.state.paused
+    assert json.loads((folder / "control.json").read_text()) == {"command": "run"}

@@ -1,0 +1,121 @@
+"""Rounds by mouse: what one takes, pause, resume and cancel, promote and roll back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project import Project
+
+pytestmark = pytest.mark.gui
+# Of small steps, and without an end.
+ENDLESS = TrainSettings(steps=100_000, image_size=32, unlabelled_planes=0, holdout=0.0)
+
+
+@pytest.fixture
+def folder(volume_path, tmp_path):
+    """A project with one labelled slice."""
+    with Project.create(tmp_path / "project", ["disc"]) as project:
+        (image,) = project.add_images([volume_path])
+        label = np.zeros((96, 80), np.uint8)
+        label[20:48, 44:72] = 1
+        project.commit(image, label, plane=Plane(0, 1))
+    return tmp_path / "project"
+
+
+def hint(hand) -> str:
+    return hand.find("train_text").text()
+
+
+def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(hand, dock, folder):
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    hand.until(lambda: hint(hand).startswith("About 4 min, 1.7 GB (assumed for two cores)."))
+    assert "views of slices" in hand.find("train_text").toolTip()
+    hand.find("train_settings").click()
+    hand.find("setting_minutes").setValue(3)
+    assert hint(hand).startswith("About 3 min, ")
+    hand.find("setting_minutes").setValue(0)
+    recipe = hand.find("setting_recipe")
+    recipe.setCurrentIndex(recipe.findData("supervised"))
+    assert hint(hand).startswith("About 2 min, 1.2 GB")
+    recipe.setCurrentIndex(recipe.findData("scsam"))
+    before = hand.find("train_text").toolTip()
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: hand.find("train_text").toolTip() != before)
+
+
+def test_a_round_is_paused_resumed_and_cancelled(hand, dock, folder):
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    panel = dock._parts.training
+    panel.form.show_settings(ENDLESS)
+    hand.press("train")
+    plot = hand.find("train_plot")
+    hand.until(lambda: plot.point_count > 0)
+    hand.press("pause_train")
+    assert hand.find("pause_train").text() == "Resume" and hint(hand) == "Paused."
+    hand.qtbot.wait(3000)  # the step under way ends, and its event is read
+    held = plot.point_count
+    hand.qtbot.wait(2000)
+    assert plot.point_count == held and hint(hand) == "Paused."
+
+    hand.press("pause_train")
+    assert hand.find("pause_train").text() == "Pause"
+    hand.until(lambda: plot.point_count > held)
+    assert hint(hand).startswith("Training, ")
+    hand.press("cancel_train")
+    hand.until(lambda: hand.status() == "Round 1 was cancelled; nothing changed.")
+    assert not hand.find("cancel_train").isVisible() and hand.find("train").isEnabled()
+    assert dock.session.project.rounds() == []
+    assert not list((folder / "rounds").glob("*.partial"))
+
+
+def test_rounds_are_made_active_and_rolled_back(hand, dock, folder, finish_round):
+    with Project.open(folder) as project:
+        finish_round(project.begin_round(ENDLESS), 0.8, None)
+        project.adopt_rounds()
+        finish_round(project.begin_round(ENDLESS), 0.7, 0.8)
+        project.adopt_rounds()
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    rows, summary = hand.find("rounds"), hand.find("train_summary")
+    assert [rows.item(i).text()[0] for i in range(rows.count())] == ["●", "○"]
+    assert summary.text() == "Round 1 active  ·  Dice 0.80"
+
+    rows.setCurrentRow(1)
+    assert "was not better" in hand.find("metrics").text()
+    hand.press("promote")
+    hand.until(lambda: summary.text() == "Round 2 active  ·  Dice 0.70")
+    assert [rows.item(i).text()[0] for i in range(rows.count())] == ["○", "●"]
+    assert dock.session.project.active_round().number == 2
+    hand.press("rollback")
+    hand.until(lambda: summary.text() == "Round 1 active  ·  Dice 0.80")
+    assert dock.session.project.active_round().number == 1
+    hand.press("rollback")  # there was none before it
+    hand.until(lambda: "no earlier active round" in hand.status())
+    assert "\n" not in hand.status()
+
+
+def test_an_interrupted_round_is_offered_and_given_up(hand, dock, folder):
+    with Project.open(folder) as project:
+        partial = project.begin_round(ENDLESS)
+    (partial / "resume.pt").write_bytes(b"state")
+    (partial / "events.jsonl").write_text(json.dumps({"event": "kept", "step": 40}) + "\n")
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    assert "Round 1 was interrupted at step 40." in hint(hand)
+    assert hand.find("train").text() == "Go on training"
+    # So that Train goes on with it: its settings are in the form, those without an editor, too.
+    assert dock._parts.training.form.settings() == ENDLESS
+    hand.press("cancel_train")
+    hand.until(lambda: hand.status() == "Round 1 was given up; nothing else changed.")
+    assert hand.find("train").text() == "Train round"
+    assert not hand.find("cancel_train").isVisible() and not partial.exists()
+    assert dock._parts.training.form.settings().image_size == TrainSettings().image_size

@@ -1,0 +1,91 @@
+"""The judge: Dice per case, figures for paired comparisons, and what a round has forgotten."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from scsam_train.data import TrainPlane
+from scsam_train.judging import Judge, forgetting
+
+NAMES = {1: "organ", 4: "tumour"}
+
+
+class FixedPair:
+    """Answers from the pixels: they are its label map."""
+
+    class_ids, trained = (1, 4), ("unet",)
+
+    def __init__(self, change=lambda label: label):
+        self.change, self.told = change, []
+
+    def members(self, pixels, embedding, around=None):
+        self.told.append(around)
+        label = self.change(pixels)
+        maps = np.stack([label == 0, label == 1, label == 4]).astype(float)
+        return {"unet": maps, "pair": maps[[0, 1, 2]]}
+
+
+def plane(case, index, truth, guess, around=None):
+    truth, guess = np.array([truth], np.uint8), np.array([guess], np.uint8)
+    return TrainPlane(case, case, index, guess, truth, around=around)
+
+
+PLANES = [
+    plane("a", 0, [1, 1, 0, 0], [1, 0, 0, 0]),
+    plane("a", 1, [1, 255, 4, 0], [1, 1, 4, 4]),
+    plane("b", 0, [0, 0, 1, 255], [0, 0, 0, 4]),
+]
+
+
+def marks(pair=None, planes=PLANES):
+    return Judge(planes, NAMES).mark(pair or FixedPair(), lambda: None)
+
+
+def test_pixels_are_counted_over_a_case_and_cases_are_averaged():
+    found = marks()
+    # a: organ 2 of 3 and 2 found; tumour 1 of 1 and 2 found. b: organ missed, no tumour.
+    assert found.cases() == {
+        "a": {m: {"organ": 2 * 2 / 5, "tumour": pytest.approx(2 / 3)} for m in ("unet", "pair")},
+        "b": {m: {"organ": 0.0, "tumour": None} for m in ("unet", "pair")},
+    }
+    dice = found.dice()
+    assert dice["pair"] == dice["unet"]
+    assert dice["pair"]["organ"] == pytest.approx(0.4)
+    assert dice["pair"]["tumour"] == pytest.approx(2 / 3)
+    assert dice["pair"]["mean"] == pytest.approx((0.4 + 2 / 3) / 2)
+    assert dice["sam"] == {"organ": None, "tumour": None, "mean": None}  # not trained
+
+
+def test_the_mean_is_that_of_the_cases_that_are_written_down():
+    found = marks()
+    for name in NAMES.values():
+        values = [case["pair"][name] for case in found.cases().values()]
+        known = [value for value in values if value is not None]
+        assert found.dice()["pair"][name] == pytest.approx(np.mean(known))
+    json.dumps(found.cases(), allow_nan=False)
+
+
+def test_the_judge_tells_a_pair_of_each_slice_s_neighbours():
+    around = (np.zeros((1, 4)), np.ones((1, 4)))
+    pair = FixedPair()
+    marks(pair, [plane("a", 0, [1, 0, 0, 0], [1, 0, 0, 0], around), PLANES[0]])
+    assert pair.told == [around, None]
+
+
+def test_forgetting_is_measured_on_what_the_parent_was_judged_on(tmp_path):
+    split = {"held_out": ["b:0", "c:0", "a:1"], "train": ["a:1"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    now, before = marks(), marks(FixedPair(lambda label: np.where(label == 0, 1, label)))
+    found = forgetting(now, before, tmp_path)
+    # Only b:0 counts: c is held out no more, and a:1 was trained on.
+    assert found == {"planes": 1, "parent": pytest.approx(2 / 4), "round": 0.0}
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"held_out": ["c:0"], "train": []}'])
+def test_without_the_parent_s_split_nothing_is_said_of_forgetting(tmp_path, content):
+    if content is not None:
+        (tmp_path / "split.json").write_text(content)
+    assert forgetting(marks(), marks(), tmp_path) is None

@@ -1,0 +1,86 @@
+"""The benchmark of few labels on a made-up set, through the command and the rounds' own process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scsam_train.benchmark import semi_table
+from scsam_train.benchmark.semi import NAMES
+
+
+def write_set(folder):
+    (folder / "polyps_kvasir" / "images").mkdir(parents=True)
+    (folder / "polyps_kvasir" / "masks").mkdir()
+    rows, cols = np.mgrid[:64, :72]
+    rng = np.random.default_rng(0)
+    names = [f"train_{i:03d}" for i in range(4)] + [f"validation_{i:03d}" for i in range(3)]
+    for name in names:
+        row, col = rng.integers(16, 48), rng.integers(16, 56)
+        mask = (rows - row) ** 2 + (cols - col) ** 2 < 120
+        picture = (60 + 120 * mask[..., None] + rng.normal(0, 8, (64, 72, 3))).clip(0, 255)
+        Image.fromarray(picture.astype(np.uint8)).save(
+            folder / "polyps_kvasir" / "images" / f"{name}.png"
+        )
+        Image.fromarray(mask.astype(np.uint8)).save(
+            folder / "polyps_kvasir" / "masks" / f"{name}.png"
+        )
+
+
+def measure(data, out, *recipes):
+    command = [sys.executable, "-P", "-m", "scsam_train.benchmark", "semi", "--data", str(data)]
+    command += ["--out", str(out), "--labels", "2", "--seeds", "0", "--minutes", "0.3"]
+    done = subprocess.run(
+        [*command, "--recipes", *recipes], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
+    write_set(tmp_path / "data")
+    out = tmp_path / "out"
+    printed = measure(tmp_path / "data", out, "supervised")
+    (result,) = out.glob("runs/*/result.json")
+    found = json.loads(result.read_text())
+    assert set(found["dice"]) == {"unet", "pair"} and found["steps"] > 0
+    assert len(found["cases"]) == 3 and len(found["chosen_by"]) == 1
+    (case,) = list(found["cases"].values())[:1]
+    (scores,) = case.values()
+    assert set(scores["unet"]["polyp"]) == {"dice", "iou", "hd95", "assd"}
+    assert "| supervised | " in printed
+    before = result.stat().st_mtime_ns
+    again = measure(tmp_path / "data", out, "supervised", "mean-teacher")
+    assert result.stat().st_mtime_ns == before  # read, not run again
+    assert "| mean-teacher | " in again
+    assert json.loads((out / "semi-polyps_kvasir-2.json").read_text())["plan"]["labels"] == 2
+
+
+def run_of(dice, best="unet"):
+    return {"dice": dice, "best": best, "steps": 10, "seconds": 60.0}
+
+
+def test_the_table_pairs_seeds_with_the_supervised_ones():
+    runs = {
+        "supervised": {"0": run_of({"unet": 0.5, "pair": 0.5}), "1": run_of({"unet": 0.7})},
+        "scsam": {
+            "0": run_of({"unet": 0.6, "sam": 0.5, "pair": 0.65}, "pair"),
+            "1": run_of({"unet": 0.9, "sam": 0.5, "pair": 0.95}, "pair"),
+        },
+    }
+    plan = {"set": "polyps_kvasir", "labels": 2, "minutes": 1.0, "seeds": [0, 1]}
+    table = semi_table.markdown({"plan": plan, "runs": runs})
+    line = next(line for line in table.splitlines() if line.startswith("| scsam"))
+    assert "0.750 ± 0.212 (2)" in line  # its U-Net
+    assert "0.800 ± 0.212 (2)" in line  # the pair, chosen both times
+    assert "+0.150 ± 0.071 (2)" in line  # .1 and .2 more than supervised with the same seed
+
+
+def test_ablations_are_recipes_of_the_benchmark():
+    assert {"scsam", "cps", "scsam-without-points", "scsam-without-sam-to-unet"} <= set(NAMES)

@@ -1,0 +1,240 @@
+"""Seconds and memory of one step of SC-SAM in each cost profile, on random weights and pictures.
+
+One step: the U-Net learns from 6 labelled and 6 pseudo-labelled pictures of 256 pixels, and SAM
+from as many, asked by class tokens. With a frozen encoder SAM gets embeddings that are at hand;
+an adapted one encodes 12 pictures, and gradients go back through it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.models import sam as sams
+from napari_scsam.models.adapters import AdapterInfo, Profile, attach, encoder_hash
+from napari_scsam.models.resize import resize_vit
+from napari_scsam.models.unet import UNet, build_network
+from napari_scsam.models.zoo import find_entry, sized
+from scsam_train.kit import Kit
+from scsam_train.lessons import Lessons, Marker
+from scsam_train.meter import peak_memory
+from scsam_train.pseudo import PseudoLabels
+from scsam_train.students import SamStudent, UNetStudent
+from scsam_train.views import Materials, SamView
+from scsam_train.world import World
+
+SIDE, EACH = 256, 6
+CLASSES = (1, 2)
+WARM_UPS = 1
+# Of a round: SAM is asked by class tokens alone, so that each step has 12 objects.
+FRACTION = 0.5
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A base SAM in a cost profile.
+
+    Attributes
+    ----------
+    title : str
+    sam : str
+        Name in the zoo.
+    profile : {'frozen-encoder', 'adapted-encoder'}
+    size : int or None
+        Side of SAM's input, where it is not the published one.
+    """
+
+    title: str
+    sam: str
+    profile: Profile
+    size: int | None = None
+
+
+CONFIGURATIONS = {
+    "vit-b-frozen": Configuration("SAM ViT-B, frozen encoder", "vit_b", "frozen-encoder"),
+    "vit-b-adapted": Configuration(
+        "SAM ViT-B at 256 px, adapted encoder", "vit_b", "adapted-encoder", 256
+    ),
+    "lite-medsam-frozen": Configuration(
+        "LiteMedSAM, frozen encoder", "lite-medsam-released", "frozen-encoder"
+    ),
+    "lite-medsam-adapted": Configuration(
+        "LiteMedSAM, adapted encoder", "lite-medsam-released", "adapted-encoder"
+    ),
+}
+
+
+def measure_steps(
+    repeats: int,
+    names: Sequence[str] = tuple(CONFIGURATIONS),
+    on_done: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Time each configuration in a process of its own, whose memory is its own, too.
+
+    Returns
+    -------
+    dict
+        ``configurations``: by name ``title``, ``seconds`` (median of `repeats` steps),
+        ``all_seconds``, ``memory_gb`` (the most that the process held) and ``threads``.
+    """
+    found = {}
+    for name in names:
+        command = [sys.executable, "-P", "-m", __name__, name, str(repeats)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise ScsamError(f"{CONFIGURATIONS[name].title} could not be measured: {last}")
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+        on_done(f"{found[name]['title']}: {found[name]['seconds']:.2f} s")
+    return {"repeats": repeats, "configurations": found}
+
+
+def write_steps(folder: Path, report: dict[str, Any]) -> None:
+    """Write ``steps.json`` and ``steps.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "steps.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / "steps.md").write_text(steps_table(report))
+
+
+def steps_table(report: dict[str, Any]) -> str:
+    """The report in Markdown."""
+    lines = [
+        f"One step on {EACH} + {EACH} images of {SIDE} px, median of {report['repeats']}.",
+        "",
+        "| SAM and profile | threads | seconds | peak memory |",
+        "|---|---|---|---|",
+    ]
+    for row in report["configurations"].values():
+        memory = f"{row['memory_gb']:.2f} GB"
+        lines.append(f"| {row['title']} | {row['threads']} | {row['seconds']:.2f} | {memory} |")
+    return "\n".join(lines) + "\n"
+
+
+def measure_here(name: str, repeats: int) -> dict[str, Any]:
+    """Time the steps of one configuration in this process; see `measure_steps`."""
+    step = Step(CONFIGURATIONS[name])
+    seconds = []
+    for number in range(WARM_UPS + repeats):
+        began = time.perf_counter()
+        step(number)
+        seconds.append(round(time.perf_counter() - began, 3))
+    return {
+        "title": CONFIGURATIONS[name].title,
+        "seconds": float(np.median(seconds[WARM_UPS:])),
+        "all_seconds": seconds[WARM_UPS:],
+        "memory_gb": round(peak_memory() / 1e9, 3),
+        "threads": torch.get_num_threads(),
+    }
+
+
+class Step:
+    """Both students with everything that a step needs.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        torch.manual_seed(0)
+        kit = _kit(configuration)
+        self._unet, self._others = UNetStudent(kit.unet.network, kit), kit.materials.other_images
+        # The U-Net is asked, but does not count: there are the same labels in every step.
+        self._pseudo = PseudoLabels(
+            kit.materials.other_valid, kit.classes, self._ask_unet, lambda agreement: 0.0
+        )
+        for index, label in enumerate(_labels()):
+            sure = torch.nn.functional.one_hot(label.long(), 1 + len(CLASSES)).permute(2, 0, 1)
+            self._pseudo.keep(index, sure.float())
+        self.sam = SamStudent(kit, self._pseudo)
+        self._lessons, self._marker = Lessons(kit), Marker(kit)
+
+    def __call__(self, number: int) -> None:
+        """Let both learn."""
+        chosen = self._lessons.choose_others(self._pseudo.ready, EACH, number)
+        labels = self._pseudo.label_maps(chosen)
+        batch = self._lessons.labelled(EACH, number)
+        batch = batch + self._lessons.others(chosen, labels, 1.0, number)
+        loss = self._marker(self._unet(batch.images), batch, FRACTION, len(batch))
+        self._unet.learn(loss, FRACTION, batch.names)
+        self.sam.update(FRACTION, np.ones(len(CLASSES)))
+
+    def _ask_unet(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        return self._unet.taught(self._others[torch.from_numpy(indices)])
+
+
+def _kit(configuration: Configuration) -> Kit:
+    settings = TrainSettings(
+        image_size=SIDE,
+        labelled_batch=EACH,
+        unlabelled_batch=EACH,
+        sam_batch=2 * EACH,
+        profile=configuration.profile,
+        sam=configuration.sam,
+        sam_size=configuration.size,
+    )
+    unet = UNet(build_network(1 + len(CLASSES)), CLASSES, SIDE)
+    sam = _random_sam(configuration, settings)
+    return Kit(unet, sam, _materials(sam), settings, World())
+
+
+def _random_sam(configuration: Configuration, settings: TrainSettings) -> sams.SamModel:
+    entry = sized(find_entry(configuration.sam), configuration.size)
+    network = sams.build_network(entry.architecture).eval()
+    if configuration.size is not None:
+        resize_vit(network, configuration.size)
+    info = AdapterInfo(
+        "random",
+        entry.name,
+        CLASSES,
+        profile=configuration.profile,
+        rank=settings.lora_rank,
+        sam_size=configuration.size,
+    )
+    module, device = attach(network, info), torch.device("cpu")
+    return sams.SamModel(
+        module, entry, "random", device, adapter=info, encoder_hash=encoder_hash(module)
+    )
+
+
+def _materials(sam: sams.SamModel) -> Materials:
+    size, grid = sam.entry.input_size, sam.entry.embedding_size
+    shape = (1, 3, size, size) if sam.adapts_encoder else (1, 256, grid, grid)
+    labels = _labels()
+    on_grid = torch.nn.functional.interpolate(labels[:, None].float(), 4 * grid)[:, 0].byte()
+    names = [f"picture {index}" for index in range(EACH)]
+    return Materials(
+        images=torch.rand((EACH, 3, SIDE, SIDE)),
+        labels=labels,
+        cases=names,
+        names=names,
+        other_images=torch.rand((EACH, 3, SIDE, SIDE)),
+        other_valid=torch.ones((EACH, SIDE, SIDE), dtype=torch.bool),
+        other_names=names,
+        views=[[SamView(torch.rand(shape).half(), label)] for label in on_grid],
+        other_features=[torch.rand(shape).half() for _ in range(EACH)],
+    )
+
+
+def _labels() -> torch.Tensor:
+    """Label maps (6, 256, 256), uint8, with a block of each class."""
+    labels = torch.zeros((EACH, SIDE, SIDE), dtype=torch.uint8)
+    labels[:, 64:128, 64:192] = CLASSES[0]
+    labels[:, 128:176, 96:160] = CLASSES[1]
+    return labels
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure_here(sys.argv[1], int(sys.argv[2]))) + "\n")

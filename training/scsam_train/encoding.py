@@ -1,0 +1,207 @@
+"""Where a step has SAM's features from: kept embeddings, or an image encoder that learns, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol, cast
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from napari_scsam.core.settings import TrainProfile, TrainSettings
+from napari_scsam.models.adapters import Profile
+from napari_scsam.models.preprocess import SAM_MEAN, SAM_STD
+from napari_scsam.models.sam import SamModel
+from scsam_train.augment import Augmenter
+from scsam_train.precision import mixed_precision
+
+# Share of a feature's channels that SAM does not see of an unlabelled plane: its strong view
+# (feature perturbation, Yang et al., UniMatch, CVPR 2023).
+DROPPED = 0.1
+# Pixels that are encoded at a time where nothing is learned from them: one picture of ViT's.
+AT_ONCE = 1024**2
+_STREAM = 2
+
+_WHAT: dict[Profile, str] = {
+    "frozen-encoder": "SAM's image encoder stays as it is, and each slice is encoded once",
+    "adapted-encoder": "SAM's image encoder is trained, too, and encodes slices in every step",
+}
+
+
+def choose_profile(
+    wanted: TrainProfile, device: str, *, trains_sam: bool = True
+) -> tuple[Profile, str]:
+    """Whether a round trains SAM's image encoder, and the reason.
+
+    Parameters
+    ----------
+    wanted : {'auto', 'frozen-encoder', 'adapted-encoder'}
+        ``auto`` trains it wherever there is a GPU.
+    device : {'cpu', 'cuda', 'mps'}
+        That the round trains on.
+    trains_sam : bool
+        Whether the recipe trains SAM at all.
+
+    Returns
+    -------
+    profile : {'frozen-encoder', 'adapted-encoder'}
+    reason : str
+        A sentence for people.
+    """
+    profile: Profile = "frozen-encoder" if wanted == "auto" else wanted
+    why = "the settings ask for it"
+    if not trains_sam:
+        profile, why = "frozen-encoder", "this recipe does not train SAM"
+    elif wanted == "auto" and device == "cpu":
+        why = "this is a CPU, where training it would take long"
+    elif wanted == "auto":
+        profile, why = "adapted-encoder", f"there is a GPU for it ({device})"
+    return profile, f"{_WHAT[profile]}: {why}."
+
+
+class Encoding(Protocol):
+    """Makes features for SAM's decoder of what `SamView.features` holds."""
+
+    def __call__(self, kept: Tensor) -> Tensor:
+        """Embeddings (N, 256, e, e), float32, of N kept ones stacked."""
+
+    def weak(self, kept: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """One kept (1, ...) and its mask (side, side), as they are learned from with a label."""
+
+    def strong(
+        self, kept: Tensor, target: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The same, as they are learned from with a pseudo-label."""
+
+
+def encoding_of(sam: SamModel, settings: TrainSettings) -> Encoding:
+    """The encoding for a SAM, by whether its adapter changes the image encoder."""
+    return TrainedEncoder(sam, settings) if sam.adapts_encoder else KeptEmbeddings(sam)
+
+
+class KeptEmbeddings:
+    """The encoder is frozen: embeddings were made once, and are taken as they are.
+
+    Parameters
+    ----------
+    sam : SamModel
+    """
+
+    def __init__(self, sam: SamModel) -> None:
+        self._device = sam.torch_device
+
+    def __call__(self, kept: Tensor) -> Tensor:
+        """See `Encoding`."""
+        return kept.to(self._device).float()
+
+    def weak(self, kept: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """See `Encoding`; views of it were embedded beforehand."""
+        return kept, target
+
+    def strong(
+        self, kept: Tensor, target: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See `Encoding`; some channels are 0."""
+        shown = torch.from_numpy(rng.random(kept.shape[1]) >= DROPPED)[None, :, None, None]
+        return kept * shown / (1 - DROPPED), target
+
+
+class TrainedEncoder:
+    """The encoder learns, too: pixels (N, 3, s, s) are seen in a new view and encoded each time.
+
+    BatchNorm keeps its statistics, which no adapter's file holds (METHOD 3.4). Of each block
+    only the input is kept for the gradients, and the rest computed again: a ViT-B step of 12
+    pictures would not fit into a small machine's memory.
+
+    Parameters
+    ----------
+    sam : SamModel
+    settings : TrainSettings
+        Which views there may be, and the seed.
+    """
+
+    def __init__(self, sam: SamModel, settings: TrainSettings) -> None:
+        self._device = sam.torch_device
+        self._encoder = cast(nn.Module, sam.module.image_encoder)
+        self._augmenter = Augmenter(settings, _STREAM)
+        mean, std = (SAM_MEAN, SAM_STD) if sam.entry.normalisation == "sam" else (0.0, 255.0)
+        self._mean, self._std = (
+            torch.as_tensor(np.broadcast_to(value, 3) / 255).float()[:, None, None]
+            for value in (mean, std)
+        )
+
+    def __call__(self, kept: Tensor) -> Tensor:
+        """See `Encoding`."""
+        pixels = kept.to(self._device).float()
+        if torch.is_grad_enabled():
+            return self._encode(pixels)
+        parts = torch.split(pixels, max(1, AT_ONCE // pixels[0, 0].numel()))
+        return torch.cat([self._encode(part) for part in parts])
+
+    def weak(self, kept: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """See `Encoding`; moved, and a little brighter or darker."""
+        return self._view(kept, target, rng, self._augmenter.mild)
+
+    def strong(
+        self, kept: Tensor, target: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See `Encoding`; moved, and changed much."""
+        return self._view(kept, target, rng, self._augmenter.strong)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        with mixed_precision(self._device), _checkpointed(self._encoder):
+            features: Tensor = self._encoder(pixels)
+        return features.float()
+
+    def _view(
+        self,
+        kept: Tensor,
+        target: Tensor,
+        rng: np.random.Generator,
+        change: Callable[[Tensor, int], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        number = int(rng.integers(2**31))
+        # A label's pixel covers several of the picture's; both are moved on the finer grid.
+        factor = kept.shape[-1] // target.shape[-1]
+        label = target.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+        moved, label = self._augmenter.move(kept.float(), label[None], number)
+        # Padding is 0 in every channel, as where nothing comes in from outside.
+        shown = (moved != 0).any(1, keepdim=True)
+        unit = ((moved * self._std + self._mean) * shown).clamp(0, 1)
+        changed = (change(unit, number) - self._mean) / self._std * shown
+        return changed.to(kept.dtype), label[0, factor // 2 :: factor, factor // 2 :: factor]
+
+
+@contextmanager
+def _checkpointed(encoder: nn.Module) -> Iterator[None]:
+    """Have each block of an encoder compute its inside again for the gradients.
+
+    SAM's encoders have no switch for it that works with frozen weights (METHOD 3.4).
+    """
+    lists = [part for name, part in encoder.named_modules() if name.split(".")[-1] == "blocks"]
+    blocks = [block for blocks in lists for block in cast(nn.ModuleList, blocks)]
+    for block in blocks:
+        again = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+        object.__setattr__(block, "forward", again)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            object.__delattr__(block, "forward")
+
+
+@contextmanager
+def as_base(sam: SamModel) -> Iterator[None]:
+    """Have an adapted SAM answer as without its adapter, the image encoder included."""
+    model = cast(PeftModel, sam.module)
+    try:
+        with model.disable_adapter():
+            sam.follow_encoder()
+            yield
+    finally:
+        sam.follow_encoder()

@@ -1,0 +1,164 @@
+"""Which labelled planes teach and which judge, and what may be learned from beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_scsam.core.errors import InputError
+from scsam_train.data import TrainPlane, spaced
+
+# Held-out planes of a volume that is trained on stay this far from any trained plane: their
+# neighbours are nearly copies.
+MIN_GAP = 2
+MIN_PLANES_TO_HOLD_OUT = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which planes teach and which judge.
+
+    Attributes
+    ----------
+    train, held_out : list of TrainPlane
+        Labelled planes.
+    gated : bool
+        Whether the held-out planes can decide about a promotion.
+    reason : str
+        How the planes were split, or why they were not.
+    """
+
+    train: list[TrainPlane]
+    held_out: list[TrainPlane]
+    gated: bool
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As split.json keeps it."""
+        return {
+            "train": [plane.name for plane in self.train],
+            "held_out": [plane.name for plane in self.held_out],
+            "cases": {"train": _cases(self.train), "held_out": _cases(self.held_out)},
+            "gated": self.gated,
+            "reason": self.reason,
+        }
+
+
+def split_planes(
+    labelled: Sequence[TrainPlane], holdout: float, seed: int, held_out: Collection[str] = ()
+) -> Split:
+    """Hold out whole cases; of a single case, planes that are far from the others.
+
+    The planes that teach hold an object wherever any plane does.
+
+    Parameters
+    ----------
+    labelled : sequence of TrainPlane
+    holdout : float
+        Share to hold out, 0..0.9.
+    seed : int
+        Of the choice of cases.
+    held_out : collection of str
+        Images that the person holds out in place of such a choice; checked by
+        `napari_scsam.core.held_out`.
+
+    Raises
+    ------
+    InputError
+        If no plane with an object is left beside the images in `held_out`.
+    """
+    everything = list(labelled)
+    if held_out:
+        return _split_as_told(everything, held_out)
+    cases = _cases(everything)
+    if holdout == 0:
+        return Split(everything, [], False, "Nothing is held out, as the settings ask.")
+    if len(cases) >= 2:
+        count = min(len(cases) - 1, max(1, round(holdout * len(cases))))
+        chosen = _drawn(everything, count, seed)
+        train = [plane for plane in everything if plane.case not in chosen]
+        judges = [plane for plane in everything if plane.case in chosen]
+        return Split(train, judges, True, f"{count} of {len(cases)} labelled cases held out.")
+    if len(everything) < MIN_PLANES_TO_HOLD_OUT:
+        reason = (
+            f"Only {len(everything)} labelled slices of one case: too few to hold any out, "
+            "so nothing was compared."
+        )
+        return Split(everything, [], False, reason)
+    return _split_within_case(everything, holdout)
+
+
+def _split_as_told(planes: list[TrainPlane], held_out: Collection[str]) -> Split:
+    train = [plane for plane in planes if plane.image not in held_out]
+    judges = [plane for plane in planes if plane.image in held_out]
+    if not any(plane.holds_object for plane in train):
+        raise InputError(
+            "There is nothing to learn: the labelled slices with an object are all held out. "
+            "Hold out fewer images, or commit a slice with an object on another one."
+        )
+    if not judges:
+        reason = "The labelled slices of the held-out images are constant: nothing was compared."
+        return Split(train, [], False, reason)
+    cases = _cases(judges)
+    reason = f"{len(cases)} of {len(_cases(planes))} labelled cases held out, as you chose."
+    return Split(train, judges, True, reason)
+
+
+def _drawn(planes: Sequence[TrainPlane], count: int, seed: int) -> set[str]:
+    """Cases drawn at random; not all of those with an object, which only others could teach."""
+    order = np.random.default_rng(seed).permutation(_cases(planes)).tolist()
+    with_object = {plane.case for plane in planes if plane.holds_object}
+    kept = [case for case in order if case in with_object][-1:]
+    return set([case for case in order if case not in kept][:count])
+
+
+def _split_within_case(planes: list[TrainPlane], holdout: float) -> Split:
+    count = max(1, int(holdout * len(planes)))
+    # Inner planes, evenly spaced: the outermost ones show what no other plane shows.
+    order = [int(i) for i in np.linspace(0, len(planes) - 1, count + 2)[1:-1]]
+    chosen = [i for i in order if _far_from_others(planes, i, order)]
+    if not chosen:
+        reason = "The labelled slices of the only case are neighbours: none can judge the others."
+        return Split(planes, [], False, reason)
+    train = [plane for i, plane in enumerate(planes) if i not in chosen]
+    held_out = [planes[i] for i in chosen]
+    if any(plane.holds_object for plane in held_out) > any(plane.holds_object for plane in train):
+        reason = "Too few labelled slices of the only case hold an object to hold any out."
+        return Split(planes, [], False, reason)
+    reason = (
+        f"One labelled case only: {len(chosen)} of its {len(planes)} labelled slices held out. "
+        "They resemble the trained ones more than another case would."
+    )
+    return Split(train, held_out, True, reason)
+
+
+def _far_from_others(planes: list[TrainPlane], chosen: int, held_out: list[int]) -> bool:
+    me = planes[chosen]
+    others = (p for i, p in enumerate(planes) if i not in held_out and p.image == me.image)
+    return all(abs(p.index - me.index) >= MIN_GAP for p in others)
+
+
+def choose_unlabelled(
+    candidates: Sequence[TrainPlane], split: Split, count: int
+) -> list[TrainPlane]:
+    """Evenly spaced ones of the unlabelled planes that give nothing held out away.
+
+    Left out are all of a held-out case, and in a case that also teaches those next to a
+    held-out plane.
+    """
+    hidden = {p.case for p in split.held_out} - {p.case for p in split.train}
+    near = {
+        (plane.image, plane.index + step)
+        for plane in split.held_out
+        for step in range(1 - MIN_GAP, MIN_GAP)
+    }
+    return spaced(
+        [p for p in candidates if p.case not in hidden and (p.image, p.index) not in near], count
+    )
+
+
+def _cases(planes: Sequence[TrainPlane]) -> list[str]:
+    return sorted({plane.case for plane in planes})
