@@ -71,7 +71,7 @@ def test_what_is_assumed_before_the_first_round() -> None:
     assert count_planes(SURVEY, DEFAULTS) == Planes(8, 4, 24, 1)
     embedding, judging = (4 * 8 + 24) * 0.6, 1 + 12 * 0.6 + 4 * (0.6 + 1.5)
     steps = 700 * (0.62 * (4 * 192**2) / (24 * 128**2) + 4 * 0.03)
-    assert found.seconds == pytest.approx(8 + embedding + steps + judging)
+    assert found.seconds == pytest.approx(6 + 2 + embedding + steps + judging)
     assert found.memory_gb == pytest.approx(1.1 + 0.44 + 0.093 + 56 * 0.0021 + 0.0172 + 0.022, 0.01)
     assert found.sentence == "About 5 min, 1.8 GB (assumed for two cores)."
     assert "56 views of slices 40 s" in found.detail and "training 4 min" in found.detail
@@ -91,7 +91,7 @@ def test_what_is_assumed_before_the_first_round() -> None:
 def test_rates_of_another_round_are_scaled(changes: dict[str, Any], seconds: float) -> None:
     found = estimate(measured(), replace(DEFAULTS, **changes))
     assert found is not None
-    assert found.seconds == pytest.approx(5 + 56 * 0.3 + seconds + 10)
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + seconds + 10)
     assert found.source == "measured in round 3"
     assert found.to_dict()["measured_in"] == 3
 
@@ -119,7 +119,7 @@ def test_another_machine_or_sam_was_not_measured(changes: dict[str, Any], times:
 def test_what_was_not_measured_is_assumed() -> None:
     found = estimate(measured(seconds_per_embedding=None), DEFAULTS)
     assert found is not None  # every embedding of that round had been kept
-    assert found.seconds == pytest.approx(5 + 56 * 0.6 + 700 * 0.2 + 10)
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.6 + 700 * 0.2 + 10)
 
 
 def test_a_time_limit_is_the_time() -> None:

@@ -108,11 +108,9 @@ def test_checkpointing_keeps_less_for_the_gradients(monkeypatch):
     assert kept[0] < 0.2 * kept[1]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_step_of_litemedsam_leaves_its_statistics_and_the_copy_follows(method):
+def test_a_step_of_litemedsam_leaves_its_statistics_and_the_copy_follows():
     """METHOD 3.4, pitfalls 4, 5, 11, 12 and 13 on the real TinyViT."""
-    base = load_base("lite-medsam")
-    sam = adapted_sam(base, method)
+    sam = adapted_sam(load_base("lite-medsam"))
     encode = encoding_of(sam, TrainSettings())
     picture = np.random.default_rng(0).random((40, 50))
     before = {n: b.clone() for n, b in sam.module.named_buffers()}
@@ -122,7 +120,7 @@ def test_a_step_of_litemedsam_leaves_its_statistics_and_the_copy_follows(method)
     features.sin().mean().backward()
     assert features.dtype == torch.float32
     listed = {n: p for n, p in parameters.items() if "image_encoder" in n}
-    assert len(listed) == {"lora": 40, "dora": 60}[method]
+    assert len(listed) == 40
     for name, parameter in listed.items():
         assert parameter.grad is not None and parameter.dtype == torch.float32, name
     stale, old = sam.embed(picture), sam.embedding_key(picture)
@@ -239,8 +237,8 @@ def test_a_recipe_trains_the_encoders_adapter_and_goes_on_where_it_was_stopped(n
     assert all(torch.equal(kept[key], value) for key, value in after.items())
 
 
-def test_the_encoder_learns():
-    kit = toy_kit(recipe="sam-only", profile=ADAPTED, steps=40, mirror=False)
-    reports = run(RECIPES["sam-only"](kit), 0, 40, 40)
+def test_sam_learns_with_its_encoder():
+    kit = toy_kit(recipe="sam-only", profile=ADAPTED, steps=24, mirror=False)
+    reports = run(RECIPES["sam-only"](kit), 0, 24, 24)
     losses = [report.loss_sam for report in reports]
-    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
+    assert np.mean(losses[-6:]) < 0.6 * np.mean(losses[:6])

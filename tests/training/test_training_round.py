@@ -118,6 +118,12 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
     assert metrics == told[-1]["metrics"]
     assert metrics["gated"] and metrics["validation"] == {"planes": 1, "cases": 1}
     assert metrics["parent"] is None and metrics["steps"] == 3
+    # Four views of the labelled plane and the unlabelled one, none of them found in a cache.
+    rates = metrics["rates"]
+    assert rates["embeddings"] == 5 and 0 < rates["seconds_per_embedding"] < 60
+    parts = 5 * rates["seconds_per_embedding"] + 3 * rates["seconds_per_step"]
+    parts += rates["seconds_loading"] + rates["seconds_judging"]
+    assert 0.8 * metrics["seconds"] < parts < 1.01 * metrics["seconds"] + 0.1
     # The shipped base finds a plain disc; the round answers clicks if it still does as well.
     clicked, by_base = metrics["click_dice"], metrics["base_click_dice"]
     assert by_base > 0.8 and 0 <= clicked <= 1

@@ -67,4 +67,4 @@ def _be_nice(niceness: int) -> None:
     # wait (read when torch is imported), and the process is nicer. Windows has no niceness.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with suppress(AttributeError, OSError):
-        os.nice(niceness)
+        os.nice(max(0, niceness - os.nice(0)))  # to that level, however it was started

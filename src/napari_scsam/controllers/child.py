@@ -37,7 +37,9 @@ class ChildEvents:
         """Events that were written since the last call, oldest first."""
         for folder in self._folders:
             try:
-                data = (folder / "events.jsonl").read_bytes()[self._read :]
+                with (folder / "events.jsonl").open("rb") as stream:
+                    stream.seek(self._read)
+                    data = stream.read()
             except OSError:
                 continue
             whole = data[: data.rfind(b"\n") + 1]  # the last line may be half written

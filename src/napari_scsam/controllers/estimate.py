@@ -48,14 +48,16 @@ class Cost:
 
 # What is assumed before the first round, on two cores: seconds of one embedding, LiteMedSAM's and
 # those of the larger SAMs, of a scsam step's U-Nets on 24 images of 128 px, of reading and
-# building, and of what a plane is judged by beside its embedding.
+# building, and of what a plane is judged by beside its embedding. A process takes some to start,
+# which no round measures.
 EMBEDDING_S = 0.6
 LARGE_S = {"vit_b": 14.0, "vit_l": 45.0, "vit_h": 90.0}
 LARGE_SIDE = 1024
 # Of an embedding that gradients go through.
 LEARNED = 3.0
 UNET_STEP_S, UNET_PIXELS = 0.62, 24 * 128**2
-START_S = 8.0
+LOADING_S = 2.0
+STARTING_S = 6.0
 JUDGED_S = 1.5
 COSTS: dict[Recipe, Cost] = {
     "scsam": Cost(1.0, 0.03, True),
@@ -226,7 +228,7 @@ def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
     past = found.past
     embedding_s = _measured(past, "seconds_per_embedding") or _embedding_s(settings)
     embeddings = _embeddings(settings, planes)
-    preparing = _measured(past, "seconds_loading") or START_S
+    preparing = STARTING_S + (_measured(past, "seconds_loading") or LOADING_S)
     if settings.minutes is not None:
         most = EMBEDDING_SHARE * 60 * settings.minutes / embedding_s
         embeddings = min(embeddings, max(planes.train, int(most)))

@@ -1,4 +1,4 @@
-"""``python -m scsam_train.benchmark interactive|propagation|speed|semi|steps --out DIR ...``."""
+"""``python -m scsam_train.benchmark interactive|propagation|speed|semi|scale|steps --out DIR``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from rich.console import Console
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import Device
 from napari_scsam.models import load_sam
-from scsam_train.benchmark import carrying, interactive, learned, semi, semi_table, speed, steps
+from scsam_train.benchmark import (
+    carrying,
+    interactive,
+    learned,
+    scale,
+    semi,
+    semi_table,
+    speed,
+    steps,
+)
 from scsam_train.benchmark.semi_sets import SEMI_SETS
 from scsam_train.benchmark.sets import LEARNED, SETS
 
@@ -120,6 +129,21 @@ def _steps(options: argparse.Namespace) -> int:
     return 0
 
 
+def _scale(options: argparse.Namespace) -> int:
+    plan = scale.Plan(
+        tuple(options.references),
+        options.steps,
+        options.unlabelled,
+        options.device,
+        options.threads,
+    )
+    out = Path(options.out)
+    report = scale.measure(out, plan, on_done=Console(stderr=True).log)
+    scale.write(out, report)
+    sys.stdout.write(scale.markdown(report))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scsam_train.benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -127,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_propagation(commands)
     _add_speed(commands)
     _add_semi(commands)
+    _add_scale(commands)
     _add_steps(commands)
     return parser
 
@@ -159,6 +184,18 @@ def _add_steps(commands: Any) -> None:
     add("--repeats", type=int, default=5, help="steps of each, after one that does not count")
     names = list(steps.CONFIGURATIONS)
     add("--only", nargs="+", choices=names, default=names, help="of SAM and profile")
+
+
+def _add_scale(commands: Any) -> None:
+    command = commands.add_parser("scale", help="time and memory of a step as a project grows")
+    command.set_defaults(run=_scale)
+    add: Any = command.add_argument
+    add("--out", required=True, help="folder for scale.json, scale.md, the images and the runs")
+    add("--references", nargs="+", type=int, default=[100, 1_000, 10_000], help="images of a run")
+    add("--steps", type=int, default=60, help="of each run")
+    add("--unlabelled", type=int, default=64, help="setting unlabelled_planes")
+    add("--device", default="cpu", choices=get_args(Device))
+    add("--threads", type=int, default=None, help="of torch in each run")
 
 
 def _add_speed(commands: Any) -> None:
