@@ -16,8 +16,9 @@ else
 	scripts/with-display.sh $(BIN)/napari-scsam demo --dir $(DIR)
 endif
 
+# One thread each: two processes with two threads each would wait for one another.
 test: install lint
-	scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: install
 	$(BIN)/ruff check .

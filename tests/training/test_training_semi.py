@@ -49,7 +49,7 @@ def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
     printed = measure(tmp_path / "data", out, "supervised")
     (result,) = out.glob("runs/*/result.json")
     found = json.loads(result.read_text())
-    assert set(found["dice"]) == {"unet", "pair"} and found["steps"] > 0
+    assert set(found["dice"]) == {"unet"} and found["steps"] > 0
     assert len(found["cases"]) == 3 and len(found["chosen_by"]) == 1
     (case,) = list(found["cases"].values())[:1]
     (scores,) = case.values()
