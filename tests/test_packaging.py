@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
 import venv
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -46,6 +50,37 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(origin.read_bytes())
     return copy
+
+
+def imported(folder: Path) -> set[str]:
+    """The top-level packages that the files under `folder` import anywhere."""
+    found = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def plain(distribution: str) -> str:
+    return distribution.lower().replace("_", "-")
+
+
+def test_every_imported_package_is_declared() -> None:
+    """What only another package happened to bring is missing on a fresh machine."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = sum(project["optional-dependencies"].values(), project["dependencies"])
+    declared = {plain(re.split(r"[\[<>=]", text)[0]) for text in wanted}
+    own = {"napari_scsam", "scsam_train"} | set(sys.stdlib_module_names)
+    owners = packages_distributions()
+    undeclared = {
+        name
+        for name in (imported(ROOT / "src") | imported(ROOT / "training")) - own
+        if not declared & {plain(owner) for owner in owners.get(name, [name])}
+    }
+    assert not undeclared
 
 
 def fresh_environment(folder: Path) -> tuple[Path, Path]:
