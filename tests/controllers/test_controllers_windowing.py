@@ -147,6 +147,19 @@ def test_a_round_is_asked_with_the_window_that_it_learned_with(
     assert choice.asked(scan) == PRESETS["lung"]
 
 
+def test_only_a_round_that_sees_the_neighbours_is_asked_with_them(
+    project: Project, scan: Volume, tmp_path: Path
+) -> None:
+    choice, place = WindowChoice(project, Now()), Plane(0, 1)
+    assert choice.neighbours(scan, place) is None
+    choice.use_round(a_round(tmp_path / "3", window="liver", settings={"context": True}))
+    before, after = choice.neighbours(scan, place) or ()
+    np.testing.assert_array_equal(before, scan.plane(Plane(0, 0)))
+    np.testing.assert_array_equal(after, scan.plane(Plane(0, min(2, len(scan.data) - 1))))
+    choice.use_round(a_round(tmp_path / "4", window="liver", settings={"context": False}))
+    assert choice.neighbours(scan, place) is None
+
+
 def test_old_and_damaged_rounds_learned_with_each_slice_s_own(tmp_path: Path) -> None:
     assert round_window(a_round(tmp_path / "old", settings={}).folder) == AUTO
     assert round_window(a_round(tmp_path / "odd", window="fog").folder) == AUTO

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from napari_scsam import models
+from napari_scsam.controllers.inference import Question, Segmenter
 from napari_scsam.controllers.prediction import predict_volume
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.prompts import Prompts, PromptSet
 from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import AUTO, PRESETS
 from napari_scsam.models import Decoded, Embedding, propose
@@ -35,8 +38,12 @@ class Sam:
     """Knows nothing, and follows no click: what the pair says is the U-Net's."""
 
     understands_points = False
+    device = "cpu"
 
-    def embed(self, image):
+    def embedding_key(self, image):
+        return "k"
+
+    def embed(self, image, cancel=None):
         return Embedding(None, image.shape[:2], np.zeros((2, 2), np.float32), "k")
 
     def decode(self, embedding, prompts, *, class_id=None):
@@ -123,3 +130,21 @@ def test_suggestions_and_clicks_are_told_of_the_neighbours(wedge):
     # The same slice between other neighbours is another question.
     for about, expected in ((around, grown(2)), ((here, here), np.zeros_like(grown(2)))):
         assert models.decode(here, embedding, inside, 1, about).mask.sum() == expected.sum()
+
+
+@pytest.mark.parametrize("window", [AUTO, PRESETS["soft-tissue"]])
+def test_the_dock_s_question_brings_the_neighbours(wedge, window, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "load_round", lambda folder: pair())
+    segmenter, place = Segmenter(load_sam=Sam), Plane(0, 2)
+    asked = Question(
+        key=("wedge", place),
+        pixels=wedge.plane(place),
+        prompts=PromptSet(),
+        round_folder=tmp_path,
+        window=window,
+        around=AUTO.around(wedge, place),
+    )
+    found = segmenter.suggest(asked, [1])
+    np.testing.assert_array_equal(found.preview == 1, grown(2))
+    alone = replace(asked, key=("alone", place), around=None)
+    assert segmenter.suggest(alone, [1]).prompts.is_empty

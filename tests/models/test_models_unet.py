@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from napari_scsam.core.errors import InputError, ModelError
@@ -59,6 +60,30 @@ def test_saved_and_loaded_answers_alike(unet, tmp_path):
     assert again.class_ids == (2, 5)
     assert again.image_size == 64
     np.testing.assert_array_equal(again.probabilities(image), unet.probabilities(image))
+
+
+def test_a_network_from_before_weights_were_standardised_is_still_read(tmp_path):
+    path, image = tmp_path / "u.safetensors", np.random.default_rng(0).random((70, 50))
+    old = UNet(build_network(2, standardised=False), (1,), 64)
+    old.save(path)
+    with safe_open(path, framework="pt") as stream:
+        assert json.loads(stream.metadata()["scsam"])["format"] == "napari-scsam-unet-1"
+    again = UNet.load(path)
+    np.testing.assert_array_equal(again.probabilities(image), old.probabilities(image))
+    assert not any("parametrizations" in name for name in again.network.state_dict())
+
+
+def test_standardised_weights_have_mean_zero_and_equal_length():
+    network = build_network(2)
+    raw = [part for name, part in network.named_parameters() if name.endswith("weight.original")]
+    convs = [part for part in network.modules() if getattr(part, "kernel_size", 0) == (3, 3)]
+    assert len(raw) == len(convs) == 18
+    with torch.no_grad():
+        raw[5].mul_(7).add_(2)
+    for conv in convs:
+        weight = conv.weight.flatten(1)
+        torch.testing.assert_close(weight.mean(1), torch.zeros(len(weight)), atol=1e-5, rtol=0)
+        torch.testing.assert_close(weight.norm(dim=1), torch.ones(len(weight)), atol=2e-3, rtol=0)
 
 
 def test_files_that_are_no_unet_are_refused(unet, tmp_path):

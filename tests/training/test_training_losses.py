@@ -9,6 +9,7 @@ from scsam_train.losses import (
     hard_dice,
     mask_iou,
     mask_loss,
+    pixel_counts,
     segmentation_loss,
 )
 
@@ -78,20 +79,20 @@ def test_mask_iou_counts_annotated_pixels():
 
 
 def test_hard_dice_over_classes_that_either_holds():
-    first, second = torch.tensor([[0, 1, 1, 2]]), torch.tensor([[0, 1, 0, 0]])
-    assert hard_dice(first, second) == pytest.approx((2 / 3 + 0) / 2)
-    assert hard_dice(torch.zeros((2, 2)), torch.zeros((2, 2))) == 1.0
+    first = torch.tensor([[[0, 1, 1, 2]], [[0, 0, 0, 0]], [[2, 2, 0, 0]]])
+    second = torch.tensor([[[0, 1, 0, 0]], [[0, 0, 0, 0]], [[2, 2, 0, 0]]])
+    assert hard_dice(first, second, 2).tolist() == pytest.approx([(2 / 3 + 0) / 2, 1, 1])
 
 
 def test_class_weights_are_frequencies_to_a_power_with_mean_one():
     labels = torch.zeros((1, 10, 10), dtype=torch.uint8)
     labels[0, 0, :4] = 1
     labels[0, 9] = 255
-    weights = class_weights(labels, 2, 0.5)
+    weights = class_weights(pixel_counts(labels, 2), 0.5)
     assert float(weights[1] / weights[0]) == pytest.approx((86 / 4) ** 0.5)
     assert float(86 * weights[0] + 4 * weights[1]) / 90 == pytest.approx(1)
-    assert class_weights(labels, 2, 0.0).tolist() == pytest.approx([1, 1])
-    absent = class_weights(labels, 3, 1.0)
+    assert class_weights(pixel_counts(labels, 2), 0.0).tolist() == pytest.approx([1, 1])
+    absent = class_weights(pixel_counts(labels, 3), 1.0)
     assert torch.isfinite(absent).all() and float(absent[2] / absent[0]) == pytest.approx(20)
 
 

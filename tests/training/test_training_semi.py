@@ -54,6 +54,9 @@ def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
     (case,) = list(found["cases"].values())[:1]
     (scores,) = case.values()
     assert set(scores["unet"]["polyp"]) == {"dice", "iou", "hd95", "assd"}
+    assert [point["fraction"] for point in found["curve"]][-1] == 1.0
+    assert all(set(point["dice"]) == {"unet", "sam", "pair"} for point in found["curve"])
+    assert found["curve"][-1]["dice"]["unet"] is not None
     assert "| supervised | " in printed
     before = result.stat().st_mtime_ns
     again = measure(tmp_path / "data", out, "supervised", "mean-teacher")
@@ -63,7 +66,8 @@ def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
 
 
 def run_of(dice, best="unet"):
-    return {"dice": dice, "best": best, "steps": 10, "seconds": 60.0}
+    curve = [{"fraction": 0.5, "dice": {"unet": 0.3}}, {"fraction": 1.0, "dice": dice}]
+    return {"dice": dice, "best": best, "steps": 10, "seconds": 60.0, "curve": curve}
 
 
 def test_the_table_pairs_seeds_with_the_supervised_ones():
@@ -80,6 +84,9 @@ def test_the_table_pairs_seeds_with_the_supervised_ones():
     assert "0.750 ± 0.212 (2)" in line  # its U-Net
     assert "0.800 ± 0.212 (2)" in line  # the pair, chosen both times
     assert "+0.150 ± 0.071 (2)" in line  # .1 and .2 more than supervised with the same seed
+    assert "| supervised | +0.200 ± 0.071 (2) |" in table  # the pair is .15 and .25 ahead of it
+    assert "| recipe | member | 50 % | 100 % |" in table
+    assert "| scsam | unet | 0.300 ± 0.000 (2) | 0.750 ± 0.212 (2) |" in table
 
 
 def test_ablations_are_recipes_of_the_benchmark():

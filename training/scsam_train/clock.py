@@ -9,8 +9,11 @@ from scsam_train.kit import StepReport
 from scsam_train.session import Session
 
 EVENT_EVERY_S = 0.5
-# Of the time budget, what judging gets for each held-out plane that it looks at; and at most.
+# Of the time budget, what judging and saving get in the end, at most.
 JUDGING_SHARE = 0.12
+# Seconds for saving, and for clicking on a few objects; then so many times as long as the latest
+# look at the held-out planes took: the pair is marked twice, and its parent once.
+SAVING_S, LOOKS = 5.0, 4
 
 
 class Clock:
@@ -31,8 +34,7 @@ class Clock:
     def fraction(self, step: int) -> float:
         """0..1; the same in all processes."""
         by_steps = step / self._session.settings.max_steps
-        share = 1 - JUDGING_SHARE if self._session.split.held_out else 0.99
-        end = self._session.deadline(share)
+        end = self._session.deadline(1.0) - self._judging_s()
         if math.isinf(end):
             return by_steps
         total = max(end - self._began - self._session.control.paused_s, 1e-3)
@@ -41,6 +43,14 @@ class Clock:
     def trained_s(self) -> float:
         """Seconds of training, pauses not counted."""
         return time.monotonic() - self._began - self._session.control.paused_s
+
+    def _judging_s(self) -> float:
+        """Seconds to leave for judging and saving."""
+        most = JUDGING_SHARE * 60 * (self._session.settings.minutes or 0.0)
+        if not self._session.split.held_out:
+            return min(SAVING_S, most)
+        look = self._session.meter.latest("judging")
+        return most if look is None else min(SAVING_S + LOOKS * look, most)
 
     def report(self, step: int, fraction: float, report: StepReport) -> None:
         """Write an event, but not too many."""

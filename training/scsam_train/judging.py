@@ -31,6 +31,16 @@ CLICK_LOSS = 0.02
 MAX_CLICKED = 12
 
 
+# Embeds pixels for a SAM.
+Embed = Callable[[Any, NDArray[Any]], Embedding]
+
+
+def embed_anew(sam: Any, pixels: NDArray[Any]) -> Embedding:
+    """Embed without looking whether that was done before."""
+    found: Embedding = sam.embed(pixels)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Marks:
     """What a pair got right on each plane.
@@ -95,12 +105,19 @@ class Judge:
     planes : sequence of TrainPlane
         Labelled.
     class_names : dict of int to str
+    embed : callable, optional
+        Takes a SAM and pixels, gives their embedding; from a cache, say.
     """
 
-    def __init__(self, planes: Sequence[TrainPlane], class_names: dict[int, str]) -> None:
+    def __init__(
+        self,
+        planes: Sequence[TrainPlane],
+        class_names: dict[int, str],
+        embed: Embed = embed_anew,
+    ) -> None:
         picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_PLANES)).astype(int)
         self.planes = [planes[i] for i in picks]
-        self._names = class_names
+        self._names, self._embed = class_names, embed
         self._embeddings: dict[int, Embedding] = {}
 
     @property
@@ -131,7 +148,7 @@ class Judge:
         embedding = self._embeddings.get(index)
         wanted = pair.sam.embedding_key(plane.pixels) if "sam" in pair.trained else None
         if wanted is not None and (embedding is None or embedding.key != wanted):
-            embedding = self._embeddings[index] = pair.sam.embed(plane.pixels)
+            embedding = self._embeddings[index] = self._embed(pair.sam, plane.pixels)
         ids = np.array([0, *pair.class_ids])
         members = pair.members(plane.pixels, embedding, plane.around)
         return {name: ids[p.argmax(0)] for name, p in members.items()}
@@ -201,7 +218,9 @@ def forgetting(now: Marks, before: Marks, parent: Path) -> dict[str, Any] | None
     }
 
 
-def click_dice(sams: Sequence[SamModel], planes: Sequence[TrainPlane]) -> list[float]:
+def click_dice(
+    sams: Sequence[SamModel], planes: Sequence[TrainPlane], embed: Embed = embed_anew
+) -> list[float]:
     """Mean Dice of each SAM's answer to one click in the middle of each object.
 
     Parameters
@@ -210,6 +229,8 @@ def click_dice(sams: Sequence[SamModel], planes: Sequence[TrainPlane]) -> list[f
         On the same image encoder.
     planes : sequence of TrainPlane
         At most twelve objects on them are clicked on.
+    embed : callable, optional
+        As for `Judge`.
 
     Returns
     -------
@@ -223,7 +244,7 @@ def click_dice(sams: Sequence[SamModel], planes: Sequence[TrainPlane]) -> list[f
         if class_id not in (BACKGROUND, NOT_ANNOTATED)
     ]
     picks = np.linspace(0, len(objects) - 1, min(len(objects), MAX_CLICKED)).astype(int)
-    values = [_one_click(sams, plane, class_id) for plane, class_id in (objects[i] for i in picks)]
+    values = [_one_click(sams, objects[i][0], objects[i][1], embed) for i in picks]
     return [float(mean) for mean in np.mean(values, axis=0)] if values else []
 
 
@@ -232,9 +253,11 @@ def follows_clicks(dice: float, base_dice: float) -> bool:
     return dice >= CLICK_DICE and dice >= base_dice - CLICK_LOSS
 
 
-def _one_click(sams: Sequence[SamModel], plane: TrainPlane, class_id: int) -> list[float]:
+def _one_click(
+    sams: Sequence[SamModel], plane: TrainPlane, class_id: int, embed: Embed
+) -> list[float]:
     truth, known = plane.label == class_id, plane.label != NOT_ANNOTATED
-    embedding = sams[0].embed(plane.pixels)
+    embedding = embed(sams[0], plane.pixels)
     asked = Prompts(points=[deepest(truth)], labels=[1])
     masks = [sam.decode(embedding, asked).mask & known for sam in sams]
     return [2 * float((m & truth).sum()) / float(m.sum() + truth.sum()) for m in masks]

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from scsam_train.augment import Augmenter
 from scsam_train.kit import Kit
-from scsam_train.losses import class_weights, segmentation_loss
+from scsam_train.losses import class_weights, pixel_counts, segmentation_loss
 from scsam_train.sampling import BalancedSampler
-from scsam_train.schedules import balance_power, side_at
+from scsam_train.schedules import balance_power, shrunk, shrunk_labels, side_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +54,6 @@ class Batch:
 
 # Pasting parts of other images pays once the U-Net knows what it looks for.
 MIXED = 0.5
-
-
-def shrunk(images: Tensor, side: int) -> Tensor:
-    """Images or probabilities (N, C, s, s) as (N, C, side, side), by means of pixels."""
-    if images.shape[-1] == side:
-        return images
-    return functional.adaptive_avg_pool2d(images, side)
-
-
-def shrunk_labels(labels: Tensor, side: int) -> Tensor:
-    """Label maps (N, s, s) as (N, side, side), nearest."""
-    step = labels.shape[-1] // side
-    return labels[:, step // 2 :: step, step // 2 :: step]
 
 
 class Lessons:
@@ -138,10 +124,10 @@ class Marker:
     """
 
     def __init__(self, kit: Kit) -> None:
-        self._labels, self._classes = kit.materials.labels, kit.classes
+        self._counts = pixel_counts(kit.materials.labels, 1 + kit.classes)
 
     def __call__(self, logits: Tensor, batch: Batch, fraction: float, of: int) -> Tensor:
         """Cross-entropy and Dice; `of` is the size of the global batch."""
-        balance = class_weights(self._labels, 1 + self._classes, balance_power(fraction))
+        balance = class_weights(self._counts, balance_power(fraction))
         loss = segmentation_loss(logits, batch.labels.long(), batch.weights, balance)
         return loss * len(batch) / of

@@ -7,13 +7,16 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 import napari_scsam
 from napari_scsam.core.errors import ModelError, ScsamError
+from napari_scsam.models import Embedding
 from napari_scsam.models.adapters import save_adapter
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.pair import (
@@ -77,7 +80,7 @@ def run_round(folder: Path) -> Path:
     """
     session = setup(folder)
     final = folder.with_name(folder.name.removesuffix(".partial"))
-    judge = Judge(session.split.held_out, session.inputs.class_names)
+    judge = Judge(session.split.held_out, session.inputs.class_names, partial(_embed, session))
     trained = fit(session, judge)
     if not session.world.leads:
         return final
@@ -132,7 +135,7 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
         if looks and done >= looks[0]:
             looks.pop(0)
             with session.meter.timing("judging"):
-                _look_in(session, judge, run)
+                _look_in(session, judge, run, done)
     run.recipe.finish()
     if session.world.leads:
         keeper.forget()
@@ -224,12 +227,12 @@ def _save_state(keeper: Keeper, saved: Saved) -> None:
         ) from exc
 
 
-def _look_in(session: Session, judge: Judge, run: _Run) -> None:
+def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     with run.recipe.teachers_in_place():
         _follow(session)
         pair = Pair(session.unet, session.sam, trained=session.trained)
         marks = judge.mark(pair, session.control.check)
-    session.log.write("validation", step=run.step, dice=marks.dice())
+    session.log.write("validation", step=run.step, fraction=done, dice=marks.dice())
 
 
 def _follow(session: Session) -> None:
@@ -306,12 +309,18 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     sam = _with_points(session, True)
     split = session.split
     planes = split.held_out or split.train
-    found = click_dice([sam] if sam.shipped is None else [sam, sam.shipped], planes)
+    embed = partial(_embed, session)
+    found = click_dice([sam] if sam.shipped is None else [sam, sam.shipped], planes, embed)
     if sam.shipped is None:
         base = _with_points(session, sam.entry.understands_points)
         with as_base(base):
-            found += click_dice([base], planes)
+            found += click_dice([base], planes, embed)
     return (found[0], found[1]) if found else None
+
+
+def _embed(session: Session, sam: SamModel, pixels: NDArray[Any]) -> Embedding:
+    """From the cache, but for an encoder of the round's own: it would fill the disk."""
+    return sam.embed(pixels) if sam.adapts_encoder else session.cache.get_or_embed(sam, pixels)
 
 
 def _gather(session: Session, saved: Saved | None) -> Materials:
@@ -378,7 +387,7 @@ def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[list[float],
     if len(trained) > 1:
         pair = Pair(session.unet, session.sam, shares, trained=trained)
         marks = judge.mark(pair, session.control.check)
-    session.log.write("validation", step=step, dice=marks.dice())
+    session.log.write("validation", step=step, fraction=1.0, dice=marks.dice())
     return shares, marks
 
 

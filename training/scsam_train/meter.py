@@ -30,6 +30,7 @@ class Meter:
         self._now = now
         self._seconds: dict[str, float] = {}
         self._times: Counter[str] = Counter()
+        self._latest: dict[str, float] = {}
         self._lock = threading.Lock()
         self._made = self._charged = 0
         self._lap = now()
@@ -45,6 +46,11 @@ class Meter:
         """Charge `seconds` to `what`."""
         self._seconds[what] = self._seconds.get(what, 0.0) + seconds
         self._times[what] += 1
+        self._latest[what] = seconds
+
+    def latest(self, what: str) -> float | None:
+        """Seconds that `what` was last charged; None where it never was."""
+        return self._latest.get(what)
 
     def counting(self, cache: EmbeddingCache) -> EmbeddingCache:
         """The same cache, telling this meter of each embedding that it has to make."""

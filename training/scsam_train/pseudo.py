@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from scsam_train.losses import IGNORE, hard_dice
+from scsam_train.losses import IGNORE, hard_dice, likeliest
+from scsam_train.schedules import shrunk, shrunk_labels
 
 # Pixels that teach: the mixed teacher is this sure of them.
 CONFIDENT = 0.9
@@ -69,22 +70,30 @@ class PseudoLabels:
         self._from_sam[index] = from_sam.half()
         self._seen[index] = True
 
-    def label_maps(self, indices: NDArray[np.int64]) -> Tensor:
-        """Hard labels (N, s, s), uint8, 0..K; 255 where the two together are not sure.
+    def label_maps(
+        self,
+        indices: NDArray[np.int64],
+        side: int | None = None,
+        share: float | None = None,
+    ) -> Tensor:
+        """Hard labels (N, t, t), uint8, 0..K; 255 where the two together are not sure.
 
         The more the two agree on a plane the more the U-Net counts (SynFoC, METHOD 1.13).
+        `side` is t, s or a part of it; s by default. `share` is the U-Net's, whatever the
+        agreement.
         """
-        chosen = torch.from_numpy(indices)
-        from_sam, side = self._from_sam[chosen].float(), self._valid.shape[-1]
-        from_unet = functional.interpolate(self._ask_unet(indices), (side, side), mode="bilinear")
-        mixed = torch.empty_like(from_sam)
-        for at, (index, sam, unet) in enumerate(zip(indices, from_sam, from_unet, strict=True)):
-            agreement = hard_dice(unet.argmax(0), sam.argmax(0))
-            self._agreement[index] = agreement
-            share = self._unet_share(agreement)
-            mixed[at] = (1 - share) * sam + share * unet
-        sure, label = mixed.max(1)
-        known = (sure > CONFIDENT) & self._valid[chosen]
+        chosen, side = torch.from_numpy(indices), side or self._valid.shape[-1]
+        from_sam = shrunk(self._from_sam[chosen].float(), side)
+        from_unet = self._ask_unet(indices)
+        if from_unet.shape[-1] != side:
+            from_unet = functional.interpolate(from_unet, (side, side), mode="bilinear")
+        labels = likeliest(from_unet), likeliest(from_sam)
+        agreement = hard_dice(*labels, self._from_sam.shape[1] - 1).tolist()
+        self._agreement[indices] = agreement
+        shares = [self._unet_share(value) if share is None else share for value in agreement]
+        weight = torch.tensor(shares, device=from_sam.device)[:, None, None, None]
+        sure, label = ((1 - weight) * from_sam + weight * from_unet).max(1)
+        known = (sure > CONFIDENT) & shrunk_labels(self._valid[chosen], side)
         return label.to(torch.uint8).masked_fill(~known, IGNORE)
 
     def state(self) -> dict[str, Tensor]:

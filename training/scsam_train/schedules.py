@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from napari_scsam.models.unet import MULTIPLE
 
@@ -52,6 +53,19 @@ def side_at(fraction: float, size: int) -> int:
     half = size // 2
     small = half >= SMALLEST and half % MULTIPLE == 0
     return half if small and fraction < GROWN else size
+
+
+def shrunk(images: Tensor, side: int) -> Tensor:
+    """Images or probabilities (N, C, s, s) as (N, C, side, side), by means of pixels."""
+    if images.shape[-1] == side:
+        return images
+    return functional.adaptive_avg_pool2d(images, side)
+
+
+def shrunk_labels(labels: Tensor, side: int) -> Tensor:
+    """Label maps (N, s, s) as (N, side, side), nearest."""
+    step = labels.shape[-1] // side
+    return labels[:, step // 2 :: step, step // 2 :: step]
 
 
 class MovingAverage:

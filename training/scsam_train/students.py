@@ -28,6 +28,9 @@ CLIP = 1.0
 IOU_WEIGHT = 0.1
 # Below this weight a pseudo-label is not worth a decode.
 MIN_WEIGHT = 0.2
+# The U-Net's share in what SAM is taught: only where both are sure. Its own mistakes would come
+# back to it otherwise.
+BOTH = 0.5
 # Share of labelled objects that are asked for where they are; the others may be absent.
 PRESENT = 0.7
 # Class tokens start from nothing, the rest from a trained decoder.
@@ -127,6 +130,11 @@ class SamStudent:
         self._kit, self._pseudo = kit, pseudo
         self._encoding = encoding_of(kit.sam, kit.settings)
         self._step = 0
+        views = kit.materials.views
+        self._holding = [
+            [plane for plane, found in enumerate(views) if _holds(found[0], position)]
+            for position in range(1, 1 + kit.classes)
+        ]
         tokens = [p for name, p in self._parameters.items() if "class_tokens" in name]
         others = [p for name, p in self._parameters.items() if "class_tokens" not in name]
         self._optimiser = torch.optim.AdamW([{"params": others}, {"params": tokens}])
@@ -201,8 +209,7 @@ class SamStudent:
     def _labelled_object(self, rng: np.random.Generator) -> _Object:
         position = 1 + int(rng.integers(self._kit.classes))
         views = self._kit.materials.views
-        planes = list(range(len(views)))
-        present = [plane for plane in planes if _holds(views[plane][0], position)]
+        planes, present = list(range(len(views))), self._holding[position - 1]
         if present and rng.random() < PRESENT:
             planes = present
         plane = int(rng.choice(planes))
@@ -220,7 +227,7 @@ class SamStudent:
         assert self._pseudo is not None
         data, side = self._kit.materials, self.decoder.side
         indices = rng.choice(self._pseudo.ready, len(columns))
-        maps = self._pseudo.label_maps(indices)[:, None].float()
+        maps = self._pseudo.label_maps(indices, share=BOTH)[:, None].float()
         maps = nn.functional.interpolate(maps, (side, side))[:, 0].to(torch.uint8).cpu()
         objects = []
         for index, column, label in zip(indices, columns, maps, strict=True):

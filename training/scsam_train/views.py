@@ -31,6 +31,11 @@ MAX_VIEWS = 4
 LABELLED_EMBEDDINGS = 160
 
 
+def views_each(labelled: int) -> int:
+    """How often each of so many labelled planes is embedded."""
+    return min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // labelled))
+
+
 @dataclass(frozen=True, eq=False)
 class SamView:
     """One view of a plane, embedded where the image encoder is frozen.
@@ -157,9 +162,8 @@ class Embedder:
         `deadline` (of `time.monotonic`) follows, unlabelled planes and further views of
         labelled ones by turns. `on_step` gets the number done and the total.
         """
-        views = min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // len(labelled)))
-        if self._sam.adapts_encoder:  # each step draws its own
-            views = 1
+        # With an encoder of its own each step draws its views.
+        views = 1 if self._sam.adapts_encoder else views_each(len(labelled))
         extra = [(i, view) for view in range(1, views) for i in range(len(labelled))]
         total = len(labelled) + len(extra) + len(unlabelled)
         materials.views.extend([] for _ in labelled)

@@ -28,7 +28,7 @@ from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
 from napari_scsam.core.propagation import Carried, Trail
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.core.stretch import Stretch
-from napari_scsam.core.volume import LabelArray, Pixels
+from napari_scsam.core.volume import Around, LabelArray, Pixels
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 
@@ -59,6 +59,8 @@ class Question:
         A tuning whose SAM answers the prompts in place of the round's or the shipped one.
     stretch : Stretch
         What makes the plane's pixels square.
+    around : pair of ndarrays of the shape of `pixels`, optional
+        The planes before and after, as `pixels`; for a round whose U-Net sees them, too.
     """
 
     key: SliceKey
@@ -69,6 +71,7 @@ class Question:
     window: Window = AUTO
     tuned_folder: Path | None = None
     stretch: Stretch = Stretch()
+    around: Around | None = None
 
     def squared(self) -> Question:
         """The same question about the plane with square pixels."""
@@ -81,6 +84,7 @@ class Question:
             prompts=self.stretch.prompts(self.prompts, (rows, cols)),
             draft=None if self.draft is None else self.stretch.label(self.draft),
             stretch=Stretch(),
+            around=_each(self.stretch.pixels, self.around),
         )
 
     def seen(self) -> Question:
@@ -92,7 +96,8 @@ class Question:
             If the window hides all that the plane shows.
         """
         self.window.check(self.pixels)
-        return replace(self, pixels=self.window.apply(self.pixels), window=AUTO)
+        around = _each(self.window.apply, self.around)
+        return replace(self, pixels=self.window.apply(self.pixels), window=AUTO, around=around)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +246,14 @@ class Segmenter:
         with self._ahead.making_way(question.key):
             seen = question.seen()
             sam = self._answering(question)
-            return models.carry(sam, seen.pixels, trail, cache=self.cache, taught=self._round)
+            return models.carry(
+                sam,
+                seen.pixels,
+                trail,
+                cache=self.cache,
+                taught=self._round,
+                around=seen.around,
+            )
 
     def close(self) -> None:
         """Stop looking ahead; the models go with this object."""
@@ -275,7 +287,9 @@ class Segmenter:
         proposals = [
             proposal
             for class_id in known
-            for proposal in models.propose(self._round, question.pixels, embedding, class_id)
+            for proposal in models.propose(
+                self._round, question.pixels, embedding, class_id, question.around
+            )
         ]
         prompts = with_proposals(question.prompts, proposals, known)
         return self._decode(replace(question, prompts=prompts))
@@ -331,7 +345,9 @@ class Segmenter:
         if key not in self._masks:
             from_round = self._round is not None and sam is self._round.sam
             if self._round is not None and from_round and not sam.understands_points:
-                answer = self._round.decode(question.pixels, embedding, prompts, class_id)
+                answer = self._round.decode(
+                    question.pixels, embedding, prompts, class_id, question.around
+                )
             else:
                 taught = class_id if from_round else None
                 answer = models.decode_region(
@@ -348,6 +364,10 @@ class Segmenter:
         while len(self._masks) > MASKS_KEPT or (size > MASKS_BYTES and len(self._masks) > 1):
             _, answer = self._masks.popitem(last=False)
             size -= answer.logits.nbytes + answer.mask.nbytes
+
+
+def _each(change: Callable[[Pixels], Pixels], around: Around | None) -> Around | None:
+    return None if around is None else (change(around[0]), change(around[1]))
 
 
 def _embed_ahead(

@@ -57,7 +57,7 @@ class LookAhead:
         volume : Volume
             The image that it is of.
         """
-        plain = replace(question, prompts=PromptSet(), draft=None)
+        plain = replace(question, prompts=PromptSet(), draft=None, around=None)
         near = [
             replace(plain, key=(plain.key[0], plane), pixels=volume.plane(plane))
             for plane in self._near(plain.key, volume)

@@ -385,4 +385,7 @@ class PromptingController:
         draft = None if self.draft is None else self.draft.label
         pixels, window = self._volume.plane(self.key[1]), self.window.asked(self._volume)
         stretch = Stretch.of(self._volume, self.key[1])
-        return Question(self.key, pixels, prompts, folder, draft, window, self._tuned, stretch)
+        around = self.window.neighbours(self._volume, self.key[1])
+        return Question(
+            self.key, pixels, prompts, folder, draft, window, self._tuned, stretch, around
+        )

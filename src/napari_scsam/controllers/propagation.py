@@ -21,6 +21,7 @@ from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.propagation import Carried, Carry, Filled, Trail, propagate
 from napari_scsam.core.volume import LabelArray, take_plane
+from napari_scsam.core.windows import AUTO
 
 # Between two planes: a click that waits for the models takes its turn.
 BREATH_S = 0.002
@@ -164,7 +165,11 @@ class PropagationController(AnnotationController):
         def step(index: int, trail: Trail) -> Carried:
             plane = Plane(start[1].axis, index)
             asked: Question = replace(
-                question, key=(start[0], plane), pixels=volume.plane(plane), draft=None
+                question,
+                key=(start[0], plane),
+                pixels=volume.plane(plane),
+                draft=None,
+                around=None if question.around is None else AUTO.around(volume, plane),
             )
             time.sleep(BREATH_S)
             return self._segmenter.carry(asked, trail)

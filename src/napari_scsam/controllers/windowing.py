@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_scsam.controllers.ports import JobRunner, OnFailed
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.volume import Volume
-from napari_scsam.core.windows import Limits, Window, parse_window, window_choices
-from napari_scsam.project.rounds import round_window
+from napari_scsam.core.volume import Around, Volume
+from napari_scsam.core.windows import AUTO, Limits, Window, parse_window, window_choices
+from napari_scsam.project.rounds import round_settings, round_window
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project, RoundRecord
@@ -32,6 +33,7 @@ class WindowChoice:
         self._files = files
         self.chosen = project.window
         self._learned: Window | None = None
+        self._context = False
         self._number = 0
         # The window that the models are asked with, on the volume that it was found for.
         self._resolved: tuple[Volume, Window, Window] | None = None
@@ -46,6 +48,8 @@ class WindowChoice:
     def use_round(self, record: RoundRecord | None) -> None:
         """Ask with the window of the active round from now on."""
         self._learned = None if record is None else round_window(record.folder)
+        settings = None if record is None else round_settings(record.folder)
+        self._context = settings is not None and settings.context
         self._number = 0 if record is None else record.number
 
     def asked(self, volume: Volume) -> Window:
@@ -54,6 +58,10 @@ class WindowChoice:
         if self._resolved is None or self._resolved[:2] != (volume, wanted):
             self._resolved = (volume, wanted, wanted.on(volume))
         return self._resolved[2]
+
+    def neighbours(self, volume: Volume, plane: Plane) -> Around | None:
+        """The planes before and after with their own values; None where nobody looks at them."""
+        return AUTO.around(volume, plane) if self._context else None
 
     def shown(self, volume: Volume) -> Limits | None:
         """Values that are shown black and white; None for the usual ones of the display."""

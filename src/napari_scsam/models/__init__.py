@@ -368,6 +368,7 @@ def carry(
     *,
     cache: EmbeddingCache | None = None,
     taught: RoundModels | None = None,
+    around: Around | None = None,
 ) -> Carried:
     """Find the masks of a neighbouring plane again: one step of `core.propagation.propagate`.
 
@@ -389,8 +390,12 @@ def carry(
         Keeps embeddings; small objects of large planes are then found as by `decode_region`.
     taught : RoundModels, optional
         The active round; `sam` is its SAM.
+    around : pair of ndarrays of the shape of `pixels`, optional
+        As for `RoundModels.probabilities`.
     """
-    carried: Carried = _module("propagation").carry(sam, pixels, trail, cache=cache, taught=taught)
+    carried: Carried = _module("propagation").carry(
+        sam, pixels, trail, cache=cache, taught=taught, around=around
+    )
     return carried
 
 

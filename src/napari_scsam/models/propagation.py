@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from napari_scsam.core.prompts import Box, Point, Prompts, deepest
 from napari_scsam.core.propagation import Carried, Logits, Trail, iou, label_of
+from napari_scsam.core.volume import Around
 from napari_scsam.models import (
     Decoded,
     Embedding,
@@ -106,6 +107,7 @@ def carry(
     *,
     cache: EmbeddingCache | None = None,
     taught: RoundModels | None = None,
+    around: Around | None = None,
 ) -> Carried:
     """Find the masks of a neighbouring plane again; see `napari_scsam.models.carry`."""
     if np.ptp(pixels) == 0:
@@ -114,7 +116,7 @@ def carry(
     scene = _Scene(sam, pixels, embedding, cache)
     if not trail.air:
         return Carried(replace(trail, air=_learned(scene, trail)), {}, {})
-    unet = None if taught is None else taught.probabilities(pixels, embedding, "unet")
+    unet = None if taught is None else taught.probabilities(pixels, embedding, "unet", around)
     logits: dict[int, Logits] = {}
     flags: dict[int, str] = {}
     for class_id, areas in sorted(trail.areas.items()):

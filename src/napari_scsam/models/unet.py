@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.volume import Around
@@ -35,7 +36,9 @@ FEATURES = (32, 32, 64, 128, 256, 32)
 FOLD = 2
 MULTIPLE = FOLD * 16
 NORM_GROUPS = 8
-_FORMAT = "napari-scsam-unet-1"
+# The second has standardised weights; networks of the first are still read, and trained on.
+_FIRST_FORMAT, _FORMAT = "napari-scsam-unet-1", "napari-scsam-unet-2"
+_EPSILON = 1e-4
 
 
 class FoldedUNet(nn.Module):
@@ -65,11 +68,29 @@ class FoldedUNet(nn.Module):
         return functional.pixel_shuffle(self.unet(folded), FOLD)
 
 
-def build_network(outputs: int, features: Sequence[int] = FEATURES) -> nn.Module:
+class Standardised(nn.Module):
+    """Weights of a convolution with mean 0 and variance 1 / fan-in for each output.
+
+    Qiao et al., Micro-Batch Training with Batch-Channel Normalization and Weight
+    Standardization (arXiv 1903.10520): what group normalisation lacks to batch normalisation.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Of shape (outputs, inputs, h, w), as `weight`."""
+        mean = weight.mean((1, 2, 3), keepdim=True)
+        variance = weight.var((1, 2, 3), keepdim=True, unbiased=False)
+        return (weight - mean) * torch.rsqrt(variance * weight[0].numel() + _EPSILON)
+
+
+def build_network(
+    outputs: int, features: Sequence[int] = FEATURES, *, standardised: bool = True
+) -> nn.Module:
     """Build a 2-D U-Net for three channels with random weights.
 
     Group normalisation keeps no running statistics, so an exponential moving average of
-    the parameters is the whole teacher (METHOD: BatchNorm buffers destroyed one).
+    the parameters is the whole teacher (METHOD: BatchNorm buffers destroyed one). With
+    standardised weights it learns as much from 12,000 pictures as without from 24,000
+    (Kvasir-SEG, 64 px: Dice 0.69 and 0.70, one seed).
 
     Parameters
     ----------
@@ -77,8 +98,15 @@ def build_network(outputs: int, features: Sequence[int] = FEATURES) -> nn.Module
         Logit maps: background and the classes.
     features : sequence of int, length 6
         Channels of the levels.
+    standardised : bool
+        Whether the weights before each normalisation are standardised; not so in networks from
+        before version 2 of the format.
     """
     network: nn.Module = FoldedUNet(outputs, features).to(memory_format=torch.channels_last)
+    if standardised:
+        for part in list(network.modules()):
+            if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3):
+                parametrize.register_parametrization(part, "weight", Standardised())
     return network
 
 
@@ -158,7 +186,7 @@ class UNet:
     def save(self, path: Path) -> None:
         """Write weights and metadata to a ``.safetensors`` file."""
         about = {
-            "format": _FORMAT,
+            "format": _FORMAT if _is_standardised(self.network) else _FIRST_FORMAT,
             "class_ids": list(self.class_ids),
             "image_size": self.image_size,
             "features": list(FEATURES),
@@ -181,7 +209,11 @@ class UNet:
             If it is no such file, or was made for another preprocessing.
         """
         about = _read_about(path)
-        network = build_network(len(about["class_ids"]) + 1, about["features"])
+        network = build_network(
+            len(about["class_ids"]) + 1,
+            about["features"],
+            standardised=about["format"] == _FORMAT,
+        )
         load_strictly(network, read_state_dict(path), path.name)
         network.eval()
         return cls(
@@ -199,13 +231,17 @@ def rounded_size(size: int) -> int:
     return max(MULTIPLE, int(size / MULTIPLE + 0.5) * MULTIPLE)
 
 
+def _is_standardised(network: nn.Module) -> bool:
+    return any(parametrize.is_parametrized(part) for part in network.modules())
+
+
 def _read_about(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as stream:
             about = json.loads((stream.metadata() or {}).get("scsam", "{}"))
     except (OSError, SafetensorError, ValueError) as exc:
         raise ModelError(f"{path} is not a U-Net of a round: {exc}.") from exc
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+    if not isinstance(about, dict) or about.get("format") not in (_FIRST_FORMAT, _FORMAT):
         raise ModelError(f"{path} is not a U-Net of a round, or of a newer version.")
     if about["preprocess"] != PREPROCESS_VERSION:
         raise ModelError(

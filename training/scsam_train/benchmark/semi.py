@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 import napari_scsam
 import scsam_train
@@ -23,7 +24,10 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import Ablation, Recipe, TrainSettings
 from napari_scsam.core.windows import AUTO
 from napari_scsam.models import RoundModels, evaluate, load_round, load_sam, open_cache
+from napari_scsam.models.sam import SamModel
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
+from scsam_train.views import views_each
+from scsam_train.workers import Pool, in_parts, side_by_side
 
 # Recipes, and `scsam` without each of its parts.
 NAMES = (
@@ -95,14 +99,14 @@ def _told(run: dict[str, Any]) -> str:
 
 
 def _embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
-    """Fill the cache that all runs share; seconds that one embedding takes without it.
+    """Fill the cache that all runs share; seconds that one embedding takes longer without it.
 
     Every run is charged for its embeddings as if it had made them.
     """
     cache, kept = out / "cache", out / f"embedded-{chosen.name}.json"
     if kept.exists():
         return float(json.loads(kept.read_text())["seconds"])
-    sam = load_sam(device="cpu")
+    sam = cast(SamModel, load_sam(device="cpu"))
     store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
     planes = [
         np.array(volume.plane(Plane(0, index)))
@@ -111,16 +115,28 @@ def _embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], 
         for index in range(volume.plane_count())
     ]
     planes = [plane for plane in planes if plane.min() < plane.max()]
+
+    def kept_of(plane: NDArray[Any]) -> None:
+        store.get_or_embed(sam.twin(), plane)
+
+    with side_by_side(sam.torch_device) as pool:
+        made = _seconds_each(pool, lambda plane: sam.twin().embed(plane), planes[:TIMED])
+        for number, part in enumerate(in_parts(planes, 100)):
+            list(pool.map(kept_of, part))
+            on_done(f"{chosen.name}: {100 * number + len(part)} of {len(planes)} planes embedded")
+        read = _seconds_each(pool, kept_of, planes[:TIMED])
+    # What a run takes longer when it has to make them.
+    found = {"seconds": made - read, "made": made, "read": read, "planes": len(planes)}
+    kept.write_text(json.dumps(found))
+    return found["seconds"]
+
+
+def _seconds_each(
+    pool: Pool, embed: Callable[[NDArray[Any]], Any], planes: Sequence[NDArray[Any]]
+) -> float:
     began = time.perf_counter()
-    for plane in planes[:TIMED]:
-        sam.embed(plane)
-    seconds = (time.perf_counter() - began) / TIMED
-    for number, plane in enumerate(planes):
-        store.get_or_embed(sam, plane)
-        if number % 200 == 199:
-            on_done(f"{chosen.name}: {number + 1} of {len(planes)} planes embedded")
-    kept.write_text(json.dumps({"seconds": seconds, "planes": len(planes)}))
-    return seconds
+    list(pool.map(embed, planes))
+    return (time.perf_counter() - began) / len(planes)
 
 
 def _run(
@@ -139,11 +155,13 @@ def _run(
     settings = replace(chosen.settings, seed=seed, holdout=0.0, device="cpu", **_of_recipe(name))
     uses_sam = settings.recipe in ("scsam", "scsam-paper", "sam-only")
     planes = sum(member.planes for member in labelled)
+    planes *= views_each(planes)
     if settings.recipe != "sam-only":
         planes += sum(member.planes for member in unlabelled)
     charged = planes * cost if uses_sam else 0.0
     settings = replace(settings, minutes=round(plan.minutes - charged / 60, 2))
-    inputs = _inputs(chosen, labelled, unlabelled, settings, out / "cache")
+    judges = _judges(chosen, test, seed)
+    inputs = _inputs(chosen, labelled, unlabelled, judges, settings, out / "cache")
     key = hashlib.sha256(f"{_code()}{inputs}{plan.threads}".encode()).hexdigest()[:16]
     folder = out / "runs" / f"{chosen.name}-{plan.labels}-{name}-{seed}-{key}"
     kept = folder / "result.json"
@@ -152,12 +170,29 @@ def _run(
         return found
     _train(folder, inputs, plan.threads)
     models = load_round(folder / "0001", device="cpu")
-    result = _score(models, chosen, test, seed, out / "cache")
+    result = _score(models, chosen, test, judges, out / "cache")
     metrics = json.loads((folder / "0001" / "metrics.json").read_text())
-    result |= {"steps": metrics["steps"], "seconds": metrics["seconds"], "charged_s": charged}
-    result |= {"seconds": metrics["seconds"] + charged}
+    result |= {"steps": metrics["steps"], "charged_s": charged}
+    result |= {"seconds": metrics["seconds"] + charged, "curve": _curve(folder / "0001")}
     kept.write_text(json.dumps(result))
     return result
+
+
+def _judges(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member]:
+    """Members of the tested cases that weigh and choose the members of a pair."""
+    cases = np.random.default_rng([seed, 7]).permutation(sorted({m.case for m in test})).tolist()
+    drawn = set(cases[: max(1, round(chosen.to_choose * len(cases)))])
+    return [member for member in test if member.case in drawn]
+
+
+def _curve(folder: Path) -> list[dict[str, Any]]:
+    """Mean Dice by member on the choosing cases, and the fraction of the round that was done."""
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [
+        {"fraction": event["fraction"], "dice": {m: s["mean"] for m, s in event["dice"].items()}}
+        for event in events
+        if event["event"] == "validation"
+    ]
 
 
 def _of_recipe(name: str) -> dict[str, Any]:
@@ -181,11 +216,13 @@ def _inputs(
     chosen: SemiSet,
     labelled: Sequence[Member],
     unlabelled: Sequence[Member],
+    judges: Sequence[Member],
     settings: TrainSettings,
     cache: Path,
 ) -> str:
     """``inputs.json`` of the round."""
     images = [member.as_input(labelled=True) for member in labelled]
+    images += [member.as_input(labelled=True) for member in judges]
     images += [member.as_input(labelled=False) for member in unlabelled]
     classes = [{"id": id, "name": name, "colour": "#ff0000"} for id, name in chosen.classes.items()]
     return json.dumps(
@@ -196,6 +233,7 @@ def _inputs(
             "modality": "other",
             "classes": classes,
             "images": images,
+            "held_out": [member.name for member in judges],
             "parent_round": None,
             "cache": str(cache),
             "cache_gb": CACHE_GB,
@@ -224,20 +262,22 @@ def _train(folder: Path, inputs: str, threads: int | None) -> None:
 
 
 def _score(
-    models: RoundModels, chosen: SemiSet, test: Sequence[Member], seed: int, cache: Path
+    models: RoundModels,
+    chosen: SemiSet,
+    test: Sequence[Member],
+    judges: Sequence[Member],
+    cache: Path,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {case: {} for case in sorted({member.case for member in test})}
     for member in test:
         found[member.case][member.name] = _score_image(models, chosen, member, cache)
-    order = np.random.default_rng([seed, 7]).permutation(sorted(found)).tolist()
-    count = max(1, round(chosen.to_choose * len(order)))
-    to_choose, rest = order[:count], order[count:]
+    to_choose = sorted({member.case for member in judges})
     by_choice = _means(found, to_choose)
     return {
         "cases": found,
         "chosen_by": to_choose,
         "best": max(by_choice, key=lambda member: by_choice[member]),
-        "dice": _means(found, rest),
+        "dice": _means(found, sorted(set(found) - set(to_choose))),
     }
 
 

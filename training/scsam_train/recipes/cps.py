@@ -15,6 +15,7 @@ import torch
 from napari_scsam.models.unet import build_network
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker
+from scsam_train.losses import likeliest
 from scsam_train.schedules import ramp
 from scsam_train.students import UNetStudent
 
@@ -51,7 +52,7 @@ class Cps:
         for at, student in enumerate(self._students):
             loss = self._marker(answers[at][: len(own)], own, fraction, self._own)
             if others is not None:
-                from_other = answers[1 - at][len(own) :].detach().argmax(1).to(torch.uint8)
+                from_other = likeliest(answers[1 - at][len(own) :].detach()).to(torch.uint8)
                 labels = from_other.masked_fill(others.labels != 0, 255)
                 taught = Batch(others.images, labels, others.weights, others.names)
                 crossed = self._marker(answers[at][len(own) :], taught, fraction, self._others)

@@ -13,9 +13,8 @@ import torch
 
 from scsam_train.augment import Augmenter
 from scsam_train.kit import Kit, StepReport
-from scsam_train.lessons import shrunk, shrunk_labels
 from scsam_train.recipes.supervised import Supervised
-from scsam_train.schedules import ramp, side_at
+from scsam_train.schedules import ramp, shrunk, shrunk_labels, side_at
 
 # Of the consistency beside the supervised loss.
 WEIGHT = 10.0

@@ -20,20 +20,22 @@ from torch.nn import functional
 
 from scsam_train.exam import Exam
 from scsam_train.kit import Kit, StepReport
-from scsam_train.lessons import Batch, Lessons, Marker, shrunk
+from scsam_train.lessons import Batch, Lessons, Marker
+from scsam_train.losses import likeliest
 from scsam_train.pseudo import PseudoLabels
-from scsam_train.schedules import ramp, side_at
+from scsam_train.schedules import ramp, shrunk, side_at
 from scsam_train.students import MIN_WEIGHT, SamStudent, UNetStudent
 
-# Neither teacher can carry a pixel of which the other is sure of the opposite: such a pixel
-# stays below the confidence that a pseudo-label needs.
-MAX_LEAD = 0.9
+# The U-Net's share in a pseudo-label is the agreement to this power. To the first, a pixel that
+# the U-Net is wrongly sure of never reaches the confidence that a label needs, and it learns
+# nothing of what it misses.
+STEEP = 4
 # SAM learns alone so long: from few labels it is soon better than a U-Net (METHOD, top).
 LEAD = 0.15
 # From then on a step of SAM's for so many of the U-Net's.
-SAM_EVERY = 10
+SAM_EVERY = 15
 # In how many steps SAM's teacher looks at an unlabelled plane again, and both at a labelled one.
-RENEWED_EVERY, EXAMINED_EVERY = 2, 12
+RENEWED_EVERY, EXAMINED_EVERY = 3, 24
 SURVEYED = 16
 # Where the two disagree SAM leads once it does this well on the labelled planes; before, who does
 # better there. The U-Net's figure alone says little: it knows these planes by heart.
@@ -109,7 +111,8 @@ class ScSam:
         self, ready: NDArray[np.int64], count: int, trust: float, fraction: float
     ) -> Batch:
         chosen = self._lessons.choose_others(ready, count, self._step)
-        labels = self._pseudo.label_maps(chosen)
+        side = side_at(fraction, self._data.other_images.shape[-1])
+        labels = self._pseudo.label_maps(chosen, side)
         return self._lessons.others(chosen, labels, trust, self._step, fraction)
 
     def _look(self, count: int) -> None:
@@ -138,8 +141,9 @@ class ScSam:
         if self._without == "agreement":
             return 0.5
         sam_leads = self._exam.dice[1].mean() >= FAIR
-        share = agreement + (1 - agreement) * (0.0 if sam_leads else self._exam.unet_share)
-        return min(max(share, 1 - MAX_LEAD), MAX_LEAD)
+        if sam_leads:
+            return agreement**STEEP
+        return agreement + (1 - agreement) * self._exam.unet_share
 
     def _examine(self) -> None:
         """Let the teachers answer a labelled plane, and compare."""
@@ -151,7 +155,7 @@ class ScSam:
             functional.interpolate(from_unet, (side, side), mode="bilinear"),
             self._sam.taught([self._data.views[index][0].features], side),
         ]
-        unet, sam = (found[0].argmax(0).cpu().numpy() for found in maps)
+        unet, sam = (likeliest(found)[0].cpu().numpy() for found in maps)
         self._exam.mark(unet, sam, self._data.labels[index].cpu().numpy())
 
     @contextmanager

@@ -26,7 +26,7 @@ from scsam_train.clicks import Click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Kit, StepReport
-from scsam_train.losses import IGNORE, segmentation_loss
+from scsam_train.losses import IGNORE, likeliest, segmentation_loss
 from scsam_train.precision import mixed_precision
 from scsam_train.students import descend
 
@@ -64,10 +64,10 @@ class ScSamPaper:
         images, features = images[own], self._encoding(features[own])
         with mixed_precision(self._kit.unet.device):
             from_unet = self._network(images).float()
-        guess = from_unet.argmax(1)
+        guess = likeliest(from_unet)
         from_sam = self._ask(features, guess, rng)
         known = labels[own]
-        taught = [self._crossed(known, other.argmax(1)) for other in (from_sam, from_unet)]
+        taught = [self._crossed(known, likeliest(other)) for other in (from_sam, from_unet)]
         back = math.exp(-5 * (1 - min(fraction / RAMP_END, 1.0)) ** 2)
         of = len(labels)
         unet_loss = self._loss(from_unet, known, taught[0], 1.0, of)
