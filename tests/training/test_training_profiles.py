@@ -17,8 +17,9 @@ from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.sam import SamModel, load_base
 from scsam_train.__main__ import main
 from scsam_train.judging import Judge
-from scsam_train.loop import fit, validate
+from scsam_train.loop import fit
 from scsam_train.session import setup
+from scsam_train.validation import validate
 
 ADAPTED = {"profile": "adapted-encoder", "sam_batch": 2, "lora_rank": 2}
 

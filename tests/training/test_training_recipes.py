@@ -167,3 +167,57 @@ def test_rare_classes_and_small_cases_are_drawn_as_often():
 
 def test_defaults_fit_each_recipe():
     assert TrainSettings().recipe == "scsam" and TrainSettings(recipe="cps").without == "nothing"
+
+
+class BoxDecoder:
+    """Fills the boxes that it is asked by."""
+
+    side, device = 256, torch.device("cpu")
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, features, ask):
+        self.asked.append(ask)
+        logits = torch.full((len(features), 1, 256, 256), -9.0)
+        for at, (r0, c0, r1, c1) in enumerate(ask.boxes.round().astype(int).tolist()):
+            logits[at, 0, r0 : r1 + 1, c0 : c1 + 1] = 9.0
+        return logits, torch.ones(len(features))
+
+
+def test_sam_is_asked_again_by_boxes_around_what_both_found():
+    kit = toy_kit(recipe="scsam")
+    student = RECIPES["scsam"](kit)._sam
+    student.decoder = BoxDecoder()
+    maps = torch.zeros((2, 2, 32, 32))
+    maps[:, 0] = 1
+    shown = torch.zeros((32, 32), dtype=torch.bool)
+    shown[4:10, 4:20] = shown[8:20, 4:8] = True  # its box is 16 x 16
+    shown[24:30, 24:30] = True
+    maps[1, :, shown] = torch.tensor([0.1, 0.9])[:, None]
+    features = kit.materials.other_features[:2]
+    found = student.taught_again(features, maps, np.array([True]))
+    (ask,) = student.decoder.asked
+    assert ask.classes.tolist() == [0, 0]
+    assert sorted(ask.boxes.tolist()) == [[32, 32, 159, 159], [192, 192, 239, 239]]
+    assert not (found[0, 1] > 0.5).any()
+    expected = torch.zeros((32, 32), dtype=torch.bool)
+    expected[4:20, 4:20] = expected[24:30, 24:30] = True
+    assert torch.equal(found[1, 1] > 0.5, expected)
+    torch.testing.assert_close(found.sum(1), torch.ones(2, 32, 32))
+    student.decoder = BoxDecoder()
+    assert student.taught_again(features, maps, np.array([False])) is maps
+
+
+def test_a_second_answer_counts_only_for_classes_that_it_does_well():
+    recipe = RECIPES["scsam"](toy_kit(recipe="scsam"))
+    assert recipe._guided.tolist() == [False]
+    truth = np.zeros((32, 32), np.uint8)
+    truth[4:28, 4:28], truth[8:24, 8:24] = 1, 0  # a ring: its box holds the inside, too
+    box = np.zeros((32, 32), np.int64)
+    box[4:28, 4:28] = 1
+    recipe._second_exam.mark(truth.astype(np.int64), box, truth)
+    assert recipe._guided.tolist() == [False]
+    for _ in range(20):
+        recipe._second_exam.mark(box, box, box.astype(np.uint8))
+    assert recipe._guided.tolist() == [True]

@@ -12,8 +12,9 @@ EVENT_EVERY_S = 0.5
 # Of the time budget, what judging and saving get in the end, at most.
 JUDGING_SHARE = 0.12
 # Seconds for saving, and for clicking on a few objects; then so many times as long as the latest
-# look at the held-out planes took: the pair is marked twice, and its parent once.
-SAVING_S, LOOKS = 5.0, 4
+# look at the held-out planes took: the pair is marked up to four times, two of them with more to
+# ask, and its parent once.
+SAVING_S, LOOKS = 5.0, 7
 
 
 class Clock:

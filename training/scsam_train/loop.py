@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 import napari_scsam
-from napari_scsam.core.errors import ModelError, ScsamError
-from napari_scsam.models import Embedding
+from napari_scsam.core.errors import ScsamError
 from napari_scsam.models.adapters import save_adapter
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.pair import (
@@ -25,27 +23,18 @@ from napari_scsam.models.pair import (
     MANIFEST_FILE,
     UNET_FILE,
     Pair,
-    load_round,
 )
-from napari_scsam.models.sam import SamModel
 from scsam_train.augment import Augmenter
 from scsam_train.clock import Clock
 from scsam_train.decoding import Decoder
-from scsam_train.encoding import as_base
 from scsam_train.judging import (
     SPLIT_FILE,
     Judge,
-    Marks,
-    best_member,
-    click_dice,
-    empty_scores,
-    follows_clicks,
-    forgetting,
-    unet_share,
 )
 from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
+from scsam_train.validation import Weighing, embed, follow, validate
 from scsam_train.views import Embedder, Materials, build_canvases
 
 # Of the time budget: at most so much for embedding.
@@ -80,15 +69,15 @@ def run_round(folder: Path) -> Path:
     """
     session = setup(folder)
     final = folder.with_name(folder.name.removesuffix(".partial"))
-    judge = Judge(session.split.held_out, session.inputs.class_names, partial(_embed, session))
+    judge = Judge(session.split.held_out, session.inputs.class_names, partial(embed, session))
     trained = fit(session, judge)
     if not session.world.leads:
         return final
     with session.meter.timing("judging"):
-        metrics, shares = validate(session, judge, trained["steps"])
+        metrics, weighing = validate(session, judge, trained["steps"])
     metrics |= trained | {"seconds": round(session.spent(), 1)}
     metrics["rates"] = session.meter.rates(session.device.type)
-    save(session, metrics, shares)
+    save(session, metrics, weighing)
     session.control.check()
     session.log.write("finished", metrics=metrics)
     if final != folder:
@@ -229,51 +218,13 @@ def _save_state(keeper: Keeper, saved: Saved) -> None:
 
 def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     with run.recipe.teachers_in_place():
-        _follow(session)
+        follow(session)
         pair = Pair(session.unet, session.sam, trained=session.trained)
         marks = judge.mark(pair, session.control.check)
     session.log.write("validation", step=run.step, fraction=done, dice=marks.dice())
 
 
-def _follow(session: Session) -> None:
-    if session.sam.adapts_encoder:
-        session.sam.follow_encoder()
-
-
-def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any], list[float]]:
-    """Judge the pair, and its parent's, on the held-out planes.
-
-    Returns
-    -------
-    metrics : dict
-        For metrics.json, without the counts of the training.
-    unet_shares : list of float
-        The U-Net's share in the pair, for each class.
-    """
-    split = session.split
-    _follow(session)
-    clicked = _examine_clicks(session) if "sam" in session.trained else None
-    session.control.check()
-    understands = clicked is not None and follows_clicks(*clicked)
-    if "sam" not in session.trained:  # its SAM still is what it was at the start
-        understands = session.sam.entry.understands_points
-    session.info = replace(session.info, understands_points=understands)
-    session.sam = _with_points(session, understands)
-    shares, figures = _held_out_figures(session, judge, step)
-    metrics = {
-        "recipe": session.settings.recipe,
-        "gated": split.gated,
-        "reason": split.reason,
-        "best": best_member(figures["dice"]),
-        **figures,
-        "click_dice": None if clicked is None else clicked[0],
-        "base_click_dice": None if clicked is None else clicked[1],
-        "validation": {"planes": len(judge.planes), "cases": judge.cases},
-    }
-    return metrics, shares
-
-
-def save(session: Session, metrics: dict[str, Any], unet_shares: list[float]) -> None:
+def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
     """Write everything that a finished round holds, the manifest last."""
     folder = session.folder
     session.unet.save(folder / UNET_FILE)
@@ -282,7 +233,8 @@ def save(session: Session, metrics: dict[str, Any], unet_shares: list[float]) ->
         "settings": session.settings.to_dict(),
         "window": session.inputs.window.name,
         "device": session.device.type,
-        "unet_shares": unet_shares,
+        "unet_shares": weighing.unet_shares,
+        "guided": weighing.guided,
         "trained": list(session.trained),
         "torch": torch.__version__,
     }
@@ -298,29 +250,6 @@ def save(session: Session, metrics: dict[str, Any], unet_shares: list[float]) ->
         "code": napari_scsam.__version__,
     }
     _write_json(folder / MANIFEST_FILE, manifest)
-
-
-def _with_points(session: Session, understands: bool) -> SamModel:
-    return session.sam.described_by(replace(session.info, understands_points=understands))
-
-
-def _examine_clicks(session: Session) -> tuple[float, float] | None:
-    """Dice of one click by the round's SAM and by its base; None without an object."""
-    sam = _with_points(session, True)
-    split = session.split
-    planes = split.held_out or split.train
-    embed = partial(_embed, session)
-    found = click_dice([sam] if sam.shipped is None else [sam, sam.shipped], planes, embed)
-    if sam.shipped is None:
-        base = _with_points(session, sam.entry.understands_points)
-        with as_base(base):
-            found += click_dice([base], planes, embed)
-    return (found[0], found[1]) if found else None
-
-
-def _embed(session: Session, sam: SamModel, pixels: NDArray[Any]) -> Embedding:
-    """From the cache, but for an encoder of the round's own: it would fill the disk."""
-    return sam.embed(pixels) if sam.adapts_encoder else session.cache.get_or_embed(sam, pixels)
 
 
 def _gather(session: Session, saved: Saved | None) -> Materials:
@@ -356,48 +285,6 @@ def _embedding_progress(session: Session) -> Callable[[int, int], None]:
         )
 
     return on_step
-
-
-def _held_out_figures(
-    session: Session, judge: Judge, step: int
-) -> tuple[list[float], dict[str, Any]]:
-    """The U-Net's shares, and what metrics.json says of the held-out planes."""
-    names, parent = session.inputs.class_names, session.inputs.parent
-    figures: dict[str, Any] = {"dice": empty_scores(names), "cases": {}}
-    figures |= dict.fromkeys(("parent", "parent_cases", "forgetting"))
-    if not session.split.held_out:
-        return [0.5] * len(names), figures
-    shares, marks = _judge_pair(session, judge, step)
-    figures |= {"dice": marks.dice(), "cases": marks.cases()}
-    before = None if parent is None else _judge_parent(session, judge, parent)
-    if parent is not None and before is not None:
-        figures |= {"parent": before.dice(), "parent_cases": before.cases()}
-        figures["forgetting"] = forgetting(marks, before, parent)
-    return shares, figures
-
-
-def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[list[float], Marks]:
-    """Mark both members, weigh them, and mark the weighted pair."""
-    session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
-    trained = session.trained
-    pair = Pair(session.unet, session.sam, trained=trained)
-    marks = judge.mark(pair, session.control.check)
-    scores, names = marks.dice(), session.inputs.class_names.values()
-    shares = [unet_share(scores["unet"][name], scores["sam"][name]) for name in names]
-    if len(trained) > 1:
-        pair = Pair(session.unet, session.sam, shares, trained=trained)
-        marks = judge.mark(pair, session.control.check)
-    session.log.write("validation", step=step, fraction=1.0, dice=marks.dice())
-    return shares, marks
-
-
-def _judge_parent(session: Session, judge: Judge, parent: Path) -> Marks | None:
-    try:
-        pair = load_round(parent, device=session.settings.device)
-    except ModelError as exc:
-        session.log.message(f"The active round can't be compared: {exc}")
-        return None
-    return judge.mark(pair, session.control.check)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

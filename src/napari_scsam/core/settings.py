@@ -162,7 +162,7 @@ class TrainSettings(_Settings):
         title="Mirror left-right",
     )
     turn: bool = _setting(
-        False, "Turn slices by any angle; for scans without an up.", title="Turn by any angle"
+        False, "Turn slices by quarters, too; for scans without an up.", title="Turn by quarters"
     )
     without: Ablation = _setting("nothing", "Part of the recipe scsam that is left out.")
     sam: str = _setting("lite-medsam", "The base SAM.")

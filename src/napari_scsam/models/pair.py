@@ -19,6 +19,7 @@ from napari_scsam.models import Decoded, Embedding, SamBackend
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.clicks import carve
 from napari_scsam.models.device import resolve_device
+from napari_scsam.models.guided import asked_again
 from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
 from napari_scsam.models.sam import load_sam
 from napari_scsam.models.unet import UNet
@@ -30,6 +31,7 @@ ADAPTER_FOLDER = "sam_adapter"
 CONFIG_FILE = "config.json"
 MANIFEST_FILE = "manifest.json"
 MEMBERS = ("unet", "sam")
+_TINY = 1e-6
 TITLES = {"unet": "U-Net", "sam": "SAM"}
 
 
@@ -49,6 +51,9 @@ class Pair:
         `sam` without its adapter: who is asked about clicks while `sam` can't follow them.
     trained : sequence of {'unet', 'sam'}
         The members that the round's recipe trained; one alone answers for the pair.
+    guided : sequence of bool, optional
+        For each class, whether SAM is asked once more for what the two found together, and
+        its answer is the pair's (`guided.asked_again`); for none by default.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Pair:
         number: int | None = None,
         base: SamBackend | None = None,
         trained: Sequence[str] = MEMBERS,
+        guided: Sequence[bool] = (),
     ) -> None:
         self._unet = unet
         self._sam = sam
@@ -66,6 +72,7 @@ class Pair:
         self._trained = tuple(trained)
         shares = [0.5] * len(unet.class_ids) if unet_shares is None else list(unet_shares)
         self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
+        self._guided = tuple(guided) or (False,) * len(unet.class_ids)
         self._number = number
         self._latest: tuple[tuple[str, tuple[int, ...]], FloatArray] | None = None
 
@@ -175,12 +182,29 @@ class Pair:
         found: dict[str, FloatArray] = {}
         if "unet" in self._trained:
             found["unet"] = self._unet.probabilities(image, around)
-        if "sam" in self._trained:
-            found["sam"] = self._sam_probabilities(embedding or self._sam.embed(image))
-        if len(found) == 2:
-            mixed = self._shares * found["unet"] + (1 - self._shares) * found["sam"]
-            return found | {"pair": mixed / mixed.sum(axis=0)}
-        return found | {"pair": next(iter(found.values()))}
+        if "sam" not in self._trained:
+            return found | {"pair": found["unet"]}
+        embedding = embedding or self._sam.embed(image)
+        found["sam"] = self._sam_probabilities(embedding)
+        if "unet" not in self._trained:
+            return found | {"pair": found["sam"]}
+        mixed = self._shares * found["unet"] + (1 - self._shares) * found["sam"]
+        return found | {"pair": self._asked_again(mixed / mixed.sum(axis=0), embedding)}
+
+    def _asked_again(self, mixed: FloatArray, embedding: Embedding) -> FloatArray:
+        """What both found together, with SAM's second answer for the guided classes."""
+        if not any(self._guided):
+            return mixed
+        logits = np.log(np.clip(mixed, _TINY, 1))
+        logits -= logits[0]
+        for position, (class_id, guided) in enumerate(
+            zip(self.class_ids, self._guided, strict=True), start=1
+        ):
+            if guided:
+                odds = log_odds(mixed, position)
+                again = asked_again(self._sam, embedding, odds, class_id)
+                logits[position] = logits[position] if again is None else again
+        return np.asarray(softmax(logits, axis=0), dtype=np.float32)
 
     def _sam_probabilities(self, embedding: Embedding) -> FloatArray:
         """Softmax over SAM's logits of each class, the background's being 0.
@@ -204,12 +228,13 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
         name, checkpoint = config["settings"]["sam"], config["settings"]["sam_checkpoint"]
         shares = [float(share) for share in config["unet_shares"]]
         trained = [str(member) for member in config.get("trained", MEMBERS)]
+        guided = [bool(value) for value in config.get("guided", ())]
     except (KeyError, TypeError, ValueError) as exc:
         raise ModelError(f"{folder / CONFIG_FILE} is not the config of a round.") from exc
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, shares, number, base=sam.shipped, trained=trained)
+    return Pair(unet, sam, shares, number, sam.shipped, trained, guided)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

@@ -77,8 +77,7 @@ class Standardised(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Of shape (outputs, inputs, h, w), as `weight`."""
-        mean = weight.mean((1, 2, 3), keepdim=True)
-        variance = weight.var((1, 2, 3), keepdim=True, unbiased=False)
+        variance, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
         return (weight - mean) * torch.rsqrt(variance * weight[0].numel() + _EPSILON)
 
 

@@ -40,6 +40,9 @@ SURVEYED = 16
 # Where the two disagree SAM leads once it does this well on the labelled planes; before, who does
 # better there. The U-Net's figure alone says little: it knows these planes by heart.
 FAIR = 0.5
+# From this fraction on SAM is asked once more, by boxes around what both found, for the classes
+# that this leaves as good as this on the labelled planes: not a ring, whose box is its inside's.
+GUIDED_FROM, NO_WORSE = 0.4, 0.05
 # Fractions of the round until pseudo-labels count fully: SAM's for the U-Net, and back.
 RAMP_TO_UNET, RAMP_TO_SAM = 0.3, 0.5
 
@@ -64,6 +67,8 @@ class ScSam:
         self._sam = SamStudent(kit, self._pseudo)
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._exam = Exam(kit.classes)
+        # Of what both find together, and of SAM's second answer.
+        self._second_exam = Exam(kit.classes)
         self._lead = LEAD if kit.fresh else 0.0
         self._without = kit.settings.without
         self._step = self._looked = self._examined = 0
@@ -83,7 +88,7 @@ class ScSam:
     def _teach(self, fraction: float) -> None:
         """Both learn from labels and from each other."""
         since = self._since = (fraction - self._lead) / (1 - self._lead)
-        if self._step % RENEWED_EVERY == 0:
+        if self._step % RENEWED_EVERY == 0 or self._guided.any():
             self._look(1)
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
@@ -123,9 +128,24 @@ class ScSam:
         if not chosen:
             return
         side = self._data.other_images.shape[-1]
-        answers = self._sam.taught([self._data.other_features[i] for i in chosen], side)
+        features = [self._data.other_features[i] for i in chosen]
+        answers = self._sam.taught(features, side)
+        if self._guided.any():
+            both = (answers + self._sized(self._ask_unet_of(np.array(chosen)))) / 2
+            answers = self._sam.taught_again(features, both, self._guided)
         for index, from_sam in zip(chosen, answers, strict=True):
             self._pseudo.keep(index, from_sam)
+
+    @property
+    def _guided(self) -> NDArray[np.bool_]:
+        """Classes, (K,), that SAM is asked for by what both found."""
+        found, again = self._second_exam.dice
+        good: NDArray[np.bool_] = (again > 0) & (again >= found - NO_WORSE)
+        return good
+
+    def _sized(self, maps: Tensor) -> Tensor:
+        side = self._data.images.shape[-1]
+        return functional.interpolate(maps, (side, side), mode="bilinear")
 
     def _ask_unet_of(self, indices: NDArray[np.int64]) -> Tensor:
         return self._ask_unet(self._data.other_images[torch.from_numpy(indices)])
@@ -149,14 +169,15 @@ class ScSam:
         """Let the teachers answer a labelled plane, and compare."""
         index = self._examined % len(self._data.views)
         self._examined += 1
-        side = self._data.images.shape[-1]
-        from_unet = self._ask_unet(self._data.images[index : index + 1])
-        maps = [
-            functional.interpolate(from_unet, (side, side), mode="bilinear"),
-            self._sam.taught([self._data.views[index][0].features], side),
-        ]
-        unet, sam = (likeliest(found)[0].cpu().numpy() for found in maps)
-        self._exam.mark(unet, sam, self._data.labels[index].cpu().numpy())
+        features = [self._data.views[index][0].features]
+        truth = self._data.labels[index].cpu().numpy()
+        from_unet = self._sized(self._ask_unet(self._data.images[index : index + 1]))
+        from_sam = self._sam.taught(features, from_unet.shape[-1])
+        self._exam.mark(_label(from_unet), _label(from_sam), truth)
+        if self._since >= GUIDED_FROM and self._without not in ("points", "unet-to-sam"):
+            both = (from_unet + from_sam) / 2
+            again = self._sam.taught_again(features, both, np.ones(self._kit.classes, bool))
+            self._second_exam.mark(_label(both), _label(again), truth)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
@@ -180,6 +201,7 @@ class ScSam:
             "sam": self._sam.state(),
             "pseudo": self._pseudo.state(),
             "exam": self._exam.state(),
+            "second_exam": self._second_exam.state(),
             "counts": [self._step, self._looked, self._examined],
         }
 
@@ -189,4 +211,11 @@ class ScSam:
         self._sam.restore(state["sam"])
         self._pseudo.restore(state["pseudo"])
         self._exam.restore(state["exam"])
+        self._second_exam.restore(state["second_exam"])
         self._step, self._looked, self._examined = state["counts"]
+
+
+def _label(maps: Tensor) -> NDArray[np.int64]:
+    """Label map (s, s) of probabilities (1, K + 1, s, s)."""
+    found: NDArray[np.int64] = likeliest(maps)[0].cpu().numpy()
+    return found
