@@ -88,7 +88,7 @@ class ScSam:
     def _teach(self, fraction: float) -> None:
         """Both learn from labels and from each other."""
         since = self._since = (fraction - self._lead) / (1 - self._lead)
-        if self._step % RENEWED_EVERY == 0 or self._guided.any():
+        if self._step % RENEWED_EVERY == 0:
             self._look(1)
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
