@@ -57,7 +57,9 @@ class FakeRound:
         self.sam = BoxSam()
         self.asked: list[Prompts] = []
 
-    def decode(self, image: Any, embedding: Any, prompts: Prompts, class_id: int) -> Decoded:
+    def decode(
+        self, image: Any, embedding: Any, prompts: Prompts, class_id: int, around: Any = None
+    ) -> Decoded:
         self.asked.append(prompts)
         logits = np.full(embedding.shape, 3.0, np.float32)
         return Decoded(logits > 0, logits, 0.8, "outline")

@@ -151,13 +151,13 @@ class Step:
         torch.manual_seed(0)
         kit = _kit(configuration)
         self._unet, self._others = UNetStudent(kit.unet.network, kit), kit.materials.other_images
-        # The U-Net is asked, but does not count: there are the same labels in every step.
         self._pseudo = PseudoLabels(
             kit.materials.other_valid, kit.classes, self._ask_unet, lambda agreement: 0.0
         )
-        for index, label in enumerate(_labels()):
-            sure = torch.nn.functional.one_hot(label.long(), 1 + len(CLASSES)).permute(2, 0, 1)
-            self._pseudo.keep(index, sure.float())
+        one_hot = torch.nn.functional.one_hot(_labels().long(), 1 + len(CLASSES))
+        self._sure = one_hot.permute(0, 3, 1, 2).float()
+        for index, sure in enumerate(self._sure):
+            self._pseudo.keep(index, sure)
         self.sam = SamStudent(kit, self._pseudo)
         self._lessons, self._marker = Lessons(kit), Marker(kit)
 
@@ -172,7 +172,10 @@ class Step:
         self.sam.update(FRACTION, np.ones(len(CLASSES)))
 
     def _ask_unet(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        return self._unet.taught(self._others[torch.from_numpy(indices)])
+        """Ask the U-Net, as in a round, and agree with SAM: the same labels in every step."""
+        chosen = torch.from_numpy(indices)
+        self._unet.taught(self._others[chosen])
+        return self._sure[chosen]
 
 
 def _kit(configuration: Configuration) -> Kit:
