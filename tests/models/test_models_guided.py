@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_scsam.core.prompts import bounding_box
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.guided import asked_again, box_of, largest_parts
+from napari_scsam.models.guided import asked_again, largest_parts
 from napari_scsam.models.pair import Pair
 
 SHAPE = (60, 80)
@@ -59,7 +60,7 @@ def test_large_parts_first_and_no_specks():
     unet = TwoBlobs()
     first, second = largest_parts(unet.three)
     assert first.sum() == 185 and second.sum() == 100
-    assert box_of(first) == (10, 10, 30, 30)
+    assert bounding_box(first) == (10, 10, 30, 30)
     assert largest_parts(np.zeros(SHAPE, bool)) == []
     many = np.zeros((60, 60), bool)
     for at in range(6):

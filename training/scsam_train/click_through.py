@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_scsam.core.prompts import deepest
+from napari_scsam.core.prompts import bounding_box, deepest
 from scsam_train.clicks import next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.losses import IGNORE, mask_iou
@@ -71,5 +71,4 @@ def _middle(truth: NDArray[np.uint8]) -> tuple[float, float, int]:
 
 
 def _box(truth: NDArray[np.uint8]) -> FloatArray:
-    rows, cols = (np.flatnonzero((truth == 1).any(axis)) for axis in (1, 0))
-    return np.array([rows[0], cols[0], rows[-1], cols[-1]], dtype=np.float32)
+    return np.array(bounding_box(truth == 1), dtype=np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.prompts import deepest
+from napari_scsam.core.prompts import bounding_box, deepest
 
 BoolImage = NDArray[np.bool_]
 Click = tuple[float, float, int]
@@ -62,8 +62,7 @@ def next_click(guess: BoolImage, truth: BoolImage, valid: BoolImage) -> Click | 
 
 def jittered_box(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float32]:
     """Bounding box (row0, col0, row1, col1) of a mask, its sides moved by at most 5 %."""
-    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.array([rows[0], cols[0], rows[-1], cols[-1]], dtype=np.float64)
+    box = np.array(bounding_box(mask), dtype=np.float64)
     height, width = box[2] - box[0] + 1, box[3] - box[1] + 1
     sides = np.array([height, width, height, width])
     moved = box + rng.uniform(-MAX_JITTER, MAX_JITTER, 4) * sides

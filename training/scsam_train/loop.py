@@ -109,7 +109,8 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
         ``steps`` that were taken, ``labelled_planes`` and ``unlabelled_planes`` that were
         learned from.
     """
-    keeper = Keeper(session.folder, session.inputs.sha256)
+    # Another version may keep its state in another way: the round then starts anew.
+    keeper = Keeper(session.folder, f"{session.inputs.sha256} {napari_scsam.__version__}")
     run = _begin(session, keeper.load())
     looks = list(LOOK_IN_AT) if judge.planes and session.world.leads else []
     done = run.clock.fraction(run.step)

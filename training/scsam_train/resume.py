@@ -46,7 +46,7 @@ class Keeper:
     folder : Path
         Of the round.
     data : str
-        SHA-256 of its inputs: the state of others is left alone.
+        What the state belongs to, inputs and version: that of others is left alone.
     """
 
     def __init__(self, folder: Path, data: str) -> None:
@@ -68,7 +68,7 @@ class Keeper:
         self._due = now + max(EVERY_S, (now - began) / SHARE)
 
     def load(self) -> Saved | None:
-        """What was saved last, if it is of these inputs and can be read."""
+        """What was saved last, if it belongs to the same and can be read."""
         try:
             values = torch.load(self._path, map_location="cpu", weights_only=True)
             if values.pop("data") != self._data:

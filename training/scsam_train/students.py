@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_scsam.core.prompts import bounding_box
 from napari_scsam.models.adapters import trainable_parameters
-from napari_scsam.models.guided import box_of, largest_parts
+from napari_scsam.models.guided import largest_parts
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.encoding import encoding_of
@@ -375,7 +376,7 @@ def _with_gradient(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
 def _boxes(mask: NDArray[np.bool_], side: int) -> list[NDArray[np.float32]]:
     """Boxes around a mask's largest parts, on a grid of `side` pixels."""
     scale = side / len(mask)
-    corners = [np.array(box_of(part)) for part in largest_parts(mask)]
+    corners = [np.array(bounding_box(part)) for part in largest_parts(mask)]
     return [
         np.array([r0 * scale, c0 * scale, (r1 + 1) * scale - 1, (c1 + 1) * scale - 1], np.float32)
         for r0, c0, r1, c1 in corners

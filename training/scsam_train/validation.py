@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -118,8 +119,7 @@ def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Weighing, Ma
     session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
     names = list(session.inputs.class_names.values())
 
-    def mark(*weighing: Any) -> Marks:
-        shares, guided = weighing or (None, ())
+    def mark(shares: list[float] | None = None, guided: Sequence[bool] = ()) -> Marks:
         pair = Pair(session.unet, session.sam, shares, trained=session.trained, guided=guided)
         return judge.mark(pair, session.control.check)
 
@@ -128,7 +128,7 @@ def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Weighing, Ma
     shares = [unet_share(scores["unet"][name], scores["sam"][name]) for name in names]
     guided = [False] * len(names)
     if len(session.trained) > 1:
-        marks = mark(shares, guided)
+        marks = mark(shares)
         again = mark(shares, [True] * len(names))
         before, after = marks.dice()["pair"], again.dice()["pair"]
         guided = [(after[name] or 0.0) > (before[name] or 0.0) for name in names]

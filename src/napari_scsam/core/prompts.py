@@ -290,11 +290,17 @@ def _middles(
     return [(deepest(region), positive) for region, positive in regions if region.any()]
 
 
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """(row0, col0, row1, col1) of a mask (rows, cols) that is not empty, the last ones within."""
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(rows[0]), int(cols[0]), int(rows[-1]), int(cols[-1])
+
+
 def deepest(mask: NDArray[np.bool_]) -> Point:
     """Centre (row, col) of the largest disc inside a mask that is not empty."""
-    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    r0, c0, r1, c1 = bounding_box(mask)
     # Only the part that holds the mask: a small one on a large grid is found at once.
-    part = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    part = mask[r0 : r1 + 1, c0 : c1 + 1]
     depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
     row, col = np.unravel_index(int(depth.argmax()), part.shape)
-    return float(row + rows[0]), float(col + cols[0])
+    return float(row + r0), float(col + c0)

@@ -11,7 +11,7 @@ from skimage.measure import label
 from skimage.segmentation import flood, watershed
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.prompts import Box, Prompts
+from napari_scsam.core.prompts import Box, Prompts, bounding_box
 
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
@@ -157,8 +157,8 @@ def _sharpness(region: Mask, gradient: FloatArray) -> float:
 
 def _window(region: Mask) -> tuple[slice, slice]:
     """The rows and columns of a region that is not empty, and one more on every side."""
-    rows, cols = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
-    return tuple(slice(max(0, found[0] - 1), found[-1] + 2) for found in (rows, cols))  # type: ignore[return-value]
+    r0, c0, r1, c1 = bounding_box(region)
+    return slice(max(0, r0 - 1), r1 + 2), slice(max(0, c0 - 1), c1 + 2)
 
 
 def carve(mask: Mask, view: FloatArray, prompts: Prompts) -> Mask:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.prompts import Prompts, bounding_box
 from napari_scsam.models import Embedding, SamBackend
+from napari_scsam.models.outline import connected_parts
 
 FloatArray = NDArray[np.float32]
 
@@ -20,19 +20,8 @@ LEAST_SHARE, LEAST_PIXELS, MOST_PARTS = 0.1, 20, 4
 
 def largest_parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """The parts of a mask (rows, cols) that are worth asking about, the largest first."""
-    numbered, count = ndimage.label(mask)
-    if not count:
-        return []
-    sizes = np.bincount(numbered.ravel())[1:]
-    order = np.argsort(-sizes, kind="stable")[:MOST_PARTS]
-    least = max(LEAST_SHARE * sizes.max(), LEAST_PIXELS + 1)
-    return [numbered == 1 + at for at in order if sizes[at] >= least]
-
-
-def box_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """(row0, col0, row1, col1) of a mask that holds something."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(rows[0]), float(cols[0]), float(rows[-1]), float(cols[-1])
+    parts = connected_parts(mask, LEAST_PIXELS + 1)[:MOST_PARTS]
+    return [part for part in parts if part.sum() >= LEAST_SHARE * parts[0].sum()]
 
 
 def asked_again(
@@ -61,7 +50,7 @@ def asked_again(
     found: FloatArray | None = None
     for part in largest_parts(odds > 0):
         told = np.where(part | (odds <= 0), odds, -SURE).clip(-SURE, SURE).astype(np.float32)
-        asked = Prompts(box=box_of(part), mask=told)
+        asked = Prompts(box=bounding_box(part), mask=told)
         logits = sam.decode(embedding, asked, class_id=class_id).logits
         found = logits if found is None else np.maximum(found, logits)
     return found

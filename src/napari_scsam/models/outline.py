@@ -12,6 +12,14 @@ from napari_scsam.core.prompts import Prompts
 FloatArray = NDArray[np.float32]
 
 
+def connected_parts(mask: NDArray[np.bool_], min_area: float) -> list[NDArray[np.bool_]]:
+    """Parts of a mask of at least `min_area` pixels, the largest first; corners connect."""
+    numbered, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+    order = np.argsort(-areas, kind="stable")
+    return [numbered == number + 1 for number in order if areas[number] >= min_area]
+
+
 def log_odds(probabilities: FloatArray, position: int) -> FloatArray:
     """How much likelier a class is than the likeliest other one, above 0 where it wins.
 

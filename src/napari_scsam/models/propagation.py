@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.prompts import Box, Point, Prompts, deepest
+from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
 from napari_scsam.core.propagation import Carried, Logits, Trail, iou, label_of
 from napari_scsam.core.volume import Around
 from napari_scsam.models import (
@@ -21,7 +21,7 @@ from napari_scsam.models import (
     SamBackend,
     decode_region,
 )
-from napari_scsam.models.outline import log_odds
+from napari_scsam.models.outline import connected_parts, log_odds
 
 Mask = NDArray[np.bool_]
 
@@ -197,12 +197,8 @@ def _mixed(logits: Logits, odds: Logits, estimate: float) -> _Found:
 
 def _objects(mask: Mask) -> list[Mask]:
     """Components worth following, the largest first; crumbs go with none of them."""
-    numbered, count = ndimage.label(mask, np.ones((3, 3)))
-    sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
-    least = max(_MIN_PIXELS, _MIN_SHARE * sizes.sum())
-    order = np.argsort(-sizes, kind="stable")
-    kept = [n for n in order if sizes[n] >= least] or [order[0]]
-    return [numbered == n + 1 for n in kept]
+    least = max(_MIN_PIXELS, _MIN_SHARE * mask.sum())
+    return connected_parts(mask, least) or connected_parts(mask, 0)[:1]
 
 
 def _asked(mask: Mask, others: list[Mask], box: Box, by_points: bool) -> Prompts:
@@ -237,8 +233,7 @@ def softened(mask: Mask) -> NDArray[np.float32]:
 
 def box_with_air(mask: Mask, share: float) -> Box:
     """Box around a mask with a share of the plane's longer side as air, cut to the plane."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    corners = np.array([rows[0], cols[0], rows[-1], cols[-1]], float)
+    corners = np.array(bounding_box(mask), float)
     air = share * max(mask.shape) + 0.5  # pixels have edges: no box is without area
     limit = np.array(mask.shape) - 1
     r0, c0 = np.clip(corners[:2] - air, 0, limit)

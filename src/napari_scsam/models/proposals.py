@@ -16,6 +16,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
 from napari_scsam.core.volume import Around
 from napari_scsam.models import Embedding, RoundModels
+from napari_scsam.models.outline import connected_parts
 
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -163,7 +164,7 @@ def _ask_sam(models: RoundModels, embedding: Embedding, class_id: int, unet: Map
 
 def _confirm(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
     found = []
-    for part in _parts(unet > INSIDE, MIN_AREA * unit**2)[:MAX_PARTS]:
+    for part in connected_parts(unet > INSIDE, MIN_AREA * unit**2)[:MAX_PARTS]:
         agreed = part & (sam > INSIDE)
         area = agreed if agreed.sum() >= MIN_AREA * unit**2 else part
         for row, col in _centres(area):
@@ -176,7 +177,7 @@ def _query(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
     mean = (unet + sam) / 2
     entropy = _entropy(unet)
     scored = []
-    for part in _parts((unet > INSIDE) ^ (sam > INSIDE), MIN_AREA * unit**2):
+    for part in connected_parts((unet > INSIDE) ^ (sam > INSIDE), MIN_AREA * unit**2):
         depth = _depth(part)
         if depth.max() < MIN_DEPTH * unit:
             continue
@@ -194,7 +195,7 @@ def _missed(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
     smooth = ndimage.gaussian_filter(unet, SMOOTHING * unit)
     seen = (unet > INSIDE) | (sam > INSIDE)
     found = []
-    for part in _parts(smooth >= NOTHING, MIN_AREA * unit**2):
+    for part in connected_parts(smooth >= NOTHING, MIN_AREA * unit**2):
         # A faint part that hangs on to a seen one is its soft edge.
         if not (part & seen).any():
             peak = float(smooth[part].max())
@@ -257,14 +258,6 @@ def _centres(part: Mask) -> list[tuple[int, int]]:
         row, col = core[int(gaps.argmax())]
         centres.append((int(row), int(col)))
     return centres
-
-
-def _parts(mask: Mask, min_area: float) -> list[Mask]:
-    """Connected parts of at least `min_area` pixels, the largest first."""
-    numbered, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    areas = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
-    order = np.argsort(-areas, kind="stable")
-    return [numbered == number + 1 for number in order if areas[number] >= min_area]
 
 
 def _depth(part: Mask) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.prompts import Box, Point, Prompts
+from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box
 from napari_scsam.models import BoolImage, Decoded, Embedding, EmbeddingCache, SamBackend
 from napari_scsam.models.preprocess import MASK_LOGIT, bilinear, resize
 
@@ -164,8 +164,7 @@ def _extent_of_parts(mask: BoolImage, shape: tuple[int, int], prompts: Prompts) 
 
 def _bounds(mask: BoolImage) -> list[Box]:
     """Bounding box of a mask, as a list of one; of none when it is empty."""
-    rows, cols = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return [(rows[0], cols[0], rows[-1], cols[-1])] if rows.size else []
+    return [bounding_box(mask)] if mask.any() else []
 
 
 def _decode_coarsely(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_scsam.core.prompts import Point, Prompts, deepest
+from napari_scsam.core.prompts import Point, Prompts, bounding_box, deepest
 from napari_scsam.core.propagation import iou
 from napari_scsam.models import Decoded, Embedding, SamBackend
 from scsam_train.clicks import next_click
@@ -63,7 +63,7 @@ def annotate(
         labels.append(label)
         fed = answers[-1].logits if answers and feed_back else None
         answers.append(sam.decode(embedding, Prompts(points=points, labels=labels, mask=fed)))
-    answers.append(sam.decode(embedding, Prompts(box=tight(truth))))
+    answers.append(sam.decode(embedding, Prompts(box=bounding_box(truth))))
     ious = [iou(answer.mask, truth) for answer in answers]
     dice = [2 * iou / (1 + iou) for iou in ious]
     return Outcome(tuple(dice[:-1]), dice[-1], tuple(a.iou for a in answers), tuple(ious))
@@ -84,9 +84,3 @@ def _moved(at: Point, inside: bool, truth: BoolImage, rng: np.random.Generator |
     limit = np.array(truth.shape) - 1
     row, col = np.clip(np.rint(np.array(at) + rng.normal(0, HAND, 2)), 0, limit)
     return (float(row), float(col)) if truth[int(row), int(col)] == inside else at
-
-
-def tight(truth: BoolImage) -> tuple[float, float, float, float]:
-    """Bounding box (row0, col0, row1, col1) of a mask that is not empty."""
-    rows, cols = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
-    return float(rows[0]), float(cols[0]), float(rows[-1]), float(cols[-1])

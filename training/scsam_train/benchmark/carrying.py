@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_scsam.core.jobs import CancelToken
-from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.prompts import Prompts, bounding_box
 from napari_scsam.core.propagation import propagate
 from napari_scsam.models import Embedding, SamBackend, carry
-from scsam_train.benchmark.annotator import tight
+from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import Scan, atrium_scans
 
 BoolImage = NDArray[np.bool_]
@@ -95,9 +94,7 @@ def measure(
 
 def write(folder: Path, report: Mapping[str, Any]) -> None:
     """Write ``propagation.json`` and ``propagation.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "propagation.json").write_text(json.dumps(report, indent=2) + "\n")
-    (folder / "propagation.md").write_text(markdown(report))
+    write_report(folder, "propagation", report, markdown(report))
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -188,7 +185,7 @@ def _anchors(
     found = {}
     for index in at:
         embedding = embeddings.get_or_embed(sam, scan.image[index])
-        asked = Prompts(box=tight(scan.truth[index]))
+        asked = Prompts(box=bounding_box(scan.truth[index]))
         found[index] = sam.decode(embedding, asked).mask.astype(np.uint8)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_scsam.models import SamBackend
 from scsam_train.benchmark.annotator import Outcome, annotate
+from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import SETS
 
 CLICKS = 10
@@ -105,9 +105,7 @@ def summary(measured: Sequence[Measured]) -> dict[str, Any]:
 
 def write(folder: Path, report: dict[str, Any]) -> None:
     """Write ``interactive.json`` and ``interactive.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "interactive.json").write_text(json.dumps(report, indent=2) + "\n")
-    (folder / "interactive.md").write_text(markdown(report))
+    write_report(folder, "interactive", report, markdown(report))
 
 
 def markdown(report: dict[str, Any]) -> str:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +22,7 @@ from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import Device, TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
+from scsam_train.benchmark.common import run_round, write_report
 
 # Different files; more references name them again.
 FILES = 100
@@ -80,8 +78,7 @@ def measure(
 
 def write(folder: Path, report: dict[str, Any]) -> None:
     """Write ``scale.json`` and ``scale.md``."""
-    (folder / "scale.json").write_text(json.dumps(report, indent=2) + "\n")
-    (folder / "scale.md").write_text(markdown(report))
+    write_report(folder, "scale", report, markdown(report))
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -138,18 +135,9 @@ def _run(folder: Path, files: list[dict[str, Any]], count: int, plan: Plan) -> d
     partial = folder / "0001.partial"
     partial.mkdir(parents=True)
     (partial / "inputs.json").write_text(_inputs(files, count, plan))
-    limits = {} if plan.threads is None else {"OMP_NUM_THREADS": str(plan.threads)}
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "scsam_train", str(partial)],
-        env={**os.environ, **limits},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run_round(partial, plan.threads)
     seconds = time.monotonic() - began
-    if done.returncode:
-        raise ScsamError(f"The round in {partial} failed: {done.stderr.strip()[-500:]}")
     metrics = json.loads((folder / "0001" / "metrics.json").read_text())
     planes = {name: metrics[name] for name in ("labelled_planes", "unlabelled_planes")}
     return {**metrics["rates"], **planes, "seconds": round(seconds, 1)}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,13 +16,14 @@ from numpy.typing import NDArray
 import napari_scsam
 import scsam_train
 from napari_scsam import io
-from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import Ablation, Recipe, TrainSettings
 from napari_scsam.core.windows import AUTO
 from napari_scsam.models import RoundModels, evaluate, load_round, load_sam, open_cache
 from napari_scsam.models.sam import SamModel
+from scsam_train.benchmark.common import run_round
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
+from scsam_train.judging import MEMBERS
 from scsam_train.views import views_each
 from scsam_train.workers import Pool, in_parts, side_by_side
 
@@ -37,7 +35,6 @@ NAMES = (
 CACHE_GB = 100.0
 # Embeddings that are made only to see how long one takes.
 TIMED = 20
-MEMBERS = ("unet", "sam", "pair")
 MEASURES = ("dice", "iou", "hd95", "assd")
 
 
@@ -249,16 +246,7 @@ def _train(folder: Path, inputs: str, threads: int | None) -> None:
     partial = folder / "0001.partial"
     partial.mkdir(parents=True, exist_ok=True)
     (partial / "inputs.json").write_text(inputs)
-    limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "scsam_train", str(partial)],
-        env={**os.environ, **limits},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode or not (folder / "0001").is_dir():
-        raise ScsamError(f"The round in {partial} failed: {done.stderr.strip()[-500:]}")
+    run_round(partial, threads)
 
 
 def _score(

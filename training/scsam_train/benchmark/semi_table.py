@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-MEMBERS = ("unet", "sam", "pair")
+from scsam_train.benchmark.common import write_report
+from scsam_train.judging import MEMBERS
 
 
 def write(out: Path, report: dict[str, Any]) -> None:
     """Write ``semi-SET-N.json`` and ``.md``."""
     plan = report["plan"]
     stem = f"semi-{plan['set']}-{plan['labels']}"
-    (out / f"{stem}.json").write_text(json.dumps(report, indent=1) + "\n")
-    (out / f"{stem}.md").write_text(markdown(report))
+    write_report(out, stem, report, markdown(report))
 
 
 def markdown(report: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from segment_anything import SamPredictor, sam_model_registry
 
-from napari_scsam.core.prompts import Prompts, deepest
+from napari_scsam.core.prompts import Prompts, bounding_box, deepest
 from napari_scsam.core.propagation import iou
 from napari_scsam.models import Embedding
 from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.sam import SamModel, load_base
-from scsam_train.benchmark.annotator import tight
+from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import SETS, Case
 
 SIDE = 352
@@ -104,9 +103,7 @@ def measure_agreement(model: str, data: Path, limit: int, sets: Sequence[str]) -
 
 def write_speed(folder: Path, report: dict[str, Any]) -> None:
     """Write ``speed.json`` and ``speed.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "speed.json").write_text(json.dumps(report, indent=2) + "\n")
-    (folder / "speed.md").write_text(speed_table(report))
+    write_report(folder, "speed", report, speed_table(report))
 
 
 def speed_table(report: dict[str, Any]) -> str:
@@ -173,7 +170,7 @@ def _agreement(sam: SamModel, case: Case) -> list[tuple[str, float]]:
         plain = Embedding(encoder(pixels[None]).float(), ours.shape, ours.view, ours.key)
     found = []
     for truth in case.masks.values():
-        asked = {"box": Prompts(box=tight(truth)), "click": Prompts([deepest(truth)], [1])}
+        asked = {"box": Prompts(box=bounding_box(truth)), "click": Prompts([deepest(truth)], [1])}
         for kind, prompts in asked.items():
             masks = [sam.decode(embedding, prompts).mask for embedding in (ours, plain)]
             found.append((kind, iou(*masks)))

@@ -27,6 +27,7 @@ from napari_scsam.models.adapters import AdapterInfo, Profile, attach, encoder_h
 from napari_scsam.models.resize import resize_vit
 from napari_scsam.models.unet import UNet, build_network
 from napari_scsam.models.zoo import find_entry, sized
+from scsam_train.benchmark.common import write_report
 from scsam_train.kit import Kit
 from scsam_train.lessons import Lessons, Marker
 from scsam_train.meter import peak_memory
@@ -103,9 +104,7 @@ def measure_steps(
 
 def write_steps(folder: Path, report: dict[str, Any]) -> None:
     """Write ``steps.json`` and ``steps.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "steps.json").write_text(json.dumps(report, indent=2) + "\n")
-    (folder / "steps.md").write_text(steps_table(report))
+    write_report(folder, "steps", report, steps_table(report))
 
 
 def steps_table(report: dict[str, Any]) -> str:
