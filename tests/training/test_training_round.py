@@ -16,6 +16,7 @@ from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
 from napari_scsam.models import load_round
 from napari_scsam.models.adapters import read_info
+from napari_scsam.models.pair import Pair
 from napari_scsam.models.unet import UNet
 from scsam_train.__main__ import main
 from scsam_train.judging import follows_clicks
@@ -142,8 +143,11 @@ def test_the_pair_loads_and_answers_on_the_planes_grid(finished):
     for probabilities in found:
         assert probabilities.shape == (2, 48, 64) and probabilities.dtype == np.float32
         np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    # Unless SAM is asked a second time, the pair lies between its members.
+    unguided = Pair(UNet.load(finished / "unet.safetensors"), models.sam)
+    between = unguided.probabilities(image, embedding)
     low, high = np.minimum(found[0], found[1]), np.maximum(found[0], found[1])
-    assert ((found[2] >= low - 1e-6) & (found[2] <= high + 1e-6)).all()
+    assert ((between >= low - 1e-6) & (between <= high + 1e-6)).all()
 
 
 def test_one_label_nothing_else_and_a_parent_to_start_from(finished, tmp_path):

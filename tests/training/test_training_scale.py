@@ -41,7 +41,7 @@ def test_each_run_has_so_many_references_and_reads_few(tmp_path, monkeypatch, ca
         partial.rename(partial.with_suffix(""))
         return SimpleNamespace(returncode=0, stderr="")
 
-    monkeypatch.setattr("scsam_train.benchmark.scale.subprocess.run", train)
+    monkeypatch.setattr("scsam_train.benchmark.common.subprocess.run", train)
     asked = ["scale", "--out", tmp_path, "--references", 12, 1500, "--steps", 3, "--unlabelled", 5]
     assert main([str(word) for word in asked]) == 0
     assert seen == {12: (8, 4), 1500: (8, 10)}
