@@ -48,6 +48,36 @@ def test_an_off_diagonal_object_is_found_where_it_is():
     assert overlap > 0.9
 
 
+class Position(torch.nn.Module):
+    """Sure of its class towards the top left, whatever it sees."""
+
+    def forward(self, x):
+        rows, cols = torch.meshgrid(
+            *(torch.linspace(4, -4, side) for side in x.shape[-2:]), indexing="ij"
+        )
+        return torch.stack([torch.zeros_like(rows), rows + 2 * cols]).expand(len(x), -1, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("learned", "flips"),
+    [
+        ({}, [()]),
+        ({"mirrored": True}, [(), (1,)]),
+        ({"turned": True}, [(), (0, 1)]),
+        ({"mirrored": True, "turned": True}, [(), (1,), (0, 1), (0,)]),
+    ],
+)
+def test_it_is_asked_for_the_views_that_it_learned_from(learned, flips, tmp_path):
+    image = np.random.default_rng(2).random((64, 64))
+    plain = UNet(Position(), (1,), 64).probabilities(image)
+    found = UNet(Position(), (1,), 64, **learned).probabilities(image)
+    expected = np.mean([np.flip(plain[1], axes) for axes in flips], axis=0)
+    np.testing.assert_allclose(found[1], expected, atol=1e-6)
+    UNet(build_network(2), (1,), 64, **learned).save(tmp_path / "u.safetensors")
+    again = UNet.load(tmp_path / "u.safetensors")
+    assert {name for name in ("mirrored", "turned") if getattr(again, name)} == set(learned)
+
+
 def test_constant_planes_are_refused(unet):
     with pytest.raises(InputError, match="nothing to see"):
         unet.probabilities(np.ones((20, 20)))

@@ -224,7 +224,15 @@ def _build_models(
         info = fresh
         module = attach(base.module, info, seed=settings.seed)
         network = build_network(len(inputs.class_ids) + 1)
-    unet = UNet(network, inputs.class_ids, size, device, context=settings.context)
+    unet = UNet(
+        network,
+        inputs.class_ids,
+        size,
+        device,
+        context=settings.context,
+        mirrored=settings.mirror,
+        turned=settings.turn,
+    )
     sam = SamModel(
         module,
         base.entry,

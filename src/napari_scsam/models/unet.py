@@ -126,6 +126,10 @@ class UNet:
     context : bool
         Whether its three channels are a grey plane's neighbour before, the plane, and the
         neighbour after; else they are the plane three times.
+    mirrored, turned : bool
+        Whether it learned from planes mirrored left to right, and turned. It is then asked for
+        those views, too, and its answers are averaged: on Kvasir-SEG, 100 pictures, Dice of five
+        U-Nets of 40 labels each rose by 0.01 to 0.02 with both.
     """
 
     def __init__(
@@ -137,12 +141,15 @@ class UNet:
         *,
         may_move: bool = False,
         context: bool = False,
+        mirrored: bool = False,
+        turned: bool = False,
     ) -> None:
         self._place = Place(device or torch.device("cpu"), may_move=may_move)
         self.network = network.to(self._place.device)
         self.class_ids = tuple(class_ids)
         self.image_size = image_size
         self.context = context
+        self.mirrored, self.turned = mirrored, turned
 
     @property
     def device(self) -> torch.device:
@@ -175,12 +182,20 @@ class UNet:
 
         def infer(device: torch.device) -> FloatArray:
             bring(self.network, device)
-            logits = self.network(prepared.pixels[None].to(device))
-            planes = prepared.frame.logits_to_plane(logits.float().softmax(dim=1))
+            found = self._over_views(prepared.pixels[None].to(device))
+            planes = prepared.frame.logits_to_plane(found)
             return np.ascontiguousarray(planes[0].cpu().numpy(), dtype=np.float32)
 
         with torch.inference_mode():
             return self._place.run(infer)
+
+    def _over_views(self, canvas: Tensor) -> Tensor:
+        """Mean probabilities (1, K + 1, s, s) of a canvas (1, 3, s, s) over its views."""
+        views = _views(self.mirrored, self.turned)
+        seen = torch.cat([canvas.flip(axes) for axes in views])
+        found = self.network(seen).float().softmax(dim=1)
+        back = [one.flip(axes) for one, axes in zip(found.split(1), views, strict=True)]
+        return torch.stack(back).mean(dim=0)
 
     def save(self, path: Path) -> None:
         """Write weights and metadata to a ``.safetensors`` file."""
@@ -191,6 +206,8 @@ class UNet:
             "features": list(FEATURES),
             "preprocess": PREPROCESS_VERSION,
             "context": self.context,
+            "mirrored": self.mirrored,
+            "turned": self.turned,
         }
         state: dict[str, Tensor] = {
             name: value.detach().cpu().contiguous()
@@ -222,12 +239,26 @@ class UNet:
             device,
             may_move=True,
             context=about.get("context", False),
+            mirrored=about.get("mirrored", False),
+            turned=about.get("turned", False),
         )
 
 
 def rounded_size(size: int) -> int:
     """Side of the square that the network can take, nearest to `size`."""
     return max(MULTIPLE, int(size / MULTIPLE + 0.5) * MULTIPLE)
+
+
+def _views(mirrored: bool, turned: bool) -> list[tuple[int, ...]]:
+    """The axes that are flipped for each view: as it is, mirrored, upside down, both."""
+    views: list[tuple[int, ...]] = [()]
+    if mirrored:
+        views.append((-1,))
+    if turned:
+        # Half a turn; the quarters add nothing to it (Kvasir-SEG: 0.707, 0.739, 0.765 with four
+        # views, 0.706, 0.738, 0.771 with eight).
+        views += [tuple({-2, -1} ^ set(axes)) for axes in views]
+    return views
 
 
 def _is_standardised(network: nn.Module) -> bool:
