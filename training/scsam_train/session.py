@@ -24,7 +24,7 @@ from napari_scsam.models.adapters import (
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE
 from napari_scsam.models.sam import SamModel, decoder_copy, load_base
-from napari_scsam.models.unet import UNet, build_network, rounded_size
+from napari_scsam.models.unet import UNet, build_network, fold_for, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import TrainPlane, all_alike, load_planes
 from scsam_train.encoding import choose_profile
@@ -223,7 +223,7 @@ def _build_models(
     else:
         info = fresh
         module = attach(base.module, info, seed=settings.seed)
-        network = build_network(len(inputs.class_ids) + 1)
+        network = build_network(len(inputs.class_ids) + 1, fold_for(size))
     unet = UNet(
         network,
         inputs.class_ids,

@@ -25,7 +25,7 @@ from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import sam as sams
 from napari_scsam.models.adapters import AdapterInfo, Profile, attach, encoder_hash
 from napari_scsam.models.resize import resize_vit
-from napari_scsam.models.unet import UNet, build_network
+from napari_scsam.models.unet import UNet, build_network, fold_for
 from napari_scsam.models.zoo import find_entry, sized
 from scsam_train.benchmark.common import write_report
 from scsam_train.kit import Kit
@@ -187,7 +187,7 @@ def _kit(configuration: Configuration) -> Kit:
         sam=configuration.sam,
         sam_size=configuration.size,
     )
-    unet = UNet(build_network(1 + len(CLASSES)), CLASSES, SIDE)
+    unet = UNet(build_network(1 + len(CLASSES), fold_for(SIDE)), CLASSES, SIDE)
     sam = _random_sam(configuration, settings)
     return Kit(unet, sam, _materials(sam), settings, World())
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from napari_scsam.models.unet import build_network
+from napari_scsam.models.unet import build_network, fold_for
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker
 from scsam_train.losses import likeliest
@@ -33,7 +33,8 @@ class Cps:
         self._kit = kit
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(kit.settings.seed + 1)
-            second = build_network(1 + kit.classes).to(kit.unet.device)
+            fold = fold_for(kit.unet.image_size)
+            second = build_network(1 + kit.classes, fold).to(kit.unet.device)
         self._students = [UNetStudent(network, kit) for network in (kit.unet.network, second)]
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._own = kit.settings.labelled_batch
