@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_scsam.core.errors import Cancelled, InputError, ScsamError
+from napari_scsam.core.memory import keep_freed_memory
 from scsam_train.log import EventLog
 
 
@@ -40,6 +41,7 @@ def run_child(
         return 2
     folder = Path(arguments[0]).resolve()
     _be_nice(niceness)
+    keep_freed_memory()
     log = EventLog(folder)
     try:
         work(folder)

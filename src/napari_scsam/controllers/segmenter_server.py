@@ -22,6 +22,7 @@ import psutil
 
 from napari_scsam.controllers.inference import Segmenter
 from napari_scsam.core.errors import ModelError, ScsamError
+from napari_scsam.core.memory import keep_freed_memory
 
 # The name of a Segmenter's method and its arguments.
 Call = tuple[str, tuple[Any, ...]]
@@ -36,6 +37,7 @@ def main() -> None:
     # Read when torch is imported: its threads sleep while they wait, and leave the window room.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(_threads()))
+    keep_freed_memory()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     faulthandler.enable()
     calls, replies = _own_streams()

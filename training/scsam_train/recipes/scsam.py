@@ -33,7 +33,7 @@ STEEP = 4
 # SAM learns alone so long: from few labels it is soon better than a U-Net (METHOD, top).
 LEAD = 0.15
 # From then on a step of SAM's for so many of the U-Net's.
-SAM_EVERY = 15
+SAM_EVERY = 8
 # In how many steps SAM's teacher looks at an unlabelled plane again, and both at a labelled one.
 RENEWED_EVERY, EXAMINED_EVERY = 3, 24
 SURVEYED = 16
