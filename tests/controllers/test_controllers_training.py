@@ -70,6 +70,7 @@ def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     assert TrainSettings(steps=61, image_size=32) != settings
     again = TrainingController(project).start(settings)
     assert again.number == running.number
+    assert again.resumed and not running.resumed
     told = []
     record = again.run(told.append)
     assert record is not None and record.metrics["steps"] == 60

@@ -48,6 +48,8 @@ def train(
     with Project.open(folder) as project, StderrProgress() as progress, _terminated(stop):
         cost = estimate_round(project, settings)
         running = TrainingController(project).start(settings, held_out or ())
+        if running.resumed:  # part of it is done, which the estimate does not know
+            cost = None
         # Not earlier: a round that can't begin says so in its one line.
         if cost is not None:
             progress.say(cost.sentence)

@@ -38,15 +38,23 @@ class RunningRound:
         ``rounds/NNNN.partial``.
     child : subprocess.Popen, optional
         The child, when this process started it.
+    resumed : bool
+        Whether it goes on with a round that was killed.
     """
 
     def __init__(
-        self, project: Project, folder: Path, child: subprocess.Popen[bytes] | None = None
+        self,
+        project: Project,
+        folder: Path,
+        child: subprocess.Popen[bytes] | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
         self._project = project
         self._child = child
         self._cancelled_at: float | None = None
         self.folder = folder
+        self.resumed = resumed
         self.number = int(folder.name.split(".")[0])
         self.final_folder = folder.with_name(f"{self.number:04d}")
         self._events = ChildEvents(self.folder, self.final_folder)
@@ -216,8 +224,9 @@ class TrainingController:
         folder = self._project.begin_round(settings, held_out)
         # What the last window asked for, such as a pause, is not meant for the round that goes on.
         (folder / CONTROL_FILE).unlink(missing_ok=True)
+        resumed = (folder / RESUME_FILE).is_file()
         running = RunningRound(self._project, folder)
         child = start_child("scsam_train", folder, running.log_path, self._project.folder)
         record_process(folder, child.pid)
-        self.running = RunningRound(self._project, folder, child)
+        self.running = RunningRound(self._project, folder, child, resumed=resumed)
         return self.running
