@@ -12,14 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_scsam.core.prompts import bounding_box
 from napari_scsam.models.adapters import trainable_parameters
-from napari_scsam.models.guided import largest_parts
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Diverged, Kit
-from scsam_train.losses import IGNORE, likeliest, mask_iou, mask_loss
+from scsam_train.losses import IGNORE, mask_iou, mask_loss
 from scsam_train.precision import mixed_precision
 from scsam_train.pseudo import PseudoLabels
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate
@@ -195,46 +193,6 @@ class SamStudent:
             embeddings = self._encoding(torch.cat(list(features)))
             return class_probabilities(self.decoder, embeddings, self._kit.classes, size)
 
-    @torch.no_grad()
-    def taught_again(
-        self, features: Sequence[Tensor], maps: Tensor, guided: NDArray[np.bool_]
-    ) -> Tensor:
-        """Probabilities (N, K + 1, s, s) by the moving average, asked by class tokens and boxes.
-
-        Parameters
-        ----------
-        features : sequence of N Tensors
-            As `SamView.features`.
-        maps : Tensor of shape (N, K + 1, s, s)
-            Probabilities: a box goes around each part of what they show.
-        guided : ndarray of shape (K,), bool
-            Classes that are asked for; the others stay as in `maps`.
-        """
-        side = self.decoder.side
-        asked = [
-            (plane, position, box)
-            for plane, label in enumerate(likeliest(maps).cpu().numpy())
-            for position in np.flatnonzero(guided).tolist()
-            for box in _boxes(label == position + 1, side)
-        ]
-        if not asked:
-            return maps
-        planes, positions, boxes = zip(*asked, strict=True)
-        with self.teacher.in_place():
-            embeddings = self._encoding(torch.cat([features[plane] for plane in planes]))
-            classes = torch.tensor(positions, device=self.decoder.device)
-            found = self.decoder(embeddings, Ask(classes, boxes=np.stack(boxes)))[0][:, 0]
-        logits = maps.clamp(min=_TINY).log()
-        logits = nn.functional.interpolate(logits - logits[:, :1], (side, side), mode="bilinear")
-        answered: dict[tuple[int, int], Tensor] = {}
-        for plane, position, answer in zip(planes, positions, found, strict=True):
-            before = answered.get((plane, position), answer)
-            answered[plane, position] = torch.maximum(before, answer)
-        for (plane, position), answer in answered.items():
-            logits[plane, position + 1] = answer
-        size = maps.shape[-2:]
-        return nn.functional.interpolate(logits.softmax(1), size, mode="bilinear", antialias=True)
-
     def _objects(
         self, kind: float, trust: NDArray[np.float64] | None, rng: np.random.Generator
     ) -> list[_Object]:
@@ -371,16 +329,6 @@ def descend(
 
 def _with_gradient(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return [parameter for parameter in parameters if parameter.grad is not None]
-
-
-def _boxes(mask: NDArray[np.bool_], side: int) -> list[NDArray[np.float32]]:
-    """Boxes around a mask's largest parts, on a grid of `side` pixels."""
-    scale = side / len(mask)
-    corners = [np.array(bounding_box(part)) for part in largest_parts(mask)]
-    return [
-        np.array([r0 * scale, c0 * scale, (r1 + 1) * scale - 1, (c1 + 1) * scale - 1], np.float32)
-        for r0, c0, r1, c1 in corners
-    ]
 
 
 def _holds(view: SamView, position: int) -> bool:

@@ -34,15 +34,13 @@ STEEP = 4
 LEAD = 0.15
 # From then on a step of SAM's for so many of the U-Net's.
 SAM_EVERY = 8
-# In how many steps SAM's teacher looks at an unlabelled plane again, and both at a labelled one.
-RENEWED_EVERY, EXAMINED_EVERY = 3, 24
+# Unlabelled planes that SAM's teacher looks at again in a step; in how many steps both teachers
+# look at a labelled one.
+RENEWED, EXAMINED_EVERY = 2, 24
 SURVEYED = 16
 # Where the two disagree SAM leads once it does this well on the labelled planes; before, who does
 # better there. The U-Net's figure alone says little: it knows these planes by heart.
 FAIR = 0.5
-# From this fraction on SAM is asked once more, by boxes around what both found, for the classes
-# that this leaves as good as this on the labelled planes: not a ring, whose box is its inside's.
-GUIDED_FROM, NO_WORSE = 0.4, 0.05
 # Fractions of the round until pseudo-labels count fully: SAM's for the U-Net, and back.
 RAMP_TO_UNET, RAMP_TO_SAM = 0.3, 0.5
 
@@ -67,8 +65,6 @@ class ScSam:
         self._sam = SamStudent(kit, self._pseudo)
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._exam = Exam(kit.classes)
-        # Of what both find together, and of SAM's second answer.
-        self._second_exam = Exam(kit.classes)
         self._lead = LEAD if kit.fresh else 0.0
         self._without = kit.settings.without
         self._step = self._looked = self._examined = 0
@@ -88,8 +84,7 @@ class ScSam:
     def _teach(self, fraction: float) -> None:
         """Both learn from labels and from each other."""
         since = self._since = (fraction - self._lead) / (1 - self._lead)
-        if self._step % RENEWED_EVERY == 0:
-            self._look(1)
+        self._look(RENEWED)
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
         trust = self._exam.reliability
@@ -130,18 +125,8 @@ class ScSam:
         side = self._data.other_images.shape[-1]
         features = [self._data.other_features[i] for i in chosen]
         answers = self._sam.taught(features, side)
-        if self._guided.any():
-            both = (answers + self._sized(self._ask_unet_of(np.array(chosen)))) / 2
-            answers = self._sam.taught_again(features, both, self._guided)
         for index, from_sam in zip(chosen, answers, strict=True):
             self._pseudo.keep(index, from_sam)
-
-    @property
-    def _guided(self) -> NDArray[np.bool_]:
-        """Classes, (K,), that SAM is asked for by what both found."""
-        found, again = self._second_exam.dice
-        good: NDArray[np.bool_] = (again > 0) & (again >= found - NO_WORSE)
-        return good
 
     def _sized(self, maps: Tensor) -> Tensor:
         side = self._data.images.shape[-1]
@@ -174,10 +159,6 @@ class ScSam:
         from_unet = self._sized(self._ask_unet(self._data.images[index : index + 1]))
         from_sam = self._sam.taught(features, from_unet.shape[-1])
         self._exam.mark(_label(from_unet), _label(from_sam), truth)
-        if self._since >= GUIDED_FROM and self._without not in ("points", "unet-to-sam"):
-            both = (from_unet + from_sam) / 2
-            again = self._sam.taught_again(features, both, np.ones(self._kit.classes, bool))
-            self._second_exam.mark(_label(both), _label(again), truth)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
@@ -201,7 +182,6 @@ class ScSam:
             "sam": self._sam.state(),
             "pseudo": self._pseudo.state(),
             "exam": self._exam.state(),
-            "second_exam": self._second_exam.state(),
             "counts": [self._step, self._looked, self._examined],
         }
 
@@ -211,7 +191,6 @@ class ScSam:
         self._sam.restore(state["sam"])
         self._pseudo.restore(state["pseudo"])
         self._exam.restore(state["exam"])
-        self._second_exam.restore(state["second_exam"])
         self._step, self._looked, self._examined = state["counts"]
 
 
