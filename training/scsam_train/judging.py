@@ -26,7 +26,7 @@ SPLIT_FILE = "split.json"
 MAX_PLANES = 40
 # A round that answers one click in the middle this well, and its base not better by more than
 # the second, is trusted with points.
-CLICK_DICE = 0.5
+CLICK_DICE = 0.7
 CLICK_LOSS = 0.02
 MAX_CLICKED = 12
 
