@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from napari_scsam.models import encoder
+
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether `device` multiplies bfloat16 natively."""
@@ -11,9 +13,7 @@ def has_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     if device.type != "cpu":
         return False
-    # Older versions of torch don't say; without native support bfloat16 is slower than float32.
-    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    return encoder.has_bfloat16()
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

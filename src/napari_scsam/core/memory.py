@@ -21,7 +21,7 @@ def keep_freed_memory() -> bool:
     Returns
     -------
     bool
-        False where the C library has no such switch (macOS, Windows, musl): nothing changes.
+        False where the C library has no such switch (macOS, Windows, musl), or refuses so much.
     """
     if not sys.platform.startswith("linux"):
         return False
