@@ -114,6 +114,15 @@ def test_a_round_that_goes_on_from_another_has_no_lead():
     assert reports[1].loss_unet is not None
 
 
+def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(monkeypatch):
+    monkeypatch.setattr("scsam_train.recipes.scsam.PICTURES_PER_LOOK", 4)
+    recipe = RECIPES["scsam"](toy_kit(recipe="scsam", steps=40))
+    run(recipe, 0, 8, 40)  # SAM's lead, a look at every plane, and one of the U-Net's steps
+    before = recipe._looked
+    run(recipe, 8, 28, 40)
+    assert recipe._looked - before == 20 * 2 // 4
+
+
 @pytest.mark.parametrize("part", ["sam-to-unet", "unet-to-sam", "points", "agreement"])
 def test_each_part_can_be_left_out_and_matters(part, monkeypatch):
     monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)

@@ -34,9 +34,9 @@ STEEP = 4
 LEAD = 0.15
 # From then on a step of SAM's for so many of the U-Net's.
 SAM_EVERY = 8
-# Unlabelled planes that SAM's teacher looks at again in a step; in how many steps both teachers
-# look at a labelled one.
-RENEWED, EXAMINED_EVERY = 2, 24
+# Pseudo-labelled pictures that the U-Net learns from for each unlabelled plane that SAM's teacher
+# looks at again; in how many steps both teachers look at a labelled one.
+PICTURES_PER_LOOK, EXAMINED_EVERY = 16, 24
 SURVEYED = 16
 # Where the two disagree SAM leads once it does this well on the labelled planes; before, who does
 # better there. The U-Net's figure alone says little: it knows these planes by heart.
@@ -84,7 +84,7 @@ class ScSam:
     def _teach(self, fraction: float) -> None:
         """Both learn from labels and from each other."""
         since = self._since = (fraction - self._lead) / (1 - self._lead)
-        self._look(RENEWED)
+        self._look(self._due())
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
         trust = self._exam.reliability
@@ -92,6 +92,12 @@ class ScSam:
         if self._step % SAM_EVERY == 0:
             taught = self._without != "unet-to-sam"
             self._sam.update(fraction, ramp(since, RAMP_TO_SAM) * trust if taught else None)
+
+    def _due(self) -> int:
+        """How many planes are to be looked at again in this step."""
+        pictures = self._kit.settings.unlabelled_batch
+        before, after = self._step * pictures, (self._step + 1) * pictures
+        return after // PICTURES_PER_LOOK - before // PICTURES_PER_LOOK
 
     def _update_unet(self, fraction: float, trust: float) -> None:
         """Until pseudo-labels can be trusted, labelled planes take their places."""
