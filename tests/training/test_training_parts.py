@@ -157,8 +157,31 @@ def test_pseudo_labels_teach_only_where_both_are_sure():
     assert torch.equal(again.label_maps(np.array([1])), pseudo.label_maps(np.array([1])))
 
 
+def test_the_unet_is_asked_anew_once_its_answer_is_old():
+    asked = []
+
+    def ask_unet(indices):
+        asked.append(indices.tolist())
+        side = 2 if len(asked) < 4 else 4
+        return torch.full((len(indices), 2, side, side), 0.5)
+
+    valid = torch.ones((3, 4, 4), dtype=torch.bool)
+    pseudo = PseudoLabels(valid, 1, ask_unet, lambda agreement: 0.5)
+    for _ in range(39):
+        pseudo.label_maps(np.array([0, 2, 0]))
+    # At first in each call, later where the answer is older than a twentieth of all calls.
+    assert asked == [[0, 2]] * (19 + 10)
+    again = PseudoLabels(valid, 1, ask_unet, lambda agreement: 0.5)
+    again.restore(pseudo.state())
+    for which in (pseudo, again):  # what was kept is used by both
+        assert which.label_maps(np.array([0, 2])).shape == (2, 4, 4)
+    assert len(asked) == 19 + 10
+    pseudo.label_maps(np.array([1]))
+    assert asked[-1] == [1]
+
+
 def test_the_unet_sees_small_pictures_first_and_whole_ones_at_the_end():
-    assert [side_at(f, 128) for f in (0.0, 0.59, 0.6, 1.0)] == [64, 64, 128, 128]
+    assert [side_at(f, 128) for f in (0.0, 0.49, 0.5, 1.0)] == [64, 64, 128, 128]
     assert side_at(0.0, 192) == 96
     assert side_at(0.0, 160) == 160 and side_at(0.0, 64) == 64  # 80 can't be pooled, 32 is small
     label = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8)

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from toy import run, toy_kit, weights_of
+from toy import SIDE, run, toy_kit, weights_of
 
 from napari_scsam.core.settings import Recipe, TrainSettings
 from scsam_train.kit import Diverged
@@ -95,6 +95,28 @@ def test_unlabelled_planes_teach(name, monkeypatch):
         run(RECIPES[name](kit), 0, STEPS, STEPS)
     first, second = (weights_of(kit) for kit in kits)
     assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["supervised", "mean-teacher", "cps", "scsam"])
+def test_small_pictures_come_in_batches_of_twice_as_many(name):
+    kit, side = toy_kit(recipe=name), 128
+    for part in ("images", "labels", "other_images", "other_valid"):
+        values = getattr(kit.materials, part)
+        values = values.repeat_interleave(side // SIDE, -1).repeat_interleave(side // SIDE, -2)
+        object.__setattr__(kit.materials, part, values)
+    kit.unet.image_size = side
+    object.__setattr__(kit, "fresh", False)  # no lead of SAM's
+    seen = []
+
+    def watch(network, inputs):
+        if torch.is_grad_enabled():
+            seen.append(tuple(inputs[0].shape))
+
+    kit.unet.network.register_forward_pre_hook(watch)
+    recipe = RECIPES[name](kit)
+    for fraction in (0.0, 0.1, 0.9):  # SAM looks at all planes first
+        recipe.step(fraction)
+    assert seen[-2:] == [(8, 3, 64, 64), (4, 3, 128, 128)]
 
 
 def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learns():

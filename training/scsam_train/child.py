@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_scsam.core.errors import Cancelled, InputError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
+from napari_scsam.core.threads import wait_briefly
 from scsam_train.log import EventLog
 
 
@@ -65,8 +66,7 @@ def _first_line(exc: BaseException) -> str:
 
 
 def _be_nice(niceness: int) -> None:
-    # The window that annotates goes first: torch's threads sleep instead of spinning while they
-    # wait (read when torch is imported), and the process is nicer. Windows has no niceness.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # The window that annotates goes first. Windows has no niceness.
+    wait_briefly()
     with suppress(AttributeError, OSError):
         os.nice(max(0, niceness - os.nice(0)))  # to that level, however it was started

@@ -11,7 +11,7 @@ from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models.sam import SamModel
 from napari_scsam.models.unet import UNet
-from scsam_train.schedules import side_at
+from scsam_train.schedules import pictures_at, side_at
 from scsam_train.views import Materials
 from scsam_train.world import World
 
@@ -47,6 +47,10 @@ class Kit:
     def classes(self) -> int:
         """K."""
         return len(self.unet.class_ids)
+
+    def pictures_at(self, fraction: float, count: int) -> int:
+        """How many of `count` pictures of the whole side a step takes of the side by now."""
+        return pictures_at(fraction, count, self.unet.image_size)
 
     @contextmanager
     def unet_at(self, fraction: float) -> Iterator[None]:

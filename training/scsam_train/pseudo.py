@@ -1,8 +1,9 @@
-"""Pseudo-labels of the unlabelled planes: SAM's answers are kept, the U-Net's are made anew."""
+"""Pseudo-labels of the unlabelled planes, from both teachers' answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,15 @@ from scsam_train.schedules import shrunk, shrunk_labels
 
 # Pixels that teach: the mixed teacher is this sure of them.
 CONFIDENT = 0.9
+# An answer of the U-Net's is asked for anew when it is older than this share of all calls so far:
+# early on it changes fast.
+MAX_AGE = 0.05
 
 
 class PseudoLabels:
     """What the two teachers together think of unlabelled planes.
 
-    SAM is dear to ask and changes slowly, so its answers are kept; the U-Net is asked each time.
+    Answers are kept: SAM's until it looks again, the U-Net's for as long as they hardly change.
 
     Parameters
     ----------
@@ -50,6 +54,9 @@ class PseudoLabels:
         )
         self._seen = np.zeros(count, bool)
         self._agreement = np.full(count, np.nan)
+        self._from_unet: dict[int, Tensor] = {}
+        self._asked_at = np.zeros(count, np.int64)
+        self._calls = 0
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -84,9 +91,7 @@ class PseudoLabels:
         """
         chosen, side = torch.from_numpy(indices), side or self._valid.shape[-1]
         from_sam = shrunk(self._from_sam[chosen].float(), side)
-        from_unet = self._ask_unet(indices)
-        if from_unet.shape[-1] != side:
-            from_unet = functional.interpolate(from_unet, (side, side), mode="bilinear")
+        from_unet = self._unet_answers(indices, side)
         labels = likeliest(from_unet), likeliest(from_sam)
         agreement = hard_dice(*labels, self._from_sam.shape[1] - 1).tolist()
         self._agreement[indices] = agreement
@@ -96,16 +101,42 @@ class PseudoLabels:
         known = (sure > CONFIDENT) & shrunk_labels(self._valid[chosen], side)
         return label.to(torch.uint8).masked_fill(~known, IGNORE)
 
-    def state(self) -> dict[str, Tensor]:
+    def _unet_answers(self, indices: NDArray[np.int64], side: int) -> Tensor:
+        """The U-Net's probabilities (N, K + 1, side, side), as kept or asked for anew."""
+        self._calls += 1
+        ages = self._calls - self._asked_at[indices]
+        known = np.isin(indices, list(self._from_unet))
+        stale = np.unique(indices[~known | (ages > MAX_AGE * self._calls)])
+        if len(stale):
+            self._asked_at[stale] = self._calls
+            for index, answer in zip(stale.tolist(), self._ask_unet(stale).half(), strict=True):
+                self._from_unet[index] = answer.clone()  # a view would keep all of them
+        return torch.cat([_sized(self._from_unet[int(i)], side) for i in indices])
+
+    def state(self) -> dict[str, Any]:
         """What has been found so far, to be kept."""
         return {
             "from_sam": self._from_sam,
             "seen": torch.from_numpy(self._seen),
             "agreement": torch.from_numpy(self._agreement),
+            "from_unet": self._from_unet,
+            "asked_at": torch.from_numpy(self._asked_at),
+            "calls": self._calls,
         }
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on from a kept `state`."""
         self._from_sam.copy_(state["from_sam"])
         self._seen[:] = state["seen"].numpy()
         self._agreement[:] = state["agreement"].numpy()
+        self._from_unet = dict(state["from_unet"])
+        self._asked_at[:] = state["asked_at"].numpy()
+        self._calls = int(state["calls"])
+
+
+def _sized(answer: Tensor, side: int) -> Tensor:
+    """Kept probabilities (K + 1, t, t) as (1, K + 1, side, side), float32."""
+    found = answer[None].float()
+    if found.shape[-1] == side:
+        return found
+    return functional.interpolate(found, (side, side), mode="bilinear")

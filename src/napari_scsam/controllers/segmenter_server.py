@@ -23,6 +23,7 @@ import psutil
 from napari_scsam.controllers.inference import Segmenter
 from napari_scsam.core.errors import ModelError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
+from napari_scsam.core.threads import wait_briefly
 
 # The name of a Segmenter's method and its arguments.
 Call = tuple[str, tuple[Any, ...]]
@@ -34,8 +35,7 @@ _log = logging.getLogger(__name__)
 
 def main() -> None:
     """Answer calls until standard input ends."""
-    # Read when torch is imported: its threads sleep while they wait, and leave the window room.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     os.environ.setdefault("OMP_NUM_THREADS", str(_threads()))
     keep_freed_memory()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -30,8 +30,8 @@ from napari_scsam.models.preprocess import (
 
 FloatArray = NDArray[np.float32]
 
-# Below this side the network sees single pixels; from it on, 2 x 2 pixels as channels.
-FOLDED_FROM = 128
+# Up to this side the network sees single pixels; from there on, 2 x 2 pixels as channels.
+UNFOLDED_TO = 128
 # Channels of MONAI's BasicUNet from top to bottom, then of its last stage, for single and for
 # folded pixels: some 2 M parameters each.
 FEATURES = {1: (16, 32, 64, 128, 256, 16), 2: (32, 32, 64, 128, 256, 32)}
@@ -106,7 +106,7 @@ def _channels_last(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Te
 
 def fold_for(size: int) -> int:
     """How many pixels the network of planes of side `size` folds in each direction."""
-    return 1 if size < FOLDED_FROM else 2
+    return 1 if size <= UNFOLDED_TO else 2
 
 
 def build_network(

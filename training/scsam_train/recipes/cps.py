@@ -43,35 +43,37 @@ class Cps:
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
-        world = self._kit.world
-        own = self._lessons.labelled(self._own, self._step, fraction)
-        own = own.part(world.part(self._own))
-        images, others = own.images, self._unlabelled(world.part(self._others), fraction)
+        labelled = self._kit.pictures_at(fraction, self._own)
+        unlabelled = self._kit.pictures_at(fraction, self._others)
+        own = self._lessons.labelled(labelled, self._step, fraction)
+        own = own.part(self._kit.world.part(labelled))
+        images, others = own.images, self._unlabelled(unlabelled, fraction)
         if others is not None:
             images = torch.cat([images, others.images])
         answers = [student(images) for student in self._students]
         for at, student in enumerate(self._students):
-            loss = self._marker(answers[at][: len(own)], own, fraction, self._own)
+            loss = self._marker(answers[at][: len(own)], own, fraction, labelled)
             if others is not None:
                 from_other = likeliest(answers[1 - at][len(own) :].detach()).to(torch.uint8)
                 labels = from_other.masked_fill(others.labels != 0, 255)
                 taught = Batch(others.images, labels, others.weights, others.names)
-                crossed = self._marker(answers[at][len(own) :], taught, fraction, self._others)
+                crossed = self._marker(answers[at][len(own) :], taught, fraction, unlabelled)
                 loss = loss + WEIGHT * ramp(fraction) * crossed
             student.learn(loss, fraction, own.names)
         self._step, self._last = self._step + 1, fraction
         return StepReport(loss_unet=self._students[0].loss)
 
-    def _unlabelled(self, part: slice, fraction: float) -> Batch | None:
+    def _unlabelled(self, count: int, fraction: float) -> Batch | None:
         """Unlabelled planes; the labels say only where there is a picture (0) and not (255)."""
-        if not self._others:
+        if not count:
             return None
         data = self._kit.materials
         everything = np.arange(len(data.other_images))
-        chosen = self._lessons.choose_others(everything, self._others, self._step)
+        chosen = self._lessons.choose_others(everything, count, self._step)
         valid = data.other_valid[torch.from_numpy(chosen)]
         unknown = torch.where(valid, 0, 255).to(torch.uint8)
-        return self._lessons.others(chosen, unknown, 1.0, self._step, fraction).part(part)
+        found = self._lessons.others(chosen, unknown, 1.0, self._step, fraction)
+        return found.part(self._kit.world.part(count))
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:

@@ -35,27 +35,30 @@ class MeanTeacher(Supervised):
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
         student, world = self._student, self._kit.world
-        batch = self._lessons.labelled(self._size, self._step, fraction)
-        batch = batch.part(world.part(self._size))
+        labelled = self._kit.pictures_at(fraction, self._size)
+        unlabelled = self._kit.pictures_at(fraction, self._others)
+        batch = self._lessons.labelled(labelled, self._step, fraction)
+        batch = batch.part(world.part(labelled))
         images, loss_of_others = batch.images, torch.zeros((), device=student.device)
-        if self._others:
-            weak, strong, known = (part[world.part(self._others)] for part in self._views(fraction))
+        if unlabelled:
+            views = self._views(unlabelled, fraction)
+            weak, strong, known = (view[world.part(unlabelled)] for view in views)
             images = torch.cat([images, strong])
             taught = student.taught(weak)
         logits = student(images)
-        if self._others:
+        if unlabelled:
             distance = (logits[len(batch) :].softmax(1) - taught).square().mean(1)
-            loss_of_others = (distance * known).mean() * len(weak) / self._others
-        loss = self._marker(logits[: len(batch)], batch, fraction, self._size)
+            loss_of_others = (distance * known).mean() * len(weak) / unlabelled
+        loss = self._marker(logits[: len(batch)], batch, fraction, labelled)
         student.learn(loss + WEIGHT * ramp(fraction) * loss_of_others, fraction, batch.names)
         self._step, self._last = self._step + 1, fraction
         return StepReport(loss_unet=student.loss)
 
-    def _views(self, fraction: float) -> tuple[Any, Any, Any]:
+    def _views(self, count: int, fraction: float) -> tuple[Any, Any, Any]:
         """Unlabelled planes in a weak and in a strong view, and where there is a picture."""
         data = self._kit.materials
         everything = np.arange(len(data.other_images))
-        chosen = torch.from_numpy(self._lessons.choose_others(everything, self._others, self._step))
+        chosen = torch.from_numpy(self._lessons.choose_others(everything, count, self._step))
         unknown = torch.where(data.other_valid[chosen], 0, 255).to(torch.uint8)
         side = side_at(fraction, unknown.shape[-1])
         images = shrunk(data.other_images[chosen], side)

@@ -31,12 +31,12 @@ from scsam_train.students import MIN_WEIGHT, SamStudent, UNetStudent
 # nothing of what it misses.
 STEEP = 4
 # SAM learns alone so long: from few labels it is soon better than a U-Net (METHOD, top).
-LEAD = 0.15
+LEAD = 0.1
 # From then on a step of SAM's for so many of the U-Net's.
 SAM_EVERY = 8
 # Pseudo-labelled pictures that the U-Net learns from for each unlabelled plane that SAM's teacher
 # looks at again; in how many steps both teachers look at a labelled one.
-PICTURES_PER_LOOK, EXAMINED_EVERY = 16, 24
+PICTURES_PER_LOOK, EXAMINED_EVERY = 32, 24
 SURVEYED = 16
 # Where the two disagree SAM leads once it does this well on the labelled planes; before, who does
 # better there. The U-Net's figure alone says little: it knows these planes by heart.
@@ -67,7 +67,7 @@ class ScSam:
         self._exam = Exam(kit.classes)
         self._lead = LEAD if kit.fresh else 0.0
         self._without = kit.settings.without
-        self._step = self._looked = self._examined = 0
+        self._step = self._looked = self._examined = self._shown = 0
         self._since = 0.0
 
     def step(self, fraction: float) -> StepReport:
@@ -84,7 +84,7 @@ class ScSam:
     def _teach(self, fraction: float) -> None:
         """Both learn from labels and from each other."""
         since = self._since = (fraction - self._lead) / (1 - self._lead)
-        self._look(self._due())
+        self._look(self._due(since))
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
         trust = self._exam.reliability
@@ -93,15 +93,16 @@ class ScSam:
             taught = self._without != "unet-to-sam"
             self._sam.update(fraction, ramp(since, RAMP_TO_SAM) * trust if taught else None)
 
-    def _due(self) -> int:
+    def _due(self, fraction: float) -> int:
         """How many planes are to be looked at again in this step."""
-        pictures = self._kit.settings.unlabelled_batch
-        before, after = self._step * pictures, (self._step + 1) * pictures
-        return after // PICTURES_PER_LOOK - before // PICTURES_PER_LOOK
+        before = self._shown
+        self._shown += self._kit.pictures_at(fraction, self._kit.settings.unlabelled_batch)
+        return self._shown // PICTURES_PER_LOOK - before // PICTURES_PER_LOOK
 
     def _update_unet(self, fraction: float, trust: float) -> None:
         """Until pseudo-labels can be trusted, labelled planes take their places."""
-        own, others = self._kit.settings.labelled_batch, self._kit.settings.unlabelled_batch
+        own = self._kit.pictures_at(fraction, self._kit.settings.labelled_batch)
+        others = self._kit.pictures_at(fraction, self._kit.settings.unlabelled_batch)
         ready = self._pseudo.ready
         if not len(ready) or trust < MIN_WEIGHT:
             own, others = own + others, 0
@@ -188,7 +189,7 @@ class ScSam:
             "sam": self._sam.state(),
             "pseudo": self._pseudo.state(),
             "exam": self._exam.state(),
-            "counts": [self._step, self._looked, self._examined],
+            "counts": [self._step, self._looked, self._examined, self._shown],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -197,7 +198,7 @@ class ScSam:
         self._sam.restore(state["sam"])
         self._pseudo.restore(state["pseudo"])
         self._exam.restore(state["exam"])
-        self._step, self._looked, self._examined = state["counts"]
+        self._step, self._looked, self._examined, self._shown = state["counts"]
 
 
 def _label(maps: Tensor) -> NDArray[np.int64]:

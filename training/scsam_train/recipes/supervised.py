@@ -26,10 +26,9 @@ class Supervised:
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
-        batch = self._lessons.labelled(self._size, self._step, fraction).part(
-            self._kit.world.part(self._size)
-        )
-        loss = self._marker(self._student(batch.images), batch, fraction, self._size)
+        size = self._kit.pictures_at(fraction, self._size)
+        batch = self._lessons.labelled(size, self._step, fraction).part(self._kit.world.part(size))
+        loss = self._marker(self._student(batch.images), batch, fraction, size)
         self._student.learn(loss, fraction, batch.names)
         self._step, self._last = self._step + 1, fraction
         return StepReport(loss_unet=self._student.loss)
