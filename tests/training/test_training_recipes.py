@@ -122,10 +122,10 @@ def test_small_pictures_come_in_batches_of_twice_as_many(name):
 def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learns():
     kit = toy_kit(recipe="scsam", steps=40)
     recipe = RECIPES["scsam"](kit)
-    reports = run(recipe, 0, 8, 40)
-    assert all(r.loss_unet is None for r in reports[:6]) and reports[0].loss_sam is not None
+    reports = run(recipe, 0, 6, 40)
+    assert all(r.loss_unet is None for r in reports[:4]) and reports[0].loss_sam is not None
     assert len(recipe._pseudo.ready) == 3
-    assert reports[6].loss_unet is None and reports[7].loss_unet is not None
+    assert reports[4].loss_unet is None and reports[5].loss_unet is not None
 
 
 def test_a_round_that_goes_on_from_another_has_no_lead():

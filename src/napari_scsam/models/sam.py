@@ -320,8 +320,11 @@ class SamModel:
         if prompts.is_empty:
             return prompts, "class"
         if prompts.box is not None:
-            # Points beside a box make a model that never saw them worse (METHOD 4.3).
-            return (prompts if self.understands_points else Prompts(box=prompts.box)), "box"
+            # Points beside a box make a model that never saw them worse (METHOD 4.3); masks
+            # beside one every adapter has learned.
+            mask = None if self._adapter is None else prompts.mask
+            without_points = Prompts(box=prompts.box, mask=mask)
+            return (prompts if self.understands_points else without_points), "box"
         if self.understands_points:
             return prompts, "points" if prompts.points else "mask"
         box = box_from_prompts(embedding.view, embedding.shape, prompts)
