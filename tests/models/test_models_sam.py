@@ -18,7 +18,7 @@ from napari_scsam.models.adapters import AdapterInfo, attach
 from napari_scsam.models.checkpoint import read_state_dict
 from napari_scsam.models.encoder import Product, for_inference
 from napari_scsam.models.preprocess import Frame, prepare
-from napari_scsam.models.sam import build_network, load_base
+from napari_scsam.models.sam import SamModel, build_network, load_base
 from napari_scsam.models.zoo import ENTRIES
 
 CPU = torch.device("cpu")
@@ -99,6 +99,21 @@ def test_points_beside_a_box_do_not_reach_a_model_that_never_saw_them(lite, blob
     alone = lite.decode(grey, Prompts(box=box))
     beside = lite.decode(grey, Prompts(points=[(35, 190)], labels=[1], box=box))
     assert np.array_equal(alone.logits, beside.logits)
+
+
+def test_masks_beside_a_box_reach_a_model_with_an_adapter_and_points_do_not(lite, blob, grey):
+    base = load_base("lite-medsam")
+    info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=False, rank=2)
+    adapted = SamModel(attach(base.module, info), base.entry, base.base_hash, CPU, adapter=info)
+    box, mask = box_of(blob[1]), np.where(blob[1], 8.0, -8.0).astype(np.float32)
+    embedding = adapted.embed(blob[0])
+    alone = adapted.decode(embedding, Prompts(box=box))
+    beside = adapted.decode(embedding, Prompts(box=box, mask=mask))
+    assert not np.array_equal(alone.logits, beside.logits)
+    pointed = adapted.decode(embedding, Prompts([(35, 190)], [1], box=box, mask=mask))
+    assert np.array_equal(pointed.logits, beside.logits)
+    raw = lite.decode(grey, Prompts(box=box)), lite.decode(grey, Prompts(box=box, mask=mask))
+    assert np.array_equal(raw[0].logits, raw[1].logits)
 
 
 def test_a_mask_prompt_is_used_by_its_box(lite, blob, grey):
