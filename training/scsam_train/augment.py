@@ -25,8 +25,6 @@ from scsam_train.losses import IGNORE
 TILT = 10.0
 SCALES = (0.8, 1.25)
 MAX_SHIFT = 0.1
-CUT = 0.5
-CUT_SIDES = (0.25, 0.6)
 
 
 class Augmenter:
@@ -94,26 +92,6 @@ class Augmenter:
         """Change them more, blur and add noise, for pseudo-labelled images."""
         with self._draw(number, 2):
             return _within(self._strong(images), images)
-
-    def mix(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Paste a rectangle of another image of the batch, with its labels, into half of them.
-
-        CutMix (Yun et al., ICCV 2019) for segmentation (French et al., BMVC 2020).
-        """
-        count, side = len(images), images.shape[-1]
-        with self._draw(number, 3):
-            draw = torch.rand((count, 5))
-            other = torch.randperm(count)
-        size = CUT_SIDES[0] + (CUT_SIDES[1] - CUT_SIDES[0]) * draw[:, :2]
-        start = draw[:, 2:4] * (1 - size)
-        at = (torch.arange(side) + 0.5) / side
-        rows = (at >= start[:, :1]) & (at < (start + size)[:, :1])
-        cols = (at >= start[:, 1:]) & (at < (start + size)[:, 1:])
-        cut = (rows[:, :, None] & cols[:, None, :] & (draw[:, 4] < CUT)[:, None, None]).to(
-            images.device
-        )
-        mixed = torch.where(cut[:, None], images[other], images)
-        return mixed, torch.where(cut, labels[other], labels)
 
     def _draw(self, number: int, part: int) -> _Seeded:
         return _Seeded((self._seed * 31 + self._stream) * 1_000_003 + 4 * number + part)

@@ -52,10 +52,6 @@ class Batch:
         return Batch(self.images[own], self.labels[own], self.weights[own], self.names[own])
 
 
-# Pasting parts of other images pays once the U-Net knows what it looks for.
-MIXED = 0.5
-
-
 class Lessons:
     """Draws batches for a U-Net; the same number always gives the same batch.
 
@@ -100,13 +96,11 @@ class Lessons:
         number: int,
         fraction: float = 1.0,
     ) -> Batch:
-        """Unlabelled planes with their pseudo-labels (N, s, s), strongly changed and mixed."""
+        """Unlabelled planes with their pseudo-labels (N, s, s), strongly changed."""
         images = self._data.other_images[torch.from_numpy(chosen)]
         images, labels = self._sized(images, labels, fraction)
         images, labels = self._augmenter.move(images, labels, 2 * number + 1)
         views = self._augmenter.strong(images, 2 * number + 1)
-        if fraction >= MIXED:
-            views, labels = self._augmenter.mix(views, labels, 2 * number + 1)
         names = [self._data.other_names[i] for i in chosen]
         return Batch(views, labels, torch.full((len(views),), weight, device=views.device), names)
 
