@@ -28,7 +28,7 @@ MAX_PLANES = 40
 # A round's SAM is trusted with points that answers one click in the middle this well, where
 # neither its base does that better by more than the second, nor the pair's own outline what
 # the pair suggests by more than the third: clicks mend SAM's answer, an outline they only cut.
-CLICK_DICE = 0.5
+CLICK_DICE = 0.7
 CLICK_LOSS = 0.02
 OUTLINE_LEAD = 0.05
 MAX_CLICKED = 12
