@@ -41,7 +41,7 @@ def finished(folder):
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_an_adapted_round_loads_answers_and_is_gone_on_from(thin, tmp_path, method):
     thin |= {"adapter": method}
-    first = finished(make_round(tmp_path / "rounds/0001.partial", 3, 1, **thin, steps=8))
+    first = finished(make_round(tmp_path / "rounds/0001.partial", 3, 1, **thin, steps=16))
     info = read_info(first / "sam_adapter")
     assert (info.profile, info.method, info.sam_size) == ("adapted-encoder", method, 64)
     metrics = json.loads((first / "metrics.json").read_text())
