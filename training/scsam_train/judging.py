@@ -240,8 +240,7 @@ def click_dice(
     list of float
         One for each SAM; empty where there is no object to click on.
     """
-    values = [_one_click(sams, *found, embed) for found in _objects(planes)]
-    return [float(mean) for mean in np.mean(values, axis=0)] if values else []
+    return _means(planes, lambda plane, class_id: _one_click(sams, plane, class_id, embed))
 
 
 def suggestion_dice(
@@ -263,8 +262,7 @@ def suggestion_dice(
     list of float
         One for each pair; empty where there is no object to ask for.
     """
-    values = [_accepted(pairs, *found, embed) for found in _objects(planes)]
-    return [float(mean) for mean in np.mean(values, axis=0)] if values else []
+    return _means(planes, lambda plane, class_id: _accepted(pairs, plane, class_id, embed))
 
 
 def follows_clicks(dice: float, base_dice: float) -> bool:
@@ -277,8 +275,10 @@ def outline_leads(by_sam: float, by_outline: float) -> bool:
     return by_outline > by_sam + OUTLINE_LEAD
 
 
-def _objects(planes: Sequence[TrainPlane]) -> list[tuple[TrainPlane, int]]:
-    """Planes and classes on them, evenly drawn."""
+def _means(
+    planes: Sequence[TrainPlane], ask: Callable[[TrainPlane, int], list[float]]
+) -> list[float]:
+    """Means of the values of `ask` over planes and classes on them, evenly drawn; empty if none."""
     objects = [
         (plane, int(class_id))
         for plane in planes
@@ -286,7 +286,8 @@ def _objects(planes: Sequence[TrainPlane]) -> list[tuple[TrainPlane, int]]:
         if class_id not in (BACKGROUND, NOT_ANNOTATED)
     ]
     picks = np.linspace(0, len(objects) - 1, min(len(objects), MAX_CLICKED)).astype(int)
-    return [objects[i] for i in picks]
+    values = [ask(*objects[i]) for i in picks]
+    return [float(mean) for mean in np.mean(values, axis=0)] if values else []
 
 
 def _one_click(

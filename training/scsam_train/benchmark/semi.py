@@ -25,6 +25,7 @@ from napari_scsam.models.sam import SamModel
 from scsam_train.benchmark.common import run_round
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 from scsam_train.judging import MEMBERS
+from scsam_train.recipes import RECIPES
 from scsam_train.views import views_each
 from scsam_train.workers import Pool, in_parts, side_by_side
 
@@ -33,9 +34,9 @@ NAMES = (
     *get_args(Recipe),
     *(f"scsam-without-{part}" for part in get_args(Ablation) if part != "nothing"),
 )
-WITH_SAM = ("scsam", "scsam-paper", "sam-only")
-ALL = 100_000
 CACHE_GB = 100.0
+# More than any set has.
+MOST_PLANES = 100_000
 # Embeddings that are made only to see how long one takes, after some that are slower.
 WARMED, TIMED = 4, 40
 MEASURES = ("dice", "iou", "hd95", "assd")
@@ -155,12 +156,12 @@ def _run(
     """
     labelled, unlabelled, test = chosen.split(data, plan.labels, seed)
     settings = _settings(chosen, name, seed)
-    uses_sam = settings.recipe in WITH_SAM
+    recipe = RECIPES[settings.recipe]
     planes = sum(member.planes for member in labelled)
     planes *= views_each(planes)
-    if settings.recipe != "sam-only":
+    if recipe.uses_unlabelled:
         planes += min(settings.unlabelled_planes, sum(member.planes for member in unlabelled))
-    charged = planes * cost if uses_sam else 0.0
+    charged = planes * cost if "sam" in recipe.members else 0.0
     settings = replace(settings, minutes=round(plan.minutes - charged / 60, 2))
     judges = _judges(chosen, test, seed)
     inputs = _inputs(chosen, labelled, unlabelled, judges, settings, out / "cache")
@@ -207,8 +208,10 @@ def _settings(chosen: SemiSet, name: str, seed: int) -> TrainSettings:
         recipe=cast(Recipe, recipe),
         without=cast(Ablation, without or "nothing"),
     )
+    if "sam" in RECIPES[settings.recipe].members:
+        return settings
     # Who needs no embeddings has all unlabelled planes for nothing.
-    return settings if recipe in WITH_SAM else replace(settings, unlabelled_planes=ALL)
+    return replace(settings, unlabelled_planes=MOST_PLANES)
 
 
 def _code() -> str:

@@ -150,7 +150,7 @@ SEMI_SETS = {
             unlabelled_batch=8,
             sam_batch=8,
             unet_lr=2e-3,
-            unlabelled_planes=400,
+            unlabelled_planes=1000,
             turn=True,
         ),
         to_learn=_cardiac(learn=True),
