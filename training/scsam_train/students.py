@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from scsam_train.decoding import Ask, Decoder
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Diverged, Kit
 from scsam_train.losses import IGNORE, mask_iou, mask_loss
+from scsam_train.optimisers import unet_optimisers
 from scsam_train.precision import mixed_precision
 from scsam_train.pseudo import PseudoLabels
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate
@@ -60,8 +61,9 @@ class UNetStudent:
         self.teacher = MovingAverage(parameters)
         self.loss: float | None = None
         self.device = kit.unet.device
-        self._rate, self._world = kit.settings.unet_lr, kit.world
-        self._optimiser = torch.optim.AdamW(parameters.values(), lr=self._rate)
+        self._world = kit.world
+        self._parameters = list(parameters.values())
+        self._optimisers = unet_optimisers(self._parameters, kit.settings.unet_lr)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits, with gradients."""
@@ -80,18 +82,18 @@ class UNetStudent:
 
         `names` are the images that it comes from, to be told where it is no number.
         """
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate * learning_rate(fraction)
-        self.loss = descend(loss, self._optimiser, self._world, names)
+        for optimiser, rate in self._optimisers.items():
+            optimiser.param_groups[0]["lr"] = rate * learning_rate(fraction)
+        self.loss = descend(loss, self._parameters, self._optimisers, self._world, names)
         self.teacher.update()
 
     def state(self) -> dict[str, Any]:
-        """Weights, their average and the optimiser's, to be kept."""
+        """Weights, their average and the optimisers', to be kept."""
         return {
             "loss": self.loss,
             "network": self.network.state_dict(),
             "teacher": self.teacher.state(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -99,7 +101,8 @@ class UNetStudent:
         self.loss = state["loss"]
         self.network.load_state_dict(state["network"])
         self.teacher.restore(state["teacher"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        for optimiser, kept in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +178,8 @@ class SamStudent:
         loss = mask_loss(logits, target, weight, balance_power(fraction)) + IOU_WEIGHT * iou_loss
         share = len(target) / len(objects)
         names = [o.name for o in objects]
-        self.loss = descend(loss * share, self._optimiser, self._kit.world, names)
+        parameters = self._parameters.values()
+        self.loss = descend(loss * share, parameters, [self._optimiser], self._kit.world, names)
         self.teacher.update()
 
     @torch.no_grad()
@@ -305,25 +309,32 @@ def class_probabilities(decoder: Decoder, features: Tensor, classes: int, size: 
 
 
 def descend(
-    loss: Tensor, optimiser: torch.optim.Optimizer, world: World, names: Sequence[str] = ()
+    loss: Tensor,
+    parameters: Collection[nn.Parameter],
+    optimisers: Iterable[torch.optim.Optimizer],
+    world: World,
+    names: Sequence[str] = (),
 ) -> float:
     """Take a step down the loss that all processes have together, and return it.
+
+    `parameters` are those of all `optimisers`.
 
     Raises
     ------
     Diverged
         If the loss or a gradient is no longer a number; no weight was changed.
     """
-    optimiser.zero_grad(set_to_none=True)
+    for parameter in parameters:
+        parameter.grad = None
     loss.backward()  # type: ignore[no-untyped-call]
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     world.sum_gradients(parameters)
     total = float(world.sum(loss.detach().clone()))
     norm = nn.utils.clip_grad_norm_(_with_gradient(parameters), CLIP)
     if not (math.isfinite(total) and bool(torch.isfinite(norm))):
         seen = f", with the images {', '.join(sorted(set(names)))}" if names else ""
         raise Diverged(f"the loss is {total}, its gradient's length {float(norm)}{seen}")
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     return total
 
 

@@ -139,7 +139,9 @@ class TrainSettings(_Settings):
     labelled_batch: int = _setting(2, "Labelled images in a step.", low=1, high=256)
     unlabelled_batch: int = _setting(2, "Unlabelled images in a step.", low=0, high=256)
     sam_batch: int = _setting(4, "Objects in a step of SAM's.", low=1, high=256)
-    unet_lr: float = _setting(5e-3, "U-Net learning rate (AdamW).", low=1e-6, high=1.0)
+    unet_lr: float = _setting(
+        2e-3, "U-Net learning rate; ten times that for its kernels.", low=1e-6, high=1.0
+    )
     sam_lr: float = _setting(1e-3, "SAM adapter learning rate (AdamW).", low=1e-6, high=1.0)
     profile: TrainProfile = _setting(
         "auto", "Whether SAM's image encoder is trained, too; auto: only on a GPU."

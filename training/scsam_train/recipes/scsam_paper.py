@@ -50,8 +50,9 @@ class ScSamPaper:
         self._decoder = Decoder(kit.sam.module)
         self._encoding = encoding_of(kit.sam, kit.settings)
         self._sam_parameters = trainable_parameters(kit.sam.module)
+        self._unet_parameters = list(self._network.parameters())
         self._unet_optimiser = torch.optim.SGD(
-            self._network.parameters(), lr=UNET_RATE, momentum=MOMENTUM, weight_decay=DECAY
+            self._unet_parameters, lr=UNET_RATE, momentum=MOMENTUM, weight_decay=DECAY
         )
         self._sam_optimiser = torch.optim.Adam(self._sam_parameters.values(), lr=SAM_RATE)
         self._step = 0
@@ -77,8 +78,8 @@ class ScSamPaper:
             optimiser.param_groups[0]["lr"] = rate * max(1 - fraction, 0.0)
         world = self._kit.world
         losses = (
-            descend(unet_loss, self._unet_optimiser, world, names),
-            descend(sam_loss, self._sam_optimiser, world, names),
+            descend(unet_loss, self._unet_parameters, [self._unet_optimiser], world, names),
+            descend(sam_loss, self._sam_parameters.values(), [self._sam_optimiser], world, names),
         )
         self._step += 1
         return StepReport(*losses)
