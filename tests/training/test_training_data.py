@@ -190,6 +190,18 @@ def test_a_slice_that_is_not_annotated_is_no_labelled_one(tmp_path):
     assert [p.name for p in unlabelled] == ["v:2"]
 
 
+def test_a_scribbled_slice_teaches_beside_whole_ones_and_lines_from_other_planes_do_not(tmp_path):
+    label = np.full((4, 20, 30), 255, np.uint8)
+    label[:, 7], label[:, :, 3] = 2, 0  # a coronal and a sagittal slice
+    label[1] = 0
+    label[1, 4:9, 4:9] = 2
+    label[3, 10, 12:17] = 2
+    labelled, unlabelled = load_planes(one_volume(tmp_path, label), 4)
+    assert [p.name for p in labelled] == ["v:1", "v:3"]
+    np.testing.assert_array_equal(labelled[1].label, label[3])
+    assert [p.name for p in unlabelled] == ["v:2"]
+
+
 def test_slices_that_all_show_the_same_are_noticed(tmp_path):
     data = np.repeat(volume(2)[1:], 3, axis=0)
     label = partly_labelled(data.shape, [1])

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from napari_scsam import io
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED, annotated_planes, done_planes
+from napari_scsam.core.labels import (
+    BACKGROUND,
+    NOT_ANNOTATED,
+    annotated_planes,
+    done_planes,
+    scribbled_planes,
+)
 from napari_scsam.core.volume import Around, LabelArray, Pixels, Volume, take_plane
 from napari_scsam.core.windows import Window
 from scsam_train.config import ImageInput, Inputs
@@ -142,12 +148,12 @@ def _check_labelled(labelled: Sequence[TrainPlane], inputs: Inputs) -> None:
 
 
 def _learnable(label: LabelArray) -> set[int]:
-    """Planes to learn from: those that are done, or else those with any annotation.
+    """Planes to learn from: those that are done or scribbled on, or else any with annotations.
 
     A plane committed along another axis leaves one line on each of these: they stay
     unlabelled, unless there is nothing else.
     """
-    return set(done_planes(label) or annotated_planes(label))
+    return {*done_planes(label), *scribbled_planes(label)} or set(annotated_planes(label))
 
 
 def read_image(image: ImageInput) -> tuple[Volume, LabelArray | None]:

@@ -130,6 +130,16 @@ def done_planes(label: LabelArray) -> list[int]:
     return [index for index, plane in enumerate(label) if is_done(plane)]
 
 
+def scribbled_planes(label: LabelArray) -> list[int]:
+    """Indices along axis 0 of the planes that hold more than crossing planes have left there.
+
+    A plane that was committed along another axis leaves a whole row or column.
+    """
+    planes = (label != NOT_ANNOTATED).reshape(-1, *label.shape[-2:])
+    crossing = planes.all(axis=2, keepdims=True) | planes.all(axis=1, keepdims=True)
+    return [int(i) for i in np.flatnonzero((planes & ~crossing).any(axis=(1, 2)))]
+
+
 def annotated_planes(label: LabelArray) -> list[int]:
     """Indices along axis 0 of the planes that hold any annotated pixel."""
     if label.ndim == 2:
