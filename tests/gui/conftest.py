@@ -136,14 +136,20 @@ class Hand:
 
     def key(self, key: Any) -> None:
         """Press a key on the canvas."""
+        self.activate()
         QTest.keyClick(self.native, key)
+
+    def activate(self) -> None:
+        """Make the viewer the active window: keys of other windows do nothing."""
+        window = self.viewer.window._qt_window
+        # On a bare screen the focus comes late, or goes astray.
+        window.activateWindow()
+        self.until(window.isActiveWindow)
 
     def window_key(self, key: Any, where: QWidget | None = None) -> None:
         """Press a key of the window, with the focus on `where`."""
+        self.activate()
         window = self.viewer.window._qt_window
-        # On a bare screen the focus comes late, or goes astray; keys of a window wait for it.
-        window.activateWindow()
-        self.until(window.isActiveWindow)
         QTest.keyClick(window if where is None else where, key)
 
     def points(self) -> tuple[PointPrompt, ...]:

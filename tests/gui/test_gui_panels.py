@@ -160,3 +160,16 @@ def test_what_changed_is_lit_once_and_then_only_outlined(qtbot):
     painter.paint(Plane(0, 1), None)
     assert not fill.data.any()
     assert not outline.data.any()
+
+
+def test_nothing_is_repainted_where_there_was_and_is_no_draft(monkeypatch):
+    fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
+    painter, repaints = PreviewPainter(fill, outline, 3), []
+    monkeypatch.setattr(Labels, "refresh", lambda layer, **how: repaints.append(layer))
+    painter.paint_drafts({Plane(0, 1): None})
+    assert not repaints
+    painter.paint_drafts({Plane(0, 1): np.ones((20, 30), np.uint8)})
+    assert repaints and fill.data[1].all()
+    repaints.clear()
+    painter.paint_drafts({Plane(0, 1): None})
+    assert repaints and not fill.data.any() and not outline.data.any()

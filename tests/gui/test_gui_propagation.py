@@ -81,7 +81,7 @@ def test_a_volume_is_filled_looked_through_and_committed_at_once(hand, dock, fol
     assert button.isVisible()
     assert button.text().startswith("Commit all 4 drafts")
     hand.key(Qt.Key.Key_N)
-    assert dock.session.annotation.key == (image, Plane(0, 5))
+    hand.until(lambda: dock.session.annotation.key == (image, Plane(0, 5)))
     assert "area doubled" in hand.find("counts").text()
     hand.press("commit_drafts")
     hand.until(lambda: hand.status().startswith("Saved 4 slices."))

@@ -62,9 +62,10 @@ class PreviewPainter:
     def paint_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
         """Show masks that a person has not touched, their outlines dashed; None clears a plane.
 
-        All in one repaint, without a flash.
+        All in one repaint, without a flash; none at all where there was and is nothing.
         """
         self._end_flash()
+        painted = False
         for plane, label in labels.items():
             view = take_plane(self._fill.data, plane, self._ndim)
             if label is None and not view.any():
@@ -75,6 +76,9 @@ class PreviewPainter:
             diagonal = np.add.outer(np.arange(rows), np.arange(cols))
             edge[diagonal // DASH % 2 == 1] = 0
             take_plane(self._outline.data, plane, self._ndim)[...] = edge
+            painted = True
+        if not painted:
+            return
         for layer in (self._fill, self._outline):
             layer.refresh(extent=False, thumbnail=False, highlight=False)
 
