@@ -51,16 +51,19 @@ class BoxSam(FakeSam):
 class FakeRound:
     """A round whose SAM does not follow clicks: it answers by its outline."""
 
-    number, class_ids = 1, (1,)
+    number = 1
 
     def __init__(self) -> None:
-        self.sam = BoxSam()
+        self.sam: FakeSam = BoxSam()
+        self.class_ids: tuple[int, ...] = (1,)
         self.asked: list[Prompts] = []
+        self.proposed: list[bool] = []
 
     def decode(
-        self, image: Any, embedding: Any, prompts: Prompts, class_id: int, around: Any = None
+        self, image: Any, embedding: Any, prompts: Prompts, *_: Any, proposed: bool
     ) -> Decoded:
         self.asked.append(prompts)
+        self.proposed.append(proposed)
         logits = np.full(embedding.shape, 3.0, np.float32)
         return Decoded(logits > 0, logits, 0.8, "outline")
 
@@ -112,6 +115,31 @@ def test_after_a_round_the_tuned_one_answers_clicks_and_the_round_its_own_sugges
     # A click that corrects a suggestion is told the outline that it corrects.
     setup.ask(PROPOSED, CLICK, active=ROUND)
     assert setup.tuned.asked[-1].mask is not None and (setup.tuned.asked[-1].mask == 3).all()
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_suggestions_are_the_rounds_outline_even_where_its_sam_follows_clicks(
+    setup: Setup, follows: bool
+) -> None:
+    setup.round.sam = FakeSam() if follows else BoxSam()
+    assert setup.ask(PROPOSED, tuned=None, active=ROUND).via == "outline"
+    assert len(setup.round.asked) == 1 and not setup.round.sam.asked
+    # The first correction is SAM's to answer, who is told the outline.
+    setup.ask(PROPOSED, CLICK, tuned=None, active=ROUND)
+    told = [
+        asked.mask is not None and bool((asked.mask == 3).all()) for asked in setup.round.sam.asked
+    ]
+    assert told == ([True] if follows else [])
+    # Nor is the outline drawn again for that.
+    assert setup.round.proposed == ([True] if follows else [True, False])
+
+
+def test_suggestions_of_a_class_that_the_round_does_not_know_are_points_like_others(
+    setup: Setup,
+) -> None:
+    setup.round.class_ids = (2,)
+    setup.ask(PROPOSED, active=ROUND)
+    assert len(setup.tuned.asked) == 1 and not setup.round.asked
 
 
 def test_without_a_tuning_a_round_that_does_not_follow_clicks_is_asked_itself(setup: Setup) -> None:

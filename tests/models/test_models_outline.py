@@ -107,3 +107,12 @@ def test_a_box_and_a_sam_that_follows_clicks_go_to_sam(scene):
         sam = Sam(understands)
         Pair(unet, sam).decode(image, embedding, prompts, 7)
         assert sam.asked == [(prompts, 7)]
+
+
+def test_what_the_round_proposed_is_its_outline_even_where_sam_follows_clicks(scene):
+    image, embedding, unet = scene
+    sam = Sam(understands_points=True)
+    pair = Pair(unet, sam, [1.0, 1.0])
+    one = pair.decode(image, embedding, Prompts([(10, 10)], [1]), 3, proposed=True)
+    assert one.via == "outline" and one.mask.sum() == 150
+    assert pair.decode(image, embedding, Prompts([(10, 10)], [1]), 3).mask.sum() == 25

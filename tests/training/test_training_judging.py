@@ -7,10 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.pair import Pair
 from scsam_train.data import TrainPlane
-from scsam_train.judging import Judge, forgetting, outline_leads, suggestion_dice
+from scsam_train.judging import Judge, forgetting
 
 NAMES = {1: "organ", 4: "tumour"}
 
@@ -91,42 +89,3 @@ def test_without_the_parent_s_split_nothing_is_said_of_forgetting(tmp_path, cont
     if content is not None:
         (tmp_path / "split.json").write_text(content)
     assert forgetting(marks(), marks(), tmp_path) is None
-
-
-class Sam:
-    """Answers points with the whole plane."""
-
-    def __init__(self, understands_points):
-        self.understands_points = understands_points
-
-    def embed(self, pixels):
-        return Embedding(None, pixels.shape, pixels, "key")
-
-    def decode(self, embedding, prompts, *, class_id=None):
-        logits = np.full(embedding.shape, 5.0, np.float32)
-        return Decoded(logits > 0, logits, 0.9, "points")
-
-
-class Knowing:
-    """A U-Net that finds what is bright."""
-
-    class_ids = (4,)
-
-    def probabilities(self, image, around=None):
-        return np.stack([1 - image, image]).astype(np.float32)
-
-
-def test_a_sam_that_leaves_the_outline_behind_its_suggestions_is_told_by_their_dice():
-    bright = np.zeros((64, 64), np.float32)
-    bright[20:44, 10:50] = 1
-    truth = 4 * bright.astype(np.uint8)
-    planes = [TrainPlane("a", "a", 0, bright, truth), TrainPlane("b", "b", 0, bright, 0 * truth)]
-    pairs = [Pair(Knowing(), Sam(understands), [1.0]) for understands in (True, False)]
-    by_sam, by_outline = suggestion_dice(pairs, planes)
-    assert by_outline == pytest.approx(1)
-    assert by_sam == pytest.approx(2 * 960 / (960 + 64 * 64))
-    assert outline_leads(by_sam, by_outline) and not outline_leads(0.85, 0.89)
-    # Nothing is suggested where the U-Net sees nothing.
-    unseen = [TrainPlane("a", "a", 0, 0 * bright, truth)]
-    assert suggestion_dice(pairs, unseen) == [0.0, 0.0]
-    assert suggestion_dice(pairs, planes[1:]) == []

@@ -19,7 +19,7 @@ from napari_scsam.models.adapters import read_info
 from napari_scsam.models.pair import Pair
 from napari_scsam.models.unet import UNet
 from scsam_train.__main__ import main
-from scsam_train.judging import follows_clicks, outline_leads
+from scsam_train.judging import follows_clicks
 
 CLASSES = [{"id": 1, "name": "disc", "colour": "#ff0000"}]
 
@@ -129,10 +129,7 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
     clicked, by_base = metrics["click_dice"], metrics["base_click_dice"]
     assert by_base > 0.8 and 0 <= clicked <= 1
     info = read_info(finished / "sam_adapter")
-    follows = follows_clicks(clicked, by_base)
-    suggested, by_outline = metrics["suggestion_dice"], metrics["outline_dice"]
-    assert (suggested is None) is (not follows)
-    assert info.understands_points is (follows and not outline_leads(suggested, by_outline))
+    assert info.understands_points is follows_clicks(clicked, by_base)
     assert set(metrics["dice"]) == {"unet", "sam", "pair"}
     assert set(metrics["dice"]["pair"]) == {"disc", "mean"}
 
@@ -200,21 +197,6 @@ def test_a_crash_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
     assert last["event"] == "failed"
     assert last["error"] == "Training failed: RuntimeError: CUDA out of memory."
     assert "Traceback" in capsys.readouterr().err
-
-
-def test_a_sam_that_answers_suggestions_worse_than_the_outline_leaves_them_to_it(
-    tmp_path, monkeypatch
-):
-    found = iter([[0.5, 0.9], [0.9, 0.5]])
-    monkeypatch.setattr("scsam_train.validation.follows_clicks", lambda dice, base: True)
-    monkeypatch.setattr("scsam_train.validation.suggestion_dice", lambda *args: next(found))
-    for name, follows in (("a", False), ("b", True)):
-        folder = make_round(tmp_path / name / "0001.partial", 2)
-        assert main([str(folder)]) == 0
-        done = folder.with_name("0001")
-        assert read_info(done / "sam_adapter").understands_points is follows
-        metrics = json.loads((done / "metrics.json").read_text())
-        assert metrics["outline_dice"] == (0.5 if follows else 0.9)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts, deepest
 from napari_scsam.models import Embedding
 from napari_scsam.models.pair import Pair
-from napari_scsam.models.proposals import propose
 from napari_scsam.models.sam import SamModel
 from scsam_train.data import TrainPlane
 
@@ -25,12 +24,10 @@ MEMBERS = ("unet", "sam", "pair")
 SPLIT_FILE = "split.json"
 # Held-out planes that are looked at, evenly spaced: embedding them takes time.
 MAX_PLANES = 40
-# A round's SAM is trusted with points that answers one click in the middle this well, where
-# neither its base does that better by more than the second, nor the pair's own outline what
-# the pair suggests by more than the third: clicks mend SAM's answer, an outline they only cut.
+# A round's SAM is trusted with points that answers one click in the middle this well, and not
+# worse than its base by more than the second: clicks mend SAM's answer, an outline they only cut.
 CLICK_DICE = 0.7
 CLICK_LOSS = 0.02
-OUTLINE_LEAD = 0.05
 MAX_CLICKED = 12
 
 
@@ -240,45 +237,6 @@ def click_dice(
     list of float
         One for each SAM; empty where there is no object to click on.
     """
-    return _means(planes, lambda plane, class_id: _one_click(sams, plane, class_id, embed))
-
-
-def suggestion_dice(
-    pairs: Sequence[Pair], planes: Sequence[TrainPlane], embed: Embed = embed_anew
-) -> list[float]:
-    """Mean Dice, for each pair, of what a person gets who accepts all that it suggests.
-
-    Parameters
-    ----------
-    pairs : sequence of Pair
-        Their SAMs on the same image encoder.
-    planes : sequence of TrainPlane
-        At most twelve objects on them are asked for; where nothing is suggested, 0.
-    embed : callable, optional
-        As for `Judge`.
-
-    Returns
-    -------
-    list of float
-        One for each pair; empty where there is no object to ask for.
-    """
-    return _means(planes, lambda plane, class_id: _accepted(pairs, plane, class_id, embed))
-
-
-def follows_clicks(dice: float, base_dice: float) -> bool:
-    """Whether a round's SAM may answer clicks itself, by `click_dice` of it and of its base."""
-    return dice >= CLICK_DICE and dice >= base_dice - CLICK_LOSS
-
-
-def outline_leads(by_sam: float, by_outline: float) -> bool:
-    """Whether the pair's outline answers suggested points better, by `suggestion_dice`."""
-    return by_outline > by_sam + OUTLINE_LEAD
-
-
-def _means(
-    planes: Sequence[TrainPlane], ask: Callable[[TrainPlane, int], list[float]]
-) -> list[float]:
-    """Means of the values of `ask` over planes and classes on them, evenly drawn; empty if none."""
     objects = [
         (plane, int(class_id))
         for plane in planes
@@ -286,8 +244,13 @@ def _means(
         if class_id not in (BACKGROUND, NOT_ANNOTATED)
     ]
     picks = np.linspace(0, len(objects) - 1, min(len(objects), MAX_CLICKED)).astype(int)
-    values = [ask(*objects[i]) for i in picks]
+    values = [_one_click(sams, objects[i][0], objects[i][1], embed) for i in picks]
     return [float(mean) for mean in np.mean(values, axis=0)] if values else []
+
+
+def follows_clicks(dice: float, base_dice: float) -> bool:
+    """Whether a round's SAM may answer clicks itself, by `click_dice` of it and of its base."""
+    return dice >= CLICK_DICE and dice >= base_dice - CLICK_LOSS
 
 
 def _one_click(
@@ -296,19 +259,6 @@ def _one_click(
     embedding = embed(sams[0], plane.pixels)
     asked = Prompts(points=[deepest(plane.label == class_id)], labels=[1])
     return [_dice(sam.decode(embedding, asked).mask, plane, class_id) for sam in sams]
-
-
-def _accepted(pairs: Sequence[Pair], plane: TrainPlane, class_id: int, embed: Embed) -> list[float]:
-    embedding = embed(cast(SamModel, pairs[0].sam), plane.pixels)
-    found = []
-    for pair in pairs:
-        points = propose(pair, plane.pixels, embedding, class_id, plane.around)
-        asked = Prompts([(p.row, p.col) for p in points], [int(p.positive) for p in points])
-        mask = np.zeros(plane.label.shape, bool)
-        if points:
-            mask = pair.decode(plane.pixels, embedding, asked, class_id, plane.around).mask
-        found.append(_dice(mask, plane, class_id))
-    return found
 
 
 def _dice(mask: NDArray[np.bool_], plane: TrainPlane, class_id: int) -> float:

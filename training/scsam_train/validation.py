@@ -23,8 +23,6 @@ from scsam_train.judging import (
     empty_scores,
     follows_clicks,
     forgetting,
-    outline_leads,
-    suggestion_dice,
     unet_share,
 )
 from scsam_train.session import Session
@@ -61,13 +59,9 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
     understands = clicked is not None and follows_clicks(*clicked)
     if "sam" not in session.trained:  # its SAM still is what it was at the start
         understands = session.sam.entry.understands_points
-    _trust_with_points(session, understands)
+    session.info = replace(session.info, understands_points=understands)
+    session.sam = session.sam.described_by(session.info)
     weighing, figures = _held_out_figures(session, judge, step)
-    suggested = _examine_suggestions(session, weighing) if understands else None
-    if suggested is not None and outline_leads(*suggested):
-        _trust_with_points(session, False)
-        # SAM is guided in another way then.
-        weighing, figures = _held_out_figures(session, judge, step)
     metrics = {
         "recipe": session.settings.recipe,
         "gated": split.gated,
@@ -76,46 +70,21 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
         **figures,
         "click_dice": None if clicked is None else clicked[0],
         "base_click_dice": None if clicked is None else clicked[1],
-        "suggestion_dice": None if suggested is None else suggested[0],
-        "outline_dice": None if suggested is None else suggested[1],
         "validation": {"planes": len(judge.planes), "cases": judge.cases},
     }
     return metrics, weighing
 
 
-def _with_points(session: Session, understands: bool) -> SamModel:
-    return session.sam.described_by(replace(session.info, understands_points=understands))
-
-
-def _trust_with_points(session: Session, understands: bool) -> None:
-    session.info = replace(session.info, understands_points=understands)
-    session.sam = _with_points(session, understands)
-
-
-def _examine_suggestions(session: Session, weighing: Weighing) -> tuple[float, float] | None:
-    """Dice of accepted suggestions, answered by SAM and by the pair's outline.
-
-    None where there is no object, or one member alone was trained.
-    """
-    if len(session.trained) == 1:
-        return None
-    planes = session.split.held_out or session.split.train
-    sams = [_with_points(session, understands) for understands in (True, False)]
-    shares, guided, base = weighing.unet_shares, weighing.guided, session.sam.shipped
-    pairs = [Pair(session.unet, sam, shares, base=base, guided=guided) for sam in sams]
-    found = suggestion_dice(pairs, planes, partial(embed, session))
-    return (found[0], found[1]) if found else None
-
-
 def _examine_clicks(session: Session) -> tuple[float, float] | None:
     """Dice of one click by the round's SAM and by its base; None without an object."""
-    sam = _with_points(session, True)
+    sam = session.sam.described_by(replace(session.info, understands_points=True))
     split = session.split
     planes = split.held_out or split.train
     embedder = partial(embed, session)
     found = click_dice([sam] if sam.shipped is None else [sam, sam.shipped], planes, embedder)
     if sam.shipped is None:
-        base = _with_points(session, sam.entry.understands_points)
+        info = replace(session.info, understands_points=sam.entry.understands_points)
+        base = session.sam.described_by(info)
         with as_base(base):
             found += click_dice([base], planes, embedder)
     return (found[0], found[1]) if found else None

@@ -18,13 +18,12 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.core.prompts import PointPrompt, Prompts
+from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import Device, TrainSettings
-from napari_scsam.core.volume import LabelArray, Pixels
+from napari_scsam.core.volume import LabelArray
 from napari_scsam.io import read_volume, write_labels
 from napari_scsam.io.sample import CLASSES, SampleScan, load_sample_scan, write_sample_picture
 from napari_scsam.models import (
-    Embedding,
     EmbeddingCache,
     RoundModels,
     evaluate,
@@ -162,22 +161,12 @@ def _suggest(
             sure = [p for p in points if p.kind in ("confirm", "negative")]
             if any(p.positive for p in sure):
                 started = time.monotonic()
-                mask = _decode(models, pixels, embedding, sure, class_id)
+                prompts = Prompts([(p.row, p.col) for p in sure], [int(p.positive) for p in sure])
+                mask = models.decode(pixels, embedding, prompts, class_id, proposed=True).mask
                 found[row][mask] = class_id
                 seconds.append(time.monotonic() - started)
     result.decode_seconds = float(np.median(seconds)) if seconds else 0.0
     result.suggested_dice = _dice(found, scan.truth[list(SUGGESTED_SLICES)], scan.image.spacing)
-
-
-def _decode(
-    models: RoundModels,
-    pixels: Pixels,
-    embedding: Embedding,
-    points: list[PointPrompt],
-    class_id: int,
-) -> NDArray[np.bool_]:
-    prompts = Prompts([(p.row, p.col) for p in points], [int(p.positive) for p in points])
-    return models.decode(pixels, embedding, prompts, class_id).mask
 
 
 def _measure(predicted: LabelArray, scan: SampleScan, result: DemoResult) -> None:

@@ -324,12 +324,14 @@ class Segmenter:
             asked = turn.for_object(key, embedding.shape)
             if before is not None:
                 asked = replace(asked, mask=before)
-            who = sam
-            if self._round is not None and _only_proposed(turn, key):
-                who = self._round.sam
-            answer = self._mask(who, embedding, question, asked, key[0])
+            # A draft is not the outline that the round's points stand for.
+            proposed = before is None and self._knows(key[0]) and _only_proposed(turn, key)
+            answer = self._mask(sam, embedding, question, asked, key[0], proposed=proposed)
             before = answer.logits if sam.understands_points else before
         return answer
+
+    def _knows(self, class_id: int) -> bool:
+        return self._round is not None and class_id in self._round.class_ids
 
     def _mask(
         self,
@@ -338,15 +340,23 @@ class Segmenter:
         question: Question,
         prompts: Prompts,
         class_id: int,
+        *,
+        proposed: bool,
     ) -> Decoded:
         told = None if prompts.mask is None else hash(prompts.mask.tobytes())
         asked = (prompts.points, prompts.labels, prompts.box, told)
-        key = (question.key, class_id, embedding.key, question.tuned_folder, asked)
+        key = (question.key, class_id, embedding.key, question.tuned_folder, asked, proposed)
         if key not in self._masks:
             from_round = self._round is not None and sam is self._round.sam
-            if self._round is not None and from_round and not sam.understands_points:
+            outlined = proposed or (from_round and not sam.understands_points)
+            if self._round is not None and outlined:
                 answer = self._round.decode(
-                    question.pixels, embedding, prompts, class_id, question.around
+                    question.pixels,
+                    embedding,
+                    prompts,
+                    class_id,
+                    question.around,
+                    proposed=proposed,
                 )
             else:
                 taught = class_id if from_round else None

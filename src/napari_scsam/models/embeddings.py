@@ -21,8 +21,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from napari_scsam.core.jobs import CancelToken
-from napari_scsam.models import Embedding, SamBackend
 from napari_scsam.models.preprocess import PREPROCESS_VERSION
+from napari_scsam.models.protocols import Embedding, SamBackend
 
 _log = logging.getLogger(__name__)
 

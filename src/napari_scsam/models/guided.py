@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_scsam.core.prompts import Prompts, bounding_box
-from napari_scsam.models import Embedding, SamBackend
 from napari_scsam.models.outline import connected_parts
+from napari_scsam.models.protocols import Embedding, SamBackend
 
 FloatArray = NDArray[np.float32]
 

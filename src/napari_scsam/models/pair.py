@@ -15,12 +15,12 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import Device, PredictWith
 from napari_scsam.core.volume import Around
-from napari_scsam.models import Decoded, Embedding, SamBackend
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.clicks import carve
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.guided import asked_again
 from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
+from napari_scsam.models.protocols import Decoded, Embedding, SamBackend
 from napari_scsam.models.sam import load_sam
 from napari_scsam.models.unet import UNet
 
@@ -130,6 +130,8 @@ class Pair:
         prompts: Prompts,
         class_id: int,
         around: Around | None = None,
+        *,
+        proposed: bool = False,
     ) -> Decoded:
         """Mask for one object of a class; see `RoundModels.decode`.
 
@@ -137,7 +139,7 @@ class Pair:
         can, inside clicks pick the parts of the pair's own outline that they lie on, the base
         SAM is asked for what that outline leaves out, and outside clicks cut off.
         """
-        if self._sam.understands_points:
+        if self._sam.understands_points and not proposed:
             return self._sam.decode(embedding, prompts, class_id=class_id)
         if class_id not in self.class_ids:
             return self._base.decode(embedding, prompts)

@@ -13,15 +13,15 @@ from scipy import ndimage
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
 from napari_scsam.core.propagation import Carried, Logits, Trail, iou, label_of
 from napari_scsam.core.volume import Around
-from napari_scsam.models import (
+from napari_scsam.models import decode_region
+from napari_scsam.models.outline import connected_parts, log_odds
+from napari_scsam.models.protocols import (
     Decoded,
     Embedding,
     EmbeddingCache,
     RoundModels,
     SamBackend,
-    decode_region,
 )
-from napari_scsam.models.outline import connected_parts, log_odds
 
 Mask = NDArray[np.bool_]
 

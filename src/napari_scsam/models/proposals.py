@@ -15,8 +15,8 @@ from skimage.feature import peak_local_max
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
 from napari_scsam.core.volume import Around
-from napari_scsam.models import Embedding, RoundModels
 from napari_scsam.models.outline import connected_parts
+from napari_scsam.models.protocols import Embedding, RoundModels
 
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -20,8 +20,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box
-from napari_scsam.models import BoolImage, Decoded, Embedding, EmbeddingCache, SamBackend
 from napari_scsam.models.preprocess import MASK_LOGIT, bilinear, resize
+from napari_scsam.models.protocols import (
+    BoolImage,
+    Decoded,
+    Embedding,
+    EmbeddingCache,
+    SamBackend,
+)
 
 # A region is looked into where it is so many times sharper than the plane.
 LEAST_GAIN = 1.5

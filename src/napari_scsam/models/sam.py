@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models import Decoded, Embedding, FloatImage
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
 from napari_scsam.models.clicks import box_from_prompts, carve
 from napari_scsam.models.decoder import decode_mask
@@ -26,6 +25,7 @@ from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
 from napari_scsam.models.preprocess import Frame, prepare
+from napari_scsam.models.protocols import Decoded, Embedding, FloatImage
 from napari_scsam.models.resize import resize_vit
 from napari_scsam.models.warm_up import WEIGHTS, hash_of_parts, merge_warm_up
 from napari_scsam.models.zoo import ZooEntry, find_entry, sized

@@ -40,7 +40,7 @@ SIDE, EACH = 256, 6
 CLASSES = (1, 2)
 WARM_UPS = 1
 # Of a round: SAM is asked by class tokens alone, so that each step has 12 objects.
-FRACTION = 0.5
+FRACTION = 0.3
 
 
 @dataclass(frozen=True)
