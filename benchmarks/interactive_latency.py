@@ -7,6 +7,8 @@ clicks, and trains a short round while stepping. The last line is one JSON objec
   slice's embedding cached; each click at another place, the first ones not counted;
 * ``click_ahead``: the same for the first click on a slice or image that was made ready while
   the person was at the one before, for ``--think`` seconds: ``next_image``, ``next_slice``;
+* ``click_beside_a_round``: the same with the first round's models, ``idle`` and while a second
+  round is ``training``;
 * ``blocks``: for each phase, the gaps between the ticks of a 5 ms timer in the Qt event
   loop: the longest, percentiles, a histogram;
 * ``blocks_without_plugin``: the same script on the same scan in a process of its own,
@@ -50,6 +52,8 @@ TICK_MS = 5
 EDGES = (0, 10, 20, 33, 50, 100, 200, 100_000)
 WARM_UP = 3
 REST_S = 0.15
+# More than are trained while the clicks are timed.
+STEPS_BESIDE = 2000
 SHAPE = (24, 256, 224)
 
 
@@ -130,9 +134,9 @@ def to_canvas(viewer: Any, row: float, col: float) -> QPoint:
     return QPoint(round(x), round(y))
 
 
-def places(count: int) -> Iterator[tuple[float, float]]:
+def places(count: int, seed: int = 1) -> Iterator[tuple[float, float]]:
     """Pixels inside the ellipsoid's middle slice, the same in every run."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     for _ in range(count):
         yield 90 + rng.uniform(-25, 25), 140 + rng.uniform(-18, 18)
 
@@ -241,26 +245,52 @@ def with_plugin(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     run_until(lambda: dock._inference.idle)
 
     beat.reset()
-    times = []
-    for where in places(options.clicks + WARM_UP):
-        times.append(time_click(viewer, where, lambda: loop.preview is not None))
-        run_for(REST_S)
-        loop.undo()
-        run_for(REST_S)
+    result["click_to_mask"] = time_clicks(viewer, dock, options.clicks)
     blocks["decoding"] = beat.report()
-    result["click_to_mask"] = {
-        "median": round(float(np.median(times[WARM_UP:])), 1),
-        "p95": round(float(np.percentile(times[WARM_UP:], 95)), 1),
-        "clicks": options.clicks,
-    }
     beat.reset()
     result["click_ahead"] = click_ahead(viewer, dock, options)
     blocks["going on"] = beat.report()
     blocks["training"] = train(viewer, dock, beat, options.steps)
+    result["click_beside_a_round"] = click_beside_a_round(viewer, dock, options.clicks)
     dock.shut_down()
     viewer.close()
     heavy = {"torch", "peft", "monai"} & set(sys.modules)
     return result | {"blocks": blocks, "heavy_modules_in_the_window": sorted(heavy)}
+
+
+def time_clicks(viewer: Any, dock: ScsamDock, clicks: int, seed: int = 1) -> dict[str, Any]:
+    """Click and undo on the slice in view; the first clicks are not counted.
+
+    With the same `seed` at the same places, whose answers are known by then.
+    """
+    loop, times = dock.session.annotation, []
+    for where in places(clicks + WARM_UP, seed):
+        times.append(time_click(viewer, where, lambda: loop.preview is not None))
+        run_for(REST_S)
+        loop.undo()
+        run_for(REST_S)
+    return {
+        "median": round(float(np.median(times[WARM_UP:])), 1),
+        "p95": round(float(np.percentile(times[WARM_UP:], 95)), 1),
+        "clicks": clicks,
+    }
+
+
+def click_beside_a_round(viewer: Any, dock: ScsamDock, clicks: int) -> dict[str, Any]:
+    """Click on a slice that nobody committed, before and while a round trains."""
+    rounds, form = dock.session.rounds, dock._parts.training.form
+    viewer.dims.set_current_step(0, SHAPE[0] // 2 - 2)
+    run_until(lambda: dock._inference.idle)
+    result = {"idle": time_clicks(viewer, dock, clicks)}
+    form.set_value("steps", STEPS_BESIDE)
+    dock._press_training("train")
+    run_until(lambda: rounds.state.running and bool(rounds.state.loss_unet))
+    result["training"] = time_clicks(viewer, dock, clicks, seed=2)
+    if not rounds.state.running:
+        raise RuntimeError("The round ended before the last click: raise STEPS_BESIDE.")
+    dock._press_training("cancel_train")
+    run_until(lambda: not rounds.state.running)
+    return result
 
 
 def click_ahead(viewer: Any, dock: ScsamDock, options: argparse.Namespace) -> dict[str, Any]:
