@@ -21,9 +21,9 @@ from scsam_train import precision, students, kit
 from scsam_train.recipes import RECIPES
 from scsam_train.world import World
 from toy import run, toy_kit, weights_of
-# Half precision rounds the two ways apart: the networks' own, and Muon's.
+# Half precision rounds the two ways apart: the networks' own, and that in Muon's iteration.
 precision.has_bfloat16 = lambda device: False
-torch.Tensor.bfloat16 = torch.Tensor.clone
+students.unet_optimisers = lambda weights, rate: {torch.optim.AdamW(weights): rate}
 torch.set_num_threads(1)
 world = World()
 toy = toy_kit(recipe=sys.argv[1], steps=10, world=world, labelled_batch=4, sam_batch=4)
