@@ -30,6 +30,7 @@ class FakeSam:
     def __init__(self, base_hash: str = "b") -> None:
         self.base_hash = base_hash
         self.asked: list[Prompts] = []
+        self.classes: list[Any] = []
 
     def embedding_key(self, image: Any) -> str:
         return f"{self.base_hash}{image.shape}"
@@ -40,6 +41,7 @@ class FakeSam:
 
     def decode(self, embedding: Embedding, prompts: Prompts, *, class_id: Any = None) -> Decoded:
         self.asked.append(prompts)
+        self.classes.append(class_id)
         logits = np.full(embedding.shape, 2.0, np.float32)
         return Decoded(logits > 0, logits, 0.9)
 
@@ -100,6 +102,7 @@ def setup(monkeypatch: pytest.MonkeyPatch) -> Setup:
 def test_the_tuned_one_answers_and_once_it_is_off_the_shipped_one(setup: Setup) -> None:
     setup.ask(CLICK)
     assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (1, 0)
+    assert setup.tuned.classes == [1]  # it may know how the class looks
     setup.ask(CLICK, tuned=None)
     assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (1, 1)
 

@@ -23,16 +23,18 @@ from napari_scsam.core.windows import AUTO
 from napari_scsam.io import write_labels
 from napari_scsam.models import open_cache
 from napari_scsam.models.adapters import AdapterInfo, attach, load_adapter, save_adapter
+from napari_scsam.models.prior import Moments
 from napari_scsam.models.sam import BaseSam, SamModel
 from napari_scsam.models.zoo import ZooEntry
 from scsam_train.benchmark import learned
 from scsam_train.benchmark.sets import Case
 from scsam_train.data import TrainPlane
+from scsam_train.decoding import Decoder
 from scsam_train.tuning.__main__ import main
 from scsam_train.tuning.fit import Tuner
-from scsam_train.tuning.gate import judge
+from scsam_train.tuning.gate import Exam, judge
 from scsam_train.tuning.inputs import committed_planes, read_inputs
-from scsam_train.tuning.objects import Clickable, embed_planes, folds, targets_of
+from scsam_train.tuning.objects import Clickable, embed_planes, folds, targets_of, with_priors
 from scsam_train.tuning.tune import tune
 
 SIDE = 32
@@ -177,7 +179,8 @@ def test_large_parts_of_a_class_are_objects_of_their_own():
     label[50:52, 50:52] = 1  # too small to be one
     label[5:20, 40:55] = 2
     label[:, 58:] = 255
-    first, second, other = targets_of(label)
+    ids, (first, second, other) = zip(*targets_of(label), strict=True)
+    assert ids == (1, 1, 2)
     assert first[10, 10] == 1 and first[35, 35] == 255 and first[50, 50] == 255
     assert second[35, 35] == 1 and second[10, 10] == 255
     assert other[10, 45] == 1 and other[10, 10] == 0
@@ -186,7 +189,7 @@ def test_large_parts_of_a_class_are_objects_of_their_own():
 
 def clickable(case, index):
     plane = TrainPlane(case, case, index, np.zeros((2, 2)), np.zeros((2, 2), np.uint8))
-    return Clickable(torch.zeros(1), torch.zeros(1), plane)
+    return Clickable(torch.zeros(1), torch.zeros(1), plane, (), Moments({}))
 
 
 def test_cases_are_held_out_whole_and_neighbours_together():
@@ -197,6 +200,40 @@ def test_cases_are_held_out_whole_and_neighbours_together():
     assert sum(map(len, held)) == 4 and set().union(*held) == set("abcd")
     parts, unit = folds([clickable("a", index) for index in (9, 1, 2, 8, 5, 6)])
     assert (unit, parts) == ("slices", [[1, 2], [4, 5], [3, 0]])
+
+
+def test_what_a_class_looks_like_is_learned_from_other_cases_than_the_one_that_is_asked():
+    sam = SamModel(toy_base().module, ENTRY, "b" * 64, CPU)
+    corpus = embed_planes(sam, planes(4), open_cache())
+    known = with_priors(corpus)
+    agreement = [((item.priors[0] > 0) == (item.targets[0] == 1)).float().mean() for item in known]
+    assert min(agreement) > 0.9
+    # Its own label makes no difference to a plane, the others' do.
+    wrong = replace(corpus[0].plane, label=1 - corpus[0].plane.label)
+    changed = with_priors([*embed_planes(sam, [wrong], open_cache()), *corpus[1:]])
+    assert torch.equal(changed[0].priors[0], known[0].priors[0])
+    assert not torch.equal(changed[1].priors[0], known[1].priors[0])
+    # Slices of one case say nothing of one another where there are three cases.
+    alike = [replace(item, plane=replace(item.plane, case="a")) for item in corpus[:2]]
+    (first, *_), (alone, *_) = (
+        with_priors([*alike, *corpus[2:]]),
+        with_priors([alike[0], *corpus[2:]]),
+    )
+    assert torch.equal(first.priors[0], alone.priors[0])
+    # A class that no other plane shows is not known.
+    other = replace(corpus[0].plane, label=2 * corpus[0].plane.label)
+    (lonely, *_) = with_priors([*embed_planes(sam, [other], open_cache()), *corpus[1:]])
+    assert lonely.priors == (None,) and lonely.class_ids == (2,)
+
+
+def test_the_exam_asks_with_what_is_known_only_where_it_is_told_to(tuned):
+    sam = SamModel(toy_base().module, ENTRY, "b" * 64, CPU)
+    corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
+    mixed = [*corpus[:3], replace(corpus[3], priors=(None,))]
+    decoder = Decoder(tuned.model)
+    plain, told = (Exam.of(mixed).take(decoder, primed=primed) for primed in (False, True))
+    assert (plain[0, :3] != told[0, :3]).all() and plain[0, 3] == told[0, 3]
+    assert (plain[-1, :3] != told[-1, :3]).all() and plain[-1, 3] == told[-1, 3]  # the box
 
 
 def file_entry(path, array):
@@ -253,6 +290,7 @@ def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(tmp_p
     report = json.loads((final / "report.json").read_text())
     assert report["planes"] == 3 and report["data"] and report["settings"]["seed"] == 0
     assert (final / "sam_adapter").is_dir() is report["kept"]
+    assert ("sam_adapter/prior.safetensors" in report["files"]) is report["kept"]
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 3
 
 

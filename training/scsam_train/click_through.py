@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +19,11 @@ FloatArray = NDArray[np.float32]
 
 @torch.no_grad()
 def click_through(
-    decoder: Decoder, features: Tensor, target: Tensor, count: int
+    decoder: Decoder,
+    features: Tensor,
+    target: Tensor,
+    count: int,
+    priors: Sequence[Tensor | None] = (),
 ) -> tuple[FloatArray, FloatArray]:
     """Dice after each of `count` clicks, the last answer fed back with the next.
 
@@ -28,6 +34,8 @@ def click_through(
     target : Tensor of shape (N, 1, side, side), uint8
         1 inside, 255 where nothing is known; on the CPU.
     count : int
+    priors : sequence of N Tensors of shape (side, side), or None
+        Log-odds that go with the first click.
 
     Returns
     -------
@@ -37,8 +45,8 @@ def click_through(
     truths = target[:, 0].numpy()
     ask = Ask(clicks=[[_middle(truth)] for truth in truths])
     dice, sure = [], []
-    for _ in range(count):
-        logits, iou = decoder(features, ask)
+    for click in range(count):
+        logits, iou = _ask(decoder, features, ask, () if click else priors)
         dice.append(dice_of(logits, target))
         sure.append(iou.cpu().numpy())
         guesses = (logits[:, 0] > 0).cpu().numpy()
@@ -50,13 +58,32 @@ def click_through(
     return np.stack(dice), np.stack(sure)
 
 
+def _ask(
+    decoder: Decoder,
+    features: Tensor,
+    ask: Ask,
+    priors: Sequence[Tensor | None],
+) -> tuple[Tensor, Tensor]:
+    """Answers, with the priors where there are any."""
+    logits, iou = decoder(features, ask)
+    for row, prior in enumerate(priors):
+        if prior is not None:
+            one = Ask(
+                clicks=None if ask.clicks is None else [ask.clicks[row]],
+                boxes=None if ask.boxes is None else ask.boxes[row : row + 1],
+                masks=prior[None, None].float().to(features.device),
+            )
+            logits[row], iou[row] = (part[0] for part in decoder(features[row : row + 1], one))
+    return logits, iou
+
+
 @torch.no_grad()
 def box_through(
-    decoder: Decoder, features: Tensor, target: Tensor
+    decoder: Decoder, features: Tensor, target: Tensor, priors: Sequence[Tensor | None] = ()
 ) -> tuple[FloatArray, FloatArray]:
     """Dice and estimated IoU, each of shape (N,), with the tight box alone."""
     boxes = np.stack([_box(truth) for truth in target[:, 0].numpy()])
-    logits, iou = decoder(features, Ask(boxes=boxes))
+    logits, iou = _ask(decoder, features, Ask(boxes=boxes), priors)
     return dice_of(logits, target), iou.cpu().numpy()
 
 

@@ -23,6 +23,8 @@ WRONG = 0.01
 FED_BACK = 0.75
 AS_MASK = 0.1
 MASK_LOGIT = 8.0
+# First prompts that leave the mask prompt free.
+PRIMABLE = ("click", "several", "scribble", "box")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +36,14 @@ class Embedded:
     features : Tensor of shape (256, e, e), float16
     targets : Tensor of shape (N, side, side), uint8
         0, 1, or 255 where nothing is known, padding included.
+    priors : tuple of N Tensors of shape (side, side), or None
+        What is known of each object's class from other pictures, as log-odds; empty where
+        nothing is.
     """
 
     features: Tensor
     targets: Tensor
+    priors: tuple[Tensor | None, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Habits:
         Longest episodes and their shares.
     box_alone : float
         Share of the episodes that start with a box and end there.
+    primed : float
+        Share of the first prompts of `PRIMABLE` kinds that come with what is known of the
+        objects' classes, where something is of all in the batch.
     """
 
     starts: Mapping[str, float] = field(
@@ -68,6 +77,7 @@ class Habits:
     # The first clicks matter most, but long episodes must not hurt.
     lengths: Sequence[tuple[int, float]] = ((2, 0.25), (4, 0.25), (8, 0.3), (MAX_CLICKS, 0.2))
     box_alone: float = 0.4
+    primed: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +113,13 @@ def begin(
     """Draw `size` objects, of different pictures where there are enough, and first prompts."""
     habits = habits or Habits()
     scenes = rng.choice(len(corpus), size, replace=len(corpus) < size)
-    targets = []
+    targets: list[Tensor] = []
+    priors: list[Tensor | None] = []
     for index in scenes:
-        choices = corpus[int(index)].targets
-        targets.append(choices[int(rng.integers(len(choices)))])
+        scene = corpus[int(index)]
+        which = int(rng.integers(len(scene.targets)))
+        targets.append(scene.targets[which])
+        priors.append(scene.priors[which] if scene.priors else None)
     masks = [(target == 1).numpy() for target in targets]
     kind = str(rng.choice(list(habits.starts), p=list(habits.starts.values())))
     limits, shares = zip(*habits.lengths, strict=True)
@@ -114,7 +127,11 @@ def begin(
     if kind == "box" and rng.random() < habits.box_alone:
         length = 1
     features = torch.stack([corpus[int(index)].features for index in scenes])
-    return Episode(features, torch.stack(targets)[:, None], _first(kind, masks, rng), length)
+    ask = _first(kind, masks, rng)
+    known = [prior.float() for prior in priors if prior is not None]
+    if len(known) == size and kind in PRIMABLE and rng.random() < habits.primed:
+        ask = replace(ask, masks=torch.stack(known)[:, None])
+    return Episode(features, torch.stack(targets)[:, None], ask, length)
 
 
 def advance(episode: Episode, logits: Tensor, rng: np.random.Generator) -> Episode:

@@ -359,9 +359,8 @@ class Segmenter:
                     proposed=proposed,
                 )
             else:
-                taught = class_id if from_round else None
                 answer = models.decode_region(
-                    sam, self.cache, question.pixels, embedding, prompts, taught
+                    sam, self.cache, question.pixels, embedding, prompts, class_id
                 )
             self._masks[key] = answer
             self._forget_masks()

@@ -195,7 +195,7 @@ class TuneSettings(_Settings):
     )
     steps: int = _setting(60, "Most steps of each copy.", low=1, high=MAX_STEPS, unit="steps")
     batch: int = _setting(4, "Objects in a step.", low=1, high=256)
-    rate: float = _setting(3e-4, "Learning rate (AdamW).", low=1e-7, high=1.0)
+    rate: float = _setting(1e-4, "Learning rate (AdamW).", low=1e-7, high=1.0)
     lora_rank: int = _setting(8, "Rank of the LoRA adapter.", low=1, high=256)
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to tune.")

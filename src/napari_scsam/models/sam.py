@@ -24,7 +24,8 @@ from napari_scsam.models.decoder import decode_mask
 from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
-from napari_scsam.models.preprocess import Frame, prepare
+from napari_scsam.models.preprocess import MASK_LOGIT, Frame, prepare
+from napari_scsam.models.prior import PRIOR_FILE, ClassPrior
 from napari_scsam.models.protocols import Decoded, Embedding, FloatImage
 from napari_scsam.models.resize import resize_vit
 from napari_scsam.models.warm_up import WEIGHTS, hash_of_parts, merge_warm_up
@@ -87,6 +88,7 @@ def load_sam(
     base = load_base(name, checkpoint, info.sam_size)
     twin = decoder_copy(base.module)
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
+    prior = Path(adapter) / PRIOR_FILE
     return SamModel(
         module,
         base.entry,
@@ -96,6 +98,7 @@ def load_sam(
         encoder_hash=encoder_hash(module),
         shipped=twin,
         may_move=True,
+        prior=ClassPrior.load(prior) if prior.is_file() else None,
     )
 
 
@@ -174,9 +177,13 @@ class SamModel:
     may_move : bool
         Whether it goes on on the CPU, for good, when the device is full. Not for a `module`
         that something else uses.
+    prior : ClassPrior, optional
 
     Attributes
     ----------
+    prior : ClassPrior or None
+        What classes look like on its embeddings. Who asks for one that it knows, and has no mask
+        to tell, tells that.
     shipped : SamModel or None
         The same without its adapter, for the same embeddings. None without an adapter, and
         where the adapter changes the image encoder.
@@ -192,12 +199,14 @@ class SamModel:
         encoder_hash: str = "",
         shipped: nn.Module | None = None,
         may_move: bool = False,
+        prior: ClassPrior | None = None,
     ) -> None:
         self.module = module.to(device).eval()
         self.entry = entry
         self._base_hash = base_hash
         self._place = Place(device, may_move=may_move)
         self._adapter = adapter
+        self.prior = prior
         self._encoder_hash = encoder_hash
         self._encoder = for_inference(cast(nn.Module, self.module.image_encoder), device)
         # A click is decoded while another plane is embedded ahead.
@@ -229,7 +238,7 @@ class SamModel:
     def _without_adapter(self, module: nn.Module) -> SamModel:
         bare = copy.copy(self)
         bare.module = module.to(self.torch_device).eval()
-        bare._adapter = None
+        bare._adapter = bare.prior = None
         bare.shipped = None
         return bare
 
@@ -349,7 +358,7 @@ class SamModel:
         sparse, dense = encoder(
             points=self._points(prompts, frame, features.device),
             boxes=self._box(prompts, frame, features.device),
-            masks=self._mask(prompts, frame, features.device),
+            masks=self._mask(prompts, frame, features, class_id),
         )
         tokens = self._class_tokens(class_id)
         if tokens is not None:
@@ -379,11 +388,16 @@ class SamModel:
             return None
         return torch.from_numpy(frame.box_to_xyxy(prompts.box))[None].to(device)
 
-    def _mask(self, prompts: Prompts, frame: Frame, device: torch.device) -> Tensor | None:
-        if prompts.mask is None:
+    def _mask(
+        self, prompts: Prompts, frame: Frame, features: Tensor, class_id: int | None
+    ) -> Tensor | None:
+        """The mask prompt; where there is none yet, what is known of the class's looks."""
+        if prompts.mask is not None:
+            side = 4 * self.entry.embedding_size
+            return frame.mask_to_input(prompts.mask, side).to(features.device)
+        if self.prior is None or class_id is None or not self.prior.knows(class_id):
             return None
-        side = 4 * self.entry.embedding_size
-        return frame.mask_to_input(prompts.mask, side).to(device)
+        return self.prior.log_odds(features, class_id).clamp(-MASK_LOGIT, MASK_LOGIT)
 
 
 def _bundled_weights() -> Path:

@@ -45,13 +45,15 @@ def annotate(
     count: int,
     seed: int = 0,
     *,
+    class_id: int | None = None,
     feed_back: bool = True,
 ) -> Outcome:
     """Click `count` times on one object, and once draw the tight box around it.
 
     The first click is in the centre of the largest disc inside the object, each further
     one in that of the largest disc inside the largest mistake; with `feed_back` the last
-    answer's logits are the mask prompt. Seed 0 clicks exactly there, others nearby.
+    answer's logits are the mask prompt. Seed 0 clicks exactly there, others nearby. A SAM that
+    learned of the object's class is told it.
     """
     rng = np.random.default_rng(seed)
     answers: list[Decoded] = []
@@ -62,8 +64,9 @@ def annotate(
         points.append(_moved((row, col), bool(label), truth, rng if seed else None))
         labels.append(label)
         fed = answers[-1].logits if answers and feed_back else None
-        answers.append(sam.decode(embedding, Prompts(points=points, labels=labels, mask=fed)))
-    answers.append(sam.decode(embedding, Prompts(box=bounding_box(truth))))
+        asked = Prompts(points=points, labels=labels, mask=fed)
+        answers.append(sam.decode(embedding, asked, class_id=class_id))
+    answers.append(sam.decode(embedding, Prompts(box=bounding_box(truth)), class_id=class_id))
     ious = [iou(answer.mask, truth) for answer in answers]
     dice = [2 * iou / (1 + iou) for iou in ious]
     return Outcome(tuple(dice[:-1]), dice[-1], tuple(a.iou for a in answers), tuple(ious))

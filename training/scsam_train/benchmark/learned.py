@@ -150,17 +150,22 @@ def _tuned(
     device = resolve_device(settings.device)
     base = load_base(plan.model)
     done = tune(base, [_plane(case) for case in cases], settings, device, cache)
-    adapted = SamModel(done.model, base.entry, base.base_hash, device, adapter=done.info)
+    adapted = SamModel(
+        done.model, base.entry, base.base_hash, device, adapter=done.info, prior=done.prior
+    )
     return done, adapted
 
 
 def _plane(case: Case) -> TrainPlane:
     """A case as a person would have committed it."""
-    values = {name: value for value, name in CARDIAC.items()}
     label = np.zeros(case.image.shape[:2], np.uint8)
     for structure, mask in case.masks.items():
-        label[mask] = values.get(structure, 1)
+        label[mask] = _class_of(structure)
     return TrainPlane(case.name, case.group, 0, np.asarray(case.image), label)
+
+
+def _class_of(structure: str) -> int:
+    return {name: value for value, name in CARDIAC.items()}.get(structure, 1)
 
 
 def _click(
@@ -172,7 +177,7 @@ def _click(
     for case in islice(others(data), plan.limit):
         embedding = cache.get_or_embed(sam, case.image)
         for structure, truth in case.masks.items():
-            outcome = annotate(sam, embedding, truth, CLICKS)
+            outcome = annotate(sam, embedding, truth, CLICKS, class_id=_class_of(structure))
             rows.append([case.group, structure, list(outcome.clicks), outcome.box])
     return rows
 

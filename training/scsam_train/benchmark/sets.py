@@ -107,10 +107,7 @@ def polyps_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[
 
 def cardiac_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
     """Middle slices of random patients of ACDC, one each, at end diastole or end systole."""
-    patients: dict[str, list[Case]] = {}
-    for case in cardiac(folder):
-        if case.group <= LAST_TO_LEARN:
-            patients.setdefault(case.group, []).append(case)
+    patients = _by_group(case for case in cardiac(folder) if case.group <= LAST_TO_LEARN)
     chosen = rng.choice(sorted(patients), count, replace=False).tolist()
     return [patients[name][int(rng.integers(len(patients[name])))] for name in chosen]
 
@@ -120,10 +117,35 @@ def cardiac_of_others(folder: Path) -> Iterator[Case]:
     return (case for case in cardiac(folder) if case.group > LAST_TO_LEARN)
 
 
+# Volumes of LA 2018 that may be learned from when the others are measured.
+ATRIA_TO_LEARN = 5
+
+
+def atrium_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+    """One slice each of random volumes among the first of LA 2018."""
+    volumes = _by_group(atrium(folder))
+    chosen = rng.choice(sorted(volumes)[:ATRIA_TO_LEARN], count, replace=False).tolist()
+    return [volumes[name][int(rng.integers(len(volumes[name])))] for name in chosen]
+
+
+def atrium_of_others(folder: Path) -> Iterator[Case]:
+    """Slices of the volumes of LA 2018 that nothing is learned from."""
+    volumes = _by_group(atrium(folder))
+    return (case for name in sorted(volumes)[ATRIA_TO_LEARN:] for case in volumes[name])
+
+
+def _by_group(cases: Iterator[Case]) -> dict[str, list[Case]]:
+    found: dict[str, list[Case]] = {}
+    for case in cases:
+        found.setdefault(case.group, []).append(case)
+    return found
+
+
 # Where to learn a set from, and what is measured then.
 LEARNED = {
     "polyps_kvasir": (polyps_to_learn, polyps),
     "cardiac_acdc": (cardiac_to_learn, cardiac_of_others),
+    "atrium_la2018": (atrium_to_learn, atrium_of_others),
 }
 
 

@@ -18,11 +18,13 @@ from scsam_train.episodes import Embedded, Episode, Habits, advance, begin
 from scsam_train.schedules import WARM_UP, learning_rate
 from scsam_train.teaching import answer, episode_loss, frozen_decoder
 
-# Few steps: most of them are about the first clicks, and some about boxes, which must stay.
+# Few steps: most of them are about the first clicks, and some about boxes, which must stay. Most
+# come with what is known of the class; one that nothing is known of will be clicked on, too.
 HABITS = Habits(
     starts={"click": 0.74, "box": 0.18, "several": 0.04, "scribble": 0.04},
     lengths=((1, 0.35), (2, 0.3), (4, 0.35)),
     box_alone=0.7,
+    primed=0.8,
 )
 UNDER_WAY = 3
 CLIP = 1.0

@@ -32,25 +32,36 @@ class Exam:
     ----------
     features : Tensor of shape (N, 256, e, e), float16
     targets : Tensor of shape (N, 1, side, side), uint8
+    priors : tuple of N Tensors of shape (side, side), or None
     """
 
     features: Tensor
     targets: Tensor
+    priors: tuple[Tensor | None, ...]
 
     @staticmethod
     def of(corpus: Sequence[Embedded]) -> Exam:
         """At most `MOST_OBJECTS` of the objects on these planes."""
-        pairs = [(item.features, target) for item in corpus for target in item.targets]
-        picks = np.linspace(0, len(pairs) - 1, min(len(pairs), MOST_OBJECTS)).astype(int)
-        chosen = [pairs[int(i)] for i in picks]
-        features, targets = (torch.stack(column) for column in zip(*chosen, strict=True))
-        return Exam(features, targets[:, None])
+        found = [
+            (item.features, target, prior)
+            for item in corpus
+            for target, prior in zip(
+                item.targets, item.priors or [None] * len(item.targets), strict=True
+            )
+        ]
+        picks = np.linspace(0, len(found) - 1, min(len(found), MOST_OBJECTS)).astype(int)
+        features, targets, priors = zip(*(found[int(i)] for i in picks), strict=True)
+        return Exam(torch.stack(features), torch.stack(targets)[:, None], priors)
 
-    def take(self, decoder: Decoder) -> NDArray[np.float32]:
-        """Dice of shape (CLICKS + 1, N): after each click, then with the box alone."""
+    def take(self, decoder: Decoder, *, primed: bool = False) -> NDArray[np.float32]:
+        """Dice of shape (CLICKS + 1, N): after each click, then with the box alone.
+
+        With `primed` the first click and the box go with what is known of the object's class.
+        """
         features = self.features.to(decoder.device).float()
-        by_click, _ = click_through(decoder, features, self.targets, CLICKS)
-        box, _ = box_through(decoder, features, self.targets)
+        priors = self.priors if primed else ()
+        by_click, _ = click_through(decoder, features, self.targets, CLICKS, priors)
+        box, _ = box_through(decoder, features, self.targets, priors)
         return np.concatenate([by_click, box[None]])
 
 

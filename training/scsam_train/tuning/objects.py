@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.volume import LabelArray
 from napari_scsam.models import EmbeddingCache
+from napari_scsam.models.prior import ClassPrior, Moments
 from napari_scsam.models.sam import SamModel
 from scsam_train.data import TrainPlane
 from scsam_train.episodes import Embedded
@@ -34,9 +35,15 @@ class Clickable(Embedded):
     Attributes
     ----------
     plane : TrainPlane
+    class_ids : tuple of N int
+        Of its objects.
+    moments : Moments
+        How its classes look.
     """
 
     plane: TrainPlane
+    class_ids: tuple[int, ...]
+    moments: Moments
 
 
 def embed_planes(
@@ -46,15 +53,55 @@ def embed_planes(
     side = 4 * sam.entry.embedding_size
     found = []
     for plane in planes:
-        targets = targets_of(label_canvas(plane.label, side))
-        if targets:
-            features: Tensor = cache.get_or_embed(sam, plane.pixels).features
+        label = label_canvas(plane.label, side)
+        objects = targets_of(label)
+        if objects:
+            features: Tensor = cache.get_or_embed(sam, plane.pixels).features[0].cpu()
+            class_ids, targets = zip(*objects, strict=True)
             stacked = torch.from_numpy(np.stack(targets))
-            found.append(Clickable(features[0].half().cpu().contiguous(), stacked, plane))
+            moments = Moments.of(features, torch.from_numpy(label))
+            half = features.half().contiguous()
+            found.append(Clickable(half, stacked, plane, class_ids, moments))
     return found
 
 
-def targets_of(label: LabelArray) -> list[NDArray[np.uint8]]:
+def prior_of(corpus: Iterable[Clickable]) -> ClassPrior:
+    """What these planes together say of their classes."""
+    return ClassPrior.fit(item.moments for item in corpus)
+
+
+def with_priors(corpus: Sequence[Clickable]) -> list[Clickable]:
+    """Each plane with what the others say of its objects' classes, as a new plane has it.
+
+    Of at least three cases the whole case is left out, of fewer the plane alone.
+    """
+    by_case = len({item.plane.case for item in corpus}) >= FOLDS
+    found: list[Clickable] = []
+    for item in corpus:
+        others = [
+            other
+            for other in corpus
+            if (other.plane.case != item.plane.case if by_case else other is not item)
+        ]
+        found += primed([item], prior_of(others))
+    return found
+
+
+def primed(corpus: Sequence[Clickable], prior: ClassPrior) -> list[Clickable]:
+    """Planes with what `prior`, which has not seen them, says of their objects' classes."""
+    return [
+        replace(item, priors=tuple(_odds(prior, item, c) for c in item.class_ids))
+        for item in corpus
+    ]
+
+
+def _odds(prior: ClassPrior, item: Clickable, class_id: int) -> Tensor | None:
+    if not prior.knows(class_id):
+        return None
+    return prior.log_odds(item.features[None].float(), class_id)[0, 0]
+
+
+def targets_of(label: LabelArray) -> list[tuple[int, NDArray[np.uint8]]]:
     """One target for each class, or for each large part of a class that lies in several.
 
     Parameters
@@ -64,9 +111,9 @@ def targets_of(label: LabelArray) -> list[NDArray[np.uint8]]:
 
     Returns
     -------
-    list of ndarray of shape (side, side), uint8
-        0, 1, or 255 where nothing is known; other parts of the same class count as unknown,
-        since a click on one of them may have meant all or just it.
+    list of (int, ndarray of shape (side, side), uint8)
+        The class, and 0, 1, or 255 where nothing is known; other parts of the same class count
+        as unknown, since a click on one of them may have meant all or just it.
     """
     targets = []
     for class_id in np.unique(label):
@@ -80,7 +127,7 @@ def targets_of(label: LabelArray) -> list[NDArray[np.uint8]]:
             mask = whole if len(large) == 1 else parts == part
             target = np.where(label == NOT_ANNOTATED, IGNORE, mask).astype(np.uint8)
             target[whole & ~mask] = IGNORE
-            targets.append(target)
+            targets.append((int(class_id), target))
     return targets
 
 

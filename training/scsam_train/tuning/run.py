@@ -11,6 +11,7 @@ from napari_scsam.models import open_cache
 from napari_scsam.models.adapters import save_adapter
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.device import resolve_device
+from napari_scsam.models.prior import PRIOR_FILE
 from napari_scsam.models.sam import load_base
 from scsam_train.log import EventLog
 from scsam_train.tuning.inputs import committed_planes, read_inputs
@@ -58,6 +59,7 @@ def _save(folder: Path, done: Tuned, data: str, settings: dict[str, object]) -> 
     files = {}
     if done.report["kept"]:
         save_adapter(done.model, adapter, done.info)
+        done.prior.save(adapter / PRIOR_FILE)
         files = {
             f"{ADAPTER_FOLDER}/{path.name}": sha256_of_file(path)
             for path in sorted(adapter.iterdir())

@@ -16,15 +16,23 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TuneSettings
 from napari_scsam.models import EmbeddingCache
 from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.prior import ClassPrior
 from napari_scsam.models.sam import BaseSam, SamModel
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.fit import Tuner
 from scsam_train.tuning.gate import Exam, figures, judge
-from scsam_train.tuning.objects import Clickable, embed_planes, folds
+from scsam_train.tuning.objects import (
+    Clickable,
+    embed_planes,
+    folds,
+    primed,
+    prior_of,
+    with_priors,
+)
 
 MIN_PLANES = 3
 # Shares of what was learned that may be kept; the held-out clicks decide.
-STRENGTHS = (1.0, 0.5)
+STRENGTHS = (1.0, 0.5, 0.25)
 # Planes beyond these are left out, evenly: each may take a second to embed.
 MAX_PLANES = 24
 
@@ -38,6 +46,8 @@ class Tuned:
     model : PeftModel
         The base with the adapter; of no use if it was not kept.
     info : AdapterInfo
+    prior : ClassPrior
+        What the planes say of their classes.
     report : dict
         For report.json: ``kept``, ``reason``, Dice of ``shipped`` and ``tuned`` on held-out
         planes as `gate.figures`, of the kept copy on those that it has ``seen``, ``planes``,
@@ -47,6 +57,7 @@ class Tuned:
 
     model: PeftModel
     info: AdapterInfo
+    prior: ClassPrior
     report: dict[str, Any]
 
 
@@ -61,6 +72,10 @@ def tune(
     tell: Callable[[str], None] = lambda text: None,
 ) -> Tuned:
     """Tune SAM's decoder on committed planes, and compare on held-out ones.
+
+    A tuned SAM is asked by a click and, where the planes show the class, by what they say of
+    its looks (`ClassPrior`); in training and in comparing, always planes other than the one
+    that is clicked on say it.
 
     The planes are divided into at most three parts. For each part a copy of the adapter is
     trained on the others and clicked through on the part itself, so that no figure comes from
@@ -102,17 +117,21 @@ def tune(
     model = attach(base.module, info, settings.seed).to(device)
     tuner = Tuner(model, settings, check)
     parts, unit = folds(corpus)
-    exams = [Exam.of([corpus[i] for i in part]) for part in parts]
     learners = [[item for i, item in enumerate(corpus) if i not in part] for part in parts]
+    exams = [
+        Exam.of(primed([corpus[i] for i in part], prior_of(learner)))
+        for part, learner in zip(parts, learners, strict=True)
+    ]
+    learners = [with_priors(learner) for learner in learners]
     trial = _try_out(tuner, learners, exams, began + settings.seconds, tell)
     understands = base.entry.understands_points
     kept, reason = judge(trial.shipped, trial.tuned, understands_points=understands, unit=unit)
     seen = None
     if kept:
         tell("Learning from all")
-        tuner.train_last(corpus, trial.share_s)
+        tuner.train_last(with_priors(corpus), trial.share_s)
         tuner.soften(trial.strength)
-        seen = figures([exam.take(tuner.decoder) for exam in exams])
+        seen = figures([exam.take(tuner.decoder, primed=True) for exam in exams])
         if seen["clicks"] < trial.shipped["clicks"]:
             kept, reason = False, "the last copy forgot more than it learned, not used"
     report = {
@@ -131,7 +150,7 @@ def tune(
         "seconds": round(time.monotonic() - began, 1),
         "base": {"name": base.entry.name, "sha256": base.base_hash},
     }
-    return Tuned(model, info, report)
+    return Tuned(model, info, prior_of(corpus), report)
 
 
 @dataclass(frozen=True)
@@ -164,7 +183,7 @@ def _try_out(
         tuner.train_copy(learner, share)
         for strength in STRENGTHS:
             tuner.soften(strength)
-            marks[strength].append(exam.take(tuner.decoder))
+            marks[strength].append(exam.take(tuner.decoder, primed=True))
     results = {strength: figures(taken) for strength, taken in marks.items()}
     best = max(STRENGTHS, key=lambda s: results[s]["clicks"])
     return _Trial(shipped, results[best], best, share)
