@@ -145,7 +145,7 @@ def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(monkeypatc
     assert recipe._looked - before == 20 * 2 // 4
 
 
-@pytest.mark.parametrize("part", ["sam-to-unet", "unet-to-sam", "points", "agreement"])
+@pytest.mark.parametrize("part", ["sam-to-unet", "unet-to-sam", "points", "agreement", "prior"])
 def test_each_part_can_be_left_out_and_matters(part, monkeypatch):
     monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
     monkeypatch.setattr("scsam_train.students.TOKENS_FIRST", 0.0)

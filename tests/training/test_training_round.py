@@ -17,6 +17,7 @@ from napari_scsam.io import write_labels
 from napari_scsam.models import load_round
 from napari_scsam.models.adapters import read_info
 from napari_scsam.models.pair import Pair
+from napari_scsam.models.prior import ClassPrior
 from napari_scsam.models.unet import UNet
 from scsam_train.__main__ import main
 from scsam_train.judging import follows_clicks
@@ -76,8 +77,8 @@ def train(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Two labelled cases (one is held out) and an unlabelled one, by the real process."""
-    folder = make_round(tmp_path_factory.mktemp("rounds") / "0001.partial", 2, 1)
+    """Three labelled cases (one is held out) and an unlabelled one, by the real process."""
+    folder = make_round(tmp_path_factory.mktemp("rounds") / "0001.partial", 3, 1)
     done = train(folder)
     assert done.returncode == 0, done.stderr
     assert not folder.exists()
@@ -103,14 +104,14 @@ def test_a_round_leaves_what_it_promises(finished):
     inputs = (finished / "inputs.json").read_bytes()
     assert manifest["data"] == hashlib.sha256(inputs).hexdigest()
     split = json.loads((finished / "split.json").read_text())
-    assert {*split["train"], *split["held_out"]} == {"i0:0", "i1:0"}
+    assert {*split["train"], *split["held_out"]} == {"i0:0", "i1:0", "i2:0"}
 
 
 def test_its_events_and_metrics_tell_the_same_story(finished):
     told = events(finished)
     kinds = [event["event"] for event in told]
     assert kinds[0] == "started" and kinds[-1] == "finished" and "validation" in kinds
-    assert told[0]["labelled"] == 1 and told[0]["unlabelled"] == 1
+    assert told[0]["labelled"] == 2 and told[0]["unlabelled"] == 1
     phases = [event["phase"] for event in told if event["event"] == "progress"]
     assert list(dict.fromkeys(phases)) == ["embedding", "training", "validating"]
     last = [event for event in told if event.get("phase") == "training"][-1]
@@ -119,9 +120,9 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
     assert metrics == told[-1]["metrics"]
     assert metrics["gated"] and metrics["validation"] == {"planes": 1, "cases": 1}
     assert metrics["parent"] is None and metrics["steps"] == 3
-    # Four views of the labelled plane and the unlabelled one, none of them found in a cache.
+    # Four views of each labelled plane and the unlabelled one, none of them found in a cache.
     rates = metrics["rates"]
-    assert rates["embeddings"] == 5 and 0 < rates["seconds_per_embedding"] < 60
+    assert rates["embeddings"] == 9 and 0 < rates["seconds_per_embedding"] < 60
     parts = 5 * rates["seconds_per_embedding"] + 3 * rates["seconds_per_step"]
     parts += rates["seconds_loading"] + rates["seconds_judging"]
     assert 0.8 * metrics["seconds"] < parts < 1.01 * metrics["seconds"] + 0.1
@@ -129,6 +130,7 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
     clicked, by_base = metrics["click_dice"], metrics["base_click_dice"]
     assert by_base > 0.8 and 0 <= clicked <= 1
     info = read_info(finished / "sam_adapter")
+    assert ClassPrior.load(finished / "sam_adapter" / "prior.safetensors").class_ids == (0, 1)
     assert info.understands_points is follows_clicks(clicked, by_base)
     assert set(metrics["dice"]) == {"unet", "sam", "pair"}
     assert set(metrics["dice"]["pair"]) == {"disc", "mean"}

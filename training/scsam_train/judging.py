@@ -219,23 +219,24 @@ def forgetting(now: Marks, before: Marks, parent: Path) -> dict[str, Any] | None
 
 
 def click_dice(
-    sams: Sequence[SamModel], planes: Sequence[TrainPlane], embed: Embed = embed_anew
-) -> list[float]:
-    """Mean Dice of each SAM's answer to one click in the middle of each object.
+    sam: SamModel, planes: Sequence[TrainPlane], embed: Embed = embed_anew, *, named: bool
+) -> float | None:
+    """Mean Dice of a SAM's answer to one click in the middle of each object.
 
     Parameters
     ----------
-    sams : sequence of SamModel
-        On the same image encoder.
+    sam : SamModel
     planes : sequence of TrainPlane
         At most twelve objects on them are clicked on.
     embed : callable, optional
         As for `Judge`.
+    named : bool
+        Whether the object's class is told; a round's SAM knows it.
 
     Returns
     -------
-    list of float
-        One for each SAM; empty where there is no object to click on.
+    float or None
+        None where there is no object to click on.
     """
     objects = [
         (plane, int(class_id))
@@ -244,8 +245,9 @@ def click_dice(
         if class_id not in (BACKGROUND, NOT_ANNOTATED)
     ]
     picks = np.linspace(0, len(objects) - 1, min(len(objects), MAX_CLICKED)).astype(int)
-    values = [_one_click(sams, objects[i][0], objects[i][1], embed) for i in picks]
-    return [float(mean) for mean in np.mean(values, axis=0)] if values else []
+    chosen = [objects[i] for i in picks]
+    values = [_one_click(sam, plane, which, embed, named=named) for plane, which in chosen]
+    return float(np.mean(values)) if values else None
 
 
 def follows_clicks(dice: float, base_dice: float) -> bool:
@@ -254,11 +256,12 @@ def follows_clicks(dice: float, base_dice: float) -> bool:
 
 
 def _one_click(
-    sams: Sequence[SamModel], plane: TrainPlane, class_id: int, embed: Embed
-) -> list[float]:
-    embedding = embed(sams[0], plane.pixels)
+    sam: SamModel, plane: TrainPlane, class_id: int, embed: Embed, *, named: bool
+) -> float:
+    embedding = embed(sam, plane.pixels)
     asked = Prompts(points=[deepest(plane.label == class_id)], labels=[1])
-    return [_dice(sam.decode(embedding, asked).mask, plane, class_id) for sam in sams]
+    found = sam.decode(embedding, asked, class_id=class_id if named else None)
+    return _dice(found.mask, plane, class_id)
 
 
 def _dice(mask: NDArray[np.bool_], plane: TrainPlane, class_id: int) -> float:

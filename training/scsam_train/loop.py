@@ -24,6 +24,7 @@ from napari_scsam.models.pair import (
     UNET_FILE,
     Pair,
 )
+from napari_scsam.models.prior import PRIOR_FILE
 from scsam_train.augment import Augmenter
 from scsam_train.clock import Clock
 from scsam_train.decoding import Decoder
@@ -230,6 +231,8 @@ def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
     folder = session.folder
     session.unet.save(folder / UNET_FILE)
     save_adapter(session.sam.module, folder / ADAPTER_FOLDER, session.info)
+    if session.sam.prior is not None:
+        session.sam.prior.save(folder / ADAPTER_FOLDER / PRIOR_FILE)
     config = {
         "settings": session.settings.to_dict(),
         "window": session.inputs.window.name,

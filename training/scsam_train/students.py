@@ -17,6 +17,7 @@ from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Diverged, Kit
+from scsam_train.looks import Looks
 from scsam_train.losses import IGNORE, mask_iou, mask_loss
 from scsam_train.optimisers import unet_optimisers
 from scsam_train.precision import mixed_precision
@@ -107,13 +108,14 @@ class UNetStudent:
 
 @dataclass(frozen=True, eq=False)
 class _Object:
-    """One object that SAM is asked for: a view, a class, its mask, and its weight."""
+    """One object that SAM is asked for: a view, a class, its mask, its weight, its looks."""
 
     features: Tensor
     position: int
     target: Tensor
     weight: float
     name: str
+    odds: Tensor | None
 
 
 class SamStudent:
@@ -135,6 +137,11 @@ class SamStudent:
         self._encoding = encoding_of(kit.sam, kit.settings)
         self._step = 0
         views = kit.materials.views
+        self._looks = None
+        if not kit.sam.adapts_encoder and kit.settings.without != "prior":
+            self._looks = Looks.of(views, kit.materials.cases, kit.classes)
+        if self._looks is not None:
+            kit.sam.prior = self._looks.everything.renamed((0, *kit.unet.class_ids))
         self._holding = [
             [plane for plane, found in enumerate(views) if _holds(found[0], position)]
             for position in range(1, 1 + kit.classes)
@@ -183,7 +190,7 @@ class SamStudent:
         self.teacher.update()
 
     @torch.no_grad()
-    def taught(self, features: Sequence[Tensor], size: int) -> Tensor:
+    def taught(self, features: Sequence[Tensor], size: int, plane: int | None = None) -> Tensor:
         """Probabilities (N, K + 1, size, size) by the moving average, asked by class tokens.
 
         Parameters
@@ -192,10 +199,13 @@ class SamStudent:
             As `SamView.features`.
         size : int
             Side of the U-Net's canvas.
+        plane : int, optional
+            The labelled plane that the features are of.
         """
         with self.teacher.in_place():
             embeddings = self._encoding(torch.cat(list(features)))
-            return class_probabilities(self.decoder, embeddings, self._kit.classes, size)
+            odds = None if self._looks is None else self._looks.odds(embeddings, plane)
+            return class_probabilities(self.decoder, embeddings, self._kit.classes, size, odds)
 
     def _objects(
         self, kind: float, trust: NDArray[np.float64] | None, rng: np.random.Generator
@@ -223,7 +233,14 @@ class SamStudent:
         target = (view.label == position).to(torch.uint8)
         target = target.masked_fill(view.label == IGNORE, IGNORE)
         features, target = self._encoding.weak(view.features, target, rng)
-        return _Object(features, position, target, 1.0, self._kit.materials.names[plane])
+        name, odds = self._kit.materials.names[plane], self._odds(view.features, position, plane)
+        return _Object(features, position, target, 1.0, name, odds)
+
+    def _odds(self, features: Tensor, position: int, plane: int | None = None) -> Tensor | None:
+        """What is known of how a class looks, (side, side), on features before they are changed."""
+        if self._looks is None:
+            return None
+        return self._looks.odds(features.float(), plane)[0, position - 1]
 
     def _pseudo_objects(
         self, columns: NDArray[np.int64], trust: NDArray[np.float64], rng: np.random.Generator
@@ -238,22 +255,26 @@ class SamStudent:
         for index, column, label in zip(indices, columns, maps, strict=True):
             target = (label == column + 1).to(torch.uint8).masked_fill(label == IGNORE, IGNORE)
             features, target = self._encoding.strong(data.other_features[index], target, rng)
-            weight = float(trust[column])
-            objects.append(
-                _Object(features, int(column) + 1, target, weight, data.other_names[index])
-            )
+            weight, name = float(trust[column]), data.other_names[index]
+            odds = self._odds(data.other_features[index], int(column) + 1)
+            objects.append(_Object(features, int(column) + 1, target, weight, name, odds))
         return objects
 
     def _prompts(self, kind: float, objects: list[_Object], rng: np.random.Generator) -> Ask:
         classes = torch.tensor([o.position - 1 for o in objects], device=self.decoder.device)
+        known = [o.odds for o in objects if o.odds is not None]
+        looks = torch.stack(known)[:, None].to(self.decoder.device) if known else None
         if kind < TOKENS_ONLY:
-            return Ask(classes)
-        named = classes if rng.random() < 0.5 else None
+            return Ask(classes, masks=looks)
+        # Named, with all that is known of the class, or not.
+        named, looks = (classes, looks) if rng.random() < 0.5 else (None, None)
         masks = [(o.target == 1).numpy() for o in objects]
         if kind < TOKENS_ONLY + CLICKS:
             count = int(rng.integers(1, MAX_FIRST_CLICKS + 1))
-            return Ask(named, clicks=[first_clicks(mask, count, rng) for mask in masks])
-        return Ask(named, boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
+            clicks = [first_clicks(mask, count, rng) for mask in masks]
+            return Ask(named, clicks=clicks, masks=looks)
+        boxes = np.stack([jittered_box(mask, rng) for mask in masks])
+        return Ask(named, boxes=boxes, masks=looks)
 
     @torch.no_grad()
     def _corrections(
@@ -295,15 +316,19 @@ class SamStudent:
 
 
 @torch.no_grad()
-def class_probabilities(decoder: Decoder, features: Tensor, classes: int, size: int) -> Tensor:
-    """SAM's probabilities (N, K + 1, size, size) by its class tokens alone.
+def class_probabilities(
+    decoder: Decoder, features: Tensor, classes: int, size: int, odds: Tensor | None = None
+) -> Tensor:
+    """SAM's probabilities (N, K + 1, size, size) by its class tokens, and by `odds` (`Looks`).
 
     A softmax over the logits of each class, the background's being 0.
     """
     count, device = len(features), decoder.device
     positions = torch.arange(classes, device=device).repeat(count)
     asked = features.repeat_interleave(classes, dim=0)
-    found = decoder(asked, Ask(positions))[0].reshape(count, classes, decoder.side, decoder.side)
+    masks = None if odds is None else odds.flatten(0, 1)[:, None]
+    found = decoder(asked, Ask(positions, masks=masks))[0]
+    found = found.reshape(count, classes, decoder.side, decoder.side)
     probabilities = torch.cat([torch.zeros_like(found[:, :1]), found], dim=1).softmax(1)
     return nn.functional.interpolate(probabilities, (size, size), mode="bilinear", antialias=True)
 

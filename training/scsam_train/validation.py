@@ -81,13 +81,15 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     split = session.split
     planes = split.held_out or split.train
     embedder = partial(embed, session)
-    found = click_dice([sam] if sam.shipped is None else [sam, sam.shipped], planes, embedder)
-    if sam.shipped is None:
+    by_round = click_dice(sam, planes, embedder, named=True)
+    if sam.shipped is not None:
+        by_base = click_dice(sam.shipped, planes, embedder, named=False)
+    else:
         info = replace(session.info, understands_points=sam.entry.understands_points)
         base = session.sam.described_by(info)
         with as_base(base):
-            found += click_dice([base], planes, embedder)
-    return (found[0], found[1]) if found else None
+            by_base = click_dice(base, planes, embedder, named=False)
+    return None if by_round is None or by_base is None else (by_round, by_base)
 
 
 def embed(session: Session, sam: SamModel, pixels: NDArray[Any]) -> Embedding:

@@ -11,7 +11,7 @@ from napari_scsam.core.errors import InputError
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Recipe = Literal["scsam", "scsam-paper", "supervised", "sam-only", "cps", "mean-teacher"]
 # What `scsam` can be trained without, to see what it is worth.
-Ablation = Literal["nothing", "sam-to-unet", "unet-to-sam", "points", "agreement"]
+Ablation = Literal["nothing", "sam-to-unet", "unet-to-sam", "points", "agreement", "prior"]
 Modality = Literal["mr", "ct", "us", "rgb", "other"]
 PredictWith = Literal["unet", "sam", "pair"]
 ExportFormat = Literal["nifti", "tiff", "png"]

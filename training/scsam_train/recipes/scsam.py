@@ -164,7 +164,7 @@ class ScSam:
         features = [self._data.views[index][0].features]
         truth = self._data.labels[index].cpu().numpy()
         from_unet = self._sized(self._ask_unet(self._data.images[index : index + 1]))
-        from_sam = self._sam.taught(features, from_unet.shape[-1])
+        from_sam = self._sam.taught(features, from_unet.shape[-1], index)
         self._exam.mark(_label(from_unet), _label(from_sam), truth)
 
     @contextmanager

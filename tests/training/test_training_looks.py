@@ -1,0 +1,85 @@
+"""How classes look on SAM's features, as the planes of other cases tell it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from toy import toy_kit
+
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.models import Embedding
+from scsam_train.looks import PARTS, Looks
+from scsam_train.recipes import RECIPES
+from scsam_train.students import SamStudent
+from scsam_train.views import SamView
+
+DEPTH, CELLS = 6, 8
+
+
+def views(seed, classes=(0, 1, 2), wrong=False):
+    """One view whose features are its classes, under noise; labelled right, or upside down."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randint(0, len(classes), (CELLS, CELLS), generator=generator)
+    label = torch.tensor(classes)[label]
+    features = torch.nn.functional.one_hot(label, DEPTH).permute(2, 0, 1)[None].float()
+    features += 0.1 * torch.randn(features.shape, generator=generator)
+    told = label.flip(0) if wrong else label
+    grid = told.repeat_interleave(4, 0).repeat_interleave(4, 1).byte()
+    return [SamView(features, grid)]
+
+
+def test_a_plane_is_told_what_other_cases_show():
+    cases = ["a", "a", "b", "c"]
+    right = Looks.of([views(0), views(1), views(2), views(3)], cases, 2)
+    features = views(0)[0].features
+    label = views(0)[0].label
+    odds = right.odds(features, 0)
+    assert odds.shape == (1, 2, 4 * CELLS, 4 * CELLS)
+    for position in (1, 2):
+        found = odds[0, position - 1, 1::4, 1::4] > 0
+        assert (found == (label[1::4, 1::4] == position)).float().mean() > 0.9
+    # Neither its own label nor that of another plane of its case makes a difference to it.
+    for changed in ([views(0, wrong=True), views(1)], [views(0), views(1, wrong=True)]):
+        other = Looks.of([*changed, views(2), views(3)], cases, 2)
+        assert torch.equal(other.odds(features, 0), odds)
+        assert not torch.equal(other.odds(features, 2), right.odds(features, 2))
+        assert not torch.equal(other.odds(features), right.odds(features))
+
+
+def test_of_two_cases_each_plane_is_left_out_and_of_many_they_are_in_parts():
+    both = Looks.of([views(0), views(1), views(2)], ["a", "a", "b"], 2)
+    other = Looks.of([views(0), views(1, wrong=True), views(2)], ["a", "a", "b"], 2)
+    features = views(0)[0].features
+    assert not torch.equal(both.odds(features, 0), other.odds(features, 0))
+    many = Looks.of([views(i) for i in range(3 * PARTS)], [f"{i:02}" for i in range(3 * PARTS)], 2)
+    assert torch.equal(many.odds(features, 0), many.odds(features, PARTS))
+
+
+@pytest.mark.parametrize(
+    "planes", [[(0, 1, 2)], [(0, 1, 2), (0, 1), (0, 1)], [(0, 1), (0, 1), (0, 1)]]
+)
+def test_nothing_is_told_where_no_other_case_shows_a_class(planes):
+    found = [views(seed, classes) for seed, classes in enumerate(planes)]
+    assert Looks.of(found, [str(i) for i in range(len(planes))], 2) is None
+
+
+def test_a_round_s_sam_is_asked_with_it_in_training_and_answering():
+    kit = toy_kit()
+    student = SamStudent(kit)
+    assert kit.sam.prior is not None and kit.sam.prior.class_ids == (0, 1)
+    view = kit.materials.views[0][0]
+    embedding = Embedding(view.features.float(), (32, 32), None, "key")
+    told = kit.sam.decode(embedding, Prompts(), class_id=1).logits
+    plain_student = SamStudent(plain := toy_kit(without="prior"))
+    assert plain.sam.prior is None
+    assert abs(plain.sam.decode(embedding, Prompts(), class_id=1).logits - told).max() > 1e-3
+    maps, without = (s.taught([view.features], 32) for s in (student, plain_student))
+    assert (maps - without).abs().max() > 1e-3
+    left_out = student.taught([view.features], 32, 0)
+    assert (maps - left_out).abs().max() > 1e-3
+
+
+def test_a_sam_whose_encoder_learns_is_told_nothing():
+    kit = toy_kit(profile="adapted-encoder")
+    RECIPES["scsam"](kit)
+    assert kit.sam.prior is None
