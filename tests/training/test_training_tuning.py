@@ -30,6 +30,7 @@ from scsam_train.benchmark import learned
 from scsam_train.benchmark.sets import Case
 from scsam_train.data import TrainPlane
 from scsam_train.decoding import Decoder
+from scsam_train.episodes import Habits, begin
 from scsam_train.tuning.__main__ import main
 from scsam_train.tuning.fit import Tuner
 from scsam_train.tuning.gate import Exam, judge
@@ -224,6 +225,22 @@ def test_what_a_class_looks_like_is_learned_from_other_cases_than_the_one_that_i
     other = replace(corpus[0].plane, label=2 * corpus[0].plane.label)
     (lonely, *_) = with_priors([*embed_planes(sam, [other], open_cache()), *corpus[1:]])
     assert lonely.priors == (None,) and lonely.class_ids == (2,)
+
+
+def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects():
+    sam = SamModel(toy_base().module, ENTRY, "b" * 64, CPU)
+    corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
+
+    def masks(corpus, kind, primed):
+        habits = Habits(starts={kind: 1.0}, primed=primed)
+        return begin(corpus, 4, np.random.default_rng(0), habits).ask.masks
+
+    for kind in ("click", "several", "scribble", "box"):
+        told = masks(corpus, kind, 1.0)
+        assert told.shape == (4, 1, SIDE, SIDE)
+        assert {float(m.sum()) for m in told} == {float(item.priors[0].sum()) for item in corpus}
+        assert masks(corpus, kind, 0.0) is None
+        assert masks([*corpus[:3], replace(corpus[3], priors=(None,))], kind, 1.0) is None
 
 
 def test_the_exam_asks_with_what_is_known_only_where_it_is_told_to(tuned):
