@@ -81,8 +81,8 @@ class ClassPrior:
     """Log-odds of classes for each cell of SAM's embedding, by linear discriminant analysis.
 
     Classes are taken as normally distributed with one covariance, shrunk towards its diagonal
-    (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 4.3). It is there in
-    milliseconds, and says where else a plane looks like what a person outlined before; SAM gets
+    (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 4.3). It is there
+    at once, and says where else a plane looks like what a person outlined before; SAM gets
     it as a mask prompt beside a click, which says what is meant.
 
     Parameters

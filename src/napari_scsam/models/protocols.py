@@ -114,7 +114,8 @@ class SamBackend(Protocol):
             In the plane's own pixels. May be empty only with a `class_id` that the
             adapter has learned tokens for.
         class_id : int, optional
-            1..K: adds that class's learned tokens, where the adapter has them.
+            1..K: adds that class's learned tokens, where the adapter has them, and, without a
+            mask prompt, what is known of its looks.
 
         Raises
         ------
