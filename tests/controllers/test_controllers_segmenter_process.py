@@ -20,6 +20,7 @@ from napari_scsam.controllers.segmenter_server import reply_to
 from napari_scsam.core.errors import Cancelled, InputError, ModelError, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
+from napari_scsam.core.threads import MODELS
 
 pytest.importorskip("torch")
 
@@ -58,6 +59,12 @@ def test_it_answers_what_a_segmenter_here_answers(started: SegmenterProcess) -> 
     assert (there.prompts, there.via) == (here.prompts, here.via)
     assert DISC[there.preview > 0].mean() > 0.8
     assert started.describe().startswith("LiteMedSAM on ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no niceness")
+def test_it_steps_back_behind_the_window(started: SegmenterProcess) -> None:
+    started.describe()
+    assert psutil.Process(started.process_id).nice() == max(MODELS, psutil.Process().nice())
 
 
 def test_embeddings_stay_in_the_child(started: SegmenterProcess) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from napari_scsam.core.threads import TRAINING
 from scsam_train.child import run_child
-
-NICENESS = 5
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train the round in the folder that the command line names; return the exit code."""
-    return run_child(arguments, _train, job="Training", niceness=NICENESS)
+    return run_child(arguments, _train, job="Training", niceness=TRAINING)
 
 
 def _train(folder: Path) -> None:

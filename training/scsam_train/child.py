@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from napari_scsam.core.errors import Cancelled, InputError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
-from napari_scsam.core.threads import wait_briefly
+from napari_scsam.core.threads import step_back, wait_briefly
 from scsam_train.log import EventLog
 
 
@@ -41,7 +39,8 @@ def run_child(
         sys.stderr.write(f"{job} takes one argument, the folder that holds its inputs.\n")
         return 2
     folder = Path(arguments[0]).resolve()
-    _be_nice(niceness)
+    wait_briefly()
+    step_back(niceness)
     keep_freed_memory()
     log = EventLog(folder)
     try:
@@ -63,10 +62,3 @@ def run_child(
 def _first_line(exc: BaseException) -> str:
     lines = str(exc).strip().splitlines()
     return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__
-
-
-def _be_nice(niceness: int) -> None:
-    # The window that annotates goes first. Windows has no niceness.
-    wait_briefly()
-    with suppress(AttributeError, OSError):
-        os.nice(max(0, niceness - os.nice(0)))  # to that level, however it was started

@@ -150,6 +150,11 @@ class SamStudent:
         others = [p for name, p in self._parameters.items() if "class_tokens" not in name]
         self._optimiser = torch.optim.AdamW([{"params": others}, {"params": tokens}])
 
+    @property
+    def is_told(self) -> bool:
+        """Whether it is told how the classes look, and so answers from the start."""
+        return self._looks is not None
+
     def update(self, fraction: float, trust_in_pseudo: NDArray[np.float64] | None = None) -> None:
         """Take one step.
 

@@ -23,7 +23,7 @@ import psutil
 from napari_scsam.controllers.inference import Segmenter
 from napari_scsam.core.errors import ModelError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
-from napari_scsam.core.threads import wait_briefly
+from napari_scsam.core.threads import MODELS, step_back, wait_briefly
 
 # The name of a Segmenter's method and its arguments.
 Call = tuple[str, tuple[Any, ...]]
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     """Answer calls until standard input ends."""
     wait_briefly()
+    step_back(MODELS)
     os.environ.setdefault("OMP_NUM_THREADS", str(_threads()))
     keep_freed_memory()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")

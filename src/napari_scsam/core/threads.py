@@ -1,8 +1,13 @@
-"""How the threads of a process that computes wait for one another."""
+"""How a process that computes shares the cores: with the window, and among its threads."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+
+# How far each kind of process steps back behind the window: what a click waits for the least,
+# then rounds, then tuning, which starts by itself.
+MODELS, TRAINING, TUNING = 5, 10, 15
 
 # Turns of a waiting thread before it sleeps: some 0.1 ms.
 SPINS = 10_000
@@ -19,3 +24,12 @@ def wait_briefly() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # libgomp, which torch brings for Linux, heeds it before the policy.
     os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
+def step_back(niceness: int) -> None:
+    """Lower this process's priority to that level, however it was started.
+
+    Windows has no such levels.
+    """
+    with suppress(AttributeError, OSError):
+        os.nice(max(0, niceness - os.nice(0)))

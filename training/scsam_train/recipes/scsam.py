@@ -30,8 +30,9 @@ from scsam_train.students import MIN_WEIGHT, SamStudent, UNetStudent
 # the U-Net is wrongly sure of never reaches the confidence that a label needs, and it learns
 # nothing of what it misses.
 STEEP = 4
-# SAM learns alone so long: from few labels it is soon better than a U-Net (METHOD, top).
-LEAD = 0.1
+# SAM learns alone so long: from few labels it is soon better than a U-Net (METHOD, top), sooner
+# where it is told how the classes look.
+LEAD, LEAD_TOLD = 0.1, 0.05
 # From then on a step of SAM's for so many of the U-Net's.
 SAM_EVERY = 8
 # Pseudo-labelled pictures that the U-Net learns from for each unlabelled plane that SAM's teacher
@@ -41,8 +42,8 @@ SURVEYED = 16
 # Where the two disagree SAM leads once it does this well on the labelled planes; before, who does
 # better there. The U-Net's figure alone says little: it knows these planes by heart.
 FAIR = 0.5
-# Fractions of the round until pseudo-labels count fully: SAM's for the U-Net, and back.
-RAMP_TO_UNET, RAMP_TO_SAM = 0.3, 0.5
+# Until pseudo-labels count fully: SAM's for the U-Net, in leads; back, in fractions of the rest.
+LEADS_TO_UNET, RAMP_TO_SAM = 3, 0.5
 
 
 class ScSam:
@@ -65,7 +66,9 @@ class ScSam:
         self._sam = SamStudent(kit, self._pseudo)
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._exam = Exam(kit.classes)
-        self._lead = LEAD if kit.fresh else 0.0
+        lead = LEAD_TOLD if self._sam.is_told else LEAD
+        self._lead = lead if kit.fresh else 0.0
+        self._ramp = LEADS_TO_UNET * lead
         self._without = kit.settings.without
         self._step = self._looked = self._examined = self._shown = 0
         self._since = 0.0
@@ -88,7 +91,7 @@ class ScSam:
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
         trust = self._exam.reliability
-        self._update_unet(since, ramp(fraction, RAMP_TO_UNET) * float(trust.min()))
+        self._update_unet(since, ramp(fraction, self._ramp) * float(trust.min()))
         if self._step % SAM_EVERY == 0:
             taught = self._without != "unet-to-sam"
             self._sam.update(fraction, ramp(since, RAMP_TO_SAM) * trust if taught else None)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from napari_scsam.core.threads import TUNING
 from scsam_train.child import run_child
-
-NICENESS = 10
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Tune as the folder that the command line names says; return the exit code."""
-    return run_child(arguments, _tune, job="Tuning", niceness=NICENESS)
+    return run_child(arguments, _tune, job="Tuning", niceness=TUNING)
 
 
 def _tune(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from napari_scsam.models.prior import ClassPrior, Moments
 from napari_scsam.models.sam import SamModel
 from scsam_train.data import TrainPlane
 from scsam_train.episodes import Embedded
+from scsam_train.looks import fit_priors
 from scsam_train.losses import IGNORE
 from scsam_train.views import label_canvas
 
@@ -71,20 +73,14 @@ def prior_of(corpus: Iterable[Clickable]) -> ClassPrior:
 
 
 def with_priors(corpus: Sequence[Clickable]) -> list[Clickable]:
-    """Each plane with what the others say of its objects' classes, as a new plane has it.
-
-    Of at least three cases the whole case is left out, of fewer the plane alone.
-    """
-    by_case = len({item.plane.case for item in corpus}) >= FOLDS
-    found: list[Clickable] = []
-    for item in corpus:
-        others = [
-            other
-            for other in corpus
-            if (other.plane.case != item.plane.case if by_case else other is not item)
-        ]
-        found += primed([item], prior_of(others))
-    return found
+    """Each plane with what the others say of its objects' classes, as a new plane has it."""
+    cases = [item.plane.case for item in corpus]
+    priors = fit_priors((item.moments for item in corpus), cases)[1]
+    return [
+        clickable
+        for item, prior in zip(corpus, priors, strict=True)
+        for clickable in primed([item], prior)
+    ]
 
 
 def primed(corpus: Sequence[Clickable], prior: ClassPrior) -> list[Clickable]:
@@ -131,7 +127,9 @@ def targets_of(label: LabelArray) -> list[tuple[int, NDArray[np.uint8]]]:
     return targets
 
 
-def folds(corpus: Sequence[Clickable]) -> tuple[list[list[int]], str]:
+def folds(
+    corpus: Sequence[Clickable],
+) -> tuple[list[list[int]], Literal["cases", "slices"]]:
     """Divide planes into at most three parts, each to be held out once.
 
     Returns

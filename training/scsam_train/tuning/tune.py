@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -116,13 +116,7 @@ def tune(
     )
     model = attach(base.module, info, settings.seed).to(device)
     tuner = Tuner(model, settings, check)
-    parts, unit = folds(corpus)
-    learners = [[item for i, item in enumerate(corpus) if i not in part] for part in parts]
-    exams = [
-        Exam.of(primed([corpus[i] for i in part], prior_of(learner)))
-        for part, learner in zip(parts, learners, strict=True)
-    ]
-    learners = [with_priors(learner) for learner in learners]
+    learners, exams, unit = _hold_out(corpus)
     trial = _try_out(tuner, learners, exams, began + settings.seconds, tell)
     understands = base.entry.understands_points
     kept, reason = judge(trial.shipped, trial.tuned, understands_points=understands, unit=unit)
@@ -143,7 +137,7 @@ def tune(
         "planes": len(corpus),
         "cases": len({item.plane.case for item in corpus}),
         "objects": sum(len(item.targets) for item in corpus),
-        "folds": len(parts),
+        "folds": len(exams),
         "strength": trial.strength,
         "held_out": unit,
         "steps": tuner.steps,
@@ -151,6 +145,19 @@ def tune(
         "base": {"name": base.entry.name, "sha256": base.base_hash},
     }
     return Tuned(model, info, prior_of(corpus), report)
+
+
+def _hold_out(
+    corpus: Sequence[Clickable],
+) -> tuple[list[list[Clickable]], list[Exam], Literal["cases", "slices"]]:
+    """Each part of the planes as an exam, what is to be learned for it, and what a part is."""
+    parts, unit = folds(corpus)
+    learners, exams = [], []
+    for part in parts:
+        learner = [item for i, item in enumerate(corpus) if i not in part]
+        exams.append(Exam.of(primed([corpus[i] for i in part], prior_of(learner))))
+        learners.append(with_priors(learner))
+    return learners, exams, unit
 
 
 @dataclass(frozen=True)
