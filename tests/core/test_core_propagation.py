@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.propagation import TWO_SIDES, Carried, Trail, label_of, propagate
+from napari_scsam.core.propagation import (
+    EVENED_MM,
+    TWO_SIDES,
+    Carried,
+    Trail,
+    label_of,
+    propagate,
+)
 
 SHAPE = (12, 40)
 
@@ -37,8 +46,8 @@ class Mover:
         return Carried(Trail(label, dict.fromkeys(logits, (1,))), logits, flags)
 
 
-def last_of_each(step, anchors, count):
-    return {filled.index: filled for filled in propagate(step, anchors, count)}
+def last_of_each(step, anchors, count, spacing=None):
+    return {filled.index: filled for filled in propagate(step, anchors, count, spacing)}
 
 
 def test_one_plane_fills_the_volume_both_ways_and_is_not_asked_itself():
@@ -105,6 +114,38 @@ def test_stopping_early_keeps_what_was_made():
             break
     assert len(kept) == 3
     assert all(filled.label.any() for filled in kept.values())
+
+
+class Shaky(Mover):
+    """Outlines of the annotated plane, with a pixel of its own too many on each plane."""
+
+    def __call__(self, index, trail):
+        carried = super().__call__(index, replace(trail, label=column(5)))
+        odds = carried.logits[1].copy()
+        odds[10, index % SHAPE[1]] = 4
+        # Not told to the next plane.
+        return Carried(carried.trail, {1: odds}, {1: "area grew"} if index == 6 else {})
+
+
+def test_planes_that_lie_close_are_evened_and_their_doubts_stay():
+    found = last_of_each(Shaky(), {4: column(5)}, 10, EVENED_MM / 2)
+    assert sorted(found) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    for filled in found.values():
+        np.testing.assert_array_equal(filled.label, column(5))
+    assert found[6].flags == {1: "area grew"}
+    assert not found[5].flags
+
+
+@pytest.mark.parametrize("spacing", [None, 10.0])
+def test_planes_that_lie_apart_are_left_as_they_are(spacing):
+    found = last_of_each(Shaky(), {4: column(5)}, 10, spacing)
+    assert all(filled.label[10, index] == 1 for index, filled in found.items())
+
+
+def test_what_moves_too_far_from_plane_to_plane_is_not_evened_away():
+    found = last_of_each(Mover(by=6), {0: column(5)}, 5, EVENED_MM / 4)
+    for index in (1, 2, 3, 4):  # it has moved once where it learns
+        np.testing.assert_array_equal(found[index].label, column(11 + 6 * index))
 
 
 def test_255_is_no_class():

@@ -37,7 +37,7 @@ def scan() -> Scan:
         truth[index, 10:22, 5 + index : 17 + index] = True
     image = truth.astype(np.float32)
     image[:, 0, 0] = -1  # no slice is of one value
-    return Scan("scan.nii.gz", image, truth)
+    return Scan("scan.nii.gz", image, truth, spacing=8.0)
 
 
 @pytest.fixture

@@ -131,11 +131,13 @@ class PropagationController(AnnotationController):
         if self._volume is None:
             return
         run = self._run = _Run(key)
-        count = self._volume.plane_count(key[1].axis)
+        axis = key[1].axis
+        count = self._volume.plane_count(axis)
+        spacing = self._volume.spacing[axis] if self._volume.spacing_known else None
         step = self._step(key)
 
         def work(progress: ProgressFn, cancel: CancelToken) -> _Made:
-            return _carry_all(step, anchors, count, progress, cancel)
+            return _carry_all(step, anchors, count, spacing, progress, cancel)
 
         def report(progress: Progress) -> None:
             if self._run is run:
@@ -273,13 +275,14 @@ def _carry_all(
     step: Carry,
     anchors: Mapping[int, LabelArray],
     count: int,
+    spacing: float | None,
     progress: ProgressFn,
     cancel: CancelToken,
 ) -> _Made:
     """Go through the volume until the end, a cancel or an error; what was made is kept."""
     made, total = _Made(), count - len(anchors)
     try:
-        for filled in propagate(_checked(step, cancel), anchors, count):
+        for filled in propagate(_checked(step, cancel), anchors, count, spacing):
             made.filled[filled.index] = filled
             done = len(made.filled)
             progress(Progress(done / total, f"slice {done} of {total}"))

@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
+from napari_scsam.core.motion import Drift, Logits
 from napari_scsam.core.volume import LabelArray
-
-Logits = NDArray[np.floating]
 
 # Outlines from two sides that overlap less (IoU) want a look; above the second, two ways led
 # to one outline, and what either of them doubted is settled.
 SIDES_DIFFER = 0.5
 SIDES_AGREE = 0.8
 TWO_SIDES = "the two sides disagree"
+# Log-odds beyond this say no more.
+SURE = 8.0
+# How far along the axis log-odds are evened (a Gaussian's standard deviation), in mm; chosen on two
+# of eight left atria. Planes that lie further apart hardly change.
+EVENED_MM = 1.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +42,15 @@ class Trail:
         How many planes in a row a class has wanted a look.
     air : mapping of int to float
         How loose a box each class is asked for by; what was learned on the annotated plane.
+    drift : Drift or None
+        Where the annotated plane's outlines have moved with the picture.
     """
 
     label: LabelArray
     areas: Mapping[int, tuple[int, ...]]
     doubts: Mapping[int, int] = field(default_factory=dict)
     air: Mapping[int, float] = field(default_factory=dict)
+    drift: Drift | None = None
 
     @classmethod
     def start(cls, label: LabelArray) -> Trail:
@@ -95,12 +102,18 @@ class Filled:
 Carry = Callable[[int, Trail], Carried]
 
 
-def propagate(carry: Carry, anchors: Mapping[int, LabelArray], count: int) -> Iterator[Filled]:
+def propagate(
+    carry: Carry,
+    anchors: Mapping[int, LabelArray],
+    count: int,
+    spacing: float | None = None,
+) -> Iterator[Filled]:
     """Carry the masks of annotated planes to the planes before, between and after them.
 
     Between two annotated planes the masks come from both sides, and each plane's log-odds
     are their mean, weighted by the inverse distance (the linear blend). A class is followed
-    from each side until it stops there.
+    from each side until it stops there. Once a gap is through, what was carried is evened
+    along the axis: planes that lie close err in different directions.
 
     Parameters
     ----------
@@ -111,12 +124,15 @@ def propagate(carry: Carry, anchors: Mapping[int, LabelArray], count: int) -> It
         Labels of the annotated planes; they are walked from, and never filled.
     count : int
         Planes along the axis.
+    spacing : float, optional
+        Millimetres between them; without it nothing is evened.
 
     Yields
     ------
     Filled
-        Whenever a plane's masks change: once from each side that reaches it, so that the
-        last one of an index is the best, and that stopping anywhere keeps what was made.
+        Whenever a plane's masks change: once from each side that reaches it, and once when they
+        are evened, so that the last one of an index is the best, and that stopping anywhere
+        keeps what was made.
 
     Raises
     ------
@@ -135,7 +151,21 @@ def propagate(carry: Carry, anchors: Mapping[int, LabelArray], count: int) -> It
             for at, end, step in ((lower, upper, 1), (upper, lower, -1))
             if at in anchors
         ]
-        yield from _between(starts)
+        gap: dict[int, _Plane] = {}
+        for plane in _between(starts):
+            gap[plane.filled.index] = plane
+            yield plane.filled
+        if spacing:
+            ends = {at: anchors[at] for at in (lower, upper) if at in anchors}
+            yield from _evened(gap, ends, EVENED_MM / spacing)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """The masks of one plane, and the log-odds of each class that they come from."""
+
+    filled: Filled
+    logits: Mapping[int, Logits]
 
 
 def _begin(carry: Carry, at: int, label: LabelArray) -> Trail:
@@ -158,7 +188,7 @@ def _walk(
         yield start, index, carried
 
 
-def _between(walks: list[Iterator[tuple[int, int, Carried]]]) -> Iterator[Filled]:
+def _between(walks: list[Iterator[tuple[int, int, Carried]]]) -> Iterator[_Plane]:
     """Planes of one gap; the sides come towards each other, so that near masks come first."""
     seen: dict[int, dict[int, Carried]] = defaultdict(dict)
     for steps in zip_longest(*walks):
@@ -172,7 +202,7 @@ def _between(walks: list[Iterator[tuple[int, int, Carried]]]) -> Iterator[Filled
                     del seen[index]  # no one comes again
 
 
-def _blend(index: int, sides: Mapping[int, Carried]) -> Filled:
+def _blend(index: int, sides: Mapping[int, Carried]) -> _Plane:
     classes = sorted({c for side in sides.values() for c in (*side.logits, *side.flags)})
     logits: dict[int, Logits] = {}
     flags: dict[int, str] = {}
@@ -185,7 +215,37 @@ def _blend(index: int, sides: Mapping[int, Carried]) -> Filled:
         if flag:
             flags[class_id] = flag
     shape = next(iter(sides.values())).trail.label.shape
-    return Filled(index, label_of(logits, shape), flags)
+    return _Plane(Filled(index, label_of(logits, shape), flags), logits)
+
+
+def _evened(
+    gap: Mapping[int, _Plane], ends: Mapping[int, LabelArray], deviation: float
+) -> Iterator[Filled]:
+    """Planes of a gap by a Gaussian mean of log-odds along the axis, so many planes wide."""
+    reach = int(3 * deviation)
+    if not reach or not gap:
+        return
+    first, last = min([*gap, *ends]), max([*gap, *ends])
+
+    def odds(index: int, class_id: int) -> Logits | float:
+        if index in ends:
+            return np.where(ends[index] == class_id, SURE, -SURE)
+        # Where a class had stopped there is none.
+        return gap[index].logits.get(class_id, -SURE) if index in gap else -SURE
+
+    for index, plane in sorted(gap.items()):
+        near = range(max(first, index - reach), min(last, index + reach) + 1)
+        weights = np.exp(-0.5 * ((np.array(near) - index) / deviation) ** 2)
+        weights /= weights.sum()
+        logits: dict[int, Logits] = {}
+        for class_id, before in plane.logits.items():
+            mean = np.zeros(before.shape, np.float32)
+            for weight, other in zip(weights, near, strict=True):
+                mean += weight * odds(other, class_id)
+            # What a person will look at is never evened away.
+            logits[class_id] = mean if (mean > 0).any() else before
+        filled = plane.filled
+        yield Filled(index, label_of(logits, filled.label.shape), filled.flags)
 
 
 def _flag(

@@ -45,12 +45,21 @@ def decode_mask(
     side = image.shape[-1]
     own = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-    places = _as_places(image + dense)
-    tokens, places = _attend(parts.transformer, tokens, places, _as_places(position))
+    places = _in_working_precision(_as_places(image + dense))
+    position = _in_working_precision(_as_places(position))
+    tokens, places = _attend(parts.transformer, tokens, places, position)
     # Of the four masks that the decoder can draw, the first is that of an unambiguous prompt.
     brush = parts.output_hypernetworks_mlps[0](tokens[:, 1])
     logits = _draw(parts.output_upscaling, places, brush, side)
     return logits, parts.iou_prediction_head(tokens[:, 0])[:, :1]
+
+
+def _in_working_precision(places: Tensor) -> Tensor:
+    """In that of the products, where autocast is on: it would convert so many numbers each time."""
+    kind = places.device.type
+    if not torch.is_autocast_enabled(kind):
+        return places
+    return places.to(torch.get_autocast_dtype(kind))
 
 
 def _as_places(grid: Tensor) -> Tensor:

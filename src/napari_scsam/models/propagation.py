@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_scsam.core.motion import Drift, Logits
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
-from napari_scsam.core.propagation import Carried, Logits, Trail, iou, label_of
+from napari_scsam.core.propagation import SURE, Carried, Trail, iou, label_of
 from napari_scsam.core.volume import Around
 from napari_scsam.models import decode_region
 from napari_scsam.models.outline import connected_parts, log_odds
@@ -25,8 +26,6 @@ from napari_scsam.models.protocols import (
 
 Mask = NDArray[np.bool_]
 
-# Log-odds beyond this say no more; it is also what a mask prompt is limited to.
-_SURE = 8.0
 # Air between the neighbour's object and the box drawn for the next, as shares of the plane's
 # longer side. A SAM that is asked by the mask, too, follows it out of a tight box. One that is
 # asked by the box alone and fills it doubles an object within six slices by 2 % of air; one
@@ -115,7 +114,9 @@ def carry(
     embedding = sam.embed(pixels) if cache is None else cache.get_or_embed(sam, pixels)
     scene = _Scene(sam, pixels, embedding, cache)
     if not trail.air:
-        return Carried(replace(trail, air=_learned(scene, trail)), {}, {})
+        return Carried(_started(scene, trail), {}, {})
+    if trail.drift is not None:
+        trail = replace(trail, drift=trail.drift.onto(embedding.view))
     unet = None if taught is None else taught.probabilities(pixels, embedding, "unet", around)
     logits: dict[int, Logits] = {}
     flags: dict[int, str] = {}
@@ -132,15 +133,28 @@ def carry(
     return _carried(trail, logits, flags)
 
 
+def _started(scene: _Scene, trail: Trail) -> Trail:
+    """What is learned on the annotated plane itself."""
+    outlines = {class_id: softened(trail.label == class_id) for class_id in trail.areas}
+    drift = Drift.start(scene.embedding.view, outlines)
+    return replace(trail, air=_learned(scene, trail), drift=drift)
+
+
 def _carried(trail: Trail, logits: Mapping[int, Logits], flags: Mapping[int, str]) -> Carried:
+    """What is shown is the mean of two ways; SAM's alone goes on, so that they stay two."""
     label = label_of(logits, trail.label.shape)
     areas = {c: (*trail.areas[c], int((label == c).sum()))[-_MEMORY:] for c in logits}
     doubts = {c: trail.doubts.get(c, 0) + 1 for c in flags}
     tired = {c for c, number in doubts.items() if number >= RULE.patience}
     kept = {c: past for c, past in areas.items() if past[-1] and c not in tired}
     # Half precision is plenty for log-odds within +-8, and a gap keeps many planes of them.
-    small = {class_id: odds.astype(np.float16) for class_id, odds in logits.items()}
-    return Carried(Trail(label, kept, doubts, trail.air), small, flags)
+    shown = {c: _mean_if_same(odds, _drifted(trail, c)) for c, odds in logits.items()}
+    small = {class_id: odds.astype(np.float16) for class_id, odds in shown.items()}
+    return Carried(replace(trail, label=label, areas=kept, doubts=doubts), small, flags)
+
+
+def _drifted(trail: Trail, class_id: int) -> Logits | None:
+    return None if trail.drift is None else trail.drift.log_odds(class_id, trail.label.shape)
 
 
 def _stopped(trail: Trail, flags: Mapping[int, str]) -> Carried:
@@ -168,7 +182,7 @@ def _find(scene: _Scene, trail: Trail, class_id: int, odds: Logits | None) -> _F
     label, air = trail.label, trail.air[class_id]
     objects = _objects(label == class_id)
     shape = scene.embedding.shape
-    logits = np.full(shape, -_SURE, np.float32)
+    logits = np.full(shape, -SURE, np.float32)
     estimates, sizes = [], []
     for position, mask in enumerate(objects):
         others = [o for i, o in enumerate(objects) if i != position]
@@ -179,20 +193,23 @@ def _find(scene: _Scene, trail: Trail, class_id: int, odds: Logits | None) -> _F
         logits = np.where(near, np.maximum(logits, answer.logits), logits)
         estimates.append(answer.iou)
         sizes.append(int(mask.sum()))
-    logits = np.clip(logits, -_SURE, _SURE)
+    logits = np.clip(logits, -SURE, SURE)
     estimate = float(np.average(estimates, weights=sizes))
     if odds is None:
         return _Found(logits, estimate, None)
     near = np.any([_within(shape, box_with_air(mask, _REACH)) for mask in objects], axis=0)
-    return _mixed(logits, np.where(near, np.clip(odds, -_SURE, _SURE), -_SURE), estimate)
+    odds = np.where(near, odds, -SURE)
+    return _Found(_mean_if_same(logits, odds), estimate, iou(logits > 0, odds > 0))
 
 
-def _mixed(logits: Logits, odds: Logits, estimate: float) -> _Found:
-    """SAM's log-odds and the U-Net's, the mean where they mean the same object."""
-    agreement = iou(logits > 0, odds > 0)
-    # A U-Net that outlines something else must not pull the outline there.
-    together = (logits + odds) / 2 if agreement >= RULE.agreement[0] else logits
-    return _Found(together, estimate, agreement)
+def _mean_if_same(logits: Logits, others: Logits | None) -> Logits:
+    """The mean of two log-odds that mean the same object.
+
+    What outlines something else must not pull the outline there.
+    """
+    if others is None or iou(logits > 0, others > 0) < RULE.agreement[0]:
+        return logits
+    return np.asarray((logits + np.clip(others, -SURE, SURE)) / 2)
 
 
 def _objects(mask: Mask) -> list[Mask]:
@@ -228,7 +245,7 @@ def softened(mask: Mask) -> NDArray[np.float32]:
     """Log-odds that are unsure about the outline, which has moved since the plane before."""
     outside: Any = ndimage.distance_transform_edt(~mask)
     inside: Any = ndimage.distance_transform_edt(mask)
-    return np.asarray(np.clip(_SLOPE * (inside - outside), -_SURE, _SURE), np.float32)
+    return np.asarray(np.clip(_SLOPE * (inside - outside), -SURE, SURE), np.float32)
 
 
 def box_with_air(mask: Mask, share: float) -> Box:

@@ -155,7 +155,7 @@ def _outcome(
         steps += 1
         return carry(sam, scan.image[index], trail, cache=embeddings)
 
-    for filled in propagate(step, anchors, len(scan.truth)):
+    for filled in propagate(step, anchors, len(scan.truth), scan.spacing):
         found[filled.index] = filled.label == 1
         flagged[filled.index] = bool(filled.flags)
     spent = time.perf_counter() - start - (embeddings.seconds - before)

@@ -1,0 +1,87 @@
+"""Outlines that move from plane to plane as the picture does, by optical flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.registration import optical_flow_ilk
+from skimage.transform import rescale, resize
+
+Logits = NDArray[np.floating]
+
+# The longest side of the pictures that are compared: flow takes time, and outlines are smooth.
+LONGEST = 256
+# Pixels around each one that show where it moved.
+RADIUS = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """Outlines of an annotated plane, as they have moved with the picture since.
+
+    They and SAM's way from plane to plane go wrong in different ways, so that the mean of both is
+    better than either. For that, neither may be told of the other on the way.
+
+    Attributes
+    ----------
+    picture : ndarray of shape (h, w), float32
+        The plane that they lie on now, in 0..1, of at most 256 pixels a side.
+    outlines : mapping of int to ndarray of shape (h, w), float32
+        For each class log-odds that fall off evenly from its outline.
+    """
+
+    picture: NDArray[np.float32]
+    outlines: Mapping[int, Logits] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, view: NDArray[np.float32], outlines: Mapping[int, Logits]) -> Drift:
+        """Begin on a plane with a `view` of it, and log-odds on any grid of it."""
+        picture = _small(view)
+        sized = {c: resize(odds, picture.shape, order=1) for c, odds in outlines.items()}
+        return cls(picture, sized)
+
+    def onto(self, view: NDArray[np.float32]) -> Drift:
+        """Move on to the next plane, whose `view` has the shape of the last one's.
+
+        The flow is that of Le Besnerais and Champagnat (ICIP 2005), iterative Lucas-Kanade.
+        """
+        picture = _small(view)
+        if not self.outlines or picture.shape != self.picture.shape:
+            return Drift(picture)
+        part = self._part()
+        places = np.indices(picture.shape, np.float32)
+        places[:, *part] += optical_flow_ilk(picture[part], self.picture[part], radius=RADIUS)
+        moved = {
+            class_id: ndimage.map_coordinates(odds, places, order=1, mode="nearest")
+            for class_id, odds in self.outlines.items()
+        }
+        return Drift(picture, moved)
+
+    def log_odds(self, class_id: int, shape: tuple[int, int]) -> Logits | None:
+        """Those of a class on the plane's own grid, or None where it is not known."""
+        odds = self.outlines.get(class_id)
+        return None if odds is None else resize(odds, shape, order=1)
+
+    def _part(self) -> tuple[slice, slice]:
+        """Where outlines are, and what is near them: nothing else has to be followed."""
+        near = np.any([odds > odds.min() for odds in self.outlines.values()], axis=0)
+        found = ndimage.find_objects(near.astype(np.uint8))
+        if not found:
+            return slice(None), slice(None)
+        margin = 2 * RADIUS
+        rows, cols = found[0]
+        return (
+            slice(max(0, rows.start - margin), rows.stop + margin),
+            slice(max(0, cols.start - margin), cols.stop + margin),
+        )
+
+
+def _small(view: NDArray[np.float32]) -> NDArray[np.float32]:
+    longest = max(view.shape)
+    if longest <= LONGEST:
+        return view
+    return np.asarray(rescale(view, LONGEST / longest, order=1, anti_aliasing=True), np.float32)
