@@ -36,6 +36,13 @@ def test_an_affine_is_a_copy() -> None:
     assert taken[0, 0] == 1
 
 
+def test_how_far_planes_lie_apart_is_known_where_the_file_says_so() -> None:
+    volume = Volume(STACK, affine_from_spacing((3.0, 0.5, 0.25)), spacing_known=True)
+    assert [volume.plane_spacing(axis) for axis in range(3)] == [3.0, 0.5, 0.25]
+    assert Volume(STACK, affine_from_spacing((3.0, 0.5, 0.25))).plane_spacing() is None
+    assert Volume.from_array(STACK[0], (0.5, 0.25)).plane_spacing() is None
+
+
 def test_a_volume_can_not_be_changed_and_leaves_the_array_alone() -> None:
     own = STACK.copy()
     volume = Volume(own)

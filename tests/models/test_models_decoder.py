@@ -98,3 +98,22 @@ def test_gradients_are_those_of_sams_decoder(sam, method):
         assert (ours is None) == (theirs is None), name
         if ours is not None:
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_half_precision_answers_and_learns_nearly_the_same(sam):
+    model = attach(sam, AdapterInfo("a" * 64, "lite-medsam", (), rank=4))
+    parameters = trainable_parameters(model)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    taught = [p for n, p in parameters.items() if "prompt" not in n and "class" not in n]
+    parts = asked(sam, 2)
+    answers, slopes = [], []
+    for half in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = decode_mask(model.mask_decoder, *parts)[0].float()
+        slope = torch.autograd.grad(logits.sin().mean(), taught, allow_unused=True)
+        answers.append(logits.detach().flatten())
+        slopes.append(torch.cat([g.flatten() for g in slope if g is not None]))
+    for half, full in (answers, slopes):
+        assert torch.corrcoef(torch.stack([half, full]))[0, 1] > 0.98

@@ -261,10 +261,13 @@ def carry_through(
         lambda i, trail: carry(sam, volume.plane(Plane(start.axis, i)), trail, cache=cache),
         anchors,
         count,
+        volume.plane_spacing(start.axis),
     )
-    for done, filled in enumerate(followed, start=1):
+    done: set[int] = set()
+    for filled in followed:
+        done.add(filled.index)
         take_plane(label, Plane(start.axis, filled.index), 3)[...] = filled.label
         if filled.flags:
             flags[filled.index] = ", ".join(filled.flags.values())
-        progress(Progress(done / (count - 1), "Propagating"))
+        progress(Progress(len(done) / (count - 1), "Propagating"))
     return label, flags

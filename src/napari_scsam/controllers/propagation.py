@@ -133,7 +133,7 @@ class PropagationController(AnnotationController):
         run = self._run = _Run(key)
         axis = key[1].axis
         count = self._volume.plane_count(axis)
-        spacing = self._volume.spacing[axis] if self._volume.spacing_known else None
+        spacing = self._volume.plane_spacing(axis)
         step = self._step(key)
 
         def work(progress: ProgressFn, cancel: CancelToken) -> _Made:

@@ -101,6 +101,10 @@ class Volume:
         """How many planes there are along `axis`; 1 for a two-dimensional image."""
         return 1 if self.ndim == 2 else self.shape[axis]
 
+    def plane_spacing(self, axis: int = 0) -> float | None:
+        """Millimetres from plane to plane along `axis`; None where the file named no spacing."""
+        return self.spacing[axis] if self.spacing_known and self.ndim == 3 else None
+
     def plane(self, plane: Plane) -> Pixels:
         """Pixels of one plane: (rows, cols) or (rows, cols, 3), a read-only view."""
         return take_plane(self.data, plane, self.ndim)

@@ -74,21 +74,23 @@ class Scan:
         Of the file.
     image : ndarray of shape (slices, rows, cols)
     truth : ndarray of shape (slices, rows, cols), bool
-    spacing : float
+    spacing : float or None
         Between slices, in mm.
     """
 
     name: str
     image: NDArray[Any]
     truth: NDArray[np.bool_]
-    spacing: float
+    spacing: float | None
 
 
 def atrium_scans(folder: Path) -> Iterator[Scan]:
     """LA 2018's volumes, whole."""
     for image, mask in _pairs(folder / "atrium_la2018", "*"):
         volume = read_volume(image)
-        yield Scan(image.name, volume.data, read_label_volume(mask).data == 1, volume.spacing[0])
+        yield Scan(
+            image.name, volume.data, read_label_volume(mask).data == 1, volume.plane_spacing()
+        )
 
 
 SETS = {"polyps_kvasir": polyps, "cardiac_acdc": cardiac, "atrium_la2018": atrium}
