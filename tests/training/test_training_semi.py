@@ -65,6 +65,35 @@ def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
     assert json.loads((out / "semi-polyps_kvasir-2.json").read_text())["plan"]["labels"] == 2
 
 
+@pytest.mark.slow
+def test_a_second_round_is_compared_case_by_case(tmp_path):
+    write_set(tmp_path / "data")
+    out = tmp_path / "out"
+    command = [sys.executable, "-P", "-m", "scsam_train.benchmark", "again", "--out", str(out)]
+    command += ["--data", str(tmp_path / "data"), "--labels", "2", "--more", "1"]
+    done = subprocess.run(
+        [*command, "--minutes", "0.1"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (one,) = out.glob("runs/again-*/0001")
+    inputs = json.loads((one.with_name("0002") / "inputs.json").read_text())
+    assert inputs["parent_round"] == {"number": 1, "folder": str(one)}
+    labelled = [
+        sum(image["label"] is not None for image in content["images"])
+        for content in (json.loads((one / "inputs.json").read_text()), inputs)
+    ]
+    assert labelled == [3, 4]  # two, then three, and one of those that are measured chooses
+    found = json.loads((out / "again-polyps_kvasir.json").read_text())["runs"]["0"]
+    assert {group: len(found[group]["pair"]["change"]) for group in found} == {
+        "unseen": 2,
+        "first": 2,
+    }
+    for member, row in found["unseen"].items():
+        mean = np.mean(list(row["change"].values()))
+        assert mean == pytest.approx(row["after"] - row["before"], abs=1e-6), member
+    assert done.stdout.count("| unseen (2) |") == 3
+
+
 def run_of(dice, best="unet"):
     curve = [{"fraction": 0.5, "dice": {"unet": 0.3}}, {"fraction": 1.0, "dice": dice}]
     return {"dice": dice, "best": best, "steps": 10, "seconds": 60.0, "curve": curve}

@@ -10,6 +10,7 @@ from itertools import pairwise, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
@@ -161,11 +162,29 @@ def propagate(
 
 
 @dataclass(frozen=True, eq=False)
+class _Patch:
+    """Log-odds of one class where they are more than ``-SURE``: a gap keeps many of them."""
+
+    at: tuple[slice, ...]
+    odds: Logits
+
+    @classmethod
+    def of(cls, odds: Logits) -> _Patch:
+        found = ndimage.find_objects((odds > -SURE).astype(np.uint8))
+        at = found[0] if found else (slice(0), slice(0))
+        return cls(at, odds[at].copy())
+
+    def add_to(self, sum_above: Logits, weight: float) -> None:
+        """Add what they are above ``-SURE``, weighted."""
+        sum_above[self.at] += weight * (self.odds + SURE)
+
+
+@dataclass(frozen=True, eq=False)
 class _Plane:
     """The masks of one plane, and the log-odds of each class that they come from."""
 
     filled: Filled
-    logits: Mapping[int, Logits]
+    patches: Mapping[int, _Patch]
 
 
 def _begin(carry: Carry, at: int, label: LabelArray) -> Trail:
@@ -215,7 +234,8 @@ def _blend(index: int, sides: Mapping[int, Carried]) -> _Plane:
         if flag:
             flags[class_id] = flag
     shape = next(iter(sides.values())).trail.label.shape
-    return _Plane(Filled(index, label_of(logits, shape), flags), logits)
+    patches = {class_id: _Patch.of(odds) for class_id, odds in logits.items()}
+    return _Plane(Filled(index, label_of(logits, shape), flags), patches)
 
 
 def _evened(
@@ -225,25 +245,27 @@ def _evened(
     reach = int(3 * deviation)
     if not reach or not gap:
         return
-    first, last = min([*gap, *ends]), max([*gap, *ends])
-
-    def odds(index: int, class_id: int) -> Logits | float:
-        if index in ends:
-            return np.where(ends[index] == class_id, SURE, -SURE)
-        # Where a class had stopped there is none.
-        return gap[index].logits.get(class_id, -SURE) if index in gap else -SURE
-
+    # Where a class had stopped there is none of it.
+    patches: dict[int, Mapping[int, _Patch]] = {i: plane.patches for i, plane in gap.items()}
+    for at, label in ends.items():
+        found = Trail.start(label).areas
+        patches[at] = {c: _Patch.of(np.where(label == c, SURE, -SURE)) for c in found}
+    first, last = min(patches), max(patches)
     for index, plane in sorted(gap.items()):
         near = range(max(first, index - reach), min(last, index + reach) + 1)
         weights = np.exp(-0.5 * ((np.array(near) - index) / deviation) ** 2)
         weights /= weights.sum()
         logits: dict[int, Logits] = {}
-        for class_id, before in plane.logits.items():
-            mean = np.zeros(before.shape, np.float32)
-            for weight, other in zip(weights, near, strict=True):
-                mean += weight * odds(other, class_id)
-            # What a person will look at is never evened away.
-            logits[class_id] = mean if (mean > 0).any() else before
+        for class_id, own in plane.patches.items():
+            above = np.zeros(plane.filled.label.shape, np.float32)
+            for weight, other in zip(weights.tolist(), near, strict=True):
+                patch = patches.get(other, {}).get(class_id)
+                if patch is not None:
+                    patch.add_to(above, weight)
+            if not (above > SURE).any():  # what a person will look at is never evened away
+                above[:] = 0
+                own.add_to(above, 1.0)
+            logits[class_id] = above - SURE
         filled = plane.filled
         yield Filled(index, label_of(logits, filled.label.shape), filled.flags)
 

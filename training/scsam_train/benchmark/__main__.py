@@ -1,4 +1,4 @@
-"""``python -m scsam_train.benchmark interactive|propagation|speed|semi|scale|steps --out DIR``."""
+"""``python -m scsam_train.benchmark COMMAND --out DIR``: what the project can, as figures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import Device
 from napari_scsam.models import load_sam
 from scsam_train.benchmark import (
+    again,
     carrying,
     interactive,
     learned,
@@ -121,6 +122,22 @@ def _semi(options: argparse.Namespace) -> int:
     return 0
 
 
+def _again(options: argparse.Namespace) -> int:
+    plan = again.Plan(
+        options.set,
+        options.labels,
+        options.more,
+        options.minutes,
+        tuple(options.seeds),
+        options.threads,
+    )
+    out = Path(options.out)
+    report = again.measure(Path(options.data), out, plan, on_done=Console(stderr=True).log)
+    again.write(out, report)
+    sys.stdout.write(again.markdown(report))
+    return 0
+
+
 def _steps(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     report = steps.measure_steps(options.repeats, options.only, on_done=console.log)
@@ -151,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_propagation(commands)
     _add_speed(commands)
     _add_semi(commands)
+    _add_again(commands)
     _add_scale(commands)
     _add_steps(commands)
     return parser
@@ -174,6 +192,20 @@ def _add_semi(commands: Any) -> None:
     add("--recipes", nargs="+", default=["supervised", "scsam"], choices=semi.NAMES)
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--threads", type=int, default=None, help="of torch in each run")
+
+
+def _add_again(commands: Any) -> None:
+    command = commands.add_parser("again", help="what a second round keeps of the first")
+    command.set_defaults(run=_again)
+    add: Any = command.add_argument
+    add("--data", required=True, help="folder with polyps_kvasir and cardiac_acdc")
+    add("--out", required=True, help="folder for again-SET.json, its table and the rounds")
+    add("--set", choices=list(SEMI_SETS), default="polyps_kvasir")
+    add("--labels", type=int, required=True, help="labelled cases of the first round")
+    add("--more", type=int, required=True, help="those that the second has beside them")
+    add("--minutes", type=float, default=5.0, help="of each round, embeddings at hand")
+    add("--seeds", nargs="+", type=int, default=[0])
+    add("--threads", type=int, default=None, help="of torch in each round")
 
 
 def _add_steps(commands: Any) -> None:

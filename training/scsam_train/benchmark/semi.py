@@ -86,7 +86,7 @@ def measure(
     out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()  # as the rounds do: an embedding is timed here
     chosen = SEMI_SETS[plan.set]
-    cost = _embed_all(data, out, chosen, on_done)
+    cost = embed_all(data, out, chosen, on_done)
     runs: dict[str, dict[str, Any]] = {name: {} for name in plan.recipes}
     for seed in plan.seeds:
         for name in plan.recipes:
@@ -100,7 +100,7 @@ def _told(run: dict[str, Any]) -> str:
     return f"{means}; {run['seconds']:.0f} s"
 
 
-def _embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
+def embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
     """Fill the cache that all runs share; seconds that one embedding takes longer without it.
 
     Every run is charged for its embeddings as if it had made them.
@@ -155,7 +155,7 @@ def _run(
         best Dice on the cases that it was chosen by; ``steps``, ``seconds``, ``charged_s``.
     """
     labelled, unlabelled, test = chosen.split(data, plan.labels, seed)
-    settings = _settings(chosen, name, seed)
+    settings = settings_of(chosen, name, seed)
     recipe = RECIPES[settings.recipe]
     planes = sum(member.planes for member in labelled)
     planes *= views_each(planes)
@@ -163,17 +163,16 @@ def _run(
         planes += min(settings.unlabelled_planes, sum(member.planes for member in unlabelled))
     charged = planes * cost if "sam" in recipe.members else 0.0
     settings = replace(settings, minutes=round(plan.minutes - charged / 60, 2))
-    judges = _judges(chosen, test, seed)
-    inputs = _inputs(chosen, labelled, unlabelled, judges, settings, out / "cache")
-    key = hashlib.sha256(f"{_code()}{inputs}{plan.threads}".encode()).hexdigest()[:16]
+    judges = judges_of(chosen, test, seed)
+    inputs = inputs_of(chosen, labelled, unlabelled, judges, settings, out / "cache")
+    key = hashlib.sha256(f"{code_hash()}{inputs}{plan.threads}".encode()).hexdigest()[:16]
     folder = out / "runs" / f"{chosen.name}-{plan.labels}-{name}-{seed}-{key}"
     kept = folder / "result.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
-    _train(folder, inputs, plan.threads)
-    models = load_round(folder / "0001", device="cpu")
-    result = _score(models, chosen, test, judges, out / "cache")
+    models = load_round(train_in(folder / "0001", inputs, plan.threads), device="cpu")
+    result = _judged(score(models, chosen, test, out / "cache"), judges)
     metrics = json.loads((folder / "0001" / "metrics.json").read_text())
     result |= {"steps": metrics["steps"], "charged_s": charged}
     result |= {"seconds": metrics["seconds"] + charged, "curve": _curve(folder / "0001")}
@@ -181,7 +180,7 @@ def _run(
     return result
 
 
-def _judges(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member]:
+def judges_of(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member]:
     """Members of the tested cases that weigh and choose the members of a pair."""
     cases = np.random.default_rng([seed, 7]).permutation(sorted({m.case for m in test})).tolist()
     drawn = set(cases[: max(1, round(chosen.to_choose * len(cases)))])
@@ -198,7 +197,8 @@ def _curve(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _settings(chosen: SemiSet, name: str, seed: int) -> TrainSettings:
+def settings_of(chosen: SemiSet, name: str, seed: int) -> TrainSettings:
+    """Those of a recipe, or of one of ``scsam-without-PART``, but for its time."""
     recipe, _, without = name.partition("-without-")
     settings = replace(
         chosen.settings,
@@ -214,7 +214,7 @@ def _settings(chosen: SemiSet, name: str, seed: int) -> TrainSettings:
     return replace(settings, unlabelled_planes=MOST_PLANES)
 
 
-def _code() -> str:
+def code_hash() -> str:
     """Hash of the code that trains and answers; the benchmark itself is not in it."""
     folders = [Path(napari_scsam.__file__).parent / "models", Path(scsam_train.__file__).parent]
     folders.append(Path(napari_scsam.__file__).parent / "core")
@@ -226,15 +226,16 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _inputs(
+def inputs_of(
     chosen: SemiSet,
     labelled: Sequence[Member],
     unlabelled: Sequence[Member],
     judges: Sequence[Member],
     settings: TrainSettings,
     cache: Path,
+    parent: Path | None = None,
 ) -> str:
-    """``inputs.json`` of the round."""
+    """``inputs.json`` of a round, of the first one or of one that goes on from `parent`."""
     images = [member.as_input(labelled=True) for member in labelled]
     images += [member.as_input(labelled=True) for member in judges]
     images += [member.as_input(labelled=False) for member in unlabelled]
@@ -242,13 +243,13 @@ def _inputs(
     return json.dumps(
         {
             "schema": 1,
-            "round": 1,
+            "round": 1 if parent is None else 2,
             "project": chosen.name,
             "modality": "other",
             "classes": classes,
             "images": images,
             "held_out": [member.name for member in judges],
-            "parent_round": None,
+            "parent_round": parent and {"number": 1, "folder": str(parent)},
             "cache": str(cache),
             "cache_gb": CACHE_GB,
             "settings": settings.to_dict(),
@@ -256,33 +257,35 @@ def _inputs(
     )
 
 
-def _train(folder: Path, inputs: str, threads: int | None) -> None:
-    """The round's own process; one that was interrupted before goes on."""
-    if (folder / "0001").is_dir():
-        return
-    partial = folder / "0001.partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    (partial / "inputs.json").write_text(inputs)
-    run_round(partial, threads)
+def train_in(folder: Path, inputs: str, threads: int | None) -> Path:
+    """The round's own process; one that was interrupted before goes on. Returns its folder."""
+    if not folder.is_dir():
+        partial = folder.with_name(f"{folder.name}.partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / "inputs.json").write_text(inputs)
+        run_round(partial, threads)
+    return folder
 
 
-def _score(
-    models: RoundModels,
-    chosen: SemiSet,
-    test: Sequence[Member],
-    judges: Sequence[Member],
-    cache: Path,
+def score(
+    models: RoundModels, chosen: SemiSet, members: Sequence[Member], cache: Path
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {case: {} for case in sorted({member.case for member in test})}
-    for member in test:
+    """Measures of `evaluate` by case, image, member of the pair and class."""
+    found: dict[str, Any] = {case: {} for case in sorted({member.case for member in members})}
+    for member in members:
         found[member.case][member.name] = _score_image(models, chosen, member, cache)
+    return found
+
+
+def _judged(found: dict[str, Any], judges: Sequence[Member]) -> dict[str, Any]:
+    """Choose the best member by some cases, and report the others."""
     to_choose = sorted({member.case for member in judges})
-    by_choice = _means(found, to_choose)
+    by_choice = mean_dice(found, to_choose)
     return {
         "cases": found,
         "chosen_by": to_choose,
         "best": max(by_choice, key=lambda member: by_choice[member]),
-        "dice": _means(found, sorted(set(found) - set(to_choose))),
+        "dice": mean_dice(found, sorted(set(found) - set(to_choose))),
     }
 
 
@@ -317,8 +320,7 @@ def _score_image(
             true = truth
         result = evaluate(guess, true, class_names=chosen.classes)
         scores[which] = {
-            score.name: {name: getattr(score, name) for name in MEASURES}
-            for score in result.classes
+            one.name: {name: getattr(one, name) for name in MEASURES} for one in result.classes
         }
     return scores
 
@@ -328,7 +330,7 @@ def _members(models: RoundModels) -> tuple[str, ...]:
     return (*trained, "pair") if len(trained) > 1 else trained
 
 
-def _means(found: dict[str, Any], cases: Sequence[str]) -> dict[str, float]:
+def mean_dice(found: dict[str, Any], cases: Sequence[str]) -> dict[str, float]:
     """Mean Dice by member: over classes, then a case's images, then cases."""
     values: dict[str, list[float]] = {}
     for case in cases:
