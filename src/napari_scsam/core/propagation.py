@@ -158,7 +158,8 @@ def propagate(
             yield plane.filled
         if spacing:
             ends = {at: anchors[at] for at in (lower, upper) if at in anchors}
-            yield from _evened(gap, ends, EVENED_MM / spacing)
+            within = range(max(lower, 0), min(upper, count - 1) + 1)
+            yield from _evened(gap, ends, within, EVENED_MM / spacing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,20 +240,21 @@ def _blend(index: int, sides: Mapping[int, Carried]) -> _Plane:
 
 
 def _evened(
-    gap: Mapping[int, _Plane], ends: Mapping[int, LabelArray], deviation: float
+    gap: Mapping[int, _Plane], ends: Mapping[int, LabelArray], within: range, deviation: float
 ) -> Iterator[Filled]:
-    """Planes of a gap by a Gaussian mean of log-odds along the axis, so many planes wide."""
+    """Planes of a gap by a Gaussian mean of log-odds along the axis, so many planes wide.
+
+    On the planes `within` the gap and its ends that a class did not reach there is none of it.
+    """
     reach = int(3 * deviation)
     if not reach or not gap:
         return
-    # Where a class had stopped there is none of it.
     patches: dict[int, Mapping[int, _Patch]] = {i: plane.patches for i, plane in gap.items()}
     for at, label in ends.items():
         found = Trail.start(label).areas
         patches[at] = {c: _Patch.of(np.where(label == c, SURE, -SURE)) for c in found}
-    first, last = min(patches), max(patches)
     for index, plane in sorted(gap.items()):
-        near = range(max(first, index - reach), min(last, index + reach) + 1)
+        near = [i for i in range(index - reach, index + reach + 1) if i in within]
         weights = np.exp(-0.5 * ((np.array(near) - index) / deviation) ** 2)
         weights /= weights.sum()
         logits: dict[int, Logits] = {}
