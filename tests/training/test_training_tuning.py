@@ -101,10 +101,11 @@ def test_tuning_raises_the_first_click_on_planes_that_it_has_not_seen(tuned, tmp
     # What is kept has seen all planes, and answers a new one through the front door, too.
     save_adapter(tuned.model, tmp_path, tuned.info)
     module, info = load_adapter(toy_base().module, tmp_path, "b" * 64)
-    sam = SamModel(module, ENTRY, "b" * 64, CPU, adapter=info)
+    sam = SamModel(module, ENTRY, "b" * 64, CPU, adapter=info, prior=tuned.prior)
     plane = disc_plane(99)
     truth = plane.label == 1
-    found = sam.decode(sam.embed(plane.pixels), Prompts([deepest(truth)], [1])).mask
+    click = Prompts([deepest(truth)], [1])
+    found = sam.decode(sam.embed(plane.pixels), click, class_id=1).mask
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 
