@@ -142,9 +142,13 @@ class Hand:
     def activate(self) -> None:
         """Make the viewer the active window: keys of other windows do nothing."""
         window = self.viewer.window._qt_window
-        # On a bare screen the focus comes late, or goes astray.
-        window.activateWindow()
-        self.until(window.isActiveWindow)
+
+        def active() -> bool:
+            # On a bare screen the focus comes late, or another test's window takes it.
+            window.activateWindow()
+            return bool(window.isActiveWindow())
+
+        self.until(active)
 
     def window_key(self, key: Any, where: QWidget | None = None) -> None:
         """Press a key of the window, with the focus on `where`."""
