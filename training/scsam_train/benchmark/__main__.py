@@ -184,28 +184,29 @@ def _add_semi(commands: Any) -> None:
     command = commands.add_parser("semi", help="Dice of rounds from few labels, by recipe")
     command.set_defaults(run=_semi)
     add: Any = command.add_argument
-    add("--data", required=True, help="folder with polyps_kvasir and cardiac_acdc")
-    add("--out", required=True, help="folder for semi.json, semi.md, the curves and the runs")
-    add("--set", choices=list(SEMI_SETS), default="polyps_kvasir")
-    add("--labels", type=int, required=True, help="labelled pictures or patients")
+    _add_rounds(add)
     add("--minutes", type=float, default=20.0, help="of each run, embedding included")
     add("--recipes", nargs="+", default=["supervised", "scsam"], choices=semi.NAMES)
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    add("--threads", type=int, default=None, help="of torch in each run")
+
+
+def _add_rounds(add: Any) -> None:
+    """Where rounds are trained, and on what."""
+    add("--data", required=True, help="folder with polyps_kvasir and cardiac_acdc")
+    add("--out", required=True, help="folder for the report, the rounds and their embeddings")
+    add("--set", choices=list(SEMI_SETS), default="polyps_kvasir")
+    add("--labels", type=int, required=True, help="labelled pictures or patients, at first")
+    add("--threads", type=int, default=None, help="of torch in each round")
 
 
 def _add_again(commands: Any) -> None:
     command = commands.add_parser("again", help="what a second round keeps of the first")
     command.set_defaults(run=_again)
     add: Any = command.add_argument
-    add("--data", required=True, help="folder with polyps_kvasir and cardiac_acdc")
-    add("--out", required=True, help="folder for again-SET.json, its table and the rounds")
-    add("--set", choices=list(SEMI_SETS), default="polyps_kvasir")
-    add("--labels", type=int, required=True, help="labelled cases of the first round")
-    add("--more", type=int, required=True, help="those that the second has beside them")
+    _add_rounds(add)
+    add("--more", type=int, required=True, help="that the second round has beside them")
     add("--minutes", type=float, default=5.0, help="of each round, embeddings at hand")
     add("--seeds", nargs="+", type=int, default=[0])
-    add("--threads", type=int, default=None, help="of torch in each round")
 
 
 def _add_steps(commands: Any) -> None:
