@@ -13,8 +13,8 @@ clicks, and trains a short round while stepping. The last line is one JSON objec
   loop: the longest, percentiles, a histogram;
 * ``blocks_without_plugin``: the same script on the same scan in a process of its own,
   without the plugin: the same layers are opened, slices stepped through, the canvas clicked,
-  each click painting a mask that is there at once, and slices stepped through while the same
-  round trains beside it.
+  each click painting a mask that is there at once, another image put into the layers, and
+  slices stepped through while the same round trains beside it.
 
 Run it with a display, for example ``xvfb-run -a python benchmarks/interactive_latency.py``,
 on a machine that does nothing else: ``load`` tells how busy it was.
@@ -168,7 +168,7 @@ def without_plugin(scan_path: Path, options: argparse.Namespace) -> dict[str, An
     scan = tifffile.imread(scan_path)
     beat = Heartbeat()
     run_for(0.5)
-    viewer.add_image(scan)
+    image = viewer.add_image(scan)
     masks = [viewer.add_labels(np.zeros(SHAPE, np.uint8)) for _ in range(3)]
     viewer.add_shapes(ndim=3)
     points = viewer.add_points(ndim=3)
@@ -194,9 +194,28 @@ def without_plugin(scan_path: Path, options: argparse.Namespace) -> dict[str, An
         points.data = np.empty((0, 3))
         run_for(REST_S)
     blocks["decoding"] = beat.report()
+    second = tifffile.imread(write_scan(scan_path.parent, "second", 1))
+    beat.reset()
+    go_on(viewer, image, masks, second, options)
+    blocks["going on"] = beat.report()
     blocks["training"] = beside_a_round(viewer, scan_path, beat, options.steps)
     viewer.close()
     return blocks
+
+
+def go_on(viewer: Any, image: Any, masks: list[Any], scan: Any, options: Any) -> None:
+    """Show another scan in the same layers, and click on it and on slices after it."""
+    run_for(options.think)
+    image.data = scan
+    image.contrast_limits_range = image.contrast_limits = float(scan.min()), float(scan.max())
+    for mask in masks:
+        mask.data = np.zeros(SHAPE, np.uint8)
+    viewer.reset_view()
+    time_click(viewer, (90, 140), lambda: True)
+    for step in range(1, options.slices_ahead + 1):
+        run_for(options.think)
+        viewer.dims.set_current_step(0, SHAPE[0] // 2 + step)
+        time_click(viewer, (90, 140), lambda: True)
 
 
 def beside_a_round(viewer: Any, scan: Path, beat: Heartbeat, steps: int) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
 from napari_scsam.models.adapters import AdapterInfo, attach, trainable_parameters
-from napari_scsam.models.decoder import decode_mask
+from napari_scsam.models.decoder import LEAST_IOU, decode_mask, for_best_dice
 
 SIDE = 6
 
@@ -117,3 +118,29 @@ def test_half_precision_answers_and_learns_nearly_the_same(sam):
         slopes.append(torch.cat([g.flatten() for g in slope if g is not None]))
     for half, full in (answers, slopes):
         assert torch.corrcoef(torch.stack([half, full]))[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("softness", [0.5, 2.0, 6.0])
+def test_the_mask_shown_is_the_one_whose_dice_is_the_best_to_be_expected(softness):
+    """Against every threshold, on a disc with an edge of known uncertainty."""
+    y, x = np.mgrid[-48:48, -48:48]
+    logits = (20 - np.hypot(y, x)) / softness
+    sure = 1 / (1 + np.exp(-logits))
+    # Expected Dice of the n surest pixels; of so many pixels its ratio of means is as good.
+    ranked = np.sort(sure.ravel())[::-1]
+    expected = 2 * np.cumsum(ranked) / (np.arange(1, ranked.size + 1) + ranked.sum())
+    best = float(expected.max())
+    iou = torch.tensor([best / (2 - best)])
+    shown = for_best_dice(torch.from_numpy(logits)[None, None], iou)[0, 0].numpy() > 0
+    chosen = 2 * sure[shown].sum() / (shown.sum() + sure.sum())
+    plain = 2 * sure[logits > 0].sum() / ((logits > 0).sum() + sure.sum())
+    assert chosen == pytest.approx(best, abs=1e-3)
+    assert chosen >= plain
+    assert softness < 6 or chosen > plain + 0.01
+
+
+def test_a_sure_mask_stays_as_it_is_and_a_guess_is_not_without_bounds():
+    logits = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    shown = for_best_dice(logits, torch.tensor([[1.0], [0.0]]))
+    assert torch.equal(shown[0], logits[0])
+    assert torch.allclose(shown[1], logits[1] - np.log(LEAST_IOU))

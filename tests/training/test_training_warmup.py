@@ -103,7 +103,7 @@ def test_the_next_click_corrects_the_largest_mistake():
         # Right but for a large piece that is too much, at rows 100-140.
         logits = torch.where(episode.target == 1, 5.0, -5.0)
         logits[:, :, 100:140, 150:200] = 5.0
-        longer = advance(episode, logits, rng(seed))
+        longer = advance(episode, (logits, torch.ones(1)), rng(seed))
         row, col, label = longer.ask.clicks[0][-1]
         assert 100 <= row < 140
         assert 150 <= col < 200
@@ -118,7 +118,7 @@ def test_padding_is_never_clicked_on():
     logits = torch.where(episode.target == 1, 5.0, -5.0)
     logits[:, :, 201:] = 5.0
     for seed in range(10):
-        row, *_ = advance(episode, logits, rng(seed)).ask.clicks[0][-1]
+        row, *_ = advance(episode, (logits, torch.ones(1)), rng(seed)).ask.clicks[0][-1]
         assert row < 200
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_scsam.core.prompts import bounding_box, deepest
+from napari_scsam.models.decoder import for_best_dice
 from scsam_train.clicks import next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.losses import IGNORE, mask_iou
@@ -46,7 +47,7 @@ def click_through(
     ask = Ask(clicks=[[_middle(truth)] for truth in truths])
     dice, sure = [], []
     for click in range(count):
-        logits, iou = _ask(decoder, features, ask, () if click else priors)
+        logits, iou = _shown(decoder, features, ask, () if click else priors)
         dice.append(dice_of(logits, target))
         sure.append(iou.cpu().numpy())
         guesses = (logits[:, 0] > 0).cpu().numpy()
@@ -58,13 +59,13 @@ def click_through(
     return np.stack(dice), np.stack(sure)
 
 
-def _ask(
+def _shown(
     decoder: Decoder,
     features: Tensor,
     ask: Ask,
     priors: Sequence[Tensor | None],
 ) -> tuple[Tensor, Tensor]:
-    """Answers, with the priors where there are any."""
+    """Answers as the tool shows them, with the priors where there are any."""
     logits, iou = decoder(features, ask)
     for row, prior in enumerate(priors):
         if prior is not None:
@@ -74,7 +75,7 @@ def _ask(
                 masks=prior[None, None].float().to(features.device),
             )
             logits[row], iou[row] = (part[0] for part in decoder(features[row : row + 1], one))
-    return logits, iou
+    return for_best_dice(logits, iou), iou
 
 
 @torch.no_grad()
@@ -83,7 +84,7 @@ def box_through(
 ) -> tuple[FloatArray, FloatArray]:
     """Dice and estimated IoU, each of shape (N,), with the tight box alone."""
     boxes = np.stack([_box(truth) for truth in target[:, 0].numpy()])
-    logits, iou = _ask(decoder, features, Ask(boxes=boxes), priors)
+    logits, iou = _shown(decoder, features, Ask(boxes=boxes), priors)
     return dice_of(logits, target), iou.cpu().numpy()
 
 

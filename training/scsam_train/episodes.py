@@ -12,6 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_scsam.core.prompts import deepest
+from napari_scsam.models.decoder import for_best_dice
 from napari_scsam.models.propagation import AIRS, box_with_air, softened
 from scsam_train.clicks import BoolImage, Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask
@@ -75,7 +76,13 @@ class Habits:
         }
     )
     # The first clicks matter most, but long episodes must not hurt.
-    lengths: Sequence[tuple[int, float]] = ((2, 0.25), (4, 0.25), (8, 0.3), (MAX_CLICKS, 0.2))
+    lengths: Sequence[tuple[int, float]] = (
+        (1, 0.25),
+        (2, 0.2),
+        (4, 0.2),
+        (8, 0.2),
+        (MAX_CLICKS, 0.15),
+    )
     box_alone: float = 0.4
     primed: float = 0.0
 
@@ -134,21 +141,22 @@ def begin(
     return Episode(features, torch.stack(targets)[:, None], ask, length)
 
 
-def advance(episode: Episode, logits: Tensor, rng: np.random.Generator) -> Episode:
+def advance(episode: Episode, answered: tuple[Tensor, Tensor], rng: np.random.Generator) -> Episode:
     """The same after one correcting click on each object.
 
     Parameters
     ----------
     episode : Episode
-    logits : Tensor of shape (N, 1, side, side)
-        The answer to `episode.ask`.
+    answered : (Tensor of shape (N, 1, side, side), Tensor of shape (N,))
+        Logits and estimated IoU for `episode.ask`.
     rng : numpy.random.Generator
     """
+    logits = for_best_dice(*answered).detach()
     clicks = [
         _correction((guess > 0).numpy(), target.numpy(), rng)
         for guess, target in zip(logits[:, 0].cpu(), episode.target[:, 0], strict=True)
     ]
-    fed = logits.detach() if rng.random() < FED_BACK else None
+    fed = logits if rng.random() < FED_BACK else None
     if fed is not None and rng.random() < AS_MASK:
         fed = torch.where(fed > 0, MASK_LOGIT, -MASK_LOGIT)
     return replace(episode, ask=episode.ask.corrected(clicks, fed), left=episode.left - 1)

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# What is estimated lower than this is a guess, too.
+LEAST_IOU = 0.1
+
 
 def decode_mask(
     decoder: nn.Module, image: Tensor, position: Tensor, sparse: Tensor, dense: Tensor
@@ -52,6 +55,24 @@ def decode_mask(
     brush = parts.output_hypernetworks_mlps[0](tokens[:, 1])
     logits = _draw(parts.output_upscaling, places, brush, side)
     return logits, parts.iou_prediction_head(tokens[:, 0])[:, :1]
+
+
+def for_best_dice(logits: Tensor, iou: Tensor) -> Tensor:
+    """Logits moved so that ``> 0`` draws the mask whose Dice is the best to be expected.
+
+    Where probabilities mean what they say, that mask is not all above 0.5 but all above half of
+    the Dice that it will have (Lipton, Elkan and Naryanaswamy, ECML 2014, theorem 1). With
+    SAM's own estimate, Dice is 2 IoU / (1 + IoU): the log-odds of half of that is log IoU. A
+    mask that SAM is sure of stays as it is; an unsure one is drawn larger.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (B, 1, side, side)
+        Of a decoder that learned from cross-entropy.
+    iou : Tensor of shape (B, 1) or (B,)
+        SAM's own estimate. No gradient flows to it.
+    """
+    return logits - iou.detach().clamp(LEAST_IOU, 1).log().view(-1, 1, 1, 1)
 
 
 def _in_working_precision(places: Tensor) -> Tensor:

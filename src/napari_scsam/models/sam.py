@@ -20,7 +20,7 @@ from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
 from napari_scsam.models.clicks import box_from_prompts, carve
-from napari_scsam.models.decoder import decode_mask
+from napari_scsam.models.decoder import decode_mask, for_best_dice
 from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
@@ -366,7 +366,15 @@ class SamModel:
         position = self._dense_position.to(features.device)
         decoder = cast(nn.Module, self.module.mask_decoder)
         low, iou = decode_mask(decoder, features, position, sparse, dense)
-        return low.float(), float(iou)
+        low, iou = low.float(), iou.float()
+        if self._learned_here and not prompts.is_empty:
+            low = for_best_dice(low, iou)
+        return low, float(iou)
+
+    @property
+    def _learned_here(self) -> bool:
+        """Whether its decoder was trained by this project's losses, not by its authors' alone."""
+        return self._adapter is not None or self.entry.warm_up is not None
 
     @cached_property
     def _dense_position(self) -> Tensor:

@@ -92,7 +92,7 @@ class Tuner:
             loss = episode_loss(episode, logits, iou, self.shipped, DISTIL)
             self._descend(loss, optimiser, done)
             if episode.left > 1:
-                under_way.append(advance(episode, logits.detach(), rng))
+                under_way.append(advance(episode, (logits, iou), rng))
             step += 1
             done = max(step / self._settings.steps, (time.monotonic() - began) / max(seconds, 1e-3))
         self._learned = {name: p.detach().clone() for name, p in self._parameters.items()}

@@ -11,12 +11,18 @@ from typing import Any
 
 from rich.console import Console
 
-SCENES, HELD_OUT = 700, 60
+from napari_scsam.core.memory import keep_freed_memory
+from napari_scsam.core.threads import wait_briefly
+
+# The defaults make the adapter that ships.
+SCENES, HELD_OUT, STEPS = 1600, 64, 5000
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train as the command line says, or go on where it was interrupted; return 0."""
     options = _parser().parse_args(arguments)
+    wait_briefly()
+    keep_freed_memory()
     from scsam_train.warmup.fit import Plan
     from scsam_train.warmup.make import make_adapter
 
@@ -41,8 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     add: Any = parser.add_argument
     add("--out", required=True, help="folder for the adapter, its log and its state")
     add("--seed", type=int, default=0)
-    add("--minutes", type=float, default=40.0, help="training ends after so many")
-    add("--steps", type=int, default=None, help="training ends after so many; repeatable")
+    add("--steps", type=int, default=STEPS, help="training ends after so many; repeatable")
+    add("--minutes", type=float, default=600.0, help="training ends after so many at the latest")
     add("--batch", type=int, default=8, help="objects in a step")
     add("--scenes", type=int, default=SCENES, help="pictures to train on")
     add("--held-out", type=int, default=HELD_OUT, help="pictures to judge on")

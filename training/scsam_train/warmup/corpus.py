@@ -23,18 +23,14 @@ from scsam_train.views import label_canvas
 from scsam_train.warmup.phantoms import Domain, Scene, make_phantom, make_relief, usable
 from scsam_train.warmup.pictures import backdrop, brain_scene, photograph_scene, textures
 from scsam_train.warmup.shapes import BoolImage
+from scsam_train.workers import side_by_side
 
 DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
-# Shares of the domains in the scenes from a number on: the warm-up was made in three parts.
-SHARES = {
-    0: (0.66, 0.17, 0.17, 0.0),
-    800: (0.25, 0.0, 0.15, 0.6),
-    1200: (0.60, 0.0, 0.15, 0.25),
-}
-HELD_OUT_FIRST_PART = 48
+# Of the scenes that are learned from; those that judge have as many of each.
+DOMAIN_SHARES = (0.54, 0.09, 0.16, 0.21)
 ON_PHOTOGRAPH = 0.25
 # Raise it when scenes of the same seed change, so that kept embeddings are made anew.
-CORPUS_VERSION = 1
+CORPUS_VERSION = 2
 # What the released model finds in a box counts as an object if it is this sure of it.
 SURE_IOU = 0.85
 STEADY_IOU = 0.9
@@ -73,11 +69,9 @@ def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
 
 
 def _domain(rng: np.random.Generator, index: int, *, held_out: bool) -> Domain:
-    shares = SHARES[max(first for first in SHARES if first <= index)]
-    drawn = DOMAINS[int(rng.choice(len(DOMAINS), p=shares))]
     if held_out:
-        return DOMAINS[index % 3] if index < HELD_OUT_FIRST_PART else "relief"
-    return drawn
+        return DOMAINS[index % len(DOMAINS)]
+    return DOMAINS[int(rng.choice(len(DOMAINS), p=DOMAIN_SHARES))]
 
 
 def build_corpus(
@@ -104,11 +98,17 @@ def build_corpus(
         Gets the number done and the total.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    prefix = f"{CORPUS_VERSION}-{PREPROCESS_VERSION}-{seed}-{int(held_out)}"
+
+    def scene(index: int) -> Embedded:
+        path = folder / f"{prefix}-{index:05d}.safetensors"
+        return _kept(path, sam, seed, index, held_out=held_out)
+
     corpus = []
-    for index in range(count):
-        name = f"{CORPUS_VERSION}-{PREPROCESS_VERSION}-{seed}-{int(held_out)}-{index:05d}"
-        corpus.append(_kept(folder / f"{name}.safetensors", sam, seed, index, held_out=held_out))
-        on_scene(index + 1, count)
+    with side_by_side(torch.device("cpu")) as pool:
+        for embedded in pool.map(scene, range(count)):
+            corpus.append(embedded)
+            on_scene(len(corpus), count)
     return corpus
 
 

@@ -124,7 +124,7 @@ class WarmUp:
         loss = episode_loss(episode, logits, iou, self._released, self._plan.distil)
         self._descend(loss)
         if episode.left > 1:
-            self._under_way.append(advance(episode, logits.detach(), self._rng))
+            self._under_way.append(advance(episode, (logits, iou), self._rng))
         self.step += 1
         return float(loss.detach())
 
