@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from monai.networks.nets import BasicUNet
+from monai.networks.nets.basic_unet import BasicUNet, UpCat
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,6 +21,7 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict
 from napari_scsam.models.device import Place, bring
+from napari_scsam.models.norms import ChannelsLastNorm, Standardised
 from napari_scsam.models.preprocess import (
     PREPROCESS_VERSION,
     check_plane,
@@ -40,7 +41,6 @@ MULTIPLE = 2 * 16
 NORM_GROUPS = 8
 # The second has standardised weights; networks of the first are still read, and trained on.
 _FIRST_FORMAT, _FORMAT = "napari-scsam-unet-1", "napari-scsam-unet-2"
-_EPSILON = 1e-4
 
 
 class FoldedUNet(nn.Module):
@@ -78,32 +78,6 @@ class FoldedUNet(nn.Module):
         return functional.pixel_shuffle(self.unet(folded), self.fold)
 
 
-class Standardised(nn.Module):
-    """Weights of a convolution with mean 0 and variance 1 / fan-in for each output.
-
-    Qiao et al., Micro-Batch Training with Batch-Channel Normalization and Weight
-    Standardization (arXiv 1903.10520): what group normalisation lacks to batch normalisation.
-    """
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Of shape (outputs, inputs, h, w), as `weight`."""
-        variance, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
-        return (weight - mean) * torch.rsqrt(variance * weight[0].numel() + _EPSILON)
-
-
-def _planar(norm: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    """One channel after the other, for a normalisation.
-
-    In the layout of the convolutions the backward pass of group normalisation takes up to 16
-    times as long on a CPU (24 x 16 x 64 x 64, bfloat16: 18.9 and 1.2 ms).
-    """
-    return inputs[0].contiguous()
-
-
-def _channels_last(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-    return output.contiguous(memory_format=torch.channels_last)
-
-
 def fold_for(size: int) -> int:
     """How many pixels the network of planes of side `size` folds in each direction."""
     return 1 if size <= UNFOLDED_TO else 2
@@ -136,14 +110,16 @@ def build_network(
         before version 2 of the format.
     """
     network = FoldedUNet(outputs, fold, features or FEATURES[fold])
-    network.to(memory_format=torch.channels_last)
     for part in list(network.modules()):
-        if isinstance(part, nn.GroupNorm):
-            part.register_forward_pre_hook(_planar)
-            part.register_forward_hook(_channels_last)
+        if isinstance(part, UpCat):
+            # Sides are multiples of 16: nothing to pad, which would copy all the same.
+            part.is_pad = False
+        for name, child in part.named_children():
+            if isinstance(child, nn.GroupNorm):
+                setattr(part, name, ChannelsLastNorm(child.num_groups, child.num_channels))
         if standardised and isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3):
             parametrize.register_parametrization(part, "weight", Standardised())
-    return network
+    return network.to(memory_format=torch.channels_last)
 
 
 class UNet:
