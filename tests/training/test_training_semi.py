@@ -47,7 +47,7 @@ def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
     write_set(tmp_path / "data")
     out = tmp_path / "out"
     printed = measure(tmp_path / "data", out, "supervised")
-    (result,) = out.glob("runs/*/result.json")
+    (result,) = out.glob("results/*.json")
     found = json.loads(result.read_text())
     assert set(found["dice"]) == {"unet"} and found["steps"] > 0
     assert len(found["cases"]) == 3 and len(found["chosen_by"]) == 1
@@ -58,11 +58,18 @@ def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
     assert all(set(point["dice"]) == {"unet", "sam", "pair"} for point in found["curve"])
     assert found["curve"][-1]["dice"]["unet"] is not None
     assert "| supervised | " in printed
+    assert found["machine"]["cores"] and found["machine"]["torch"]
+    # On another machine, with the same scans elsewhere, it is read and not run again.
     before = result.stat().st_mtime_ns
-    again = measure(tmp_path / "data", out, "supervised", "mean-teacher")
-    assert result.stat().st_mtime_ns == before  # read, not run again
+    write_set(tmp_path / "elsewhere")
+    other = tmp_path / "other"
+    known = ["--results", str(out / "results")]
+    again = measure(tmp_path / "elsewhere", other, "supervised", "mean-teacher", *known)
+    assert result.stat().st_mtime_ns == before
     assert "| mean-teacher | " in again
-    assert json.loads((out / "semi-polyps_kvasir-2.json").read_text())["plan"]["labels"] == 2
+    assert len(list(out.glob("results/*.json"))) == 2
+    assert [path.name[:30] for path in other.glob("runs/*")] == ["polyps_kvasir-2-mean-teacher-0"]
+    assert json.loads((other / "semi-polyps_kvasir-2.json").read_text())["plan"]["labels"] == 2
 
 
 @pytest.mark.slow

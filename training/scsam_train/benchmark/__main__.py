@@ -116,8 +116,10 @@ def _semi(options: argparse.Namespace) -> int:
         options.threads,
     )
     console = Console(stderr=True)
-    report = semi.measure(Path(options.data), Path(options.out), plan, on_done=console.log)
-    semi_table.write(Path(options.out), report)
+    out = Path(options.out)
+    places = semi.Places(Path(options.data), out, Path(options.results or out / "results"))
+    report = semi.measure(places, plan, on_done=console.log)
+    semi_table.write(out, report)
     sys.stdout.write(semi_table.markdown(report))
     return 0
 
@@ -187,6 +189,7 @@ def _add_semi(commands: Any) -> None:
     _add_rounds(add)
     add("--minutes", type=float, default=20.0, help="of each run, embedding included")
     add("--recipes", nargs="+", default=["supervised", "scsam"], choices=semi.NAMES)
+    add("--results", default=None, help="folder of what runs gave; OUT/results by default")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
 
 

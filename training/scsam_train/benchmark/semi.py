@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import napari_scsam
@@ -70,8 +74,27 @@ class Plan:
     threads: int | None = None
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where a benchmark finds and leaves things.
+
+    Attributes
+    ----------
+    data : Path
+        The developers' scans.
+    out : Path
+        For embeddings and rounds.
+    results : Path
+        For what runs gave, one small file each, which another machine can go on from.
+    """
+
+    data: Path
+    out: Path
+    results: Path
+
+
 def measure(
-    data: Path, out: Path, plan: Plan, on_done: Callable[[str], None] = lambda text: None
+    places: Places, plan: Plan, on_done: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
     """Run each recipe with each seed, or read what is kept of it, and write the report.
 
@@ -83,21 +106,34 @@ def measure(
     dict
         ``plan``, and ``runs``: by recipe and seed what `_run` returns.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    places.out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()  # as the rounds do: an embedding is timed here
     chosen = SEMI_SETS[plan.set]
-    cost = embed_all(data, out, chosen, on_done)
     runs: dict[str, dict[str, Any]] = {name: {} for name in plan.recipes}
     for seed in plan.seeds:
         for name in plan.recipes:
-            runs[name][str(seed)] = _run(data, out, chosen, plan, name, seed, cost)
+            runs[name][str(seed)] = _run(places, chosen, plan, name, seed, on_done)
             on_done(f"{plan.set}: {name}, seed {seed}: {_told(runs[name][str(seed)])}")
-    return {"plan": asdict(plan), "seconds_per_embedding": cost, "runs": runs}
+    return {"plan": asdict(plan), "runs": runs}
 
 
 def _told(run: dict[str, Any]) -> str:
     means = ", ".join(f"{m} {run['dice'][m]:.3f}" for m in MEMBERS if m in run["dice"])
     return f"{means}; {run['seconds']:.0f} s"
+
+
+def machine() -> dict[str, Any]:
+    """What a run's time depends on."""
+    kind = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        kind = next((x.partition(": ")[2] for x in lines if x.startswith("model name")), kind)
+    return {
+        "processor": kind,
+        "amx": torch.cpu._is_amx_tile_supported(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+    }
 
 
 def embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
@@ -143,7 +179,12 @@ def _seconds_each(
 
 
 def _run(
-    data: Path, out: Path, chosen: SemiSet, plan: Plan, name: str, seed: int, cost: float
+    places: Places,
+    chosen: SemiSet,
+    plan: Plan,
+    name: str,
+    seed: int,
+    on_done: Callable[[str], None],
 ) -> dict[str, Any]:
     """One recipe with one seed.
 
@@ -152,32 +193,63 @@ def _run(
     dict
         ``cases``: by case, member and class the measures of `evaluate`; ``dice``: by member
         the mean over the cases that nothing was chosen by; ``best``: the member with the
-        best Dice on the cases that it was chosen by; ``steps``, ``seconds``, ``charged_s``.
+        best Dice on the cases that it was chosen by; ``steps``, ``seconds``, ``charged_s``,
+        ``machine``.
     """
-    labelled, unlabelled, test = chosen.split(data, plan.labels, seed)
-    settings = settings_of(chosen, name, seed)
-    recipe = RECIPES[settings.recipe]
-    planes = sum(member.planes for member in labelled)
-    planes *= views_each(planes)
-    if recipe.uses_unlabelled:
-        planes += min(settings.unlabelled_planes, sum(member.planes for member in unlabelled))
-    charged = planes * cost if "sam" in recipe.members else 0.0
-    settings = replace(settings, minutes=round(plan.minutes - charged / 60, 2))
+    labelled, unlabelled, test = chosen.split(places.data, plan.labels, seed)
     judges = judges_of(chosen, test, seed)
-    inputs = inputs_of(chosen, labelled, unlabelled, judges, settings, out / "cache")
-    key = hashlib.sha256(f"{code_hash()}{inputs}{plan.threads}".encode()).hexdigest()[:16]
-    folder = out / "runs" / f"{chosen.name}-{plan.labels}-{name}-{seed}-{key}"
-    kept = folder / "result.json"
+    cache = places.out / "cache"
+
+    def inputs(minutes: float) -> str:
+        timed = replace(settings, minutes=round(minutes, 2))
+        return inputs_of(chosen, labelled, unlabelled, judges, timed, cache)
+
+    settings = settings_of(chosen, name, seed)
+    known_by = f"{code_hash()}{_without_paths(inputs(plan.minutes))}{plan.threads}"
+    key = hashlib.sha256(known_by.encode()).hexdigest()[:16]
+    stem = f"{chosen.name}-{plan.labels}-{name}-{seed}-{key}"
+    kept = places.results / f"{stem}.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
-    models = load_round(train_in(folder / "0001", inputs, plan.threads), device="cpu")
-    result = _judged(score(models, chosen, test, out / "cache"), judges)
-    metrics = json.loads((folder / "0001" / "metrics.json").read_text())
-    result |= {"steps": metrics["steps"], "charged_s": charged}
-    result |= {"seconds": metrics["seconds"] + charged, "curve": _curve(folder / "0001")}
-    kept.write_text(json.dumps(result))
+    charged = 0.0
+    if "sam" in RECIPES[settings.recipe].members:
+        each = embed_all(places.data, places.out, chosen, on_done)
+        charged = each * _embedded(settings, labelled, unlabelled)
+    folder = places.out / "runs" / stem / "0001"
+    train_in(folder, inputs(plan.minutes - charged / 60), plan.threads)
+    models = load_round(folder, device="cpu")
+    result = _judged(score(models, chosen, test, cache), judges)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    result |= {"steps": metrics["steps"], "charged_s": round(charged, 1)}
+    result |= {"seconds": round(metrics["seconds"] + charged, 1), "curve": _curve(folder)}
+    result |= {"plan": asdict(plan), "machine": machine()}
+    places.results.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _embedded(
+    settings: TrainSettings, labelled: Sequence[Member], unlabelled: Sequence[Member]
+) -> int:
+    """How many embeddings a round makes where there are none yet."""
+    planes = sum(member.planes for member in labelled)
+    planes *= views_each(planes)
+    if RECIPES[settings.recipe].uses_unlabelled:
+        others = sum(member.planes for member in unlabelled)
+        planes += min(settings.unlabelled_planes, others)
+    return planes
+
+
+def _without_paths(inputs: str) -> str:
+    """The same round's inputs wherever its files lie: they are known by their hashes."""
+    known = json.loads(inputs)
+    del known["cache"]
+    for image in known["images"]:
+        del image["path"]
+        if image["label"]:
+            del image["label"]["path"]
+    return json.dumps(known)
 
 
 def judges_of(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member]:
@@ -215,13 +287,14 @@ def settings_of(chosen: SemiSet, name: str, seed: int) -> TrainSettings:
 
 
 def code_hash() -> str:
-    """Hash of the code that trains and answers; the benchmark itself is not in it."""
+    """Hash of the code and weights that train and answer; the benchmark itself is not in it."""
     folders = [Path(napari_scsam.__file__).parent / "models", Path(scsam_train.__file__).parent]
     folders.append(Path(napari_scsam.__file__).parent / "core")
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(folder.rglob("*.py")):
-            if "benchmark" not in path.parts and "warmup" not in path.parts:
+        for path in sorted(folder.rglob("*")):
+            known = path.suffix in (".py", ".safetensors")
+            if known and not {"benchmark", "warmup"} & set(path.parts):
                 digest.update(path.read_bytes())
     return digest.hexdigest()
 
