@@ -15,7 +15,7 @@ from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.threads import wait_briefly
 
 # The defaults make the adapter that ships.
-SCENES, HELD_OUT, STEPS = 1600, 64, 5000
+SCENES, HELD_OUT, STEPS = 1600, 64, 4000
 
 
 def main(arguments: list[str] | None = None) -> int:
