@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_scsam.core.prompts import bounding_box, deepest
-from napari_scsam.models.decoder import for_best_dice
 from scsam_train.clicks import next_click
-from scsam_train.decoding import Ask, Decoder
+from scsam_train.decoding import Ask, Decoder, as_shown
 from scsam_train.losses import IGNORE, mask_iou
 
 FloatArray = NDArray[np.float32]
@@ -67,6 +66,7 @@ def _shown(
 ) -> tuple[Tensor, Tensor]:
     """Answers as the tool shows them, with the priors where there are any."""
     logits, iou = decoder(features, ask)
+    logits = as_shown(ask, logits, iou)
     for row, prior in enumerate(priors):
         if prior is not None:
             one = Ask(
@@ -75,7 +75,7 @@ def _shown(
                 masks=prior[None, None].float().to(features.device),
             )
             logits[row], iou[row] = (part[0] for part in decoder(features[row : row + 1], one))
-    return for_best_dice(logits, iou), iou
+    return logits, iou
 
 
 @torch.no_grad()

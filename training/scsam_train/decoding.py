@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_scsam.models.decoder import decode_mask
+from napari_scsam.models.decoder import decode_mask, for_best_dice
 from scsam_train.clicks import Click
 from scsam_train.precision import mixed_precision
 
@@ -44,6 +44,12 @@ class Ask:
         before = self.clicks or [[] for _ in clicks]
         longer = [[*old, new] for old, new in zip(before, clicks, strict=True)]
         return replace(self, clicks=longer, masks=masks)
+
+
+def as_shown(ask: Ask, logits: Tensor, iou: Tensor) -> Tensor:
+    """Logits (N, 1, side, side) whose ``> 0`` is the mask that the tool shows for `ask`."""
+    prompted = ask.clicks is not None or ask.boxes is not None
+    return for_best_dice(logits, iou) if prompted and ask.masks is None else logits
 
 
 class Decoder:

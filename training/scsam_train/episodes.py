@@ -12,10 +12,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_scsam.core.prompts import deepest
-from napari_scsam.models.decoder import for_best_dice
 from napari_scsam.models.propagation import AIRS, box_with_air, softened
 from scsam_train.clicks import BoolImage, Click, first_clicks, jittered_box, next_click
-from scsam_train.decoding import Ask
+from scsam_train.decoding import Ask, as_shown
 from scsam_train.losses import IGNORE
 
 MAX_CLICKS = 12
@@ -76,13 +75,7 @@ class Habits:
         }
     )
     # The first clicks matter most, but long episodes must not hurt.
-    lengths: Sequence[tuple[int, float]] = (
-        (1, 0.25),
-        (2, 0.2),
-        (4, 0.2),
-        (8, 0.2),
-        (MAX_CLICKS, 0.15),
-    )
+    lengths: Sequence[tuple[int, float]] = ((2, 0.25), (4, 0.25), (8, 0.3), (MAX_CLICKS, 0.2))
     box_alone: float = 0.4
     primed: float = 0.0
 
@@ -151,7 +144,7 @@ def advance(episode: Episode, answered: tuple[Tensor, Tensor], rng: np.random.Ge
         Logits and estimated IoU for `episode.ask`.
     rng : numpy.random.Generator
     """
-    logits = for_best_dice(*answered).detach()
+    logits = as_shown(episode.ask, *answered).detach()
     clicks = [
         _correction((guess > 0).numpy(), target.numpy(), rng)
         for guess, target in zip(logits[:, 0].cpu(), episode.target[:, 0], strict=True)

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_scsam.models.adapters import trainable_parameters
-from napari_scsam.models.decoder import for_best_dice
 from scsam_train.clicks import first_clicks, jittered_box, next_click
-from scsam_train.decoding import Ask, Decoder
+from scsam_train.decoding import Ask, Decoder, as_shown
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Diverged, Kit
 from scsam_train.looks import Looks
@@ -187,7 +186,7 @@ class SamStudent:
         logits, iou = self.decoder(features, ask)
         # What the tool shows as confidence is learned from people's labels only.
         from_people = (weight == 1).float()
-        iou_loss = (from_people * (iou - mask_iou(for_best_dice(logits, iou), target)) ** 2).mean()
+        iou_loss = (from_people * (iou - mask_iou(as_shown(ask, logits, iou), target)) ** 2).mean()
         loss = mask_loss(logits, target, weight, balance_power(fraction)) + IOU_WEIGHT * iou_loss
         share = len(target) / len(objects)
         names = [o.name for o in objects]
@@ -289,7 +288,7 @@ class SamStudent:
         """Answer, click on the largest mistake, and so on, as a person would."""
         count, fed_back = int(rng.integers(MAX_CORRECTIONS + 1)), rng.random(MAX_CORRECTIONS) < 0.5
         for fed in fed_back[:count]:
-            logits = for_best_dice(*self.decoder(features, ask))
+            logits = as_shown(ask, *self.decoder(features, ask))
             clicks = [
                 next_click((guess > 0).numpy(), (truth == 1).numpy(), (truth != IGNORE).numpy())
                 for guess, truth in zip(logits[:, 0].cpu(), target[:, 0].cpu(), strict=True)

@@ -10,8 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_scsam.models.decoder import for_best_dice
-from scsam_train.decoding import Decoder
+from scsam_train.decoding import Decoder, as_shown
 from scsam_train.episodes import Episode
 from scsam_train.losses import IGNORE, mask_iou, mask_loss
 
@@ -53,7 +52,7 @@ def episode_loss(
     """
     target = episode.target.to(logits.device)
     loss = mask_loss(logits, target, torch.ones(len(logits), device=logits.device))
-    shown = for_best_dice(logits, iou)
+    shown = as_shown(episode.ask, logits, iou)
     loss = loss + IOU_WEIGHT * functional.mse_loss(iou, mask_iou(shown, target))
     if shipped is None or not distil or not episode.box_alone:
         return loss

@@ -63,7 +63,8 @@ def for_best_dice(logits: Tensor, iou: Tensor) -> Tensor:
     Where probabilities mean what they say, that mask is not all above 0.5 but all above half of
     the Dice that it will have (Lipton, Elkan and Naryanaswamy, ECML 2014, theorem 1). With
     SAM's own estimate, Dice is 2 IoU / (1 + IoU): the log-odds of half of that is log IoU. A
-    mask that SAM is sure of stays as it is; an unsure one is drawn larger.
+    mask that SAM is sure of stays as it is; an unsure one is drawn larger. For a first answer, to
+    points or a box: one that goes on from an outline, and the next from it, would grow.
 
     Parameters
     ----------

@@ -355,10 +355,11 @@ class SamModel:
     ) -> tuple[Tensor, float]:
         """SAM's low-resolution logits (1, 1, side, side) and its own estimate of the IoU."""
         encoder: Any = self.module.prompt_encoder
+        mask = self._mask(prompts, frame, features, class_id)
         sparse, dense = encoder(
             points=self._points(prompts, frame, features.device),
             boxes=self._box(prompts, frame, features.device),
-            masks=self._mask(prompts, frame, features, class_id),
+            masks=mask,
         )
         tokens = self._class_tokens(class_id)
         if tokens is not None:
@@ -367,7 +368,8 @@ class SamModel:
         decoder = cast(nn.Module, self.module.mask_decoder)
         low, iou = decode_mask(decoder, features, position, sparse, dense)
         low, iou = low.float(), iou.float()
-        if self._learned_here and not prompts.is_empty:
+        # An answer that is told again and again, as outlines are from slice to slice, would grow.
+        if self._learned_here and mask is None and not prompts.is_empty:
             low = for_best_dice(low, iou)
         return low, float(iou)
 

@@ -26,11 +26,16 @@ from scsam_train.warmup.shapes import BoolImage
 from scsam_train.workers import side_by_side
 
 DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
-# Of the scenes that are learned from; those that judge have as many of each.
-DOMAIN_SHARES = (0.54, 0.09, 0.16, 0.21)
+# Shares of the domains in the scenes from a number on: the warm-up was made in three parts.
+SHARES = {
+    0: (0.66, 0.17, 0.17, 0.0),
+    800: (0.25, 0.0, 0.15, 0.6),
+    1200: (0.60, 0.0, 0.15, 0.25),
+}
+HELD_OUT_FIRST_PART = 48
 ON_PHOTOGRAPH = 0.25
 # Raise it when scenes of the same seed change, so that kept embeddings are made anew.
-CORPUS_VERSION = 2
+CORPUS_VERSION = 1
 # What the released model finds in a box counts as an object if it is this sure of it.
 SURE_IOU = 0.85
 STEADY_IOU = 0.9
@@ -69,9 +74,11 @@ def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
 
 
 def _domain(rng: np.random.Generator, index: int, *, held_out: bool) -> Domain:
+    shares = SHARES[max(first for first in SHARES if first <= index)]
+    drawn = DOMAINS[int(rng.choice(len(DOMAINS), p=shares))]
     if held_out:
-        return DOMAINS[index % len(DOMAINS)]
-    return DOMAINS[int(rng.choice(len(DOMAINS), p=DOMAIN_SHARES))]
+        return DOMAINS[index % 3] if index < HELD_OUT_FIRST_PART else "relief"
+    return drawn
 
 
 def build_corpus(

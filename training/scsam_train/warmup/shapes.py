@@ -185,9 +185,9 @@ def random_structure(plane: Plane, rng: np.random.Generator) -> list[BoolImage]:
     """One random structure, as the masks of its parts."""
     pose = random_pose(rng)
     kind = rng.random()
-    if kind < 0.24:
+    if kind < 0.16:
         return hollow_organ(plane, pose, rng)
-    if kind < 0.32:
+    if kind < 0.24:
         return touching(plane, pose, rng)
     shares = np.array([share for _, share in SINGLE])
     shape, _ = SINGLE[int(rng.choice(len(SINGLE), p=shares / shares.sum()))]
