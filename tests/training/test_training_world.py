@@ -71,7 +71,7 @@ def test_two_processes_do_what_one_does(tmp_path, name):
     one, two = (trained(tmp_path, name, processes) for processes in (1, 2))
     assert (one["size"], two["size"]) == (1, 2)
     for mine, theirs in zip(one["losses"], two["losses"], strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+        assert mine == pytest.approx(theirs, rel=5e-5, abs=1e-6)
     # Sums are rounded in another order, and Adam makes whole steps of gradients that are nothing
     # else, as those of a bias before a normalisation: one differs by 0.6 % after ten steps.
     for key, value in one["weights"].items():

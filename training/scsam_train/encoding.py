@@ -200,7 +200,7 @@ def as_base(sam: SamModel) -> Iterator[None]:
     """Have an adapted SAM answer as without its adapter, the image encoder included."""
     model = cast(PeftModel, sam.module)
     try:
-        with model.disable_adapter():
+        with model.disable_adapter(), sam.answering_as_base():
             sam.follow_encoder()
             yield
     finally:

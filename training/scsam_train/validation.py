@@ -85,10 +85,8 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     if sam.shipped is not None:
         by_base = click_dice(sam.shipped, planes, embedder, named=False)
     else:
-        info = replace(session.info, understands_points=sam.entry.understands_points)
-        base = session.sam.described_by(info)
-        with as_base(base):
-            by_base = click_dice(base, planes, embedder, named=False)
+        with as_base(sam):
+            by_base = click_dice(sam, planes, embedder, named=False)
     return None if by_round is None or by_base is None else (by_round, by_base)
 
 

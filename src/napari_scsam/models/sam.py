@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -219,6 +221,15 @@ class SamModel:
         other = copy.copy(self)
         other._adapter = adapter
         return other
+
+    @contextmanager
+    def answering_as_base(self) -> Iterator[None]:
+        """Say of itself, and draw, what the base does; its module's adapter is the caller's."""
+        adapter, self._adapter = self._adapter, None
+        try:
+            yield
+        finally:
+            self._adapter = adapter
 
     def follow_encoder(self) -> None:
         """Embed with the image encoder's weights as they are now, after it was trained."""
