@@ -203,7 +203,9 @@ def without_plugin(scan_path: Path, options: argparse.Namespace) -> dict[str, An
     return blocks
 
 
-def go_on(viewer: Any, image: Any, masks: list[Any], scan: Any, options: Any) -> None:
+def go_on(
+    viewer: Any, image: Any, masks: list[Any], scan: Any, options: argparse.Namespace
+) -> None:
     """Show another scan in the same layers, and click on it and on slices after it."""
     run_for(options.think)
     image.data = scan

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import napari_scsam
@@ -26,7 +22,7 @@ from napari_scsam.core.settings import Ablation, Recipe, TrainSettings
 from napari_scsam.core.windows import AUTO
 from napari_scsam.models import RoundModels, evaluate, load_round, load_sam, open_cache
 from napari_scsam.models.sam import SamModel
-from scsam_train.benchmark.common import run_round
+from scsam_train.benchmark.common import machine, run_round
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 from scsam_train.judging import MEMBERS
 from scsam_train.recipes import RECIPES
@@ -122,20 +118,6 @@ def _told(run: dict[str, Any]) -> str:
     return f"{means}; {run['seconds']:.0f} s"
 
 
-def machine() -> dict[str, Any]:
-    """What a run's time depends on."""
-    kind = platform.processor() or platform.machine()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        kind = next((x.partition(": ")[2] for x in lines if x.startswith("model name")), kind)
-    return {
-        "processor": kind,
-        "amx": torch.cpu._is_amx_tile_supported(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-    }
-
-
 def embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
     """Fill the cache that all runs share; seconds that one embedding takes longer without it.
 
@@ -198,13 +180,12 @@ def _run(
     """
     labelled, unlabelled, test = chosen.split(places.data, plan.labels, seed)
     judges = judges_of(chosen, test, seed)
-    cache = places.out / "cache"
+    settings, cache = settings_of(chosen, name, seed), places.out / "cache"
 
     def inputs(minutes: float) -> str:
         timed = replace(settings, minutes=round(minutes, 2))
         return inputs_of(chosen, labelled, unlabelled, judges, timed, cache)
 
-    settings = settings_of(chosen, name, seed)
     known_by = f"{code_hash()}{_without_paths(inputs(plan.minutes))}{plan.threads}"
     key = hashlib.sha256(known_by.encode()).hexdigest()[:16]
     stem = f"{chosen.name}-{plan.labels}-{name}-{seed}-{key}"
