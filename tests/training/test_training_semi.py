@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from scsam_train.benchmark import semi_table
+from scsam_train.benchmark.embedded import own_copy
 from scsam_train.benchmark.semi import NAMES
 
 
@@ -127,3 +128,28 @@ def test_the_table_pairs_seeds_with_the_supervised_ones():
 
 def test_ablations_are_recipes_of_the_benchmark():
     assert {"scsam", "cps", "scsam-without-points", "scsam-without-sam-to-unet"} <= set(NAMES)
+
+
+def test_a_run_sees_no_embedding_that_another_run_added(tmp_path):
+    shared = tmp_path / "cache"
+    (shared / "ab").mkdir(parents=True)
+    (shared / "ab" / "known").write_bytes(b"1")
+    with own_copy(shared, tmp_path / "one" / "cache") as own:
+        assert (own / "ab" / "known").read_bytes() == b"1"
+        (own / "ab" / "made").write_bytes(b"2")
+        with own_copy(shared, tmp_path / "other" / "cache") as other:
+            assert [path.name for path in other.rglob("*") if path.is_file()] == ["known"]
+    assert not own.exists() and not other.exists()
+    assert [path.name for path in shared.rglob("*") if path.is_file()] == ["known"]
+
+
+def test_an_interrupted_run_goes_on_with_what_it_had_embedded(tmp_path):
+    (tmp_path / "cache").mkdir()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        own_copy(tmp_path / "cache", tmp_path / "run" / "cache") as own,
+    ):
+        (own / "made").write_bytes(b"2")
+        raise KeyboardInterrupt
+    with own_copy(tmp_path / "cache", own) as again:
+        assert (again / "made").read_bytes() == b"2"

@@ -12,9 +12,9 @@ import numpy as np
 
 from napari_scsam.models import load_round
 from scsam_train.benchmark.common import write_report
+from scsam_train.benchmark.embedded import embed_all
 from scsam_train.benchmark.semi import (
     code_hash,
-    embed_all,
     inputs_of,
     judges_of,
     mean_dice,

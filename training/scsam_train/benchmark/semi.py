@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 import napari_scsam
 import scsam_train
@@ -20,25 +18,20 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.settings import Ablation, Recipe, TrainSettings
 from napari_scsam.core.windows import AUTO
-from napari_scsam.models import RoundModels, evaluate, load_round, load_sam, open_cache
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import RoundModels, evaluate, load_round, open_cache
 from scsam_train.benchmark.common import machine, run_round
+from scsam_train.benchmark.embedded import CACHE_GB, embed_all, found_embedded, own_copy
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 from scsam_train.judging import MEMBERS
 from scsam_train.recipes import RECIPES
-from scsam_train.views import views_each
-from scsam_train.workers import Pool, in_parts, side_by_side
 
 # Recipes, and `scsam` without each of its parts.
 NAMES = (
     *get_args(Recipe),
     *(f"scsam-without-{part}" for part in get_args(Ablation) if part != "nothing"),
 )
-CACHE_GB = 100.0
 # More than any set has.
 MOST_PLANES = 100_000
-# Embeddings that are made only to see how long one takes, after some that are slower.
-WARMED, TIMED = 4, 40
 MEASURES = ("dice", "iou", "hd95", "assd")
 
 
@@ -118,48 +111,6 @@ def _told(run: dict[str, Any]) -> str:
     return f"{means}; {run['seconds']:.0f} s"
 
 
-def embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
-    """Fill the cache that all runs share; seconds that one embedding takes longer without it.
-
-    Every run is charged for its embeddings as if it had made them.
-    """
-    cache, kept = out / "cache", out / f"embedded-{chosen.name}.json"
-    if kept.exists():
-        return float(json.loads(kept.read_text())["seconds"])
-    sam = cast(SamModel, load_sam(device="cpu"))
-    store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
-    planes = [
-        np.array(volume.plane(Plane(0, index)))
-        for member in chosen.members(data)
-        for volume in [io.read_volume(member.image)]
-        for index in range(volume.plane_count())
-    ]
-    planes = [plane for plane in planes if plane.min() < plane.max()]
-
-    def kept_of(plane: NDArray[Any]) -> None:
-        store.get_or_embed(sam.twin(), plane)
-
-    with side_by_side(sam.torch_device) as pool:
-        list(pool.map(sam.twin().embed, planes[:WARMED]))
-        made = _seconds_each(pool, lambda plane: sam.twin().embed(plane), planes[:TIMED])
-        for number, part in enumerate(in_parts(planes, 100)):
-            list(pool.map(kept_of, part))
-            on_done(f"{chosen.name}: {100 * number + len(part)} of {len(planes)} planes embedded")
-        read = _seconds_each(pool, kept_of, planes[:TIMED])
-    # What a run takes longer when it has to make them.
-    found = {"seconds": made - read, "made": made, "read": read, "planes": len(planes)}
-    kept.write_text(json.dumps(found))
-    return found["seconds"]
-
-
-def _seconds_each(
-    pool: Pool, embed: Callable[[NDArray[Any]], Any], planes: Sequence[NDArray[Any]]
-) -> float:
-    began = time.perf_counter()
-    list(pool.map(embed, planes))
-    return (time.perf_counter() - began) / len(planes)
-
-
 def _run(
     places: Places,
     chosen: SemiSet,
@@ -180,9 +131,9 @@ def _run(
     """
     labelled, unlabelled, test = chosen.split(places.data, plan.labels, seed)
     judges = judges_of(chosen, test, seed)
-    settings, cache = settings_of(chosen, name, seed), places.out / "cache"
+    settings = settings_of(chosen, name, seed)
 
-    def inputs(minutes: float) -> str:
+    def inputs(minutes: float, cache: Path | None = None) -> str:
         timed = replace(settings, minutes=round(minutes, 2))
         return inputs_of(chosen, labelled, unlabelled, judges, timed, cache)
 
@@ -196,9 +147,10 @@ def _run(
     charged = 0.0
     if "sam" in RECIPES[settings.recipe].members:
         each = embed_all(places.data, places.out, chosen, on_done)
-        charged = each * _embedded(settings, labelled, unlabelled)
-    folder = places.out / "runs" / stem / "0001"
-    train_in(folder, inputs(plan.minutes - charged / 60), plan.threads)
+        charged = each * found_embedded(settings, labelled, unlabelled)
+    folder, cache = places.out / "runs" / stem / "0001", places.out / "cache"
+    with own_copy(cache, folder.with_name("cache")) as own:
+        train_in(folder, inputs(plan.minutes - charged / 60, own), plan.threads)
     models = load_round(folder, device="cpu")
     result = _judged(score(models, chosen, test, cache), judges)
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -208,18 +160,6 @@ def _run(
     places.results.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(result, indent=1) + "\n")
     return result
-
-
-def _embedded(
-    settings: TrainSettings, labelled: Sequence[Member], unlabelled: Sequence[Member]
-) -> int:
-    """How many embeddings a round makes where there are none yet."""
-    planes = sum(member.planes for member in labelled)
-    planes *= views_each(planes)
-    if RECIPES[settings.recipe].uses_unlabelled:
-        others = sum(member.planes for member in unlabelled)
-        planes += min(settings.unlabelled_planes, others)
-    return planes
 
 
 def _without_paths(inputs: str) -> str:
@@ -286,7 +226,7 @@ def inputs_of(
     unlabelled: Sequence[Member],
     judges: Sequence[Member],
     settings: TrainSettings,
-    cache: Path,
+    cache: Path | None,
     parent: Path | None = None,
 ) -> str:
     """``inputs.json`` of a round, of the first one or of one that goes on from `parent`."""

@@ -1,0 +1,104 @@
+"""Embeddings that the runs of a benchmark share, each charged as if it had made its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam import io
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.models import load_sam, open_cache
+from napari_scsam.models.sam import SamModel
+from scsam_train.benchmark.semi_sets import Member, SemiSet
+from scsam_train.recipes import RECIPES
+from scsam_train.workers import Pool, in_parts, side_by_side
+
+CACHE_GB = 100.0
+# Embeddings that are made only to see how long one takes, after some that are slower.
+WARMED, TIMED = 4, 40
+
+
+def embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
+    """Fill the cache that all runs share; seconds that one embedding takes longer without it.
+
+    Every run is charged for its embeddings as if it had made them.
+    """
+    cache, kept = out / "cache", out / f"embedded-{chosen.name}.json"
+    if kept.exists():
+        return float(json.loads(kept.read_text())["seconds"])
+    sam = cast(SamModel, load_sam(device="cpu"))
+    store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
+    planes = [
+        np.array(volume.plane(Plane(0, index)))
+        for member in chosen.members(data)
+        for volume in [io.read_volume(member.image)]
+        for index in range(volume.plane_count())
+    ]
+    planes = [plane for plane in planes if plane.min() < plane.max()]
+
+    def kept_of(plane: NDArray[Any]) -> None:
+        store.get_or_embed(sam.twin(), plane)
+
+    with side_by_side(sam.torch_device) as pool:
+        list(pool.map(sam.twin().embed, planes[:WARMED]))
+        made = _seconds_each(pool, lambda plane: sam.twin().embed(plane), planes[:TIMED])
+        for number, part in enumerate(in_parts(planes, 100)):
+            list(pool.map(kept_of, part))
+            on_done(f"{chosen.name}: {100 * number + len(part)} of {len(planes)} planes embedded")
+        read = _seconds_each(pool, kept_of, planes[:TIMED])
+    # What a run takes longer when it has to make them.
+    found = {"seconds": made - read, "made": made, "read": read, "planes": len(planes)}
+    kept.write_text(json.dumps(found))
+    return found["seconds"]
+
+
+def _seconds_each(
+    pool: Pool, embed: Callable[[NDArray[Any]], Any], planes: Sequence[NDArray[Any]]
+) -> float:
+    began = time.perf_counter()
+    list(pool.map(embed, planes))
+    return (time.perf_counter() - began) / len(planes)
+
+
+@contextmanager
+def own_copy(shared: Path, own: Path) -> Iterator[Path]:
+    """A run's folder of embeddings: the shared ones, without any that another run added."""
+    if shared.is_dir() and not own.is_dir():
+        partial = own.with_name(f"{own.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(shared, partial, copy_function=_linked)
+        partial.replace(own)
+    yield own
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def _linked(source: str, target: str) -> None:
+    """Two names for one file where the disk can do that; the cache replaces files, whole."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def found_embedded(
+    settings: TrainSettings, labelled: Sequence[Member], unlabelled: Sequence[Member]
+) -> int:
+    """How many planes a round finds embedded here, and would not elsewhere.
+
+    The turned and mirrored views of labelled planes it makes in its own time.
+    """
+    planes = sum(member.planes for member in labelled)
+    if RECIPES[settings.recipe].uses_unlabelled:
+        others = sum(member.planes for member in unlabelled)
+        planes += min(settings.unlabelled_planes, others)
+    return planes
