@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import napari_scsam
 from scsam_train.benchmark import semi_table
 from scsam_train.benchmark.embedded import own_copy
-from scsam_train.benchmark.semi import NAMES
+from scsam_train.benchmark.semi import NAMES, code_hash
 
 
 def write_set(folder):
@@ -153,3 +156,20 @@ def test_an_interrupted_run_goes_on_with_what_it_had_embedded(tmp_path):
         raise KeyboardInterrupt
     with own_copy(tmp_path / "cache", own) as again:
         assert (again / "made").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize(
+    "changed", ["models/weights/lite-medsam-points/adapter_model.safetensors", "models/sam.py"]
+)
+def test_a_run_is_known_by_the_weights_and_the_code_that_it_ran_with(
+    tmp_path, monkeypatch, changed
+):
+    copy = tmp_path / "napari_scsam"
+    shutil.copytree(Path(napari_scsam.__file__).parent, copy)
+    known = code_hash()
+    monkeypatch.setattr(napari_scsam, "__file__", str(copy / "__init__.py"))
+    assert code_hash() == known
+    content = bytearray((copy / changed).read_bytes())
+    content[-1] ^= 1
+    (copy / changed).write_bytes(content)
+    assert code_hash() != known
