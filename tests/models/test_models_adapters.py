@@ -27,7 +27,7 @@ from napari_scsam.models.adapters import (
     save_adapter,
     trainable_parameters,
 )
-from napari_scsam.models.sam import build_network, load_base
+from napari_scsam.models.base import build_network, load_base
 
 METHODS = ["lora", "dora"]
 

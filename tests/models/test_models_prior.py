@@ -11,8 +11,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import prior as prior_module
+from napari_scsam.models.base import load_base
 from napari_scsam.models.prior import ClassPrior, Moments
-from napari_scsam.models.sam import SamModel, load_base
+from napari_scsam.models.sam import SamModel
 
 CELLS, DEPTH = 8, 5
 

@@ -13,8 +13,9 @@ from napari_scsam import load_sam
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter
+from napari_scsam.models.base import build_network, load_base
 from napari_scsam.models.resize import resize_vit
-from napari_scsam.models.sam import SamModel, build_network, load_base
+from napari_scsam.models.sam import SamModel
 from napari_scsam.models.zoo import ENTRIES, find_entry, sized
 
 IMAGE = np.random.default_rng(2).normal(size=(60, 90))

@@ -15,10 +15,11 @@ from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Embedding
 from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.base import build_network, load_base
 from napari_scsam.models.checkpoint import read_state_dict
 from napari_scsam.models.encoder import Product, for_inference
 from napari_scsam.models.preprocess import Frame, prepare
-from napari_scsam.models.sam import SamModel, build_network, load_base
+from napari_scsam.models.sam import SamModel
 from napari_scsam.models.zoo import ENTRIES
 
 CPU = torch.device("cpu")

@@ -12,8 +12,9 @@ from napari_scsam import load_sam
 from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter
+from napari_scsam.models.base import load_base
 from napari_scsam.models.decoder import for_best_dice
-from napari_scsam.models.sam import SamModel, load_base
+from napari_scsam.models.sam import SamModel
 
 IMAGE = np.random.default_rng(1).normal(size=(40, 60))
 CLICK = Prompts([(10, 20)], [1])

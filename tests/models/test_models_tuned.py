@@ -13,7 +13,7 @@ from napari_scsam import models
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter, trainable_parameters
-from napari_scsam.models.sam import load_base
+from napari_scsam.models.base import load_base
 
 IMAGE = np.random.default_rng(1).normal(size=(40, 60))
 CLICK = Prompts([(10, 20)], [1])

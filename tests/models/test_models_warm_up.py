@@ -18,7 +18,8 @@ from napari_scsam.models.adapters import (
     save_adapter,
     trainable_parameters,
 )
-from napari_scsam.models.sam import load_base, load_sam
+from napari_scsam.models.base import load_base
+from napari_scsam.models.sam import load_sam
 from napari_scsam.models.warm_up import WEIGHTS, merge_warm_up
 
 FOLDER = WEIGHTS / "lite-medsam-points"

@@ -15,8 +15,9 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import open_cache
 from napari_scsam.models.adapters import AdapterInfo, attach, encoder_hash, trainable_parameters
+from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import prepare
-from napari_scsam.models.sam import SamModel, load_base
+from napari_scsam.models.sam import SamModel
 from scsam_train import encoding
 from scsam_train.augment import Augmenter
 from scsam_train.data import TrainPlane

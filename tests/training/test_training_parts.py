@@ -11,7 +11,7 @@ import torch
 
 from napari_scsam.core.prompts import deepest
 from napari_scsam.models.adapters import AdapterInfo, attach
-from napari_scsam.models.sam import load_base
+from napari_scsam.models.base import load_base
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.exam import Exam

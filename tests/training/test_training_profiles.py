@@ -13,8 +13,9 @@ from thin import thin_vit
 
 from napari_scsam.models import load_round
 from napari_scsam.models.adapters import read_info
+from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import prepare
-from napari_scsam.models.sam import SamModel, load_base
+from napari_scsam.models.sam import SamModel
 from scsam_train.__main__ import main
 from scsam_train.judging import Judge
 from scsam_train.loop import fit

@@ -9,8 +9,8 @@ import torch
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import load_sam
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter, trainable_parameters
+from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import Frame
-from napari_scsam.models.sam import load_base
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.losses import mask_loss
 

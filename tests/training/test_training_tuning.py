@@ -23,8 +23,9 @@ from napari_scsam.core.windows import AUTO
 from napari_scsam.io import write_labels
 from napari_scsam.models import open_cache
 from napari_scsam.models.adapters import AdapterInfo, attach, load_adapter, save_adapter
+from napari_scsam.models.base import BaseSam
 from napari_scsam.models.prior import Moments
-from napari_scsam.models.sam import BaseSam, SamModel
+from napari_scsam.models.sam import SamModel
 from napari_scsam.models.zoo import ZooEntry
 from scsam_train.benchmark import learned
 from scsam_train.benchmark.sets import Case

@@ -14,8 +14,8 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
+from napari_scsam.models.base import BaseSam
 from napari_scsam.models.resize import resize_vit
-from napari_scsam.models.sam import BaseSam
 from napari_scsam.models.zoo import find_entry, sized
 
 

@@ -7,8 +7,9 @@ from thin import thin_base
 
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models.adapters import AdapterInfo, attach, encoder_hash
+from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import prepare
-from napari_scsam.models.sam import SamModel, load_base
+from napari_scsam.models.sam import SamModel
 from napari_scsam.models.unet import UNet, build_network
 from scsam_train.kit import Kit
 from scsam_train.views import Materials, SamView

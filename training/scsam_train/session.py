@@ -21,9 +21,10 @@ from napari_scsam.models.adapters import (
     load_adapter,
     read_info,
 )
+from napari_scsam.models.base import decoder_copy, load_base
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE
-from napari_scsam.models.sam import SamModel, decoder_copy, load_base
+from napari_scsam.models.sam import SamModel
 from napari_scsam.models.unet import UNet, build_network, fold_for, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import TrainPlane, all_alike, load_planes

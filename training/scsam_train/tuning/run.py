@@ -9,10 +9,10 @@ from pathlib import Path
 import napari_scsam
 from napari_scsam.models import open_cache
 from napari_scsam.models.adapters import save_adapter
+from napari_scsam.models.base import load_base
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.prior import PRIOR_FILE
-from napari_scsam.models.sam import load_base
 from scsam_train.log import EventLog
 from scsam_train.tuning.inputs import committed_planes, read_inputs
 from scsam_train.tuning.tune import Tuned, tune

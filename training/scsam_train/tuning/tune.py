@@ -16,8 +16,9 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TuneSettings
 from napari_scsam.models import EmbeddingCache
 from napari_scsam.models.adapters import AdapterInfo, attach
+from napari_scsam.models.base import BaseSam
 from napari_scsam.models.prior import ClassPrior
-from napari_scsam.models.sam import BaseSam, SamModel
+from napari_scsam.models.sam import SamModel
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.fit import Tuner
 from scsam_train.tuning.gate import Exam, figures, judge
