@@ -156,7 +156,7 @@ def test_a_round_that_sees_something_else_is_heard_and_not_followed():
 
 
 def found(mask: np.ndarray, estimate: float = 0.9) -> _Found:
-    return _Found(np.where(mask, 6.0, -6.0).astype(np.float32), estimate, None)
+    return _Found(np.where(mask, 6.0, -6.0).astype(np.float32), estimate)
 
 
 def test_an_area_that_jumps_stops_unless_it_was_on_its_way():
@@ -182,6 +182,39 @@ def test_an_outline_that_sam_is_unsure_of_wants_a_look_then_stops():
     bar = np.zeros(SHAPE, bool)
     bar[29:32, 4:64] = True
     assert "shape changed" in judge(mask, found(bar), areas, RULE)[0]
+
+
+def test_an_outline_that_leaves_the_picture_s_own_motion_wants_a_look_then_stops():
+    mask = disc(30, 30, 10)
+    areas = (int(mask.sum()),)
+    assert judge(mask, replace(found(mask), drift=0.35), areas, RULE) == ("", False)
+    strayed = "strayed from the annotated outline"
+    assert judge(mask, replace(found(mask), drift=0.25), areas, RULE) == (strayed, False)
+    assert judge(mask, replace(found(mask), drift=0.05), areas, RULE) == (strayed, True)
+
+
+class Slider(Thresholder):
+    """A SAM whose answers slide off by two columns a plane, whatever the picture shows."""
+
+    def decode(self, embedding, prompts, *, class_id=None):
+        logits = np.roll(np.where(prompts.mask > 0, 6, -6), 2, axis=1).astype(np.float32)
+        return Decoded(logits > 0, logits, self.iou)
+
+
+def test_sam_is_not_followed_where_the_picture_did_not_go():
+    label = disc(30, 20, 8).astype(np.uint8)
+    picture = np.random.default_rng(0).normal(0, 0.1, SHAPE).astype(np.float32) + label
+    trail, reasons = Trail.start(label), []
+    trail = models.carry(Slider(), picture, trail).trail
+    for _ in range(12):
+        carried = models.carry(Slider(), picture, trail)
+        trail = carried.trail
+        reasons.append(carried.flags.get(1, ""))
+        if not trail.areas:
+            break
+    assert reasons[0] == ""
+    assert set(filter(None, reasons)) == {"strayed from the annotated outline"}
+    assert len(reasons) < 8
 
 
 class Filler(Thresholder):

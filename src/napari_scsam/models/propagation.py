@@ -60,6 +60,9 @@ class StopRule:
         IoU with the plane before, moved onto the new centre, is under it.
     agreement : pair of float
         IoU of SAM's mask and the round's U-Net, where both look, is under it.
+    drift : pair of float
+        IoU of SAM's mask and the annotated outline as it has moved with the picture is under it.
+        They part slowly: by then at least one of them follows something else.
     patience : int
         So many planes in a row that want a look are the last ones.
     """
@@ -68,6 +71,7 @@ class StopRule:
     estimate: tuple[float, float] = (0.6, 0.4)
     overlap: tuple[float, float] = (0.6, 0.4)
     agreement: tuple[float, float] = (0.5, 0.1)
+    drift: tuple[float, float] = (0.3, 0.1)
     patience: int = 3
 
 
@@ -92,11 +96,12 @@ class _Scene:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A class on the new plane: its log-odds, SAM's estimate of the IoU, the U-Net's IoU."""
+    """A class on the new plane: its log-odds, SAM's estimate of the IoU, others' IoU with it."""
 
     logits: Logits
     estimate: float
-    agreement: float | None
+    agreement: float | None = None
+    drift: float | None = None
 
 
 def carry(
@@ -125,6 +130,9 @@ def carry(
         if taught is not None and unet is not None and class_id in taught.class_ids:
             odds = log_odds(unet, 1 + taught.class_ids.index(class_id))
         found = _find(scene, trail, class_id, odds)
+        drifted = _drifted(trail, class_id)
+        if drifted is not None:
+            found = replace(found, drift=iou(found.logits > 0, drifted > 0))
         reason, stops = judge(trail.label == class_id, found, areas, RULE)
         if reason:
             flags[class_id] = reason
@@ -196,7 +204,7 @@ def _find(scene: _Scene, trail: Trail, class_id: int, odds: Logits | None) -> _F
     logits = np.clip(logits, -SURE, SURE)
     estimate = float(np.average(estimates, weights=sizes))
     if odds is None:
-        return _Found(logits, estimate, None)
+        return _Found(logits, estimate)
     near = np.any([_within(shape, box_with_air(mask, _REACH)) for mask in objects], axis=0)
     odds = np.where(near, odds, -SURE)
     return _Found(_mean_if_same(logits, odds), estimate, iou(logits > 0, odds > 0))
@@ -296,6 +304,8 @@ def judge(before: Mask, found: _Found, areas: tuple[int, ...], rule: StopRule) -
     ]
     if found.agreement is not None:
         doubts.append((-found.agreement, _less(rule.agreement), "the models disagree"))
+    if found.drift is not None:
+        doubts.append((-found.drift, _less(rule.drift), "strayed from the annotated outline"))
     for level in (1, 0):
         reasons = [words for value, limits, words in doubts if value > limits[level]]
         if reasons:
