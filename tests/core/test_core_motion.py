@@ -62,7 +62,9 @@ def test_a_plane_of_one_value_moves_nothing(view):
     np.testing.assert_allclose(drift.log_odds(1, (96, 96)), outline(40, 44), atol=1e-4)
 
 
-def test_an_outline_that_is_nowhere_stays_nowhere():
-    nothing = np.full((96, 96), -8, np.float32)
-    drift = Drift.start(picture(), {1: nothing}).onto(picture((2, 0)))
-    assert (drift.log_odds(1, (96, 96)) < 0).all()
+@pytest.mark.parametrize(("radius", "known"), [(0, False), (4, False), (6, True)])
+def test_an_outline_too_small_to_be_seen_moving_is_not_followed(radius, known):
+    rows, cols = np.indices((96, 96))
+    odds = (radius - np.hypot(rows - 40, cols - 44)).astype(np.float32)
+    drift = Drift.start(picture(), {1: odds}).onto(picture((2, 0)))
+    assert (drift.log_odds(1, (96, 96)) is not None) is known

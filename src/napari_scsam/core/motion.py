@@ -17,6 +17,9 @@ Logits = NDArray[np.floating]
 LONGEST = 256
 # Pixels around each one that show where it moved; 7 was no better on two left atria.
 RADIUS = 4
+# An outline that encloses fewer pixels of such a picture than show one place's motion is not seen
+# to move.
+SMALLEST = (2 * RADIUS + 1) ** 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,8 @@ class Drift:
     picture : ndarray of shape (h, w), float32
         The plane that they lie on now, in 0..1, of at most 256 pixels a side.
     outlines : mapping of int to ndarray of shape (h, w), float32
-        For each class log-odds that fall off evenly from its outline.
+        For each class log-odds that fall off evenly from its outline; of classes that are large
+        enough to be seen moving.
     """
 
     picture: NDArray[np.float32]
@@ -42,7 +46,7 @@ class Drift:
         """Begin on a plane with a `view` of it, and log-odds on any grid of it."""
         picture = _small(view)
         sized = {c: resize(odds, picture.shape, order=1) for c, odds in outlines.items()}
-        return cls(picture, sized)
+        return cls(picture, {c: odds for c, odds in sized.items() if (odds > 0).sum() >= SMALLEST})
 
     def onto(self, view: NDArray[np.float32]) -> Drift:
         """Move on to the next plane, whose `view` has the shape of the last one's.

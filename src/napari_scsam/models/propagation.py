@@ -61,8 +61,8 @@ class StopRule:
     agreement : pair of float
         IoU of SAM's mask and the round's U-Net, where both look, is under it.
     drift : pair of float
-        IoU of SAM's mask and the annotated outline as it has moved with the picture is under it.
-        They part slowly: by then at least one of them follows something else.
+        IoU of SAM's mask and the annotated outline as it has moved with the picture is under it:
+        at least one of them follows something else. Not asked where the U-Net says which.
     patience : int
         So many planes in a row that want a look are the last ones.
     """
@@ -124,6 +124,7 @@ def carry(
         trail = replace(trail, drift=trail.drift.onto(embedding.view))
     unet = None if taught is None else taught.probabilities(pixels, embedding, "unet", around)
     logits: dict[int, Logits] = {}
+    moved: dict[int, Logits] = {}
     flags: dict[int, str] = {}
     for class_id, areas in sorted(trail.areas.items()):
         odds = None
@@ -132,13 +133,14 @@ def carry(
         found = _find(scene, trail, class_id, odds)
         drifted = _drifted(trail, class_id)
         if drifted is not None:
+            moved[class_id] = drifted
             found = replace(found, drift=iou(found.logits > 0, drifted > 0))
         reason, stops = judge(trail.label == class_id, found, areas, RULE)
         if reason:
             flags[class_id] = reason
         if not stops:
             logits[class_id] = found.logits
-    return _carried(trail, logits, flags)
+    return _carried(trail, logits, moved, flags)
 
 
 def _started(scene: _Scene, trail: Trail) -> Trail:
@@ -148,7 +150,12 @@ def _started(scene: _Scene, trail: Trail) -> Trail:
     return replace(trail, air=_learned(scene, trail), drift=drift)
 
 
-def _carried(trail: Trail, logits: Mapping[int, Logits], flags: Mapping[int, str]) -> Carried:
+def _carried(
+    trail: Trail,
+    logits: Mapping[int, Logits],
+    moved: Mapping[int, Logits],
+    flags: Mapping[int, str],
+) -> Carried:
     """What is shown is the mean of two ways; SAM's alone goes on, so that they stay two."""
     label = label_of(logits, trail.label.shape)
     areas = {c: (*trail.areas[c], int((label == c).sum()))[-_MEMORY:] for c in logits}
@@ -156,7 +163,7 @@ def _carried(trail: Trail, logits: Mapping[int, Logits], flags: Mapping[int, str
     tired = {c for c, number in doubts.items() if number >= RULE.patience}
     kept = {c: past for c, past in areas.items() if past[-1] and c not in tired}
     # Half precision is plenty for log-odds within +-8, and a gap keeps many planes of them.
-    shown = {c: _mean_if_same(odds, _drifted(trail, c)) for c, odds in logits.items()}
+    shown = {c: _mean_if_same(odds, moved.get(c)) for c, odds in logits.items()}
     small = {class_id: odds.astype(np.float16) for class_id, odds in shown.items()}
     return Carried(replace(trail, label=label, areas=kept, doubts=doubts), small, flags)
 
@@ -304,8 +311,8 @@ def judge(before: Mask, found: _Found, areas: tuple[int, ...], rule: StopRule) -
     ]
     if found.agreement is not None:
         doubts.append((-found.agreement, _less(rule.agreement), "the models disagree"))
-    if found.drift is not None:
-        doubts.append((-found.drift, _less(rule.drift), "strayed from the annotated outline"))
+    elif found.drift is not None:
+        doubts.append((-found.drift, _less(rule.drift), "outline strayed"))
     for level in (1, 0):
         reasons = [words for value, limits, words in doubts if value > limits[level]]
         if reasons:
