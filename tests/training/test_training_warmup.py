@@ -13,9 +13,10 @@ from scipy import ndimage
 from napari_scsam.models.adapters import read_info
 from napari_scsam.models.sam import load_sam
 from scsam_train.episodes import advance, begin
-from scsam_train.warmup import pictures, shapes
+from scsam_train.warmup import fit, pictures, shapes
 from scsam_train.warmup.__main__ import main
 from scsam_train.warmup.corpus import Embedded, make_scene
+from scsam_train.warmup.curriculum import CURRICULUM, part_at, rate_at
 from scsam_train.warmup.phantoms import MIN_PIXELS, SHARES, make_phantom
 
 SIDE = 256
@@ -122,15 +123,45 @@ def test_padding_is_never_clicked_on():
         assert row < 200
 
 
+def test_outlines_of_neighbours_come_late_and_at_small_rates():
+    fractions = np.linspace(0, 1, 1001)
+    carried = np.array([part_at(f).habits.starts.get("carried", 0) for f in fractions])
+    rates = np.array([rate_at(f) for f in fractions])
+    assert not carried[fractions < 0.6].any()
+    assert (carried[fractions >= 0.6] > 0).all()
+    assert rates.max() == pytest.approx(1, abs=1e-3)
+    assert rates[carried > 0].max() < 0.5
+    for part in CURRICULUM:
+        assert rate_at(part.end - 1e-6) < 0.03  # each part's rate falls to next to nothing
+        assert sum(part.habits.starts.values()) == pytest.approx(1)
+
+
+def test_the_parts_of_the_training_go_on_to_more_scenes():
+    scenes = [part_at(fraction).scenes for fraction in (0.0, 0.39, 0.41, 0.61, 1.0)]
+    assert scenes == [800, 800, 1200, 1600, 1600]
+
+
 @pytest.mark.slow
-def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(tmp_path, capsys):
+def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(
+    tmp_path, capsys, monkeypatch
+):
+    begun = []
+
+    def spy(corpus, size, draw, habits):
+        begun.append("carried" in habits.starts)
+        return begin(corpus, size, draw, habits)
+
+    monkeypatch.setattr(fit, "begin", spy)
     small = ["--out", str(tmp_path), "--scenes", "2", "--held-out", "3", "--batch", "2"]
     assert main([*small, "--steps", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["figures"]["steps"] == 2
     kept = (tmp_path / "state.pt").stat().st_mtime_ns
+    assert begun and not begun[0]
+    begun.clear()
     assert main([*small, "--steps", "3"]) == 0
     assert json.loads(capsys.readouterr().out)["figures"]["steps"] == 3
     assert (tmp_path / "state.pt").stat().st_mtime_ns > kept
+    assert begun and all(begun)  # two of three steps are done: the last part
     folder = tmp_path / "adapter"
     size = sum(path.stat().st_size for path in folder.iterdir())
     assert size < 2e6

@@ -14,7 +14,7 @@ from rich.console import Console
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.threads import wait_briefly
 
-SCENES, HELD_OUT = 700, 60
+SCENES, HELD_OUT, STEPS, MINUTES = 1600, 64, 4500, 600.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     add: Any = parser.add_argument
     add("--out", required=True, help="folder for the adapter, its log and its state")
     add("--seed", type=int, default=0)
-    add("--minutes", type=float, default=40.0, help="training ends after so many")
-    add("--steps", type=int, default=None, help="training ends after so many; repeatable")
+    add("--minutes", type=float, default=MINUTES, help="training ends after so many")
+    add("--steps", type=int, default=STEPS, help="training ends after so many; repeatable")
     add("--batch", type=int, default=8, help="objects in a step")
     add("--scenes", type=int, default=SCENES, help="pictures to train on")
     add("--held-out", type=int, default=HELD_OUT, help="pictures to judge on")

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from napari_scsam.models.adapters import trainable_parameters
 from scsam_train.decoding import Decoder
 from scsam_train.episodes import Episode, advance, begin
-from scsam_train.schedules import MovingAverage, learning_rate
+from scsam_train.schedules import MovingAverage
 from scsam_train.teaching import answer, episode_loss, frozen_decoder
 from scsam_train.warmup.corpus import Embedded
+from scsam_train.warmup.curriculum import part_at, rate_at
 from scsam_train.warmup.judging import Exam, judge
 
 # So many episodes are under way by turns, so that neighbouring steps see other objects.
@@ -116,8 +117,10 @@ class WarmUp:
         return max(done, self.step / self._plan.steps) if self._plan.steps else done
 
     def _update(self) -> float:
+        part = part_at(self._fraction())
+        scenes = self._corpus[: part.scenes]
         while len(self._under_way) < UNDER_WAY:
-            self._under_way.append(begin(self._corpus, self._plan.batch, self._rng))
+            self._under_way.append(begin(scenes, self._plan.batch, self._rng, part.habits))
         which = int(self._rng.integers(UNDER_WAY))
         episode = self._under_way.pop(which)
         logits, iou = answer(self._decoder, episode)
@@ -129,7 +132,7 @@ class WarmUp:
         return float(loss.detach())
 
     def _descend(self, loss: Tensor) -> None:
-        factor = learning_rate(self._fraction())
+        factor = rate_at(self._fraction())
         for group in self._optimiser.param_groups:
             group["lr"] = group["full_rate"] * factor
         self._optimiser.zero_grad(set_to_none=True)
