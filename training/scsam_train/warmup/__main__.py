@@ -1,4 +1,4 @@
-"""``python -m scsam_train.warmup --out DIR``: make the adapter that ships with LiteMedSAM."""
+"""``python -m scsam_train.warmup --out DIR``: make an adapter that teaches LiteMedSAM points."""
 
 from __future__ import annotations
 

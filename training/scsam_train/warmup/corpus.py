@@ -20,18 +20,13 @@ from scsam_train.clicks import jittered_box
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.losses import IGNORE
 from scsam_train.views import label_canvas
+from scsam_train.warmup.curriculum import part_of
 from scsam_train.warmup.phantoms import Domain, Scene, make_phantom, make_relief, usable
 from scsam_train.warmup.pictures import backdrop, brain_scene, photograph_scene, textures
 from scsam_train.warmup.shapes import BoolImage
 from scsam_train.workers import side_by_side
 
 DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
-# Shares of the domains in the scenes from a number on: the warm-up was made in three parts.
-SHARES = {
-    0: (0.66, 0.17, 0.17, 0.0),
-    800: (0.25, 0.0, 0.15, 0.6),
-    1200: (0.60, 0.0, 0.15, 0.25),
-}
 HELD_OUT_FIRST_PART = 48
 ON_PHOTOGRAPH = 0.25
 # Raise it when scenes of the same seed change, so that kept embeddings are made anew.
@@ -74,8 +69,7 @@ def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
 
 
 def _domain(rng: np.random.Generator, index: int, *, held_out: bool) -> Domain:
-    shares = SHARES[max(first for first in SHARES if first <= index)]
-    drawn = DOMAINS[int(rng.choice(len(DOMAINS), p=shares))]
+    drawn = DOMAINS[int(rng.choice(len(DOMAINS), p=part_of(index).domains))]
     if held_out:
         return DOMAINS[index % 3] if index < HELD_OUT_FIRST_PART else "relief"
     return drawn

@@ -17,17 +17,20 @@ class Part:
     end : float
         Share of the whole training, 0..1, at which it ends.
     scenes : int
-        It draws from so many, the first.
+        It draws from so many, the first: those of the parts before and its own.
+    domains : tuple of four float
+        Shares of phantoms, brain, photographs and reliefs in its own scenes; they sum to 1.
     habits : Habits
     """
 
     end: float
     scenes: int
+    domains: tuple[float, float, float, float]
     habits: Habits
 
 
-# Learned from the start, and at high rates, outlines of neighbours were believed more than the
-# picture, and masks that are carried through a volume went further astray (docs/warmup.md).
+# With outlines of neighbours from the start and at high rates, a SAM carried masks further astray
+# through volumes: it believed the outline more than the picture (docs/warmup.md).
 WITHOUT_NEIGHBOURS = Habits(
     starts={
         "click": 0.60,
@@ -39,15 +42,20 @@ WITHOUT_NEIGHBOURS = Habits(
     }
 )
 CURRICULUM = (
-    Part(0.4, 800, WITHOUT_NEIGHBOURS),
-    Part(0.6, 1200, WITHOUT_NEIGHBOURS),
-    Part(1.0, 1600, Habits()),
+    Part(0.4, 800, (0.66, 0.17, 0.17, 0.0), WITHOUT_NEIGHBOURS),
+    Part(0.6, 1200, (0.25, 0.0, 0.15, 0.6), WITHOUT_NEIGHBOURS),
+    Part(1.0, 1600, (0.60, 0.0, 0.15, 0.25), Habits()),
 )
 
 
 def part_at(fraction: float) -> Part:
     """The part of the training that `fraction` (0..1) of it lies in."""
     return next((part for part in CURRICULUM if fraction < part.end), CURRICULUM[-1])
+
+
+def part_of(scene: int) -> Part:
+    """The part of the training that brings scene number `scene`."""
+    return next((part for part in CURRICULUM if scene < part.scenes), CURRICULUM[-1])
 
 
 def rate_at(fraction: float) -> float:
