@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from napari_scsam import models
 from napari_scsam.core.prompts import Prompts
@@ -259,3 +261,101 @@ def test_three_doubtful_slices_in_a_row_are_the_last():
         trail = carried.trail
         assert (1 in trail.areas) is expected
     assert trail.label.any()  # its outline stays, to be looked at
+
+
+WIDE = (256, 256)
+
+
+def ball(col: float) -> np.ndarray:
+    rows, cols = np.indices(WIDE)
+    return (rows - 120) ** 2 + (cols - col) ** 2 <= 30**2
+
+
+class Copier:
+    """A SAM that gives back the mask that it is told, and whose features show what is bright."""
+
+    understands_points = True
+
+    def __init__(self) -> None:
+        self.asked: list[Prompts] = []
+
+    def embed(self, image):
+        bright = torch.from_numpy(image)[None, None]
+        draw = torch.Generator().manual_seed(0)
+        features = 0.2 * torch.randn(1, 8, 64, 64, generator=draw)
+        features[:, :1] += torch.nn.functional.avg_pool2d(bright, 4)
+        return Embedding(features, image.shape, image, "")
+
+    def decode(self, embedding, prompts, *, class_id=None):
+        self.asked.append(prompts)
+        return Decoded(prompts.mask > 0, prompts.mask, self.sure())
+
+    def sure(self):
+        return 0.9
+
+
+class Wanderer(Copier):
+    """One that loses the object where it is told of its look, which is each second time."""
+
+    def sure(self):
+        return 0.9 if len(self.asked) % 2 else 0.1
+
+
+def picture_of(bright: np.ndarray) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, 0.05, bright.shape)
+    return (bright + noise).astype(np.float32)
+
+
+def started(sam, bright: np.ndarray, label: np.ndarray) -> Trail:
+    return models.carry(sam, picture_of(bright), Trail.start(label.astype(np.uint8))).trail
+
+
+def test_what_looks_unlike_its_surroundings_is_followed_by_a_sam_that_copies_its_mask():
+    trail = started(Copier(), ball(80), ball(80))
+    for step in range(1, 13):
+        carried = models.carry(Copier(), picture_of(ball(80 + 3 * step)), trail)
+        assert not carried.flags
+        trail = carried.trail
+    assert dice(trail.label == 1, ball(116)) > 0.9 > 0.5 > dice(ball(80), ball(116))
+    assert dice(carried.logits[1] > 0, ball(116)) > 0.9
+
+
+def test_what_looks_like_its_surroundings_is_asked_for_once():
+    sam, rows = Copier(), np.indices(WIDE)[0]
+    bright = rows > 0
+    trail = started(sam, bright, ball(80))
+    models.carry(sam, picture_of(bright), trail)
+    assert len(sam.asked) == 1
+
+
+def test_each_way_goes_on_by_itself_while_they_agree():
+    sam = Copier()
+    trail = started(sam, ball(80), ball(80))
+    carried = models.carry(sam, picture_of(ball(82)), trail)
+    plain, told = (asked.mask > 0 for asked in sam.asked)
+    assert 0.8 < dice(plain, told) < 1
+    carried = models.carry(sam, picture_of(ball(82)), carried.trail)
+    np.testing.assert_array_equal(sam.asked[2].mask > 0, plain)
+    assert dice(sam.asked[3].mask > 0, ball(82)) > dice(plain, ball(82))
+
+
+def test_a_class_that_one_way_lost_is_let_go():
+    trail = started(Wanderer(), ball(80), ball(80))
+    carried = models.carry(Wanderer(), picture_of(ball(80)), trail)
+    assert carried.flags == {1: "outline unsure"}
+    assert not carried.trail.areas
+
+
+def test_a_class_that_the_unet_sees_is_not_told_of_its_look():
+    sam = Copier()
+    trail = started(sam, ball(80), ball(80))
+    models.carry(sam, picture_of(ball(80)), trail, taught=Taught(ball(80)))
+    assert len(sam.asked) == 1
+
+
+def test_a_trail_goes_to_another_process_and_back():
+    trail = started(Copier(), ball(80), ball(80))
+    picture = picture_of(ball(83))
+    here = models.carry(Copier(), picture, trail)
+    there = models.carry(Copier(), picture, pickle.loads(pickle.dumps(trail)))
+    np.testing.assert_array_equal(here.logits[1], there.logits[1])

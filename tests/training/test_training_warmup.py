@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from scsam_train.warmup import curriculum, fit, pictures, shapes
 from scsam_train.warmup.__main__ import main
 from scsam_train.warmup.corpus import Embedded, make_scene
 from scsam_train.warmup.curriculum import CURRICULUM, part_at, rate_at
+from scsam_train.warmup.fit import Plan
 from scsam_train.warmup.phantoms import MIN_PIXELS, SHARES, make_phantom
 
 SIDE = 256
@@ -138,6 +141,15 @@ def test_outlines_of_neighbours_come_late_and_at_small_rates():
         assert sum(part.domains) == pytest.approx(1)
 
 
+def check_mean(kept, first, second):
+    """LoRA layers that were kept are the mean of two times, in half precision."""
+    names = [name for name in first if "lora_" in name]
+    assert names
+    for name in names:
+        mean = ((first[name] + second[name]) / 2).half()
+        torch.testing.assert_close(kept[name.replace(".default", "")], mean)
+
+
 @pytest.mark.slow
 def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(
     tmp_path, capsys, monkeypatch
@@ -152,16 +164,35 @@ def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(
     *_, early, late = curriculum.CURRICULUM
     short = (replace(early, scenes=1), replace(late, scenes=2))
     monkeypatch.setattr(curriculum, "CURRICULUM", short)
-    small = ["--out", str(tmp_path), "--scenes", "2", "--held-out", "3", "--batch", "2"]
-    assert main([*small, "--steps", "2"]) == 0
-    assert json.loads(capsys.readouterr().out)["figures"]["steps"] == 2
-    kept = (tmp_path / "state.pt").stat().st_mtime_ns
-    assert begun[0] == (1, False)
+    monkeypatch.setattr(fit, "Plan", partial(Plan, save_every_s=0.0))
+    command = ["--out", str(tmp_path), "--scenes", "2", "--held-out", "3", "--batch", "2"]
+    command += ["--steps", "5"]
+    # Three steps of five are the early part's; the power fails in the last part's second time.
+    real, asked = fit.episode_loss, count(1)
+
+    def failing(*args):
+        if next(asked) == 7:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(fit, "episode_loss", failing)
+    with pytest.raises(KeyboardInterrupt):
+        main(command)
+    assert begun[:6] == [(1, False)] * 6 and begun[-6:] == [(2, True)] * 6
     begun.clear()
-    assert main([*small, "--steps", "3"]) == 0
-    assert json.loads(capsys.readouterr().out)["figures"]["steps"] == 3
-    assert (tmp_path / "state.pt").stat().st_mtime_ns > kept
-    assert set(begun) == {(2, True)}  # two of three steps are done: the last part
+    monkeypatch.setattr(fit, "episode_loss", real)
+    assert main(command) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["steps"] == 5 and figures["last_part_times"] == 2
+    assert set(begun) == {(2, True)}
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    first, second = state["finished"]
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    check_mean(load_file(tmp_path / "adapter" / "adapter_model.safetensors"), first, second)
+    state.pop("version")
+    torch.save(state, tmp_path / "state.pt")
+    assert main(command) == 2
+    assert "another version" in capsys.readouterr().err
     folder = tmp_path / "adapter"
     size = sum(path.stat().st_size for path in folder.iterdir())
     assert size < 2e6

@@ -21,7 +21,8 @@ PRIOR_FILE = "prior.safetensors"
 _KNOWN = 0.5
 # A class of n cells weighs n to this power: the background would drown an organ otherwise.
 _BALANCE = 0.5
-# The covariance's share that is left on its diagonal alone, and its least entry there.
+# The covariance's share that is left on its diagonal alone where many planes are known, and the
+# least entry there.
 _SHRINKAGE, _LEAST = 0.01, 1e-6
 
 
@@ -98,8 +99,16 @@ class ClassPrior:
         self._weight, self._bias = weight, bias
 
     @staticmethod
-    def fit(planes: Iterable[Moments]) -> ClassPrior:
-        """The discriminants of the classes that these planes show."""
+    def fit(planes: Iterable[Moments], shrinkage: float = _SHRINKAGE) -> ClassPrior:
+        """The discriminants of the classes that these planes show.
+
+        Parameters
+        ----------
+        planes : iterable of Moments
+        shrinkage : float
+            The covariance's share that is left on its diagonal alone, 0..1; the fewer cells
+            there are, the more.
+        """
         sums = Moments.sum(planes).by_class
         ids = sorted(sums)
         if len(ids) < 2 or ids[0] != 0:
@@ -111,7 +120,7 @@ class ClassPrior:
         covariance = (weights[:, None, None] * within).sum(0) / (weights * counts).sum()
         diagonal = covariance.diagonal()
         least = _LEAST * diagonal.mean().clamp(min=_LEAST)
-        covariance = (1 - _SHRINKAGE) * covariance + torch.diag(_SHRINKAGE * diagonal + least)
+        covariance = (1 - shrinkage) * covariance + torch.diag(shrinkage * diagonal + least)
         weight = torch.linalg.solve(covariance, means.T).contiguous()
         bias = (weights * counts).log() - 0.5 * (means.T * weight).sum(0)
         return ClassPrior(ids, weight.float(), bias.float())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
 from napari_scsam.core.propagation import SURE, Carried, Trail, iou, label_of
 from napari_scsam.core.volume import Around
 from napari_scsam.models import decode_region
+from napari_scsam.models.look import Look
 from napari_scsam.models.outline import connected_parts, log_odds
 from napari_scsam.models.protocols import (
     Decoded,
@@ -25,6 +26,7 @@ from napari_scsam.models.protocols import (
 )
 
 Mask = NDArray[np.bool_]
+_Way = TypeVar("_Way", bound=Trail)
 
 # Air between the neighbour's object and the box drawn for the next, as shares of the plane's
 # longer side. A SAM that is asked by the mask, too, follows it out of a tight box. One that is
@@ -44,6 +46,11 @@ _MEMORY = 4
 # Log-odds per pixel from the neighbour's outline: the next plane's may lie some beside it. From
 # 0.2 to 0.5 two left atria came out the same; at 1 the neighbour's mask was copied on and on.
 _SLOPE = 0.4
+# Two ways to one object that overlap less (IoU) do not both go on: the one that lies nearer to
+# the outline as it has moved with the picture does, unless that is nowhere near either.
+_SAME_WAY = 0.8
+_NOWHERE = 0.4
+STRAYED = "outline strayed"
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,22 @@ class _Scene:
 
 
 @dataclass(frozen=True, eq=False)
+class _TwoWays(Trail):
+    """A trail that is walked a second time by a SAM that is told of the objects' looks.
+
+    Attributes
+    ----------
+    looks : mapping of int to Look
+        Of the classes that look unlike what is beside them on the annotated plane.
+    second : Trail or None
+        Where the second way is; like the first for other classes.
+    """
+
+    looks: Mapping[int, Look] = field(default_factory=dict)
+    second: Trail | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class _Found:
     """A class on the new plane: its log-odds, SAM's estimate of the IoU, others' IoU with it."""
 
@@ -123,19 +146,38 @@ def carry(
     if trail.drift is not None:
         trail = replace(trail, drift=trail.drift.onto(embedding.view))
     unet = None if taught is None else taught.probabilities(pixels, embedding, "unet", around)
+    odds: dict[int, Logits] = {}
+    if taught is not None and unet is not None:
+        known = {c: 1 + taught.class_ids.index(c) for c in taught.class_ids}
+        odds = {c: log_odds(unet, known[c]) for c in trail.areas if c in known}
+    first = _walked(scene, trail, trail.areas, odds)
+    if not isinstance(trail, _TwoWays) or trail.second is None:
+        return first
+    # Where a round's U-Net sees a class, it says more of it than one plane's look.
+    told = {c: look for c, look in trail.looks.items() if c in trail.areas and c not in odds}
+    second = replace(trail.second, drift=trail.drift)
+    return _joined(trail, first, _walked(scene, second, told, {}, told), told)
+
+
+def _walked(
+    scene: _Scene,
+    trail: Trail,
+    classes: Iterable[int],
+    odds: Mapping[int, Logits],
+    looks: Mapping[int, Look] | None = None,
+) -> Carried:
+    """One way's step; `odds` are the U-Net's, and a class of `looks` is asked for with its look."""
     logits: dict[int, Logits] = {}
     moved: dict[int, Logits] = {}
     flags: dict[int, str] = {}
-    for class_id, areas in sorted(trail.areas.items()):
-        odds = None
-        if taught is not None and unet is not None and class_id in taught.class_ids:
-            odds = log_odds(unet, 1 + taught.class_ids.index(class_id))
-        found = _find(scene, trail, class_id, odds)
+    for class_id in sorted(classes):
+        look = None if looks is None else looks.get(class_id)
+        found = _find(scene, trail, class_id, odds.get(class_id), look)
         drifted = _drifted(trail, class_id)
         if drifted is not None:
             moved[class_id] = drifted
             found = replace(found, drift=iou(found.logits > 0, drifted > 0))
-        reason, stops = judge(trail.label == class_id, found, areas, RULE)
+        reason, stops = judge(trail.label == class_id, found, trail.areas[class_id], RULE)
         if reason:
             flags[class_id] = reason
         if not stops:
@@ -143,11 +185,82 @@ def carry(
     return _carried(trail, logits, moved, flags)
 
 
+def _joined(trail: _TwoWays, first: Carried, second: Carried, told: Iterable[int]) -> Carried:
+    """What two ways made of a plane: each goes on, or both where the better one of them is.
+
+    They err in different ways, so that what is shown is the mean of them. That they part says
+    that one has gone astray, and where the picture has moved says which. A class that one of
+    them lost is let go.
+    """
+    logits, flags = dict(first.logits), dict(first.flags)
+    ends_at = dict.fromkeys(first.trail.areas, (first.trail, first.trail))
+    for class_id in told:
+        ways = [way for way in (first, second) if class_id in way.trail.areas]
+        if len(ways) < 2:
+            ends_at.pop(class_id, None)
+            flags.setdefault(class_id, second.flags.get(class_id, "no outline found"))
+            continue
+        if iou(*(way.trail.label == class_id for way in ways)) >= _SAME_WAY:
+            logits[class_id] = (first.logits[class_id] + second.logits[class_id]) / 2
+            ends_at[class_id] = first.trail, second.trail
+            continue
+        better, overlap = _nearer(ways, class_id)
+        flags.pop(class_id, None)
+        if overlap < _NOWHERE:
+            del logits[class_id], ends_at[class_id]
+            flags[class_id] = STRAYED
+            continue
+        logits[class_id] = better.logits[class_id]
+        ends_at[class_id] = better.trail, better.trail
+        if class_id in better.flags:
+            flags[class_id] = better.flags[class_id]
+    on_first, on_second = ({c: ends[i] for c, ends in ends_at.items()} for i in (0, 1))
+    onwards = replace(_gathered(trail, on_first), second=_gathered(second.trail, on_second))
+    return Carried(onwards, logits, flags)
+
+
+def _nearer(ways: list[Carried], class_id: int) -> tuple[Carried, float]:
+    """The way whose mask is nearer to the outline as the picture has moved, and their IoU.
+
+    Without such an outline, the first way: what the second was told is left aside.
+    """
+    moved = _drifted(ways[0].trail, class_id)
+    if moved is None:
+        return ways[0], 1.0
+    overlaps = [iou(way.trail.label == class_id, moved > 0) for way in ways]
+    best = int(np.argmax(overlaps))
+    return ways[best], overlaps[best]
+
+
+def _gathered(trail: _Way, ends: Mapping[int, Trail]) -> _Way:
+    """A trail with each class where one way left it."""
+    label = np.zeros_like(trail.label)
+    for class_id, end in sorted(ends.items()):
+        label[(end.label == class_id) & (label == 0)] = class_id
+    areas = {c: end.areas[c] for c, end in ends.items()}
+    doubts = {c: end.doubts[c] for c, end in ends.items() if c in end.doubts}
+    return replace(trail, label=label, areas=areas, doubts=doubts)
+
+
 def _started(scene: _Scene, trail: Trail) -> Trail:
     """What is learned on the annotated plane itself."""
     outlines = {class_id: softened(trail.label == class_id) for class_id in trail.areas}
     drift = Drift.start(scene.embedding.view, outlines)
-    return replace(trail, air=_learned(scene, trail), drift=drift)
+    trail = replace(trail, air=_learned(scene, trail), drift=drift)
+    looks = _looks(scene, trail)
+    if not looks:
+        return trail
+    return _TwoWays(
+        trail.label, trail.areas, trail.doubts, trail.air, trail.drift, looks=looks, second=trail
+    )
+
+
+def _looks(scene: _Scene, trail: Trail) -> dict[int, Look]:
+    """Looks that are worth telling a SAM that reads masks."""
+    if not scene.sam.understands_points:
+        return {}
+    found = {c: Look.of(scene.embedding, trail.label == c) for c in trail.areas}
+    return {c: look for c, look in found.items() if look is not None}
 
 
 def _carried(
@@ -186,13 +299,19 @@ def _learned(scene: _Scene, trail: Trail) -> dict[int, float]:
         agreement = {}
         for air in AIRS:
             asked = replace(trail, air={class_id: air})
-            agreement[air] = iou(_find(scene, asked, class_id, None).logits > 0, mask)
+            agreement[air] = iou(_find(scene, asked, class_id).logits > 0, mask)
         enough = max(agreement.values()) - _NEARLY
         learned[class_id] = max(air for air in AIRS if agreement[air] >= enough)
     return learned
 
 
-def _find(scene: _Scene, trail: Trail, class_id: int, odds: Logits | None) -> _Found:
+def _find(
+    scene: _Scene,
+    trail: Trail,
+    class_id: int,
+    odds: Logits | None = None,
+    look: Look | None = None,
+) -> _Found:
     """Each object of the class by itself: one box around two of them would merge them."""
     label, air = trail.label, trail.air[class_id]
     objects = _objects(label == class_id)
@@ -202,7 +321,9 @@ def _find(scene: _Scene, trail: Trail, class_id: int, odds: Logits | None) -> _F
     for position, mask in enumerate(objects):
         others = [o for i, o in enumerate(objects) if i != position]
         others += [label == c for c in np.unique(label) if c not in (0, class_id)]
-        asked = _asked(mask, others, box_with_air(mask, air), scene.sam.understands_points)
+        hint = None if look is None else look.hint(scene.embedding, mask)
+        box = box_with_air(mask, air)
+        asked = _asked(mask, others, box, scene.sam.understands_points, hint)
         answer = scene.decode(asked, class_id)
         near = _within(shape, box_with_air(mask, _REACH))
         logits = np.where(near, np.maximum(logits, answer.logits), logits)
@@ -233,19 +354,25 @@ def _objects(mask: Mask) -> list[Mask]:
     return connected_parts(mask, least) or connected_parts(mask, 0)[:1]
 
 
-def _asked(mask: Mask, others: list[Mask], box: Box, by_points: bool) -> Prompts:
+def _asked(
+    mask: Mask, others: list[Mask], box: Box, by_points: bool, hint: Logits | None
+) -> Prompts:
     """How one object is asked for: by its box, and by its mask where this SAM reads masks.
+
+    A `hint` is added to the mask's log-odds.
 
     Not by a point inside, too: beside a mask it made a left atrium grow from slice to slice.
     """
     if not by_points:
         return Prompts(box=box)
-    outside = _neighbours(others, box)
+    outside, outline = _neighbours(others, box), softened(mask)
+    if hint is not None:
+        outline = np.clip(outline + hint, -SURE, SURE, dtype=np.float32)
     return Prompts(
         points=outside,
         labels=[0] * len(outside),
         box=box,
-        mask=softened(mask),
+        mask=outline,
     )
 
 
@@ -312,7 +439,7 @@ def judge(before: Mask, found: _Found, areas: tuple[int, ...], rule: StopRule) -
     if found.agreement is not None:
         doubts.append((-found.agreement, _less(rule.agreement), "the models disagree"))
     elif found.drift is not None:
-        doubts.append((-found.drift, _less(rule.drift), "outline strayed"))
+        doubts.append((-found.drift, _less(rule.drift), STRAYED))
     for level in (1, 0):
         reasons = [words for value, limits, words in doubts if value > limits[level]]
         if reasons:

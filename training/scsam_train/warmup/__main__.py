@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.threads import wait_briefly
 
@@ -18,7 +19,10 @@ SCENES, HELD_OUT, STEPS, MINUTES = 1600, 64, 4500, 600.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train as the command line says, or go on where it was interrupted; return 0."""
+    """Train as the command line says, or go on where it was interrupted.
+
+    Returns 0, or 2 with a line that says what is wrong.
+    """
     options = _parser().parse_args(arguments)
     wait_briefly()
     keep_freed_memory()
@@ -29,14 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
     plan = Plan(
         seed=options.seed, steps=options.steps, minutes=options.minutes, batch=options.batch
     )
-    figures = make_adapter(
-        Path(options.out),
-        plan,
-        scenes=options.scenes,
-        held_out=options.held_out,
-        cache=Path(options.cache) if options.cache else None,
-        on_event=lambda event: console.print_json(json.dumps(event), indent=None),
-    )
+    try:
+        figures = make_adapter(
+            Path(options.out),
+            plan,
+            scenes=options.scenes,
+            held_out=options.held_out,
+            cache=Path(options.cache) if options.cache else None,
+            on_event=lambda event: console.print_json(json.dumps(event), indent=None),
+        )
+    except ScsamError as exc:
+        console.print(str(exc))
+        return 2
     sys.stdout.write(json.dumps({"plan": asdict(plan), "figures": figures}) + "\n")
     return 0
 
@@ -46,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     add: Any = parser.add_argument
     add("--out", required=True, help="folder for the adapter, its log and its state")
     add("--seed", type=int, default=0)
-    add("--minutes", type=float, default=MINUTES, help="training ends after so many")
-    add("--steps", type=int, default=STEPS, help="training ends after so many; repeatable")
+    add("--minutes", type=float, default=MINUTES, help="a way through all parts ends after")
+    add("--steps", type=int, default=STEPS, help="such a way ends after so many; repeatable")
     add("--batch", type=int, default=8, help="objects in a step")
     add("--scenes", type=int, default=SCENES, help="pictures to train on")
     add("--held-out", type=int, default=HELD_OUT, help="pictures to judge on")

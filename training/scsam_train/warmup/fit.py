@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,11 +15,13 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from napari_scsam.core.errors import InputError
 from napari_scsam.models.adapters import trainable_parameters
 from scsam_train.decoding import Decoder
 from scsam_train.episodes import Episode, advance, begin
 from scsam_train.schedules import MovingAverage
 from scsam_train.teaching import answer, episode_loss, frozen_decoder
+from scsam_train.warmup import curriculum
 from scsam_train.warmup.corpus import Embedded
 from scsam_train.warmup.curriculum import part_at, rate_at
 from scsam_train.warmup.judging import Exam, judge
@@ -29,6 +32,11 @@ CLIP = 1.0
 DECAY = 0.995
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
+# Raise it when the same state would be gone on from in another way.
+VERSION = 2
+
+# Step, seconds, weights, their average, and the optimiser's state.
+Snapshot = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,9 +47,10 @@ class Plan:
     ----------
     seed : int
     steps : int or None
-        Ends after so many; exactly repeatable. None: only the time counts.
+        Such a way ends after so many; exactly repeatable. None: only the time counts.
     minutes : float
-        Ends after so many at the latest.
+        A way through all parts ends after so many at the latest; the last part is gone through
+        more than once (`curriculum.TIMES`).
     batch : int
         Objects in a step.
     lora_rate, whole_rate : float
@@ -90,14 +99,41 @@ class WarmUp:
         self.step = 0
         self.spent_s = 0.0
         self._under_way: list[Episode] = []
+        # Where the last part begins, and the averaged weights of each time through it.
+        self._last_part: Snapshot | None = None
+        self._finished: list[dict[str, Tensor]] = []
+        self._before_s = 0.0
         self._resume()
+
+    @property
+    def total_s(self) -> float:
+        """Seconds that the training took, each time through its last part counted."""
+        return self._before_s + self.spent_s
 
     def run(self, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Train to the plan's end; the model holds the averaged weights. Returns its figures."""
+        while len(self._finished) < curriculum.TIMES:
+            if self._finished and self._last_part is not None:
+                self._go_back(self._last_part)
+            losses = self._to_the_end(on_event)
+            on_event(self._record(losses))
+            average = self._average.state()["average"]
+            self._finished.append({name: tensor.clone() for name, tensor in average.items()})
+            self._save()
+        self._average.restore({"average": _mean(self._finished), "steps": self.step})
+        figures = self._record([])
+        on_event(figures)
+        self._average.copy_to_network()
+        return figures
+
+    def _to_the_end(self, on_event: Callable[[dict[str, Any]], None]) -> list[float]:
+        """Train until the last part ends; returns the losses since the last event."""
         judged = saved = self.spent_s
         losses: list[float] = []
         began = time.monotonic() - self.spent_s
         while self._fraction() < 1:
+            if self._last_part is None and part_at(self._fraction()) is curriculum.CURRICULUM[-1]:
+                self._last_part = self._snapshot()
             losses.append(self._update())
             self.spent_s = time.monotonic() - began
             if self.spent_s - judged > self._plan.judge_every_s:
@@ -106,11 +142,7 @@ class WarmUp:
             if self.spent_s - saved > self._plan.save_every_s:
                 self._save()
                 saved = self.spent_s
-        self._save()
-        figures = self._record(losses)
-        on_event(figures)
-        self._average.copy_to_network()
-        return figures
+        return losses
 
     def _fraction(self) -> float:
         done = self.spent_s / (60 * self._plan.minutes)
@@ -146,7 +178,7 @@ class WarmUp:
             result = judge(self._decoder, self._exam)
         record = {
             "step": self.step,
-            "minutes": round(self.spent_s / 60, 1),
+            "minutes": round(self.total_s / 60, 1),
             "loss": round(float(np.mean(losses)), 4) if losses else None,
             "held_out": result,
         }
@@ -154,14 +186,40 @@ class WarmUp:
             stream.write(json.dumps(record) + "\n")
         return record
 
-    def _save(self) -> None:
+    def _snapshot(self) -> Snapshot:
         state = {
             "step": self.step,
             "spent_s": self.spent_s,
-            "seed": self._plan.seed,
             "live": {name: p.detach() for name, p in self._parameters.items()},
             "average": self._average.state()["average"],
             "optimiser": self._optimiser.state_dict(),
+        }
+        return copy.deepcopy(state)
+
+    def _go_to(self, snapshot: Snapshot) -> None:
+        snapshot = copy.deepcopy(snapshot)
+        self.step, self.spent_s = snapshot["step"], snapshot["spent_s"]
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(snapshot["live"][name])
+        self._average.restore({"average": snapshot["average"], "steps": self.step})
+        self._optimiser.load_state_dict(snapshot["optimiser"])
+        self._under_way = []
+
+    def _go_back(self, last_part: Snapshot) -> None:
+        """To where the last part begins, for draws of its own."""
+        if self._fraction() >= 1:
+            self._before_s += self.spent_s - last_part["spent_s"]
+            self._go_to(last_part)
+            self._rng = np.random.default_rng([self._plan.seed, len(self._finished)])
+
+    def _save(self) -> None:
+        state = {
+            "version": VERSION,
+            "now": self._snapshot(),
+            "last_part": self._last_part,
+            "finished": self._finished,
+            "before_s": self._before_s,
         }
         partial = self._folder / f"{STATE_FILE}.partial"
         torch.save(state, partial)
@@ -172,13 +230,19 @@ class WarmUp:
         if not path.is_file():
             return
         state = torch.load(path, weights_only=True)
-        self.step, self.spent_s = state["step"], state["spent_s"]
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(state["live"][name])
-        self._average.restore({"average": state["average"], "steps": self.step})
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._rng = np.random.default_rng([self._plan.seed, self.step])
+        if state.get("version") != VERSION:
+            raise InputError(
+                f"The training in {self._folder} was begun by another version of this command. "
+                "Finish it with that one, or choose an empty folder."
+            )
+        self._go_to(state["now"])
+        self._last_part, self._finished = state["last_part"], state["finished"]
+        self._before_s = state["before_s"]
+        self._rng = np.random.default_rng([self._plan.seed, len(self._finished), self.step])
+
+
+def _mean(weights: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([w[name] for w in weights]).mean(0) for name in weights[0]}
 
 
 def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, Any]]:

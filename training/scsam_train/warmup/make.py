@@ -17,6 +17,7 @@ from napari_scsam.models.base import load_base
 from napari_scsam.models.sam import ADAPTER_WEIGHTS, SamModel
 from scsam_train.decoding import Decoder
 from scsam_train.warmup.corpus import CORPUS_VERSION, build_corpus
+from scsam_train.warmup.curriculum import TIMES
 from scsam_train.warmup.fit import Plan, WarmUp
 from scsam_train.warmup.judging import Exam, judge
 
@@ -79,9 +80,10 @@ def make_adapter(
     record = {
         "plan": asdict(plan),
         "steps": warm_up.step,
+        "last_part_times": TIMES,
         "scenes": scenes,
         "corpus": CORPUS_VERSION,
-        "training_minutes": round(warm_up.spent_s / 60, 1),
+        "training_minutes": round(warm_up.total_s / 60, 1),
         "held_out_before": before,
         "held_out_after": after["held_out"],
     }
