@@ -158,18 +158,28 @@ def test_an_interrupted_run_goes_on_with_what_it_had_embedded(tmp_path):
         assert (again / "made").read_bytes() == b"2"
 
 
+WEIGHTS = "models/weights/lite-medsam-points/adapter_model.safetensors"
+
+
 @pytest.mark.parametrize(
-    "changed", ["models/weights/lite-medsam-points/adapter_model.safetensors", "models/sam.py"]
+    ("changed", "with_sam", "without_sam"),
+    [
+        (WEIGHTS, True, False),
+        ("models/sam.py", True, True),
+        ("models/unet.py", True, True),
+        ("models/propagation.py", False, False),
+    ],
 )
 def test_a_run_is_known_by_the_weights_and_the_code_that_it_ran_with(
-    tmp_path, monkeypatch, changed
+    tmp_path, monkeypatch, changed, with_sam, without_sam
 ):
     copy = tmp_path / "napari_scsam"
     shutil.copytree(Path(napari_scsam.__file__).parent, copy)
-    known = code_hash()
+    known, known_without = code_hash(), code_hash(weights=False)
     monkeypatch.setattr(napari_scsam, "__file__", str(copy / "__init__.py"))
-    assert code_hash() == known
+    assert (code_hash(), code_hash(weights=False)) == (known, known_without)
     content = bytearray((copy / changed).read_bytes())
     content[-1] ^= 1
     (copy / changed).write_bytes(content)
-    assert code_hash() != known
+    assert (code_hash() != known) is with_sam
+    assert (code_hash(weights=False) != known_without) is without_sam

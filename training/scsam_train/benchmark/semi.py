@@ -33,6 +33,8 @@ NAMES = (
 # More than any set has.
 MOST_PLANES = 100_000
 MEASURES = ("dice", "iou", "hd95", "assd")
+# What neither trains nor answers here: a kept run outlives its changes.
+ELSEWHERE = {"benchmark", "warmup", "propagation.py", "look.py", "motion.py"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ def _run(
         timed = replace(settings, minutes=round(minutes, 2))
         return inputs_of(chosen, labelled, unlabelled, judges, timed, cache)
 
-    known_by = f"{code_hash()}{_without_paths(inputs(plan.minutes))}{plan.threads}"
+    with_sam = "sam" in RECIPES[settings.recipe].members
+    known_by = f"{code_hash(weights=with_sam)}{_without_paths(inputs(plan.minutes))}{plan.threads}"
     key = hashlib.sha256(known_by.encode()).hexdigest()[:16]
     stem = f"{chosen.name}-{plan.labels}-{name}-{seed}-{key}"
     kept = places.results / f"{stem}.json"
@@ -145,7 +148,7 @@ def _run(
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
     charged = 0.0
-    if "sam" in RECIPES[settings.recipe].members:
+    if with_sam:
         each = embed_all(places.data, places.out, chosen, on_done)
         charged = each * found_embedded(settings, labelled, unlabelled)
     folder, cache = places.out / "runs" / stem / "0001", places.out / "cache"
@@ -207,15 +210,18 @@ def settings_of(chosen: SemiSet, name: str, seed: int) -> TrainSettings:
     return replace(settings, unlabelled_planes=MOST_PLANES)
 
 
-def code_hash() -> str:
-    """Hash of the code and weights that train and answer; the benchmark itself is not in it."""
+def code_hash(*, weights: bool = True) -> str:
+    """Hash of the code that trains and answers; the benchmark itself is not in it.
+
+    With SAM's `weights`, too, where SAM takes part: others' results outlive them.
+    """
     folders = [Path(napari_scsam.__file__).parent / "models", Path(scsam_train.__file__).parent]
     folders.append(Path(napari_scsam.__file__).parent / "core")
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            known = path.suffix in (".py", ".safetensors")
-            if known and not {"benchmark", "warmup"} & set(path.parts):
+            known = path.suffix == ".py" or (weights and path.suffix == ".safetensors")
+            if known and not ELSEWHERE & set(path.parts):
                 digest.update(path.read_bytes())
     return digest.hexdigest()
 
