@@ -32,7 +32,7 @@ _TRUSTED = (0.85, 0.95)
 _SECTORS = 6
 # Most log-odds that it says, and their weight beside those of the outline: where a place looks
 # different it is not the object, but what looks the same may be another one.
-_LIMIT, _AGAINST, _FOR = 6.0, 1.5, 0.75
+_LIMIT, _AGAINST, _FOR = 6.0, 2.0, 1.0
 # Share of the covariance that is left on its diagonal: there are about as many cells beside one
 # outline as there are features.
 _SHRINKAGE = 0.3
