@@ -10,7 +10,6 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models import prior as prior_module
 from napari_scsam.models.base import load_base
 from napari_scsam.models.prior import ClassPrior, Moments
 from napari_scsam.models.sam import SamModel
@@ -29,10 +28,9 @@ def plane(seed, classes=(0, 1, 4)):
     return torch.from_numpy(features).permute(2, 0, 1).float(), torch.from_numpy(label)
 
 
-def test_log_odds_are_those_of_scikit_learn(monkeypatch):
-    monkeypatch.setattr(prior_module, "_SHRINKAGE", 0.0)
+def test_log_odds_are_those_of_scikit_learn():
     planes = [plane(seed) for seed in range(4)]
-    prior = ClassPrior.fit(Moments.of(*one) for one in planes)
+    prior = ClassPrior.fit((Moments.of(*one) for one in planes), shrinkage=0.0)
     x = np.concatenate([f.flatten(1).T.numpy() for f, _ in planes])
     y = np.concatenate([label[::4, ::4].flatten().numpy() for _, label in planes])
     shares = np.unique(y, return_counts=True)[1] ** 0.5

@@ -171,7 +171,7 @@ def _walked(
     moved: dict[int, Logits] = {}
     flags: dict[int, str] = {}
     for class_id in sorted(classes):
-        look = None if looks is None else looks.get(class_id)
+        look = (looks or {}).get(class_id)
         found = _find(scene, trail, class_id, odds.get(class_id), look)
         drifted = _drifted(trail, class_id)
         if drifted is not None:
@@ -269,7 +269,7 @@ def _carried(
     moved: Mapping[int, Logits],
     flags: Mapping[int, str],
 ) -> Carried:
-    """What is shown is the mean of two ways; SAM's alone goes on, so that they stay two."""
+    """SAM's outline goes on; what is shown is its mean with the one that the picture has moved."""
     label = label_of(logits, trail.label.shape)
     areas = {c: (*trail.areas[c], int((label == c).sum()))[-_MEMORY:] for c in logits}
     doubts = {c: trail.doubts.get(c, 0) + 1 for c in flags}
