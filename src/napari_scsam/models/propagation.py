@@ -148,8 +148,8 @@ def carry(
     unet = None if taught is None else taught.probabilities(pixels, embedding, "unet", around)
     odds: dict[int, Logits] = {}
     if taught is not None and unet is not None:
-        known = {c: 1 + taught.class_ids.index(c) for c in taught.class_ids}
-        odds = {c: log_odds(unet, known[c]) for c in trail.areas if c in known}
+        ids = taught.class_ids
+        odds = {c: log_odds(unet, 1 + ids.index(c)) for c in trail.areas if c in ids}
     first = _walked(scene, trail, trail.areas, odds)
     if not isinstance(trail, _TwoWays) or trail.second is None:
         return first
