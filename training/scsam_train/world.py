@@ -41,10 +41,16 @@ class World:
         return value
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum the gradients over the processes."""
+        """Sum the gradients over the processes.
+
+        What no process has a gradient of keeps none, as with one process: of zeros an optimiser
+        would make steps out of momentum and weight decay.
+        """
         if self.size == 1:
             return
-        for parameter in parameters:
+        everyone = list(parameters)
+        had = self.sum(self._told([float(p.grad is not None) for p in everyone]))
+        for parameter in (p for p, count in zip(everyone, had, strict=True) if count):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             torch.distributed.all_reduce(parameter.grad)
@@ -53,6 +59,10 @@ class World:
         """What the leading process has, on each of them."""
         if self.size == 1:
             return value
-        shared = torch.tensor([value], dtype=torch.float64)
+        shared = self._told([value])
         torch.distributed.broadcast(shared, 0)
         return float(shared)
+
+    def _told(self, values: list[float]) -> Tensor:
+        """Numbers for the others, on the device whose tensors the processes exchange."""
+        return torch.tensor(values, dtype=torch.float64, device=self._state.device)
