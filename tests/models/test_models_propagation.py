@@ -13,7 +13,7 @@ from napari_scsam import models
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.propagation import Trail, propagate
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.propagation import RULE, _Found, judge
+from napari_scsam.models.stopping import RULE, Found, judge
 
 SHAPE = (64, 72)
 
@@ -157,8 +157,8 @@ def test_a_round_that_sees_something_else_is_heard_and_not_followed():
     assert 1 not in none.trail.areas
 
 
-def found(mask: np.ndarray, estimate: float = 0.9) -> _Found:
-    return _Found(np.where(mask, 6.0, -6.0).astype(np.float32), estimate)
+def found(mask: np.ndarray, estimate: float = 0.9) -> Found:
+    return Found(np.where(mask, 6.0, -6.0).astype(np.float32), estimate)
 
 
 def test_an_area_that_jumps_stops_unless_it_was_on_its_way():

@@ -168,6 +168,7 @@ WEIGHTS = "models/weights/lite-medsam-points/adapter_model.safetensors"
         ("models/sam.py", True, True),
         ("models/unet.py", True, True),
         ("models/propagation.py", False, False),
+        ("models/ways.py", False, False),
     ],
 )
 def test_a_run_is_known_by_the_weights_and_the_code_that_it_ran_with(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,10 @@ from napari_scsam.models.protocols import (
     RoundModels,
     SamBackend,
 )
+from napari_scsam.models.stopping import MIN_PIXELS, RULE, Found, judge
+from napari_scsam.models.ways import TwoWays, drifted, joined
 
 Mask = NDArray[np.bool_]
-_Way = TypeVar("_Way", bound=Trail)
 
 # Air between the neighbour's object and the box drawn for the next, as shares of the plane's
 # longer side. A SAM that is asked by the mask, too, follows it out of a tight box. One that is
@@ -38,51 +39,13 @@ AIRS = (0.0, 0.005, 0.01, 0.02)
 _NEARLY = 0.02
 # An object moves and grows by no more than this share of the plane's longer side.
 _REACH = 0.03
-# An object of fewer pixels, or of a smaller share of its class, is not followed by itself.
-_MIN_PIXELS = 9
+# An object of a smaller share of its class is not followed by itself.
 _MIN_SHARE = 0.02
 # So many planes make a trend.
 _MEMORY = 4
 # Log-odds per pixel from the neighbour's outline: the next plane's may lie some beside it. From
 # 0.2 to 0.5 two left atria came out the same; at 1 the neighbour's mask was copied on and on.
 _SLOPE = 0.4
-# Two ways to one object that overlap less (IoU) do not both go on: the one that lies nearer to
-# the outline as it has moved with the picture does, unless that is nowhere near either.
-_SAME_WAY = 0.8
-_NOWHERE = 0.4
-STRAYED = "outline strayed"
-
-
-@dataclass(frozen=True)
-class StopRule:
-    """When a class wants a look, and when it is not followed any further: (look, stop).
-
-    Attributes
-    ----------
-    ratio : pair of float
-        Area against the plane before and against the trend, when both say so; either way.
-    estimate : pair of float
-        SAM's own estimate of the IoU is under it.
-    overlap : pair of float
-        IoU with the plane before, moved onto the new centre, is under it.
-    agreement : pair of float
-        IoU of SAM's mask and the round's U-Net, where both look, is under it.
-    drift : pair of float
-        IoU of SAM's mask and the annotated outline as it has moved with the picture is under it:
-        at least one of them follows something else. Not asked where the U-Net says which.
-    patience : int
-        So many planes in a row that want a look are the last ones.
-    """
-
-    ratio: tuple[float, float] = (1.5, 2.0)
-    estimate: tuple[float, float] = (0.6, 0.4)
-    overlap: tuple[float, float] = (0.6, 0.4)
-    agreement: tuple[float, float] = (0.5, 0.1)
-    drift: tuple[float, float] = (0.3, 0.1)
-    patience: int = 3
-
-
-RULE = StopRule()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,32 +62,6 @@ class _Scene:
         if self.cache is None:
             return self.sam.decode(self.embedding, prompts, class_id=class_id)
         return decode_region(self.sam, self.cache, self.pixels, self.embedding, prompts, class_id)
-
-
-@dataclass(frozen=True, eq=False)
-class _TwoWays(Trail):
-    """A trail that is walked a second time by a SAM that is told of the objects' looks.
-
-    Attributes
-    ----------
-    looks : mapping of int to Look
-        Of the classes that look unlike what is beside them on the annotated plane.
-    second : Trail or None
-        Where the second way is; like the first for other classes.
-    """
-
-    looks: Mapping[int, Look] = field(default_factory=dict)
-    second: Trail | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """A class on the new plane: its log-odds, SAM's estimate of the IoU, others' IoU with it."""
-
-    logits: Logits
-    estimate: float
-    agreement: float | None = None
-    drift: float | None = None
 
 
 def carry(
@@ -151,12 +88,12 @@ def carry(
         ids = taught.class_ids
         odds = {c: log_odds(unet, 1 + ids.index(c)) for c in trail.areas if c in ids}
     first = _walked(scene, trail, trail.areas, odds)
-    if not isinstance(trail, _TwoWays) or trail.second is None:
+    if not isinstance(trail, TwoWays) or trail.second is None:
         return first
     # Where a round's U-Net sees a class, it says more of it than one plane's look.
     told = {c: look for c, look in trail.looks.items() if c in trail.areas and c not in odds}
     second = replace(trail.second, drift=trail.drift)
-    return _joined(trail, first, _walked(scene, second, told, {}, told), told)
+    return joined(trail, first, _walked(scene, second, told, {}, told), told)
 
 
 def _walked(
@@ -173,73 +110,16 @@ def _walked(
     for class_id in sorted(classes):
         look = (looks or {}).get(class_id)
         found = _find(scene, trail, class_id, odds.get(class_id), look)
-        drifted = _drifted(trail, class_id)
-        if drifted is not None:
-            moved[class_id] = drifted
-            found = replace(found, drift=iou(found.logits > 0, drifted > 0))
+        outline = drifted(trail, class_id)
+        if outline is not None:
+            moved[class_id] = outline
+            found = replace(found, drift=iou(found.logits > 0, outline > 0))
         reason, stops = judge(trail.label == class_id, found, trail.areas[class_id], RULE)
         if reason:
             flags[class_id] = reason
         if not stops:
             logits[class_id] = found.logits
     return _carried(trail, logits, moved, flags)
-
-
-def _joined(trail: _TwoWays, first: Carried, second: Carried, told: Iterable[int]) -> Carried:
-    """What two ways made of a plane: each goes on, or both where the better one of them is.
-
-    They err in different ways, so that what is shown is the mean of them. That they part says
-    that one has gone astray, and where the picture has moved says which. A class that one of
-    them lost is let go.
-    """
-    logits, flags = dict(first.logits), dict(first.flags)
-    ends_at = dict.fromkeys(first.trail.areas, (first.trail, first.trail))
-    for class_id in told:
-        ways = [way for way in (first, second) if class_id in way.trail.areas]
-        if len(ways) < 2:
-            ends_at.pop(class_id, None)
-            flags.setdefault(class_id, second.flags.get(class_id, "no outline found"))
-            continue
-        if iou(*(way.trail.label == class_id for way in ways)) >= _SAME_WAY:
-            logits[class_id] = (first.logits[class_id] + second.logits[class_id]) / 2
-            ends_at[class_id] = first.trail, second.trail
-            continue
-        better, overlap = _nearer(ways, class_id)
-        flags.pop(class_id, None)
-        if overlap < _NOWHERE:
-            del logits[class_id], ends_at[class_id]
-            flags[class_id] = STRAYED
-            continue
-        logits[class_id] = better.logits[class_id]
-        ends_at[class_id] = better.trail, better.trail
-        if class_id in better.flags:
-            flags[class_id] = better.flags[class_id]
-    on_first, on_second = ({c: ends[i] for c, ends in ends_at.items()} for i in (0, 1))
-    onwards = replace(_gathered(trail, on_first), second=_gathered(second.trail, on_second))
-    return Carried(onwards, logits, flags)
-
-
-def _nearer(ways: list[Carried], class_id: int) -> tuple[Carried, float]:
-    """The way whose mask is nearer to the outline as the picture has moved, and their IoU.
-
-    Without such an outline, the first way: what the second was told is left aside.
-    """
-    moved = _drifted(ways[0].trail, class_id)
-    if moved is None:
-        return ways[0], 1.0
-    overlaps = [iou(way.trail.label == class_id, moved > 0) for way in ways]
-    best = int(np.argmax(overlaps))
-    return ways[best], overlaps[best]
-
-
-def _gathered(trail: _Way, ends: Mapping[int, Trail]) -> _Way:
-    """A trail with each class where one way left it."""
-    label = np.zeros_like(trail.label)
-    for class_id, end in sorted(ends.items()):
-        label[(end.label == class_id) & (label == 0)] = class_id
-    areas = {c: end.areas[c] for c, end in ends.items()}
-    doubts = {c: end.doubts[c] for c, end in ends.items() if c in end.doubts}
-    return replace(trail, label=label, areas=areas, doubts=doubts)
 
 
 def _started(scene: _Scene, trail: Trail) -> Trail:
@@ -250,7 +130,7 @@ def _started(scene: _Scene, trail: Trail) -> Trail:
     looks = _looks(scene, trail)
     if not looks:
         return trail
-    return _TwoWays(
+    return TwoWays(
         trail.label, trail.areas, trail.doubts, trail.air, trail.drift, looks=looks, second=trail
     )
 
@@ -281,10 +161,6 @@ def _carried(
     return Carried(replace(trail, label=label, areas=kept, doubts=doubts), small, flags)
 
 
-def _drifted(trail: Trail, class_id: int) -> Logits | None:
-    return None if trail.drift is None else trail.drift.log_odds(class_id, trail.label.shape)
-
-
 def _stopped(trail: Trail, flags: Mapping[int, str]) -> Carried:
     return Carried(Trail(np.zeros_like(trail.label), {}), {}, flags)
 
@@ -311,7 +187,7 @@ def _find(
     class_id: int,
     odds: Logits | None = None,
     look: Look | None = None,
-) -> _Found:
+) -> Found:
     """Each object of the class by itself: one box around two of them would merge them."""
     label, air = trail.label, trail.air[class_id]
     objects = _objects(label == class_id)
@@ -332,10 +208,10 @@ def _find(
     logits = np.clip(logits, -SURE, SURE)
     estimate = float(np.average(estimates, weights=sizes))
     if odds is None:
-        return _Found(logits, estimate)
+        return Found(logits, estimate)
     near = np.any([_within(shape, box_with_air(mask, _REACH)) for mask in objects], axis=0)
     odds = np.where(near, odds, -SURE)
-    return _Found(_mean_if_same(logits, odds), estimate, iou(logits > 0, odds > 0))
+    return Found(_mean_if_same(logits, odds), estimate, iou(logits > 0, odds > 0))
 
 
 def _mean_if_same(logits: Logits, others: Logits | None) -> Logits:
@@ -350,7 +226,7 @@ def _mean_if_same(logits: Logits, others: Logits | None) -> Logits:
 
 def _objects(mask: Mask) -> list[Mask]:
     """Components worth following, the largest first; crumbs go with none of them."""
-    least = max(_MIN_PIXELS, _MIN_SHARE * mask.sum())
+    least = max(MIN_PIXELS, _MIN_SHARE * mask.sum())
     return connected_parts(mask, least) or connected_parts(mask, 0)[:1]
 
 
@@ -405,72 +281,3 @@ def _within(shape: tuple[int, int], box: Box) -> Mask:
     rows, cols = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
     inside: Mask = (rows >= r0) & (rows <= r1) & (cols >= c0) & (cols <= c1)
     return inside
-
-
-def judge(before: Mask, found: _Found, areas: tuple[int, ...], rule: StopRule) -> tuple[str, bool]:
-    """What speaks against a class's new mask.
-
-    Parameters
-    ----------
-    before : ndarray of shape (rows, cols), bool
-        Its mask on the plane before.
-    found : _Found
-    areas : tuple of int
-        Pixels on the last planes, the latest last.
-    rule : StopRule
-
-    Returns
-    -------
-    reason : str
-        In an annotator's words; empty where nothing speaks against it.
-    stops : bool
-        Whether the class is not followed any further.
-    """
-    mask = found.logits > 0
-    area = int(mask.sum())
-    if area < _MIN_PIXELS:
-        return "no outline found", True
-    ratio = _jump(area, areas)
-    doubts = [
-        (max(ratio, 1 / ratio), rule.ratio, _area_words(ratio)),
-        (-found.estimate, _less(rule.estimate), "outline unsure"),
-        (-iou(_moved_onto(before, mask), mask), _less(rule.overlap), "shape changed"),
-    ]
-    if found.agreement is not None:
-        doubts.append((-found.agreement, _less(rule.agreement), "the models disagree"))
-    elif found.drift is not None:
-        doubts.append((-found.drift, _less(rule.drift), STRAYED))
-    for level in (1, 0):
-        reasons = [words for value, limits, words in doubts if value > limits[level]]
-        if reasons:
-            return ", ".join(reasons), bool(level)
-    return "", False
-
-
-def _less(limits: tuple[float, float]) -> tuple[float, float]:
-    return (-limits[0], -limits[1])
-
-
-def _jump(area: int, areas: tuple[int, ...]) -> float:
-    """Area over the plane before's or over the trend's, whichever is nearer to 1."""
-    before = areas[-1]
-    expected = float(before)
-    if len(areas) > 1:
-        expected = before + float(np.mean(np.diff(areas)))
-    expected = float(np.clip(expected, 0.5 * before, 2 * before))
-    return min((area / before, area / expected), key=lambda r: abs(np.log(r)))
-
-
-def _area_words(ratio: float) -> str:
-    if ratio >= 2:
-        return "area doubled"
-    if ratio <= 0.5:
-        return "area halved"
-    return f"area {'grew' if ratio > 1 else 'shrank'} by {abs(ratio - 1):.0%}"
-
-
-def _moved_onto(mask: Mask, target: Mask) -> Mask:
-    """`mask` shifted by whole pixels so that its centre lies on that of `target`."""
-    shift = np.subtract(ndimage.center_of_mass(target), ndimage.center_of_mass(mask))
-    moved: Mask = ndimage.shift(mask.astype(np.uint8), np.rint(shift), order=0).astype(bool)
-    return moved
