@@ -124,19 +124,22 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+# For every set the same, so that none has settings of its own to fit it.
+SETTINGS = TrainSettings(
+    image_size=128,
+    labelled_batch=8,
+    unlabelled_batch=16,
+    sam_batch=8,
+    unet_lr=2e-3,
+    unlabelled_planes=400,
+    turn=True,
+)
+
 SEMI_SETS = {
     "polyps_kvasir": SemiSet(
         name="polyps_kvasir",
         classes={1: "polyp"},
-        settings=TrainSettings(
-            image_size=128,
-            labelled_batch=8,
-            unlabelled_batch=16,
-            sam_batch=8,
-            unet_lr=2e-3,
-            unlabelled_planes=400,
-            turn=True,
-        ),
+        settings=SETTINGS,
         to_learn=_polyps("train_*"),
         to_test=_polyps("validation_*"),
         to_choose=0.2,
@@ -144,15 +147,7 @@ SEMI_SETS = {
     "cardiac_acdc": SemiSet(
         name="cardiac_acdc",
         classes=CARDIAC,
-        settings=TrainSettings(
-            image_size=128,
-            labelled_batch=8,
-            unlabelled_batch=8,
-            sam_batch=8,
-            unet_lr=2e-3,
-            unlabelled_planes=1000,
-            turn=True,
-        ),
+        settings=SETTINGS,
         to_learn=_cardiac(learn=True),
         to_test=_cardiac(learn=False),
         to_choose=0.2,
