@@ -88,7 +88,7 @@ def carry(
         ids = taught.class_ids
         odds = {c: log_odds(unet, 1 + ids.index(c)) for c in trail.areas if c in ids}
     first = _walked(scene, trail, trail.areas, odds)
-    if not isinstance(trail, TwoWays) or trail.second is None:
+    if not isinstance(trail, TwoWays):
         return first
     # Where a round's U-Net sees a class, it says more of it than one plane's look.
     told = {c: look for c, look in trail.looks.items() if c in trail.areas and c not in odds}

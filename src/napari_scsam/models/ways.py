@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ _SAME_WAY = 0.8
 _NOWHERE = 0.4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TwoWays(Trail):
     """A trail that is walked a second time by a SAM that is told of the objects' looks.
 
@@ -29,12 +29,12 @@ class TwoWays(Trail):
     ----------
     looks : mapping of int to Look
         Of the classes that look unlike what is beside them on the annotated plane.
-    second : Trail or None
+    second : Trail
         Where the second way is; like the first for other classes.
     """
 
-    looks: Mapping[int, Look] = field(default_factory=dict)
-    second: Trail | None = None
+    looks: Mapping[int, Look]
+    second: Trail
 
 
 def drifted(trail: Trail, class_id: int) -> Logits | None:
