@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import napari_scsam
+import scsam_train
 from scsam_train.benchmark import semi_table
 from scsam_train.benchmark.embedded import own_copy
 from scsam_train.benchmark.semi import NAMES, code_hash
@@ -158,29 +159,38 @@ def test_an_interrupted_run_goes_on_with_what_it_had_embedded(tmp_path):
         assert (again / "made").read_bytes() == b"2"
 
 
-WEIGHTS = "models/weights/lite-medsam-points/adapter_model.safetensors"
+WEIGHTS = "napari_scsam/models/weights/lite-medsam-points/adapter_model.safetensors"
 
 
 @pytest.mark.parametrize(
-    ("changed", "with_sam", "without_sam"),
+    ("changed", "of"),
     [
-        (WEIGHTS, True, False),
-        ("models/sam.py", True, True),
-        ("models/unet.py", True, True),
-        ("models/propagation.py", False, False),
-        ("models/ways.py", False, False),
+        (WEIGHTS, {"scsam"}),
+        ("napari_scsam/models/sam.py", {"scsam", "supervised", "mean-teacher"}),
+        ("napari_scsam/models/unet.py", {"scsam", "supervised", "mean-teacher"}),
+        ("napari_scsam/models/propagation.py", set()),
+        ("napari_scsam/models/ways.py", set()),
+        ("scsam_train/lessons.py", {"scsam", "supervised", "mean-teacher"}),
+        ("scsam_train/pseudo.py", {"scsam"}),
+        ("scsam_train/recipes/scsam.py", {"scsam"}),
+        ("scsam_train/recipes/cps.py", set()),
+        ("scsam_train/recipes/supervised.py", {"supervised", "mean-teacher"}),
+        ("scsam_train/benchmark/semi.py", set()),
     ],
 )
 def test_a_run_is_known_by_the_weights_and_the_code_that_it_ran_with(
-    tmp_path, monkeypatch, changed, with_sam, without_sam
+    tmp_path, monkeypatch, changed, of
 ):
-    copy = tmp_path / "napari_scsam"
-    shutil.copytree(Path(napari_scsam.__file__).parent, copy)
-    known, known_without = code_hash(), code_hash(weights=False)
-    monkeypatch.setattr(napari_scsam, "__file__", str(copy / "__init__.py"))
-    assert (code_hash(), code_hash(weights=False)) == (known, known_without)
-    content = bytearray((copy / changed).read_bytes())
+    def hashes():
+        return {name: code_hash(name) for name in ("scsam", "supervised", "mean-teacher")}
+
+    known = hashes()
+    for package in (napari_scsam, scsam_train):
+        folder = Path(package.__file__).parent
+        shutil.copytree(folder, tmp_path / folder.name)
+        monkeypatch.setattr(package, "__file__", str(tmp_path / folder.name / "__init__.py"))
+    assert hashes() == known
+    content = bytearray((tmp_path / changed).read_bytes())
     content[-1] ^= 1
-    (copy / changed).write_bytes(content)
-    assert (code_hash() != known) is with_sam
-    assert (code_hash(weights=False) != known_without) is without_sam
+    (tmp_path / changed).write_bytes(content)
+    assert {name for name, code in hashes().items() if code != known[name]} == of

@@ -113,7 +113,7 @@ def _run(data: Path, out: Path, chosen: SemiSet, plan: Plan, seed: int) -> dict[
     settings = replace(settings_of(chosen, "scsam", seed), minutes=plan.minutes)
     cache = out / "cache"
     inputs = inputs_of(chosen, first, unlabelled + later, judges, settings, cache)
-    key = hashlib.sha256(f"{code_hash()}{inputs}{plan.threads}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{code_hash('scsam')}{inputs}{plan.threads}".encode()).hexdigest()[:16]
     folder = out / "runs" / f"again-{plan.set}-{plan.labels}-{plan.more}-{seed}-{key}"
     one = train_in(folder / "0001", inputs, plan.threads)
     inputs = inputs_of(chosen, labelled, unlabelled, judges, settings, cache, parent=one)

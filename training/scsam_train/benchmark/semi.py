@@ -38,6 +38,8 @@ ELSEWHERE = {
     *("benchmark", "warmup"),
     *("propagation.py", "stopping.py", "ways.py", "look.py", "motion.py"),
 }
+# What only rounds with SAM run.
+OF_SAM = {"exam.py", "pseudo.py"}
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def _run(
         return inputs_of(chosen, labelled, unlabelled, judges, timed, cache)
 
     with_sam = "sam" in RECIPES[settings.recipe].members
-    known_by = f"{code_hash(weights=with_sam)}{_without_paths(inputs(plan.minutes))}{plan.threads}"
+    code = code_hash(settings.recipe)
+    known_by = f"{code}{_without_paths(inputs(plan.minutes))}{plan.threads}"
     key = hashlib.sha256(known_by.encode()).hexdigest()[:16]
     stem = f"{chosen.name}-{plan.labels}-{name}-{seed}-{key}"
     kept = places.results / f"{stem}.json"
@@ -213,18 +216,25 @@ def settings_of(chosen: SemiSet, name: str, seed: int) -> TrainSettings:
     return replace(settings, unlabelled_planes=MOST_PLANES)
 
 
-def code_hash(*, weights: bool = True) -> str:
+def code_hash(recipe: Recipe) -> str:
     """Hash of the code that trains and answers; the benchmark itself is not in it.
 
-    With SAM's `weights`, too, where SAM takes part: others' results outlive them.
+    With SAM's weights and with what weighs its answers where SAM takes part, and of the recipes'
+    files with those that make up this one: what others gave outlives their changes.
     """
+    kind = RECIPES[recipe]
+    with_sam = "sam" in kind.members
+    recipes = Path(scsam_train.__file__).parent / "recipes"
+    own = {f"{base.__module__.rpartition('.')[2]}.py" for base in kind.__mro__}
+    not_run = {path.name for path in recipes.glob("[!_]*.py")} - own
+    not_run |= ELSEWHERE if with_sam else ELSEWHERE | OF_SAM
     folders = [Path(napari_scsam.__file__).parent / "models", Path(scsam_train.__file__).parent]
     folders.append(Path(napari_scsam.__file__).parent / "core")
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            known = path.suffix == ".py" or (weights and path.suffix == ".safetensors")
-            if known and not ELSEWHERE & set(path.parts):
+            known = path.suffix == ".py" or (with_sam and path.suffix == ".safetensors")
+            if known and not not_run & set(path.parts):
                 digest.update(path.read_bytes())
     return digest.hexdigest()
 
