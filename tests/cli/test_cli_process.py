@@ -174,6 +174,8 @@ def test_a_mistyped_command_is_told_apart_from_a_missing_path(tmp_path: Path) ->
         (("segment", "{scan}", "--box", "1,1,9,9", "--out", "{tmp}/o.nii"), "--plane"),
         (("segment", "{scan}", "--plane", "9", "--box", "1,1,9,9", "--out", "{tmp}/o.nii"), "9"),
         (("segment", "{scan}", "--plane", "1", "--point", "99,1,+", "--out", "{tmp}/o.nii"), "out"),
+        (("segment", "{scan}", "--plane", "9", "--box", "1,1,9,9", "--out", "{tmp}/o.jpg"), ".png"),
+        (("segment", "{flat}", "--box", "1,1,9,9", "--propagate", "--out", "{tmp}/o.tif"), "one s"),
         (("train", "{project}"), "label"),
         (("train", "{project}", "--steps", "0"), "steps"),
         (("train", "{project}", "--stesp", "3"), "--steps"),
@@ -186,6 +188,8 @@ def test_a_bad_command_line_is_one_clear_line(
     arguments: tuple[str, ...], says: str, project: Path, scan: Path, mask: Path, tmp_path: Path
 ) -> None:
     places = {"tmp": tmp_path, "scan": scan, "mask": mask, "project": project}
+    places["flat"] = tmp_path / "flat.png"
+    imageio.imwrite(places["flat"], np.arange(400, dtype=np.uint8).reshape(20, 20) % 251)
     line = refused(*(a.format(**places) for a in arguments))
     assert says.lower() in line.lower(), line
 

@@ -6,19 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from cyclopts import Parameter
 from rich.table import Table
 
 from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, parse_prompts, split_names
 from napari_scsam.cli.report import Report, StderrProgress
-from napari_scsam.controllers import prediction
-from napari_scsam.core.errors import InputError
-from napari_scsam.core.geometry import Plane
+from napari_scsam.controllers import outlining, prediction
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith, SamName
-from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import parse_window
-from napari_scsam.io import read_volume, write_labels
+from napari_scsam.io import format_of, write_labels
 
 
 def suggest(
@@ -139,30 +135,28 @@ def segment(
     out
         Mask file to write: .nii.gz, .tif or .png by its name.
     """
-    from napari_scsam.models import decode_region, load_sam, open_cache
-
-    prompts, wanted = parse_prompts(point, box), parse_window(window)
-    volume = read_volume(image)
-    where = _chosen_plane(volume, axis, plane)
-    wanted.on(volume).check(volume.plane(where))
-    volume = wanted.over(volume)
-    pixels = volume.plane(where)
-    prompts.check_inside((pixels.shape[0], pixels.shape[1]))
-    sam = load_sam(model, device=device, checkpoint=checkpoint)
-    decoded = decode_region(sam, open_cache(), pixels, sam.embed(pixels), prompts)
-    mask = np.zeros(volume.shape, np.uint8)
-    take_plane(mask, where, volume.ndim)[...] = decoded.mask
-    flags: dict[int, str] = {}
+    prompts, wanted, format = parse_prompts(point, box), parse_window(window), format_of(out)
+    with StderrProgress() as progress:
+        found = outlining.outline_file(
+            image,
+            prompts,
+            axis=axis,
+            plane=plane,
+            window=wanted,
+            carried=propagate,
+            model=model,
+            checkpoint=checkpoint,
+            device=device,
+            progress=progress,
+        )
+    written = write_labels(out, found.mask, found.volume, format)
+    area = int(found.mask.sum())
+    data = {"out": written, "pixels": area, "iou": round(found.iou, 4), "via": found.via}
+    flags = sorted(found.flags.items())
     if propagate:
-        with StderrProgress() as progress:
-            mask, flags = prediction.carry_through(sam, volume, where, decoded.mask, progress)
-    written = write_labels(out, mask, volume)
-    area = int(mask.sum())
-    data = {"out": written, "pixels": area, "iou": round(decoded.iou, 4), "via": decoded.via}
-    if propagate:
-        data["flags"] = {str(index): why for index, why in sorted(flags.items())}
-    looks = [f"Slice {index} wants a look: {why}." for index, why in sorted(flags.items())]
-    return Report(data, "\n".join([f"Wrote {out}: {area} pixels, by {decoded.via}.", *looks]), json)
+        data["flags"] = {str(index): why for index, why in flags}
+    looks = [f"Slice {index} wants a look: {why}." for index, why in flags]
+    return Report(data, "\n".join([f"Wrote {out}: {area} pixels, by {found.via}.", *looks]), json)
 
 
 def evaluate(
@@ -196,15 +190,3 @@ def evaluate(
             table.add_row(case, row.name, *figures, result.unit)
     data = {"cases": {case: result.to_dict() for case, result in cases.items()}}
     return Report(data, table, json)
-
-
-def _chosen_plane(volume: Volume, axis: int, plane: int | None) -> Plane:
-    if volume.ndim == 2:
-        return Plane(0, plane or 0)
-    if plane is None:
-        count = volume.plane_count(axis) if axis in (0, 1, 2) else 0
-        raise InputError(
-            f"The image is a volume of shape {volume.shape}: say which slice with --plane, "
-            f"0 to {count - 1} along axis {axis}."
-        )
-    return Plane(axis, plane)

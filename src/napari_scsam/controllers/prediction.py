@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
 from napari_scsam.core.prompts import PointPrompt
-from napari_scsam.core.propagation import propagate
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
@@ -22,8 +20,6 @@ from napari_scsam.io import SUFFIXES, read_volume, stem, write_labels
 from napari_scsam.models import (
     EmbeddingCache,
     RoundModels,
-    SamBackend,
-    carry,
     load_round,
     open_cache,
     propose,
@@ -216,58 +212,3 @@ def _active_folder(project: Project) -> Path:
 
 def _cache_of(project: Project) -> EmbeddingCache:
     return open_cache(project.folder / "cache" / "embeddings", max_gb=project.cache_gb)
-
-
-def carry_through(
-    sam: SamBackend,
-    volume: Volume,
-    start: Plane,
-    mask: NDArray[np.bool_],
-    progress: ProgressFn = ignore_progress,
-) -> tuple[LabelArray, dict[int, str]]:
-    """Carry one slice's outline through a volume, both ways, until it can't be followed.
-
-    Parameters
-    ----------
-    sam : SamBackend
-    volume : Volume
-        Three-dimensional.
-    start : Plane
-    mask : ndarray of shape (rows, cols), bool
-        The outline on `start`.
-    progress : callable
-
-    Returns
-    -------
-    label : ndarray of shape `volume.shape`, uint8
-        0 and 1.
-    flags : dict of int to str
-        Slices along the axis that want a look, and why.
-
-    Raises
-    ------
-    InputError
-        If the image is no volume.
-    """
-    if volume.ndim != 3:
-        raise InputError("An outline is carried through volumes; this image has one slice only.")
-    count = volume.plane_count(start.axis)
-    label = np.zeros(volume.shape, np.uint8)
-    take_plane(label, start, 3)[...] = mask
-    flags: dict[int, str] = {}
-    cache = open_cache(memory_items=2)
-    anchors = {start.index: mask.astype(np.uint8)}
-    followed = propagate(
-        lambda i, trail: carry(sam, volume.plane(Plane(start.axis, i)), trail, cache=cache),
-        anchors,
-        count,
-        volume.plane_spacing(start.axis),
-    )
-    done: set[int] = set()
-    for filled in followed:
-        done.add(filled.index)
-        take_plane(label, Plane(start.axis, filled.index), 3)[...] = filled.label
-        if filled.flags:
-            flags[filled.index] = ", ".join(filled.flags.values())
-        progress(Progress(len(done) / (count - 1), "Propagating"))
-    return label, flags

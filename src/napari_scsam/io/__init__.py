@@ -29,6 +29,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "SUFFIXES",
     "Grid",
+    "format_of",
     "read_label_volume",
     "read_labels",
     "read_volume",
@@ -139,7 +140,7 @@ def write_labels(
     """
     path = Path(path)
     writers = {"nifti": nifti.write, "tiff": tiff.write, "png": raster.write}
-    writer = writers[format or _format_of(path)]
+    writer = writers[format or format_of(path)]
     array = np.asarray(label)
     if array.shape != like.shape:
         raise InputError(f"The label map has shape {array.shape}, but its image has {like.shape}.")
@@ -158,7 +159,14 @@ def stem(path: str | Path) -> str:
     return Path(name).stem
 
 
-def _format_of(path: Path) -> ExportFormat:
+def format_of(path: Path) -> ExportFormat:
+    """The format that a mask file is written in, by its suffix.
+
+    Raises
+    ------
+    InputError
+        If masks are written in no such format.
+    """
     for suffix, format in _SUFFIX_FORMATS.items():
         if path.name.lower().endswith(suffix):
             return format
