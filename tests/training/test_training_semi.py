@@ -15,8 +15,9 @@ from PIL import Image
 import napari_scsam
 import scsam_train
 from scsam_train.benchmark import semi_table
-from scsam_train.benchmark.embedded import own_copy
+from scsam_train.benchmark.embedded import embed_all, own_copy
 from scsam_train.benchmark.semi import NAMES, code_hash
+from scsam_train.benchmark.semi_sets import SEMI_SETS
 
 
 def write_set(folder):
@@ -132,6 +133,18 @@ def test_the_table_pairs_seeds_with_the_supervised_ones():
 
 def test_ablations_are_recipes_of_the_benchmark():
     assert {"scsam", "cps", "scsam-without-points", "scsam-without-sam-to-unet"} <= set(NAMES)
+
+
+def test_an_embedding_that_was_lost_is_made_again_and_the_measured_time_kept(tmp_path):
+    write_set(tmp_path / "data")
+    places = tmp_path / "data", tmp_path, SEMI_SETS["polyps_kvasir"]
+    told = []
+    each = embed_all(*places, told.append)
+    before = sorted((tmp_path / "cache").iterdir())
+    assert len(before) == 7 and told == ["polyps_kvasir: 7 of 7 planes embedded"]
+    before[2].unlink()  # no run makes it again in its own time, which would pay for it twice
+    assert embed_all(*places, told.append) == each
+    assert sorted((tmp_path / "cache").iterdir()) == before
 
 
 def test_a_run_sees_no_embedding_that_another_run_added(tmp_path):
