@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from napari_scsam.models import load_round
 from scsam_train.benchmark.common import write_report
-from scsam_train.benchmark.embedded import embed_all
+from scsam_train.benchmark.embedded import embed_all, own_copy
 from scsam_train.benchmark.semi import (
     code_hash,
     inputs_of,
@@ -112,12 +113,16 @@ def _run(data: Path, out: Path, chosen: SemiSet, plan: Plan, seed: int) -> dict[
     judges = judges_of(chosen, test, seed)
     settings = replace(settings_of(chosen, "scsam", seed), minutes=plan.minutes)
     cache = out / "cache"
-    inputs = inputs_of(chosen, first, unlabelled + later, judges, settings, cache)
-    key = hashlib.sha256(f"{code_hash('scsam')}{inputs}{plan.threads}".encode()).hexdigest()[:16]
+    inputs = partial(inputs_of, chosen, judges=judges, settings=settings)
+    others = unlabelled + later
+    known_by = f"{code_hash('scsam')}{inputs(first, others, cache=cache)}{plan.threads}"
+    key = hashlib.sha256(known_by.encode()).hexdigest()[:16]
     folder = out / "runs" / f"again-{plan.set}-{plan.labels}-{plan.more}-{seed}-{key}"
-    one = train_in(folder / "0001", inputs, plan.threads)
-    inputs = inputs_of(chosen, labelled, unlabelled, judges, settings, cache, parent=one)
-    two = train_in(folder / "0002", inputs, plan.threads)
+    # As in a project, the second round finds what the first one embedded; no other run does.
+    with own_copy(cache, folder / "cache") as own:
+        one = train_in(folder / "0001", inputs(first, others, cache=own), plan.threads)
+        gone_on = inputs(labelled, unlabelled, cache=own, parent=one)
+        two = train_in(folder / "0002", gone_on, plan.threads)
     groups = {"unseen": test, "first": first}
     return {
         name: _compare(chosen, one, two, members, judges, cache) for name, members in groups.items()
