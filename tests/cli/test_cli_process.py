@@ -175,7 +175,10 @@ def test_a_mistyped_command_is_told_apart_from_a_missing_path(tmp_path: Path) ->
         (("segment", "{scan}", "--plane", "9", "--box", "1,1,9,9", "--out", "{tmp}/o.nii"), "9"),
         (("segment", "{scan}", "--plane", "1", "--point", "99,1,+", "--out", "{tmp}/o.nii"), "out"),
         (("segment", "{scan}", "--plane", "9", "--box", "1,1,9,9", "--out", "{tmp}/o.jpg"), ".png"),
-        (("segment", "{flat}", "--box", "1,1,9,9", "--propagate", "--out", "{tmp}/o.tif"), "one s"),
+        (
+            ("segment", "{flat}", "--box", "1,1,9,9", "--propagate", "--out", "{tmp}/o.tif"),
+            "one slice only",
+        ),
         (("train", "{project}"), "label"),
         (("train", "{project}", "--steps", "0"), "steps"),
         (("train", "{project}", "--stesp", "3"), "--steps"),

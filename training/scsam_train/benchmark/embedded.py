@@ -48,23 +48,18 @@ def embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], N
     def kept_of(plane: NDArray[Any]) -> None:
         store.get_or_embed(sam.twin(), plane)
 
-    timed = not kept.exists()
     with side_by_side(sam.torch_device) as pool:
-        made = _seconds_made(pool, sam, planes) if timed else 0.0
         for number, part in enumerate(in_parts(planes, 100)):
             list(pool.map(kept_of, part))
             on_done(f"{chosen.name}: {100 * number + len(part)} of {len(planes)} planes embedded")
-        read = _seconds_each(pool, kept_of, planes[:TIMED]) if timed else 0.0
-    if timed:
-        # What a run takes longer when it has to make them.
-        found = {"seconds": made - read, "made": made, "read": read, "planes": len(planes)}
-        kept.write_text(json.dumps(found))
+        if not kept.exists():
+            list(pool.map(sam.twin().embed, planes[:WARMED]))
+            made = _seconds_each(pool, lambda plane: sam.twin().embed(plane), planes[:TIMED])
+            read = _seconds_each(pool, kept_of, planes[:TIMED])
+            # What a run takes longer when it has to make them.
+            found = {"seconds": made - read, "made": made, "read": read, "planes": len(planes)}
+            kept.write_text(json.dumps(found))
     return float(json.loads(kept.read_text())["seconds"])
-
-
-def _seconds_made(pool: Pool, sam: SamModel, planes: Sequence[NDArray[Any]]) -> float:
-    list(pool.map(sam.twin().embed, planes[:WARMED]))
-    return _seconds_each(pool, lambda plane: sam.twin().embed(plane), planes[:TIMED])
 
 
 def _seconds_each(
