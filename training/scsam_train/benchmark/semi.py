@@ -18,7 +18,8 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.settings import Ablation, Recipe, TrainSettings
 from napari_scsam.core.windows import AUTO
-from napari_scsam.models import RoundModels, evaluate, load_round, open_cache
+from napari_scsam.models import evaluate, open_cache
+from napari_scsam.models.pair import Pair, load_round
 from scsam_train.benchmark.common import machine, run_round
 from scsam_train.benchmark.embedded import CACHE_GB, embed_all, found_embedded, own_copy
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
@@ -281,7 +282,7 @@ def train_in(folder: Path, inputs: str, threads: int | None) -> Path:
 
 
 def score(
-    models: RoundModels, chosen: SemiSet, members: Sequence[Member], cache: Path
+    models: Pair, chosen: SemiSet, members: Sequence[Member], cache: Path
 ) -> dict[str, Any]:
     """Measures of `evaluate` by case, image, member of the pair and class."""
     found: dict[str, Any] = {case: {} for case in sorted({member.case for member in members})}
@@ -303,26 +304,25 @@ def _judged(found: dict[str, Any], judges: Sequence[Member]) -> dict[str, Any]:
 
 
 def _score_image(
-    models: RoundModels, chosen: SemiSet, member: Member, cache: Path
+    models: Pair, chosen: SemiSet, member: Member, cache: Path
 ) -> dict[str, Any]:
     volume, truth = io.read_volume(member.image), io.read_label_volume(member.mask).data
     store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
     ids = np.array([0, *models.class_ids], np.uint8)
     maps: dict[str, list[Any]] = {}
+    names = _members(models)
     for index in range(volume.plane_count()):
         place = Plane(0, index)
         pixels, around = np.array(volume.plane(place)), AUTO.around(volume, place)
         if pixels.min() == pixels.max():
             blank = np.zeros(pixels.shape[:2], np.uint8)
-            for which in _members(models):
+            for which in names:
                 maps.setdefault(which, []).append(blank)
             continue
-        embedding = None
-        if "sam" in _members(models):
-            embedding = store.get_or_embed(models.sam, pixels)
-        for which in _members(models):
-            probabilities = models.probabilities(pixels, embedding, cast(Any, which), around)
-            maps.setdefault(which, []).append(ids[probabilities.argmax(0)])
+        embedding = store.get_or_embed(models.sam, pixels) if "sam" in names else None
+        found = models.members(pixels, embedding, around)
+        for which in names:
+            maps.setdefault(which, []).append(ids[found[which].argmax(0)])
     truth = truth.reshape(-1, *truth.shape[-2:]).astype(np.uint8)
     scores = {}
     for which, planes in maps.items():
@@ -338,7 +338,7 @@ def _score_image(
     return scores
 
 
-def _members(models: RoundModels) -> tuple[str, ...]:
+def _members(models: Pair) -> tuple[str, ...]:
     trained = tuple(models.trained)
     return (*trained, "pair") if len(trained) > 1 else trained
 
