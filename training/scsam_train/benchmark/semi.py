@@ -281,9 +281,7 @@ def train_in(folder: Path, inputs: str, threads: int | None) -> Path:
     return folder
 
 
-def score(
-    models: Pair, chosen: SemiSet, members: Sequence[Member], cache: Path
-) -> dict[str, Any]:
+def score(models: Pair, chosen: SemiSet, members: Sequence[Member], cache: Path) -> dict[str, Any]:
     """Measures of `evaluate` by case, image, member of the pair and class."""
     found: dict[str, Any] = {case: {} for case in sorted({member.case for member in members})}
     for member in members:
@@ -303,9 +301,7 @@ def _judged(found: dict[str, Any], judges: Sequence[Member]) -> dict[str, Any]:
     }
 
 
-def _score_image(
-    models: Pair, chosen: SemiSet, member: Member, cache: Path
-) -> dict[str, Any]:
+def _score_image(models: Pair, chosen: SemiSet, member: Member, cache: Path) -> dict[str, Any]:
     volume, truth = io.read_volume(member.image), io.read_label_volume(member.mask).data
     store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
     ids = np.array([0, *models.class_ids], np.uint8)
