@@ -148,20 +148,31 @@ def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(monkeypatc
     assert recipe._looked - before == 20 * 2 // 4
 
 
+def scsam_without(part):
+    """Weights after a short run in which everything that may be left out has a say."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
+        patch.setattr("scsam_train.students.TOKENS_FIRST", 0.0)
+        patch.setattr("scsam_train.exam.Exam.reliability", property(lambda exam: np.array([1.0])))
+        kit = toy_kit(recipe="scsam", steps=24, without=part)
+        run(RECIPES["scsam"](kit), 0, 24, 24)
+        return weights_of(kit)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return scsam_without("nothing")
+
+
 @pytest.mark.parametrize("part", ["sam-to-unet", "unet-to-sam", "points", "agreement", "prior"])
-def test_each_part_can_be_left_out_and_matters(part, monkeypatch):
-    monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
-    monkeypatch.setattr("scsam_train.students.TOKENS_FIRST", 0.0)
-    results = []
-    for without in ("nothing", part):
-        kit = toy_kit(recipe="scsam", steps=24, without=without)
-        recipe = RECIPES["scsam"](kit)
-        monkeypatch.setattr(
-            "scsam_train.exam.Exam.reliability", property(lambda exam: np.array([1.0]))
-        )
-        run(recipe, 0, 24, 24)
-        results.append(weights_of(kit))
-    assert any(not torch.equal(results[0][key], results[1][key]) for key in results[0])
+def test_each_part_can_be_left_out_and_matters(part, whole):
+    without = scsam_without(part)
+    assert any(not torch.equal(whole[key], without[key]) for key in whole)
+
+
+def test_a_short_run_repeats_so_what_differs_is_the_part(whole):
+    again = scsam_without("nothing")
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
 
 
 @pytest.mark.parametrize("name", ["supervised", "scsam-paper"])
