@@ -153,13 +153,16 @@ def test_segment_carries_the_outline_through_the_volume(
     assert all(str(index) in done["flags"] or not found[index].any() for index in (0, 5))
 
 
-def test_evaluate_knows_the_figures(mask: Path, tmp_path: Path) -> None:
-    same = ok("evaluate", mask, mask)["cases"]["mask"]
-    assert same["classes"][0]["dice"] == 1.0
-    empty = tmp_path / "empty.nii.gz"
+def test_evaluate_knows_the_figures_of_a_folder(mask: Path, tmp_path: Path) -> None:
     truth = nib.load(mask)
-    nib.save(nib.Nifti1Image(np.zeros(truth.shape, np.uint8), truth.affine), empty)
-    assert ok("evaluate", empty, mask)["cases"]["empty"]["classes"][0]["dice"] == 0.0
+    empty = nib.Nifti1Image(np.zeros(truth.shape, np.uint8), truth.affine)
+    for name, found in (("same", truth), ("empty", empty)):
+        for folder, image in (("found", found), ("truth", truth)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nib.save(image, tmp_path / folder / f"{name}.nii.gz")
+    cases = ok("evaluate", tmp_path / "found", tmp_path / "truth")["cases"]
+    dice = {case: result["classes"][0]["dice"] for case, result in cases.items()}
+    assert dice == {"same": 1.0, "empty": 0.0}
 
 
 def test_a_mistyped_command_is_told_apart_from_a_missing_path(tmp_path: Path) -> None:

@@ -32,35 +32,34 @@ def trained(name, steps=STEPS, **settings):
     return kit, reports
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_changes_its_members_only_and_repeats(name):
-    before = weights_of(toy_kit())
-    first, reports = trained(name)
-    after = weights_of(first)
+@pytest.fixture(scope="module", params=NAMES)
+def whole_run(request):
+    """A recipe's name, the kit that it trained without a break, and its reports."""
+    return request.param, *trained(request.param)
+
+
+def test_a_recipe_changes_its_members_only(whole_run):
+    name, kit, _ = whole_run
+    before, after = weights_of(toy_kit()), weights_of(kit)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert any(key.startswith("unet.") for key in changed) == ("unet" in RECIPES[name].members)
     assert any("class_tokens" in key for key in changed) == ("sam" in RECIPES[name].members)
     assert not any("image_encoder" in key for key in changed)
-    again, same = trained(name)
-    assert reports == same
-    assert all(torch.equal(after[key], value) for key, value in weights_of(again).items())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_goes_on_where_it_was_stopped(name):
-    whole = toy_kit(recipe=name, steps=STEPS)
-    recipe = RECIPES[name](whole)
-    run(recipe, 0, 8, STEPS)
+def test_a_recipe_repeats_and_goes_on_where_it_was_stopped(whole_run):
+    """The second run is stopped and goes on with new models: it reports and makes the same."""
+    name, whole, reports = whole_run
+    stopped = RECIPES[name](toy_kit(recipe=name, steps=STEPS))
+    assert run(stopped, 0, 8, STEPS) == reports[:8]
     stream = io.BytesIO()
-    torch.save(recipe.state(), stream)
-    rest = run(recipe, 8, STEPS, STEPS)
-    recipe.finish()
+    torch.save(stopped.state(), stream)
     stream.seek(0)
     resumed = toy_kit(recipe=name, steps=STEPS)
-    other = RECIPES[name](resumed)
-    other.restore(torch.load(stream, weights_only=True))
-    assert run(other, 8, STEPS, STEPS) == rest
-    other.finish()
+    recipe = RECIPES[name](resumed)
+    recipe.restore(torch.load(stream, weights_only=True))
+    assert run(recipe, 8, STEPS, STEPS) == reports[8:]
+    recipe.finish()
     kept = weights_of(resumed)
     assert all(torch.equal(kept[key], value) for key, value in weights_of(whole).items())
 

@@ -40,7 +40,7 @@ def write_set(folder):
 
 def measure(data, out, *recipes):
     command = [sys.executable, "-P", "-m", "scsam_train.benchmark", "semi", "--data", str(data)]
-    command += ["--out", str(out), "--labels", "2", "--seeds", "0", "--minutes", "0.3"]
+    command += ["--out", str(out), "--labels", "2", "--seeds", "0", "--minutes", "0.15"]
     done = subprocess.run(
         [*command, "--recipes", *recipes], capture_output=True, text=True, timeout=300
     )
