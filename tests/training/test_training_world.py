@@ -16,7 +16,7 @@ SCRIPT = """
 import functools, json, sys
 sys.path.insert(0, sys.argv[2])
 import torch
-from scsam_train import precision, students, kit
+from scsam_train import precision, students
 from scsam_train.recipes import RECIPES, cps
 from scsam_train.world import World
 from toy import run, toy_kit, weights_of
