@@ -18,6 +18,9 @@ ExportFormat = Literal["nifti", "tiff", "png"]
 SamName = Literal["lite-medsam", "lite-medsam-released", "vit_b", "vit_l", "vit_h"]
 TrainProfile = Literal["auto", "frozen-encoder", "adapted-encoder"]
 AdapterMethod = Literal["lora", "dora"]
+# Where a round's U-Net starts: from random weights, from an encoder trained on ImageNet, or from
+# that and with SAM's embedding of the slice beside its pixels.
+UNetKind = Literal["scratch", "pretrained", "pretrained+sam"]
 
 DEFAULT_STEPS = 700
 MAX_STEPS = 1_000_000
@@ -130,8 +133,16 @@ class TrainSettings(_Settings):
         title="Time limit",
         unset="None",
     )
+    pictures: int | None = _setting(
+        None,
+        "Pictures that the U-Net learns from, each view counted; whichever limit comes first.",
+        low=1,
+        high=100_000_000,
+        unit="pictures",
+    )
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to train.", title="Train on", choices=DEVICE_TITLES)
+    unet: UNetKind = _setting("scratch", "What the U-Net starts from.")
     image_size: int = _setting(
         192, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
     )
