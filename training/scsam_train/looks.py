@@ -82,6 +82,10 @@ class Looks:
         known = all(prior.knows(p) for prior in [everything, *of_others] for p in positions)
         return Looks(everything, of_others) if known else None
 
+    def prior_for(self, plane: int | None) -> ClassPrior:
+        """What all labelled planes say of the classes, or of one of them what the others say."""
+        return self.everything if plane is None else self._of_others[plane]
+
     def odds(self, features: Tensor, plane: int | None = None) -> Tensor:
         """Log-odds of every class.
 
@@ -95,6 +99,6 @@ class Looks:
         -------
         Tensor of shape (N, K, 4 e, 4 e)
         """
-        prior = self.everything if plane is None else self._of_others[plane]
+        prior = self.prior_for(plane)
         found = [prior.log_odds(features, position) for position in prior.class_ids[1:]]
         return torch.cat(found, dim=1)

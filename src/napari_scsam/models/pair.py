@@ -87,6 +87,11 @@ class Pair:
         return self._trained
 
     @property
+    def joins_sam(self) -> bool:
+        """Whether its U-Net answers better where it is given SAM's embedding of the plane."""
+        return self._unet.sees_sam
+
+    @property
     def class_ids(self) -> tuple[int, ...]:
         """Classes that it knows, ascending."""
         return self._unet.class_ids
@@ -117,10 +122,9 @@ class Pair:
                 f"ask for {self._trained[0]}."
             )
         if which == "unet":
-            return self._unet.probabilities(image, around)
-        embedding = embedding or self._sam.embed(image)
+            return self._unet.probabilities(image, around, embedding)
         if which == "sam":
-            return self._sam_probabilities(embedding)
+            return self._sam_probabilities(embedding or self._sam.embed(image))
         return self.members(image, embedding, around)["pair"]
 
     def decode(
@@ -179,14 +183,15 @@ class Pair:
     ) -> dict[str, FloatArray]:
         """Class probabilities by 'unet', 'sam' and 'pair', as far as they were trained.
 
-        Each as `probabilities` gives them. `embedding` may be None where SAM was not trained.
+        Each as `probabilities` gives them. Without `embedding` one is made where it is needed.
         """
         found: dict[str, FloatArray] = {}
+        if embedding is None and ("sam" in self._trained or self.joins_sam):
+            embedding = self._sam.embed(image)
         if "unet" in self._trained:
-            found["unet"] = self._unet.probabilities(image, around)
-        if "sam" not in self._trained:
+            found["unet"] = self._unet.probabilities(image, around, embedding)
+        if "sam" not in self._trained or embedding is None:
             return found | {"pair": found["unet"]}
-        embedding = embedding or self._sam.embed(image)
         found["sam"] = self._sam_probabilities(embedding)
         if "unet" not in self._trained:
             return found | {"pair": found["sam"]}
