@@ -18,7 +18,7 @@ from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.clicks import carve
 from napari_scsam.models.device import resolve_device
-from napari_scsam.models.guided import asked_again
+from napari_scsam.models.self_prompting import refined
 from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
 from napari_scsam.models.protocols import Decoded, Embedding, SamBackend
 from napari_scsam.models.sam import load_sam
@@ -53,7 +53,7 @@ class Pair:
         The members that the round's recipe trained; one alone answers for the pair.
     guided : sequence of bool, optional
         For each class, whether SAM is asked once more for what the two found together, and
-        its answer is the pair's (`guided.asked_again`); for none by default.
+        its answer is the pair's (`self_prompting.refined`); for none by default.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Pair:
         ):
             if guided:
                 odds = log_odds(mixed, position)
-                again = asked_again(self._sam, embedding, odds, class_id)
+                again = refined(self._sam, embedding, odds, class_id)
                 logits[position] = logits[position] if again is None else again
         return np.asarray(softmax(logits, axis=0), dtype=np.float32)
 
