@@ -70,6 +70,7 @@ def toy_kit(unlabelled=3, world=None, **settings):
         other_images=images[2:],
         other_valid=torch.ones((unlabelled, SIDE, SIDE), dtype=torch.bool),
         other_names=[f"u{i}:0" for i in range(unlabelled)],
+        judged=torch.ones((2, 1), dtype=torch.bool),
         views=[[SamView(features[i], on_grid[i])] for i in range(2)],
         other_features=features[2:],
     )

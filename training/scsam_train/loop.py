@@ -35,8 +35,9 @@ from scsam_train.judging import (
 from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
-from scsam_train.validation import Weighing, embed, follow, validate
+from scsam_train.validation import embed, follow, validate
 from scsam_train.views import Embedder, Materials, build_canvases
+from scsam_train.weighing import Weighing
 
 # Of the time budget: at most so much for embedding.
 EMBEDDING_SHARE = 0.35
@@ -221,7 +222,7 @@ def _save_state(keeper: Keeper, saved: Saved) -> None:
 def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     with run.recipe.teachers_in_place():
         follow(session)
-        pair = Pair(session.unet, session.sam, trained=session.trained)
+        pair = Pair(session.unet, session.sam, trained=session.trained, unknown=session.unknown)
         marks = judge.mark(pair, session.control.check)
     session.log.write("validation", step=run.step, fraction=done, dice=marks.dice())
 
@@ -240,6 +241,7 @@ def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
         "unet_shares": weighing.unet_shares,
         "guided": weighing.guided,
         "trained": list(session.trained),
+        "unknown_classes": list(session.unknown),
         "torch": torch.__version__,
     }
     _write_json(folder / CONFIG_FILE, config)
