@@ -123,9 +123,9 @@ class Decoder:
             boxes = self._xy(corners).reshape(-1, 4)
         masks = None if ask.masks is None else ask.masks.clamp(-LIMIT, LIMIT).nan_to_num()
         sparse, dense = self.model.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        if ask.masks is not None:
+        if ask.masks is not None and bool((unmasked := _unmasked(ask.masks)).any()):
             none = self.model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-            dense = torch.where(_unmasked(ask.masks), none, dense)
+            dense = torch.where(unmasked, none, dense)
         if sparse.shape[0] != count:  # nothing was asked but the class tokens
             sparse, dense = sparse.expand(count, -1, -1), dense.expand(count, -1, -1, -1)
         if ask.classes is not None:
