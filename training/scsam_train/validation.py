@@ -66,10 +66,10 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
 
     On planes that it trained on a SAM follows any click.
     """
-    sam = session.sam.described_by(replace(session.info, understands_points=True))
     planes = session.split.held_out
     if not planes:
         return None
+    sam = session.sam.described_by(replace(session.info, understands_points=True))
     embedder = partial(embed, session)
     by_round = click_dice(sam, planes, embedder, named=True)
     if sam.shipped is not None:
