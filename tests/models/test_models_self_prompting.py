@@ -6,8 +6,8 @@ import numpy as np
 
 from napari_scsam.core.prompts import bounding_box
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.self_prompting import largest_parts, refined
 from napari_scsam.models.pair import Pair
+from napari_scsam.models.self_prompting import largest_parts, refined
 
 SHAPE = (60, 80)
 TOLD = Embedding(None, SHAPE, np.zeros((2, 2), np.float32), "k")

@@ -56,7 +56,7 @@ class Kit:
         """What the classes look like to SAM; None where that is not known, or not to be told."""
         if self.sam.adapts_encoder or self.settings.without == "prior":
             return None
-        return Looks.of(self.materials.views, self.materials.cases, self.classes)
+        return Looks.of(self.materials.views, self.materials.cases, self.materials.judged)
 
     @cached_property
     def sam_inputs(self) -> SamInputs | None:

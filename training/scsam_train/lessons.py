@@ -30,6 +30,8 @@ class Batch:
         Of each image in the loss.
     names : list of str, length N
         The planes.
+    known : Tensor of shape (N, K), float32
+        How far each class is known, 0..1: 1 where a person judged it, 0 where it is unknown.
     sam : Tensor of shape (N, D + K, e, e), float32, or None
         What SAM sees of the views, 0 where a view goes without (`SamInputs`); None for a U-Net
         of pixels alone.
@@ -39,6 +41,7 @@ class Batch:
     labels: Tensor
     weights: Tensor
     names: list[str]
+    known: Tensor
     sam: Tensor | None = None
 
     def __len__(self) -> int:
@@ -50,13 +53,20 @@ class Batch:
             torch.cat([self.labels, other.labels]),
             torch.cat([self.weights, other.weights]),
             self.names + other.names,
+            torch.cat([self.known, other.known]),
             None if self.sam is None or other.sam is None else torch.cat([self.sam, other.sam]),
         )
 
     def part(self, own: slice) -> Batch:
         """One process's part."""
-        sam = None if self.sam is None else self.sam[own]
-        return Batch(self.images[own], self.labels[own], self.weights[own], self.names[own], sam)
+        return Batch(
+            self.images[own],
+            self.labels[own],
+            self.weights[own],
+            self.names[own],
+            self.known[own],
+            None if self.sam is None else self.sam[own],
+        )
 
 
 class Lessons:
@@ -91,7 +101,9 @@ class Lessons:
         if half < count:
             views.append(self._augmenter.strong(images[half:], 2 * number))
         names = [self._data.names[i] for i in chosen]
-        return Batch(torch.cat(views), labels, torch.ones(count, device=images.device), names, sam)
+        known = self._data.judged[chosen].float()
+        ones = torch.ones(count, device=images.device)
+        return Batch(torch.cat(views), labels, ones, names, known, sam)
 
     def choose_others(self, among: NDArray[np.int64], count: int, number: int) -> NDArray[np.int64]:
         """Indices of unlabelled planes."""
@@ -105,8 +117,13 @@ class Lessons:
         weight: float,
         number: int,
         fraction: float = 1.0,
+        known: Tensor | None = None,
     ) -> Batch:
-        """Unlabelled planes with their pseudo-labels (N, s, s), strongly changed."""
+        """Unlabelled planes with their pseudo-labels (N, s, s), strongly changed.
+
+        `known` (K,) says how far each class may be believed, as in `Batch`; as far as it can be
+        by default: the classes that some labelled plane was judged for.
+        """
         images = self._data.other_images[torch.from_numpy(chosen)]
         images, labels = self._sized(images, labels, fraction)
         images, labels = self._augmenter.move(images, labels, 2 * number + 1)
@@ -115,7 +132,8 @@ class Lessons:
         views = self._augmenter.strong(images, 2 * number + 1)
         names = [self._data.other_names[i] for i in chosen]
         weights = torch.full((len(views),), weight, device=views.device)
-        return Batch(views, labels, weights, names, sam)
+        known = self._data.known.float() if known is None else known.to(views.device)
+        return Batch(views, labels, weights, names, known.expand(len(views), -1), sam)
 
     def _joined(self, maps: Tensor, rng: np.random.Generator) -> Tensor:
         """SAM's maps, moved as the pictures just were; some pictures go without."""
@@ -140,5 +158,6 @@ class Marker:
     def __call__(self, logits: Tensor, batch: Batch, fraction: float, of: int) -> Tensor:
         """Cross-entropy and Dice; `of` is the size of the global batch."""
         balance = class_weights(self._counts, balance_power(fraction))
-        loss = segmentation_loss(logits, batch.labels.long(), batch.weights, balance)
+        labels = batch.labels.long()
+        loss = segmentation_loss(logits, labels, batch.weights, balance, batch.known)
         return loss * len(batch) / of

@@ -35,8 +35,9 @@ from scsam_train.judging import (
 from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
-from scsam_train.validation import Weighing, embed, follow, validate
+from scsam_train.validation import embed, follow, validate
 from scsam_train.views import MAX_VIEWS, Embedder, Materials, build_canvases
+from scsam_train.weighing import Weighing
 
 # Of the time budget: at most so much for embedding.
 EMBEDDING_SHARE = 0.35
@@ -154,8 +155,8 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
     materials = _gather(session, saved)
     kit = Kit(session.unet, session.sam, materials, session.settings, session.world, session.fresh)
     if session.unet.sees_sam:
-        ids = (0, *session.inputs.class_ids)
-        session.unet.prior = NO_PRIOR if kit.looks is None else kit.looks.everything.renamed(ids)
+        ids = session.inputs.class_ids
+        session.unet.prior = NO_PRIOR if kit.looks is None else kit.looks.prior(ids)
     recipe = session.recipe(kit)
     if saved is None:
         return _Run(kit, recipe, Clock(session))
@@ -233,7 +234,7 @@ def _save_state(keeper: Keeper, saved: Saved) -> None:
 def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     with run.recipe.teachers_in_place():
         follow(session)
-        pair = Pair(session.unet, session.sam, trained=session.trained)
+        pair = Pair(session.unet, session.sam, trained=session.trained, unknown=session.unknown)
         marks = judge.mark(pair, session.control.check)
     session.log.write("validation", step=run.step, fraction=done, dice=marks.dice())
 
@@ -252,6 +253,7 @@ def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
         "unet_shares": weighing.unet_shares,
         "guided": weighing.guided,
         "trained": list(session.trained),
+        "unknown_classes": list(session.unknown),
         "torch": torch.__version__,
     }
     _write_json(folder / CONFIG_FILE, config)

@@ -88,6 +88,12 @@ class Session:
         """Whether the round needs SAM's embeddings: SAM learns, or the U-Net sees them."""
         return "sam" in self.trained or self.unet.sees_sam
 
+    @property
+    def unknown(self) -> tuple[int, ...]:
+        """Ids of the classes that no plane which teaches was judged for."""
+        ids, train = self.inputs.class_ids, self.split.train
+        return tuple(i for i in ids if not any(plane.knows(i) for plane in train))
+
     def check(self) -> None:
         """Hold while the round is paused, in all processes.
 

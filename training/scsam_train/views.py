@@ -19,7 +19,7 @@ from napari_scsam.models import EmbeddingCache
 from napari_scsam.models.preprocess import Frame, prepare, with_neighbours
 from napari_scsam.models.sam import SamModel
 from scsam_train.augment import Augmenter
-from scsam_train.data import TrainPlane, class_positions
+from scsam_train.data import TrainPlane, class_positions, judged_table
 from scsam_train.losses import IGNORE
 from scsam_train.workers import in_parts, side_by_side
 
@@ -65,6 +65,8 @@ class Materials:
     other_images, other_valid : Tensor of shape (U, 3, s, s) float32, and (U, s, s) bool
         Unlabelled planes, and where they are not padding.
     other_names : list of str, length U
+    judged : Tensor of shape (L, K), bool
+        Whether a class was judged on a labelled plane; elsewhere it is unknown there.
     views : list of list of SamView
         For each labelled plane, the unchanged one first. Empty for a recipe without SAM.
     other_features : list of Tensor
@@ -79,8 +81,14 @@ class Materials:
     other_images: Tensor
     other_valid: Tensor
     other_names: list[str]
+    judged: Tensor
     views: list[list[SamView]] = field(default_factory=list)
     other_features: list[Tensor] = field(default_factory=list)
+
+    @property
+    def known(self) -> Tensor:
+        """Classes that were judged on any labelled plane, of shape (K,), bool."""
+        return self.judged.any(0)
 
 
 def label_canvas(label: LabelArray, size: int) -> NDArray[np.uint8]:
@@ -116,6 +124,7 @@ def build_canvases(
         other_images=_canvases(unlabelled, size, context).to(device),
         other_valid=torch.from_numpy(np.array(valid, bool).reshape(-1, size, size)).to(device),
         other_names=[plane.name for plane in unlabelled],
+        judged=torch.from_numpy(judged_table(labelled, class_ids)).to(device),
     )
 
 

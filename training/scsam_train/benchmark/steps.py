@@ -227,6 +227,7 @@ def _materials(sam: SamModel) -> Materials:
         other_images=torch.rand((EACH, 3, SIDE, SIDE)),
         other_valid=torch.ones((EACH, SIDE, SIDE), dtype=torch.bool),
         other_names=names,
+        judged=torch.ones((EACH, len(CLASSES)), dtype=torch.bool),
         views=[[SamView(torch.rand(shape).half(), label)] for label in on_grid],
         other_features=[torch.rand(shape).half() for _ in range(EACH)],
     )

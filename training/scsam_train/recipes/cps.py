@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from napari_scsam.models.unet import twin_network
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker
-from scsam_train.losses import likeliest
+from scsam_train.losses import likeliest_known
 from scsam_train.schedules import ramp
 from scsam_train.students import UNetStudent
 
@@ -57,9 +58,10 @@ class Cps:
         for at, student in enumerate(self._students):
             loss = self._marker(answers[at][: len(own)], own, fraction, labelled)
             if others is not None:
-                from_other = likeliest(answers[1 - at][len(own) :].detach()).to(torch.uint8)
+                other, known = answers[1 - at][len(own) :].detach(), self._kit.materials.known
+                from_other = likeliest_known(other, known).to(torch.uint8)
                 labels = from_other.masked_fill(others.labels != 0, 255)
-                taught = Batch(others.images, labels, others.weights, others.names)
+                taught = replace(others, labels=labels)
                 crossed = self._marker(answers[at][len(own) :], taught, fraction, unlabelled)
                 loss = loss + WEIGHT * ramp(fraction) * crossed
             student.learn(loss, fraction, own.names)
