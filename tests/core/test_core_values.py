@@ -8,7 +8,7 @@ import pytest
 
 from napari_scsam.core.errors import InputError, ScsamError
 from napari_scsam.core.geometry import Plane, affine_from_spacing, as_affine, spacing_of
-from napari_scsam.core.prompts import PointPrompt, Prompts, PromptSet
+from napari_scsam.core.prompts import PointPrompt, Prompts, PromptSet, bounding_box, loosened
 from napari_scsam.core.volume import Volume, take_plane
 
 STACK = np.arange(2 * 3 * 4).reshape(2, 3, 4)
@@ -138,6 +138,23 @@ def test_a_prompt_set_gives_each_class_its_own_and_drops_the_rejected() -> None:
     assert prompts.for_object((2, 1), (9, 9)).is_empty
     assert prompts.for_object((3, 1), (9, 9)).box == (0, 0, 9, 9)
     assert prompts.class_ids() == (1, 3)
+
+
+def test_a_box_is_loosened_by_a_tenth_of_its_side_and_by_no_more_than_5_of_256_px() -> None:
+    shape = (256, 200)
+    assert loosened((100, 90, 119, 109), shape) == (98, 88, 121, 111)  # 20 x 20
+    assert loosened((100, 90, 109, 129), shape) == (98, 88, 111, 131)  # 10 x 40
+    assert loosened((50, 40, 149, 139), shape) == (45, 35, 154, 144)  # 100 x 100
+    assert loosened((200, 160, 399, 359), (1024, 512)) == (180, 140, 419, 379)
+    assert loosened((1, 0, 255, 198), shape) == (0, 0, 255, 199)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (0, 3), (2, 3), (1, 1)])
+def test_a_loosened_box_has_an_area_even_of_one_pixel(at: tuple[int, int]) -> None:
+    mask = np.zeros((3, 4), bool)
+    mask[at] = True
+    asked = Prompts(box=loosened(bounding_box(mask), (3, 4)))
+    asked.check_inside((3, 4))
 
 
 def test_every_error_of_a_value_is_the_users_and_a_value_error() -> None:

@@ -49,7 +49,7 @@ class TwoBlobs:
         self.four = np.zeros(SHAPE, bool)
         self.four[52:58, 5:30] = True
 
-    def probabilities(self, image, around=None):
+    def probabilities(self, image, around=None, embedding=None):
         maps = np.full((3, *SHAPE), 0.01, np.float32)
         maps[1][self.three], maps[2][self.four] = 0.97, 0.97
         maps[0] = 1 - maps[1:].sum(0)
@@ -72,9 +72,11 @@ def test_each_part_is_asked_for_by_its_box_and_outline():
     sam, unet = BoxSam(), TwoBlobs()
     odds = np.where(unet.three, 20.0, -20.0).astype(np.float32)
     found = refined(sam, TOLD, odds, 3)
-    assert (found > 0).sum() == 21 * 21 + 10 * 10
+    # The boxes of 21 and of 10 px have 5/256 of 80 px and a tenth of 10 px of air.
     (_, one), (_, two) = sam.asked
-    assert one.box == (10, 10, 30, 30) and two.box == (40, 60, 49, 69)
+    np.testing.assert_allclose(one.box, (8.4375, 8.4375, 31.5625, 31.5625))
+    np.testing.assert_allclose(two.box, (39, 59, 50, 70))
+    assert (found > 0).sum() == 24 * 24 + 12 * 12
     assert one.mask.max() == 8 and one.mask.min() == -8
     assert one.mask[20, 20] > 0 > one.mask[45, 65]  # the other part is not this one's
     assert refined(sam, TOLD, -np.abs(odds), 3) is None
@@ -90,6 +92,6 @@ def test_only_guided_classes_are_asked_again_and_the_rest_stays():
     label = guided["pair"].argmax(0)
     assert {class_id for class_id, _ in sam.asked} == {3}
     np.testing.assert_array_equal(label == 2, unet.four)
-    assert (label == 1).sum() == 21 * 21 + 10 * 10
+    assert (label == 1).sum() == 24 * 24 + 12 * 12
     np.testing.assert_allclose(guided["pair"].sum(0), 1, rtol=1e-5)
     np.testing.assert_array_equal(plain["pair"].argmax(0) == 1, unet.three)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.prompts import bounding_box, deepest
+from napari_scsam.core.prompts import bounding_box, deepest, loosened
 
 BoolImage = NDArray[np.bool_]
 Click = tuple[float, float, int]
@@ -61,11 +61,17 @@ def next_click(guess: BoolImage, truth: BoolImage, valid: BoolImage) -> Click | 
 
 
 def jittered_box(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Bounding box (row0, col0, row1, col1) of a mask, its sides moved by at most 5 %."""
-    box = np.array(bounding_box(mask), dtype=np.float64)
+    """A box (row0, col0, row1, col1) about a mask, as people and U-Nets give it.
+
+    It is anywhere between the bounding box, which a person draws, and that one `loosened`, by
+    which SAM is asked for a map's parts; then each side is moved by at most 5 %.
+    """
+    tight = bounding_box(mask)
+    box = np.array(tight, dtype=np.float64)
+    air = np.array(loosened(tight, (mask.shape[0], mask.shape[1]))) - box
     height, width = box[2] - box[0] + 1, box[3] - box[1] + 1
     sides = np.array([height, width, height, width])
-    moved = box + rng.uniform(-MAX_JITTER, MAX_JITTER, 4) * sides
+    moved = box + rng.random() * air + rng.uniform(-MAX_JITTER, MAX_JITTER, 4) * sides
     limit = np.array([*mask.shape, *mask.shape]) - 1
     inside: NDArray[np.float32] = np.clip(moved, 0, limit).astype(np.float32)
     return inside

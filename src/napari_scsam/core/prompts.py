@@ -25,6 +25,10 @@ State = Literal["proposed", "accepted", "edited", "rejected"]
 # SAM reads a scribble as so many points along it, the number that it was taught with.
 SCRIBBLE_POINTS = 8
 
+# Air that a box drawn from a map is given, as a share of its own side, and at most as a share of
+# the plane's longer side (5 px of SAM's 256). See `loosened`.
+AIR, MOST_AIR = 0.1, 5 / 256
+
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
@@ -294,6 +298,39 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """(row0, col0, row1, col1) of a mask (rows, cols) that is not empty, the last ones within."""
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(rows[0]), int(cols[0]), int(rows[-1]), int(cols[-1])
+
+
+def loosened(box: Box, shape: tuple[int, int]) -> Box:
+    """A tight box with the air that suits a SAM's answer, cut to the plane.
+
+    All sides move out by 0.1 of the box's own side (the square root of height times width), but
+    by no more than 5 px of SAM's 256. SAM fills a tight box, so that a ring (the heart's muscle)
+    comes back as its hole; loosened it is told from what lies in it. What fills its box wants
+    little air, and the less of it the smaller it is. Chosen on training cases, by box alone
+    (docs/interactive.md).
+
+    Parameters
+    ----------
+    box : (row0, col0, row1, col1)
+        The last row and column within, as `bounding_box` gives it.
+    shape : (rows, cols)
+        Of the plane.
+
+    Returns
+    -------
+    (row0, col0, row1, col1)
+        Never without area.
+    """
+    r0, c0, r1, c1 = box
+    side = ((r1 - r0 + 1) * (c1 - c0 + 1)) ** 0.5
+    air = min(AIR * side, MOST_AIR * max(shape))
+    last_row, last_col = shape[0] - 1.0, shape[1] - 1.0
+    return (
+        max(0.0, r0 - air),
+        max(0.0, c0 - air),
+        min(last_row, r1 + air),
+        min(last_col, c1 + air),
+    )
 
 
 def deepest(mask: NDArray[np.bool_]) -> Point:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_scsam.core.prompts import Prompts, deepest
+from napari_scsam.core.prompts import Prompts, bounding_box, deepest, loosened
 from napari_scsam.models.outline import connected_parts
-from napari_scsam.models.propagation import box_with_air
 from napari_scsam.models.protocols import Embedding, SamBackend
 
 FloatArray = NDArray[np.float32]
@@ -17,9 +16,6 @@ SURE = 8.0
 # Parts that are asked about: of at least this share of the largest one, and of more pixels than
 # this; the largest ones. Arbitrary.
 LEAST_SHARE, LEAST_PIXELS, MOST_PARTS = 0.1, 20, 4
-# Share of the longer side that a box is loosened by: true boxes with 5 of 256 px of air are
-# answered best on hearts, and as well as tight ones on polyps (60 and 24 objects).
-AIR = 5 / 256
 
 
 def largest_parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
@@ -39,7 +35,7 @@ def prompts_for(part: NDArray[np.bool_], odds: FloatArray) -> Prompts:
         Log-odds of the class; other parts of it are left out of the mask prompt.
     """
     shown = np.where(part | (odds <= 0), odds, -SURE).clip(-SURE, SURE).astype(np.float32)
-    box = box_with_air(part, AIR)
+    box = loosened(bounding_box(part), (part.shape[0], part.shape[1]))
     return Prompts(points=[deepest(part)], labels=[1], box=box, mask=shown)
 
 
