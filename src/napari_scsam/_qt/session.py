@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer
 from napari_scsam._napari.layers import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.controllers import queue
+from napari_scsam.controllers.background import JobQueue
 from napari_scsam.controllers.inference import SegmenterLike
 from napari_scsam.controllers.last_view import first_view, remember
 from napari_scsam.controllers.lookahead import LookAhead
@@ -98,8 +99,11 @@ class Session(QObject):
         # Its own: what is saved must not wait for the reading of the next image.
         self._reader = ThreadJobRunner("scsam-ahead", self)
         self.lookahead = LookAhead(project, self.previewer, self._reader)
-        self.tuning = TuningController(project, files, view.show_tuning, self._tuned)
-        self.rounds = RoundsController(project, files, self._show_rounds, self._round_changed)
+        jobs = JobQueue()
+        self.tuning = TuningController(project, files, view.show_tuning, self._tuned, jobs=jobs)
+        self.rounds = RoundsController(
+            project, files, view.show_rounds, self._round_changed, jobs=jobs
+        )
 
     def begin(self) -> None:
         """Show the images, and open one where the person was; the models load meanwhile."""
@@ -128,6 +132,7 @@ class Session(QObject):
         """Let go of the viewer and the project folder; our layers go, too."""
         self._rest.stop()
         self.tuning.close()
+        self.rounds.close()
         self.annotation.close()
         self.lookahead.close()
         self._reader.close()
@@ -148,10 +153,6 @@ class Session(QObject):
             self.refresh_rows()
             self.tuning.committed()
             self.rounds.labels_changed()
-
-    def _show_rounds(self, state: RoundsState) -> None:
-        self._view.show_rounds(state)
-        self.tuning.round_trains(state.running)
 
     def _round_changed(self) -> None:
         self.annotation.round_changed()
