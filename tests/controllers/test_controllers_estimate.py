@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from napari_scsam.controllers import estimate as est
+from napari_scsam.controllers import costs
 from napari_scsam.controllers.estimate import (
     Past,
     Planes,
@@ -45,7 +45,7 @@ def measured(settings: TrainSettings = DEFAULTS, **rates: Any) -> Survey:
 
 
 def test_it_counts_as_the_training_room_does() -> None:
-    from scsam_train import judging, loop, splitting, views
+    from scsam_train import clock, judging, loop, schedules, splitting, views
     from scsam_train.recipes import RECIPES
 
     for name, room in {
@@ -53,13 +53,19 @@ def test_it_counts_as_the_training_room_does() -> None:
         "LABELLED_EMBEDDINGS": views,
         "MAX_CLICKED": judging,
         "EMBEDDING_SHARE": loop,
+        "JUDGING_SHARE": clock,
+        "GROWN": schedules,
         "MIN_PLANES_TO_HOLD_OUT": splitting,
     }.items():
-        assert getattr(est, name) == getattr(room, name), name
-    assert judging.MAX_PLANES == est.MAX_JUDGED
-    assert set(est.COSTS) == set(RECIPES) == set(get_args(Recipe))
+        assert getattr(costs, name) == getattr(room, name), name
+    assert judging.MAX_PLANES == costs.MAX_JUDGED
+    for size in (64, 128, 160, 192):  # on average over a round's steps
+        shown = np.mean([schedules.pictures_at(i / 100, 4, size) for i in range(100)])
+        settings = TrainSettings(image_size=size)
+        assert costs.pictures_in_step(settings, Planes(8, 4, 24, 1)) == pytest.approx(shown), size
+    assert set(costs.COSTS) == set(RECIPES) == set(get_args(Recipe))
     for name, recipe in RECIPES.items():
-        cost = est.COSTS[name]
+        cost = costs.COSTS[name]
         assert cost.uses_unlabelled == recipe.uses_unlabelled, name
         assert cost.uses_sam == ("sam" in recipe.members), name
 
@@ -94,6 +100,66 @@ def test_rates_of_another_round_are_scaled(changes: dict[str, Any], seconds: flo
     assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + seconds + 10)
     assert found.source == "measured in round 3"
     assert found.to_dict()["measured_in"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "pictures"),
+    [
+        ({}, 700 * 4 * 1.35),
+        ({"pictures": 1000}, 1000),
+        ({"pictures": 1000, "steps": 100}, 100 * 4 * 1.35),
+        ({"pictures": 100, "steps": 100}, 100),
+        ({"pictures": 500, "image_size": 64}, 500 * (0.2325 / 9 + 0.12) / (4 * 0.3525 / 5.4)),
+        # Another kind of U-Net by what it is assumed to take in times of the one that was measured.
+        ({"pictures": 500, "unet": "pretrained"}, 500 * (1.42 * 0.2325 + 0.12) / 0.3525),
+    ],
+)
+def test_a_budget_in_pictures_takes_what_a_picture_takes(
+    changes: dict[str, Any], pictures: float
+) -> None:
+    found = estimate(measured(seconds_per_picture=0.04), replace(DEFAULTS, **changes))
+    assert found is not None
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + pictures * 0.04 + 10, rel=1e-3)
+
+
+def test_a_round_that_counted_no_pictures_tells_by_its_steps() -> None:
+    found = estimate(measured(), replace(DEFAULTS, pictures=1000))
+    assert found is not None
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + 1000 * 0.2 / 5.4 + 10)
+
+
+def test_a_first_round_takes_what_this_machine_was_measured_at() -> None:
+    was = measured(memory_gb=1.9).past
+    assert was is not None
+    machine = replace(SURVEY, machine=replace(was, number=None))
+    found = estimate(machine, DEFAULTS)
+    assert found is not None and found.measured_in is None
+    assert found.sentence == "About 3 min, 1.9 GB (measured on this machine)."
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + 700 * 0.2 + 10)
+    # An own round tells more, unless it was on something else.
+    both = replace(machine, past=replace(was, settings=replace(DEFAULTS, sam="vit_b")))
+    other = estimate(both, DEFAULTS)
+    assert other is not None and other.source == "measured on this machine"
+    assert estimate(replace(both, past=was), DEFAULTS).measured_in == 3  # type: ignore[union-attr]
+
+
+def test_a_time_limit_that_is_too_short_says_what_it_can_do() -> None:
+    # Of 12 s, loading takes 5 s, 14 embeddings 4.2 s (35 %), and judging 1.44 s (12 %). That leaves
+    # 1.36 s for 3.4 pictures of 0.4 s, of which half are labelled.
+    survey = measured(seconds_per_picture=0.4)
+    hurried = estimate(survey, TrainSettings(minutes=0.2))
+    assert hurried is not None
+    assert hurried.note == (
+        "In 0.2 min the U-Net sees about 1 of 8 labelled slices; 0.5 min are enough to see each "
+        "once."
+    )
+    assert hurried.to_dict()["note"] == hurried.note
+    enough = estimate(survey, TrainSettings(minutes=0.5))
+    assert enough is not None and enough.note == ""
+    none = estimate(survey, TrainSettings(minutes=0.1))
+    assert none is not None and none.note.startswith("In 0.1 min the U-Net sees about 0 of 8")
+    unhurried = estimate(survey, TrainSettings(steps=1))
+    assert unhurried is not None and unhurried.note == ""  # as it was asked
 
 
 def test_memory_is_what_was_measured_and_what_is_added() -> None:

@@ -367,9 +367,10 @@ def hint(state: RoundsState) -> str:
             f"Round {killed.number} was interrupted at step {killed.step}. Training goes on with "
             f"it if labels and settings are as they were, else a new one begins{anew}."
         )
+    said = "" if cost is None else f"{cost.sentence} {cost.note}".strip()
     if state.rounds:
-        return "" if cost is None else cost.sentence
-    first = "Commit a few slices, then train." if cost is None else cost.sentence
+        return said
+    first = said or "Commit a few slices, then train."
     return f"{first} You can go on annotating meanwhile."
 
 

@@ -19,7 +19,7 @@ from napari_scsam.controllers.background import (
     refuse_beside_another,
 )
 from napari_scsam.controllers.child import ChildEvents, Event, start_child
-from napari_scsam.controllers.estimate import STARTING_S
+from napari_scsam.controllers.costs import STARTING_S
 from napari_scsam.controllers.ports import JobRunner
 from napari_scsam.core.errors import Cancelled, ProjectError, ScsamError
 from napari_scsam.core.jobs import Job
