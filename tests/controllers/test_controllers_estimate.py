@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from napari_scsam.controllers import costs
+from napari_scsam.controllers.costs import Past, Planes
 from napari_scsam.controllers.estimate import (
-    Past,
-    Planes,
     Survey,
     count_planes,
     estimate,

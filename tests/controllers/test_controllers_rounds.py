@@ -106,6 +106,8 @@ def test_a_project_without_labels_has_no_estimate_and_one_with_labels_has(projec
     assert hint(dock.state).startswith("About 4 min, 1.7 GB (assumed for two cores).")
     dock.rounds.plan(TrainSettings(minutes=3))  # at once: nothing is counted again
     assert hint(dock.state).startswith("About 3 min,")
+    dock.rounds.plan(TrainSettings(minutes=0.05))
+    assert "In 0.05 min the U-Net sees about 0 of 1 labelled slices;" in hint(dock.state)
 
 
 def test_an_interrupted_round_is_said_and_gone_on_with(

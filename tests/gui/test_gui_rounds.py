@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from napari_scsam.controllers.background import BackgroundJob, Timing
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
@@ -49,6 +50,25 @@ def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(ha
     hand.wait_for_mask()
     hand.press("commit")
     hand.until(lambda: hand.find("train_text").toolTip() != before)
+
+
+def test_a_round_says_what_it_waits_for_and_is_called_off(hand, dock, folder):
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    rounds = dock.session.rounds
+    # A tuning of which more than half is done.
+    job = BackgroundJob("tuning", lambda: None, lambda: None, lambda: Timing(45, 20))
+    rounds._jobs.ask(job)
+    hand.press("train")
+    said = "The round starts when learning from your labels has finished: about 20 s."
+    assert hint(hand) == said
+    assert not hand.find("train_progress").isVisible()
+    assert not hand.find("pause_train").isVisible() and not hand.find("train").isEnabled()
+    assert hand.find("cancel_train").text() == "Cancel"
+    hand.press("cancel_train")
+    assert hand.status() == "The round will not start; nothing changed."
+    assert hand.find("train").isEnabled() and not hand.find("cancel_train").isVisible()
+    assert not (folder / "rounds").exists()
 
 
 def test_a_round_is_paused_resumed_and_cancelled(hand, dock, folder):

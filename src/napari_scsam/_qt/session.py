@@ -17,6 +17,7 @@ from napari_scsam.controllers.lookahead import LookAhead
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.controllers.propagation import PropagationController
 from napari_scsam.controllers.rounds import RoundsController, RoundsState
+from napari_scsam.controllers.speed import SpeedController
 from napari_scsam.controllers.tuning import TuningController, TuningState
 from napari_scsam.controllers.view_state import ViewState
 from napari_scsam.controllers.work import SliceKey
@@ -101,8 +102,10 @@ class Session(QObject):
         self.lookahead = LookAhead(project, self.previewer, self._reader)
         jobs = JobQueue()
         self.tuning = TuningController(project, files, view.show_tuning, self._tuned, jobs=jobs)
+        self._measurer = ThreadJobRunner("scsam-speed", self)
+        self.speed = SpeedController(self._measurer, jobs, self._measured)
         self.rounds = RoundsController(
-            project, files, view.show_rounds, self._round_changed, jobs=jobs
+            project, files, self._show_rounds, self._round_changed, jobs=jobs
         )
 
     def begin(self) -> None:
@@ -132,7 +135,9 @@ class Session(QObject):
         """Let go of the viewer and the project folder; our layers go, too."""
         self._rest.stop()
         self.tuning.close()
+        self.speed.close()
         self.rounds.close()
+        self._measurer.close()
         self.annotation.close()
         self.lookahead.close()
         self._reader.close()
@@ -153,6 +158,14 @@ class Session(QObject):
             self.refresh_rows()
             self.tuning.committed()
             self.rounds.labels_changed()
+
+    def _show_rounds(self, state: RoundsState) -> None:
+        self._view.show_rounds(state)
+        if state.estimate is not None and not state.estimate.measured:
+            self.speed.wanted()
+
+    def _measured(self) -> None:
+        self.rounds.labels_changed()
 
     def _round_changed(self) -> None:
         self.annotation.round_changed()

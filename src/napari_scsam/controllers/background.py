@@ -11,14 +11,15 @@ from napari_scsam.controllers.estimate import rounded_time
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.project.process import training_process
 
-Kind = Literal["round", "tuning", "ranking"]
+Kind = Literal["round", "tuning", "measuring", "ranking"]
 
 # The order, first things first: what the person asked for and waits for, what makes the next
-# clicks better, and what says where to look next.
-ORDER: tuple[Kind, ...] = ("round", "tuning", "ranking")
+# clicks better, what says how long a round will take, and what says where to look next.
+ORDER: tuple[Kind, ...] = ("round", "tuning", "measuring", "ranking")
 NAMES: Mapping[Kind, str] = {
     "round": "the round",
     "tuning": "learning from your labels",
+    "measuring": "measuring this machine",
     "ranking": "ranking the images",
 }
 # Where each kind's child process works, as ``NNNN.partial``.
@@ -39,7 +40,8 @@ class BackgroundJob:
 
     Attributes
     ----------
-    kind : {'round', 'tuning', 'ranking'}
+    kind : Kind
+        One of `ORDER`.
     start : callable
         Begins it, or begins it anew after a `stop`.
     stop : callable, optional

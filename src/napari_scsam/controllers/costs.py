@@ -1,8 +1,10 @@
-"""What a round's parts are assumed to take, before any was measured."""
+"""What a round costs: what an earlier one took, and what is assumed before any was measured."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from napari_scsam.core.settings import Recipe, TrainSettings, UNetKind
 
@@ -83,6 +85,33 @@ class Planes:
     held_out: int
     unlabelled: int
     classes: int
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the last finished round says of the next.
+
+    Attributes
+    ----------
+    number : int or None
+        None for the small round by which a machine was measured.
+    settings : TrainSettings
+        Its own.
+    planes : Planes
+        Its own.
+    rates : mapping
+        From its ``metrics.json``.
+    """
+
+    number: int | None
+    settings: TrainSettings
+    planes: Planes
+    rates: Mapping[str, Any]
+
+    @property
+    def source(self) -> str:
+        """Such as ``"measured in round 3"``."""
+        return f"measured {'on this machine' if self.number is None else f'in round {self.number}'}"
 
 
 def assumed_embedding_s(settings: TrainSettings) -> float:

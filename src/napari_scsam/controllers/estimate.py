@@ -26,6 +26,7 @@ from napari_scsam.controllers.costs import (
     SAM_GB,
     STARTING_S,
     STEP_GB_PER_PIXEL,
+    Past,
     Planes,
     assumed_embedding_s,
     assumed_picture_s,
@@ -35,39 +36,13 @@ from napari_scsam.controllers.costs import (
     pixels_in_step,
     uses_embeddings,
 )
+from napari_scsam.controllers.measured import recall
 from napari_scsam.controllers.queue import plane_total
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project.rounds import round_settings
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project, RoundRecord
-
-
-@dataclass(frozen=True)
-class Past:
-    """What the last finished round says of the next.
-
-    Attributes
-    ----------
-    number : int or None
-        None for the small round by which a machine was measured.
-    settings : TrainSettings
-        Its own.
-    planes : Planes
-        Its own.
-    rates : mapping
-        From its ``metrics.json``.
-    """
-
-    number: int | None
-    settings: TrainSettings
-    planes: Planes
-    rates: Mapping[str, Any]
-
-    @property
-    def source(self) -> str:
-        """Such as ``"measured in round 3"``."""
-        return f"measured {'on this machine' if self.number is None else f'in round {self.number}'}"
 
 
 @dataclass(frozen=True)
@@ -107,6 +82,8 @@ class Estimate:
     seconds, memory_gb : float
     measured_in : int or None
         The round whose cost it comes from.
+    measured : bool
+        Whether it comes from what was measured, and not from what is assumed.
     source : str
         Where it comes from, such as ``"measured in round 3"``.
     detail : str
@@ -118,6 +95,7 @@ class Estimate:
     seconds: float
     memory_gb: float
     measured_in: int | None
+    measured: bool
     source: str
     detail: str
     note: str = ""
@@ -167,6 +145,7 @@ def survey(project: Project) -> Survey:
         len(project.classes),
         pixels / max(1, len(images)),
         _past(project.rounds()),
+        recall(),
     )
 
 
@@ -215,7 +194,7 @@ def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
         note = _hurry(settings, planes, parts[0] - STARTING_S, loading_s, picture_s)
     memory = _memory_gb(found, past, settings, planes, embeddings)
     number, source = (None, "assumed for two cores") if past is None else (past.number, past.source)
-    return Estimate(seconds, memory, number, source, detail, note)
+    return Estimate(seconds, memory, number, past is not None, source, detail, note)
 
 
 def _budget(settings: TrainSettings, planes: Planes) -> float:
@@ -229,7 +208,7 @@ def _budget(settings: TrainSettings, planes: Planes) -> float:
 def _hurry(
     settings: TrainSettings, planes: Planes, preparing_s: float, loading_s: float, picture_s: float
 ) -> str:
-    """What a time limit can do in which no labelled slice is seen twice; else empty."""
+    """What a time limit can do in which not every labelled slice is seen; else empty."""
     limit_s = 60 * (settings.minutes or 0.0)
     judging, embedding = JUDGING_SHARE, EMBEDDING_SHARE if uses_embeddings(settings) else 0.0
     pass_s = planes.train * picture_s / labelled_share(settings, planes)
