@@ -258,6 +258,7 @@ def test_a_malicious_checkpoint_is_refused_unexecuted(scan: Path, tmp_path: Path
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_doctor_says_what_there_is_and_keeps_what_it_measures() -> None:
     assert recall() is None
     found = {f["what"]: f for f in ok("doctor")["findings"]}

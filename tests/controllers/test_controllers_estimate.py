@@ -74,7 +74,7 @@ def test_what_is_assumed_before_the_first_round() -> None:
     assert found is not None
     # One of three cases is held out: 8 slices with 4 views each, and 24 unlabelled ones.
     assert count_planes(SURVEY, DEFAULTS) == Planes(8, 4, 24, 1)
-    embedding, judging = (4 * 8 + 24) * 0.6, 1 + 12 * 0.6 + 4 * (0.6 + 1.5)
+    embedding, judging = (4 * 8 + 24) * 0.6, 1 + 4 * 0.6 + 4 * (0.6 + 1.5)
     steps = 700 * (0.62 * (4 * 192**2) / (24 * 128**2) + 4 * 0.03)
     assert found.seconds == pytest.approx(6 + 2 + embedding + steps + judging)
     assert found.memory_gb == pytest.approx(1.1 + 0.44 + 0.093 + 56 * 0.0021 + 0.0172 + 0.022, 0.01)
@@ -171,7 +171,7 @@ def test_memory_is_what_was_measured_and_what_is_added() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "times"),
-    [({"device": "cuda"}, 1.0), ({"sam": "vit_b"}, 4.0), ({"profile": "adapted-encoder"}, 4.0)],
+    [({"device": "cuda"}, 1.0), ({"sam": "vit_b"}, 3.0), ({"profile": "adapted-encoder"}, 4.0)],
 )
 def test_another_machine_or_sam_was_not_measured(changes: dict[str, Any], times: float) -> None:
     found = estimate(measured(), replace(DEFAULTS, **changes))

@@ -209,6 +209,25 @@ def test_a_round_that_is_asked_for_while_a_tuning_begins_waits_for_that_only(ben
     assert not bench.started[0].is_running()
 
 
+def test_a_tuning_that_ends_before_it_can_make_way_lets_the_round_begin(bench: Bench) -> None:
+    bench.commit(0, 1)
+    image = bench.project.images()[0]
+    bench.project.commit(image.id, np.ones(image.shape[1:], np.uint8), plane=Plane(0, 2))
+    bench.controller.committed()
+    for _ in range(2):  # it is due, and it is started
+        job, done, *_ = bench.files.queue.pop(0)
+        result = job.function(lambda _: None, CancelToken())
+        if isinstance(result, RunningTuning):
+            a_round(bench.jobs)
+            while result.alive:
+                time.sleep(0.02)
+        done(result)
+    assert bench.jobs.waits("round") and bench.controller.state.running  # so it is looked at
+    bench.settle()
+    assert bench.jobs.running == "round" and not bench.jobs.waits("tuning")
+    assert [t.number for t in bench.project.tunings()] == [1]
+
+
 def test_one_that_a_killed_window_left_at_work_is_taken_over(bench: Bench) -> None:
     bench.mode = "hang"
     bench.commit(0, 1, 2)

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from napari_scsam.controllers.background import BackgroundJob, Timing
+from napari_scsam.controllers.costs import Past, Planes
+from napari_scsam.controllers.measured import remember
+from napari_scsam.controllers.speed import SpeedController, small_round
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
 
 pytestmark = pytest.mark.gui
+WANTED = SpeedController.wanted  # which the dock of these tests does without
 # Of small steps, and without an end.
 ENDLESS = TrainSettings(steps=100_000, image_size=32, unlabelled_planes=0, holdout=0.0)
 
@@ -50,6 +54,18 @@ def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(ha
     hand.wait_for_mask()
     hand.press("commit")
     hand.until(lambda: hand.find("train_text").toolTip() != before)
+
+
+def test_a_first_round_is_announced_by_what_this_machine_was_measured_at(
+    hand, dock, folder, monkeypatch
+):
+    rates = {"device": "cpu", "seconds_per_embedding": 0.5, "seconds_per_step": 0.25}
+    small = Past(None, small_round(), Planes(1, 0, 1, 1), rates)
+    monkeypatch.setattr("napari_scsam.controllers.speed.measure", lambda cancel: remember(small))
+    monkeypatch.setattr(SpeedController, "wanted", WANTED)
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    hand.until(lambda: "(measured on this machine)" in hint(hand))
 
 
 def test_a_round_says_what_it_waits_for_and_is_called_off(hand, dock, folder):

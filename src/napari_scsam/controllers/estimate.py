@@ -280,7 +280,8 @@ def _judging_s(
     past: Past | None, settings: TrainSettings, planes: Planes, embedding_s: float
 ) -> float:
     def assumed(of: TrainSettings, on: Planes) -> float:
-        clicked = MAX_CLICKED * embedding_s if COSTS[of.recipe].uses_sam else 0.0
+        objects = min(MAX_CLICKED, (on.held_out or on.train) * on.classes)
+        clicked = objects * embedding_s if COSTS[of.recipe].uses_sam else 0.0
         return 1.0 + clicked + on.held_out * (embedding_s + JUDGED_S)
 
     measured = _measured(past, "seconds_judging")

@@ -253,12 +253,11 @@ class TuningController:
     def _begin(self) -> None:
         def started(running: RunningTuning) -> None:
             self._busy, self._running = False, running
-            if self._leaves:  # asked for meanwhile
-                self._make_way()
-            elif not self._state.use:
+            self._show(running=True, text=LEARNING)
+            if not self._state.use:  # switched off meanwhile
                 self.cancel()
-            else:
-                self._show(running=True, text=LEARNING)
+            elif self._leaves:  # as it was asked meanwhile
+                self._make_way()
 
         self._busy, self._leaves = True, False
         job = Job("Starting to learn", lambda _progress, _cancel: self._start())
