@@ -26,7 +26,7 @@ from napari_scsam.project import Project
 
 # 12 labelled slices of three cases, 40 unlabelled pictures, one class.
 SURVEY = Survey({"a": 4, "b": 4, "c": 4}, (*[0] * 12, *[1] * 40), 1, 200 * 100)
-DEFAULTS = TrainSettings()
+DEFAULTS = TrainSettings(steps=700)
 RATES = {
     "device": "cpu",
     "seconds_loading": 5.0,
@@ -60,7 +60,7 @@ def test_it_counts_as_the_training_room_does() -> None:
     assert judging.MAX_PLANES == costs.MAX_JUDGED
     for size in (64, 128, 160, 192):  # on average over a round's steps
         shown = np.mean([schedules.pictures_at(i / 100, 4, size) for i in range(100)])
-        settings = TrainSettings(image_size=size)
+        settings = replace(DEFAULTS, image_size=size)
         assert costs.pictures_in_step(settings, Planes(8, 4, 24, 1)) == pytest.approx(shown), size
     assert set(costs.COSTS) == set(RECIPES) == set(get_args(Recipe))
     for name, recipe in RECIPES.items():
@@ -101,16 +101,24 @@ def test_rates_of_another_round_are_scaled(changes: dict[str, Any], seconds: flo
     assert found.to_dict()["measured_in"] == 3
 
 
+# What a picture takes where pictures are counted, in times of where steps are.
+PER_STEP = (1 + 0.35) * (1 - 0.35 / 2)
+
+
 @pytest.mark.parametrize(
     ("changes", "pictures"),
     [
         ({}, 700 * 4 * 1.35),
-        ({"pictures": 1000}, 1000),
-        ({"pictures": 1000, "steps": 100}, 100 * 4 * 1.35),
-        ({"pictures": 100, "steps": 100}, 100),
-        ({"pictures": 500, "image_size": 64}, 500 * (0.2325 / 9 + 0.12) / (4 * 0.3525 / 5.4)),
+        ({"steps": 100}, 100 * 4 * 1.35),
+        # Where pictures are counted, 35 % of them are seen two for one: 4.85 in a step.
+        ({"steps": None}, 3200 * PER_STEP),
+        ({"steps": None, "pictures": 1000}, 1000 * PER_STEP),
+        ({"pictures": 1000, "steps": 100}, 100 * 4 / 0.825 * PER_STEP),
+        ({"pictures": 100, "steps": 100}, 100 * PER_STEP),
+        # Small pictures of 64 px never grow: 4 in a step.
+        ({"pictures": 500, "image_size": 64}, 500 * (0.2325 / 9 + 0.12) / 4 / (0.3525 / 5.4)),
         # Another kind of U-Net by what it is assumed to take in times of the one that was measured.
-        ({"pictures": 500, "unet": "pretrained"}, 500 * (1.42 * 0.2325 + 0.12) / 0.3525),
+        ({"pictures": 9, "unet": "pretrained"}, 9 * PER_STEP * (1.42 * 0.2325 + 0.12) / 0.3525),
     ],
 )
 def test_a_budget_in_pictures_takes_what_a_picture_takes(
@@ -122,9 +130,9 @@ def test_a_budget_in_pictures_takes_what_a_picture_takes(
 
 
 def test_a_round_that_counted_no_pictures_tells_by_its_steps() -> None:
-    found = estimate(measured(), replace(DEFAULTS, pictures=1000))
+    found = estimate(measured(), TrainSettings(pictures=1000))
     assert found is not None
-    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + 1000 * 0.2 / 5.4 + 10)
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + 1000 * 0.2 * 0.825 / 4 + 10)
 
 
 def test_a_first_round_takes_what_this_machine_was_measured_at() -> None:
@@ -188,9 +196,11 @@ def test_what_was_not_measured_is_assumed() -> None:
 
 
 def test_a_time_limit_is_the_time() -> None:
-    found = estimate(SURVEY, TrainSettings(minutes=12))
-    assert found is not None and found.seconds == 720 and found.text.startswith("about 12 min")
-    short = estimate(SURVEY, TrainSettings(minutes=12, steps=7))
+    found = estimate(SURVEY, TrainSettings(minutes=3))
+    assert found is not None and found.seconds == 180 and found.text.startswith("about 3 min")
+    # It only ends a round sooner than its pictures do.
+    assert estimate(SURVEY, TrainSettings(minutes=99)).seconds < 600  # type: ignore[union-attr]
+    short = estimate(SURVEY, TrainSettings(minutes=3, steps=7))
     assert short is not None and short.seconds < 100
     # In so little time only the labelled slices are embedded: less is kept in memory.
     hurried = estimate(SURVEY, TrainSettings(minutes=0.1))

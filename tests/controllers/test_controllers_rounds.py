@@ -311,9 +311,9 @@ def test_the_time_left_is_what_the_round_has_measured_and_then_how_fast_it_is(
     left = (1 - 26 / 80) * 540 * (54 / 80) / 0.9 + 26 / 80 * 5
     assert left == pytest.approx(275, abs=1)
     assert dock.state.text == "Training, 26 of 80 · about 5 min left"
-    write(folder, training(79, 1.0, eta_s=5.0))
+    write(folder, training(79, 1.0, eta_s=5.0, pictures=3160))
     dock.rounds.tick()
-    assert dock.state.text == "Training, 79 of 80 · about 5 s left"
+    assert dock.state.text == "Training, 3,160 of 3,200 pictures · about 5 s left"
 
 
 def test_a_round_that_ends_when_it_has_learned_says_so(

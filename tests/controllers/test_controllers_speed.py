@@ -91,9 +91,9 @@ def test_a_file_that_is_not_what_was_written_counts_for_nothing(
 def test_the_first_round_of_a_project_is_announced_with_it(project: Project) -> None:
     (volume, _) = project.images()
     project.commit(volume.id, np.ones((20, 30), np.uint8), plane=Plane(0, 1))
-    assumed = estimate_round(project, TrainSettings())
+    assumed = estimate_round(project, TrainSettings(steps=700))
     remember(PAST)
-    found = estimate_round(project, TrainSettings())
+    found = estimate_round(project, TrainSettings(steps=700))
     assert assumed is not None and assumed.source == "assumed for two cores"
     assert found is not None and found.source == "measured on this machine"
     # Starting and loading, 4 views and 7 others, 700 steps; judging as assumed, by two clicks.

@@ -145,7 +145,10 @@ def pictures_in_step(settings: TrainSettings, planes: Planes) -> float:
         count += settings.unlabelled_batch
     half = settings.image_size // 2
     grows = cost.grows and half >= SMALLEST_SIDE and half % SIDE_MULTIPLE == 0
-    return count * (1 + GROWN) if grows else float(count)
+    if not grows:
+        return float(count)
+    # It grows after that share of the steps, or of the pictures, whichever are counted.
+    return count * (1 + GROWN) if settings.budget is None else count / (1 - GROWN / 2)
 
 
 def labelled_share(settings: TrainSettings, planes: Planes) -> float:

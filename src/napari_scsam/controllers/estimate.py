@@ -200,9 +200,7 @@ def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
 def _budget(settings: TrainSettings, planes: Planes) -> float:
     """Pictures that the U-Net learns from, where no time limit ends the round."""
     by_steps = settings.max_steps * pictures_in_step(settings, planes)
-    if settings.pictures is None:
-        return by_steps
-    return settings.pictures if settings.steps is None else min(settings.pictures, by_steps)
+    return by_steps if settings.budget is None else min(settings.budget, by_steps)
 
 
 def _hurry(
@@ -257,8 +255,8 @@ def _embeddings(settings: TrainSettings, planes: Planes) -> int:
     if not uses_embeddings(settings) or not planes.train:
         return 0
     views = min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // planes.train))
-    if settings.profile == "adapted-encoder":  # each step draws its own
-        views = 1
+    if settings.profile == "adapted-encoder" or not COSTS[settings.recipe].uses_sam:
+        views = 1  # each step draws its own, or only the U-Net sees it
     return views * planes.train + planes.unlabelled
 
 

@@ -27,10 +27,13 @@ class Measured:
         That it still took, from then on.
     fraction : float
         0..1 of the training that was done then.
+    pictures : int
+        That the U-Net learns from in all; 0 where they do not end the round.
     """
 
     seconds: float
     fraction: float = 0.0
+    pictures: int = 0
 
     def left(self, fraction: float, eta_s: float | None) -> float:
         """Seconds that training still takes, at `fraction` of it.
@@ -59,13 +62,16 @@ def fraction_of_round(event: Event) -> float:
 
 
 def progress_text(event: Event, measured: Measured | None = None) -> str:
-    """Such as ``"Training, 120 of 700 · about 4 min left"``."""
+    """Such as ``"Training, 120 of 3,200 pictures · about 4 min left"``."""
     words = PHASES.get(event["phase"], "Working")
-    if event["phase"] != "validating":
-        words += f", {event['step']} of {event['steps']}"
     eta = event.get("eta_s")
     left = None if eta is None else float(eta)
-    if event["phase"] == "training" and measured is not None:
+    trains = event["phase"] == "training"
+    if trains and measured is not None and measured.pictures and "pictures" in event:
+        words += f", {event['pictures']:,} of {measured.pictures:,} pictures"
+    elif event["phase"] != "validating":
+        words += f", {event['step']} of {event['steps']}"
+    if trains and measured is not None:
         left = measured.left(fraction_of_phase(event), left)
     return f"{words} · about {rounded_time(left)} left" if left else words
 

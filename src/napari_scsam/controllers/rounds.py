@@ -269,7 +269,8 @@ class RoundsController:
             if mean is not None:
                 self._show(dice=(*self._state.dice, (float(event["step"]), float(mean))))
         elif kind == "estimate":
-            self._measured = Measured(float(event["seconds"]), self._trained)
+            pictures = int(event["pictures"])
+            self._measured = Measured(float(event["seconds"]), self._trained, pictures)
             self._show(message=estimate_text(event))
         elif kind == "early_stop":
             self._show(message=early_stop_text(event))
