@@ -36,14 +36,13 @@ from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
 from scsam_train.validation import Weighing, embed, follow, validate
-from scsam_train.views import Embedder, Materials, build_canvases
+from scsam_train.views import VIEWS_STREAM, Embedder, Materials, build_canvases
 
 # Of the time budget: at most so much for embedding.
 EMBEDDING_SHARE = 0.35
 # Fractions of the round after which the held-out planes are looked at, for the curve.
 LOOK_IN_AT = (0.25, 0.5, 0.75)
 METRICS_FILE = "metrics.json"
-_VIEWS_STREAM = 1
 
 
 class TrainingFailed(ScsamError):
@@ -270,7 +269,7 @@ def _gather(session: Session, saved: Saved | None) -> Materials:
     if "sam" not in session.trained:
         return materials
     side = Decoder(session.sam.module).side
-    augmenter = Augmenter(session.settings, _VIEWS_STREAM)
+    augmenter = Augmenter(session.settings, VIEWS_STREAM)
     cache = session.meter.counting(session.cache)
     embedder = Embedder(session.sam, cache, ids, side, augmenter)
     embedder.fill(materials, train, unlabelled, _embedding_progress(session), deadline)
