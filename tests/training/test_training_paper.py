@@ -136,7 +136,7 @@ def overheard(monkeypatch):
 
         def loss(logits, *rest):
             found = plain(logits, *rest)
-            heard.append((name, logits.detach(), rest[0], float(found)))
+            heard.append((name, logits.detach(), rest[0], float(found.detach())))
             return found
 
         monkeypatch.setattr(scsam_paper, name, loss)
