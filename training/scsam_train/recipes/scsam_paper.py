@@ -265,9 +265,11 @@ def _random_clicks(
     rng : numpy.random.Generator
     """
     clicks: list[Click] = []
+    # Each place has its own number: so a pixel more or less, by rounding, changes no other point.
+    lot = rng.random(mask.shape)
     for inside in (True, False):
         spots = np.argwhere(mask == inside)
-        picked = spots[rng.choice(len(spots), min(POINTS, len(spots)), replace=False)]
+        picked = spots[np.argsort(lot[mask == inside])[:POINTS]]
         for x, y in places[picked[:, 0], picked[:, 1]]:
             row, col = ((float(at) + 1) * side / 2 - 0.5 for at in (y, x))
             clicks.append((row, col, int(inside)))
