@@ -258,6 +258,20 @@ def test_places_of_a_view_are_where_its_pixels_come_from(seed):
     assert np.median(np.abs(coarse - between)) < 1e-3
 
 
+def test_a_view_takes_its_lines_then_its_corners_then_its_move_and_mirrors_at_the_edge():
+    lines = np.array([[-1, -0.6, -0.2, 0.2, 0.6, 1], [-1, -0.5, 0, 0.25, 0.5, 1]])
+    corners, moved = np.array([[1, 0.2, 0], [0, 1, 0.1]]), np.array([[1, 0, 0.5], [0.3, 1, 0]])
+    found = View(lines, corners, moved, 1.0, 0.0, np.empty((0, 2))).places(10)
+    # Row 7 is at y = 0.5, between the lines at 0.2 and 0.6 that come from 0.25 and 0.5; column 2
+    # is at x = -0.5, and column 9 at 0.9.
+    y = 0.25 + 0.25 * (0.5 - 0.2) / 0.4
+    x, y = -0.5 + 0.2 * y, y + 0.1
+    assert found[7, 2] == pytest.approx((x + 0.5, 0.3 * x + y))
+    y = 0.25 + 0.25 * (0.5 - 0.2) / 0.4
+    x, y = 0.9 + 0.2 * y, y + 0.1
+    assert found[7, 9] == pytest.approx((2 - (x + 0.5), 0.3 * x + y))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_labels_move_with_their_picture_and_are_background_in_holes(seed):
     images, labels = squares(128)
