@@ -432,3 +432,18 @@ def test_of_a_labelled_plane_each_embedded_view_is_shown(monkeypatch):
 
 def test_only_the_paper_starts_its_unet_from_scratch_in_any_case():
     assert {name for name, recipe in RECIPES.items() if recipe.from_scratch} == {"scsam-paper"}
+
+
+def test_a_class_that_a_plane_was_not_judged_for_is_part_of_its_background(overheard):
+    """Nobody judged the only class on plane a: the U-Net may answer what it likes there."""
+    kit = toy_kit(recipe="scsam-paper", unlabelled_batch=0)
+    kit.materials.judged[0] = False
+    kit.materials.labels[0] = 0
+    recipe = RECIPES["scsam-paper"](kit)
+    order, _ = recipe._choose()
+    report = recipe.step(0.5)
+    (_, logits, _, _) = overheard[0]
+    at = [index for _, index in order].index(0)
+    background = torch.tensor(probabilities(logits[at : at + 1])[0, 0])
+    assert torch.allclose(background, torch.ones_like(background), atol=1e-5)
+    assert np.isfinite(report.loss_unet) and np.isfinite(report.loss_sam)

@@ -27,7 +27,8 @@ Different, because this project is:
   paper has 6 + 6 pictures of 256 px and 40,000 steps of single precision. Shares of a round take
   the place of its numbers of steps. Slices are not resized to squares but padded, and what is
   padded teaches nothing. Without `mirror` nothing is flipped. Each step draws anew, where the
-  code's workers repeat themselves (D6). The entropy's maximum is ln(K + 1), not ln 2.
+  code's workers repeat themselves (D6). The entropy's maximum is ln(K + 1), not ln 2. A class
+  that was not judged on a plane is unknown there, and its background may be of it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from scsam_train.clicks import Click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Kit, StepReport
-from scsam_train.losses import IGNORE, likeliest
+from scsam_train.losses import IGNORE, likeliest_known, merged
 from scsam_train.paper_losses import batch_loss, entropy_loss
 from scsam_train.paper_views import STRONG, WEAK, View, Views, taken_at, unmoved
 from scsam_train.precision import mixed_precision
@@ -70,12 +71,14 @@ RAMP_END = 0.25
 class _Shown:
     """A picture before its view is drawn: (1, C, s, s), its labels, and what SAM has of it.
 
-    An unlabelled one's labels are 0, and 255 where it is padded.
+    An unlabelled one's labels are 0, and 255 where it is padded. The classes that are known of
+    it, (1, K) bool, are those that it was judged for, or that any labelled plane was.
     """
 
     labelled: bool
     image: Tensor
     label: Tensor
+    known: Tensor
     features: Tensor
 
 
@@ -111,15 +114,15 @@ class ScSamPaper:
         losses = self._losses(shown, rngs, fraction, of)
         for optimiser, rate in ((self._unet_optimiser, UNET_RATE), (self._sam_optimiser, SAM_RATE)):
             optimiser.param_groups[0]["lr"] = rate * max(1 - fraction, 0.0)
-        found = [
+        of_unet, of_sam = (
             descend(loss, parameters, [optimiser], self._kit.world, names, clip=math.inf)
             for loss, parameters, optimiser in (
                 (losses[0], self._unet_parameters, self._unet_optimiser),
                 (losses[1], self._sam_parameters.values(), self._sam_optimiser),
             )
-        ]
+        )
         self._step += 1
-        return StepReport(*found)
+        return StepReport(of_unet, of_sam, pictures=of)
 
     def _losses(
         self,
@@ -137,22 +140,31 @@ class ScSamPaper:
         images = views.pictures(torch.cat([one.image for one in shown]))
         with mixed_precision(self._kit.unet.device):
             from_unet = self._network(images).float()
-        guess = likeliest(from_unet)
+        guess = likeliest_known(from_unet, self._data.known)
         from_sam = self._ask(views, shown, guess, rngs)
-        known = torch.cat([one.label for one in shown])
-        in_unet = views.labels(known, holes=True)
-        in_sam = in_unet if self._encoding.sees_views else views.labels(known, holes=False)
-        labelled = torch.tensor([one.labelled for one in shown], device=known.device)
-        unet = self._crossed(from_unet, in_unet, likeliest(from_sam), labelled, 1.0)
-        sam = self._crossed(from_sam, in_sam, guess, labelled, ramp(fraction, RAMP_END))
+        answer = likeliest_known(from_sam, self._data.known)
+        labels = torch.cat([one.label for one in shown])
+        in_unet = views.labels(labels, holes=True)
+        in_sam = in_unet if self._encoding.sees_views else views.labels(labels, holes=False)
+        unet = self._crossed(from_unet, shown, in_unet, answer, 1.0)
+        sam = self._crossed(from_sam, shown, in_sam, guess, ramp(fraction, RAMP_END))
         return unet + ENTROPY * entropy_loss(from_unet, of), sam
 
     def _crossed(
-        self, logits: Tensor, known: Tensor, answer: Tensor, labelled: Tensor, weight: float
+        self,
+        logits: Tensor,
+        shown: Sequence[_Shown],
+        labels: Tensor,
+        answer: Tensor,
+        weight: float,
     ) -> Tensor:
         """A network's loss: labels where there are any, elsewhere the other's answer."""
-        of_labels = known.masked_fill(~labelled[:, None, None], IGNORE)
-        of_other = answer.masked_fill(labelled[:, None, None] | (known == IGNORE), IGNORE)
+        labelled = torch.tensor([one.labelled for one in shown], device=labels.device)
+        of_labels = labels.masked_fill(~labelled[:, None, None], IGNORE)
+        of_other = answer.masked_fill(labelled[:, None, None] | (labels == IGNORE), IGNORE)
+        known = torch.cat([one.known for one in shown])
+        if not bool(known.all()):
+            logits = merged(logits, known)
         world = self._kit.world
         own = batch_loss(logits, of_labels.long(), world)
         return own + weight * batch_loss(logits, of_other.long(), world)
@@ -172,12 +184,13 @@ class ScSamPaper:
             label = torch.zeros_like(data.other_valid[index : index + 1], dtype=torch.uint8)
             label = label.masked_fill(~data.other_valid[index : index + 1], IGNORE)
             image = data.other_images[index : index + 1]
-            return _Shown(False, image, label, data.other_features[index])
+            return _Shown(False, image, label, data.known[None], data.other_features[index])
         image, label = data.images[index : index + 1], data.labels[index : index + 1]
         view = int(rng.integers(len(data.views[index])))
         if view:
             image, label = embedded_view(self._augmenter, image, label, index, view)
-        return _Shown(True, image, label, data.views[index][view].features)
+        known = data.judged[index : index + 1]
+        return _Shown(True, image, label, known, data.views[index][view].features)
 
     def _ask(
         self,
