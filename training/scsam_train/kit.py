@@ -112,10 +112,13 @@ class Recipe(Protocol):
     members : tuple of {'unet', 'sam'}
         The networks that it trains, and that a round of it answers with.
     uses_unlabelled : bool
+    from_scratch : bool
+        Whether its U-Net starts from nothing, whatever the settings say.
     """
 
     members: ClassVar[tuple[str, ...]]
     uses_unlabelled: ClassVar[bool]
+    from_scratch: ClassVar[bool]
 
     def __init__(self, kit: Kit) -> None: ...
 

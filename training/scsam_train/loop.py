@@ -36,7 +36,7 @@ from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
 from scsam_train.validation import embed, follow, validate
-from scsam_train.views import MAX_VIEWS, Embedder, Materials, build_canvases
+from scsam_train.views import MAX_VIEWS, VIEWS_STREAM, Embedder, Materials, build_canvases
 from scsam_train.weighing import Weighing
 
 # Of the time budget: at most so much for embedding.
@@ -44,7 +44,6 @@ EMBEDDING_SHARE = 0.35
 # Fractions of the round after which the held-out planes are looked at, for the curve.
 LOOK_IN_AT = (0.25, 0.5, 0.75)
 METRICS_FILE = "metrics.json"
-_VIEWS_STREAM = 1
 
 
 class TrainingFailed(ScsamError):
@@ -285,7 +284,7 @@ def _gather(session: Session, saved: Saved | None) -> Materials:
     if not session.embeds:
         return materials
     side = Decoder(session.sam.module).side
-    augmenter = Augmenter(session.settings, _VIEWS_STREAM)
+    augmenter = Augmenter(session.settings, VIEWS_STREAM)
     cache = session.meter.counting(session.cache)
     most = MAX_VIEWS if "sam" in session.trained else 1
     embedder = Embedder(session.sam, cache, ids, side, augmenter, most)

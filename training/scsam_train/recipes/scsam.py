@@ -61,6 +61,7 @@ class ScSam:
 
     members: ClassVar[tuple[str, ...]] = ("unet", "sam")
     uses_unlabelled: ClassVar[bool] = True
+    from_scratch: ClassVar[bool] = False
 
     def __init__(self, kit: Kit) -> None:
         self._kit, self._data = kit, kit.materials
