@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -37,6 +37,9 @@ class Kit:
     world : World
     fresh : bool
         Whether both networks start from nothing, and not from an earlier round.
+    scores : dict
+        The latest Dice on held-out planes by member and class; empty before the first, and
+        where nothing is held out.
     """
 
     unet: UNet
@@ -45,6 +48,7 @@ class Kit:
     settings: TrainSettings
     world: World
     fresh: bool = True
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -108,10 +112,13 @@ class Recipe(Protocol):
     members : tuple of {'unet', 'sam'}
         The networks that it trains, and that a round of it answers with.
     uses_unlabelled : bool
+    from_scratch : bool
+        Whether its U-Net starts from nothing, whatever the settings say.
     """
 
     members: ClassVar[tuple[str, ...]]
     uses_unlabelled: ClassVar[bool]
+    from_scratch: ClassVar[bool]
 
     def __init__(self, kit: Kit) -> None: ...
 

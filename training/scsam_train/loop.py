@@ -36,7 +36,7 @@ from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
 from scsam_train.validation import embed, follow, validate
-from scsam_train.views import MAX_VIEWS, Embedder, Materials, build_canvases
+from scsam_train.views import MAX_VIEWS, VIEWS_STREAM, Embedder, Materials, build_canvases
 from scsam_train.weighing import Weighing
 
 # Of the time budget: at most so much for embedding.
@@ -44,7 +44,6 @@ EMBEDDING_SHARE = 0.35
 # Fractions of the round after which the held-out planes are looked at, for the curve.
 LOOK_IN_AT = (0.25, 0.5, 0.75)
 METRICS_FILE = "metrics.json"
-_VIEWS_STREAM = 1
 
 
 class TrainingFailed(ScsamError):
@@ -235,8 +234,9 @@ def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     with run.recipe.teachers_in_place():
         follow(session)
         pair = Pair(session.unet, session.sam, trained=session.trained, unknown=session.unknown)
-        marks = judge.mark(pair, session.control.check)
-    session.log.write("validation", step=run.step, fraction=done, dice=marks.dice())
+        dice = judge.mark(pair, session.control.check).dice()
+    run.kit.scores.update(dice)
+    session.log.write("validation", step=run.step, fraction=done, dice=dice)
 
 
 def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
@@ -284,7 +284,7 @@ def _gather(session: Session, saved: Saved | None) -> Materials:
     if not session.embeds:
         return materials
     side = Decoder(session.sam.module).side
-    augmenter = Augmenter(session.settings, _VIEWS_STREAM)
+    augmenter = Augmenter(session.settings, VIEWS_STREAM)
     cache = session.meter.counting(session.cache)
     most = MAX_VIEWS if "sam" in session.trained else 1
     embedder = Embedder(session.sam, cache, ids, side, augmenter, most)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from scsam_train.kit import Kit, StepReport
-from scsam_train.students import SamStudent
+from scsam_train.sam_student import SamStudent
 
 
 class SamOnly:
@@ -15,6 +15,7 @@ class SamOnly:
 
     members: ClassVar[tuple[str, ...]] = ("sam",)
     uses_unlabelled: ClassVar[bool] = False
+    from_scratch: ClassVar[bool] = False
 
     def __init__(self, kit: Kit) -> None:
         self._student, self._size = SamStudent(kit), kit.settings.sam_batch
