@@ -95,7 +95,8 @@ class StepReport:
     agreement : float or None
         Mean agreement of the two, 0..1, over the pseudo-labels that there are.
     pictures : int
-        How many the step learned from: views of planes for a U-Net, objects for SAM alone.
+        How many the step learned from: views of planes for a U-Net, objects where SAM is all
+        that is trained. A step in which SAM learns alone beside a U-Net counts as one of both.
     """
 
     loss_unet: float | None = None

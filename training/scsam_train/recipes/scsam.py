@@ -86,6 +86,7 @@ class ScSam:
         pictures = 0
         if fraction < self._lead:
             self._sam.update(fraction)
+            pictures = self._kit.settings.labelled_batch + self._kit.settings.unlabelled_batch
         elif self._looked < len(self._pseudo):
             self._look(SURVEYED)
         else:
