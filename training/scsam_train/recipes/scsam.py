@@ -46,6 +46,8 @@ SURVEYED = 16
 FAIR = 0.5
 # Until pseudo-labels count fully: SAM's for the U-Net, in leads; back, in fractions of the rest.
 LEADS_TO_UNET, RAMP_TO_SAM = 3, 0.5
+# The same for a pretrained U-Net, in fractions of the round: it is soon as good as SAM.
+RAMP_TO_UNET = 0.4
 
 # Fractions of the round after which the U-Net's answers to labelled planes are kept for SAM to
 # correct: while it still errs on them about as on new ones.
@@ -76,7 +78,8 @@ class ScSam:
         self._exam = Exam(kit.classes)
         lead = LEAD_TOLD if self._sam.is_told else LEAD
         self._lead = lead if kit.fresh else 0.0
-        self._ramp = LEADS_TO_UNET * lead
+        self._ramp = LEADS_TO_UNET * lead if kit.unet.kind == "scratch" else RAMP_TO_UNET
+        self._sam_every = SAM_EVERY if kit.unet.kind == "scratch" else 3
         self._without = kit.settings.without
         self._step = self._looked = self._examined = self._shown = self._kept_early = 0
         self._since = 0.0
@@ -104,7 +107,7 @@ class ScSam:
         if self._without != "unet-to-sam" and len(EARLY_AT) > self._kept_early:
             self._keep_early(since)
         pictures = self._update_unet(since, ramp(fraction, self._ramp) * trust)
-        if self._step % SAM_EVERY == 0:
+        if self._step % self._sam_every == 0:
             taught = self._without != "unet-to-sam"
             self._sam.update(fraction, ramp(since, RAMP_TO_SAM) * trust if taught else None)
         return pictures
