@@ -185,7 +185,7 @@ def test_a_run_without_an_end_is_refused():
 def test_the_tested_training_cases_are_drawn_by_the_seed_and_not_learned_from(tmp_path):
     write_set(tmp_path, train=20)
     splits = [POLYPS.split(tmp_path, 4, seed, "training") for seed in (0, 0, 1)]
-    labelled, unlabelled, tested = splits[0]
+    labelled, _, tested = splits[0]
     assert splits[1] == splits[0] and splits[2][2] != tested
     assert [len(part) for part in splits[0]] == [4, 8, 8]
     names = [{member.name for member in part} for part in splits[0]]
@@ -344,9 +344,7 @@ def test_the_table_pairs_seeds_with_the_supervised_ones():
     assert cells[6:] == ["960", "10", "1.0", f"{(960 * 0.02 + 12) / 60:.1f}"]
     # .1 and .2 more than supervised with the same seed: .15 ± t(.975, 1) x .05, and in each case.
     start = "| scsam, scratch | supervised, scratch | unet "
-    assert (
-        f"{start}| +0.150 ± 0.071 (2) | -0.485 to +0.785 | +0.150 to +0.150 (2) |" in table
-    )
+    assert f"{start}| +0.150 ± 0.071 (2) | -0.485 to +0.785 | +0.150 to +0.150 (2) |" in table
     # The pair is held against the one member that supervised has: .15 and .25.
     assert "| scsam, scratch | supervised, scratch | pair | +0.200 ± 0.071 (2) |" in table
     assert "| supervised, scratch | scsam, scratch |" not in table
