@@ -120,6 +120,13 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
     assert metrics == told[-1]["metrics"]
     assert metrics["gated"] and metrics["validation"] == {"planes": 1, "cases": 1}
     assert metrics["parent"] is None and metrics["steps"] == 3
+    split = json.loads((finished / "split.json").read_text())
+    (held_out,) = split["held_out"]
+    assert metrics["weighing"] == {
+        "unit": "slice",
+        "parts": [{"chosen_by": [], "reported_on": [held_out]}],
+        "kept_weights_chosen_by": [held_out],
+    }
     # Four views of each labelled plane and the unlabelled one, none of them found in a cache.
     rates = metrics["rates"]
     assert rates["embeddings"] == 9 and 0 < rates["seconds_per_embedding"] < 60
@@ -160,6 +167,10 @@ def test_one_label_nothing_else_and_a_parent_to_start_from(finished, tmp_path):
     metrics = json.loads((done / "metrics.json").read_text())
     assert metrics["gated"] is False and "too few" in metrics["reason"]
     assert metrics["dice"]["pair"] == {"disc": None, "mean": None}
+    assert metrics["weighing"] is None
+    # SAM was not tried with clicks on the plane that it trained on: the base answers them.
+    assert metrics["click_dice"] is None and "left to the base" in metrics["clicks"]
+    assert not read_info(done / "sam_adapter").understands_points
     assert metrics["unlabelled_planes"] == 0
     texts = [event.get("text", "") for event in events(done)]
     assert any("Starting from the weights of the active round" in text for text in texts)

@@ -10,7 +10,8 @@ from napari_scsam.models.adapters import AdapterInfo, attach, encoder_hash
 from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.sam import SamModel
-from napari_scsam.models.unet import UNet, build_network
+from napari_scsam.models.scratch_unet import build_network
+from napari_scsam.models.unet import UNet
 from scsam_train.kit import Kit
 from scsam_train.views import Materials, SamView
 from scsam_train.world import World
@@ -18,12 +19,15 @@ from scsam_train.world import World
 SIDE = 32
 
 
-def toy_kit(unlabelled=3, world=None, **settings):
+def toy_kit(unlabelled=3, world=None, classes=1, **settings):
     """Two labelled planes and some others, each with a bright rectangle of its own.
+
+    The rectangles are of class 1; of any other of the `classes` there is no label.
 
     With ``profile="adapted-encoder"`` a thin ViT takes LiteMedSAM's place.
     """
     torch.manual_seed(0)
+    class_ids = tuple(range(1, 1 + classes))
     small = {"steps": 12, "image_size": SIDE, "labelled_batch": 2, "unlabelled_batch": 2}
     chosen = TrainSettings(**{**small, "sam_batch": 2, **settings})
     adapted = chosen.profile == "adapted-encoder"
@@ -31,7 +35,7 @@ def toy_kit(unlabelled=3, world=None, **settings):
     info = AdapterInfo(
         base.base_hash,
         base.entry.name,
-        (1,),
+        class_ids,
         understands_points=True,
         rank=2,
         profile="adapted-encoder" if adapted else "frozen-encoder",
@@ -48,7 +52,7 @@ def toy_kit(unlabelled=3, world=None, **settings):
     )
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        unet = UNet(build_network(2), (1,), SIDE)
+        unet = UNet(build_network(1 + classes), class_ids, SIDE)
     generator = torch.Generator().manual_seed(5)
     count = 2 + unlabelled
     label = torch.zeros((count, SIDE, SIDE), dtype=torch.uint8)
@@ -70,6 +74,7 @@ def toy_kit(unlabelled=3, world=None, **settings):
         other_images=images[2:],
         other_valid=torch.ones((unlabelled, SIDE, SIDE), dtype=torch.bool),
         other_names=[f"u{i}:0" for i in range(unlabelled)],
+        judged=torch.ones((2, classes), dtype=torch.bool),
         views=[[SamView(features[i], on_grid[i])] for i in range(2)],
         other_features=features[2:],
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.held_out import SplitImage, check_held_out
+from napari_scsam.core.judged import Judged
 from napari_scsam.core.settings import CACHE_GB, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 
@@ -47,12 +48,16 @@ class FileRef:
 
 @dataclass(frozen=True)
 class ImageInput:
-    """One image of the project, and its committed label map where it has one."""
+    """One image of the project, and its committed label map where it has one.
+
+    `judged` are the classes that were judged on its planes; None for all that there are.
+    """
 
     id: str
     case: str
     file: FileRef
     label: FileRef | None
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def read_inputs(folder: Path) -> Inputs:
         raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: update it.")
     try:
         inputs = _parse(content, hashlib.sha256(raw).hexdigest())
-    except (KeyError, TypeError, AttributeError) as exc:
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise InputError(f"{path} is damaged: {exc!r} while reading it.") from exc
     if not any(image.label for image in inputs.images):
         raise InputError("There is no label to learn from: commit at least one first.")
@@ -144,11 +149,16 @@ def _parse(content: dict[str, Any], sha256: str) -> Inputs:
 
 
 def image_input(item: dict[str, Any]) -> ImageInput:
-    """Read one entry of ``images``; KeyError or TypeError where it is damaged."""
+    """Read one entry of ``images``; KeyError, TypeError or ValueError where it is damaged.
+
+    Before there were judged classes none was named: all that there were had been judged.
+    """
     label = item["label"]
+    judged = None if label is None else label.get("judged")
     return ImageInput(
         id=str(item["id"]),
         case=str(item["case"]),
         file=FileRef(Path(item["path"]), item["sha256"]),
         label=None if label is None else FileRef(Path(label["path"]), label["sha256"]),
+        judged=None if judged is None else Judged.from_json(judged),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ class TrainPlane:
         Of the volume.
     around : pair of ndarrays, each of the shape of `pixels`, or None
         The planes before and after; see `Window.around`.
+    judged : tuple of int or None
+        The classes that were judged on it, any other being unknown; None for all.
     """
 
     image: str
@@ -54,6 +56,7 @@ class TrainPlane:
     label: LabelArray
     axis: int = 0
     around: Around | None = None
+    judged: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -64,6 +67,10 @@ class TrainPlane:
     def holds_object(self) -> bool:
         """Whether any of its pixels is of a class."""
         return bool(((self.label != BACKGROUND) & (self.label != NOT_ANNOTATED)).any())
+
+    def knows(self, class_id: int) -> bool:
+        """Whether a class was judged on it."""
+        return self.judged is None or class_id in self.judged
 
 
 def load_planes(
@@ -204,8 +211,15 @@ class _Reader:
         around = self.window.around(self.volume, place) if self.neighbours else None
         if around is not None:
             around = (np.array(around[0]), np.array(around[1]))
-        name, case = self.image.id, self.image.case
-        return TrainPlane(name, case, index, pixels, own, around=around)
+        name, case, judged = self.image.id, self.image.case, self.image.judged
+        known = None if label is None or judged is None else judged.on(index)
+        return TrainPlane(name, case, index, pixels, own, around=around, judged=known)
+
+
+def judged_table(planes: Sequence[TrainPlane], class_ids: Collection[int]) -> NDArray[np.bool_]:
+    """Which of the classes were judged on which plane, of shape (planes, classes)."""
+    found = [[plane.knows(class_id) for class_id in class_ids] for plane in planes]
+    return np.array(found, bool).reshape(len(planes), len(class_ids))
 
 
 def all_alike(planes: Sequence[TrainPlane]) -> bool:

@@ -31,7 +31,8 @@ class Ask:
     boxes : ndarray of shape (N, 4), float32, or None
         (row0, col0, row1, col1) on that grid.
     masks : Tensor of shape (N, 1, side, side), or None
-        An earlier answer's logits.
+        An earlier answer's logits, or what is known of a class's looks; NaN all over for a
+        plane that gets no mask prompt.
     """
 
     classes: Tensor | None = None
@@ -49,7 +50,15 @@ class Ask:
 def as_shown(ask: Ask, logits: Tensor, iou: Tensor) -> Tensor:
     """Logits (N, 1, side, side) whose ``> 0`` is the mask that the tool shows for `ask`."""
     prompted = ask.clicks is not None or ask.boxes is not None
-    return for_best_dice(logits, iou) if prompted and ask.masks is None else logits
+    if not prompted:
+        return logits
+    shown = for_best_dice(logits, iou)
+    return shown if ask.masks is None else torch.where(_unmasked(ask.masks), shown, logits)
+
+
+def _unmasked(masks: Tensor) -> Tensor:
+    """Planes that have no mask prompt, of shape (N, 1, 1, 1), bool."""
+    return masks[:, :, :1, :1].isnan()
 
 
 class Decoder:
@@ -112,8 +121,11 @@ class Decoder:
         if ask.boxes is not None:
             corners = torch.from_numpy(ask.boxes.reshape(-1, 2, 2)).to(self.device)
             boxes = self._xy(corners).reshape(-1, 4)
-        masks = None if ask.masks is None else ask.masks.clamp(-LIMIT, LIMIT)
+        masks = None if ask.masks is None else ask.masks.clamp(-LIMIT, LIMIT).nan_to_num()
         sparse, dense = self.model.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        if ask.masks is not None and bool((unmasked := _unmasked(ask.masks)).any()):
+            none = self.model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+            dense = torch.where(unmasked, none, dense)
         if sparse.shape[0] != count:  # nothing was asked but the class tokens
             sparse, dense = sparse.expand(count, -1, -1), dense.expand(count, -1, -1, -1)
         if ask.classes is not None:

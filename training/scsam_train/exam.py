@@ -12,7 +12,7 @@ RENEWAL = 0.15
 
 
 class Exam:
-    """Running Dice of U-Net and SAM per class on labelled planes.
+    """Running Dice of U-Net and SAM per class on the labelled planes that were judged for it.
 
     Agreement alone can't tell a pair that is right from one that has not found a class yet:
     both leave a small one out, agree, and would teach each other to leave it out for good.
@@ -28,12 +28,20 @@ class Exam:
         self._sizes = np.zeros((2, classes))
 
     def mark(
-        self, from_unet: NDArray[np.int64], from_sam: NDArray[np.int64], truth: NDArray[np.uint8]
+        self,
+        from_unet: NDArray[np.int64],
+        from_sam: NDArray[np.int64],
+        truth: NDArray[np.uint8],
+        judged: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Take in the label maps (h, w), 0..K, that both gave for one labelled plane."""
+        """Take in the label maps (h, w), 0..K, that both gave for one labelled plane.
+
+        `judged` (K,) says which classes the plane was judged for: all by default.
+        """
         known = truth != IGNORE
+        columns = range(self._both.shape[1]) if judged is None else np.flatnonzero(judged)
         for member, label in enumerate((from_unet, from_sam)):
-            for column in range(self._both.shape[1]):
+            for column in columns:
                 guess, mask = (label == column + 1) & known, truth == column + 1
                 for total, value in (
                     (self._both, 2 * (guess & mask).sum()),
@@ -48,9 +56,18 @@ class Exam:
         return found
 
     @property
+    def means(self) -> tuple[float, float]:
+        """Mean Dice of the U-Net and of SAM, over the classes that anything is known of."""
+        seen = self._sizes.max(axis=0) > 0
+        if not seen.any():
+            return 0.0, 0.0
+        unet, sam = self.dice[:, seen].mean(axis=1).tolist()
+        return unet, sam
+
+    @property
     def unet_share(self) -> float:
         """How far the U-Net leads where the two disagree, 0..1, by inverse squared error."""
-        unet, sam = ((1 - self.dice.mean(axis=1)) ** 2 + 1e-4).tolist()
+        unet, sam = ((1 - mean) ** 2 + 1e-4 for mean in self.means)
         return float(sam / (unet + sam))
 
     @property

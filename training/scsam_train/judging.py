@@ -49,7 +49,8 @@ class Marks:
     ----------
     planes : list of TrainPlane, length P
     counts : dict of str to ndarray of shape (P, K, 3), int64
-        By member: pixels in both, in the answer, and in the truth, where it is annotated.
+        By member: pixels in both, in the answer, and in the truth, where it is annotated. All 0
+        for a class that the plane was not judged for.
     class_names : dict of int to str
         K of them.
     """
@@ -69,8 +70,9 @@ class Marks:
         for member in self.counts:
             for name in self.class_names.values():
                 found = [case[member][name] for case in by_case.values()]
-                scores[member][name] = _mean(found)
-            scores[member]["mean"] = _mean(list(scores[member].values()))
+                scores.setdefault(member, {})[name] = _mean(found)
+            own = scores[member]
+            own["mean"] = _mean([own[name] for name in self.class_names.values()])
         return scores
 
     def cases(self) -> dict[str, Scores]:
@@ -91,10 +93,16 @@ class Marks:
     def on(self, names: Container[str]) -> Marks | None:
         """The marks on the planes of these names only; None where there is none of them."""
         rows = [row for row, plane in enumerate(self.planes) if plane.name in names]
-        if not rows:
-            return None
-        counts = {member: counts[rows] for member, counts in self.counts.items()}
+        return self.at(rows) if rows else None
+
+    def at(self, rows: Sequence[int]) -> Marks:
+        """The marks on the planes of these rows only."""
+        counts = {member: counts[list(rows)] for member, counts in self.counts.items()}
         return Marks([self.planes[row] for row in rows], counts, self.class_names)
+
+    def with_pair(self, counts: NDArray[np.int64]) -> Marks:
+        """The same with other counts (P, K, 3) of the pair."""
+        return Marks(self.planes, {**self.counts, "pair": counts}, self.class_names)
 
 
 class Judge:
@@ -142,21 +150,68 @@ class Judge:
         stacked = {member: np.stack(rows) for member, rows in counts.items()}
         return Marks(self.planes, stacked, self._names)
 
+    def mark_joined(
+        self,
+        pair: Pair,
+        ways: Sequence[tuple[Pair, Sequence[int]]],
+        check: Callable[[], None],
+    ) -> list[NDArray[np.int64]]:
+        """Mark what a pair of two members answers when it is weighed in several ways.
+
+        Parameters
+        ----------
+        pair : Pair
+        ways : sequence of (Pair, sequence of int)
+            `pair`, `Pair.weighed`, and the rows of the planes that it is marked on.
+        check : callable
+            Called before each plane; raises Cancelled.
+
+        Returns
+        -------
+        list of ndarray of shape (P, K, 3), int64
+            As `Marks.counts`, for each of `ways`; 0 on other rows than its own.
+        """
+        shape = (len(self.planes), len(self._names), 3)
+        found: list[NDArray[np.int64]] = [np.zeros(shape, np.int64) for _ in ways]
+        ids = np.array([0, *pair.class_ids])
+        for row, plane in enumerate(self.planes):
+            wanted = [
+                (one, way) for (way, rows), one in zip(ways, found, strict=True) if row in rows
+            ]
+            check()
+            if not wanted:
+                continue
+            embedding = self._embedding(pair, row, plane)
+            assert embedding is not None
+            unet = pair.probabilities(plane.pixels, embedding, "unet", plane.around)
+            sam = pair.probabilities(plane.pixels, embedding, "sam")
+            for counts, way in wanted:
+                joined = way.joined(unet, sam, embedding)
+                counts[row] = self._count(ids[joined.argmax(0)], plane)
+        return found
+
+    def _embedding(self, pair: Pair, index: int, plane: TrainPlane) -> Embedding | None:
+        embedding = self._embeddings.get(index)
+        needed = "sam" in pair.trained or pair.joins_sam
+        wanted = pair.sam.embedding_key(plane.pixels) if needed else None
+        if wanted is not None and (embedding is None or embedding.key != wanted):
+            embedding = self._embeddings[index] = self._embed(pair.sam, plane.pixels)
+        return embedding
+
     def _label_maps(
         self, pair: Pair, index: int, plane: TrainPlane
     ) -> dict[str, NDArray[np.int64]]:
-        embedding = self._embeddings.get(index)
-        wanted = pair.sam.embedding_key(plane.pixels) if "sam" in pair.trained else None
-        if wanted is not None and (embedding is None or embedding.key != wanted):
-            embedding = self._embeddings[index] = self._embed(pair.sam, plane.pixels)
         ids = np.array([0, *pair.class_ids])
-        members = pair.members(plane.pixels, embedding, plane.around)
+        members = pair.members(plane.pixels, self._embedding(pair, index, plane), plane.around)
         return {name: ids[p.argmax(0)] for name, p in members.items()}
 
     def _count(self, label: NDArray[np.int64], plane: TrainPlane) -> NDArray[np.int64]:
         known = plane.label != NOT_ANNOTATED
         rows = []
         for class_id in self._names:
+            if not plane.knows(class_id):
+                rows.append([0, 0, 0])
+                continue
             guess, truth = (label == class_id) & known, plane.label == class_id
             rows.append([(guess & truth).sum(), guess.sum(), truth.sum()])
         return np.array(rows, np.int64)
@@ -181,8 +236,9 @@ def unet_share(unet: float | None, sam: float | None) -> float:
 
 
 def best_member(scores: Scores) -> str:
-    """The member with the best mean Dice; `unet`, `sam` or `pair`."""
-    means = {member: scores[member]["mean"] for member in ("pair", "unet", "sam")}
+    """The member with the best mean Dice; the pair where several are as good."""
+    order = sorted(scores, key=lambda member: member != "pair")
+    means = {member: scores[member]["mean"] for member in order}
     return max(means, key=lambda member: -1.0 if means[member] is None else means[member] or 0.0)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.models.prior import ClassPrior, Moments
 from scsam_train.views import SamView
 
@@ -55,32 +57,75 @@ class Looks:
     Parameters
     ----------
     everything : ClassPrior
-        Of all labelled planes; it knows the positions 1..K.
+        Of all labelled planes, by the positions 1..K.
     of_others : sequence of ClassPrior
         What the others say, for each labelled plane.
+    classes : int
+        K.
     """
 
-    def __init__(self, everything: ClassPrior, of_others: Sequence[ClassPrior]) -> None:
-        self.everything = everything
-        self._of_others = list(of_others)
+    def __init__(
+        self, everything: ClassPrior, of_others: Sequence[ClassPrior], classes: int
+    ) -> None:
+        self._everything, self._of_others = everything, list(of_others)
+        self._classes = classes
+        # A class that the planes of one part alone show: SAM would be told of it only where it
+        # is not, and learn that what it is told means nothing is there.
+        self.told = tuple(
+            position
+            for position in range(1, classes + 1)
+            if all(prior.knows(position) for prior in [everything, *of_others])
+        )
 
     @staticmethod
-    def of(views: Sequence[Sequence[SamView]], cases: Sequence[str], classes: int) -> Looks | None:
+    def of(
+        views: Sequence[Sequence[SamView]], cases: Sequence[str], judged: Tensor
+    ) -> Looks | None:
         """Learn them from the views of labelled planes.
+
+        Parameters
+        ----------
+        views : sequence of L sequences of SamView
+        cases : sequence of L str
+        judged : Tensor of shape (L, K), bool
+            Whether a class was judged on a plane.
 
         Returns
         -------
         Looks or None
-            None where a class is on planes of one part only: nothing else says how it looks.
+            None where no class is on planes of two parts: nothing else says how it looks.
         """
+        shown = {int(value) for seen in views for value in np.unique(seen[0].label.numpy())}
+        known = [{0, *(column.nonzero()[:, 0] + 1).tolist()} for column in judged.cpu()]
         moments = (
-            Moments.sum(Moments.of(view.features[0].float(), view.label) for view in seen)
-            for seen in views
+            Moments.sum(
+                Moments.of(view.features[0].float(), for_prior(view.label, shown, plane))
+                for view in seen
+            )
+            for seen, plane in zip(views, known, strict=True)
         )
-        everything, of_others = fit_priors(moments, cases)
-        positions = range(1, classes + 1)
-        known = all(prior.knows(p) for prior in [everything, *of_others] for p in positions)
-        return Looks(everything, of_others) if known else None
+        looks = Looks(*fit_priors(moments, cases), judged.shape[1])
+        return looks if looks.told else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether each class that a labelled plane shows is told."""
+        return len(self.told) == len(self._everything.class_ids) - 1
+
+    def prior(self, class_ids: Sequence[int]) -> ClassPrior:
+        """Of all labelled planes, by the ids of the classes; it knows those that are told.
+
+        The others are one more kind of background each: what looks like them is no other class.
+        """
+        positions = self._everything.class_ids
+        return self._everything.renamed(
+            [class_ids[p - 1] if p in self.told else 0 for p in positions]
+        )
+
+    def prior_for(self, plane: int | None) -> ClassPrior:
+        """By the positions of the classes: of all labelled planes, or for one of the others."""
+        prior = self._everything if plane is None else self._of_others[plane]
+        return prior.renamed([p if p in self.told else 0 for p in prior.class_ids])
 
     def odds(self, features: Tensor, plane: int | None = None) -> Tensor:
         """Log-odds of every class.
@@ -94,7 +139,31 @@ class Looks:
         Returns
         -------
         Tensor of shape (N, K, 4 e, 4 e)
+            NaN for a class that is not told.
         """
-        prior = self.everything if plane is None else self._of_others[plane]
-        found = [prior.log_odds(features, position) for position in prior.class_ids[1:]]
-        return torch.cat(found, dim=1)
+        prior = self._everything if plane is None else self._of_others[plane]
+        found = {position: prior.log_odds(features, position) for position in self.told}
+        nothing = torch.full_like(found[self.told[0]], torch.nan)
+        return torch.cat([found.get(p, nothing) for p in range(1, self._classes + 1)], dim=1)
+
+
+def for_prior(label: Tensor, shown: Collection[int], known: Collection[int]) -> Tensor:
+    """A plane's label map as its moments are taken of it.
+
+    Parameters
+    ----------
+    label : Tensor of shape (side, side), uint8
+    shown : collection of int
+        Values of all planes' label maps.
+    known : collection of int
+        The classes that were judged on this plane.
+
+    Returns
+    -------
+    Tensor of shape (side, side), uint8
+        255 in place of the background where it may be of a class that another plane shows: it
+        would teach that what looks so is not of this class.
+    """
+    if {*shown} - {*known, BACKGROUND, NOT_ANNOTATED}:
+        return label.masked_fill(label == BACKGROUND, NOT_ANNOTATED)
+    return label

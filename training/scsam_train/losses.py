@@ -9,6 +9,9 @@ from torch.nn import functional
 IGNORE = 255
 SMOOTH = 1.0
 MAX_BALANCE = 20.0
+# What a log-probability is taken for at least: a class that is unknown in an image has none, and
+# -inf times a weight of 0 is no number. Float32's smallest logarithm is -87.
+LEAST_LOG = -100.0
 
 
 def pixel_counts(labels: Tensor, classes: int) -> Tensor:
@@ -39,10 +42,43 @@ def class_weights(counts: Tensor, power: float) -> Tensor:
     return weights * counts.sum() / (weights * counts).sum().clamp(min=1)
 
 
+def merged(logits: Tensor, known: Tensor) -> Tensor:
+    """Log-probabilities in which the background holds every class that is not known.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (N, K + 1, h, w)
+        Background first.
+    known : Tensor of shape (K,) or (N, K)
+        Above 0 where a class is known.
+
+    Returns
+    -------
+    Tensor of shape (N, K + 1, h, w)
+        The background's is log(p_0 + the sum of p_k over the unknown classes k), the marginal
+        probability of Shi et al., "Marginal loss and exclusion loss for partially supervised
+        multi-organ segmentation", Medical Image Analysis 2021 (arXiv 2007.03868). An unknown
+        class has minus infinity, a known one its own.
+    """
+    unknown = (known <= 0).expand(len(logits), -1)[:, :, None, None]
+    found = logits.log_softmax(1)
+    absent = float("-inf")
+    with_background = found[:, 1:].masked_fill(~unknown, absent)
+    background = torch.cat([found[:, :1], with_background], dim=1).logsumexp(1, keepdim=True)
+    return torch.cat([background, found[:, 1:].masked_fill(unknown, absent)], dim=1)
+
+
 def segmentation_loss(
-    logits: Tensor, target: Tensor, weight: Tensor, balance: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    balance: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy plus foreground Dice, per image, over annotated pixels only.
+
+    Where a class is not known this is the marginal loss of Shi et al. (see `merged`): a
+    background pixel is of the background or of any unknown class, and Dice is over the others.
 
     Parameters
     ----------
@@ -54,6 +90,10 @@ def segmentation_loss(
         Of each image; the result is their weighted mean over N.
     balance : Tensor of shape (K + 1,), optional
         Weight of each class in the cross-entropy.
+    known : Tensor of shape (N, K), float32, optional
+        How far each class is known in each image, 0..1: 1 where a person judged it, 0 where it
+        is unknown. It weighs the class's pixels and its Dice; background pixels weigh the mean
+        of the known ones. All 1 by default.
 
     Returns
     -------
@@ -61,16 +101,40 @@ def segmentation_loss(
         Dice is per image and class with smoothing 1, so an absent class is pushed to
         nothing without a vanishing gradient (METHOD 1.12, D18).
     """
+    if known is not None and not bool((known == 1).all()):
+        return _marginal_loss(logits, target, weight, balance, known)
     valid = target != IGNORE
     entropy = functional.cross_entropy(
         logits, target, weight=balance, ignore_index=IGNORE, reduction="none"
     )
     per_image = entropy.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+    dice = _class_dice(logits, target, valid).mean(1)
+    return (weight * (per_image + 1 - dice)).mean()
+
+
+def _marginal_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, balance: Tensor | None, known: Tensor
+) -> Tensor:
+    """`segmentation_loss` where some classes are unknown, or known in part."""
+    valid = target != IGNORE
+    count = (known > 0).sum(1).clamp(min=1)
+    shares = torch.cat([known.sum(1, keepdim=True) / count[:, None], known], dim=1)
+    chances = merged(logits, known).clamp(min=LEAST_LOG)
+    entropy = functional.nll_loss(
+        chances, target, weight=balance, ignore_index=IGNORE, reduction="none"
+    )
+    pixels = shares.gather(1, target.masked_fill(~valid, 0).flatten(1)).view_as(entropy)
+    per_image = (entropy * pixels).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+    missed = known * (1 - _class_dice(logits, target, valid))
+    return (weight * (per_image + missed.sum(1) / count)).mean()
+
+
+def _class_dice(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Soft Dice of each class in each image, of shape (N, K)."""
     one_hot = functional.one_hot(target.masked_fill(~valid, 0), logits.shape[1])
     truth = one_hot.permute(0, 3, 1, 2)[:, 1:] * valid[:, None]
     guess = logits.softmax(1)[:, 1:] * valid[:, None]
-    dice = _soft_dice(guess, truth).mean(1)
-    return (weight * (per_image + 1 - dice)).mean()
+    return _soft_dice(guess, truth)
 
 
 def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, power: float = 0.0) -> Tensor:
@@ -119,6 +183,11 @@ def likeliest(maps: Tensor) -> Tensor:
     On the CPU ``argmax`` takes 36 times as long.
     """
     return maps.max(1).indices
+
+
+def likeliest_known(logits: Tensor, known: Tensor) -> Tensor:
+    """`likeliest` of logits, an unknown class (`known` of shape (K,)) being background."""
+    return likeliest(logits if bool(known.all()) else merged(logits, known))
 
 
 def hard_dice(first: Tensor, second: Tensor, classes: int) -> Tensor:

@@ -134,6 +134,13 @@ class PseudoLabels:
         self._calls = int(state["calls"])
 
 
+def of_trusted(labels: Tensor, trusted: NDArray[np.bool_]) -> Tensor:
+    """Label maps, uint8, with 255 for every class (K,) that is not trusted."""
+    lookup = torch.arange(IGNORE + 1, dtype=torch.uint8, device=labels.device)
+    lookup[1 : 1 + len(trusted)][torch.from_numpy(~trusted)] = IGNORE
+    return lookup[labels.long()]
+
+
 def _sized(answer: Tensor, side: int) -> Tensor:
     """Kept probabilities (K + 1, t, t) as (1, K + 1, side, side), float32."""
     found = answer[None].float()

@@ -17,11 +17,10 @@ from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder, as_shown
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Diverged, Kit
-from scsam_train.looks import Looks
-from scsam_train.losses import IGNORE, mask_iou, mask_loss
+from scsam_train.losses import IGNORE, mask_iou, mask_loss, merged
 from scsam_train.optimisers import unet_optimisers
 from scsam_train.precision import mixed_precision
-from scsam_train.pseudo import PseudoLabels
+from scsam_train.pseudo import PseudoLabels, of_trusted
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate
 from scsam_train.views import SamView
 from scsam_train.world import World
@@ -64,19 +63,22 @@ class UNetStudent:
         self.device = kit.unet.device
         self._world = kit.world
         self._parameters = list(parameters.values())
-        self._optimisers = unet_optimisers(self._parameters, kit.settings.unet_lr)
+        self._optimisers = unet_optimisers(network, kit.settings.unet_lr)
+        self._known = kit.materials.known
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits, with gradients."""
+    def __call__(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
+        """Logits, with gradients; `sam` is what SAM sees of the views, where that joins."""
+        joined = () if sam is None else (sam,)
         with mixed_precision(self.device):
-            logits: Tensor = self.network(images).float()
+            logits: Tensor = self.network(images, *joined).float()
         return logits
 
     @torch.no_grad()
-    def taught(self, images: Tensor) -> Tensor:
-        """Probabilities (N, K + 1, s, s) by the moving average."""
+    def taught(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
+        """Probabilities (N, K + 1, s, s) by the moving average; 0 of a class nobody judged."""
         with self.teacher.in_place():
-            return self(images).softmax(1)
+            logits = self(images, sam)
+        return logits.softmax(1) if self._known.all() else merged(logits, self._known).exp()
 
     def learn(self, loss: Tensor, fraction: float, names: Sequence[str] = ()) -> None:
         """Take a step down `loss`, this process's share of it, at `fraction` of the round.
@@ -137,15 +139,17 @@ class SamStudent:
         self._encoding = encoding_of(kit.sam, kit.settings)
         self._step = 0
         views = kit.materials.views
-        self._looks = None
-        if not kit.sam.adapts_encoder and kit.settings.without != "prior":
-            self._looks = Looks.of(views, kit.materials.cases, kit.classes)
+        self._looks = kit.looks
         if self._looks is not None:
-            kit.sam.prior = self._looks.everything.renamed((0, *kit.unet.class_ids))
+            kit.sam.prior = self._looks.prior(kit.unet.class_ids)
         self._holding = [
             [plane for plane, found in enumerate(views) if _holds(found[0], position)]
             for position in range(1, 1 + kit.classes)
         ]
+        # A class is asked for where it was judged: elsewhere nobody knows that it is absent.
+        judged = kit.materials.judged.cpu().T
+        self._judged = [column.nonzero()[:, 0].tolist() for column in judged]
+        self._asked = [position for position, planes in enumerate(self._judged, 1) if planes]
         tokens = [p for name, p in self._parameters.items() if "class_tokens" in name]
         others = [p for name, p in self._parameters.items() if "class_tokens" not in name]
         self._optimiser = torch.optim.AdamW([{"params": others}, {"params": tokens}])
@@ -153,7 +157,7 @@ class SamStudent:
     @property
     def is_told(self) -> bool:
         """Whether it is told how the classes look, and so answers from the start."""
-        return self._looks is not None
+        return self._looks is not None and self._looks.complete
 
     def update(self, fraction: float, trust_in_pseudo: NDArray[np.float64] | None = None) -> None:
         """Take one step.
@@ -210,7 +214,8 @@ class SamStudent:
         with self.teacher.in_place():
             embeddings = self._encoding(torch.cat(list(features)))
             odds = None if self._looks is None else self._looks.odds(embeddings, plane)
-            return class_probabilities(self.decoder, embeddings, self._kit.classes, size, odds)
+            known = self._kit.materials.known
+            return class_probabilities(self.decoder, embeddings, known, size, odds)
 
     def _objects(
         self, kind: float, trust: NDArray[np.float64] | None, rng: np.random.Generator
@@ -227,9 +232,9 @@ class SamStudent:
         return [o for o in objects if kind < TOKENS_ONLY or bool((o.target == 1).any())]
 
     def _labelled_object(self, rng: np.random.Generator) -> _Object:
-        position = 1 + int(rng.integers(self._kit.classes))
+        position = self._asked[int(rng.integers(len(self._asked)))]
         views = self._kit.materials.views
-        planes, present = list(range(len(views))), self._holding[position - 1]
+        planes, present = self._judged[position - 1], self._holding[position - 1]
         if present and rng.random() < PRESENT:
             planes = present
         plane = int(rng.choice(planes))
@@ -256,6 +261,7 @@ class SamStudent:
         indices = rng.choice(self._pseudo.ready, len(columns))
         maps = self._pseudo.label_maps(indices, share=BOTH)[:, None].float()
         maps = nn.functional.interpolate(maps, (side, side))[:, 0].to(torch.uint8).cpu()
+        maps = of_trusted(maps, trust > MIN_WEIGHT)
         objects = []
         for index, column, label in zip(indices, columns, maps, strict=True):
             target = (label == column + 1).to(torch.uint8).masked_fill(label == IGNORE, IGNORE)
@@ -322,18 +328,20 @@ class SamStudent:
 
 @torch.no_grad()
 def class_probabilities(
-    decoder: Decoder, features: Tensor, classes: int, size: int, odds: Tensor | None = None
+    decoder: Decoder, features: Tensor, known: Tensor, size: int, odds: Tensor | None = None
 ) -> Tensor:
     """SAM's probabilities (N, K + 1, size, size) by its class tokens, and by `odds` (`Looks`).
 
-    A softmax over the logits of each class, the background's being 0.
+    A softmax over the logits of each class, the background's being 0. A class that is not
+    `known` (K,), bool, has the probability 0: its token has learned nothing.
     """
-    count, device = len(features), decoder.device
+    count, device, classes = len(features), decoder.device, len(known)
     positions = torch.arange(classes, device=device).repeat(count)
     asked = features.repeat_interleave(classes, dim=0)
     masks = None if odds is None else odds.flatten(0, 1)[:, None]
     found = decoder(asked, Ask(positions, masks=masks))[0]
     found = found.reshape(count, classes, decoder.side, decoder.side)
+    found = found.masked_fill(~known.to(device)[:, None, None], float("-inf"))
     probabilities = torch.cat([torch.zeros_like(found[:, :1]), found], dim=1).softmax(1)
     return nn.functional.interpolate(probabilities, (size, size), mode="bilinear", antialias=True)
 

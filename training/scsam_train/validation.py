@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,24 +22,9 @@ from scsam_train.judging import (
     empty_scores,
     follows_clicks,
     forgetting,
-    unet_share,
 )
 from scsam_train.session import Session
-
-
-@dataclass(frozen=True)
-class Weighing:
-    """How the pair's answer is made of its members', for each class.
-
-    Attributes
-    ----------
-    unet_shares : list of float
-    guided : list of bool
-        As for `Pair`.
-    """
-
-    unet_shares: list[float]
-    guided: list[bool]
+from scsam_train.weighing import Weighed, Weighing, weigh
 
 
 def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any], Weighing]:
@@ -70,16 +54,22 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
         **figures,
         "click_dice": None if clicked is None else clicked[0],
         "base_click_dice": None if clicked is None else clicked[1],
+        "clicks": _clicks_reason(session, clicked),
+        "unknown_classes": [session.inputs.class_names[i] for i in session.unknown],
         "validation": {"planes": len(judge.planes), "cases": judge.cases},
     }
     return metrics, weighing
 
 
 def _examine_clicks(session: Session) -> tuple[float, float] | None:
-    """Dice of one click by the round's SAM and by its base; None without an object."""
+    """Dice of one click by the round's SAM and by its base; None without a held-out object.
+
+    On planes that it trained on a SAM follows any click.
+    """
+    planes = session.split.held_out
+    if not planes:
+        return None
     sam = session.sam.described_by(replace(session.info, understands_points=True))
-    split = session.split
-    planes = split.held_out or split.train
     embedder = partial(embed, session)
     by_round = click_dice(sam, planes, embedder, named=True)
     if sam.shipped is not None:
@@ -88,6 +78,16 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
         with as_base(sam):
             by_base = click_dice(sam, planes, embedder, named=False)
     return None if by_round is None or by_base is None else (by_round, by_base)
+
+
+def _clicks_reason(session: Session, clicked: tuple[float, float] | None) -> str:
+    """Who answers clicks when the round is used, and why; one line for metrics.json."""
+    if "sam" not in session.trained:
+        return "The round trained no SAM: clicks are answered by the base."
+    if clicked is None:
+        return "Nothing to click on was held out, so clicks are left to the base."
+    who = "the round's SAM" if follows_clicks(*clicked) else "the base"
+    return f"Held-out objects were clicked on: clicks are answered by {who}."
 
 
 def embed(session: Session, sam: SamModel, pixels: NDArray[Any]) -> Embedding:
@@ -99,49 +99,42 @@ def _held_out_figures(session: Session, judge: Judge, step: int) -> tuple[Weighi
     """How the pair is weighed, and what metrics.json says of the held-out planes."""
     names, parent = session.inputs.class_names, session.inputs.parent
     figures: dict[str, Any] = {"dice": empty_scores(names), "cases": {}}
-    figures |= dict.fromkeys(("parent", "parent_cases", "forgetting"))
+    figures |= dict.fromkeys(("parent", "parent_cases", "forgetting", "weighing"))
     if not session.split.held_out:
-        return Weighing([0.5] * len(names), [False] * len(names)), figures
-    weighing, marks = _judge_pair(session, judge, step)
+        return Weighing.equal(len(names)), figures
+    marks, weighed = _judge_pair(session, judge, step)
+    weighing = Weighing.equal(len(names)) if weighed is None else weighed.weighing
     figures |= {"dice": marks.dice(), "cases": marks.cases()}
-    before = None if parent is None else _judge_parent(session, judge, parent)
+    if weighed is not None:
+        figures["weighing"] = weighed.to_dict()
+    # Where nothing could choose the new pair's weights the old one is not given its own either.
+    equal = weighed is not None and not weighed.was_chosen
+    before = None if parent is None else _judge_parent(session, judge, parent, equal=equal)
     if parent is not None and before is not None:
         figures |= {"parent": before.dice(), "parent_cases": before.cases()}
         figures["forgetting"] = forgetting(marks, before, parent)
     return weighing, figures
 
 
-def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Weighing, Marks]:
-    """Mark both members, weigh them, and mark the weighed pair, guided where that is better."""
+def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Marks, Weighed | None]:
+    """Mark all members, and the pair as other planes weigh it; None where one was trained."""
     session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
-    names = list(session.inputs.class_names.values())
-
-    def mark(shares: list[float] | None = None, guided: Sequence[bool] = ()) -> Marks:
-        pair = Pair(session.unet, session.sam, shares, trained=session.trained, guided=guided)
-        return judge.mark(pair, session.control.check)
-
-    marks = mark()
-    scores = marks.dice()
-    shares = [unet_share(scores["unet"][name], scores["sam"][name]) for name in names]
-    guided = [False] * len(names)
+    pair = Pair(session.unet, session.sam, trained=session.trained, unknown=session.unknown)
+    marks, weighed = judge.mark(pair, session.control.check), None
     if len(session.trained) > 1:
-        marks = mark(shares)
-        again = mark(shares, [True] * len(names))
-        before, after = marks.dice()["pair"], again.dice()["pair"]
-        guided = [(after[name] or 0.0) > (before[name] or 0.0) for name in names]
-        if any(guided):
-            marks = again if all(guided) else mark(shares, guided)
+        weighed = weigh(judge, pair, marks, session.control.check)
+        marks = weighed.marks
     session.log.write("validation", step=step, fraction=1.0, dice=marks.dice())
-    return Weighing(shares, guided), marks
+    return marks, weighed
 
 
-def _judge_parent(session: Session, judge: Judge, parent: Path) -> Marks | None:
+def _judge_parent(session: Session, judge: Judge, parent: Path, *, equal: bool) -> Marks | None:
     try:
         pair = load_round(parent, device=session.settings.device)
     except ModelError as exc:
         session.log.message(f"The active round can't be compared: {exc}")
         return None
-    return judge.mark(pair, session.control.check)
+    return judge.mark(pair.weighed() if equal else pair, session.control.check)
 
 
 def follow(session: Session) -> None:

@@ -19,7 +19,7 @@ from napari_scsam.models import EmbeddingCache
 from napari_scsam.models.preprocess import Frame, prepare, with_neighbours
 from napari_scsam.models.sam import SamModel
 from scsam_train.augment import Augmenter
-from scsam_train.data import TrainPlane, class_positions
+from scsam_train.data import TrainPlane, class_positions, judged_table
 from scsam_train.losses import IGNORE
 from scsam_train.workers import in_parts, side_by_side
 
@@ -65,6 +65,8 @@ class Materials:
     other_images, other_valid : Tensor of shape (U, 3, s, s) float32, and (U, s, s) bool
         Unlabelled planes, and where they are not padding.
     other_names : list of str, length U
+    judged : Tensor of shape (L, K), bool
+        Whether a class was judged on a labelled plane; elsewhere it is unknown there.
     views : list of list of SamView
         For each labelled plane, the unchanged one first. Empty for a recipe without SAM.
     other_features : list of Tensor
@@ -79,8 +81,14 @@ class Materials:
     other_images: Tensor
     other_valid: Tensor
     other_names: list[str]
+    judged: Tensor
     views: list[list[SamView]] = field(default_factory=list)
     other_features: list[Tensor] = field(default_factory=list)
+
+    @property
+    def known(self) -> Tensor:
+        """Classes that were judged on any labelled plane, of shape (K,), bool."""
+        return self.judged.any(0)
 
 
 def label_canvas(label: LabelArray, size: int) -> NDArray[np.uint8]:
@@ -116,6 +124,7 @@ def build_canvases(
         other_images=_canvases(unlabelled, size, context).to(device),
         other_valid=torch.from_numpy(np.array(valid, bool).reshape(-1, size, size)).to(device),
         other_names=[plane.name for plane in unlabelled],
+        judged=torch.from_numpy(judged_table(labelled, class_ids)).to(device),
     )
 
 
@@ -132,6 +141,8 @@ class Embedder:
     side : int
         Of SAM's low-resolution masks.
     augmenter : Augmenter
+    most_views : int
+        Of each labelled plane; a U-Net moves the embedding of the unchanged one.
     """
 
     def __init__(
@@ -141,12 +152,14 @@ class Embedder:
         class_ids: Sequence[int],
         side: int,
         augmenter: Augmenter,
+        most_views: int = MAX_VIEWS,
     ) -> None:
         self._sam = sam
         self._cache = cache
         self._class_ids = class_ids
         self._side = side
         self._augmenter = augmenter
+        self._most_views = most_views
 
     def fill(
         self,
@@ -163,7 +176,9 @@ class Embedder:
         labelled ones by turns. `on_step` gets the number done and the total.
         """
         # With an encoder of its own each step draws its views.
-        views = 1 if self._sam.adapts_encoder else views_each(len(labelled))
+        views = min(self._most_views, views_each(len(labelled)))
+        if self._sam.adapts_encoder:
+            views = 1
         extra = [(i, view) for view in range(1, views) for i in range(len(labelled))]
         total = len(labelled) + len(extra) + len(unlabelled)
         materials.views.extend([] for _ in labelled)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +19,10 @@ from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.clicks import carve
 from napari_scsam.models.device import resolve_device
-from napari_scsam.models.guided import asked_again
 from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
 from napari_scsam.models.protocols import Decoded, Embedding, SamBackend
 from napari_scsam.models.sam import load_sam
+from napari_scsam.models.self_prompting import refined
 from napari_scsam.models.unet import UNet
 
 FloatArray = NDArray[np.float32]
@@ -53,7 +54,9 @@ class Pair:
         The members that the round's recipe trained; one alone answers for the pair.
     guided : sequence of bool, optional
         For each class, whether SAM is asked once more for what the two found together, and
-        its answer is the pair's (`guided.asked_again`); for none by default.
+        its answer is the pair's (`self_prompting.refined`); for none by default.
+    unknown : collection of int, optional
+        Ids of classes that its round was told nothing of: neither member ever answers one.
     """
 
     def __init__(
@@ -65,16 +68,31 @@ class Pair:
         base: SamBackend | None = None,
         trained: Sequence[str] = MEMBERS,
         guided: Sequence[bool] = (),
+        unknown: Collection[int] = (),
     ) -> None:
         self._unet = unet
         self._sam = sam
         self._base = base or sam
         self._trained = tuple(trained)
-        shares = [0.5] * len(unet.class_ids) if unet_shares is None else list(unet_shares)
-        self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
-        self._guided = tuple(guided) or (False,) * len(unet.class_ids)
+        self._unknown = frozenset(unknown)
+        self._weigh(unet_shares, guided)
         self._number = number
         self._latest: tuple[tuple[str, tuple[int, ...]], FloatArray] | None = None
+
+    def _weigh(self, unet_shares: Sequence[float] | None, guided: Sequence[bool]) -> None:
+        classes = len(self._unet.class_ids)
+        shares = [0.5] * classes if unet_shares is None else list(unet_shares)
+        self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
+        self._guided = tuple(guided) or (False,) * classes
+
+    def weighed(
+        self, unet_shares: Sequence[float] | None = None, guided: Sequence[bool] = ()
+    ) -> Pair:
+        """The same members, whose answers are joined in another way."""
+        other = copy.copy(self)
+        other._weigh(unet_shares, guided)
+        other._latest = None
+        return other
 
     @property
     def sam(self) -> SamBackend:
@@ -85,6 +103,11 @@ class Pair:
     def trained(self) -> tuple[str, ...]:
         """The members that its round's recipe trained: 'unet', 'sam'."""
         return self._trained
+
+    @property
+    def joins_sam(self) -> bool:
+        """Whether its U-Net answers better where it is given SAM's embedding of the plane."""
+        return self._unet.sees_sam
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -117,10 +140,9 @@ class Pair:
                 f"ask for {self._trained[0]}."
             )
         if which == "unet":
-            return self._unet.probabilities(image, around)
-        embedding = embedding or self._sam.embed(image)
+            return self._unet_probabilities(image, around, embedding)
         if which == "sam":
-            return self._sam_probabilities(embedding)
+            return self._sam_probabilities(embedding or self._sam.embed(image))
         return self.members(image, embedding, around)["pair"]
 
     def decode(
@@ -139,9 +161,10 @@ class Pair:
         can, inside clicks pick the parts of the pair's own outline that they lie on, the base
         SAM is asked for what that outline leaves out, and outside clicks cut off.
         """
+        known = class_id in self.class_ids and class_id not in self._unknown
         if self._sam.understands_points and not proposed:
-            return self._sam.decode(embedding, prompts, class_id=class_id)
-        if class_id not in self.class_ids:
+            return self._sam.decode(embedding, prompts, class_id=class_id if known else None)
+        if not known:
             return self._base.decode(embedding, prompts)
         if prompts.box is not None or prompts.mask is not None or not prompts.points:
             by_base = bool(prompts.points) and self._base.understands_points
@@ -179,19 +202,24 @@ class Pair:
     ) -> dict[str, FloatArray]:
         """Class probabilities by 'unet', 'sam' and 'pair', as far as they were trained.
 
-        Each as `probabilities` gives them. `embedding` may be None where SAM was not trained.
+        Each as `probabilities` gives them. Without `embedding` one is made where it is needed.
         """
         found: dict[str, FloatArray] = {}
+        if embedding is None and ("sam" in self._trained or self.joins_sam):
+            embedding = self._sam.embed(image)
         if "unet" in self._trained:
-            found["unet"] = self._unet.probabilities(image, around)
-        if "sam" not in self._trained:
+            found["unet"] = self._unet_probabilities(image, around, embedding)
+        if "sam" not in self._trained or embedding is None:
             return found | {"pair": found["unet"]}
-        embedding = embedding or self._sam.embed(image)
         found["sam"] = self._sam_probabilities(embedding)
         if "unet" not in self._trained:
             return found | {"pair": found["sam"]}
-        mixed = self._shares * found["unet"] + (1 - self._shares) * found["sam"]
-        return found | {"pair": self._asked_again(mixed / mixed.sum(axis=0), embedding)}
+        return found | {"pair": self.joined(found["unet"], found["sam"], embedding)}
+
+    def joined(self, unet: FloatArray, sam: FloatArray, embedding: Embedding) -> FloatArray:
+        """The pair's class probabilities, of its members'."""
+        mixed = self._shares * unet + (1 - self._shares) * sam
+        return self._asked_again(mixed / mixed.sum(axis=0), embedding)
 
     def _asked_again(self, mixed: FloatArray, embedding: Embedding) -> FloatArray:
         """What both found together, with SAM's second answer for the guided classes."""
@@ -204,9 +232,20 @@ class Pair:
         ):
             if guided:
                 odds = log_odds(mixed, position)
-                again = asked_again(self._sam, embedding, odds, class_id)
+                again = refined(self._sam, embedding, odds, class_id)
                 logits[position] = logits[position] if again is None else again
         return np.asarray(softmax(logits, axis=0), dtype=np.float32)
+
+    def _unet_probabilities(
+        self, image: NDArray[Any], around: Around | None, embedding: Embedding | None
+    ) -> FloatArray:
+        """The U-Net's, an unknown class being background: it was never told the two apart."""
+        found = self._unet.probabilities(image, around, embedding)
+        for position, class_id in enumerate(self.class_ids, start=1):
+            if class_id in self._unknown:
+                found[0] += found[position]
+                found[position] = 0
+        return found
 
     def _sam_probabilities(self, embedding: Embedding) -> FloatArray:
         """Softmax over SAM's logits of each class, the background's being 0.
@@ -217,6 +256,9 @@ class Pair:
         """
         logits = [np.zeros(embedding.shape, np.float32)]
         for class_id in self.class_ids:
+            if class_id in self._unknown:
+                logits.append(np.full(embedding.shape, -np.inf, np.float32))
+                continue
             logits.append(self._sam.decode(embedding, Prompts(), class_id=class_id).logits)
         return np.asarray(softmax(np.stack(logits), axis=0), dtype=np.float32)
 
@@ -232,12 +274,13 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
         shares = [float(share) for share in config["unet_shares"]]
         trained = [str(member) for member in config.get("trained", MEMBERS)]
         guided = [bool(value) for value in config.get("guided", ())]
+        unknown = [int(class_id) for class_id in config.get("unknown_classes", ())]
     except (KeyError, TypeError, ValueError) as exc:
         raise ModelError(f"{folder / CONFIG_FILE} is not the config of a round.") from exc
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, shares, number, sam.shipped, trained, guided)
+    return Pair(unet, sam, shares, number, sam.shipped, trained, guided, unknown)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

@@ -167,6 +167,15 @@ class Journal:
             "(SELECT image, version FROM current_labels) ORDER BY id"
         )
 
+    def has_commit_without(self, key: str, *, after: int) -> bool:
+        """Whether a commit later than the event `after` (its id) does not say `key`."""
+        found = self._rows(
+            "SELECT 1 FROM events WHERE kind = 'commit' AND id > ? "
+            "AND json_extract(payload, '$.' || ?) IS NULL LIMIT 1",
+            [after, key],
+        )
+        return bool(found)
+
     def back_up(self, folder: Path) -> None:
         """Copy the journal to `folder` and check the copy, unless the newest copy is as new.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.judged import ClassIds, Judged
 from napari_scsam.core.labels import done_planes
 from napari_scsam.core.volume import LabelArray
 from napari_scsam.io import nifti
@@ -18,6 +20,8 @@ from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 
 _NAME = re.compile(r"(\d{6,})\.nii\.gz")
+# The event that says which classes were judged by the commits before it that name none.
+MIGRATION = "judged"
 
 
 class Labels:
@@ -31,16 +35,35 @@ class Labels:
         The project folder.
     journal : Journal
         The project's.
+    class_ids : collection of int
+        The project's classes, as they are when it is opened.
     """
 
-    def __init__(self, folder: Path, journal: Journal) -> None:
+    def __init__(self, folder: Path, journal: Journal, class_ids: Collection[int]) -> None:
         self._folder = folder / "labels"
         self._journal = journal
         self._lock = threading.Lock()
         self._last: tuple[Path, LabelArray] | None = None
+        self._class_ids = tuple(sorted(class_ids))
+        self._migrations = journal.events([MIGRATION])
 
-    def commit(self, image: ImageRecord, label: LabelArray, plane: int | None) -> CommitRecord:
+    def migrate(self) -> None:
+        """Write down what the commits of an earlier version judged.
+
+        Version 0.1.0 noted no classes: a person judged all that the class table had. No later
+        than when another version opens the project, which may add some, these are put down.
+        """
+        last = self._migrations[-1].id if self._migrations else 0
+        if self._journal.has_commit_without("judged", after=last):
+            payload = {"judged": list(self._class_ids)}
+            self._migrations.append(self._journal.append(MIGRATION, payload))
+
+    def commit(
+        self, image: ImageRecord, label: LabelArray, plane: int | None, judged: ClassIds
+    ) -> CommitRecord:
         """Write `label` as a new version, flush it, and then note it in the journal.
+
+        The classes `judged` are those of `plane`, or of the whole grid; other planes keep theirs.
 
         Until the journal's transaction has ended, the file is an orphan that nobody
         reads, and the earlier version counts.
@@ -55,6 +78,7 @@ class Labels:
             "sha256": hashlib.sha256(content).hexdigest(),
             "plane": plane,
             "planes": done_planes(label),
+            "judged": self._composed(image.id, plane, judged).to_json(),
         }
         event = self._journal.append("commit", payload, image.id)
         self._remember(path, label)
@@ -113,6 +137,20 @@ class Labels:
         self._remember(commit.path, label)
         return label
 
+    def _composed(self, image_id: str, plane: int | None, judged: ClassIds) -> Judged:
+        before = None if plane is None else self.current(image_id)
+        if before is None or plane is None:
+            return Judged(judged)
+        return before.judged.replaced(plane, judged)
+
+    def _judged_by(self, event: Event) -> Judged:
+        """What a commit says of its classes, or what was put down of all before some event."""
+        found = event.payload.get("judged")
+        if found is not None:
+            return Judged.from_json(found)
+        later = (m.payload["judged"] for m in self._migrations if m.id > event.id)
+        return Judged(tuple(next(later, self._class_ids)))
+
     def _path(self, image_id: str, version: int) -> Path:
         return self._folder / image_id / f"{version:06d}.nii.gz"
 
@@ -143,4 +181,5 @@ class Labels:
             sha256=event.payload["sha256"],
             time=event.time,
             path=self._path(image, version),
+            judged=self._judged_by(event),
         )

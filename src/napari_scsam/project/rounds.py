@@ -356,5 +356,10 @@ def input_of(image: ImageRecord, label: CommitRecord | None) -> dict[str, Any]:
         "shape": list(image.shape),
         "rgb": image.rgb,
         "label": label
-        and {"path": str(label.path), "sha256": label.sha256, "version": label.version},
+        and {
+            "path": str(label.path),
+            "sha256": label.sha256,
+            "version": label.version,
+            "judged": label.judged.to_json(),
+        },
     }

@@ -13,6 +13,7 @@ import tomli_w
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Affine
+from napari_scsam.core.judged import Judged
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
@@ -114,6 +115,8 @@ class CommitRecord:
         UTC, ISO 8601.
     path : Path
         The label file.
+    judged : Judged
+        The classes that were judged on each slice since then; the others are unknown there.
     """
 
     id: int
@@ -124,6 +127,7 @@ class CommitRecord:
     sha256: str
     time: str
     path: Path
+    judged: Judged
 
 
 @dataclass(frozen=True)

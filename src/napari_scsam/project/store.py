@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.judged import check_judged
 from napari_scsam.core.labels import (
     NOT_ANNOTATED,
     LabelClass,
@@ -28,7 +29,7 @@ from napari_scsam.io.atomic import make_folder
 from napari_scsam.project.files import Paths
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
-from napari_scsam.project.labels import Labels
+from napari_scsam.project.labels import MIGRATION, Labels
 from napari_scsam.project.lock import take_lock
 from napari_scsam.project.rounds import Rounds, round_window
 from napari_scsam.project.schema import (
@@ -48,7 +49,18 @@ from napari_scsam.project.schema import (
 from napari_scsam.project.tunings import Tunings
 
 _OWN_KINDS = frozenset(
-    {"image", "located", "commit", "revert", "skip", "begin", "round", "promote", "rollback"}
+    {
+        "image",
+        "located",
+        "commit",
+        "revert",
+        "skip",
+        "begin",
+        "round",
+        "promote",
+        "rollback",
+        MIGRATION,
+    }
 )
 
 
@@ -64,7 +76,7 @@ class Project:
         self._lock = threading.RLock()
         self._info = read_info(folder)
         self._journal = Journal(folder / JOURNAL_FILE, read_only=lock is None)
-        self._labels = Labels(folder, self._journal)
+        self._labels = Labels(folder, self._journal, [c.id for c in self._info.classes])
         self._images = Images(folder, self._journal)
         self._rounds = Rounds(folder, self._journal)
         self._tunings = Tunings(folder)
@@ -145,6 +157,7 @@ class Project:
         try:
             project = cls(folder, lock)
             project._journal.back_up(folder / "backups")
+            project._labels.migrate()
             project.adopt_rounds()
             project.adopt_tunings()
             return project
@@ -288,6 +301,7 @@ class Project:
         *,
         plane: Plane | None = None,
         mapping: Mapping[int, int] | None = None,
+        judged: Collection[int] | None = None,
     ) -> CommitRecord:
         """Save a label map that a person says is right; it is durable when this returns.
 
@@ -305,11 +319,15 @@ class Project:
             Values to replace first, such as ``{255: 1}``. A label of only 0 and 255 is
             refused without one, since most such masks mean a class by 255; where 255
             does mean "not annotated", give ``{255: 255}``.
+        judged : collection of int, optional
+            Ids of the classes that the person looked for; all of the class table by default.
+            Any other is unknown, not absent, on what is committed: a pixel of 0 may be of it.
+            Slices that are not committed now keep theirs.
 
         Raises
         ------
         InputError
-            If shape or values do not fit; nothing is written.
+            If shape, values or judged classes do not fit; nothing is written.
         ReadOnlyError
             If the project is open read-only.
         ProjectError
@@ -319,7 +337,10 @@ class Project:
         record = self.image(image_id)
         with self._lock:
             whole = self._whole_label(record, label, plane, mapping)
-            return self._labels.commit(record, whole, None if plane is None else plane.index)
+            own = whole if plane is None else take_plane(whole, plane, whole.ndim)
+            ids = check_judged(judged, own, self.classes)
+            index = None if plane is None else plane.index
+            return self._labels.commit(record, whole, index, ids)
 
     def label(self, image_id: str) -> LabelArray | None:
         """The label map that counts now, on the image's grid.

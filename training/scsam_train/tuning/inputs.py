@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,9 @@ def committed_planes(images: Iterable[ImageInput], window: Window) -> list[Train
         for plane, own in _annotated(volume, label):
             pixels = np.array(on_volume.apply(volume.plane(plane)))
             if pixels.min() < pixels.max():
-                found.append(TrainPlane(image.id, image.case, plane.index, pixels, own, plane.axis))
+                judged = None if image.judged is None else image.judged.on(plane.index, plane.axis)
+                known = TrainPlane(image.id, image.case, plane.index, pixels, own, plane.axis)
+                found.append(replace(known, judged=judged))
     return found
 
 

@@ -19,7 +19,7 @@ from napari_scsam.models.prior import ClassPrior, Moments
 from napari_scsam.models.sam import SamModel
 from scsam_train.data import TrainPlane
 from scsam_train.episodes import Embedded
-from scsam_train.looks import fit_priors
+from scsam_train.looks import fit_priors, for_prior
 from scsam_train.losses import IGNORE
 from scsam_train.views import label_canvas
 
@@ -53,6 +53,7 @@ def embed_planes(
 ) -> list[Clickable]:
     """Embed each plane once, and find its objects; planes without any are left out."""
     side = 4 * sam.entry.embedding_size
+    shown = {int(value) for plane in planes for value in np.unique(plane.label)}
     found = []
     for plane in planes:
         label = label_canvas(plane.label, side)
@@ -61,7 +62,8 @@ def embed_planes(
             features: Tensor = cache.get_or_embed(sam, plane.pixels).features[0].cpu()
             class_ids, targets = zip(*objects, strict=True)
             stacked = torch.from_numpy(np.stack(targets))
-            moments = Moments.of(features, torch.from_numpy(label))
+            known = shown if plane.judged is None else plane.judged
+            moments = Moments.of(features, for_prior(torch.from_numpy(label), shown, known))
             half = features.half().contiguous()
             found.append(Clickable(half, stacked, plane, class_ids, moments))
     return found

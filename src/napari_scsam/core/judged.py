@@ -1,0 +1,109 @@
+"""Which classes a person judged on which planes of an image; the others are unknown there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED, LabelClass
+
+ClassIds = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The classes that were judged on each plane of a label map.
+
+    A pixel of 0 says there that it is of none of these classes. It may be of any other.
+
+    Attributes
+    ----------
+    classes : tuple of int
+        Ascending ids of the classes that were judged on every plane along axis 0 that is not
+        named in `planes`.
+    planes : mapping of int to tuple of int
+        The same for single planes.
+    """
+
+    classes: ClassIds
+    planes: Mapping[int, ClassIds] = field(default_factory=dict, hash=False)
+
+    def on(self, index: int, axis: int = 0) -> ClassIds:
+        """Classes judged on the plane `index` along `axis`.
+
+        A plane along another axis crosses all planes along axis 0: it has what all of them have.
+        """
+        if axis == 0:
+            return self.planes.get(index, self.classes)
+        common = set(self.classes).intersection(*map(set, self.planes.values()))
+        return tuple(sorted(common))
+
+    def replaced(self, index: int, classes: ClassIds) -> Judged:
+        """The same, with other classes judged on one plane along axis 0."""
+        planes = {at: known for at, known in self.planes.items() if at != index}
+        if classes != self.classes:
+            planes[index] = classes
+        return Judged(self.classes, planes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the journal and for ``inputs.json``."""
+        planes = {str(at): list(known) for at, known in sorted(self.planes.items())}
+        return {"classes": list(self.classes), "planes": planes}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Judged:
+        """Read what `to_json` gave; KeyError, TypeError or ValueError where it is damaged."""
+        planes = {int(at): _ascending(known) for at, known in value["planes"].items()}
+        return Judged(_ascending(value["classes"]), planes)
+
+
+def check_judged(
+    judged: Collection[int] | None, label: NDArray[np.generic], classes: Collection[LabelClass]
+) -> ClassIds:
+    """The classes that were judged on a label map, checked.
+
+    Parameters
+    ----------
+    judged : collection of int or None
+        Ids; None for all classes.
+    label : ndarray
+        What is committed, of class ids, 0 and 255.
+    classes : collection of LabelClass
+        The class table.
+
+    Returns
+    -------
+    tuple of int
+        Ascending.
+
+    Raises
+    ------
+    InputError
+        If nothing was judged, an id is no class, or the label holds a class that was not judged.
+    """
+    table = {c.id: c.name for c in classes}
+    if judged is None:
+        return tuple(sorted(table))
+    ids = _ascending(judged)
+    named = ", ".join(f"{i}={name}" for i, name in table.items())
+    strange = sorted(set(ids) - set(table))
+    if strange or not ids:
+        got = f"got {strange}" if strange else "got none"
+        raise InputError(f"The classes that were judged are some of {named}; {got}.")
+    held = {int(value) for value in np.unique(label)} - {BACKGROUND, NOT_ANNOTATED}
+    unnamed = ", ".join(f"{i}={table[i]}" for i in sorted(held - set(ids)))
+    if unnamed:
+        raise InputError(
+            f"The mask holds {unnamed}, which is not among the classes that were judged "
+            f"({', '.join(map(str, ids))}): name it, too, or take it out of the mask."
+        )
+    return ids
+
+
+def _ascending(ids: Collection[int]) -> ClassIds:
+    return tuple(sorted({int(i) for i in ids}))

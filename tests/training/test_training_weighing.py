@@ -1,0 +1,220 @@
+"""Weights of a pair are chosen on other held-out planes than those that it is reported on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_scsam.models.pair import Pair
+from scsam_train import validation
+from scsam_train.data import TrainPlane
+from scsam_train.judging import Judge, best_member
+from scsam_train.weighing import parts_of, weigh
+
+SIDE = 16
+NAMES = {1: "organ", 4: "tumour"}
+
+
+class FakeUnet:
+    """Answers the first channel of the pixels, not quite sure."""
+
+    class_ids = (1, 4)
+
+    def probabilities(self, image, around=None):
+        answer = image[..., 0]
+        return np.stack([0.8 * (answer == i) + 0.2 / 3 for i in (0, 1, 4)]).astype(np.float32)
+
+
+class FakeSam:
+    """Answers the second channel, and the third where it is asked by a box."""
+
+    understands_points = False
+
+    def embedding_key(self, image):
+        return image.tobytes()
+
+    def embed(self, image):
+        return SimpleNamespace(key=image.tobytes(), shape=image.shape[:2], image=image)
+
+    def decode(self, embedding, prompts, class_id=None):
+        answer = embedding.image[..., 1 if prompts.box is None else 2]
+        return SimpleNamespace(logits=np.where(answer == class_id, 2.0, -2.0).astype(np.float32))
+
+
+def blocks(organ=True, tumour=True):
+    """An organ above and a tumour below, where they are there."""
+    label = np.zeros((SIDE, SIDE), np.uint8)
+    label[1:7, 2:14] = 1 if organ else 0
+    label[9:15, 2:14] = 4 if tumour else 0
+    return label
+
+
+NOTHING, BOTH = blocks(False, False), blocks()
+
+
+def plane(case, unet=BOTH, sam=BOTH, again=None, truth=BOTH, index=0, judged=None):
+    """A plane with what U-Net, SAM and SAM asked again answer, and with the truth."""
+    pixels = np.stack([unet, sam, sam if again is None else again], axis=-1)
+    return TrainPlane(case, case, index, pixels, truth, judged=judged)
+
+
+def weighed(planes):
+    judge, pair = Judge(planes, NAMES), Pair(FakeUnet(), FakeSam())
+    marks = judge.mark(pair, lambda: None)
+    return weigh(judge, pair, marks, lambda: None)
+
+
+def random_label(rng):
+    label = BOTH.copy()
+    label[rng.random(label.shape) < 0.4] = 0
+    return label
+
+
+@pytest.mark.parametrize(
+    ("cases", "slices"), [(2, 1), (3, 1), (5, 2), (6, 1), (9, 1), (1, 4), (1, 9)]
+)
+def test_no_case_has_a_say_in_how_its_own_pair_is_weighed(cases, slices):
+    """Whatever its truth is, its pair answers the same; what others answer may change."""
+    rng = np.random.default_rng(cases)
+    planes = [
+        plane(f"c{case}", *(random_label(rng) for _ in range(4)), index=index)
+        for case in range(cases)
+        for index in range(slices)
+    ]
+    before = weighed(planes)
+    answers = before.marks.counts["pair"][:, :, 1]
+    units = {p.case for p in planes} if cases > 1 else {p.name for p in planes}
+    kept = set()
+    for unit in units:
+        own = [p.case == unit or p.name == unit for p in planes]
+        changed = [
+            TrainPlane(p.image, p.case, p.index, p.pixels, NOTHING) if mine else p
+            for p, mine in zip(planes, own, strict=True)
+        ]
+        after = weighed(changed)
+        assert (after.marks.counts["pair"][own, :, 1] == answers[own]).all()
+        kept.add(str(after.weighing))
+    assert len({str(before.weighing), *kept}) > 1  # what is kept, all of them choose
+
+
+def test_with_few_cases_each_is_left_out_and_with_many_halves_choose_for_each_other():
+    few = [plane(name) for name in "abc"]
+    parts, unit = parts_of(few)
+    assert unit == "case" and [(p.chosen_by, p.reported_on) for p in parts] == [
+        ([1, 2], [0]), ([0, 2], [1]), ([0, 1], [2]),
+    ]  # fmt: skip
+    many = [plane(name) for name in "abcdef"]
+    parts, _ = parts_of(many)
+    assert [(p.chosen_by, p.reported_on) for p in parts] == [
+        ([1, 3, 5], [0, 2, 4]), ([0, 2, 4], [1, 3, 5]),
+    ]  # fmt: skip
+    slices = [plane("a", index=index) for index in (3, 7)]
+    assert weighed(slices).to_dict() == {
+        "unit": "slice",
+        "parts": [
+            {"chosen_by": ["a:7"], "reported_on": ["a:3"]},
+            {"chosen_by": ["a:3"], "reported_on": ["a:7"]},
+        ],
+        "kept_weights_chosen_by": ["a:3", "a:7"],
+    }
+
+
+def test_the_figure_is_the_one_of_weights_that_others_chose():
+    """U-Net is right in a and b, SAM in c: who left c out trusts the U-Net, and c shows it."""
+    planes = [
+        plane("a", sam=NOTHING),
+        plane("b", sam=NOTHING),
+        plane("c", unet=NOTHING),
+    ]
+    found = weighed(planes)
+    assert found.marks.cases()["c"]["pair"] == {"organ": 0.0, "tumour": 0.0}
+    assert found.marks.cases()["c"]["sam"] == {"organ": 1.0, "tumour": 1.0}
+    shares = found.weighing.unet_shares
+    # Dice 2/3 and 1/3: errors 1/9 and 4/9 squared.
+    assert shares == pytest.approx([(4 / 9 + 1e-4) / (5 / 9 + 2e-4)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("again", "guided"), [(BOTH, [True, True]), (blocks(tumour=False), [True, False])]
+)
+def test_sam_is_asked_again_for_the_classes_that_it_helps(again, guided):
+    half = BOTH.copy()
+    half[:, 8:] = 0
+    found = weighed([plane(case, half, half, again) for case in "abc"])
+    assert found.weighing.guided == guided
+    by_class = found.marks.dice()["pair"]
+    assert by_class["organ"] == 1.0 and (by_class["tumour"] == 1.0) == guided[1]
+
+
+def test_a_class_on_one_case_is_weighed_as_the_others_are():
+    """Nothing else says how to weigh the tumour where the one case that has it is left out."""
+    only = blocks(tumour=False)
+    planes = [
+        plane("a", sam=NOTHING),
+        plane("b", unet=only, sam=NOTHING, truth=only),
+        plane("c", unet=only, sam=NOTHING, truth=only),
+    ]
+    found = weighed(planes)
+    # From b and c the U-Net is known to be right about organs: so is its tumour believed.
+    assert found.marks.cases()["a"]["pair"] == {"organ": 1.0, "tumour": 1.0}
+
+
+def test_a_class_without_a_figure_spoils_no_other():
+    """No held-out plane was judged for the tumour, or none has it."""
+    only = blocks(tumour=False)
+    for judged, truth in (((1,), BOTH), (None, only)):
+        label = np.where(truth == 4, 0, truth).astype(np.uint8)
+        answer = BOTH if judged else only
+        planes = [plane(c, unet=answer, sam=NOTHING, truth=label, judged=judged) for c in "abc"]
+        found = weighed(planes)
+        scores = found.marks.dice()
+        assert scores["pair"] == {"organ": 1.0, "tumour": None, "mean": 1.0}
+        organ, tumour = found.weighing.unet_shares
+        assert organ == tumour > 0.99
+
+
+def test_a_unit_alone_is_reported_with_equal_weights():
+    found = weighed([plane("a", sam=NOTHING)])
+    assert not found.was_chosen
+    assert found.to_dict()["parts"] == [{"chosen_by": [], "reported_on": ["a:0"]}]
+    assert found.weighing.unet_shares[0] > 0.99  # kept, but not what is reported
+    equal = Pair(FakeUnet(), FakeSam())
+    marks = Judge([plane("a", sam=NOTHING)], NAMES).mark(equal, lambda: None)
+    assert (found.marks.counts["pair"] == marks.counts["pair"]).all()
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_where_nothing_chose_the_parent_is_weighed_equally_too(equal, monkeypatch):
+    planes = [plane("a", sam=NOTHING)]
+    parent = Pair(FakeUnet(), FakeSam(), [0.0, 0.0])
+    monkeypatch.setattr(validation, "load_round", lambda folder, device: parent)
+    session = SimpleNamespace(
+        settings=SimpleNamespace(device="cpu"), control=SimpleNamespace(check=lambda: None)
+    )
+    marks = validation._judge_parent(session, Judge(planes, NAMES), None, equal=equal)
+    by_sam_alone = {"organ": 0.0, "tumour": 0.0}
+    assert (marks.cases()["a"]["pair"] == by_sam_alone) is not equal
+
+
+def test_clicks_are_not_tried_on_planes_that_taught():
+    """Nothing is held out: the base answers, and metrics.json says so."""
+    session = SimpleNamespace(
+        trained=("unet", "sam"),
+        sam=SimpleNamespace(described_by=lambda info: None),
+        info=SimpleNamespace(understands_points=True),
+        split=SimpleNamespace(held_out=[], train=[plane("a")]),
+    )
+    assert validation._examine_clicks(session) is None
+    assert "left to the base" in validation._clicks_reason(session, None)
+    assert "the round's SAM" in validation._clicks_reason(session, (0.9, 0.9))
+    assert "by the base" in validation._clicks_reason(session, (0.6, 0.9))
+
+
+def test_any_member_may_be_the_best_and_any_may_be_missing():
+    scores = {m: {"mean": v} for m, v in (("unet", 0.7), ("pair", 0.8), ("prompted", 0.9))}
+    assert best_member(scores) == "prompted"
+    scores["prompted"]["mean"] = 0.8
+    assert best_member(scores) == "pair"
+    assert best_member({"sam": {"mean": None}, "pair": {"mean": None}}) == "pair"
