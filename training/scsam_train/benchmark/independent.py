@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,15 @@ from napari_scsam.models.unet import UNet
 from scsam_train.benchmark.embedded import CACHE_GB
 from scsam_train.config import read_inputs
 from scsam_train.data import load_planes
-from scsam_train.judging import Judge, Marks, unet_share
+from scsam_train.judging import Judge
 from scsam_train.splitting import split_planes
-from scsam_train.validation import Weighing
+from scsam_train.weighing import Weighing, weigh
 
 
 def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[Pair, Weighing]:
     """A pair of a ``supervised`` round's U-Net and a ``sam-only`` round's SAM.
 
-    It is weighed as a round weighs its own (`validation`): by Dice on the planes that both
-    held out.
+    It is weighed as a round weighs its own (`weighing`): by the planes that both held out.
 
     Parameters
     ----------
@@ -44,17 +42,10 @@ def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[
         return store.get_or_embed(sam, pixels)
 
     judge = Judge(split.held_out, inputs.class_names, embed)
+    pair = Pair(unet, sam, base=base)
+    weighing = weigh(judge, pair, judge.mark(pair, _go_on), _go_on).weighing
+    return pair.weighed(weighing.unet_shares, weighing.guided), weighing
 
-    def pair(shares: Sequence[float] | None = None, guided: Sequence[bool] = ()) -> Pair:
-        return Pair(unet, sam, shares, base=base, guided=guided)
 
-    def mark(shares: Sequence[float] | None = None, guided: Sequence[bool] = ()) -> Marks:
-        return judge.mark(pair(shares, guided), lambda: None)
-
-    names = list(inputs.class_names.values())
-    alone = mark().dice()
-    shares = [unet_share(alone["unet"][name], alone["sam"][name]) for name in names]
-    plain = mark(shares).dice()["pair"]
-    again = mark(shares, [True] * len(names)).dice()["pair"]
-    guided = [(again[name] or 0.0) > (plain[name] or 0.0) for name in names]
-    return pair(shares, guided), Weighing(shares, guided)
+def _go_on() -> None:
+    """Nobody cancels a benchmark from outside."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.settings import Ablation, Recipe, TrainSettings, UNetKind
+from napari_scsam.core.settings import MAX_PICTURES, Ablation, Recipe, TrainSettings, UNetKind
 from scsam_train.recipes import RECIPES
 
 # Who is measured: choose settings on training cases; look at the validation ones once per
@@ -63,7 +63,7 @@ class Candidate:
             recipe=cast(Recipe, recipe),
             without=cast(Ablation, without or "nothing"),
             unet=self.unet,
-            pictures=plan.pictures,
+            pictures=plan.pictures or MAX_PICTURES,  # without a budget the minutes end it
             minutes=plan.minutes,
         )
         # Who needs no embeddings has all unlabelled planes for nothing.

@@ -56,18 +56,6 @@ class Trained:
         found: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text())
         return found
 
-    @property
-    def pictures(self) -> int:
-        """That its U-Net learned from; where it has none, objects that SAM was asked for."""
-        found = self.metrics
-        if "pictures" in found:
-            return int(found["pictures"])
-        # As long as the loop does not count them: whole batches of large pictures.
-        settings = json.loads((self.folder / "config.json").read_text())["settings"]
-        batch = settings["labelled_batch"] + settings["unlabelled_batch"]
-        alone = settings["recipe"] == "sam-only"
-        return int(found["steps"] * (settings["sam_batch"] if alone else batch))
-
     def curve(self) -> list[dict[str, Any]]:
         """Mean Dice by member on the choosing cases, by fraction of the round."""
         lines = (self.folder / "events.jsonl").read_text().splitlines()

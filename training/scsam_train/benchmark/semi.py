@@ -106,7 +106,7 @@ def _taken(rounds: Sequence[Trained]) -> dict[str, Any]:
     """
     metrics = [one.metrics for one in rounds]
     dearest = max(rounds, key=lambda one: one.charged_s)
-    pictures = rounds[0].pictures
+    pictures = metrics[0]["pictures"]
     training = sum(one["steps"] * (one["rates"]["seconds_per_step"] or 0.0) for one in metrics)
     return {
         "steps": sum(one["steps"] for one in metrics),
