@@ -29,7 +29,8 @@ from scsam_train.lessons import Lessons, Marker
 from scsam_train.losses import likeliest_known, merged, segmentation_loss
 from scsam_train.pseudo import of_trusted
 from scsam_train.recipes import RECIPES
-from scsam_train.students import SamStudent, UNetStudent
+from scsam_train.sam_student import SamStudent
+from scsam_train.students import UNetStudent
 from scsam_train.tuning.inputs import committed_planes
 from scsam_train.tuning.inputs import read_inputs as read_tuning
 from scsam_train.views import build_canvases
@@ -193,7 +194,7 @@ def kit_of(judged, labels=None, classes=2):
     other = TrainPlane("u", "u", 0, planes[0].pixels, np.full((SIDE, SIDE), 255, np.uint8))
     ids = tuple(range(1, 1 + classes))
     materials = build_canvases(planes, [other], ids, SIDE, torch.device("cpu"))
-    return SimpleNamespace(materials=materials, settings=settings, classes=classes)
+    return SimpleNamespace(materials=materials, settings=settings, classes=classes, sam_inputs=None)
 
 
 def test_batches_carry_what_was_judged_into_the_loss():

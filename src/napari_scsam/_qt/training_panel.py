@@ -124,7 +124,7 @@ class TrainingPanel(QWidget):
             made.setEnabled(name in state.enabled)
         self._buttons["pause_train"].setText("Resume" if state.paused else "Pause")
         for widget in (self._progress, self._buttons["pause_train"]):
-            widget.setVisible(state.running)
+            widget.setVisible(state.running and not state.waiting)
         self._plot.setVisible(state.running or bool(state.loss_unet or state.dice))
         self._progress.setValue(round(1000 * state.fraction))
         set_title(self._summary, summary(state))
@@ -148,8 +148,9 @@ class TrainingPanel(QWidget):
     def _show_interrupted(self, state: RoundsState) -> None:
         killed, cancel = state.interrupted, self._buttons["cancel_train"]
         cancel.setVisible(state.running or killed is not None)
-        cancel.setText("Cancel" if killed is None else "Give up")
-        cancel.setToolTip(CANCEL_TIP if killed is None else GIVE_UP_TIP)
+        gives_up = killed is not None and not state.waiting
+        cancel.setText("Give up" if gives_up else "Cancel")
+        cancel.setToolTip(GIVE_UP_TIP if gives_up else CANCEL_TIP)
         self._buttons["train"].setText("Train round" if killed is None else "Go on training")
         if killed == self._interrupted:
             return
