@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +329,20 @@ def test_a_round_that_ends_when_it_has_learned_says_so(
         "The round has learned: it ends after 2,400 pictures, since held-out slices were found "
         "best after 1,800."
     )
+
+
+def test_it_is_said_what_each_round_takes_and_a_pruned_one_is_refused(
+    labelled: Project, finish_round: Callable[..., Path]
+) -> None:
+    for pair, parent in ((0.5, None), (0.6, 0.5), (0.7, 0.6)):
+        finish_round(labelled.begin_round(SETTINGS), pair, parent)
+        labelled.adopt_rounds()
+    labelled.prune_rounds(1)
+    dock = Dock(labelled)
+    folders = [record.folder for record in dock.state.rounds]
+    expected = [sum(f.stat().st_size for f in folder.iterdir()) for folder in folders]
+    assert [dock.state.sizes[number] for number in (1, 2, 3)] == expected
+    assert [record.pruned for record in dock.state.rounds] == [True, False, False]
+    dock.rounds.promote(1)
+    dock.files.work()
+    assert any(text.startswith("Round 1 was pruned") for text in dock.said)

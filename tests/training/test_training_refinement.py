@@ -8,7 +8,7 @@ import torch
 from napari_scsam.models.self_prompting import AIR, prompts_for
 from scsam_train.refinement import EarlyMaps, corrupted, refinement_of
 
-SIDE = 64
+SIDE = 128
 
 
 def disc(row, col, radius):
@@ -21,7 +21,7 @@ def dice(a, b):
 
 
 def test_corrupted_truths_are_wrong_in_every_way_and_mostly_near():
-    truth, rng = disc(32, 30, 14), np.random.default_rng(0)
+    truth, rng = disc(64, 60, 28), np.random.default_rng(0)
     maps = [corrupted(truth, rng) for _ in range(200)]
     scores = np.array([dice(one > 0, truth) for one in maps])
     assert all(one.dtype == np.float32 and np.abs(one).max() <= 8 for one in maps)
@@ -66,6 +66,7 @@ def test_early_maps_are_of_the_plane_and_class_and_come_back_after_a_kill():
     maps, rng = EarlyMaps(), np.random.default_rng(0)
     assert not maps.known and len(maps) == 0
     probabilities = torch.full((2, 3, 16, 16), 0.05)
+    probabilities[:, 0] = 0.5
     probabilities[0, 1, 4:9, 4:9] = 0.9
     probabilities[1, 2, 2:5, 8:12] = 0.9
     maps.keep(probabilities / probabilities.sum(1, keepdim=True))
@@ -74,5 +75,6 @@ def test_early_maps_are_of_the_plane_and_class_and_come_back_after_a_kill():
     assert again.known
     for one in (maps, again):
         odds = one.odds(0, 1, SIDE, rng)
-        assert odds.shape == (SIDE, SIDE) and odds[24, 24] > 0 > odds[50, 50]
-        assert (one.odds(0, 2, SIDE, rng) <= 0.1).all() and one.odds(1, 2, SIDE, rng)[14, 40] > 0
+        assert odds.shape == (SIDE, SIDE)
+        assert odds[48, 48] > 0 > odds[100, 100]
+        assert (one.odds(0, 2, SIDE, rng) < 0).all() and one.odds(1, 2, SIDE, rng)[28, 80] > 0

@@ -27,7 +27,14 @@ from napari_scsam._qt.widgets import (
     text_label,
     title,
 )
-from napari_scsam.controllers.rounds import RoundsState, hint, mean_dice, metrics_table, summary
+from napari_scsam.controllers.rounds import (
+    RoundsState,
+    hint,
+    mean_dice,
+    metrics_table,
+    round_note,
+    summary,
+)
 from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
 TICK_MS = 250
@@ -133,7 +140,7 @@ class TrainingPanel(QWidget):
         self._text.setToolTip("" if state.running else idle_tip)
         self._plot.show_state(state)
         if state.rounds != self._records:
-            self._show_rounds(state.rounds)
+            self._show_rounds(state)
         has_rounds = bool(state.rounds)
         for widget in (self._list, self._buttons["promote"], self._buttons["rollback"]):
             widget.setVisible(has_rounds)
@@ -160,15 +167,16 @@ class TrainingPanel(QWidget):
         else:
             self.form.forget_untitled()
 
-    def _show_rounds(self, records: tuple[RoundRecord, ...]) -> None:
-        self._records = records
+    def _show_rounds(self, state: RoundsState) -> None:
+        records = self._records = state.rounds
         self._list.clear()
         for record in records:
             dice = mean_dice(record)
             figure = "not checked" if dice is None else f"Dice {dice:.2f}"
             mark, note = ("●", "  ·  active") if record.active else ("○", "")
+            note += "  ·  pruned" if record.pruned else ""
             item = QListWidgetItem(f"{mark}  Round {record.number}  ·  {figure}{note}")
-            item.setToolTip(record.reason)
+            item.setToolTip(round_note(state, record))
             item.setSizeHint(row_size(self._list))
             self._list.addItem(item)
         fit_rows(self._list, min(len(records), ROUNDS_SHOWN))

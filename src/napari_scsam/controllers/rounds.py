@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from rich.filesize import decimal
 
 from napari_scsam.controllers.background import BackgroundJob, JobQueue
 from napari_scsam.controllers.child import Event
@@ -51,6 +53,8 @@ class RoundsState:
     dice : tuple of (step, value)
         Mean Dice of the pair on held-out slices, 0..1.
     rounds : tuple of RoundRecord
+    sizes : mapping of int to int
+        What they take on the disk by their numbers, in bytes.
     interrupted : InterruptedRound or None
         A killed round that training may go on with.
     estimate : Estimate or None
@@ -69,6 +73,7 @@ class RoundsState:
     loss_sam: Curve = ()
     dice: Curve = ()
     rounds: tuple[RoundRecord, ...] = ()
+    sizes: Mapping[int, int] = field(default_factory=dict)
     interrupted: InterruptedRound | None = None
     estimate: Estimate | None = None
     message: str = ""
@@ -248,7 +253,7 @@ class RoundsController:
 
     def _change(self, action: Callable[[], Any], message: str) -> None:
         def done(_: Any) -> None:
-            self._show(rounds=tuple(self._project.rounds()), message=message)
+            self._show(**self._listed(), message=message)
             self._on_models_changed()
 
         job = Job("Changing the round", lambda _p, _c: action())
@@ -321,9 +326,15 @@ class RoundsController:
         """What the project has of rounds."""
         idle = self._running is None and not self._project.read_only
         return {
-            "rounds": tuple(self._project.rounds()),
+            **self._listed(),
             "interrupted": self._project.interrupted_round() if idle else None,
         }
+
+    def _listed(self) -> dict[str, Any]:
+        """The finished rounds, and what they take on the disk."""
+        records = tuple(self._project.rounds())
+        sizes = {record.number: self._project.round_bytes(record.number) for record in records}
+        return {"rounds": records, "sizes": sizes}
 
     def _show(self, **changes: Any) -> None:
         """Change the state; what was said before is said once only."""
@@ -373,6 +384,13 @@ def hint(state: RoundsState) -> str:
         return said
     first = said or "Commit a few slices, then train."
     return f"{first} You can go on annotating meanwhile."
+
+
+def round_note(state: RoundsState, record: RoundRecord) -> str:
+    """Why a round was promoted or not, and what it takes on the disk, in two lines."""
+    pruned = "; its weights were pruned" if record.pruned else ""
+    size = decimal(state.sizes.get(record.number, 0))
+    return f"{record.reason}\n{size} on the disk{pruned}."
 
 
 def mean_dice(record: RoundRecord) -> float | None:
