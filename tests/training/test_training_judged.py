@@ -194,7 +194,13 @@ def kit_of(judged, labels=None, classes=2):
     other = TrainPlane("u", "u", 0, planes[0].pixels, np.full((SIDE, SIDE), 255, np.uint8))
     ids = tuple(range(1, 1 + classes))
     materials = build_canvases(planes, [other], ids, SIDE, torch.device("cpu"))
-    return SimpleNamespace(materials=materials, settings=settings, classes=classes, sam_inputs=None)
+    return SimpleNamespace(
+        materials=materials,
+        settings=settings,
+        classes=classes,
+        sam_inputs=None,
+        side_at=lambda fraction: SIDE,
+    )
 
 
 def test_batches_carry_what_was_judged_into_the_loss():

@@ -11,7 +11,7 @@ from scsam_train.loop import TrainingFailed, _out_of_memory, _save_state
 from scsam_train.resume import RESUME_FILE, Keeper, Saved
 
 SAVED = Saved(
-    7, 30.0, 20.0, 3, {"weights": {"a": torch.arange(4.0)}, "counts": [1, 2], "loss": None}
+    7, 90, 30.0, 20.0, 3, {}, {"weights": {"a": torch.arange(4.0)}, "counts": [1, 2], "loss": None}
 )
 
 

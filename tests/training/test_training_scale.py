@@ -80,7 +80,7 @@ def test_only_embeddings_that_were_made_are_charged(tmp_path):
         cache.get_or_embed(backend, np.full((2, 2), value))
         clock.now += 0.5  # what is done with it
         meter.lap()
-    rates = meter.rates("cpu")
+    rates = meter.rates("cpu", 0)
     assert rates["embeddings"] == 3 and rates["seconds_per_embedding"] == 1.5
     assert rates["seconds_per_step"] is None and rates["device"] == "cpu"
 
@@ -95,7 +95,7 @@ def test_steps_are_timed_one_by_one_and_judging_altogether():
     with pytest.raises(MemoryError), meter.timing("step"):
         clock.now += 50.0
         raise MemoryError
-    rates = meter.rates("cpu")
+    rates = meter.rates("cpu", 0)
     assert (rates["seconds_per_step"], rates["seconds_judging"]) == (1.5, 3.0)
 
 

@@ -15,7 +15,7 @@ JUDGING_SHARE = 0.12
 # Seconds for saving, and for clicking on a few objects; then so many times as long as the latest
 # look at the held-out planes took: the pair is marked up to four times, two of them with more to
 # ask, and its parent once.
-SAVING_S, LOOKS = 5.0, 7
+SAVING_S, LOOKS = 5.0, 18
 
 # After so many pictures, and so many seconds of steps, a round says what it will take: the first
 # step alone takes several times as long as others.
@@ -87,7 +87,10 @@ class Clock:
         return self._session.world.agreed(max(by_steps, self.trained_s() / total))
 
     def end_early(self, pictures: int, fraction: float) -> bool:
-        """Let the rest of the schedule pass in `COOL_DOWN` of the budget; whether that is sooner."""
+        """Let the rest of the schedule pass in `COOL_DOWN` of the budget, if that is sooner.
+
+        Returns whether it is.
+        """
         if self._budget is None or self._ending is not None:
             return False
         last = pictures + round(COOL_DOWN * self._budget)

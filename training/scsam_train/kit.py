@@ -71,13 +71,30 @@ class Kit:
 
     def pictures_at(self, fraction: float, count: int) -> int:
         """How many of `count` pictures of the whole side a step takes of the side by now."""
-        return pictures_at(fraction, count, self.unet.image_size)
+        return pictures_at(fraction, count, self._side) if self._grows else count
+
+    def side_at(self, fraction: float) -> int:
+        """Side of the U-Net's pictures at `fraction` of the round.
+
+        They grow for a U-Net from scratch, which needs to see many. An encoder from ImageNet does
+        worse on small ones: after 800 and 1,600 pictures, a third of the way seen at half of
+        128 px, Dice is .72 and .78, and .78 and .81 without (Kvasir-SEG, one seed).
+        """
+        return side_at(fraction, self._side) if self._grows else self._side
+
+    @property
+    def _side(self) -> int:
+        return self.materials.images.shape[-1]
+
+    @property
+    def _grows(self) -> bool:
+        return self.unet.kind == "scratch"
 
     @contextmanager
     def unet_at(self, fraction: float) -> Iterator[None]:
         """Have the U-Net look at pictures of the size that it learns at, inside the block."""
         size = self.unet.image_size
-        self.unet.image_size = side_at(fraction, size)
+        self.unet.image_size = self.side_at(fraction)
         try:
             yield
         finally:

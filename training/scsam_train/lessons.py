@@ -14,7 +14,7 @@ from scsam_train.kit import Kit
 from scsam_train.losses import class_weights, pixel_counts, segmentation_loss
 from scsam_train.sam_inputs import dropped
 from scsam_train.sampling import BalancedSampler
-from scsam_train.schedules import balance_power, shrunk, shrunk_labels, side_at
+from scsam_train.schedules import balance_power, shrunk, shrunk_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +82,13 @@ class Lessons:
     def __init__(self, kit: Kit, stream: int = 0) -> None:
         self._data, self._seed, self._stream = kit.materials, kit.settings.seed, stream
         self._augmenter = Augmenter(kit.settings, 10 + stream)
-        self._sam = kit.sam_inputs
+        self._sam, self._side_at = kit.sam_inputs, kit.side_at
         self._sampler = BalancedSampler(self._data.labels.cpu(), self._data.cases, kit.classes)
 
     def labelled(self, count: int, number: int, fraction: float = 1.0) -> Batch:
         """Labelled planes: half of them in a mild view, half in a strong one.
 
-        `fraction` of the round says how large they are (`side_at`).
+        `fraction` of the round says how large they are (`Kit.side_at`).
         """
         rng = np.random.default_rng([self._seed, 10 + self._stream, number])
         drawn = self._sampler.draw(count, rng)
@@ -140,7 +140,7 @@ class Lessons:
         return dropped(self._augmenter.carry(maps), rng)
 
     def _sized(self, images: Tensor, labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
-        side = side_at(fraction, images.shape[-1])
+        side = self._side_at(fraction)
         return shrunk(images, side), shrunk_labels(labels, side)
 
 

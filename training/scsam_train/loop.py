@@ -255,7 +255,10 @@ def _has_time_to_look(session: Session, run: _Run) -> bool:
 
 
 def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
-    """Mark the pair on some held-out planes, in all processes alike; end a round that has learned."""
+    """Mark the pair on some held-out planes, and end a round that has learned.
+
+    In all processes alike: what they learn next depends on it.
+    """
     with session.meter.timing("looking"):
         dice = _marked(session, judge, run)
     run.kit.scores.update(dice)

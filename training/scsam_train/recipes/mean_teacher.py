@@ -15,7 +15,7 @@ from scsam_train.augment import Augmenter
 from scsam_train.kit import Kit, StepReport
 from scsam_train.recipes.supervised import Supervised
 from scsam_train.sam_inputs import dropped
-from scsam_train.schedules import ramp, shrunk, shrunk_labels, side_at
+from scsam_train.schedules import ramp, shrunk, shrunk_labels
 
 # Of the consistency beside the supervised loss.
 WEIGHT = 10.0
@@ -71,7 +71,7 @@ class MeanTeacher(Supervised):
         drawn = self._lessons.choose_others(everything, count, self._step)
         chosen = torch.from_numpy(drawn)
         unknown = torch.where(data.other_valid[chosen], 0, 255).to(torch.uint8)
-        side = side_at(fraction, unknown.shape[-1])
+        side = self._kit.side_at(fraction)
         images = shrunk(data.other_images[chosen], side)
         weak, label = self._augmenter.move(images, shrunk_labels(unknown, side), self._step)
         maps = None if joined is None else self._augmenter.carry(joined.unlabelled(drawn))

@@ -25,7 +25,7 @@ from scsam_train.losses import likeliest
 from scsam_train.pseudo import PseudoLabels, of_trusted
 from scsam_train.refinement import EarlyMaps
 from scsam_train.sam_student import MIN_WEIGHT, SamStudent
-from scsam_train.schedules import ramp, shrunk, side_at
+from scsam_train.schedules import ramp, shrunk
 from scsam_train.students import UNetStudent
 
 # The U-Net's share in a pseudo-label is the agreement to this power. To the first, a pixel that
@@ -157,7 +157,7 @@ class ScSam:
         trusted = trust >= MIN_WEIGHT
         known = torch.from_numpy(np.where(trusted, trust, 0.0) / trust.max()).float()
         chosen = self._lessons.choose_others(ready, count, self._step)
-        side = side_at(fraction, self._data.other_images.shape[-1])
+        side = self._kit.side_at(fraction)
         labels = of_trusted(self._pseudo.label_maps(chosen, side), trusted)
         weight = float(trust.max())
         return self._lessons.others(chosen, labels, weight, self._step, fraction, known)
@@ -191,7 +191,7 @@ class ScSam:
 
     def _ask_unet(self, images: Tensor, maps: Tensor | None) -> Tensor:
         """The U-Net teacher's probabilities, from pictures of the size that it learns at."""
-        return self._unet.taught(shrunk(images, side_at(self._since, images.shape[-1])), maps)
+        return self._unet.taught(shrunk(images, self._kit.side_at(self._since)), maps)
 
     def _share(self, agreement: float) -> float:
         """The U-Net's share in a pseudo-label."""
