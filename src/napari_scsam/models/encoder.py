@@ -80,10 +80,17 @@ _LOWERED = {"attn", "mlp", "neck"}
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies in bfloat16 faster than in float32."""
-    # Torch has no public way to ask.
+    """Whether this processor multiplies in bfloat16 faster than in float32.
+
+    Where ``ONEDNN_MAX_CPU_ISA`` keeps oneDNN, which makes the products, from the instructions
+    for it, they are as good as missing: bfloat16 would be emulated, and slower.
+    """
+    # Torch has no public way to ask. The first two are of the processor, whatever oneDNN may use;
+    # the third is of oneDNN, also where it only emulates.
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in asked)
+    if not any(getattr(torch.cpu, name, bool)() for name in asked):
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _lower(encoder: nn.Module) -> None:

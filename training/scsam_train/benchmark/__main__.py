@@ -10,7 +10,7 @@ from typing import Any, get_args
 from rich.console import Console
 
 from napari_scsam.core.errors import ScsamError
-from napari_scsam.core.settings import Device
+from napari_scsam.core.settings import Device, TrainSettings, UNetKind
 from napari_scsam.models import load_sam
 from scsam_train.benchmark import (
     again,
@@ -23,6 +23,8 @@ from scsam_train.benchmark import (
     speed,
     steps,
 )
+from scsam_train.benchmark.machines import is_ordinary, run_as_ordinary
+from scsam_train.benchmark.plan import NAMES, EvaluateOn, Places, Plan
 from scsam_train.benchmark.semi_sets import SEMI_SETS
 from scsam_train.benchmark.sets import LEARNED, SETS
 
@@ -31,7 +33,10 @@ MODEL, MODEL_HELP = "lite-medsam", "name that load_sam takes"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one benchmark; 0, or 2 with one line where the inputs can't be used."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
+    if options.ordinary and not is_ordinary():
+        return run_as_ordinary(arguments)
     try:
         return int(options.run(options))
     except ScsamError as exc:
@@ -107,17 +112,20 @@ def _speed(options: argparse.Namespace) -> int:
 
 
 def _semi(options: argparse.Namespace) -> int:
-    plan = semi.Plan(
+    plan = Plan(
         options.set,
         options.labels,
-        options.minutes,
         tuple(options.seeds),
         tuple(options.recipes),
+        tuple(options.unet),
+        options.pictures,
+        options.minutes,
         options.threads,
+        options.evaluate_on,
     )
     console = Console(stderr=True)
     out = Path(options.out)
-    places = semi.Places(Path(options.data), out, Path(options.results or out / "results"))
+    places = Places(Path(options.data), out, Path(options.results or out / "results"))
     report = semi.measure(places, plan, on_done=console.log)
     semi_table.write(out, report)
     sys.stdout.write(semi_table.markdown(report))
@@ -173,6 +181,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_again(commands)
     _add_scale(commands)
     _add_steps(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--ordinary",
+            action="store_true",
+            help="compute as a processor with AVX2 and without bfloat16 does",
+        )
     return parser
 
 
@@ -187,8 +201,18 @@ def _add_semi(commands: Any) -> None:
     command.set_defaults(run=_semi)
     add: Any = command.add_argument
     _add_rounds(add)
-    add("--minutes", type=float, default=20.0, help="of each run, embedding included")
-    add("--recipes", nargs="+", default=["supervised", "scsam"], choices=semi.NAMES)
+    add("--pictures", type=int, default=None, help="that each U-Net learns from; its budget")
+    add("--minutes", type=float, default=None, help="cap of each run, embedding included")
+    add("--recipes", nargs="+", default=["supervised", "scsam"], choices=NAMES)
+    kinds = {"nargs": "+", "choices": get_args(UNetKind), "default": [TrainSettings().unet]}
+    add("--unet", help="what each U-Net starts from", **kinds)
+    add(
+        "--evaluate-on",
+        choices=get_args(EvaluateOn),
+        default="training",
+        help="unlabelled cases of the training set, or the validation cases, which are looked "
+        "at once per finished state",
+    )
     add("--results", default=None, help="folder of what runs gave; OUT/results by default")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,12 @@ import numpy as np
 
 from napari_scsam.models.pair import load_round
 from scsam_train.benchmark.common import write_report
-from scsam_train.benchmark.embedded import embed_all, own_copy
-from scsam_train.benchmark.semi import (
-    code_hash,
-    inputs_of,
-    judges_of,
-    mean_dice,
-    score,
-    settings_of,
-    train_in,
-)
+from scsam_train.benchmark.embedded import cache_of, embed_all, own_copy
+from scsam_train.benchmark.plan import Candidate
+from scsam_train.benchmark.plan import Plan as SemiPlan
+from scsam_train.benchmark.records import key_of
+from scsam_train.benchmark.rounds import inputs_of, train_in
+from scsam_train.benchmark.scoring import judges_of, mean_dice, score
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 from scsam_train.judging import MEMBERS
 
@@ -69,7 +64,7 @@ def measure(
     """
     out.mkdir(parents=True, exist_ok=True)
     chosen = SEMI_SETS[plan.set]
-    embed_all(data, out, chosen, on_done)
+    embed_all(out, chosen.name, chosen.members(data), on_done)
     runs = {}
     for seed in plan.seeds:
         runs[str(seed)] = _run(data, out, chosen, plan, seed)
@@ -111,12 +106,16 @@ def _run(data: Path, out: Path, chosen: SemiSet, plan: Plan, seed: int) -> dict[
     first = [member for member in labelled if member.case in early]
     later = [member for member in labelled if member.case not in early]
     judges = judges_of(chosen, test, seed)
-    settings = replace(settings_of(chosen, "scsam", seed), minutes=plan.minutes)
-    cache = out / "cache"
+    candidate = Candidate("scsam", chosen.settings.unet)
+    one_round = SemiPlan(
+        plan.set, plan.labels, (seed,), ("scsam",), (candidate.unet,), minutes=plan.minutes
+    )
+    settings = candidate.settings(one_round, chosen.settings, seed)
+    cache = cache_of(out)
     inputs = partial(inputs_of, chosen, judges=judges, settings=settings)
     others = unlabelled + later
-    known_by = f"{code_hash('scsam')}{inputs(first, others, cache=cache)}{plan.threads}"
-    key = hashlib.sha256(known_by.encode()).hexdigest()[:16]
+    roles = {"first": first, "later": later, "unlabelled": unlabelled, "judges": judges}
+    key = key_of(chosen, [settings], roles, threads=plan.threads)
     folder = out / "runs" / f"again-{plan.set}-{plan.labels}-{plan.more}-{seed}-{key}"
     # As in a project, the second round finds what the first one embedded; no other run does.
     with own_copy(cache, folder / "cache") as own:

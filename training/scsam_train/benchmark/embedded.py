@@ -19,7 +19,9 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import load_sam, open_cache
 from napari_scsam.models.sam import SamModel
-from scsam_train.benchmark.semi_sets import Member, SemiSet
+from scsam_train.benchmark.machines import in_this_mode, machine
+from scsam_train.benchmark.plan import embeds
+from scsam_train.benchmark.semi_sets import Member
 from scsam_train.recipes import RECIPES
 from scsam_train.workers import Pool, in_parts, side_by_side
 
@@ -28,18 +30,36 @@ CACHE_GB = 100.0
 WARMED, TIMED = 4, 40
 
 
-def embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], None]) -> float:
+def cache_of(out: Path) -> Path:
+    """The cache that all runs share; one of its own for ordinary processors."""
+    return out / in_this_mode("cache")
+
+
+def embed_all(
+    out: Path, name: str, members: Sequence[Member], on_done: Callable[[str], None]
+) -> float:
     """Fill the cache that all runs share; seconds that one embedding takes longer without it.
 
     Every run is charged for its embeddings as if it had made them: one that is missing would be
-    paid for twice, so the cache is filled up whether or not it once was full.
+    paid for twice, so the cache is filled up whether or not it once was full. What one takes is
+    measured once, in this process, and so in its mode (`machines.is_ordinary`).
+
+    Parameters
+    ----------
+    out : Path
+        Where the cache is, and what was measured.
+    name : str
+        Of the set.
+    members : sequence of Member
+    on_done : callable
+        Is told how far it has come.
     """
-    cache, kept = out / "cache", out / f"embedded-{chosen.name}.json"
+    kept = out / f"{in_this_mode(f'embedded-{name}')}.json"
     sam = cast(SamModel, load_sam(device="cpu"))
-    store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
+    store = open_cache(cache_of(out), memory_items=1, max_gb=CACHE_GB)
     planes = [
         np.array(volume.plane(Plane(0, index)))
-        for member in chosen.members(data)
+        for member in members
         for volume in [io.read_volume(member.image)]
         for index in range(volume.plane_count())
     ]
@@ -51,14 +71,14 @@ def embed_all(data: Path, out: Path, chosen: SemiSet, on_done: Callable[[str], N
     with side_by_side(sam.torch_device) as pool:
         for number, part in enumerate(in_parts(planes, 100)):
             list(pool.map(kept_of, part))
-            on_done(f"{chosen.name}: {100 * number + len(part)} of {len(planes)} planes embedded")
+            on_done(f"{name}: {100 * number + len(part)} of {len(planes)} planes embedded")
         if not kept.exists():
             list(pool.map(sam.twin().embed, planes[:WARMED]))
             made = _seconds_each(pool, lambda plane: sam.twin().embed(plane), planes[:TIMED])
             read = _seconds_each(pool, kept_of, planes[:TIMED])
             # What a run takes longer when it has to make them.
             found = {"seconds": made - read, "made": made, "read": read, "planes": len(planes)}
-            kept.write_text(json.dumps(found))
+            kept.write_text(json.dumps(found | {"machine": machine()}))
     return float(json.loads(kept.read_text())["seconds"])
 
 
@@ -97,6 +117,8 @@ def found_embedded(
 
     The turned and mirrored views of labelled planes it makes in its own time.
     """
+    if not embeds(settings):
+        return 0
     planes = sum(member.planes for member in labelled)
     if RECIPES[settings.recipe].uses_unlabelled:
         others = sum(member.planes for member in unlabelled)

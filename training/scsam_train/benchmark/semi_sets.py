@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 
 from napari_scsam import io
+from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TrainSettings
+from scsam_train.benchmark.plan import EvaluateOn
 from scsam_train.benchmark.sets import CARDIAC, TWIN, _pairs, _stem
+
+# Tells this draw apart from those that label and choose.
+_TESTED_STREAM = 13
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,24 @@ class Member:
     mask: Path
     planes: int
 
+    @property
+    def image_hash(self) -> str:
+        """SHA-256 of the image's file."""
+        return _sha256(self.image)
+
+    @property
+    def mask_hash(self) -> str:
+        """SHA-256 of the mask's file."""
+        return _sha256(self.mask)
+
     def as_input(self, *, labelled: bool) -> dict[str, Any]:
         """As ``inputs.json`` names it."""
-        label = {"path": str(self.mask), "sha256": _sha256(self.mask)} if labelled else None
+        label = {"path": str(self.mask), "sha256": self.mask_hash} if labelled else None
         return {
             "id": self.name,
             "case": self.case,
             "path": str(self.image),
-            "sha256": _sha256(self.image),
+            "sha256": self.image_hash,
             "label": label,
         }
 
@@ -59,6 +74,8 @@ class SemiSet:
         Members to learn from, and to measure.
     to_choose : float
         Share of the tested cases that choose the best member, and are not reported.
+    most_tested : int
+        Cases that are measured at most where they are taken from the training set.
     """
 
     name: str
@@ -67,21 +84,57 @@ class SemiSet:
     to_learn: Callable[[Path], list[Member]]
     to_test: Callable[[Path], list[Member]]
     to_choose: float
+    most_tested: int
 
-    def members(self, data: Path) -> list[Member]:
-        """All of them."""
-        return [*self.to_learn(data), *self.to_test(data)]
+    def members(self, data: Path, evaluate_on: EvaluateOn = "validation") -> list[Member]:
+        """All that runs see."""
+        tested = self.to_test(data) if evaluate_on == "validation" else []
+        return [*self.to_learn(data), *tested]
 
     def split(
-        self, data: Path, labels: int, seed: int
+        self, data: Path, labels: int, seed: int, evaluate_on: EvaluateOn = "validation"
     ) -> tuple[list[Member], list[Member], list[Member]]:
-        """Labelled, unlabelled and tested members; `labels` random cases are labelled."""
+        """Labelled, unlabelled and tested members.
+
+        `labels` random cases are labelled, the same ones wherever it is measured. The tested
+        ones are the validation cases; or unlabelled ones of the training set, at most half of
+        them, which are then not learned from.
+
+        Raises
+        ------
+        InputError
+            If there are not so many cases, or fewer than two are left to be measured.
+        """
         pool = self.to_learn(data)
         cases = sorted({member.case for member in pool})
+        if not 1 <= labels <= len(cases):
+            raise InputError(
+                f"{self.name} has {len(cases)} cases to learn from in {data}; {labels} labelled "
+                f"ones were asked for."
+            )
         chosen = set(np.random.default_rng(seed).choice(cases, labels, replace=False).tolist())
         labelled = [member for member in pool if member.case in chosen]
         others = [member for member in pool if member.case not in chosen]
-        return labelled, others, self.to_test(data)
+        if evaluate_on == "validation":
+            return labelled, others, self.to_test(data)
+        tested = self._drawn(others, seed)
+        return (
+            labelled,
+            [member for member in others if member.case not in tested],
+            [member for member in others if member.case in tested],
+        )
+
+    def _drawn(self, others: Sequence[Member], seed: int) -> set[str]:
+        """Cases of the training set that are measured."""
+        cases = sorted({member.case for member in others})
+        count = min(self.most_tested, len(cases) // 2)
+        if count < 2:  # one chooses, another is reported
+            raise InputError(
+                f"{len(cases)} unlabelled cases of {self.name} are too few to measure on: label "
+                "fewer, or measure with --evaluate-on validation."
+            )
+        rng = np.random.default_rng([seed, _TESTED_STREAM])
+        return set(rng.choice(cases, count, replace=False).tolist())
 
 
 def _polyps(pattern: str) -> Callable[[Path], list[Member]]:
@@ -143,6 +196,7 @@ SEMI_SETS = {
         to_learn=_polyps("train_*"),
         to_test=_polyps("validation_*"),
         to_choose=0.2,
+        most_tested=100,  # as many as there are validation pictures
     ),
     "cardiac_acdc": SemiSet(
         name="cardiac_acdc",
@@ -151,5 +205,6 @@ SEMI_SETS = {
         to_learn=_cardiac(learn=True),
         to_test=_cardiac(learn=False),
         to_choose=0.2,
+        most_tested=10,  # as many as there are patients to test
     ),
 }

@@ -2,66 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scsam_train.benchmark.common import write_report
-from scsam_train.judging import MEMBERS
+from scsam_train.benchmark.intervals import (
+    Interval,
+    by_case,
+    by_seed,
+    over_cases,
+    over_seeds,
+)
+from scsam_train.benchmark.scoring import COLUMNS
+
+# Whom every other candidate is held against.
+BASES = ("scsam", "supervised")
+
+Runs = dict[str, dict[str, dict[str, Any]]]
 
 
 def write(out: Path, report: dict[str, Any]) -> None:
-    """Write ``semi-SET-N.json`` and ``.md``."""
+    """Write ``semi-SET-N-WHERE.json`` and ``.md``."""
     plan = report["plan"]
-    stem = f"semi-{plan['set']}-{plan['labels']}"
+    stem = f"semi-{plan['set']}-{plan['labels']}-{plan['evaluate_on']}"
     write_report(out, stem, report, markdown(report))
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Mean, deviation and number of seeds by recipe and member."""
-    plan = report["plan"]
+    """Mean, deviation and number of seeds by candidate and member; differences; curves."""
+    plan, runs = report["plan"], report["runs"]
+    measured = {
+        "training": "unlabelled cases of the training set",
+        "validation": "the validation cases",
+    }[plan["evaluate_on"]]
     lines = [
-        f"{plan['set']}, {plan['labels']} labelled, {plan['minutes']:g} minutes a run, seeds "
-        f"{list(plan['seeds'])}: Dice on cases that chose nothing, mean ± deviation (n seeds).",
+        f"{plan['set']}, {plan['labels']} labelled, {_budget(plan)} a run, seeds "
+        f"{list(plan['seeds'])}, measured on {measured}: Dice on cases that chose nothing, mean "
+        "± deviation (n seeds).",
         "",
-        "| recipe | U-Net | SAM | pair | chosen member | U-Net minus supervised | steps |",
-        "|---" * 7 + "|",
+        f"| recipe | {' | '.join(COLUMNS)} | chosen | pictures | steps | min | quiet min |",
+        "|---" * (len(COLUMNS) + 6) + "|",
+        *(_row(name, list(found.values())) for name, found in runs.items()),
+        "",
+        "min: of the whole run, embeddings charged. quiet min: as many pictures, at the least "
+        "seconds a picture that a run of this recipe took, and the embeddings.",
     ]
-    runs = report["runs"]
-    for name, by_seed in runs.items():
-        cells = [_cell([r["dice"].get(member) for r in by_seed.values()]) for member in MEMBERS]
-        best = _cell([r["dice"][r["best"]] for r in by_seed.values()])
-        against = _against(by_seed, runs.get("supervised", {}))
-        steps = round(float(np.mean([r["steps"] for r in by_seed.values()])))
-        lines.append(f"| {name} | {' | '.join(cells)} | {best} | {against} | {steps} |")
     return "\n".join([*lines, *_differences(runs), *_curves(runs)]) + "\n"
 
 
-def _differences(runs: dict[str, Any]) -> list[str]:
-    """What `scsam` is ahead of each other recipe by, seed by seed, in the chosen member."""
-    if "scsam" not in runs or len(runs) < 2:
+def _budget(plan: dict[str, Any]) -> str:
+    said = []
+    if plan["pictures"] is not None:
+        said.append(f"{plan['pictures']} pictures")
+    if plan["minutes"] is not None:
+        said.append(f"at most {plan['minutes']:g} minutes")
+    return ", ".join(said)
+
+
+def _row(name: str, found: Sequence[dict[str, Any]]) -> str:
+    cells = [_cell([run["dice"].get(member) for run in found]) for member in COLUMNS]
+    chosen = _cell([run["dice"][run["best"]] for run in found])
+    pictures, steps = (round(float(np.mean([run[of] for run in found]))) for of in _COUNTS)
+    minutes = _mean([run["seconds"] / 60 for run in found])
+    return (
+        f"| {name} | {' | '.join(cells)} | {chosen} | {pictures} | {steps} | {minutes} "
+        f"| {_mean(quiet_minutes(found))} |"
+    )
+
+
+_COUNTS = ("pictures", "steps")
+
+
+def quiet_minutes(found: Sequence[dict[str, Any]]) -> list[float]:
+    """Minutes of each run as they would be on a quiet machine: its pictures and embeddings.
+
+    Others who compute at the same time only ever make a picture slower, so that the least
+    seconds a picture of the runs of one recipe on one machine is what it costs.
+    """
+    least: dict[str, float] = {}
+    for run in found:
+        each, where = run["seconds_per_picture"], str(run["machine"])
+        if each is not None:
+            least[where] = min(each, least.get(where, each))
+    return [
+        (run["pictures"] * least[str(run["machine"])] + run["charged_s"]) / 60
+        for run in found
+        if str(run["machine"]) in least
+    ]
+
+
+def _differences(runs: Runs) -> list[str]:
+    """Paired differences, with what other seeds and other cases would give."""
+    rows = [
+        f"| {mine} | {base} | {member} | {row}"
+        for mine, base in _compared(runs)
+        for member in COLUMNS
+        for row in [_difference(runs[mine], runs[base], member)]
+        if row
+    ]
+    if not rows:
         return []
-    lines = ["", "| chosen member of scsam minus that of | difference |", "|---|---|"]
-    mine = runs["scsam"]
-    for name, by_seed in runs.items():
-        both = [seed for seed in mine if seed in by_seed] if name != "scsam" else []
-        ahead = [_chosen(mine[seed]) - _chosen(by_seed[seed]) for seed in both]
-        if ahead:
-            lines.append(f"| {name} | {_cell(list(ahead), sign=True)} |")
-    return lines
+    head = "| recipe | minus | member | difference | 95 % over seeds | 95 % over cases |"
+    return ["", "Paired by seed, and by case:", "", head, _rule(head), *rows]
 
 
-def _chosen(run: dict[str, Any]) -> float:
-    return float(run["dice"][run["best"]])
+def _compared(runs: Runs) -> Iterator[tuple[str, str]]:
+    """Each candidate with the bases of its kind of U-Net, and with itself of another kind."""
+    known = [(title, *_kind(found)) for title, found in runs.items()]
+    for at, (mine, recipe, unet) in enumerate(known):
+        for before, (other, base, kind) in enumerate(known):
+            against_base = base in BASES and (unet == kind or recipe == "sam-only")
+            if recipe in BASES:  # of these two one is held against the other, not both
+                against_base = against_base and BASES.index(recipe) < BASES.index(base)
+            if against_base or (recipe == base and before < at):
+                yield mine, other
 
 
-def _curves(runs: dict[str, Any]) -> list[str]:
+def _kind(found: dict[str, dict[str, Any]]) -> tuple[str, str]:
+    first = next(iter(found.values()))
+    return first["recipe"], first["unet"]
+
+
+def _difference(
+    mine: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]], member: str
+) -> str:
+    seeds, cases = by_seed(mine, base, member), list(by_case(mine, base, member).values())
+    if not seeds:
+        return ""
+    return (
+        f"{_cell(list(seeds), sign=True)} | {_interval(over_seeds(seeds))} "
+        f"| {_interval(over_cases(cases))} ({len(cases)}) |"
+    )
+
+
+def _interval(found: Interval | None) -> str:
+    return "" if found is None else f"{found[0]:+.3f} to {found[1]:+.3f}"
+
+
+def _curves(runs: Runs) -> list[str]:
     """Mean Dice of the members on the choosing cases as the rounds went on."""
     rows = []
-    for name, by_seed in runs.items():
-        curves = [run["curve"] for run in by_seed.values()]
-        for member in MEMBERS:
+    for name, found in runs.items():
+        curves = [run["curve"] for run in found.values()]
+        members = {member for run in found.values() for member in run["dice"]}
+        for member in (member for member in COLUMNS if member in members):
             points = [_at(curves, member, at) for at in range(max(map(len, curves)))]
             if any(points):
                 rows.append(f"| {name} | {member} | {' | '.join(points)} |")
@@ -81,10 +168,8 @@ def _rule(head: str) -> str:
     return "|" + "---|" * (head.count("|") - 1)
 
 
-def _against(mine: dict[str, Any], base: dict[str, Any]) -> str:
-    both = [seed for seed in mine if seed in base]
-    pairs = [(mine[s]["dice"].get("unet"), base[s]["dice"].get("unet")) for s in both]
-    return _cell([a - b for a, b in pairs if a is not None and b is not None], sign=True)
+def _mean(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.1f}" if values else ""
 
 
 def _cell(values: list[float | None], *, sign: bool = False) -> str:

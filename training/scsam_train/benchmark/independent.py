@@ -1,0 +1,51 @@
+"""A U-Net and a SAM that were trained apart: they tell co-training from ensembling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_scsam.models import Embedding, open_cache
+from napari_scsam.models.pair import UNET_FILE, Pair, load_round
+from napari_scsam.models.unet import UNet
+from scsam_train.benchmark.embedded import CACHE_GB
+from scsam_train.config import read_inputs
+from scsam_train.data import load_planes
+from scsam_train.judging import Judge
+from scsam_train.splitting import split_planes
+from scsam_train.weighing import Weighing, weigh
+
+
+def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[Pair, Weighing]:
+    """A pair of a ``supervised`` round's U-Net and a ``sam-only`` round's SAM.
+
+    It is weighed as a round weighs its own (`weighing`): by the planes that both held out.
+
+    Parameters
+    ----------
+    unet_folder, sam_folder : Path
+        Finished rounds from the same labels.
+    cache : Path
+        With the embeddings of their held-out planes.
+    """
+    unet, sam = UNet.load(unet_folder / UNET_FILE), load_round(sam_folder, device="cpu").sam
+    base = getattr(sam, "shipped", None)
+    inputs = read_inputs(unet_folder)
+    labelled, _ = load_planes(inputs, 0, neighbours=unet.context)
+    settings = inputs.settings
+    split = split_planes(labelled, settings.holdout, settings.seed, inputs.held_out)
+    store = open_cache(cache, memory_items=1, max_gb=CACHE_GB)
+
+    def embed(sam: Any, pixels: NDArray[Any]) -> Embedding:
+        return store.get_or_embed(sam, pixels)
+
+    judge = Judge(split.held_out, inputs.class_names, embed)
+    pair = Pair(unet, sam, base=base)
+    weighing = weigh(judge, pair, judge.mark(pair, _go_on), _go_on).weighing
+    return pair.weighed(weighing.unet_shares, weighing.guided), weighing
+
+
+def _go_on() -> None:
+    """Nobody cancels a benchmark from outside."""

@@ -1,0 +1,220 @@
+"""The rounds of a benchmark: their inputs, and their own process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.settings import TrainSettings
+from scsam_train.benchmark.common import run_round
+from scsam_train.benchmark.embedded import (
+    CACHE_GB,
+    cache_of,
+    embed_all,
+    found_embedded,
+    own_copy,
+)
+from scsam_train.benchmark.plan import Candidate, Places, Plan, embeds
+from scsam_train.benchmark.records import SUFFIX, key_of
+from scsam_train.benchmark.scoring import judges_of
+from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
+
+# The least that a round takes (`TrainSettings.minutes`).
+MIN_MINUTES = 0.05
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished round, and what it is charged for.
+
+    Attributes
+    ----------
+    folder : Path
+    embeddings : int
+        That it found, and is charged for as if it had made them.
+    each_s : float
+        Seconds that each of them takes.
+    """
+
+    folder: Path
+    embeddings: int = 0
+    each_s: float = 0.0
+
+    @property
+    def charged_s(self) -> float:
+        """Seconds for embeddings beside its own."""
+        return self.embeddings * self.each_s
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Its ``metrics.json``."""
+        found: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text())
+        return found
+
+    def curve(self) -> list[dict[str, Any]]:
+        """Mean Dice by member on the choosing cases, by fraction of the round."""
+        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        return [
+            {
+                "fraction": event["fraction"],
+                "dice": {m: s["mean"] for m, s in event["dice"].items()},
+            }
+            for event in events
+            if event["event"] == "validation"
+        ]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A candidate with a seed, on the members of a set.
+
+    Attributes
+    ----------
+    places : Places
+    plan : Plan
+    candidate : Candidate
+    seed : int
+    """
+
+    places: Places
+    plan: Plan
+    candidate: Candidate
+    seed: int
+
+    @property
+    def chosen(self) -> SemiSet:
+        """The set."""
+        return SEMI_SETS[self.plan.set]
+
+    @cached_property
+    def split(self) -> tuple[list[Member], list[Member], list[Member]]:
+        """Labelled, unlabelled and tested members."""
+        plan = self.plan
+        return self.chosen.split(self.places.data, plan.labels, self.seed, plan.evaluate_on)
+
+    @cached_property
+    def judges(self) -> list[Member]:
+        """The tested members that choose."""
+        return judges_of(self.chosen, self.split[2], self.seed)
+
+    @property
+    def settings(self) -> list[TrainSettings]:
+        """Of each round that it is made of."""
+        base = self.chosen.settings
+        return [part.settings(self.plan, base, self.seed) for part in self.candidate.parts]
+
+    @cached_property
+    def stem(self) -> str:
+        """Of its record and of its round; with what it is known by."""
+        labelled, unlabelled, tested = self.split
+        roles = {"labelled": labelled, "unlabelled": unlabelled, "tested": tested}
+        key = key_of(
+            self.chosen,
+            self.settings,
+            {**roles, "judges": self.judges},
+            name=self.candidate.name,
+            threads=self.plan.threads,
+        )
+        kind = self.candidate.title.replace(", ", "-").replace("+", "-")
+        return f"{self.plan.set}-{self.plan.labels}-{kind}-{self.seed}-{key}"
+
+    @property
+    def record(self) -> Path:
+        """Where what it gave is kept."""
+        return self.places.results / f"{self.stem}{SUFFIX}"
+
+    @property
+    def cache(self) -> Path | None:
+        """The embeddings that its models are asked with; None where they need none."""
+        return cache_of(self.places.out) if any(map(embeds, self.settings)) else None
+
+    def parts(self) -> list[Job]:
+        """The rounds that it is made of, as jobs."""
+        return [replace(self, candidate=part) for part in self.candidate.parts]
+
+
+def train(job: Job, on_done: Callable[[str], None]) -> Trained:
+    """The job's round, or the one that is at hand; one that was interrupted is gone on with.
+
+    Raises
+    ------
+    InputError
+        If the minutes are less than what its embeddings are charged with.
+    ScsamError
+        If the round fails.
+    """
+    (settings,) = job.settings
+    labelled, unlabelled, _ = job.split
+    out, count, each = job.places.out, found_embedded(settings, labelled, unlabelled), 0.0
+    if count:
+        members = job.chosen.members(job.places.data, job.plan.evaluate_on)
+        each = embed_all(out, job.chosen.name, members, on_done)
+    minutes = settings.minutes
+    if minutes is not None:
+        minutes = _left(minutes, count, each)
+    timed = replace(settings, minutes=minutes)
+    folder = out / "runs" / job.stem / "0001"
+    if folder.is_dir():
+        return Trained(folder, count, each)
+    with own_copy(cache_of(out), folder.with_name("cache")) as own:
+        inputs = inputs_of(job.chosen, labelled, unlabelled, job.judges, timed, own)
+        train_in(folder, inputs, job.plan.threads)
+    return Trained(folder, count, each)
+
+
+def _left(minutes: float, count: int, each: float) -> float:
+    """Minutes of a run that are left when its embeddings are paid for."""
+    charged = count * each / 60
+    if minutes - charged < MIN_MINUTES:
+        raise InputError(
+            f"{minutes:g} minutes are too few: {count} embeddings alone are charged with "
+            f"{charged:.1f} minutes. Give more, or a budget in pictures."
+        )
+    return round(minutes - charged, 2)
+
+
+def inputs_of(
+    chosen: SemiSet,
+    labelled: Sequence[Member],
+    unlabelled: Sequence[Member],
+    judges: Sequence[Member],
+    settings: TrainSettings,
+    cache: Path | None,
+    parent: Path | None = None,
+) -> str:
+    """``inputs.json`` of a round, of the first one or of one that goes on from `parent`."""
+    images = [member.as_input(labelled=True) for member in labelled]
+    images += [member.as_input(labelled=True) for member in judges]
+    images += [member.as_input(labelled=False) for member in unlabelled]
+    classes = [{"id": id, "name": name, "colour": "#ff0000"} for id, name in chosen.classes.items()]
+    return json.dumps(
+        {
+            "schema": 1,
+            "round": 1 if parent is None else 2,
+            "project": chosen.name,
+            "modality": "other",
+            "classes": classes,
+            "images": images,
+            "held_out": [member.name for member in judges],
+            "parent_round": parent and {"number": 1, "folder": str(parent)},
+            "cache": str(cache),
+            "cache_gb": CACHE_GB,
+            "settings": settings.to_dict(),
+        }
+    )
+
+
+def train_in(folder: Path, inputs: str, threads: int | None) -> Path:
+    """The round's own process; one that was interrupted before goes on. Returns its folder."""
+    if not folder.is_dir():
+        partial = folder.with_name(f"{folder.name}.partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / "inputs.json").write_text(inputs)
+        run_round(partial, threads)
+    return folder
