@@ -76,7 +76,7 @@ def test_a_class_that_no_other_case_shows_is_not_told_and_the_others_are(shown):
         truth = found[1][0].label[1::4, 1::4] == 1
         assert ((odds[0, 0, 1::4, 1::4] > 0) == truth).float().mean() > 0.9
         assert odds[:, 1].isnan().all()
-    prior = looks.prior((10, 20))
+    prior = looks.named((10, 20))
     assert prior.knows(10) and not prior.knows(20)
     # What looks like the class that is not told is not taken for the one that is.
     where = found[0][0].label[1::4, 1::4] == 2

@@ -62,13 +62,18 @@ class Looks:
         What the others say, for each labelled plane.
     classes : int
         K.
+
+    Attributes
+    ----------
+    told : tuple of int
+        The positions that it knows the looks of.
+    everything : ClassPrior
+        Knows these alone.
     """
 
     def __init__(
         self, everything: ClassPrior, of_others: Sequence[ClassPrior], classes: int
     ) -> None:
-        self._everything, self._of_others = everything, list(of_others)
-        self._classes = classes
         # A class that the planes of one part alone show: SAM would be told of it only where it
         # is not, and learn that what it is told means nothing is there.
         self.told = tuple(
@@ -76,6 +81,13 @@ class Looks:
             for position in range(1, classes + 1)
             if all(prior.knows(position) for prior in [everything, *of_others])
         )
+        self._classes, self._shown = classes, len(everything.class_ids) - 1
+        self.everything = self._telling(everything)
+        self._of_others = [self._telling(prior) for prior in of_others]
+
+    def _telling(self, prior: ClassPrior) -> ClassPrior:
+        """The prior, to which a class that is not told is one more kind of background."""
+        return prior.renamed([p if p in self.told else 0 for p in prior.class_ids])
 
     @staticmethod
     def of(
@@ -110,17 +122,16 @@ class Looks:
     @property
     def complete(self) -> bool:
         """Whether each class that a labelled plane shows is told."""
-        return len(self.told) == len(self._everything.class_ids) - 1
+        return len(self.told) == self._shown
 
-    def prior(self, class_ids: Sequence[int]) -> ClassPrior:
-        """Of all labelled planes, by the ids of the classes; it knows those that are told.
+    def named(self, class_ids: Sequence[int]) -> ClassPrior:
+        """Of all labelled planes, by the ids of the K classes; it knows those that are told."""
+        positions = self.everything.class_ids
+        return self.everything.renamed([class_ids[p - 1] if p else 0 for p in positions])
 
-        The others are one more kind of background each: what looks like them is no other class.
-        """
-        positions = self._everything.class_ids
-        return self._everything.renamed(
-            [class_ids[p - 1] if p in self.told else 0 for p in positions]
-        )
+    def prior_for(self, plane: int | None) -> ClassPrior:
+        """What all labelled planes say of the classes, or of one of them what the others say."""
+        return self.everything if plane is None else self._of_others[plane]
 
     def odds(self, features: Tensor, plane: int | None = None) -> Tensor:
         """Log-odds of every class.
@@ -136,7 +147,7 @@ class Looks:
         Tensor of shape (N, K, 4 e, 4 e)
             NaN for a class that is not told.
         """
-        prior = self._everything if plane is None else self._of_others[plane]
+        prior = self.prior_for(plane)
         found = {position: prior.log_odds(features, position) for position in self.told}
         nothing = torch.full_like(found[self.told[0]], torch.nan)
         return torch.cat([found.get(p, nothing) for p in range(1, self._classes + 1)], dim=1)

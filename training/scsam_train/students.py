@@ -143,7 +143,7 @@ class SamStudent:
         if not kit.sam.adapts_encoder and kit.settings.without != "prior":
             self._looks = Looks.of(views, kit.materials.cases, kit.materials.judged)
         if self._looks is not None:
-            kit.sam.prior = self._looks.prior(kit.unet.class_ids)
+            kit.sam.prior = self._looks.named(kit.unet.class_ids)
         self._holding = [
             [plane for plane, found in enumerate(views) if _holds(found[0], position)]
             for position in range(1, 1 + kit.classes)
