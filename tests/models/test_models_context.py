@@ -21,7 +21,8 @@ from napari_scsam.core.windows import AUTO, PRESETS
 from napari_scsam.models import Decoded, Embedding, propose
 from napari_scsam.models.pair import Pair
 from napari_scsam.models.preprocess import prepare, with_neighbours
-from napari_scsam.models.unet import UNet, build_network
+from napari_scsam.models.scratch_unet import build_network
+from napari_scsam.models.unet import UNet
 
 SIDE = 64
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from napari_scsam.models.norms import ChannelsLastNorm
-from napari_scsam.models.unet import build_network
+from napari_scsam.models.scratch_unet import build_network
 
 
 def norms(dtype, channels=16, groups=8):

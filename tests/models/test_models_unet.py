@@ -9,7 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from napari_scsam.core.errors import InputError, ModelError
-from napari_scsam.models.unet import UNet, build_network, rounded_size
+from napari_scsam.models.scratch_unet import build_network
+from napari_scsam.models.unet import UNet, rounded_size
 
 
 @pytest.fixture

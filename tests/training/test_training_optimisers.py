@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_scsam.models.unet import build_network
+from napari_scsam.models.scratch_unet import build_network
 from scsam_train.optimisers import MUON_RATE, KernelMuon, unet_optimisers
 
 

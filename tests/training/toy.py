@@ -10,7 +10,8 @@ from napari_scsam.models.adapters import AdapterInfo, attach, encoder_hash
 from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.sam import SamModel
-from napari_scsam.models.unet import UNet, build_network
+from napari_scsam.models.scratch_unet import build_network
+from napari_scsam.models.unet import UNet
 from scsam_train.kit import Kit
 from scsam_train.views import Materials, SamView
 from scsam_train.world import World

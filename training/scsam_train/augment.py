@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from kornia.augmentation import (
@@ -15,6 +15,7 @@ from kornia.augmentation import (
     RandomHorizontalFlip,
     RandomRotation90,
 )
+from kornia.geometry import warp_affine
 from torch import Tensor
 
 from napari_scsam.core.settings import TrainSettings
@@ -78,10 +79,22 @@ class Augmenter:
         """
         # 255 becomes 0 for a moment, because that is what comes in from outside.
         coded = (labels[:, None].to(torch.int16) + 1) % (IGNORE + 1)
+        self._side = images.shape[-1]
         with self._draw(number, 0):
             moved, moved_code = self._geometry(images, coded.float())
         back = (moved_code.round().to(torch.int16) + IGNORE) % (IGNORE + 1)
         return moved, back[:, 0].to(torch.uint8)
+
+    def carry(self, maps: Tensor) -> Tensor:
+        """Move maps (N, C, e, e) of the same planes as the last `move` did, 0 outside."""
+        matrices = cast(Tensor, self._geometry.transform_matrix)
+        # From pixels of the canvas to the maps' cells, both with centres at whole numbers.
+        scale = maps.shape[-1] / self._side
+        to_cells = matrices.new_tensor(
+            [[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]]
+        )
+        moved = to_cells @ matrices @ torch.linalg.inv(to_cells)
+        return warp_affine(maps, moved[:, :2], (maps.shape[-2], maps.shape[-1]), align_corners=True)
 
     def mild(self, images: Tensor, number: int) -> Tensor:
         """Change brightness, contrast and gamma a little, for labelled images."""

@@ -25,16 +25,24 @@ class Clock:
     session : Session
     trained_s : float
         What was trained before the round was resumed.
+    end : int, optional
+        Pictures after which the round ends, where they are not the settings'.
     """
 
-    def __init__(self, session: Session, trained_s: float = 0.0) -> None:
+    def __init__(self, session: Session, trained_s: float = 0.0, end: int | None = None) -> None:
         self._session = session
         self._began = time.monotonic() - session.control.paused_s - trained_s
         self._last_event = 0.0
+        self._end = end or session.settings.budget
 
-    def fraction(self, step: int) -> float:
-        """0..1; the same in all processes."""
+    def fraction(self, step: int, pictures: int) -> float:
+        """How much of the round is done after these steps and pictures, 0..1.
+
+        The same in all processes.
+        """
         by_steps = step / self._session.settings.max_steps
+        if self._end is not None:
+            by_steps = max(by_steps, pictures / self._end)
         end = self._session.deadline(1.0) - self._judging_s()
         if math.isinf(end):
             return by_steps
@@ -53,7 +61,7 @@ class Clock:
         look = self._session.meter.latest("judging")
         return most if look is None else min(SAVING_S + LOOKS * look, most)
 
-    def report(self, step: int, fraction: float, report: StepReport) -> None:
+    def report(self, step: int, pictures: int, fraction: float, report: StepReport) -> None:
         """Write an event, but not too many."""
         now = time.monotonic()
         last = step == self._session.settings.max_steps
@@ -66,6 +74,7 @@ class Clock:
             phase="training",
             step=step,
             steps=self._session.settings.steps or max(step, round(step / max(fraction, 1e-6))),
+            pictures=pictures,
             fraction=min(fraction, 1.0),
             loss_unet=report.loss_unet,
             loss_sam=report.loss_sam,

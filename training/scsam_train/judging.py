@@ -192,7 +192,8 @@ class Judge:
 
     def _embedding(self, pair: Pair, index: int, plane: TrainPlane) -> Embedding | None:
         embedding = self._embeddings.get(index)
-        wanted = pair.sam.embedding_key(plane.pixels) if "sam" in pair.trained else None
+        needed = "sam" in pair.trained or pair.joins_sam
+        wanted = pair.sam.embedding_key(plane.pixels) if needed else None
         if wanted is not None and (embedding is None or embedding.key != wanted):
             embedding = self._embeddings[index] = self._embed(pair.sam, plane.pixels)
         return embedding

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models.sam import SamModel
 from napari_scsam.models.unet import UNet
+from scsam_train.looks import Looks
+from scsam_train.sam_inputs import SamInputs
 from scsam_train.schedules import pictures_at, side_at
 from scsam_train.views import Materials
 from scsam_train.world import World
@@ -48,6 +51,20 @@ class Kit:
         """K."""
         return len(self.unet.class_ids)
 
+    @cached_property
+    def looks(self) -> Looks | None:
+        """What the classes look like to SAM; None where that is not known, or not to be told."""
+        if self.sam.adapts_encoder or self.settings.without == "prior":
+            return None
+        return Looks.of(self.materials.views, self.materials.cases, self.materials.judged)
+
+    @cached_property
+    def sam_inputs(self) -> SamInputs | None:
+        """What joins the U-Net of SAM; None for a U-Net of pixels alone."""
+        if not (self.unet.sees_sam and self.materials.views):
+            return None
+        return SamInputs(self.materials, self.looks, self.classes)
+
     def pictures_at(self, fraction: float, count: int) -> int:
         """How many of `count` pictures of the whole side a step takes of the side by now."""
         return pictures_at(fraction, count, self.unet.image_size)
@@ -73,11 +90,14 @@ class StepReport:
         The latest ones; not each network learns in every step. None before the first.
     agreement : float or None
         Mean agreement of the two, 0..1, over the pseudo-labels that there are.
+    pictures : int
+        How many the step learned from: views of planes for a U-Net, objects for SAM alone.
     """
 
     loss_unet: float | None = None
     loss_sam: float | None = None
     agreement: float | None = None
+    pictures: int = 0
 
 
 class Recipe(Protocol):

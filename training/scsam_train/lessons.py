@@ -12,6 +12,7 @@ from torch import Tensor
 from scsam_train.augment import Augmenter
 from scsam_train.kit import Kit
 from scsam_train.losses import class_weights, pixel_counts, segmentation_loss
+from scsam_train.sam_inputs import dropped
 from scsam_train.sampling import BalancedSampler
 from scsam_train.schedules import balance_power, shrunk, shrunk_labels, side_at
 
@@ -31,6 +32,9 @@ class Batch:
         The planes.
     known : Tensor of shape (N, K), float32
         How far each class is known, 0..1: 1 where a person judged it, 0 where it is unknown.
+    sam : Tensor of shape (N, D + K, e, e), float32, or None
+        What SAM sees of the views, 0 where a view goes without (`SamInputs`); None for a U-Net
+        of pixels alone.
     """
 
     images: Tensor
@@ -38,6 +42,7 @@ class Batch:
     weights: Tensor
     names: list[str]
     known: Tensor
+    sam: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,6 +54,7 @@ class Batch:
             torch.cat([self.weights, other.weights]),
             self.names + other.names,
             torch.cat([self.known, other.known]),
+            None if self.sam is None or other.sam is None else torch.cat([self.sam, other.sam]),
         )
 
     def part(self, own: slice) -> Batch:
@@ -59,6 +65,7 @@ class Batch:
             self.weights[own],
             self.names[own],
             self.known[own],
+            None if self.sam is None else self.sam[own],
         )
 
 
@@ -75,6 +82,7 @@ class Lessons:
     def __init__(self, kit: Kit, stream: int = 0) -> None:
         self._data, self._seed, self._stream = kit.materials, kit.settings.seed, stream
         self._augmenter = Augmenter(kit.settings, 10 + stream)
+        self._sam = kit.sam_inputs
         self._sampler = BalancedSampler(self._data.labels.cpu(), self._data.cases, kit.classes)
 
     def labelled(self, count: int, number: int, fraction: float = 1.0) -> Batch:
@@ -83,9 +91,11 @@ class Lessons:
         `fraction` of the round says how large they are (`side_at`).
         """
         rng = np.random.default_rng([self._seed, 10 + self._stream, number])
-        chosen = torch.from_numpy(self._sampler.draw(count, rng))
+        drawn = self._sampler.draw(count, rng)
+        chosen = torch.from_numpy(drawn)
         images, labels = self._sized(self._data.images[chosen], self._data.labels[chosen], fraction)
         images, labels = self._augmenter.move(images, labels, 2 * number)
+        sam = None if self._sam is None else self._joined(self._sam.labelled(drawn), rng)
         half = count - count // 2
         views = [self._augmenter.mild(images[:half], 2 * number)]
         if half < count:
@@ -93,7 +103,7 @@ class Lessons:
         names = [self._data.names[i] for i in chosen]
         known = self._data.judged[chosen].float()
         ones = torch.ones(count, device=images.device)
-        return Batch(torch.cat(views), labels, ones, names, known)
+        return Batch(torch.cat(views), labels, ones, names, known, sam)
 
     def choose_others(self, among: NDArray[np.int64], count: int, number: int) -> NDArray[np.int64]:
         """Indices of unlabelled planes."""
@@ -117,11 +127,17 @@ class Lessons:
         images = self._data.other_images[torch.from_numpy(chosen)]
         images, labels = self._sized(images, labels, fraction)
         images, labels = self._augmenter.move(images, labels, 2 * number + 1)
+        rng = np.random.default_rng([self._seed, 40 + self._stream, number])
+        sam = None if self._sam is None else self._joined(self._sam.unlabelled(chosen), rng)
         views = self._augmenter.strong(images, 2 * number + 1)
         names = [self._data.other_names[i] for i in chosen]
         weights = torch.full((len(views),), weight, device=views.device)
         known = self._data.known.float() if known is None else known.to(views.device)
-        return Batch(views, labels, weights, names, known.expand(len(views), -1))
+        return Batch(views, labels, weights, names, known.expand(len(views), -1), sam)
+
+    def _joined(self, maps: Tensor, rng: np.random.Generator) -> Tensor:
+        """SAM's maps, moved as the pictures just were; some pictures go without."""
+        return dropped(self._augmenter.carry(maps), rng)
 
     def _sized(self, images: Tensor, labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
         side = side_at(fraction, images.shape[-1])

@@ -133,6 +133,11 @@ class Looks:
         """What all labelled planes say of the classes, or of one of them what the others say."""
         return self.everything if plane is None else self._of_others[plane]
 
+    def prior_for(self, plane: int | None) -> ClassPrior:
+        """By the positions of the classes: of all labelled planes, or for one of the others."""
+        prior = self._everything if plane is None else self._of_others[plane]
+        return prior.renamed([p if p in self.told else 0 for p in prior.class_ids])
+
     def odds(self, features: Tensor, plane: int | None = None) -> Tensor:
         """Log-odds of every class.
 

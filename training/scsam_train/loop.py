@@ -24,7 +24,7 @@ from napari_scsam.models.pair import (
     UNET_FILE,
     Pair,
 )
-from napari_scsam.models.prior import PRIOR_FILE
+from napari_scsam.models.prior import NO_PRIOR, PRIOR_FILE
 from scsam_train.augment import Augmenter
 from scsam_train.clock import Clock
 from scsam_train.decoding import Decoder
@@ -36,7 +36,7 @@ from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
 from scsam_train.validation import embed, follow, validate
-from scsam_train.views import Embedder, Materials, build_canvases
+from scsam_train.views import MAX_VIEWS, Embedder, Materials, build_canvases
 from scsam_train.weighing import Weighing
 
 # Of the time budget: at most so much for embedding.
@@ -95,11 +95,18 @@ class _Run:
     recipe: Recipe
     clock: Clock
     step: int = 0
+    pictures: int = 0
+
+    @property
+    def done(self) -> float:
+        """How much of the round is done, 0..1."""
+        return self.clock.fraction(self.step, self.pictures)
 
     def saved(self, session: Session) -> Saved:
         embedded = len(self.kit.materials.other_features)
         trained_s = self.clock.trained_s()
-        return Saved(self.step, session.spent(), trained_s, embedded, self.recipe.state())
+        spent, state = session.spent(), self.recipe.state()
+        return Saved(self.step, self.pictures, spent, trained_s, embedded, state)
 
 
 def fit(session: Session, judge: Judge) -> dict[str, int]:
@@ -108,19 +115,19 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
     Returns
     -------
     dict
-        ``steps`` that were taken, ``labelled_planes`` and ``unlabelled_planes`` that were
-        learned from.
+        ``steps`` that were taken, ``pictures`` that were learned from, and the planes that they
+        came from, ``labelled_planes`` and ``unlabelled_planes``.
     """
     # Another version may keep its state in another way: the round then starts anew.
     keeper = Keeper(session.folder, f"{session.inputs.sha256} {napari_scsam.__version__}")
     run = _begin(session, keeper.load())
     looks = list(LOOK_IN_AT) if judge.planes and session.world.leads else []
-    done = run.clock.fraction(run.step)
+    done = run.done
     looks = [look for look in looks if look > done]
     while run.step < session.settings.max_steps and done < 1:
         session.check()
         _take_step(session, run, keeper, done)
-        done = run.clock.fraction(run.step)
+        done = run.done
         if keeper.due and session.world.leads:
             _save_state(keeper, run.saved(session))
             session.log.write("kept", step=run.step)
@@ -132,9 +139,10 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
     if session.world.leads:
         keeper.forget()
     data = run.kit.materials
-    others = len(data.other_features) if "sam" in session.trained else len(data.other_images)
+    others = len(data.other_features) if session.embeds else len(data.other_images)
     return {
         "steps": run.step,
+        "pictures": run.pictures,
         "labelled_planes": len(data.images),
         "unlabelled_planes": others,
     }
@@ -146,11 +154,14 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
         session.log.message(f"Going on from step {saved.step}.")
     materials = _gather(session, saved)
     kit = Kit(session.unet, session.sam, materials, session.settings, session.world, session.fresh)
+    if session.unet.sees_sam:
+        ids = session.inputs.class_ids
+        session.unet.prior = NO_PRIOR if kit.looks is None else kit.looks.prior(ids)
     recipe = session.recipe(kit)
     if saved is None:
         return _Run(kit, recipe, Clock(session))
     recipe.restore(saved.recipe)
-    return _Run(kit, recipe, Clock(session, saved.trained_s), saved.step)
+    return _Run(kit, recipe, Clock(session, saved.trained_s), saved.step, saved.pictures)
 
 
 def _take_step(session: Session, run: _Run, keeper: Keeper, done: float) -> None:
@@ -170,7 +181,8 @@ def _take_step(session: Session, run: _Run, keeper: Keeper, done: float) -> None
         _halve(session, run, exc)
         return
     run.step += 1
-    run.clock.report(run.step, run.clock.fraction(run.step), report)
+    run.pictures += report.pictures
+    run.clock.report(run.step, run.pictures, run.done, report)
 
 
 def _out_of_memory(exc: BaseException) -> bool:
@@ -262,19 +274,20 @@ def _gather(session: Session, saved: Saved | None) -> Materials:
     """Canvases for the U-Net, and embeddings where SAM learns; as many as were `saved`."""
     train, ids, unlabelled = session.split.train, session.inputs.class_ids, session.unlabelled
     deadline = session.deadline(EMBEDDING_SHARE)
-    if saved is not None and "sam" in session.trained:
+    if saved is not None and session.embeds:
         unlabelled, deadline = unlabelled[: saved.embedded], float("inf")
     unet, device = session.unet, session.device
     with session.meter.timing("loading"):
         materials = build_canvases(
             train, unlabelled, ids, unet.image_size, device, context=unet.context
         )
-    if "sam" not in session.trained:
+    if not session.embeds:
         return materials
     side = Decoder(session.sam.module).side
     augmenter = Augmenter(session.settings, _VIEWS_STREAM)
     cache = session.meter.counting(session.cache)
-    embedder = Embedder(session.sam, cache, ids, side, augmenter)
+    most = MAX_VIEWS if "sam" in session.trained else 1
+    embedder = Embedder(session.sam, cache, ids, side, augmenter, most)
     embedder.fill(materials, train, unlabelled, _embedding_progress(session), deadline)
     return materials
 

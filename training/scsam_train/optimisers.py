@@ -11,6 +11,8 @@ from torch.optim import AdamW, Muon, Optimizer
 
 # Muon's learning rate to AdamW's.
 MUON_RATE = 10.0
+# A pretrained encoder's to that of what starts from nothing, as in a probe (METHOD, top).
+ENCODER_RATE = 0.15
 
 
 class KernelMuon(Muon):
@@ -43,13 +45,22 @@ class KernelMuon(Muon):
         return result
 
 
-def unet_optimisers(parameters: Iterable[nn.Parameter], rate: float) -> dict[Optimizer, float]:
+def unet_optimisers(network: nn.Module, rate: float) -> dict[Optimizer, float]:
     """Optimisers of a U-Net's parameters, from its first to its last, and their learning rates.
 
     Muon has all kernels but those of the first and of the last convolution, which see pixels
-    and classes and not features.
+    and classes and not features, and those of a pretrained encoder, which AdamW changes slowly.
     """
-    parameters = list(parameters)
+    encoder = getattr(network, "encoder", None)
+    known = [] if encoder is None else list(encoder.parameters())
+    if known:
+        ids = {id(parameter) for parameter in known}
+        rest = [parameter for parameter in network.parameters() if id(parameter) not in ids]
+        return {AdamW(known): ENCODER_RATE * rate, **_from_scratch(rest, rate)}
+    return _from_scratch(list(network.parameters()), rate)
+
+
+def _from_scratch(parameters: list[nn.Parameter], rate: float) -> dict[Optimizer, float]:
     kernels = [parameter for parameter in parameters if parameter.ndim == 4][1:-1]
     known = {id(kernel) for kernel in kernels}
     rest = [parameter for parameter in parameters if id(parameter) not in known]

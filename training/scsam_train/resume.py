@@ -22,7 +22,7 @@ class Saved:
 
     Attributes
     ----------
-    step : int
+    step, pictures : int
     spent_s, trained_s : float
         Seconds since its start, and of these in training.
     embedded : int
@@ -32,6 +32,7 @@ class Saved:
     """
 
     step: int
+    pictures: int
     spent_s: float
     trained_s: float
     embedded: int

@@ -7,11 +7,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from napari_scsam.core.errors import Cancelled, ModelError
-from napari_scsam.core.settings import TrainSettings
+from napari_scsam.core.settings import TrainSettings, UNetKind
 from napari_scsam.models import EmbeddingCache, open_cache
 from napari_scsam.models.adapters import (
     AdapterInfo,
@@ -25,7 +26,7 @@ from napari_scsam.models.base import decoder_copy, load_base
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE
 from napari_scsam.models.sam import SamModel
-from napari_scsam.models.unet import UNet, build_network, fold_for, rounded_size
+from napari_scsam.models.unet import UNet, new_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import TrainPlane, all_alike, load_planes
 from scsam_train.encoding import choose_profile
@@ -81,6 +82,11 @@ class Session:
     def trained(self) -> tuple[str, ...]:
         """The members that the recipe trains."""
         return self.recipe.members
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the round needs SAM's embeddings: SAM learns, or the U-Net sees them."""
+        return "sam" in self.trained or self.unet.sees_sam
 
     @property
     def unknown(self) -> tuple[int, ...]:
@@ -166,6 +172,7 @@ def _announce(session: Session, profile_reason: str) -> None:
         "started",
         recipe=settings.recipe,
         steps=settings.max_steps,
+        pictures=settings.budget,
         device=session.device.type,
         labelled=len(split.train),
         held_out=len(split.held_out),
@@ -219,18 +226,20 @@ def _build_models(
         method=settings.adapter,
         sam_size=settings.sam_size,
     )
-    continues = inputs.parent is not None and _continues(inputs.parent, fresh, log)
+    kind = _unet_kind(inputs, profile, log)
+    continues = inputs.parent is not None and _continues(inputs.parent, fresh, kind, log)
     if inputs.parent is not None and continues:
         log.message("Starting from the weights of the active round.")
         module, info = load_adapter(
             base.module, inputs.parent / ADAPTER_FOLDER, base.base_hash, trainable=True
         )
-        network = UNet.load(inputs.parent / UNET_FILE).network
+        network = UNet.load(inputs.parent / UNET_FILE, trainable=True).network
         info = replace(info, understands_points=True)
     else:
         info = fresh
         module = attach(base.module, info, seed=settings.seed)
-        network = build_network(len(inputs.class_ids) + 1, fold_for(size))
+        joined = int(cast(Any, base.module).prompt_encoder.embed_dim) + len(inputs.class_ids)
+        network = new_network(kind, len(inputs.class_ids) + 1, size, joined)
     unet = UNet(
         network,
         inputs.class_ids,
@@ -252,14 +261,27 @@ def _build_models(
     return unet, sam, info, not continues
 
 
-def _continues(parent: Path, fresh: AdapterInfo, log: EventLog) -> bool:
-    """Whether the parent's weights fit: the same base, classes and adapter; says why not."""
+def _unet_kind(inputs: Inputs, profile: Profile, log: EventLog) -> UNetKind:
+    """What the round's U-Net starts from; says so where it is not what the settings ask for."""
+    kind = inputs.settings.unet
+    if kind == "pretrained+sam" and profile == "adapted-encoder":
+        log.message(
+            "The U-Net learns from pixels alone: SAM's image encoder is trained, too, and what it "
+            "sees changes in every step."
+        )
+        return "pretrained"
+    return kind
+
+
+def _continues(parent: Path, fresh: AdapterInfo, kind: UNetKind, log: EventLog) -> bool:
+    """Whether the parent's weights fit: the same base, classes, adapter and U-Net; says why not."""
     try:
         info = read_info(parent / ADAPTER_FOLDER)
+        before = UNet.load(parent / UNET_FILE, trainable=True).kind
     except ModelError as exc:
         log.message(f"Starting from nothing, not from the active round: {exc}")
         return False
-    if replace(info, understands_points=False) == fresh:
+    if replace(info, understands_points=False) == fresh and before == kind:
         return True
     if info.base != fresh.base:
         why = (
@@ -268,6 +290,8 @@ def _continues(parent: Path, fresh: AdapterInfo, log: EventLog) -> bool:
         )
     elif info.class_ids != fresh.class_ids:
         why = f"it knows the classes {list(info.class_ids)}, this one {list(fresh.class_ids)}"
+    elif before != kind:
+        why = f"its U-Net is of another kind ({before}, this one is {kind})"
     else:
         why = "its adapter is of another kind or size"
     log.message(f"Starting from nothing, not from the active round: {why}.")

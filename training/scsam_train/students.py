@@ -17,7 +17,6 @@ from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder, as_shown
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Diverged, Kit
-from scsam_train.looks import Looks
 from scsam_train.losses import IGNORE, mask_iou, mask_loss, merged
 from scsam_train.optimisers import unet_optimisers
 from scsam_train.precision import mixed_precision
@@ -64,20 +63,21 @@ class UNetStudent:
         self.device = kit.unet.device
         self._world = kit.world
         self._parameters = list(parameters.values())
-        self._optimisers = unet_optimisers(self._parameters, kit.settings.unet_lr)
+        self._optimisers = unet_optimisers(network, kit.settings.unet_lr)
         self._known = kit.materials.known
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits, with gradients."""
+    def __call__(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
+        """Logits, with gradients; `sam` is what SAM sees of the views, where that joins."""
+        joined = () if sam is None else (sam,)
         with mixed_precision(self.device):
-            logits: Tensor = self.network(images).float()
+            logits: Tensor = self.network(images, *joined).float()
         return logits
 
     @torch.no_grad()
-    def taught(self, images: Tensor) -> Tensor:
+    def taught(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
         """Probabilities (N, K + 1, s, s) by the moving average; 0 of a class nobody judged."""
         with self.teacher.in_place():
-            logits = self(images)
+            logits = self(images, sam)
         return logits.softmax(1) if self._known.all() else merged(logits, self._known).exp()
 
     def learn(self, loss: Tensor, fraction: float, names: Sequence[str] = ()) -> None:
@@ -139,9 +139,7 @@ class SamStudent:
         self._encoding = encoding_of(kit.sam, kit.settings)
         self._step = 0
         views = kit.materials.views
-        self._looks = None
-        if not kit.sam.adapts_encoder and kit.settings.without != "prior":
-            self._looks = Looks.of(views, kit.materials.cases, kit.materials.judged)
+        self._looks = kit.looks
         if self._looks is not None:
             kit.sam.prior = self._looks.named(kit.unet.class_ids)
         self._holding = [

@@ -141,6 +141,8 @@ class Embedder:
     side : int
         Of SAM's low-resolution masks.
     augmenter : Augmenter
+    most_views : int
+        Of each labelled plane; a U-Net moves the embedding of the unchanged one.
     """
 
     def __init__(
@@ -150,12 +152,14 @@ class Embedder:
         class_ids: Sequence[int],
         side: int,
         augmenter: Augmenter,
+        most_views: int = MAX_VIEWS,
     ) -> None:
         self._sam = sam
         self._cache = cache
         self._class_ids = class_ids
         self._side = side
         self._augmenter = augmenter
+        self._most_views = most_views
 
     def fill(
         self,
@@ -172,7 +176,9 @@ class Embedder:
         labelled ones by turns. `on_step` gets the number done and the total.
         """
         # With an encoder of its own each step draws its views.
-        views = 1 if self._sam.adapts_encoder else views_each(len(labelled))
+        views = min(self._most_views, views_each(len(labelled)))
+        if self._sam.adapts_encoder:
+            views = 1
         extra = [(i, view) for view in range(1, views) for i in range(len(labelled))]
         total = len(labelled) + len(extra) + len(unlabelled)
         materials.views.extend([] for _ in labelled)

@@ -128,7 +128,7 @@ def predict_volume(
     label = np.zeros(volume.shape, np.uint8)
     window = window.on(volume)
     count = volume.plane_count()
-    needs_sam = which != "unet"
+    needs_sam = which != "unet" or models.joins_sam
     for index in range(count):
         if cancel is not None:
             cancel.check()

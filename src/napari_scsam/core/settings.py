@@ -22,8 +22,8 @@ AdapterMethod = Literal["lora", "dora"]
 # that and with SAM's embedding of the slice beside its pixels.
 UNetKind = Literal["scratch", "pretrained", "pretrained+sam"]
 
-DEFAULT_STEPS = 700
-MAX_STEPS = 1_000_000
+DEFAULT_PICTURES = 3200
+MAX_STEPS, MAX_PICTURES = 1_000_000, 100_000_000
 
 # Size that a project's folder of embeddings is kept under, in GB of 10^9 bytes; one of
 # LiteMedSAM's takes 4.3 MB.
@@ -118,15 +118,14 @@ class TrainSettings(_Settings):
     )
     steps: int | None = _setting(
         None,
-        f"Training steps; {DEFAULT_STEPS} where no time is given either.",
+        "Training steps, in place of a number of pictures.",
         low=1,
         high=MAX_STEPS,
         unit="steps",
-        title="Length",
     )
     minutes: float | None = _setting(
         None,
-        "Time budget; with steps too, whichever comes first.",
+        "Time limit; the round ends sooner when it has seen its pictures.",
         low=0.05,
         high=10_000,
         unit="min",
@@ -135,10 +134,12 @@ class TrainSettings(_Settings):
     )
     pictures: int | None = _setting(
         None,
-        "Pictures that the U-Net learns from, each view counted; whichever limit comes first.",
+        "Pictures that the U-Net learns from, each view counted; "
+        f"{DEFAULT_PICTURES} where no steps are given either.",
         low=1,
-        high=100_000_000,
+        high=MAX_PICTURES,
         unit="pictures",
+        title="Length",
     )
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to train.", title="Train on", choices=DEVICE_TITLES)
@@ -192,9 +193,14 @@ class TrainSettings(_Settings):
     @property
     def max_steps(self) -> int:
         """Steps after which a round ends in any case."""
-        if self.steps is not None:
-            return self.steps
-        return DEFAULT_STEPS if self.minutes is None else MAX_STEPS
+        return MAX_STEPS if self.steps is None else self.steps
+
+    @property
+    def budget(self) -> int | None:
+        """Pictures after which a round ends in any case; None where its steps are counted."""
+        if self.pictures is None and self.steps is None:
+            return DEFAULT_PICTURES
+        return self.pictures
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.clicks import carve
 from napari_scsam.models.device import resolve_device
-from napari_scsam.models.guided import asked_again
 from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
 from napari_scsam.models.protocols import Decoded, Embedding, SamBackend
 from napari_scsam.models.sam import load_sam
+from napari_scsam.models.self_prompting import refined
 from napari_scsam.models.unet import UNet
 
 FloatArray = NDArray[np.float32]
@@ -54,7 +54,7 @@ class Pair:
         The members that the round's recipe trained; one alone answers for the pair.
     guided : sequence of bool, optional
         For each class, whether SAM is asked once more for what the two found together, and
-        its answer is the pair's (`guided.asked_again`); for none by default.
+        its answer is the pair's (`self_prompting.refined`); for none by default.
     unknown : collection of int, optional
         Ids of classes that its round was told nothing of: neither member ever answers one.
     """
@@ -105,6 +105,11 @@ class Pair:
         return self._trained
 
     @property
+    def joins_sam(self) -> bool:
+        """Whether its U-Net answers better where it is given SAM's embedding of the plane."""
+        return self._unet.sees_sam
+
+    @property
     def class_ids(self) -> tuple[int, ...]:
         """Classes that it knows, ascending."""
         return self._unet.class_ids
@@ -135,10 +140,9 @@ class Pair:
                 f"ask for {self._trained[0]}."
             )
         if which == "unet":
-            return self._unet_probabilities(image, around)
-        embedding = embedding or self._sam.embed(image)
+            return self._unet_probabilities(image, around, embedding)
         if which == "sam":
-            return self._sam_probabilities(embedding)
+            return self._sam_probabilities(embedding or self._sam.embed(image))
         return self.members(image, embedding, around)["pair"]
 
     def decode(
@@ -198,14 +202,15 @@ class Pair:
     ) -> dict[str, FloatArray]:
         """Class probabilities by 'unet', 'sam' and 'pair', as far as they were trained.
 
-        Each as `probabilities` gives them. `embedding` may be None where SAM was not trained.
+        Each as `probabilities` gives them. Without `embedding` one is made where it is needed.
         """
         found: dict[str, FloatArray] = {}
+        if embedding is None and ("sam" in self._trained or self.joins_sam):
+            embedding = self._sam.embed(image)
         if "unet" in self._trained:
-            found["unet"] = self._unet_probabilities(image, around)
-        if "sam" not in self._trained:
+            found["unet"] = self._unet_probabilities(image, around, embedding)
+        if "sam" not in self._trained or embedding is None:
             return found | {"pair": found["unet"]}
-        embedding = embedding or self._sam.embed(image)
         found["sam"] = self._sam_probabilities(embedding)
         if "unet" not in self._trained:
             return found | {"pair": found["sam"]}
@@ -227,13 +232,15 @@ class Pair:
         ):
             if guided:
                 odds = log_odds(mixed, position)
-                again = asked_again(self._sam, embedding, odds, class_id)
+                again = refined(self._sam, embedding, odds, class_id)
                 logits[position] = logits[position] if again is None else again
         return np.asarray(softmax(logits, axis=0), dtype=np.float32)
 
-    def _unet_probabilities(self, image: NDArray[Any], around: Around | None) -> FloatArray:
+    def _unet_probabilities(
+        self, image: NDArray[Any], around: Around | None, embedding: Embedding | None
+    ) -> FloatArray:
         """The U-Net's, an unknown class being background: it was never told the two apart."""
-        found = self._unet.probabilities(image, around)
+        found = self._unet.probabilities(image, around, embedding)
         for position, class_id in enumerate(self.class_ids, start=1):
             if class_id in self._unknown:
                 found[0] += found[position]

@@ -148,17 +148,67 @@ class ClassPrior:
         Tensor of shape (N, 1, 4 e, 4 e), float32
             On the grid of SAM's low-resolution masks.
         """
+        odds = self._cell_odds(features, [self.class_ids.index(class_id)])
+        return functional.interpolate(odds, scale_factor=4.0, mode="bilinear")
+
+    def cell_log_odds(self, features: Tensor, class_ids: Sequence[int]) -> Tensor:
+        """Log-odds of several classes, each against all others, on the embedding's own grid.
+
+        Parameters
+        ----------
+        features : Tensor of shape (N, D, e, e), float32
+            SAM's embeddings.
+        class_ids : sequence of int
+            K of them.
+
+        Returns
+        -------
+        Tensor of shape (N, K, e, e), float32
+            0 for a class that it does not know.
+        """
+        found = features.new_zeros((len(features), len(class_ids), *features.shape[2:]))
+        known = [at for at, class_id in enumerate(class_ids) if self.knows(class_id)]
+        positions = [self.class_ids.index(class_ids[at]) for at in known]
+        if positions:
+            found[:, known] = self._cell_odds(features, positions)
+        return found
+
+    def _cell_odds(self, features: Tensor, positions: Sequence[int]) -> Tensor:
+        """Log-odds (N, P, e, e) of the classes at these positions."""
         weight, bias = self._weight.to(features.device), self._bias.to(features.device)
         scores = torch.einsum("ndij,dk->nkij", features, weight) + bias[:, None, None]
-        position = self.class_ids.index(class_id)
-        others = [i for i in range(len(self.class_ids)) if i != position]
-        odds = scores[:, position] - scores[:, others].logsumexp(1)
-        return functional.interpolate(odds[:, None], scale_factor=4.0, mode="bilinear")
+        count = len(self.class_ids)
+        others = [[i for i in range(count) if i != position] for position in positions]
+        odds = [
+            scores[:, p] - scores[:, o].logsumexp(1) for p, o in zip(positions, others, strict=True)
+        ]
+        return torch.stack(odds, dim=1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it is, by name."""
+        ids = torch.tensor(self.class_ids, dtype=torch.int64)
+        return {"class_ids": ids, "weight": self._weight, "bias": self._bias}
+
+    @staticmethod
+    def of_tensors(tensors: Mapping[str, Tensor], path: Path, prefix: str = "") -> ClassPrior:
+        """Made of `tensors` from the file `path`, their names after a prefix.
+
+        Raises
+        ------
+        ModelError
+            If one is missing, or they do not fit together.
+        """
+        try:
+            ids, weight, bias = (tensors[prefix + name] for name in ("class_ids", "weight", "bias"))
+        except KeyError as exc:
+            raise ModelError(f"The class prior in {path} can't be read: it is damaged.") from exc
+        if weight.ndim != 2 or not weight.shape[1] == len(ids) == len(bias):
+            raise ModelError(f"The class prior in {path} can't be read: its sizes do not fit.")
+        return ClassPrior(ids.tolist(), weight.float(), bias.float())
 
     def save(self, path: Path) -> None:
         """Write it as safetensors."""
-        ids = torch.tensor(self.class_ids, dtype=torch.int64)
-        save_file({"class_ids": ids, "weight": self._weight, "bias": self._bias}, path)
+        save_file(self.tensors(), path)
 
     @staticmethod
     def load(path: Path) -> ClassPrior:
@@ -171,9 +221,13 @@ class ClassPrior:
         """
         try:
             tensors = load_file(path)
-            return ClassPrior(tensors["class_ids"].tolist(), tensors["weight"], tensors["bias"])
-        except (OSError, KeyError, SafetensorError) as exc:
+        except (OSError, SafetensorError) as exc:
             raise ModelError(f"The class prior in {path} can't be read: it is damaged.") from exc
+        return ClassPrior.of_tensors(tensors, path)
+
+
+# Of someone who knows no class.
+NO_PRIOR = ClassPrior((), torch.zeros(0, 0), torch.zeros(0))
 
 
 def _shares(mask: Tensor, cells: int) -> Tensor:

@@ -153,6 +153,10 @@ class RoundModels(Protocol):
         """The members that its round's recipe trained: 'unet', 'sam'."""
 
     @property
+    def joins_sam(self) -> bool:
+        """Whether its U-Net answers better where it is given SAM's embedding of the plane."""
+
+    @property
     def class_ids(self) -> tuple[int, ...]:
         """Classes that it knows, ascending."""
 

@@ -9,117 +9,42 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from monai.networks.nets.basic_unet import BasicUNet, UpCat
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.utils import parametrize
 
 from napari_scsam.core.errors import ModelError
+from napari_scsam.core.settings import UNetKind
 from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict
 from napari_scsam.models.device import Place, bring
-from napari_scsam.models.norms import ChannelsLastNorm, Standardised
 from napari_scsam.models.preprocess import (
     PREPROCESS_VERSION,
     check_plane,
     prepare,
     with_neighbours,
 )
+from napari_scsam.models.pretrained import ENCODER, fold_batch_norm
+from napari_scsam.models.pretrained_unet import PretrainedUNet
+from napari_scsam.models.prior import ClassPrior
+from napari_scsam.models.protocols import Embedding
+from napari_scsam.models.scratch_unet import FoldedUNet, build_network, fold_for, is_standardised
 
 FloatArray = NDArray[np.float32]
 
-# Up to this side the network sees single pixels; from there on, 2 x 2 pixels as channels.
-UNFOLDED_TO = 128
-# Channels of MONAI's BasicUNet from top to bottom, then of its last stage, for single and for
-# folded pixels: some 2 M parameters each.
-FEATURES = {1: (16, 32, 64, 128, 256, 16), 2: (32, 32, 64, 128, 256, 32)}
-# Four poolings halve what is left of a side by folding.
-MULTIPLE = 2 * 16
-NORM_GROUPS = 8
-# The second has standardised weights; networks of the first are still read, and trained on.
-_FIRST_FORMAT, _FORMAT = "napari-scsam-unet-1", "napari-scsam-unet-2"
-
-
-class FoldedUNet(nn.Module):
-    """A U-Net on ``fold`` x ``fold`` pixels as channels, which unfolds its answer.
-
-    With 2, both ends keep the full resolution (sub-pixel convolution, Shi et al., CVPR 2016),
-    while the stages that cost most, those at full resolution, fall away: a step takes half of
-    the time on a CPU. Of small pictures too little is left: at 64 px, after as many pictures
-    of Kvasir-SEG, Dice is 0.78 with single pixels and 0.72 with folded ones (one seed).
-
-    Attributes
-    ----------
-    fold : int
-    features : tuple of int
-        Channels of the levels.
-    """
-
-    def __init__(self, outputs: int, fold: int, features: Sequence[int]) -> None:
-        super().__init__()
-        self.fold, self.features = fold, tuple(features)
-        self.unet = BasicUNet(
-            spatial_dims=2,
-            in_channels=3 * fold**2,
-            out_channels=outputs * fold**2,
-            features=self.features,
-            act=("LeakyReLU", {"negative_slope": 0.01, "inplace": True}),
-            norm=("group", {"num_groups": NORM_GROUPS}),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, outputs, s, s) of images (N, 3, s, s)."""
-        folded = functional.pixel_unshuffle(images, self.fold)
-        # The layout that a CPU's convolutions are fastest in.
-        folded = folded.contiguous(memory_format=torch.channels_last)
-        return functional.pixel_shuffle(self.unet(folded), self.fold)
-
-
-def fold_for(size: int) -> int:
-    """How many pixels the network of planes of side `size` folds in each direction."""
-    return 1 if size <= UNFOLDED_TO else 2
-
-
-def build_network(
-    outputs: int,
-    fold: int = 2,
-    features: Sequence[int] | None = None,
-    *,
-    standardised: bool = True,
-) -> FoldedUNet:
-    """Build a 2-D U-Net for three channels with random weights.
-
-    Group normalisation keeps no running statistics, so an exponential moving average of
-    the parameters is the whole teacher (METHOD: BatchNorm buffers destroyed one). With
-    standardised weights it learns as much from 12,000 pictures as without from 24,000
-    (Kvasir-SEG, 64 px: Dice 0.69 and 0.70, one seed).
-
-    Parameters
-    ----------
-    outputs : int
-        Logit maps: background and the classes.
-    fold : int
-        1 or 2, as `fold_for` says.
-    features : sequence of int, length 6, optional
-        Channels of the levels; `FEATURES` by default.
-    standardised : bool
-        Whether the weights before each normalisation are standardised; not so in networks from
-        before version 2 of the format.
-    """
-    network = FoldedUNet(outputs, fold, features or FEATURES[fold])
-    for part in list(network.modules()):
-        if isinstance(part, UpCat):
-            # Sides are multiples of 16: nothing to pad, which would copy all the same.
-            part.is_pad = False
-        for name, child in part.named_children():
-            if isinstance(child, nn.GroupNorm):
-                setattr(part, name, ChannelsLastNorm(child.num_groups, child.num_channels))
-        if standardised and isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3):
-            parametrize.register_parametrization(part, "weight", Standardised())
-    return network.to(memory_format=torch.channels_last)
+# Sides are multiples of it: five times the pretrained encoder halves them; four poolings halve
+# what is left of them by the scratch network's folding.
+MULTIPLE = 32
+# Scratch networks, the second with standardised weights; then one with a pretrained encoder. All
+# are still read, and trained on.
+_FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT = (f"napari-scsam-unet-{n}" for n in (1, 2, 3))
+_FORMATS = (_FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT)
+# Before the names of the class prior's tensors in the file.
+_PRIOR = "prior."
+# Log-odds beyond this say no more (as SAM's mask prompt has it), and what they are divided by so
+# that they are of the embedding's size.
+_SURE, _SCALE = 8.0, 4.0
 
 
 class UNet:
@@ -128,7 +53,7 @@ class UNet:
     Parameters
     ----------
     network : nn.Module
-        From `build_network`; moved to `device`.
+        A `FoldedUNet` or a `PretrainedUNet`; moved to `device`.
     class_ids : sequence of int
         Classes in the order of the logits after the background's.
     image_size : int
@@ -143,6 +68,8 @@ class UNet:
         Whether it learned from planes mirrored left to right, and turned. It is then asked for
         those views, too, and its answers are averaged: on Kvasir-SEG, 100 pictures, Dice of five
         U-Nets of 40 labels each rose by 0.01 to 0.02 with both.
+    prior : ClassPrior, optional
+        For a network that SAM's embedding joins: whose log-odds join it, too.
     """
 
     def __init__(
@@ -156,6 +83,7 @@ class UNet:
         context: bool = False,
         mirrored: bool = False,
         turned: bool = False,
+        prior: ClassPrior | None = None,
     ) -> None:
         self._place = Place(device or torch.device("cpu"), may_move=may_move)
         self.network = network.to(self._place.device)
@@ -163,13 +91,31 @@ class UNet:
         self.image_size = image_size
         self.context = context
         self.mirrored, self.turned = mirrored, turned
+        self.prior = prior
+
+    @property
+    def kind(self) -> UNetKind:
+        """What it started from, and whether SAM joins it."""
+        if not isinstance(self.network, PretrainedUNet):
+            return "scratch"
+        return "pretrained+sam" if self.sees_sam else "pretrained"
+
+    @property
+    def sees_sam(self) -> bool:
+        """Whether SAM's embedding of a plane can join its pixels."""
+        return getattr(self.network, "sam_channels", 0) > 0
 
     @property
     def device(self) -> torch.device:
         """Where it runs now."""
         return self._place.device
 
-    def probabilities(self, image: NDArray[Any], around: Around | None = None) -> FloatArray:
+    def probabilities(
+        self,
+        image: NDArray[Any],
+        around: Around | None = None,
+        embedding: Embedding | None = None,
+    ) -> FloatArray:
         """Class probabilities on the plane's own grid.
 
         Parameters
@@ -178,6 +124,8 @@ class UNet:
         around : pair of ndarrays of the shape of `image`, optional
             The planes before and after, for a U-Net with context; it sees the plane in
             their place where they are not known.
+        embedding : Embedding, optional
+            SAM's of the plane, for a U-Net that it can join. Without it, pixels alone answer.
 
         Returns
         -------
@@ -193,46 +141,59 @@ class UNet:
         prepared = prepare(seen, self.image_size, "unit")
         self.network.eval()
 
+        joined = None
+        if self.sees_sam and self.prior is not None and embedding is not None:
+            joined = sam_channels(embedding.features.float(), self.prior, self.class_ids)
+
         def infer(device: torch.device) -> FloatArray:
             bring(self.network, device)
-            found = self._over_views(prepared.pixels[None].to(device))
+            sam = None if joined is None else joined.to(device)
+            found = self._over_views(prepared.pixels[None].to(device), sam)
             planes = prepared.frame.logits_to_plane(found)
             return np.ascontiguousarray(planes[0].cpu().numpy(), dtype=np.float32)
 
         with torch.inference_mode():
             return self._place.run(infer)
 
-    def _over_views(self, canvas: Tensor) -> Tensor:
+    def _over_views(self, canvas: Tensor, sam: Tensor | None) -> Tensor:
         """Mean probabilities (1, K + 1, s, s) of a canvas (1, 3, s, s) over its views."""
         views = _views(self.mirrored, self.turned)
-        seen = torch.cat([canvas.flip(axes) for axes in views])
-        found = self.network(seen).float().softmax(dim=1)
+        seen = [torch.cat([canvas.flip(axes) for axes in views])]
+        if sam is not None:
+            seen.append(torch.cat([sam.flip(axes) for axes in views]))
+        found = self.network(*seen).float().softmax(dim=1)
         back = [one.flip(axes) for one, axes in zip(found.split(1), views, strict=True)]
         return torch.stack(back).mean(dim=0)
 
     def save(self, path: Path) -> None:
         """Write weights and metadata to a ``.safetensors`` file."""
-        network = cast(FoldedUNet, self.network)
         about = {
-            "format": _FORMAT if _is_standardised(self.network) else _FIRST_FORMAT,
+            **_about_network(self.network),
             "class_ids": list(self.class_ids),
             "image_size": self.image_size,
-            "fold": network.fold,
-            "features": list(network.features),
             "preprocess": PREPROCESS_VERSION,
             "context": self.context,
             "mirrored": self.mirrored,
             "turned": self.turned,
         }
-        state: dict[str, Tensor] = {
-            name: value.detach().cpu().contiguous()
-            for name, value in self.network.state_dict().items()
-        }
+        tensors = dict(self.network.state_dict())
+        if self.prior is not None:
+            tensors |= {_PRIOR + name: value for name, value in self.prior.tensors().items()}
+        state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(state, path, metadata={"scsam": json.dumps(about)})
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | None = None) -> UNet:
+    def load(
+        cls, path: Path, device: torch.device | None = None, *, trainable: bool = False
+    ) -> UNet:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : Path
+        device : torch.device, optional
+        trainable : bool
+            Whether it will be trained, and saved again; else it is made faster.
 
         Raises
         ------
@@ -240,14 +201,13 @@ class UNet:
             If it is no such file, or was made for another preprocessing.
         """
         about = _read_about(path)
-        network = build_network(
-            len(about["class_ids"]) + 1,
-            about.get("fold", 2),
-            about["features"],
-            standardised=about["format"] == _FORMAT,
-        )
-        load_strictly(network, read_state_dict(path), path.name)
+        network = _network_of(about)
+        state = read_state_dict(path)
+        prior = {name: state.pop(name) for name in list(state) if name.startswith(_PRIOR)}
+        load_strictly(network, state, path.name)
         network.eval()
+        if isinstance(network, PretrainedUNet) and not trainable:
+            fold_batch_norm(network.encoder)
         return cls(
             network,
             about["class_ids"],
@@ -257,7 +217,62 @@ class UNet:
             context=about.get("context", False),
             mirrored=about.get("mirrored", False),
             turned=about.get("turned", False),
+            prior=ClassPrior.of_tensors(prior, path, _PRIOR) if prior else None,
         )
+
+
+def new_network(kind: UNetKind, outputs: int, size: int, sam_channels: int) -> nn.Module:
+    """Build a network to train.
+
+    Parameters
+    ----------
+    kind : {'scratch', 'pretrained', 'pretrained+sam'}
+    outputs : int
+        Logit maps: background and the classes.
+    size : int
+        Side of the pictures.
+    sam_channels : int
+        Of what SAM sees, for the last kind.
+
+    Raises
+    ------
+    ModelError
+        If the pretrained encoder's weights are not there.
+    """
+    if kind == "scratch":
+        return build_network(outputs, fold_for(size))
+    joined = sam_channels if kind == "pretrained+sam" else 0
+    network = PretrainedUNet(outputs, sam_channels=joined)
+    return network.to(memory_format=torch.channels_last)
+
+
+def twin_network(network: nn.Module) -> nn.Module:
+    """Build another network like this one, its random weights drawn anew."""
+    if isinstance(network, PretrainedUNet):
+        outputs = network.head.out_channels
+        twin = PretrainedUNet(outputs, network.channels, network.sam_channels)
+        return twin.to(memory_format=torch.channels_last)
+    folded = cast(FoldedUNet, network)
+    return build_network(folded.outputs, folded.fold, folded.features)
+
+
+def sam_channels(features: Tensor, prior: ClassPrior, class_ids: Sequence[int]) -> Tensor:
+    """What joins a U-Net of what SAM sees: embeddings, and the classes' log-odds on their grid.
+
+    Parameters
+    ----------
+    features : Tensor of shape (N, D, e, e), float32
+        SAM's embeddings.
+    prior : ClassPrior
+    class_ids : sequence of int
+        K of them; those that the prior does not know have log-odds of 0.
+
+    Returns
+    -------
+    Tensor of shape (N, D + K, e, e), float32
+    """
+    odds = prior.cell_log_odds(features, class_ids).clamp(-_SURE, _SURE) / _SCALE
+    return torch.cat([features, odds], dim=1)
 
 
 def rounded_size(size: int) -> int:
@@ -277,8 +292,26 @@ def _views(mirrored: bool, turned: bool) -> list[tuple[int, ...]]:
     return views
 
 
-def _is_standardised(network: nn.Module) -> bool:
-    return any(parametrize.is_parametrized(part) for part in network.modules())
+def _about_network(network: nn.Module) -> dict[str, Any]:
+    """What a file says of a network, so that it can be built again."""
+    if isinstance(network, PretrainedUNet):
+        sizes = {"channels": network.channels, "sam_channels": network.sam_channels}
+        return {"format": _PRETRAINED_FORMAT, "encoder": ENCODER, **sizes}
+    folded = cast(FoldedUNet, network)
+    made = _SECOND_FORMAT if is_standardised(network) else _FIRST_FORMAT
+    return {"format": made, "fold": folded.fold, "features": list(folded.features)}
+
+
+def _network_of(about: dict[str, Any]) -> nn.Module:
+    outputs = len(about["class_ids"]) + 1
+    if about["format"] == _PRETRAINED_FORMAT:
+        sizes = int(about["channels"]), int(about["sam_channels"])
+        return PretrainedUNet(outputs, *sizes, pretrained=False).to(
+            memory_format=torch.channels_last
+        )
+    standardised = about["format"] == _SECOND_FORMAT
+    fold, features = about.get("fold", 2), about["features"]
+    return build_network(outputs, fold, features, standardised=standardised)
 
 
 def _read_about(path: Path) -> dict[str, Any]:
@@ -287,7 +320,7 @@ def _read_about(path: Path) -> dict[str, Any]:
             about = json.loads((stream.metadata() or {}).get("scsam", "{}"))
     except (OSError, SafetensorError, ValueError) as exc:
         raise ModelError(f"{path} is not a U-Net of a round: {exc}.") from exc
-    if not isinstance(about, dict) or about.get("format") not in (_FIRST_FORMAT, _FORMAT):
+    if not isinstance(about, dict) or about.get("format") not in _FORMATS:
         raise ModelError(f"{path} is not a U-Net of a round, or of a newer version.")
     if about["preprocess"] != PREPROCESS_VERSION:
         raise ModelError(

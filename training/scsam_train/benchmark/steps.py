@@ -26,7 +26,8 @@ from napari_scsam.models import base
 from napari_scsam.models.adapters import AdapterInfo, Profile, attach, encoder_hash
 from napari_scsam.models.resize import resize_vit
 from napari_scsam.models.sam import SamModel
-from napari_scsam.models.unet import UNet, build_network, fold_for
+from napari_scsam.models.scratch_unet import build_network, fold_for
+from napari_scsam.models.unet import UNet
 from napari_scsam.models.zoo import find_entry, sized
 from scsam_train.benchmark.common import write_report
 from scsam_train.kit import Kit

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from napari_scsam.models.unet import build_network, fold_for
+from napari_scsam.models.unet import twin_network
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker
 from scsam_train.losses import likeliest_known
@@ -26,7 +26,11 @@ WEIGHT = 0.1
 
 
 class Cps:
-    """Two U-Nets with different initial weights on the same views; the first one is kept."""
+    """Two U-Nets with different initial weights on the same views; the first one is kept.
+
+    Both have a pretrained encoder where one has, as in the paper: what differs is all that starts
+    from random weights. A second one from scratch would be the weaker teacher by far.
+    """
 
     members: ClassVar[tuple[str, ...]] = ("unet",)
     uses_unlabelled: ClassVar[bool] = True
@@ -35,8 +39,7 @@ class Cps:
         self._kit = kit
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(kit.settings.seed + 1)
-            fold = fold_for(kit.unet.image_size)
-            second = build_network(1 + kit.classes, fold).to(kit.unet.device)
+            second = twin_network(kit.unet.network).to(kit.unet.device)
         self._students = [UNetStudent(network, kit) for network in (kit.unet.network, second)]
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._own = kit.settings.labelled_batch
@@ -49,10 +52,9 @@ class Cps:
         unlabelled = self._kit.pictures_at(fraction, self._others)
         own = self._lessons.labelled(labelled, self._step, fraction)
         own = own.part(self._kit.world.part(labelled))
-        images, others = own.images, self._unlabelled(unlabelled, fraction)
-        if others is not None:
-            images = torch.cat([images, others.images])
-        answers = [student(images) for student in self._students]
+        others = self._unlabelled(unlabelled, fraction)
+        seen = own if others is None else own + others
+        answers = [student(seen.images, seen.sam) for student in self._students]
         for at, student in enumerate(self._students):
             loss = self._marker(answers[at][: len(own)], own, fraction, labelled)
             if others is not None:
@@ -64,7 +66,7 @@ class Cps:
                 loss = loss + WEIGHT * ramp(fraction) * crossed
             student.learn(loss, fraction, own.names)
         self._step, self._last = self._step + 1, fraction
-        return StepReport(loss_unet=self._students[0].loss)
+        return StepReport(loss_unet=self._students[0].loss, pictures=labelled + unlabelled)
 
     def _unlabelled(self, count: int, fraction: float) -> Batch | None:
         """Unlabelled planes; the labels say only where there is a picture (0) and not (255)."""

@@ -14,6 +14,7 @@ import torch
 from scsam_train.augment import Augmenter
 from scsam_train.kit import Kit, StepReport
 from scsam_train.recipes.supervised import Supervised
+from scsam_train.sam_inputs import dropped
 from scsam_train.schedules import ramp, shrunk, shrunk_labels, side_at
 
 # Of the consistency beside the supervised loss.
@@ -39,28 +40,38 @@ class MeanTeacher(Supervised):
         unlabelled = self._kit.pictures_at(fraction, self._others)
         batch = self._lessons.labelled(labelled, self._step, fraction)
         batch = batch.part(world.part(labelled))
-        images, loss_of_others = batch.images, torch.zeros((), device=student.device)
+        images, sam = batch.images, batch.sam
+        loss_of_others = torch.zeros((), device=student.device)
         if unlabelled:
-            views = self._views(unlabelled, fraction)
-            weak, strong, known = (view[world.part(unlabelled)] for view in views)
+            own = world.part(unlabelled)
+            *views, maps = self._views(unlabelled, fraction)
+            weak, strong, known = (view[own] for view in views)
             images = torch.cat([images, strong])
-            taught = student.taught(weak)
-        logits = student(images)
+            maps = None if maps is None else maps[own]
+            taught = student.taught(weak, maps)
+            if sam is not None and maps is not None:
+                sam = torch.cat([sam, dropped(maps, self._rng())])
+        logits = student(images, sam)
         if unlabelled:
             distance = (logits[len(batch) :].softmax(1) - taught).square().mean(1)
             loss_of_others = (distance * known).mean() * len(weak) / unlabelled
         loss = self._marker(logits[: len(batch)], batch, fraction, labelled)
         student.learn(loss + WEIGHT * ramp(fraction) * loss_of_others, fraction, batch.names)
         self._step, self._last = self._step + 1, fraction
-        return StepReport(loss_unet=student.loss)
+        return StepReport(loss_unet=student.loss, pictures=labelled + unlabelled)
 
-    def _views(self, count: int, fraction: float) -> tuple[Any, Any, Any]:
-        """Unlabelled planes in a weak and in a strong view, and where there is a picture."""
-        data = self._kit.materials
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng([self._kit.settings.seed, 50, self._step])
+
+    def _views(self, count: int, fraction: float) -> tuple[Any, Any, Any, Any]:
+        """Unlabelled planes weakly and strongly changed, where they are not padding, SAM's maps."""
+        data, joined = self._kit.materials, self._kit.sam_inputs
         everything = np.arange(len(data.other_images))
-        chosen = torch.from_numpy(self._lessons.choose_others(everything, count, self._step))
+        drawn = self._lessons.choose_others(everything, count, self._step)
+        chosen = torch.from_numpy(drawn)
         unknown = torch.where(data.other_valid[chosen], 0, 255).to(torch.uint8)
         side = side_at(fraction, unknown.shape[-1])
         images = shrunk(data.other_images[chosen], side)
         weak, label = self._augmenter.move(images, shrunk_labels(unknown, side), self._step)
-        return weak, self._augmenter.strong(weak, self._step), (label == 0).float()
+        maps = None if joined is None else self._augmenter.carry(joined.unlabelled(drawn))
+        return weak, self._augmenter.strong(weak, self._step), (label == 0).float(), maps

@@ -17,12 +17,12 @@ class SamOnly:
     uses_unlabelled: ClassVar[bool] = False
 
     def __init__(self, kit: Kit) -> None:
-        self._student = SamStudent(kit)
+        self._student, self._size = SamStudent(kit), kit.settings.sam_batch
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
         self._student.update(fraction)
-        return StepReport(loss_sam=self._student.loss)
+        return StepReport(loss_sam=self._student.loss, pictures=self._size)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:

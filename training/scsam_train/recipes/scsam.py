@@ -75,26 +75,28 @@ class ScSam:
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
+        pictures = 0
         if fraction < self._lead:
             self._sam.update(fraction)
         elif self._looked < len(self._pseudo):
             self._look(SURVEYED)
         else:
-            self._teach(fraction)
+            pictures = self._teach(fraction)
         self._step += 1
-        return StepReport(self._unet.loss, self._sam.loss, self._pseudo.agreement)
+        return StepReport(self._unet.loss, self._sam.loss, self._pseudo.agreement, pictures)
 
-    def _teach(self, fraction: float) -> None:
-        """Both learn from labels and from each other."""
+    def _teach(self, fraction: float) -> int:
+        """Both learn from labels and from each other; how many pictures the U-Net saw."""
         since = self._since = (fraction - self._lead) / (1 - self._lead)
         self._look(self._due(since))
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
         trust = self._exam.reliability
-        self._update_unet(since, ramp(fraction, self._ramp) * trust)
+        pictures = self._update_unet(since, ramp(fraction, self._ramp) * trust)
         if self._step % SAM_EVERY == 0:
             taught = self._without != "unet-to-sam"
             self._sam.update(fraction, ramp(since, RAMP_TO_SAM) * trust if taught else None)
+        return pictures
 
     def _due(self, fraction: float) -> int:
         """How many planes are to be looked at again in this step."""
@@ -102,8 +104,11 @@ class ScSam:
         self._shown += self._kit.pictures_at(fraction, self._kit.settings.unlabelled_batch)
         return self._shown // PICTURES_PER_LOOK - before // PICTURES_PER_LOOK
 
-    def _update_unet(self, fraction: float, trust: NDArray[np.float64]) -> None:
-        """Until any class's pseudo-labels can be trusted, labelled planes take their places."""
+    def _update_unet(self, fraction: float, trust: NDArray[np.float64]) -> int:
+        """Learn from so many pictures, which is returned.
+
+        Until any class's pseudo-labels can be trusted, labelled planes take their places.
+        """
         own = self._kit.pictures_at(fraction, self._kit.settings.labelled_batch)
         others = self._kit.pictures_at(fraction, self._kit.settings.unlabelled_batch)
         ready = self._pseudo.ready
@@ -114,8 +119,9 @@ class ScSam:
             batch = batch + self._pseudo_labelled(ready, others, trust, fraction)
         size = len(batch)
         batch = batch.part(self._kit.world.part(size))
-        loss = self._marker(self._unet(batch.images), batch, fraction, size)
+        loss = self._marker(self._unet(batch.images, batch.sam), batch, fraction, size)
         self._unet.learn(loss, fraction, batch.names)
+        return size
 
     def _pseudo_labelled(
         self, ready: NDArray[np.int64], count: int, trust: NDArray[np.float64], fraction: float
@@ -151,11 +157,13 @@ class ScSam:
         return functional.interpolate(maps, (side, side), mode="bilinear")
 
     def _ask_unet_of(self, indices: NDArray[np.int64]) -> Tensor:
-        return self._ask_unet(self._data.other_images[torch.from_numpy(indices)])
+        joined = self._kit.sam_inputs
+        maps = None if joined is None else joined.unlabelled(indices)
+        return self._ask_unet(self._data.other_images[torch.from_numpy(indices)], maps)
 
-    def _ask_unet(self, images: Tensor) -> Tensor:
+    def _ask_unet(self, images: Tensor, maps: Tensor | None) -> Tensor:
         """The U-Net teacher's probabilities, from pictures of the size that it learns at."""
-        return self._unet.taught(shrunk(images, side_at(self._since, images.shape[-1])))
+        return self._unet.taught(shrunk(images, side_at(self._since, images.shape[-1])), maps)
 
     def _share(self, agreement: float) -> float:
         """The U-Net's share in a pseudo-label."""
@@ -174,7 +182,9 @@ class ScSam:
         self._examined += 1
         features = [self._data.views[index][0].features]
         truth = self._data.labels[index].cpu().numpy()
-        from_unet = self._sized(self._ask_unet(self._data.images[index : index + 1]))
+        joined = self._kit.sam_inputs
+        maps = None if joined is None else joined.labelled(np.array([index]))
+        from_unet = self._sized(self._ask_unet(self._data.images[index : index + 1], maps))
         from_sam = self._sam.taught(features, from_unet.shape[-1], index)
         judged = self._data.judged[index].cpu().numpy()
         self._exam.mark(_label(from_unet), _label(from_sam), truth, judged)

@@ -82,7 +82,7 @@ class ScSamPaper:
             descend(sam_loss, self._sam_parameters.values(), [self._sam_optimiser], world, names),
         )
         self._step += 1
-        return StepReport(*losses)
+        return StepReport(*losses, pictures=of)
 
     def _batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, list[str]]:
         """Images, label maps (all 255 where unlabelled), what SAM is given, names."""

@@ -28,10 +28,10 @@ class Supervised:
         """Take one step; see `Recipe.step`."""
         size = self._kit.pictures_at(fraction, self._size)
         batch = self._lessons.labelled(size, self._step, fraction).part(self._kit.world.part(size))
-        loss = self._marker(self._student(batch.images), batch, fraction, size)
+        loss = self._marker(self._student(batch.images, batch.sam), batch, fraction, size)
         self._student.learn(loss, fraction, batch.names)
         self._step, self._last = self._step + 1, fraction
-        return StepReport(loss_unet=self._student.loss)
+        return StepReport(loss_unet=self._student.loss, pictures=size)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:

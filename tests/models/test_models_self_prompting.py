@@ -6,8 +6,8 @@ import numpy as np
 
 from napari_scsam.core.prompts import bounding_box
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.guided import asked_again, largest_parts
 from napari_scsam.models.pair import Pair
+from napari_scsam.models.self_prompting import largest_parts, refined
 
 SHAPE = (60, 80)
 TOLD = Embedding(None, SHAPE, np.zeros((2, 2), np.float32), "k")
@@ -71,13 +71,13 @@ def test_large_parts_first_and_no_specks():
 def test_each_part_is_asked_for_by_its_box_and_outline():
     sam, unet = BoxSam(), TwoBlobs()
     odds = np.where(unet.three, 20.0, -20.0).astype(np.float32)
-    found = asked_again(sam, TOLD, odds, 3)
+    found = refined(sam, TOLD, odds, 3)
     assert (found > 0).sum() == 21 * 21 + 10 * 10
     (_, one), (_, two) = sam.asked
     assert one.box == (10, 10, 30, 30) and two.box == (40, 60, 49, 69)
     assert one.mask.max() == 8 and one.mask.min() == -8
     assert one.mask[20, 20] > 0 > one.mask[45, 65]  # the other part is not this one's
-    assert asked_again(sam, TOLD, -np.abs(odds), 3) is None
+    assert refined(sam, TOLD, -np.abs(odds), 3) is None
 
 
 def test_only_guided_classes_are_asked_again_and_the_rest_stays():
