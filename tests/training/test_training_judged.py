@@ -193,7 +193,7 @@ def kit_of(judged, labels=None, classes=2):
     other = TrainPlane("u", "u", 0, planes[0].pixels, np.full((SIDE, SIDE), 255, np.uint8))
     ids = tuple(range(1, 1 + classes))
     materials = build_canvases(planes, [other], ids, SIDE, torch.device("cpu"))
-    return SimpleNamespace(materials=materials, settings=settings, classes=classes)
+    return SimpleNamespace(materials=materials, settings=settings, classes=classes, sam_inputs=None)
 
 
 def test_batches_carry_what_was_judged_into_the_loss():
@@ -321,7 +321,7 @@ def test_each_class_s_pseudo_labels_weigh_what_it_is_trusted():
 class TwoAnswers:
     """Answers class 1 on the left half and class 2 on the right one."""
 
-    class_ids, trained = (1, 2), ("unet",)
+    class_ids, trained, joins_sam = (1, 2), ("unet",), False
 
     def members(self, pixels, embedding, around=None):
         maps = np.zeros((3, *pixels.shape))

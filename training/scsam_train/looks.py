@@ -36,11 +36,7 @@ def fit_priors(
     everything : ClassPrior
     of_others : list of N ClassPrior
     """
-    parts = list(range(len(cases)))
-    if len(set(cases)) >= FEWEST_CASES:
-        numbers = {case: number for number, case in enumerate(sorted(set(cases)))}
-        parts = [numbers[case] for case in cases]
-    parts = [part % PARTS for part in parts]
+    parts = _parts(cases)
     sums: dict[int, Moments] = {}
     for part, found in zip(parts, moments, strict=True):
         sums[part] = Moments.sum([sums[part], found]) if part in sums else found
@@ -49,6 +45,15 @@ def fit_priors(
         for part in sums
     }
     return ClassPrior.fit(sums.values()), [priors[part] for part in parts]
+
+
+def _parts(cases: Sequence[str]) -> list[int]:
+    """The part that each plane is left out with."""
+    parts = list(range(len(cases)))
+    if len(set(cases)) >= FEWEST_CASES:
+        numbers = {case: number for number, case in enumerate(sorted(set(cases)))}
+        parts = [numbers[case] for case in cases]
+    return [part % PARTS for part in parts]
 
 
 class Looks:
@@ -107,7 +112,7 @@ class Looks:
         Looks or None
             None where no class is on planes of two parts: nothing else says how it looks.
         """
-        shown = {int(value) for seen in views for value in np.unique(seen[0].label.numpy())}
+        shown = _shown_twice([seen[0].label for seen in views], cases)
         known = [{0, *(column.nonzero()[:, 0] + 1).tolist()} for column in judged.cpu()]
         moments = (
             Moments.sum(
@@ -133,11 +138,6 @@ class Looks:
         """What all labelled planes say of the classes, or of one of them what the others say."""
         return self.everything if plane is None else self._of_others[plane]
 
-    def prior_for(self, plane: int | None) -> ClassPrior:
-        """By the positions of the classes: of all labelled planes, or for one of the others."""
-        prior = self._everything if plane is None else self._of_others[plane]
-        return prior.renamed([p if p in self.told else 0 for p in prior.class_ids])
-
     def odds(self, features: Tensor, plane: int | None = None) -> Tensor:
         """Log-odds of every class.
 
@@ -158,6 +158,15 @@ class Looks:
         return torch.cat([found.get(p, nothing) for p in range(1, self._classes + 1)], dim=1)
 
 
+def _shown_twice(labels: Sequence[Tensor], cases: Sequence[str]) -> set[int]:
+    """Values that planes of two parts show: a class of one part is not told in any case."""
+    parts: dict[int, set[int]] = {}
+    for label, part in zip(labels, _parts(cases), strict=True):
+        for value in np.unique(label.numpy()):
+            parts.setdefault(int(value), set()).add(part)
+    return {value for value, found in parts.items() if len(found) > 1}
+
+
 def for_prior(label: Tensor, shown: Collection[int], known: Collection[int]) -> Tensor:
     """A plane's label map as its moments are taken of it.
 
@@ -165,7 +174,7 @@ def for_prior(label: Tensor, shown: Collection[int], known: Collection[int]) -> 
     ----------
     label : Tensor of shape (side, side), uint8
     shown : collection of int
-        Values of all planes' label maps.
+        Values of the label maps that the moments are taken of.
     known : collection of int
         The classes that were judged on this plane.
 
