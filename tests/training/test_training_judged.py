@@ -29,7 +29,8 @@ from scsam_train.lessons import Lessons, Marker
 from scsam_train.losses import likeliest_known, merged, segmentation_loss
 from scsam_train.pseudo import of_trusted
 from scsam_train.recipes import RECIPES
-from scsam_train.students import SamStudent, UNetStudent
+from scsam_train.sam_student import SamStudent
+from scsam_train.students import UNetStudent
 from scsam_train.tuning.inputs import committed_planes
 from scsam_train.tuning.inputs import read_inputs as read_tuning
 from scsam_train.views import build_canvases

@@ -10,7 +10,7 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Embedding
 from scsam_train.looks import PARTS, Looks
 from scsam_train.recipes import RECIPES
-from scsam_train.students import SamStudent
+from scsam_train.sam_student import SamStudent
 from scsam_train.views import SamView
 
 DEPTH, CELLS = 6, 8

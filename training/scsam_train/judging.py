@@ -20,7 +20,7 @@ from scsam_train.data import TrainPlane
 
 Scores = dict[str, dict[str, float | None]]
 
-MEMBERS = ("unet", "sam", "pair")
+MEMBERS = ("unet", "sam", "prompted", "pair")
 SPLIT_FILE = "split.json"
 # Held-out planes that are looked at, evenly spaced: embedding them takes time.
 MAX_PLANES = 40

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -37,6 +37,9 @@ class Kit:
     world : World
     fresh : bool
         Whether both networks start from nothing, and not from an earlier round.
+    scores : dict
+        The latest Dice on held-out planes by member and class; empty before the first, and
+        where nothing is held out.
     """
 
     unet: UNet
@@ -45,6 +48,7 @@ class Kit:
     settings: TrainSettings
     world: World
     fresh: bool = True
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:

@@ -235,8 +235,9 @@ def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     with run.recipe.teachers_in_place():
         follow(session)
         pair = Pair(session.unet, session.sam, trained=session.trained, unknown=session.unknown)
-        marks = judge.mark(pair, session.control.check)
-    session.log.write("validation", step=run.step, fraction=done, dice=marks.dice())
+        dice = judge.mark(pair, session.control.check).dice()
+    run.kit.scores.update(dice)
+    session.log.write("validation", step=run.step, fraction=done, dice=dice)
 
 
 def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:

@@ -55,6 +55,7 @@ class EarlyMaps:
     are too few to train others on a part of them only.
     """
 
+    known: bool = False
     _kept: list[Tensor] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -62,6 +63,7 @@ class EarlyMaps:
 
     def keep(self, probabilities: Tensor) -> None:
         """Take in answers (L, K + 1, s, s) to all labelled planes."""
+        self.known = True
         self._kept.append(probabilities.half().cpu())
 
     def odds(self, plane: int, position: int, side: int, rng: np.random.Generator) -> FloatImage:
@@ -70,13 +72,13 @@ class EarlyMaps:
         sized = functional.interpolate(kept, (side, side), mode="bilinear")
         return log_odds(sized[0].numpy(), position)
 
-    def state(self) -> list[Tensor]:
+    def state(self) -> dict[str, Any]:
         """All that was kept."""
-        return list(self._kept)
+        return {"known": self.known, "maps": list(self._kept)}
 
-    def restore(self, state: list[Tensor]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on from a kept `state`."""
-        self._kept = list(state)
+        self.known, self._kept = bool(state["known"]), list(state["maps"])
 
 
 def refinement_of(odds: FloatImage, target: Tensor, rng: np.random.Generator) -> Refinement | None:
@@ -133,8 +135,9 @@ def corrupted(truth: BoolImage, rng: np.random.Generator) -> FloatImage:
 
 def _depth(mask: BoolImage) -> NDArray[Any]:
     """Distance to the outline in px, negative outside."""
-    inside: NDArray[Any] = ndimage.distance_transform_edt(mask)
-    return inside - ndimage.distance_transform_edt(~mask)
+    depth: NDArray[Any] = ndimage.distance_transform_edt(mask)
+    depth -= ndimage.distance_transform_edt(~mask)
+    return depth
 
 
 def _half_plane(truth: BoolImage, rng: np.random.Generator) -> NDArray[Any]:
@@ -143,7 +146,7 @@ def _half_plane(truth: BoolImage, rng: np.random.Generator) -> NDArray[Any]:
     row, col = places[int(rng.integers(len(places)))]
     angle = rng.uniform(0, 2 * np.pi)
     rows, cols = np.indices(truth.shape)
-    side: NDArray[Any] = (rows - row) * np.sin(angle) + (cols - col) * np.cos(angle)
+    side: NDArray[np.float64] = (rows - row) * np.sin(angle) + (cols - col) * np.cos(angle)
     return side
 
 

@@ -1,48 +1,22 @@
-"""The two students: how each takes a step, whatever the recipe teaches it."""
+"""The U-Net as a student: how it takes a step, whatever the recipe teaches it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_scsam.models.adapters import trainable_parameters
-from scsam_train.clicks import first_clicks, jittered_box, next_click
-from scsam_train.decoding import Ask, Decoder, as_shown
-from scsam_train.encoding import encoding_of
 from scsam_train.kit import Diverged, Kit
-from scsam_train.losses import IGNORE, mask_iou, mask_loss, merged
+from scsam_train.losses import merged
 from scsam_train.optimisers import unet_optimisers
 from scsam_train.precision import mixed_precision
-from scsam_train.pseudo import PseudoLabels, of_trusted
-from scsam_train.schedules import MovingAverage, balance_power, learning_rate
-from scsam_train.views import SamView
+from scsam_train.schedules import MovingAverage, learning_rate
 from scsam_train.world import World
 
 CLIP = 1.0
-IOU_WEIGHT = 0.1
-# Below this weight a pseudo-label is not worth a decode.
-MIN_WEIGHT = 0.2
-# The U-Net's share in what SAM is taught: only where both are sure. Its own mistakes would come
-# back to it otherwise.
-BOTH = 0.5
-# Share of labelled objects that are asked for where they are; the others may be absent.
-PRESENT = 0.7
-# Class tokens start from nothing, the rest from a trained decoder.
-TOKEN_RATE = 5.0
-MAX_FIRST_CLICKS = 5
-MAX_CORRECTIONS = 3
-# How often SAM is asked with class tokens alone, and with clicks; the rest are boxes.
-TOKENS_ONLY, CLICKS = 0.5, 0.35
-# At first with class tokens only: SAM teaches by them.
-TOKENS_FIRST = 0.4
-_TINY = 1e-6
 
 
 class UNetStudent:
@@ -108,244 +82,6 @@ class UNetStudent:
             optimiser.load_state_dict(kept)
 
 
-@dataclass(frozen=True, eq=False)
-class _Object:
-    """One object that SAM is asked for: a view, a class, its mask, its weight, its looks."""
-
-    features: Tensor
-    position: int
-    target: Tensor
-    weight: float
-    name: str
-    odds: Tensor | None
-
-
-class SamStudent:
-    """Learns to answer class tokens, clicks, corrections and boxes.
-
-    Parameters
-    ----------
-    kit : Kit
-    pseudo : PseudoLabels, optional
-        What else to learn from than labels.
-    """
-
-    def __init__(self, kit: Kit, pseudo: PseudoLabels | None = None) -> None:
-        self._parameters = trainable_parameters(kit.sam.module)
-        self.decoder = Decoder(kit.sam.module)
-        self.teacher = MovingAverage(self._parameters)
-        self.loss: float | None = None
-        self._kit, self._pseudo = kit, pseudo
-        self._encoding = encoding_of(kit.sam, kit.settings)
-        self._step = 0
-        views = kit.materials.views
-        self._looks = kit.looks
-        if self._looks is not None:
-            kit.sam.prior = self._looks.named(kit.unet.class_ids)
-        self._holding = [
-            [plane for plane, found in enumerate(views) if _holds(found[0], position)]
-            for position in range(1, 1 + kit.classes)
-        ]
-        # A class is asked for where it was judged: elsewhere nobody knows that it is absent.
-        judged = kit.materials.judged.cpu().T
-        self._judged = [column.nonzero()[:, 0].tolist() for column in judged]
-        self._asked = [position for position, planes in enumerate(self._judged, 1) if planes]
-        tokens = [p for name, p in self._parameters.items() if "class_tokens" in name]
-        others = [p for name, p in self._parameters.items() if "class_tokens" not in name]
-        self._optimiser = torch.optim.AdamW([{"params": others}, {"params": tokens}])
-
-    @property
-    def is_told(self) -> bool:
-        """Whether it is told how the classes look, and so answers from the start."""
-        return self._looks is not None and self._looks.complete
-
-    def update(self, fraction: float, trust_in_pseudo: NDArray[np.float64] | None = None) -> None:
-        """Take one step.
-
-        Parameters
-        ----------
-        fraction : float
-            0..1, how much of the round is done.
-        trust_in_pseudo : ndarray of shape (K,), optional
-            Weight of the pseudo-labels of each class; none of them without it.
-        """
-        rng = np.random.default_rng([self._kit.settings.seed, 2, self._step])
-        self._step += 1
-        rates = (1.0, TOKEN_RATE)
-        for group, factor in zip(self._optimiser.param_groups, rates, strict=True):
-            group["lr"] = self._kit.settings.sam_lr * learning_rate(fraction) * factor
-        prompted = fraction > TOKENS_FIRST and self._kit.settings.without != "points"
-        kind = rng.random() if prompted else 0.0
-        objects = self._objects(kind, trust_in_pseudo, rng)
-        if not objects:
-            return
-        device = self.decoder.device
-        own = self._kit.world.part(len(objects))
-        features = self._encoding(torch.cat([o.features for o in objects])[own])
-        target = torch.stack([o.target for o in objects])[:, None][own].to(device)
-        weight = torch.tensor([o.weight for o in objects], device=device)[own]
-        ask = _part(self._prompts(kind, objects, rng), own)
-        if ask.clicks is not None:
-            ask = self._corrections(features, target, ask, rng)
-        logits, iou = self.decoder(features, ask)
-        # What the tool shows as confidence is learned from people's labels only.
-        from_people = (weight == 1).float()
-        iou_loss = (from_people * (iou - mask_iou(as_shown(ask, logits, iou), target)) ** 2).mean()
-        loss = mask_loss(logits, target, weight, balance_power(fraction)) + IOU_WEIGHT * iou_loss
-        share = len(target) / len(objects)
-        names = [o.name for o in objects]
-        parameters = self._parameters.values()
-        self.loss = descend(loss * share, parameters, [self._optimiser], self._kit.world, names)
-        self.teacher.update()
-
-    @torch.no_grad()
-    def taught(self, features: Sequence[Tensor], size: int, plane: int | None = None) -> Tensor:
-        """Probabilities (N, K + 1, size, size) by the moving average, asked by class tokens.
-
-        Parameters
-        ----------
-        features : sequence of N Tensors
-            As `SamView.features`.
-        size : int
-            Side of the U-Net's canvas.
-        plane : int, optional
-            The labelled plane that the features are of.
-        """
-        with self.teacher.in_place():
-            embeddings = self._encoding(torch.cat(list(features)))
-            odds = None if self._looks is None else self._looks.odds(embeddings, plane)
-            known = self._kit.materials.known
-            return class_probabilities(self.decoder, embeddings, known, size, odds)
-
-    def _objects(
-        self, kind: float, trust: NDArray[np.float64] | None, rng: np.random.Generator
-    ) -> list[_Object]:
-        """Half of them labelled, half pseudo-labelled; prompts need something to point at."""
-        trusted: NDArray[np.int64] = np.zeros(0, np.int64)
-        if trust is not None and self._pseudo is not None and len(self._pseudo.ready):
-            trusted = np.flatnonzero(trust > MIN_WEIGHT)
-        size = self._kit.settings.sam_batch
-        taught = size // 2 if trust is not None and len(trusted) else 0
-        objects = [self._labelled_object(rng) for _ in range(size - taught)]
-        if trust is not None and taught:
-            objects += self._pseudo_objects(rng.choice(trusted, taught), trust, rng)
-        return [o for o in objects if kind < TOKENS_ONLY or bool((o.target == 1).any())]
-
-    def _labelled_object(self, rng: np.random.Generator) -> _Object:
-        position = self._asked[int(rng.integers(len(self._asked)))]
-        views = self._kit.materials.views
-        planes, present = self._judged[position - 1], self._holding[position - 1]
-        if present and rng.random() < PRESENT:
-            planes = present
-        plane = int(rng.choice(planes))
-        choices = views[plane]
-        view = choices[int(rng.integers(len(choices)))]
-        target = (view.label == position).to(torch.uint8)
-        target = target.masked_fill(view.label == IGNORE, IGNORE)
-        features, target = self._encoding.weak(view.features, target, rng)
-        name, odds = self._kit.materials.names[plane], self._odds(view.features, position, plane)
-        return _Object(features, position, target, 1.0, name, odds)
-
-    def _odds(self, features: Tensor, position: int, plane: int | None = None) -> Tensor | None:
-        """What is known of how a class looks, (side, side), on features before they are changed."""
-        if self._looks is None:
-            return None
-        return self._looks.odds(features.float(), plane)[0, position - 1]
-
-    def _pseudo_objects(
-        self, columns: NDArray[np.int64], trust: NDArray[np.float64], rng: np.random.Generator
-    ) -> list[_Object]:
-        """One object of each of these classes, on random planes."""
-        assert self._pseudo is not None
-        data, side = self._kit.materials, self.decoder.side
-        indices = rng.choice(self._pseudo.ready, len(columns))
-        maps = self._pseudo.label_maps(indices, share=BOTH)[:, None].float()
-        maps = nn.functional.interpolate(maps, (side, side))[:, 0].to(torch.uint8).cpu()
-        maps = of_trusted(maps, trust > MIN_WEIGHT)
-        objects = []
-        for index, column, label in zip(indices, columns, maps, strict=True):
-            target = (label == column + 1).to(torch.uint8).masked_fill(label == IGNORE, IGNORE)
-            features, target = self._encoding.strong(data.other_features[index], target, rng)
-            weight, name = float(trust[column]), data.other_names[index]
-            odds = self._odds(data.other_features[index], int(column) + 1)
-            objects.append(_Object(features, int(column) + 1, target, weight, name, odds))
-        return objects
-
-    def _prompts(self, kind: float, objects: list[_Object], rng: np.random.Generator) -> Ask:
-        classes = torch.tensor([o.position - 1 for o in objects], device=self.decoder.device)
-        known = [o.odds for o in objects if o.odds is not None]
-        looks = torch.stack(known)[:, None].to(self.decoder.device) if known else None
-        if kind < TOKENS_ONLY:
-            return Ask(classes, masks=looks)
-        # Named, with all that is known of the class, or not.
-        named, looks = (classes, looks) if rng.random() < 0.5 else (None, None)
-        masks = [(o.target == 1).numpy() for o in objects]
-        if kind < TOKENS_ONLY + CLICKS:
-            count = int(rng.integers(1, MAX_FIRST_CLICKS + 1))
-            clicks = [first_clicks(mask, count, rng) for mask in masks]
-            return Ask(named, clicks=clicks, masks=looks)
-        boxes = np.stack([jittered_box(mask, rng) for mask in masks])
-        return Ask(named, boxes=boxes, masks=looks)
-
-    @torch.no_grad()
-    def _corrections(
-        self, features: Tensor, target: Tensor, ask: Ask, rng: np.random.Generator
-    ) -> Ask:
-        """Answer, click on the largest mistake, and so on, as a person would."""
-        count, fed_back = int(rng.integers(MAX_CORRECTIONS + 1)), rng.random(MAX_CORRECTIONS) < 0.5
-        for fed in fed_back[:count]:
-            logits = as_shown(ask, *self.decoder(features, ask))
-            clicks = [
-                next_click((guess > 0).numpy(), (truth == 1).numpy(), (truth != IGNORE).numpy())
-                for guess, truth in zip(logits[:, 0].cpu(), target[:, 0].cpu(), strict=True)
-            ]
-            found = [click for click in clicks if click is not None]
-            if len(found) < len(clicks):
-                break
-            ask = ask.corrected(found, logits if fed else None)
-        return ask
-
-    def state(self) -> dict[str, Any]:
-        """What is trained, its average and the optimiser's, to be kept."""
-        return {
-            "loss": self.loss,
-            "parameters": {name: p.detach() for name, p in self._parameters.items()},
-            "teacher": self.teacher.state(),
-            "optimiser": self._optimiser.state_dict(),
-            "step": self._step,
-        }
-
-    @torch.no_grad()
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a kept `state`."""
-        self.loss = state["loss"]
-        for name, parameter in self._parameters.items():
-            parameter.copy_(state["parameters"][name])
-        self.teacher.restore(state["teacher"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._step = int(state["step"])
-
-
-@torch.no_grad()
-def class_probabilities(
-    decoder: Decoder, features: Tensor, known: Tensor, size: int, odds: Tensor | None = None
-) -> Tensor:
-    """SAM's probabilities (N, K + 1, size, size) by its class tokens, and by `odds` (`Looks`).
-
-    A softmax over the logits of each class, the background's being 0. A class that is not
-    `known` (K,), bool, has the probability 0: its token has learned nothing.
-    """
-    count, device, classes = len(features), decoder.device, len(known)
-    positions = torch.arange(classes, device=device).repeat(count)
-    asked = features.repeat_interleave(classes, dim=0)
-    masks = None if odds is None else odds.flatten(0, 1)[:, None]
-    found = decoder(asked, Ask(positions, masks=masks))[0]
-    found = found.reshape(count, classes, decoder.side, decoder.side)
-    found = found.masked_fill(~known.to(device)[:, None, None], float("-inf"))
-    probabilities = torch.cat([torch.zeros_like(found[:, :1]), found], dim=1).softmax(1)
-    return nn.functional.interpolate(probabilities, (size, size), mode="bilinear", antialias=True)
-
-
 def descend(
     loss: Tensor,
     parameters: Collection[nn.Parameter],
@@ -378,17 +114,3 @@ def descend(
 
 def _with_gradient(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return [parameter for parameter in parameters if parameter.grad is not None]
-
-
-def _holds(view: SamView, position: int) -> bool:
-    return bool((view.label == position).any())
-
-
-def _part(ask: Ask, own: slice) -> Ask:
-    """The part of a batch that this process learns from."""
-    return Ask(
-        None if ask.classes is None else ask.classes[own],
-        None if ask.clicks is None else ask.clicks[own],
-        None if ask.boxes is None else ask.boxes[own],
-        None if ask.masks is None else ask.masks[own],
-    )

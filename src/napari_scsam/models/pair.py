@@ -141,6 +141,10 @@ class Pair:
             )
         if which == "unet":
             return self._unet_probabilities(image, around, embedding)
+        if which == "pair" and len(self._trained) > 1:
+            embedding = embedding or self._sam.embed(image)
+            unet = self._unet_probabilities(image, around, embedding)
+            return self.joined(unet, self._sam_probabilities(embedding), embedding)
         if which == "sam":
             return self._sam_probabilities(embedding or self._sam.embed(image))
         return self.members(image, embedding, around)["pair"]
@@ -200,8 +204,10 @@ class Pair:
     def members(
         self, image: NDArray[Any], embedding: Embedding | None, around: Around | None = None
     ) -> dict[str, FloatArray]:
-        """Class probabilities by 'unet', 'sam' and 'pair', as far as they were trained.
+        """Class probabilities by each member of the pair, as far as they were trained.
 
+        ``unet``; ``sam``, by its class tokens alone; ``prompted``, SAM prompted by the U-Net's
+        map; ``pair``, what the first two say together.
         Each as `probabilities` gives them. Without `embedding` one is made where it is needed.
         """
         found: dict[str, FloatArray] = {}
@@ -214,24 +220,27 @@ class Pair:
         found["sam"] = self._sam_probabilities(embedding)
         if "unet" not in self._trained:
             return found | {"pair": found["sam"]}
+        found["prompted"] = self._refined(found["unet"], embedding, [True] * len(self.class_ids))
         return found | {"pair": self.joined(found["unet"], found["sam"], embedding)}
 
     def joined(self, unet: FloatArray, sam: FloatArray, embedding: Embedding) -> FloatArray:
         """The pair's class probabilities, of its members'."""
         mixed = self._shares * unet + (1 - self._shares) * sam
-        return self._asked_again(mixed / mixed.sum(axis=0), embedding)
+        return self._refined(mixed / mixed.sum(axis=0), embedding, self._guided)
 
-    def _asked_again(self, mixed: FloatArray, embedding: Embedding) -> FloatArray:
-        """What both found together, with SAM's second answer for the guided classes."""
-        if not any(self._guided):
-            return mixed
-        logits = np.log(np.clip(mixed, _TINY, 1))
+    def _refined(
+        self, maps: FloatArray, embedding: Embedding, wanted: Sequence[bool]
+    ) -> FloatArray:
+        """Class probabilities with SAM's answers, prompted by them, for the wanted classes."""
+        if not any(wanted):
+            return maps
+        logits = np.log(np.clip(maps, _TINY, 1))
         logits -= logits[0]
-        for position, (class_id, guided) in enumerate(
-            zip(self.class_ids, self._guided, strict=True), start=1
+        for position, (class_id, is_wanted) in enumerate(
+            zip(self.class_ids, wanted, strict=True), start=1
         ):
-            if guided:
-                odds = log_odds(mixed, position)
+            if is_wanted and class_id not in self._unknown:
+                odds = log_odds(maps, position)
                 again = refined(self._sam, embedding, odds, class_id)
                 logits[position] = logits[position] if again is None else again
         return np.asarray(softmax(logits, axis=0), dtype=np.float32)

@@ -34,7 +34,8 @@ from scsam_train.kit import Kit
 from scsam_train.lessons import Lessons, Marker
 from scsam_train.meter import peak_memory
 from scsam_train.pseudo import PseudoLabels
-from scsam_train.students import SamStudent, UNetStudent
+from scsam_train.sam_student import SamStudent
+from scsam_train.students import UNetStudent
 from scsam_train.views import Materials, SamView
 from scsam_train.world import World
 

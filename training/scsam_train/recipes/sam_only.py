@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from scsam_train.kit import Kit, StepReport
-from scsam_train.students import SamStudent
+from scsam_train.sam_student import SamStudent
 
 
 class SamOnly:

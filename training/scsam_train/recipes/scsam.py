@@ -23,8 +23,10 @@ from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker
 from scsam_train.losses import likeliest
 from scsam_train.pseudo import PseudoLabels, of_trusted
+from scsam_train.refinement import EarlyMaps
+from scsam_train.sam_student import MIN_WEIGHT, SamStudent
 from scsam_train.schedules import ramp, shrunk, side_at
-from scsam_train.students import MIN_WEIGHT, SamStudent, UNetStudent
+from scsam_train.students import UNetStudent
 
 # The U-Net's share in a pseudo-label is the agreement to this power. To the first, a pixel that
 # the U-Net is wrongly sure of never reaches the confidence that a label needs, and it learns
@@ -45,6 +47,10 @@ FAIR = 0.5
 # Until pseudo-labels count fully: SAM's for the U-Net, in leads; back, in fractions of the rest.
 LEADS_TO_UNET, RAMP_TO_SAM = 3, 0.5
 
+# Fractions of the round after which the U-Net's answers to labelled planes are kept for SAM to
+# correct: while it still errs on them about as on new ones.
+EARLY_AT = (0.1, 0.2, 0.35)
+
 
 class ScSam:
     """Teachers on the weak view, students on the strong view of the same geometry.
@@ -63,14 +69,15 @@ class ScSam:
         self._pseudo = PseudoLabels(
             self._data.other_valid[:usable], kit.classes, self._ask_unet_of, self._share
         )
-        self._sam = SamStudent(kit, self._pseudo)
+        self._early = EarlyMaps()
+        self._sam = SamStudent(kit, self._pseudo, self._early)
         self._lessons, self._marker = Lessons(kit), Marker(kit)
         self._exam = Exam(kit.classes)
         lead = LEAD_TOLD if self._sam.is_told else LEAD
         self._lead = lead if kit.fresh else 0.0
         self._ramp = LEADS_TO_UNET * lead
         self._without = kit.settings.without
-        self._step = self._looked = self._examined = self._shown = 0
+        self._step = self._looked = self._examined = self._shown = self._kept_early = 0
         self._since = 0.0
 
     def step(self, fraction: float) -> StepReport:
@@ -92,11 +99,25 @@ class ScSam:
         if self._step % EXAMINED_EVERY == 0 or not self._examined:
             self._examine()
         trust = self._exam.reliability
+        if self._without != "unet-to-sam" and len(EARLY_AT) > self._kept_early:
+            self._keep_early(since)
         pictures = self._update_unet(since, ramp(fraction, self._ramp) * trust)
         if self._step % SAM_EVERY == 0:
             taught = self._without != "unet-to-sam"
             self._sam.update(fraction, ramp(since, RAMP_TO_SAM) * trust if taught else None)
         return pictures
+
+    def _keep_early(self, since: float) -> None:
+        """Keep what the U-Net thinks of the labelled planes, now and then while it still errs."""
+        if since < EARLY_AT[self._kept_early]:
+            return
+        self._kept_early += 1
+        self._early.known = True
+        if self._kit.sam.adapts_encoder:
+            return
+        count = len(self._data.images)
+        parts = [np.arange(count)[at : at + SURVEYED] for at in range(0, count, SURVEYED)]
+        self._early.keep(torch.cat([self._sized(self._ask_unet_of_labelled(p)) for p in parts]))
 
     def _due(self, fraction: float) -> int:
         """How many planes are to be looked at again in this step."""
@@ -161,6 +182,11 @@ class ScSam:
         maps = None if joined is None else joined.unlabelled(indices)
         return self._ask_unet(self._data.other_images[torch.from_numpy(indices)], maps)
 
+    def _ask_unet_of_labelled(self, indices: NDArray[np.int64]) -> Tensor:
+        joined = self._kit.sam_inputs
+        maps = None if joined is None else joined.labelled(indices)
+        return self._ask_unet(self._data.images[torch.from_numpy(indices)], maps)
+
     def _ask_unet(self, images: Tensor, maps: Tensor | None) -> Tensor:
         """The U-Net teacher's probabilities, from pictures of the size that it learns at."""
         return self._unet.taught(shrunk(images, side_at(self._since, images.shape[-1])), maps)
@@ -182,9 +208,7 @@ class ScSam:
         self._examined += 1
         features = [self._data.views[index][0].features]
         truth = self._data.labels[index].cpu().numpy()
-        joined = self._kit.sam_inputs
-        maps = None if joined is None else joined.labelled(np.array([index]))
-        from_unet = self._sized(self._ask_unet(self._data.images[index : index + 1], maps))
+        from_unet = self._sized(self._ask_unet_of_labelled(np.array([index])))
         from_sam = self._sam.taught(features, from_unet.shape[-1], index)
         judged = self._data.judged[index].cpu().numpy()
         self._exam.mark(_label(from_unet), _label(from_sam), truth, judged)
@@ -211,7 +235,8 @@ class ScSam:
             "sam": self._sam.state(),
             "pseudo": self._pseudo.state(),
             "exam": self._exam.state(),
-            "counts": [self._step, self._looked, self._examined, self._shown],
+            "early": self._early.state(),
+            "counts": [self._step, self._looked, self._examined, self._shown, self._kept_early],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -220,7 +245,9 @@ class ScSam:
         self._sam.restore(state["sam"])
         self._pseudo.restore(state["pseudo"])
         self._exam.restore(state["exam"])
-        self._step, self._looked, self._examined, self._shown = state["counts"]
+        self._early.restore(state["early"])
+        counts = state["counts"]
+        self._step, self._looked, self._examined, self._shown, self._kept_early = counts
 
 
 def _label(maps: Tensor) -> NDArray[np.int64]:
