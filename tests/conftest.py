@@ -18,6 +18,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("gui" if windowed else item.path.name))
 
 
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is known of this machine, whoever has measured it."""
+    monkeypatch.setenv("NAPARI_SCSAM_CACHE", str(tmp_path_factory.mktemp("figures")))
+
+
 @pytest.fixture
 def finish_round() -> Callable[..., Path]:
     """Write what the training process leaves behind, and give the folder its final name."""

@@ -15,6 +15,7 @@ import tifffile
 
 from napari_scsam.cli.__main__ import main
 from napari_scsam.cli.app import build_app
+from napari_scsam.controllers.measured import recall
 
 
 def cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -257,6 +258,12 @@ def test_a_malicious_checkpoint_is_refused_unexecuted(scan: Path, tmp_path: Path
     assert not (tmp_path / "executed").exists()
 
 
-def test_doctor_says_what_there_is() -> None:
+@pytest.mark.slow
+def test_doctor_says_what_there_is_and_keeps_what_it_measures() -> None:
+    assert recall() is None
     found = {f["what"]: f for f in ok("doctor")["findings"]}
     assert found["torch"]["good"] and "cpu" in found["devices"]["found"]
+    assert float(found["a picture in training"]["found"].removesuffix(" s")) > 0
+    kept = recall()
+    assert kept is not None and 0 < kept.rates["seconds_per_step"] < 60
+    assert 0 < kept.rates["seconds_per_embedding"] < 60

@@ -7,14 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 import tifffile
 
+from napari_scsam.cli import training
+from napari_scsam.core.errors import Cancelled
+from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
+from napari_scsam.project.process import record_process
 
 CLI = [sys.executable, "-m", "napari_scsam.cli"]
 QUICK = ("--recipe", "supervised", "--steps", "1", "--image-size", "32", "--unlabelled-planes", "0")
@@ -70,6 +76,60 @@ def test_what_can_not_be_held_out_is_one_line(
     (line,) = done.stderr.strip().splitlines()
     assert message in line
     assert not list((project / "rounds").glob("*"))
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+@pytest.mark.parametrize(
+    ("inside", "job"), [("rounds", "Round 3"), ("tuned", "Learning from your labels")]
+)
+def test_beside_another_job_of_the_project_none_begins(
+    project: Path, command: str, inside: str, job: str
+) -> None:
+    partial = project / inside / "0003.partial"
+    partial.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        record_process(partial, child.pid)
+        asked = [*CLI, command, str(project)]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        child.communicate(b"\n")
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"napari-scsam: {job} is still running")
+    assert [p.name for p in (project / inside).iterdir()] == ["0003.partial"]
+
+
+def test_too_few_minutes_and_what_the_round_measures_stay_on_the_screen(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Running:
+        resumed = False
+
+        def run(self, on_event: Callable[[dict[str, Any]], None], stop: Any) -> None:
+            measured = {"seconds": 90.0, "pictures": 1200, "seconds_per_picture": 0.08}
+            on_event({"event": "estimate", **measured})
+            on_event({"event": "early_stop", "pictures": 900, "best_pictures": 600})
+
+    class Controller:
+        def __init__(self, project: Project) -> None:
+            pass
+
+        def start(self, *_: Any) -> Running:
+            return Running()
+
+    monkeypatch.setattr(training, "TrainingController", Controller)
+    with pytest.raises(Cancelled):
+        training.train(project, settings=TrainSettings(minutes=0.05))
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.startswith("About 5 s, ")
+    # Of 3 s, loading takes 2 and an embedding 0.6; the two slices of one case are held out.
+    assert others == [
+        "In 0.05 min the U-Net sees about 0 of 1 labelled slices; 0.5 min are enough to see each "
+        "once.",
+        "On this machine a picture takes 0.08 s: about 2 min for 1,200 pictures, or less if it has "
+        "learned before.",
+        "The round has learned: it ends after 900 pictures, since held-out slices were found best "
+        "after 600.",
+    ]
 
 
 def wait_until_training(project: Path) -> Path:

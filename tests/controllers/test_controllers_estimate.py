@@ -10,10 +10,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from napari_scsam.controllers import estimate as est
+from napari_scsam.controllers import costs
+from napari_scsam.controllers.costs import Past, Planes
 from napari_scsam.controllers.estimate import (
-    Past,
-    Planes,
     Survey,
     count_planes,
     estimate,
@@ -27,7 +26,7 @@ from napari_scsam.project import Project
 
 # 12 labelled slices of three cases, 40 unlabelled pictures, one class.
 SURVEY = Survey({"a": 4, "b": 4, "c": 4}, (*[0] * 12, *[1] * 40), 1, 200 * 100)
-DEFAULTS = TrainSettings()
+DEFAULTS = TrainSettings(steps=700)
 RATES = {
     "device": "cpu",
     "seconds_loading": 5.0,
@@ -45,7 +44,7 @@ def measured(settings: TrainSettings = DEFAULTS, **rates: Any) -> Survey:
 
 
 def test_it_counts_as_the_training_room_does() -> None:
-    from scsam_train import judging, loop, splitting, views
+    from scsam_train import clock, judging, loop, schedules, splitting, views
     from scsam_train.recipes import RECIPES
 
     for name, room in {
@@ -53,13 +52,19 @@ def test_it_counts_as_the_training_room_does() -> None:
         "LABELLED_EMBEDDINGS": views,
         "MAX_CLICKED": judging,
         "EMBEDDING_SHARE": loop,
+        "JUDGING_SHARE": clock,
+        "GROWN": schedules,
         "MIN_PLANES_TO_HOLD_OUT": splitting,
     }.items():
-        assert getattr(est, name) == getattr(room, name), name
-    assert judging.MAX_PLANES == est.MAX_JUDGED
-    assert set(est.COSTS) == set(RECIPES) == set(get_args(Recipe))
+        assert getattr(costs, name) == getattr(room, name), name
+    assert judging.MAX_PLANES == costs.MAX_JUDGED
+    for size in (64, 128, 160, 192):  # on average over a round's steps
+        shown = np.mean([schedules.pictures_at(i / 100, 4, size) for i in range(100)])
+        settings = replace(DEFAULTS, image_size=size)
+        assert costs.pictures_in_step(settings, Planes(8, 4, 24, 1)) == pytest.approx(shown), size
+    assert set(costs.COSTS) == set(RECIPES) == set(get_args(Recipe))
     for name, recipe in RECIPES.items():
-        cost = est.COSTS[name]
+        cost = costs.COSTS[name]
         assert cost.uses_unlabelled == recipe.uses_unlabelled, name
         assert cost.uses_sam == ("sam" in recipe.members), name
 
@@ -69,7 +74,7 @@ def test_what_is_assumed_before_the_first_round() -> None:
     assert found is not None
     # One of three cases is held out: 8 slices with 4 views each, and 24 unlabelled ones.
     assert count_planes(SURVEY, DEFAULTS) == Planes(8, 4, 24, 1)
-    embedding, judging = (4 * 8 + 24) * 0.6, 1 + 12 * 0.6 + 4 * (0.6 + 1.5)
+    embedding, judging = (4 * 8 + 24) * 0.6, 1 + 4 * 0.6 + 4 * (0.6 + 1.5)
     steps = 700 * (0.62 * (4 * 192**2) / (24 * 128**2) + 4 * 0.03)
     assert found.seconds == pytest.approx(6 + 2 + embedding + steps + judging)
     assert found.memory_gb == pytest.approx(1.1 + 0.44 + 0.093 + 56 * 0.0021 + 0.0172 + 0.022, 0.01)
@@ -96,6 +101,74 @@ def test_rates_of_another_round_are_scaled(changes: dict[str, Any], seconds: flo
     assert found.to_dict()["measured_in"] == 3
 
 
+# What a picture takes where pictures are counted, in times of where steps are.
+PER_STEP = (1 + 0.35) * (1 - 0.35 / 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pictures"),
+    [
+        ({}, 700 * 4 * 1.35),
+        ({"steps": 100}, 100 * 4 * 1.35),
+        # Where pictures are counted, 35 % of them are seen two for one: 4.85 in a step.
+        ({"steps": None}, 3200 * PER_STEP),
+        ({"steps": None, "pictures": 1000}, 1000 * PER_STEP),
+        ({"pictures": 1000, "steps": 100}, 100 * 4 / 0.825 * PER_STEP),
+        ({"pictures": 100, "steps": 100}, 100 * PER_STEP),
+        # Small pictures of 64 px never grow: 4 in a step.
+        ({"pictures": 500, "image_size": 64}, 500 * (0.2325 / 9 + 0.12) / 4 / (0.3525 / 5.4)),
+        # Another kind of U-Net by what it is assumed to take in times of the one that was measured.
+        ({"pictures": 9, "unet": "pretrained"}, 9 * PER_STEP * (1.42 * 0.2325 + 0.12) / 0.3525),
+    ],
+)
+def test_a_budget_in_pictures_takes_what_a_picture_takes(
+    changes: dict[str, Any], pictures: float
+) -> None:
+    found = estimate(measured(seconds_per_picture=0.04), replace(DEFAULTS, **changes))
+    assert found is not None
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + pictures * 0.04 + 10, rel=1e-3)
+
+
+def test_a_round_that_counted_no_pictures_tells_by_its_steps() -> None:
+    found = estimate(measured(), TrainSettings(pictures=1000))
+    assert found is not None
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + 1000 * 0.2 * 0.825 / 4 + 10)
+
+
+def test_a_first_round_takes_what_this_machine_was_measured_at() -> None:
+    was = measured(memory_gb=1.9).past
+    assert was is not None
+    machine = replace(SURVEY, machine=replace(was, number=None))
+    found = estimate(machine, DEFAULTS)
+    assert found is not None and found.measured_in is None
+    assert found.sentence == "About 3 min, 1.9 GB (measured on this machine)."
+    assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + 700 * 0.2 + 10)
+    # An own round tells more, unless it was on something else.
+    both = replace(machine, past=replace(was, settings=replace(DEFAULTS, sam="vit_b")))
+    other = estimate(both, DEFAULTS)
+    assert other is not None and other.source == "measured on this machine"
+    assert estimate(replace(both, past=was), DEFAULTS).measured_in == 3  # type: ignore[union-attr]
+
+
+def test_a_time_limit_that_is_too_short_says_what_it_can_do() -> None:
+    # Of 12 s, loading takes 5 s, 14 embeddings 4.2 s (35 %), and judging 1.44 s (12 %). That leaves
+    # 1.36 s for 3.4 pictures of 0.4 s, of which half are labelled.
+    survey = measured(seconds_per_picture=0.4)
+    hurried = estimate(survey, TrainSettings(minutes=0.2))
+    assert hurried is not None
+    assert hurried.note == (
+        "In 0.2 min the U-Net sees about 1 of 8 labelled slices; 0.5 min are enough to see each "
+        "once."
+    )
+    assert hurried.to_dict()["note"] == hurried.note
+    enough = estimate(survey, TrainSettings(minutes=0.5))
+    assert enough is not None and enough.note == ""
+    none = estimate(survey, TrainSettings(minutes=0.1))
+    assert none is not None and none.note.startswith("In 0.1 min the U-Net sees about 0 of 8")
+    unhurried = estimate(survey, TrainSettings(steps=1))
+    assert unhurried is not None and unhurried.note == ""  # as it was asked
+
+
 def test_memory_is_what_was_measured_and_what_is_added() -> None:
     same, more = (estimate(measured(), replace(DEFAULTS, unlabelled_planes=n)) for n in (24, 34))
     assert same is not None and same.memory_gb == pytest.approx(2.5)
@@ -106,7 +179,7 @@ def test_memory_is_what_was_measured_and_what_is_added() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "times"),
-    [({"device": "cuda"}, 1.0), ({"sam": "vit_b"}, 4.0), ({"profile": "adapted-encoder"}, 4.0)],
+    [({"device": "cuda"}, 1.0), ({"sam": "vit_b"}, 3.0), ({"profile": "adapted-encoder"}, 4.0)],
 )
 def test_another_machine_or_sam_was_not_measured(changes: dict[str, Any], times: float) -> None:
     found = estimate(measured(), replace(DEFAULTS, **changes))
@@ -123,9 +196,11 @@ def test_what_was_not_measured_is_assumed() -> None:
 
 
 def test_a_time_limit_is_the_time() -> None:
-    found = estimate(SURVEY, TrainSettings(minutes=12))
-    assert found is not None and found.seconds == 720 and found.text.startswith("about 12 min")
-    short = estimate(SURVEY, TrainSettings(minutes=12, steps=7))
+    found = estimate(SURVEY, TrainSettings(minutes=3))
+    assert found is not None and found.seconds == 180 and found.text.startswith("about 3 min")
+    # It only ends a round sooner than its pictures do.
+    assert estimate(SURVEY, TrainSettings(minutes=99)).seconds < 600  # type: ignore[union-attr]
+    short = estimate(SURVEY, TrainSettings(minutes=3, steps=7))
     assert short is not None and short.seconds < 100
     # In so little time only the labelled slices are embedded: less is kept in memory.
     hurried = estimate(SURVEY, TrainSettings(minutes=0.1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from annotation_desk import ManualRunner
 
+from napari_scsam.controllers.background import BackgroundJob, JobQueue, Timing
 from napari_scsam.controllers.rounds import RoundsController, RoundsState, hint
+from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
@@ -50,7 +52,8 @@ class Dock:
     def __init__(self, project: Project) -> None:
         self.files = ManualRunner()
         self.said: list[str] = []
-        self.rounds = RoundsController(project, self.files, self.show, lambda: None)
+        self.jobs = JobQueue()
+        self.rounds = RoundsController(project, self.files, self.show, lambda: None, jobs=self.jobs)
         self.files.work()
 
     def show(self, state: RoundsState) -> None:
@@ -103,6 +106,8 @@ def test_a_project_without_labels_has_no_estimate_and_one_with_labels_has(projec
     assert hint(dock.state).startswith("About 4 min, 1.7 GB (assumed for two cores).")
     dock.rounds.plan(TrainSettings(minutes=3))  # at once: nothing is counted again
     assert hint(dock.state).startswith("About 3 min,")
+    dock.rounds.plan(TrainSettings(minutes=0.05))
+    assert "In 0.05 min the U-Net sees about 0 of 1 labelled slices;" in hint(dock.state)
 
 
 def test_an_interrupted_round_is_said_and_gone_on_with(
@@ -204,3 +209,140 @@ def test_a_paused_round_is_found_paused_by_the_next_window(
     second.rounds.pause_or_resume()
     assert not second.state.paused
     assert json.loads((folder / "control.json").read_text()) == {"command": "run"}
+
+
+def learning(jobs: JobQueue) -> None:
+    """Another job that a round waits for."""
+    timing = Timing(45.0, 20.0)
+    jobs.ask(BackgroundJob("tuning", lambda: None, lambda: None, lambda: timing))
+
+
+def test_a_round_waits_for_what_has_nearly_finished_and_says_so(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    dock = Dock(labelled)
+    learning(dock.jobs)
+    dock.rounds.start(SETTINGS)
+    dock.files.work()
+    said = "The round starts when learning from your labels has finished: about 20 s."
+    assert dock.state.text == said and dock.state.waiting and dock.state.running
+    assert dock.state.enabled == {"cancel_train"} and not children
+    dock.rounds.tick()
+    dock.rounds.start(SETTINGS)  # pressed twice: one round
+    dock.jobs.ended("tuning")
+    dock.files.work()
+    assert len(children) == 1 and not dock.state.waiting
+    assert dock.said[-1].startswith("Round 1 has begun")
+    assert {"pause_train", "cancel_train"} == dock.state.enabled
+
+
+def test_a_waiting_round_is_cancelled(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    dock = Dock(labelled)
+    learning(dock.jobs)
+    dock.rounds.start(SETTINGS)
+    dock.rounds.cancel()
+    assert dock.said[-1] == "The round will not start; nothing changed."
+    assert not dock.state.running and "train" in dock.state.enabled
+    dock.jobs.ended("tuning")
+    dock.files.work()
+    assert not children and not list((labelled.folder / "rounds").glob("*"))
+
+
+def test_a_waiting_round_is_not_lost_with_the_window(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    dock = Dock(labelled)
+    dock.rounds.close()  # nothing waits
+    assert not children
+    learning(dock.jobs)
+    dock.rounds.start(SETTINGS)
+    dock.rounds.close()
+    assert len(children) == 1 and Dock(labelled).state.running
+
+
+def test_a_round_frees_the_place_when_it_has_ended_or_could_not_begin(
+    labelled: Project, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock = Dock(labelled)
+    dock.rounds.start(SETTINGS)
+    dock.rounds.rollback()  # there is none: it fails while the round is about to begin
+    dock.files.work()
+    assert "no earlier active round" in dock.said[-1] and dock.jobs.running == "round"
+    assert dock.state.running
+    assert Dock(labelled).jobs.running == "round"  # that of the window before
+    children[0].kill()
+    children[0].wait()
+    dock.rounds.tick()
+    dock.files.work()
+    assert "ended unexpectedly" in dock.said[-1] and dock.jobs.running is None
+
+    def refuse(*_: Any) -> None:
+        raise ProjectError("No.")
+
+    monkeypatch.setattr("napari_scsam.controllers.training.start_child", refuse)
+    dock.rounds.start(SETTINGS)
+    dock.files.work()
+    assert dock.said[-1] == "No." and dock.jobs.running is None and not dock.state.running
+
+
+def test_the_time_left_is_what_the_round_has_measured_and_then_how_fast_it_is(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    dock = Dock(labelled)
+    dock.rounds.start(SETTINGS)
+    dock.files.work()
+    folder = labelled.folder / "rounds" / "0001.partial"
+    write(folder, training(8, 1.0, eta_s=20.0))
+    dock.rounds.tick()
+    assert dock.state.text == "Training, 8 of 80 · about 20 s left"
+    measured = {"seconds": 540.0, "pictures": 3200, "seconds_per_picture": 0.169}
+    write(folder, {"event": "estimate", **measured})
+    dock.rounds.tick()
+    assert dock.said[-1] == (
+        "On this machine a picture takes 0.17 s: about 9 min for 3,200 pictures, or less if it has "
+        "learned before."
+    )
+    # Three quarters of the training that was measured are left: 405 s, of which a quarter is said
+    # by the pace so far.
+    write(folder, training(26, 1.0, eta_s=5.0))
+    dock.rounds.tick()
+    left = (1 - 26 / 80) * 540 * (54 / 80) / 0.9 + 26 / 80 * 5
+    assert left == pytest.approx(275, abs=1)
+    assert dock.state.text == "Training, 26 of 80 · about 5 min left"
+    write(folder, training(79, 1.0, eta_s=5.0, pictures=3160))
+    dock.rounds.tick()
+    assert dock.state.text == "Training, 3,160 of 3,200 pictures · about 5 s left"
+
+
+def test_a_round_that_ends_when_it_has_learned_says_so(
+    labelled: Project, children: list[subprocess.Popen[bytes]]
+) -> None:
+    dock = Dock(labelled)
+    dock.rounds.start(SETTINGS)
+    dock.files.work()
+    folder = labelled.folder / "rounds" / "0001.partial"
+    write(folder, {"event": "early_stop", "pictures": 2400, "best_pictures": 1800})
+    dock.rounds.tick()
+    assert dock.said[-1] == (
+        "The round has learned: it ends after 2,400 pictures, since held-out slices were found "
+        "best after 1,800."
+    )
+
+
+def test_it_is_said_what_each_round_takes_and_a_pruned_one_is_refused(
+    labelled: Project, finish_round: Callable[..., Path]
+) -> None:
+    for pair, parent in ((0.5, None), (0.6, 0.5), (0.7, 0.6)):
+        finish_round(labelled.begin_round(SETTINGS), pair, parent)
+        labelled.adopt_rounds()
+    labelled.prune_rounds(1)
+    dock = Dock(labelled)
+    folders = [record.folder for record in dock.state.rounds]
+    expected = [sum(f.stat().st_size for f in folder.iterdir()) for folder in folders]
+    assert [dock.state.sizes[number] for number in (1, 2, 3)] == expected
+    assert [record.pruned for record in dock.state.rounds] == [True, False, False]
+    dock.rounds.promote(1)
+    dock.files.work()
+    assert any(text.startswith("Round 1 was pruned") for text in dock.said)

@@ -14,10 +14,13 @@ import pytest
 from annotation_desk import Desk, ManualRunner
 
 from napari_scsam.controllers import tuning
+from napari_scsam.controllers.background import BackgroundJob, JobQueue, Timing
+from napari_scsam.controllers.training import TrainingController
 from napari_scsam.controllers.tuning import RunningTuning, TuningController
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.settings import TuneSettings
+from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.settings import TrainSettings, TuneSettings
 from napari_scsam.project import Project
 
 CHILD = """
@@ -50,12 +53,17 @@ class Bench:
         self.project, self.files, self.mode = project, ManualRunner(), "keep"
         self.told: list[tuple[Path | None, bool]] = []
         self.started: list[psutil.Process] = []
+        self.jobs = JobQueue()
         monkeypatch.setattr(tuning, "start_child", self._start)
         self.controller = self.open()
 
     def open(self) -> TuningController:
         made = TuningController(
-            self.project, self.files, lambda state: None, lambda *told: self.told.append(told)
+            self.project,
+            self.files,
+            lambda state: None,
+            lambda *told: self.told.append(told),
+            jobs=self.jobs,
         )
         self.files.work()
         return made
@@ -131,20 +139,108 @@ def test_a_failed_one_says_why_and_is_not_begun_anew_at_once(bench: Bench) -> No
     assert len(bench.started) == 1
 
 
-def test_a_round_ends_a_tuning_and_nothing_of_it_is_left(bench: Bench) -> None:
+def a_round(jobs: JobQueue) -> None:
+    jobs.ask(BackgroundJob("round", lambda: None))
+
+
+def test_a_tuning_that_has_just_begun_makes_way_for_a_round_and_begins_anew(bench: Bench) -> None:
     bench.mode = "hang"
     bench.commit(0, 1, 2)
-    bench.controller.round_trains(True)
+    a_round(bench.jobs)
     bench.files.work()
-    assert not bench.started[0].is_running() and not bench.controller.state.running
+    assert not bench.started[0].is_running() and bench.jobs.running == "round"
     assert list((bench.project.folder / "tuned").iterdir()) == []
+    waits = "Learning from your labels starts when the round has finished."
+    assert not bench.controller.state.running and bench.controller.state.text == waits
     bench.commit(3, 4, 0, 1)
     assert len(bench.started) == 1  # never beside a round
-    bench.controller.round_trains(False)
-    bench.commit(2)
-    assert len(bench.started) == 2
+    bench.jobs.ended("round")  # and no further commit is needed
+    bench.files.work()
+    assert len(bench.started) == 2 and bench.controller.state.text == tuning.LEARNING
     bench.controller.close()
     assert not bench.started[1].is_running()
+
+
+def test_a_tuning_that_is_more_than_half_done_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.mode = "hang"
+    bench.commit(0, 1, 2)
+    monkeypatch.setattr(RunningTuning, "timing", Timing(45.0, 20.0))
+    a_round(bench.jobs)
+    assert bench.started[0].is_running()
+    said = "The round starts when learning from your labels has finished: about 20 s."
+    assert bench.jobs.sentence("round") == said
+    bench.started[0].kill()
+    bench.settle()
+    assert bench.jobs.running == "round" and not bench.jobs.waits("tuning")
+
+
+def test_a_commit_beside_a_round_has_its_tuning_after_it(bench: Bench) -> None:
+    a_round(bench.jobs)
+    bench.commit(0, 1)
+    assert bench.controller.state.text == tuning.WAITING  # not due: nothing waits
+    bench.commit(2)
+    assert not bench.started and bench.controller.state.text.endswith("the round has finished.")
+    bench.controller.set_use(False)
+    bench.files.work()
+    assert not bench.jobs.waits("tuning") and bench.controller.state.text == tuning.OFF
+    bench.controller.set_use(True)
+    bench.commit(3)
+    bench.jobs.ended("round")
+    bench.files.work()
+    assert len(bench.started) == 1
+    bench.settle()
+    assert bench.controller.state.text.startswith("Tuned on 3 slices")
+
+
+def test_a_round_that_is_asked_for_while_a_tuning_begins_waits_for_that_only(bench: Bench) -> None:
+    bench.commit(0, 1)
+    bench.mode = "hang"
+    image = bench.project.images()[0]
+    bench.project.commit(image.id, np.ones(image.shape[1:], np.uint8), plane=Plane(0, 2))
+    bench.controller.committed()
+    job, due, *_ = bench.files.queue.pop(0)
+    due(job.function(lambda _: None, CancelToken()))  # due: its start is queued, not yet done
+    a_round(bench.jobs)
+    assert bench.jobs.running == "tuning" and bench.jobs.waits("round")
+    bench.files.work()
+    assert bench.jobs.running == "round" and bench.jobs.waits("tuning")
+    assert not bench.started[0].is_running()
+
+
+def test_a_tuning_that_ends_before_it_can_make_way_lets_the_round_begin(bench: Bench) -> None:
+    bench.commit(0, 1)
+    image = bench.project.images()[0]
+    bench.project.commit(image.id, np.ones(image.shape[1:], np.uint8), plane=Plane(0, 2))
+    bench.controller.committed()
+    for _ in range(2):  # it is due, and it is started
+        job, done, *_ = bench.files.queue.pop(0)
+        result = job.function(lambda _: None, CancelToken())
+        if isinstance(result, RunningTuning):
+            a_round(bench.jobs)
+            while result.alive:
+                time.sleep(0.02)
+        done(result)
+    assert bench.jobs.waits("round") and bench.controller.state.running  # so it is looked at
+    bench.settle()
+    assert bench.jobs.running == "round" and not bench.jobs.waits("tuning")
+    assert [t.number for t in bench.project.tunings()] == [1]
+
+
+def test_one_that_a_killed_window_left_at_work_is_taken_over(bench: Bench) -> None:
+    bench.mode = "hang"
+    bench.commit(0, 1, 2)
+    bench.jobs = JobQueue()
+    again = bench.open()
+    assert again.state.running and bench.jobs.running == "tuning"
+    with pytest.raises(ProjectError, match="Learning from your labels is still running in this"):
+        TrainingController(bench.project).start(TrainSettings())
+    again.cancel()
+    bench.files.work()
+    bench.controller.close()
+    assert not bench.started[0].is_running() and bench.jobs.running is None
+    assert list((bench.project.folder / "tuned").iterdir()) == []
 
 
 def test_switched_off_the_shipped_model_answers_also_after_a_restart(bench: Bench) -> None:

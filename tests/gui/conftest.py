@@ -97,7 +97,8 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SegmenterPro
 def dock(
     viewer: Any, qtbot: Any, segmenter: SegmenterProcess, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ScsamDock]:
-    # A tuning in the background would take the cores from what is tested.
+    # What begins by itself in the background would take the cores from what is tested.
+    monkeypatch.setattr("napari_scsam.controllers.speed.SpeedController.wanted", lambda _: None)
     monkeypatch.setattr("napari_scsam.controllers.tuning.FIRST", 10**6)
     widget = ScsamDock(viewer, segmenter=lambda _folder, _gb: segmenter)
     viewer.window.add_dock_widget(widget, name="SC-SAM")

@@ -98,6 +98,21 @@ def test_the_metrics_are_a_table_that_no_class_name_can_break(qtbot, tmp_path):
     assert panel.findChild(object, "train_summary").text() == "Round 1 active  ·  Dice 0.80"
 
 
+def test_the_list_of_rounds_says_what_each_takes_and_which_are_pruned(qtbot, tmp_path):
+    records = (
+        RoundRecord(1, tmp_path, {}, active=False, reason="The first.", pruned=True),
+        RoundRecord(2, tmp_path, {}, active=True, reason="Better."),
+    )
+    panel = show(qtbot, TrainingPanel())
+    panel.show_state(RoundsState(rounds=records, sizes={1: 21_000, 2: 34_500_000}))
+    rows = panel.findChild(object, "rounds")
+    first, second = rows.item(0), rows.item(1)
+    assert first.text() == "○  Round 1  ·  not checked  ·  pruned"
+    assert first.toolTip() == "The first.\n21.0 kB on the disk; its weights were pruned."
+    assert second.text() == "●  Round 2  ·  not checked  ·  active"
+    assert second.toolTip() == "Better.\n34.5 MB on the disk."
+
+
 def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot):
     form = show(qtbot, SettingsForm())
     shown = {w.objectName() for w in form.findChildren(object) if "setting_" in w.objectName()}

@@ -7,11 +7,16 @@ import json
 import numpy as np
 import pytest
 
+from napari_scsam.controllers.background import BackgroundJob, Timing
+from napari_scsam.controllers.costs import Past, Planes
+from napari_scsam.controllers.measured import remember
+from napari_scsam.controllers.speed import SpeedController, small_round
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
 
 pytestmark = pytest.mark.gui
+WANTED = SpeedController.wanted  # which the dock of these tests does without
 # Of small steps, and without an end.
 ENDLESS = TrainSettings(steps=100_000, image_size=32, unlabelled_planes=0, holdout=0.0)
 
@@ -49,6 +54,37 @@ def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(ha
     hand.wait_for_mask()
     hand.press("commit")
     hand.until(lambda: hand.find("train_text").toolTip() != before)
+
+
+def test_a_first_round_is_announced_by_what_this_machine_was_measured_at(
+    hand, dock, folder, monkeypatch
+):
+    rates = {"device": "cpu", "seconds_per_embedding": 0.5, "seconds_per_step": 0.25}
+    small = Past(None, small_round(), Planes(1, 0, 1, 1), rates)
+    monkeypatch.setattr("napari_scsam.controllers.speed.measure", lambda cancel: remember(small))
+    monkeypatch.setattr(SpeedController, "wanted", WANTED)
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    hand.until(lambda: "(measured on this machine)" in hint(hand))
+
+
+def test_a_round_says_what_it_waits_for_and_is_called_off(hand, dock, folder):
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    rounds = dock.session.rounds
+    # A tuning of which more than half is done.
+    job = BackgroundJob("tuning", lambda: None, lambda: None, lambda: Timing(45, 20))
+    rounds._jobs.ask(job)
+    hand.press("train")
+    said = "The round starts when learning from your labels has finished: about 20 s."
+    assert hint(hand) == said
+    assert not hand.find("train_progress").isVisible()
+    assert not hand.find("pause_train").isVisible() and not hand.find("train").isEnabled()
+    assert hand.find("cancel_train").text() == "Cancel"
+    hand.press("cancel_train")
+    assert hand.status() == "The round will not start; nothing changed."
+    assert hand.find("train").isEnabled() and not hand.find("cancel_train").isVisible()
+    assert not (folder / "rounds").exists()
 
 
 def test_a_round_is_paused_resumed_and_cancelled(hand, dock, folder):

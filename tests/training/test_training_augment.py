@@ -86,3 +86,15 @@ def test_intensities_differ_stay_in_range_and_keep_padding_black():
         assert out.min() >= 0 and out.max() <= 1 and (out[:, :, 20:] == 0).all()
         assert len({one.numpy().tobytes() for one in out}) > 4
     assert (strong - image).abs().mean() > (mild - image).abs().mean() > 0
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_maps_are_carried_to_where_the_pictures_are_moved(turn):
+    image, label = scene()
+    image = torch.nn.functional.avg_pool2d(image, 9, stride=1, padding=4)  # so that cells suffice
+    draws = augmenter(turn=turn)
+    moved, _ = draws.move(image, label, 3)
+    carried = draws.carry(torch.nn.functional.avg_pool2d(image, 2))
+    assert carried.shape == (4, 3, 32, 32)
+    assert (carried - torch.nn.functional.avg_pool2d(moved, 2)).abs().max() < 0.05
+    assert (moved - image).abs().max() > 0.5

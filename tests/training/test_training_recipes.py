@@ -13,7 +13,6 @@ from toy import SIDE, run, toy_kit, weights_of
 from napari_scsam.core.settings import Recipe, TrainSettings
 from scsam_train.kit import Diverged
 from scsam_train.recipes import RECIPES
-from scsam_train.recipes.scsam_paper import _random_clicks
 from scsam_train.sampling import BalancedSampler
 
 STEPS = 12
@@ -183,17 +182,6 @@ def test_a_loss_that_is_no_number_changes_nothing_and_names_the_images(name):
     with pytest.raises(Diverged, match=r"a:0|b:0"):
         recipe.step(0.5)
     assert all(torch.equal(before[key], value) for key, value in weights_of(kit).items())
-
-
-def test_random_points_of_the_paper_lie_in_and_outside_in_sams_order():
-    mask = np.zeros((32, 32), bool)
-    mask[4:10, 20:30] = True  # off the diagonal
-    clicks = _random_clicks(mask, 4.0, np.random.default_rng(0))
-    assert [label for _, _, label in clicks] == [1] * 5 + [0] * 5
-    for row, col, label in clicks:
-        assert mask[int((row + 0.5) / 4), int((col + 0.5) / 4)] == bool(label)
-    nothing = _random_clicks(np.zeros((8, 8), bool), 1.0, np.random.default_rng(0))
-    assert [label for _, _, label in nothing] == [-1] * 5 + [0] * 5
 
 
 def test_rare_classes_and_small_cases_are_drawn_as_often():

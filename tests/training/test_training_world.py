@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-NAMES = ["scsam", "cps"]
+NAMES = ["scsam", "cps", "scsam-paper"]
 SCRIPT = """
 import functools, json, sys
 sys.path.insert(0, sys.argv[2])
@@ -24,6 +24,7 @@ from toy import run, toy_kit, weights_of
 # Adam makes whole steps of gradients that are rounding alone, as those of a bias before a
 # normalisation, unless its epsilon is well above them.
 torch.optim.AdamW = functools.partial(torch.optim.AdamW, eps=1e-4)
+torch.optim.Adam = functools.partial(torch.optim.Adam, eps=1e-4)
 precision.has_bfloat16 = lambda device: False
 students.unet_optimisers = lambda weights, rate: {torch.optim.AdamW(weights): rate}
 # What each U-Net teaches the other counts fully here: a fault of it shows the more, and no pixel's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 from scsam_train.kit import StepReport
 from scsam_train.session import Session
@@ -16,6 +17,37 @@ JUDGING_SHARE = 0.12
 # ask, and its parent once.
 SAVING_S, LOOKS = 5.0, 7
 
+# After so many pictures, and so many seconds of steps, a round says what it will take: the first
+# step alone takes several times as long as others.
+MEASURED_PICTURES, MEASURED_S = 96, 3.0
+# Of the budget in pictures: what is left for a round that has learned, in which its learning rates
+# fall to their end. Arbitrary.
+COOL_DOWN = 0.15
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The rest of a schedule, in fewer pictures.
+
+    Attributes
+    ----------
+    pictures : int
+        When it was decided.
+    since : float
+        The fraction of the round that was done then.
+    last : int
+        Pictures after which the round ends.
+    """
+
+    pictures: int
+    since: float
+    last: int
+
+    def fraction(self, pictures: int) -> float:
+        """How much of the round is done, 0..1."""
+        share = (pictures - self.pictures) / max(1, self.last - self.pictures)
+        return self.since + (1 - self.since) * share
+
 
 class Clock:
     """Fraction of the training that is done, and its events.
@@ -25,15 +57,18 @@ class Clock:
     session : Session
     trained_s : float
         What was trained before the round was resumed.
-    end : int, optional
-        Pictures after which the round ends, where they are not the settings'.
+    ending : Ending, optional
+        How a resumed round was ending early.
     """
 
-    def __init__(self, session: Session, trained_s: float = 0.0, end: int | None = None) -> None:
+    def __init__(
+        self, session: Session, trained_s: float = 0.0, ending: Ending | None = None
+    ) -> None:
         self._session = session
         self._began = time.monotonic() - session.control.paused_s - trained_s
         self._last_event = 0.0
-        self._end = end or session.settings.budget
+        self._budget, self._ending = session.settings.budget, ending
+        self._estimated = trained_s > 0
 
     def fraction(self, step: int, pictures: int) -> float:
         """How much of the round is done after these steps and pictures, 0..1.
@@ -41,13 +76,30 @@ class Clock:
         The same in all processes.
         """
         by_steps = step / self._session.settings.max_steps
-        if self._end is not None:
-            by_steps = max(by_steps, pictures / self._end)
+        if self._budget is not None:
+            by_steps = max(by_steps, pictures / self._budget)
+        if self._ending is not None:
+            by_steps = max(by_steps, self._ending.fraction(pictures))
         end = self._session.deadline(1.0) - self._judging_s()
         if math.isinf(end):
             return by_steps
         total = max(end - self._began - self._session.control.paused_s, 1e-3)
         return self._session.world.agreed(max(by_steps, self.trained_s() / total))
+
+    def end_early(self, pictures: int, fraction: float) -> bool:
+        """Let the rest of the schedule pass in `COOL_DOWN` of the budget; whether that is sooner."""
+        if self._budget is None or self._ending is not None:
+            return False
+        last = pictures + round(COOL_DOWN * self._budget)
+        if last >= self._budget:
+            return False
+        self._ending = Ending(pictures, fraction, last)
+        return True
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the round is ending early; None while it is not."""
+        return self._ending
 
     def trained_s(self) -> float:
         """Seconds of training, pauses not counted."""
@@ -58,8 +110,25 @@ class Clock:
         most = JUDGING_SHARE * 60 * (self._session.settings.minutes or 0.0)
         if not self._session.split.held_out:
             return min(SAVING_S, most)
-        look = self._session.meter.latest("judging")
+        look = self._session.meter.latest("looking")
         return most if look is None else min(SAVING_S + LOOKS * look, most)
+
+    def estimate(self, pictures: int, fraction: float, seconds: float) -> None:
+        """Say once, after the first steps, how long the training still takes on this machine.
+
+        `seconds` is what the steps so far took.
+        """
+        if self._estimated or pictures < MEASURED_PICTURES or seconds < MEASURED_S:
+            return
+        self._estimated = True
+        each = seconds / pictures
+        rest = self.trained_s() * (1 - fraction) / max(fraction, 1e-6)
+        self._session.log.write(
+            "estimate",
+            seconds=round(rest, 1),
+            pictures=self._budget or 0,
+            seconds_per_picture=round(each, 4),
+        )
 
     def report(self, step: int, pictures: int, fraction: float, report: StepReport) -> None:
         """Write an event, but not too many."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from napari_scsam.models.adapters import Profile
 from napari_scsam.models.preprocess import SAM_MEAN, SAM_STD
 from napari_scsam.models.sam import SamModel
 from scsam_train.augment import Augmenter
+from scsam_train.paper_views import Views
 from scsam_train.precision import mixed_precision
 
 # Share of a feature's channels that SAM does not see of an unlabelled plane: its strong view
@@ -65,7 +66,15 @@ def choose_profile(
 
 
 class Encoding(Protocol):
-    """Makes features for SAM's decoder of what `SamView.features` holds."""
+    """Makes features for SAM's decoder of what `SamView.features` holds.
+
+    Attributes
+    ----------
+    sees_views : bool
+        Whether it can show SAM a view that is drawn in a step.
+    """
+
+    sees_views: ClassVar[bool]
 
     def __call__(self, kept: Tensor) -> Tensor:
         """Embeddings (N, 256, e, e), float32, of N kept ones stacked."""
@@ -77,6 +86,9 @@ class Encoding(Protocol):
         self, kept: Tensor, target: Tensor, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         """The same, as they are learned from with a pseudo-label."""
+
+    def in_view(self, kept: Tensor, views: Views) -> Tensor:
+        """N kept ones stacked, as they are seen in N views; unchanged without `sees_views`."""
 
 
 def encoding_of(sam: SamModel, settings: TrainSettings) -> Encoding:
@@ -91,6 +103,8 @@ class KeptEmbeddings:
     ----------
     sam : SamModel
     """
+
+    sees_views: ClassVar[bool] = False
 
     def __init__(self, sam: SamModel) -> None:
         self._device = sam.torch_device
@@ -110,6 +124,10 @@ class KeptEmbeddings:
         shown = torch.from_numpy(rng.random(kept.shape[1]) >= DROPPED)[None, :, None, None]
         return kept * shown / (1 - DROPPED), target
 
+    def in_view(self, kept: Tensor, views: Views) -> Tensor:
+        """See `Encoding`."""
+        return kept
+
 
 class TrainedEncoder:
     """The encoder learns, too: pixels (N, 3, s, s) are seen in a new view and encoded each time.
@@ -124,6 +142,8 @@ class TrainedEncoder:
     settings : TrainSettings
         Which views there may be, and the seed.
     """
+
+    sees_views: ClassVar[bool] = True
 
     def __init__(self, sam: SamModel, settings: TrainSettings) -> None:
         self._device = sam.torch_device
@@ -152,6 +172,14 @@ class TrainedEncoder:
     ) -> tuple[Tensor, Tensor]:
         """See `Encoding`; moved, and changed much."""
         return self._view(kept, target, rng, self._augmenter.strong)
+
+    def in_view(self, kept: Tensor, views: Views) -> Tensor:
+        """See `Encoding`."""
+        # Padding is 0 in every channel.
+        there = (kept != 0).any(1)
+        unit = (kept.float() * self._std + self._mean) * there[:, None]
+        shown = views.shown(there)[:, None]
+        return ((views.pictures(unit.clamp(0, 1)) - self._mean) / self._std * shown).to(kept.dtype)
 
     def _encode(self, pixels: Tensor) -> Tensor:
         with mixed_precision(self._device), _checkpointed(self._encoder):

@@ -128,6 +128,11 @@ class Judge:
         self._names, self._embed = class_names, embed
         self._embeddings: dict[int, Embedding] = {}
 
+    def on(self, count: int) -> Judge:
+        """One of at most so many of its planes, evenly spaced."""
+        picks = np.linspace(0, len(self.planes) - 1, min(len(self.planes), count)).astype(int)
+        return Judge([self.planes[i] for i in picks], self._names, self._embed)
+
     @property
     def cases(self) -> int:
         """How many cases the planes come from."""

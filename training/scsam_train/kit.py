@@ -95,7 +95,8 @@ class StepReport:
     agreement : float or None
         Mean agreement of the two, 0..1, over the pseudo-labels that there are.
     pictures : int
-        How many the step learned from: views of planes for a U-Net, objects for SAM alone.
+        How many the step learned from: views of planes for a U-Net, objects where SAM is all
+        that is trained. A step in which SAM learns alone beside a U-Net counts as one of both.
     """
 
     loss_unet: float | None = None
@@ -112,10 +113,13 @@ class Recipe(Protocol):
     members : tuple of {'unet', 'sam'}
         The networks that it trains, and that a round of it answers with.
     uses_unlabelled : bool
+    from_scratch : bool
+        Whether its U-Net starts from nothing, whatever the settings say.
     """
 
     members: ClassVar[tuple[str, ...]]
     uses_unlabelled: ClassVar[bool]
+    from_scratch: ClassVar[bool]
 
     def __init__(self, kit: Kit) -> None: ...
 

@@ -6,7 +6,7 @@ import errno
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,25 +26,29 @@ from napari_scsam.models.pair import (
 )
 from napari_scsam.models.prior import NO_PRIOR, PRIOR_FILE
 from scsam_train.augment import Augmenter
-from scsam_train.clock import Clock
+from scsam_train.clock import Clock, Ending
 from scsam_train.decoding import Decoder
+from scsam_train.early_stopping import EarlyStopping
 from scsam_train.judging import (
     SPLIT_FILE,
     Judge,
+    Scores,
 )
 from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
 from scsam_train.validation import embed, follow, validate
-from scsam_train.views import MAX_VIEWS, Embedder, Materials, build_canvases
+from scsam_train.views import MAX_VIEWS, VIEWS_STREAM, Embedder, Materials, build_canvases
 from scsam_train.weighing import Weighing
 
 # Of the time budget: at most so much for embedding.
 EMBEDDING_SHARE = 0.35
 # Fractions of the round after which the held-out planes are looked at, for the curve.
-LOOK_IN_AT = (0.25, 0.5, 0.75)
+LOOK_IN_AT = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+# Held-out planes that such a look marks, evenly spaced, and the share of the training's time that
+# looks may take: on a slow processor there are fewer of them.
+LOOKED_AT, LOOKING_SHARE = 16, 0.15
 METRICS_FILE = "metrics.json"
-_VIEWS_STREAM = 1
 
 
 class TrainingFailed(ScsamError):
@@ -78,7 +82,7 @@ def run_round(folder: Path) -> Path:
     with session.meter.timing("judging"):
         metrics, weighing = validate(session, judge, trained["steps"])
     metrics |= trained | {"seconds": round(session.spent(), 1)}
-    metrics["rates"] = session.meter.rates(session.device.type)
+    metrics["rates"] = session.meter.rates(session.device.type, trained["pictures"])
     save(session, metrics, weighing)
     session.control.check()
     session.log.write("finished", metrics=metrics)
@@ -96,6 +100,7 @@ class _Run:
     clock: Clock
     step: int = 0
     pictures: int = 0
+    stopping: EarlyStopping = field(default_factory=EarlyStopping)
 
     @property
     def done(self) -> float:
@@ -106,7 +111,12 @@ class _Run:
         embedded = len(self.kit.materials.other_features)
         trained_s = self.clock.trained_s()
         spent, state = session.spent(), self.recipe.state()
-        return Saved(self.step, self.pictures, spent, trained_s, embedded, state)
+        ending = self.clock.ending
+        stopping = {
+            "stopping": self.stopping.state(),
+            "ending": None if ending is None else asdict(ending),
+        }
+        return Saved(self.step, self.pictures, spent, trained_s, embedded, stopping, state)
 
 
 def fit(session: Session, judge: Judge) -> dict[str, int]:
@@ -121,7 +131,8 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
     # Another version may keep its state in another way: the round then starts anew.
     keeper = Keeper(session.folder, f"{session.inputs.sha256} {napari_scsam.__version__}")
     run = _begin(session, keeper.load())
-    looks = list(LOOK_IN_AT) if judge.planes and session.world.leads else []
+    looks = list(LOOK_IN_AT) if judge.planes else []
+    few = judge.on(LOOKED_AT)
     done = run.done
     looks = [look for look in looks if look > done]
     while run.step < session.settings.max_steps and done < 1:
@@ -132,9 +143,10 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
             _save_state(keeper, run.saved(session))
             session.log.write("kept", step=run.step)
         if looks and done >= looks[0]:
-            looks.pop(0)
-            with session.meter.timing("judging"):
-                _look_in(session, judge, run, done)
+            looks = [look for look in looks if look > done]
+            if _has_time_to_look(session, run):
+                _look_in(session, few, run, done)
+            done = run.done
     run.recipe.finish()
     if session.world.leads:
         keeper.forget()
@@ -161,7 +173,11 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
     if saved is None:
         return _Run(kit, recipe, Clock(session))
     recipe.restore(saved.recipe)
-    return _Run(kit, recipe, Clock(session, saved.trained_s), saved.step, saved.pictures)
+    ending = saved.stopping["ending"]
+    clock = Clock(session, saved.trained_s, None if ending is None else Ending(**ending))
+    run = _Run(kit, recipe, clock, saved.step, saved.pictures)
+    run.stopping.restore(saved.stopping["stopping"])
+    return run
 
 
 def _take_step(session: Session, run: _Run, keeper: Keeper, done: float) -> None:
@@ -183,6 +199,7 @@ def _take_step(session: Session, run: _Run, keeper: Keeper, done: float) -> None
     run.step += 1
     run.pictures += report.pictures
     run.clock.report(run.step, run.pictures, run.done, report)
+    run.clock.estimate(run.pictures, run.done, session.meter.seconds("step"))
 
 
 def _out_of_memory(exc: BaseException) -> bool:
@@ -231,13 +248,29 @@ def _save_state(keeper: Keeper, saved: Saved) -> None:
         ) from exc
 
 
+def _has_time_to_look(session: Session, run: _Run) -> bool:
+    spent, last = session.meter.seconds("looking"), session.meter.latest("looking") or 0.0
+    has_time = spent + last <= LOOKING_SHARE * run.clock.trained_s()
+    return bool(session.world.agreed(float(has_time)))
+
+
 def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
+    """Mark the pair on some held-out planes, in all processes alike; end a round that has learned."""
+    with session.meter.timing("looking"):
+        dice = _marked(session, judge, run)
+    run.kit.scores.update(dice)
+    session.log.write("validation", step=run.step, fraction=done, dice=dice)
+    has_learned = run.stopping.has_learned(dice["pair"]["mean"], run.pictures)
+    if has_learned and run.clock.end_early(run.pictures, done):
+        best = run.stopping.best_pictures
+        session.log.write("early_stop", pictures=run.pictures, best_pictures=best)
+
+
+def _marked(session: Session, judge: Judge, run: _Run) -> Scores:
     with run.recipe.teachers_in_place():
         follow(session)
         pair = Pair(session.unet, session.sam, trained=session.trained, unknown=session.unknown)
-        dice = judge.mark(pair, session.control.check).dice()
-    run.kit.scores.update(dice)
-    session.log.write("validation", step=run.step, fraction=done, dice=dice)
+        return judge.mark(pair, session.control.check).dice()
 
 
 def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
@@ -285,7 +318,7 @@ def _gather(session: Session, saved: Saved | None) -> Materials:
     if not session.embeds:
         return materials
     side = Decoder(session.sam.module).side
-    augmenter = Augmenter(session.settings, _VIEWS_STREAM)
+    augmenter = Augmenter(session.settings, VIEWS_STREAM)
     cache = session.meter.counting(session.cache)
     most = MAX_VIEWS if "sam" in session.trained else 1
     embedder = Embedder(session.sam, cache, ids, side, augmenter, most)

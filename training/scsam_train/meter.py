@@ -68,14 +68,21 @@ class Meter:
             self.add("embedding", now - self._lap)
         self._charged, self._lap = self._made, now
 
-    def rates(self, device: str) -> dict[str, Any]:
-        """For metrics.json; None for what was not done."""
+    def seconds(self, what: str) -> float:
+        """All that `what` was charged."""
+        return self._seconds.get(what, 0.0)
+
+    def rates(self, device: str, pictures: int) -> dict[str, Any]:
+        """For metrics.json, of a round that saw so many pictures; None for what was not done."""
         return {
             "device": device,
             "seconds_loading": round(self._seconds.get("loading", 0.0), 2),
             "embeddings": self._charged,
             "seconds_per_embedding": _per(self._seconds.get("embedding"), self._charged),
             "seconds_per_step": _per(self._seconds.get("step"), self._times["step"]),
+            "seconds_per_picture": _per(self._seconds.get("step"), pictures),
+            "pictures": pictures,
+            "seconds_looking": round(self.seconds("looking"), 2),
             "seconds_judging": round(self._seconds.get("judging", 0.0), 2),
             "memory_gb": round(peak_memory() / 1e9, 3),
         }

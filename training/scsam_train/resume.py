@@ -27,6 +27,8 @@ class Saved:
         Seconds since its start, and of these in training.
     embedded : int
         Unlabelled planes that had an embedding.
+    stopping : dict
+        What `EarlyStopping` and `Ending` were about to do.
     recipe : dict
         Its state.
     """
@@ -36,6 +38,7 @@ class Saved:
     spent_s: float
     trained_s: float
     embedded: int
+    stopping: dict[str, Any]
     recipe: dict[str, Any]
 
 

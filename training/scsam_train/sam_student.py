@@ -242,13 +242,14 @@ class SamStudent:
     ) -> list[_Object]:
         """One object of each of these classes, on random planes."""
         assert self._pseudo is not None
-        data, side = self._kit.materials, self.decoder.side
+        data = self._kit.materials
         indices = rng.choice(self._pseudo.ready, len(columns))
         leads = self._unet_leads()
-        maps = {share: self._labels(indices, share, trust) for share in (BOTH, UNET_ALONE)}
+        shares = [UNET_ALONE if leads[column] else BOTH for column in columns]
+        maps = {share: self._labels(indices, share, trust) for share in set(shares)}
         objects = []
         for row, (index, column) in enumerate(zip(indices, columns, strict=True)):
-            label = maps[UNET_ALONE if leads[column] else BOTH][row]
+            label = maps[shares[row]][row]
             target = (label == column + 1).to(torch.uint8).masked_fill(label == IGNORE, IGNORE)
             features, target = self._encoding.strong(data.other_features[index], target, rng)
             weight, name = float(trust[column]), data.other_names[index]

@@ -263,7 +263,10 @@ def _build_models(
 
 def _unet_kind(inputs: Inputs, profile: Profile, log: EventLog) -> UNetKind:
     """What the round's U-Net starts from; says so where it is not what the settings ask for."""
-    kind = inputs.settings.unet
+    kind, recipe = inputs.settings.unet, inputs.settings.recipe
+    if RECIPES[recipe].from_scratch and kind != "scratch":
+        log.message(f"The recipe {recipe} trains its U-Net from scratch, as published.")
+        return "scratch"
     if kind == "pretrained+sam" and profile == "adapted-encoder":
         log.message(
             "The U-Net learns from pixels alone: SAM's image encoder is trained, too, and what it "

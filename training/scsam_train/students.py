@@ -88,10 +88,11 @@ def descend(
     optimisers: Iterable[torch.optim.Optimizer],
     world: World,
     names: Sequence[str] = (),
+    clip: float = CLIP,
 ) -> float:
     """Take a step down the loss that all processes have together, and return it.
 
-    `parameters` are those of all `optimisers`.
+    `parameters` are those of all `optimisers`; `clip` is the gradient's greatest length.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def descend(
     loss.backward()  # type: ignore[no-untyped-call]
     world.sum_gradients(parameters)
     total = float(world.sum(loss.detach().clone()))
-    norm = nn.utils.clip_grad_norm_(_with_gradient(parameters), CLIP)
+    norm = nn.utils.clip_grad_norm_(_with_gradient(parameters), clip)
     if not (math.isfinite(total) and bool(torch.isfinite(norm))):
         seen = f", with the images {', '.join(sorted(set(names)))}" if names else ""
         raise Diverged(f"the loss is {total}, its gradient's length {float(norm)}{seen}")

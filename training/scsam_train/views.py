@@ -29,11 +29,36 @@ _Job = tuple[NDArray[Any], Callable[[Tensor], None]]
 # Embeddings are the dear part of a round on a CPU. Few labels get more views of each.
 MAX_VIEWS = 4
 LABELLED_EMBEDDINGS = 160
+# Of the augmenter that draws the views that are embedded.
+VIEWS_STREAM = 1
 
 
 def views_each(labelled: int) -> int:
     """How often each of so many labelled planes is embedded."""
     return min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // labelled))
+
+
+def embedded_view(
+    augmenter: Augmenter, canvas: Tensor, label: Tensor, at: int, view: int
+) -> tuple[Tensor, Tensor]:
+    """View `view` (from 1) of labelled plane `at` as it is embedded, on a canvas of any size.
+
+    Parameters
+    ----------
+    augmenter : Augmenter
+        Of stream `VIEWS_STREAM`.
+    canvas : Tensor of shape (1, C, s, s), float32, 0..1
+    label : Tensor of shape (1, s, s), uint8
+    at, view : int
+
+    Returns
+    -------
+    canvas, label : Tensor
+        As given.
+    """
+    number = at * MAX_VIEWS + view
+    moved, label = augmenter.move(canvas, label, number)
+    return augmenter.mild(moved, number), label
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,19 +229,19 @@ class Embedder:
         if view == 0:
             pixels, label = plane.pixels, self._label(plane)
         else:
-            pixels, label = self._changed(plane, at * MAX_VIEWS + view)
+            pixels, label = self._changed(plane, at, view)
         views = materials.views[at]
         return pixels, lambda features: views.append(SamView(features, label))
 
     def _other(self, materials: Materials, plane: TrainPlane) -> _Job:
         return plane.pixels, materials.other_features.append
 
-    def _changed(self, plane: TrainPlane, number: int) -> tuple[NDArray[np.float32], Tensor]:
+    def _changed(self, plane: TrainPlane, at: int, view: int) -> tuple[NDArray[np.float32], Tensor]:
         size = self._sam.entry.input_size
         canvas = prepare(plane.pixels, size, "unit").pixels[None]
         known = torch.from_numpy(label_canvas(class_positions(plane.label, self._class_ids), size))
-        moved, label = self._augmenter.move(canvas, known[None], number)
-        picture = self._augmenter.mild(moved, number)[0].permute(1, 2, 0).numpy()
+        changed, label = embedded_view(self._augmenter, canvas, known[None], at, view)
+        picture = changed[0].permute(1, 2, 0).numpy()
         return picture, torch.from_numpy(label_canvas(label[0].numpy(), self._side))
 
     def _label(self, plane: TrainPlane) -> Tensor:

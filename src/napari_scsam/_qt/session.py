@@ -10,12 +10,14 @@ from qtpy.QtCore import QObject, QTimer
 from napari_scsam._napari.layers import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.controllers import queue
+from napari_scsam.controllers.background import JobQueue
 from napari_scsam.controllers.inference import SegmenterLike
 from napari_scsam.controllers.last_view import first_view, remember
 from napari_scsam.controllers.lookahead import LookAhead
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.controllers.propagation import PropagationController
 from napari_scsam.controllers.rounds import RoundsController, RoundsState
+from napari_scsam.controllers.speed import SpeedController
 from napari_scsam.controllers.tuning import TuningController, TuningState
 from napari_scsam.controllers.view_state import ViewState
 from napari_scsam.controllers.work import SliceKey
@@ -98,8 +100,13 @@ class Session(QObject):
         # Its own: what is saved must not wait for the reading of the next image.
         self._reader = ThreadJobRunner("scsam-ahead", self)
         self.lookahead = LookAhead(project, self.previewer, self._reader)
-        self.tuning = TuningController(project, files, view.show_tuning, self._tuned)
-        self.rounds = RoundsController(project, files, self._show_rounds, self._round_changed)
+        jobs = JobQueue()
+        self.tuning = TuningController(project, files, view.show_tuning, self._tuned, jobs=jobs)
+        self._measurer = ThreadJobRunner("scsam-speed", self)
+        self.speed = SpeedController(self._measurer, jobs, self._measured)
+        self.rounds = RoundsController(
+            project, files, self._show_rounds, self._round_changed, jobs=jobs
+        )
 
     def begin(self) -> None:
         """Show the images, and open one where the person was; the models load meanwhile."""
@@ -128,6 +135,9 @@ class Session(QObject):
         """Let go of the viewer and the project folder; our layers go, too."""
         self._rest.stop()
         self.tuning.close()
+        self.speed.close()
+        self.rounds.close()
+        self._measurer.close()
         self.annotation.close()
         self.lookahead.close()
         self._reader.close()
@@ -151,7 +161,11 @@ class Session(QObject):
 
     def _show_rounds(self, state: RoundsState) -> None:
         self._view.show_rounds(state)
-        self.tuning.round_trains(state.running)
+        if state.estimate is not None and not state.estimate.measured:
+            self.speed.wanted()
+
+    def _measured(self) -> None:
+        self.rounds.labels_changed()
 
     def _round_changed(self) -> None:
         self.annotation.round_changed()

@@ -27,7 +27,14 @@ from napari_scsam._qt.widgets import (
     text_label,
     title,
 )
-from napari_scsam.controllers.rounds import RoundsState, hint, mean_dice, metrics_table, summary
+from napari_scsam.controllers.rounds import (
+    RoundsState,
+    hint,
+    mean_dice,
+    metrics_table,
+    round_note,
+    summary,
+)
 from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
 TICK_MS = 250
@@ -124,7 +131,7 @@ class TrainingPanel(QWidget):
             made.setEnabled(name in state.enabled)
         self._buttons["pause_train"].setText("Resume" if state.paused else "Pause")
         for widget in (self._progress, self._buttons["pause_train"]):
-            widget.setVisible(state.running)
+            widget.setVisible(state.running and not state.waiting)
         self._plot.setVisible(state.running or bool(state.loss_unet or state.dice))
         self._progress.setValue(round(1000 * state.fraction))
         set_title(self._summary, summary(state))
@@ -133,7 +140,7 @@ class TrainingPanel(QWidget):
         self._text.setToolTip("" if state.running else idle_tip)
         self._plot.show_state(state)
         if state.rounds != self._records:
-            self._show_rounds(state.rounds)
+            self._show_rounds(state)
         has_rounds = bool(state.rounds)
         for widget in (self._list, self._buttons["promote"], self._buttons["rollback"]):
             widget.setVisible(has_rounds)
@@ -148,8 +155,9 @@ class TrainingPanel(QWidget):
     def _show_interrupted(self, state: RoundsState) -> None:
         killed, cancel = state.interrupted, self._buttons["cancel_train"]
         cancel.setVisible(state.running or killed is not None)
-        cancel.setText("Cancel" if killed is None else "Give up")
-        cancel.setToolTip(CANCEL_TIP if killed is None else GIVE_UP_TIP)
+        gives_up = killed is not None and not state.waiting
+        cancel.setText("Give up" if gives_up else "Cancel")
+        cancel.setToolTip(GIVE_UP_TIP if gives_up else CANCEL_TIP)
         self._buttons["train"].setText("Train round" if killed is None else "Go on training")
         if killed == self._interrupted:
             return
@@ -159,15 +167,16 @@ class TrainingPanel(QWidget):
         else:
             self.form.forget_untitled()
 
-    def _show_rounds(self, records: tuple[RoundRecord, ...]) -> None:
-        self._records = records
+    def _show_rounds(self, state: RoundsState) -> None:
+        records = self._records = state.rounds
         self._list.clear()
         for record in records:
             dice = mean_dice(record)
             figure = "not checked" if dice is None else f"Dice {dice:.2f}"
             mark, note = ("●", "  ·  active") if record.active else ("○", "")
+            note += "  ·  pruned" if record.pruned else ""
             item = QListWidgetItem(f"{mark}  Round {record.number}  ·  {figure}{note}")
-            item.setToolTip(record.reason)
+            item.setToolTip(round_note(state, record))
             item.setSizeHint(row_size(self._list))
             self._list.addItem(item)
         fit_rows(self._list, min(len(records), ROUNDS_SHOWN))

@@ -12,8 +12,10 @@ from napari_scsam.controllers.machine import examine
 
 
 def doctor(*, json: Json = False) -> Report:
-    """Show what this machine can do and what it will cost; takes some seconds.
+    """Show what this machine can do and what it will cost; takes about half a minute.
 
+    What it measures is kept for this machine: the time that a first round is announced with
+    comes from it.
     Exit code 0 also when something optional is missing: the table says how to get it.
     """
     findings = examine(Path.cwd())

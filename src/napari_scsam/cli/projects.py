@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
+from rich.console import Group
+from rich.filesize import decimal
 from rich.table import Table
 
 from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, split_names
@@ -14,6 +16,7 @@ from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.core.windows import parse_window
 from napari_scsam.io import read_labels
 from napari_scsam.project import Project, RoundRecord
+from napari_scsam.project.pruning import Pruned
 
 
 def new(
@@ -131,9 +134,10 @@ def rounds(
     *,
     promote: int | None = None,
     rollback: Annotated[bool, Parameter(negative="")] = False,
+    prune: int | None = None,
     json: Json = False,
 ) -> Report:
-    """List the rounds; make one the active one, or go back to the one before.
+    """List the rounds; make one active, go back to the one before, or remove old ones' weights.
 
     Parameters
     ----------
@@ -143,15 +147,25 @@ def rounds(
         Number of the round to make active.
     rollback
         Go back to the round that was active before.
+    prune
+        Remove the weights of all but so many of the newest rounds, to make room; never of the
+        active one and its parent. Their metrics stay.
     """
-    with Project.open(folder, read_only=promote is None and not rollback) as project:
+    looks = promote is None and not rollback and prune is None
+    with Project.open(folder, read_only=looks) as project:
         if promote is not None:
             project.promote(promote)
         if rollback:
             project.rollback()
+        removed = None if prune is None else project.prune_rounds(prune)
         records = project.rounds()
-    data = {"rounds": [round_data(r) for r in records]}
-    return Report(data, _round_table(records), json)
+        sizes = {r.number: project.round_bytes(r.number) for r in records}
+    data: dict[str, Any] = {"rounds": [round_data(r) | {"bytes": sizes[r.number]} for r in records]}
+    table = _round_table(records, sizes)
+    if removed is None:
+        return Report(data, table, json)
+    data["pruned"] = {"rounds": removed.numbers, "bytes": removed.size}
+    return Report(data, Group(_said(removed), table), json)
 
 
 def export(folder: Path, /, *, format: ExportFormat, out: Path, json: Json = False) -> Report:
@@ -179,19 +193,31 @@ def round_data(record: RoundRecord) -> dict[str, object]:
         "number": record.number,
         "active": record.active,
         "reason": record.reason,
+        "pruned": record.pruned,
         "folder": record.folder,
         "metrics": record.metrics,
     }
 
 
-def _round_table(records: list[RoundRecord]) -> Table | str:
+def _said(removed: Pruned) -> str:
+    """What was pruned, in a line."""
+    if not removed.numbers:
+        return "Nothing was pruned: no other round has weights that are not needed."
+    numbers = ", ".join(map(str, removed.numbers))
+    rounds = "round" if len(removed.numbers) == 1 else "rounds"
+    return f"Removed the weights of {rounds} {numbers}: {decimal(removed.size)} are free now."
+
+
+def _round_table(records: list[RoundRecord], sizes: dict[int, int]) -> Table | str:
     if not records:
         return "No round yet. Commit a few slices, then: napari-scsam train FOLDER"
-    table = Table("round", "active", "U-Net", "SAM", "pair", "why")
+    table = Table("round", "active", "U-Net", "SAM", "pair", "size", "why")
     for record in records:
         dice = record.metrics.get("dice") or {}
         cells = [_mean(dice, which) for which in ("unet", "sam", "pair")]
-        table.add_row(str(record.number), "●" if record.active else "", *cells, record.reason)
+        size = "pruned" if record.pruned else decimal(sizes[record.number])
+        mark = "●" if record.active else ""
+        table.add_row(str(record.number), mark, *cells, size, record.reason)
     return table
 
 

@@ -15,6 +15,7 @@ from napari_scsam.cli.projects import round_data
 from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.controllers.child import Event
 from napari_scsam.controllers.estimate import estimate_round
+from napari_scsam.controllers.round_progress import early_stop_text, estimate_text
 from napari_scsam.controllers.training import TrainingController
 from napari_scsam.controllers.tuning import RunningTuning
 from napari_scsam.core.errors import Cancelled
@@ -24,6 +25,8 @@ from napari_scsam.project import Project
 
 DEFAULTS = TrainSettings()
 TUNE_DEFAULTS = TuneSettings()
+# Events that stay on the screen.
+SAID = {"estimate": estimate_text, "early_stop": early_stop_text}
 
 
 def train(
@@ -53,6 +56,8 @@ def train(
         # Not earlier: a round that can't begin says so in its one line.
         if cost is not None:
             progress.say(cost.sentence)
+            if cost.note:
+                progress.say(cost.note)
         try:
             record = running.run(lambda event: _show(event, progress), stop)
         except KeyboardInterrupt:
@@ -104,7 +109,9 @@ def tune(
 
 
 def _show(event: Event, progress: StderrProgress) -> None:
-    if event["event"] == "message":
+    if event["event"] in SAID:
+        progress.say(SAID[event["event"]](event))
+    elif event["event"] == "message":
         progress(Progress(0.0, str(event["text"])))
     elif event["event"] == "progress" and event.get("steps"):
         progress(

@@ -2,98 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.controllers.costs import (
+    BASE_GB,
+    COSTS,
+    EMBEDDING_GB,
+    EMBEDDING_SHARE,
+    JUDGED_GB,
+    JUDGED_S,
+    JUDGING_SHARE,
+    LABELLED_EMBEDDINGS,
+    LOADING_S,
+    MAX_CLICKED,
+    MAX_JUDGED,
+    MAX_VIEWS,
+    MIN_PLANES_TO_HOLD_OUT,
+    OBJECT_GB,
+    SAM_GB,
+    STARTING_S,
+    STEP_GB_PER_PIXEL,
+    Past,
+    Planes,
+    assumed_embedding_s,
+    assumed_picture_s,
+    assumed_step_s,
+    labelled_share,
+    pictures_in_step,
+    pixels_in_step,
+    uses_embeddings,
+)
+from napari_scsam.controllers.measured import recall
 from napari_scsam.controllers.queue import plane_total
-from napari_scsam.core.settings import Recipe, TrainSettings
+from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project.rounds import round_settings
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project, RoundRecord
-
-# As the training room has them, which is not imported here; a test compares.
-MAX_VIEWS = 4
-LABELLED_EMBEDDINGS = 160
-MAX_JUDGED = 40
-MAX_CLICKED = 12
-EMBEDDING_SHARE = 0.35
-MIN_PLANES_TO_HOLD_OUT = 5
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a recipe's step takes.
-
-    Attributes
-    ----------
-    unet : float
-        Of the time of `UNET_STEP_S`.
-    sam_s : float
-        Seconds of SAM for each object that it is asked for in a step.
-    uses_unlabelled : bool
-    """
-
-    unet: float
-    sam_s: float
-    uses_unlabelled: bool
-
-    @property
-    def uses_sam(self) -> bool:
-        """Whether it embeds planes."""
-        return self.sam_s > 0
-
-
-# What is assumed before the first round, on two cores: seconds of one embedding, LiteMedSAM's and
-# those of the larger SAMs, of a scsam step's U-Nets on 24 images of 128 px, of reading and
-# building, and of what a plane is judged by beside its embedding. A process takes some to start,
-# which no round measures.
-EMBEDDING_S = 0.6
-LARGE_S = {"vit_b": 14.0, "vit_l": 45.0, "vit_h": 90.0}
-LARGE_SIDE = 1024
-# Of an embedding that gradients go through.
-LEARNED = 3.0
-UNET_STEP_S, UNET_PIXELS = 0.62, 24 * 128**2
-LOADING_S = 2.0
-STARTING_S = 6.0
-JUDGED_S = 1.5
-COSTS: dict[Recipe, Cost] = {
-    "scsam": Cost(1.0, 0.03, True),
-    "scsam-paper": Cost(0.6, 0.1, True),
-    "supervised": Cost(0.6, 0.0, False),
-    "sam-only": Cost(0.0, 0.11, False),
-    "cps": Cost(1.2, 0.0, True),
-    "mean-teacher": Cost(0.75, 0.0, True),
-}
-# GB of 10^9 bytes: the libraries and both networks, SAM's part of a step at all and for each
-# object, the U-Net's for each pixel, an embedding as it is learned from, and one to judge by.
-BASE_GB = 1.1
-SAM_GB, OBJECT_GB = 0.2, 0.06
-STEP_GB_PER_PIXEL = 630e-9
-EMBEDDING_GB, JUDGED_GB = 2.1e-3, 4.3e-3
-
-
-@dataclass(frozen=True)
-class Past:
-    """What the last finished round says of the next.
-
-    Attributes
-    ----------
-    number : int
-    settings : TrainSettings
-        Its own.
-    planes : Planes
-        Its own.
-    rates : mapping
-        From its ``metrics.json``.
-    """
-
-    number: int
-    settings: TrainSettings
-    planes: Planes
-    rates: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -112,6 +61,8 @@ class Survey:
         Mean number of pixels of a plane.
     past : Past or None
         None where no round has been measured.
+    machine : Past or None
+        What was measured of this machine, for where no round tells.
     """
 
     labelled: Mapping[str, int]
@@ -119,16 +70,7 @@ class Survey:
     classes: int
     plane_pixels: float
     past: Past | None = None
-
-
-@dataclass(frozen=True)
-class Planes:
-    """How many planes a round learns from and is judged on, and how many classes it learns."""
-
-    train: int
-    held_out: int
-    unlabelled: int
-    classes: int
+    machine: Past | None = None
 
 
 @dataclass(frozen=True)
@@ -139,27 +81,29 @@ class Estimate:
     ----------
     seconds, memory_gb : float
     measured_in : int or None
-        The round whose cost it comes from; None where it is assumed.
+        The round whose cost it comes from.
+    measured : bool
+        Whether it comes from what was measured, and not from what is assumed.
+    source : str
+        Where it comes from, such as ``"measured in round 3"``.
     detail : str
         What the time goes to.
+    note : str
+        What a time limit that is too short can do; empty where it is long enough.
     """
 
     seconds: float
     memory_gb: float
     measured_in: int | None
+    measured: bool
+    source: str
     detail: str
+    note: str = ""
 
     @property
     def text(self) -> str:
         """Such as ``"about 4 min, 2.1 GB"``."""
         return f"about {rounded_time(self.seconds)}, {self.memory_gb:.1f} GB"
-
-    @property
-    def source(self) -> str:
-        """Such as ``"measured in round 3"``."""
-        if self.measured_in is None:
-            return "assumed for two cores"
-        return f"measured in round {self.measured_in}"
 
     @property
     def sentence(self) -> str:
@@ -173,6 +117,7 @@ class Estimate:
             "memory_gb": round(self.memory_gb, 2),
             "measured_in": self.measured_in,
             "text": self.sentence,
+            "note": self.note,
         }
 
 
@@ -200,6 +145,7 @@ def survey(project: Project) -> Survey:
         len(project.classes),
         pixels / max(1, len(images)),
         _past(project.rounds()),
+        recall(),
     )
 
 
@@ -223,30 +169,58 @@ def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
     planes = count_planes(found, settings)
     if not planes.train:
         return None
-    if found.past is not None and not _comparable(found.past, settings):
-        found = replace(found, past=None)
-    past = found.past
-    embedding_s = _measured(past, "seconds_per_embedding") or _embedding_s(settings)
+    known = (past for past in (found.past, found.machine) if past is not None)
+    past = next((past for past in known if _comparable(past, settings)), None)
+    embedding_s = _measured(past, "seconds_per_embedding") or assumed_embedding_s(settings)
     embeddings = _embeddings(settings, planes)
-    preparing = STARTING_S + (_measured(past, "seconds_loading") or LOADING_S)
+    loading_s = _measured(past, "seconds_loading") or LOADING_S
     if settings.minutes is not None:
         most = EMBEDDING_SHARE * 60 * settings.minutes / embedding_s
         embeddings = min(embeddings, max(planes.train, int(most)))
     adapts = settings.profile == "adapted-encoder"
+    picture_s = _picture_s(past, settings, planes)
     parts = (
-        preparing + (0 if adapts else embeddings * embedding_s),
-        settings.max_steps * _scaled(past, "seconds_per_step", settings, planes),
+        STARTING_S + loading_s + (0 if adapts else embeddings * embedding_s),
+        _budget(settings, planes) * picture_s,
         _judging_s(past, settings, planes, embedding_s),
     )
-    seconds = sum(parts)
+    seconds, note = sum(parts), ""
     detail = (
         f"Preparing {embeddings} views of slices {rounded_time(parts[0])}, training "
         f"{rounded_time(parts[1])}, checking {rounded_time(parts[2])}."
     )
     if settings.minutes is not None and 60 * settings.minutes < seconds:
         seconds, detail = 60 * settings.minutes, "As long as the time limit."
-    memory = _memory_gb(found, settings, planes, embeddings)
-    return Estimate(seconds, memory, None if past is None else past.number, detail)
+        note = _hurry(settings, planes, parts[0] - STARTING_S, loading_s, picture_s)
+    memory = _memory_gb(found, past, settings, planes, embeddings)
+    number, source = (None, "assumed for two cores") if past is None else (past.number, past.source)
+    return Estimate(seconds, memory, number, past is not None, source, detail, note)
+
+
+def _budget(settings: TrainSettings, planes: Planes) -> float:
+    """Pictures that the U-Net learns from, where no time limit ends the round."""
+    by_steps = settings.max_steps * pictures_in_step(settings, planes)
+    return by_steps if settings.budget is None else min(settings.budget, by_steps)
+
+
+def _hurry(
+    settings: TrainSettings, planes: Planes, preparing_s: float, loading_s: float, picture_s: float
+) -> str:
+    """What a time limit can do in which not every labelled slice is seen; else empty."""
+    limit_s = 60 * (settings.minutes or 0.0)
+    judging, embedding = JUDGING_SHARE, EMBEDDING_SHARE if uses_embeddings(settings) else 0.0
+    pass_s = planes.train * picture_s / labelled_share(settings, planes)
+    trained_s = max(0.0, (1 - judging) * limit_s - preparing_s)
+    if trained_s >= pass_s:
+        return ""
+    # Given more time, a round may embed more views, up to their share.
+    enough_s = (loading_s + pass_s) / (1 - judging - embedding)
+    enough_s = max(enough_s, (preparing_s + pass_s) / (1 - judging))
+    seen = int(planes.train * trained_s / pass_s)
+    return (
+        f"In {settings.minutes:g} min the U-Net sees about {seen} of {planes.train} labelled "
+        f"slices; {math.ceil(enough_s / 30) / 2:g} min are enough to see each once."
+    )
 
 
 def count_planes(found: Survey, settings: TrainSettings) -> Planes:
@@ -277,50 +251,35 @@ def _comparable(past: Past, settings: TrainSettings) -> bool:
     return sams[0] == sams[1] and settings.device in ("auto", past.rates["device"])
 
 
-def _embedding_s(settings: TrainSettings) -> float:
-    """What an embedding is assumed to take."""
-    side = settings.sam_size or LARGE_SIDE
-    return LARGE_S.get(settings.sam, EMBEDDING_S) * (side / LARGE_SIDE) ** 2
-
-
 def _embeddings(settings: TrainSettings, planes: Planes) -> int:
-    if not COSTS[settings.recipe].uses_sam or not planes.train:
+    if not uses_embeddings(settings) or not planes.train:
         return 0
     views = min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // planes.train))
-    if settings.profile == "adapted-encoder":  # each step draws its own
-        views = 1
+    if settings.profile == "adapted-encoder" or not COSTS[settings.recipe].uses_sam:
+        views = 1  # each step draws its own, or only the U-Net sees it
     return views * planes.train + planes.unlabelled
 
 
-def _step_s(settings: TrainSettings, planes: Planes) -> float:
-    """What a step is assumed to take."""
-    cost = COSTS[settings.recipe]
-    objects = settings.sam_batch
-    if settings.recipe == "scsam-paper":  # asks for every class on every image
-        objects = _images(settings) * planes.classes
-    encoding = 0.0
-    if settings.profile == "adapted-encoder" and cost.uses_sam:
-        pictures = LEARNED * objects
-        if settings.recipe == "scsam":  # SAM learns now and then, and looks at unlabelled ones
-            pictures = pictures / 8 + 1
-        encoding = _embedding_s(settings) * pictures
-    unet = cost.unet * UNET_STEP_S * _pixels(settings) / UNET_PIXELS
-    return unet + cost.sam_s * objects + encoding
-
-
-def _scaled(past: Past | None, name: str, settings: TrainSettings, planes: Planes) -> float:
-    """The assumed time of a step, corrected by what the last round's really took."""
-    assumed, measured = _step_s(settings, planes), _measured(past, name)
-    if past is None or measured is None:
+def _picture_s(past: Past | None, settings: TrainSettings, planes: Planes) -> float:
+    """The assumed time of a picture, corrected by what the last round's really took."""
+    assumed = assumed_picture_s(settings, planes)
+    if past is None:
         return assumed
-    return measured * assumed / _step_s(past.settings, past.planes)
+    measured = _measured(past, "seconds_per_picture")
+    if measured is not None:
+        return assumed * measured / assumed_picture_s(past.settings, past.planes)
+    measured = _measured(past, "seconds_per_step")  # all that rounds of 0.1 tell
+    if measured is None:
+        return assumed
+    return assumed * measured / assumed_step_s(past.settings, past.planes)
 
 
 def _judging_s(
     past: Past | None, settings: TrainSettings, planes: Planes, embedding_s: float
 ) -> float:
     def assumed(of: TrainSettings, on: Planes) -> float:
-        clicked = MAX_CLICKED * embedding_s if COSTS[of.recipe].uses_sam else 0.0
+        objects = min(MAX_CLICKED, (on.held_out or on.train) * on.classes)
+        clicked = objects * embedding_s if COSTS[of.recipe].uses_sam else 0.0
         return 1.0 + clicked + on.held_out * (embedding_s + JUDGED_S)
 
     measured = _measured(past, "seconds_judging")
@@ -329,8 +288,9 @@ def _judging_s(
     return measured * assumed(settings, planes) / assumed(past.settings, past.planes)
 
 
-def _memory_gb(found: Survey, settings: TrainSettings, planes: Planes, embeddings: int) -> float:
-    past = found.past
+def _memory_gb(
+    found: Survey, past: Past | None, settings: TrainSettings, planes: Planes, embeddings: int
+) -> float:
     assumed = _assumed_gb(found, settings, planes, embeddings)
     measured = _measured(past, "memory_gb")
     if past is None or measured is None:
@@ -347,17 +307,10 @@ def _assumed_gb(found: Survey, settings: TrainSettings, planes: Planes, embeddin
     sam = 0.0
     if COSTS[settings.recipe].uses_sam:
         sam = SAM_GB + OBJECT_GB * settings.sam_batch
+    if uses_embeddings(settings):
         sam += EMBEDDING_GB * embeddings + JUDGED_GB * planes.held_out
-    step = STEP_GB_PER_PIXEL * _pixels(settings) if COSTS[settings.recipe].unet else 0.0
+    step = STEP_GB_PER_PIXEL * pixels_in_step(settings) if COSTS[settings.recipe].unet else 0.0
     return BASE_GB + sam + step + (canvases + pixels) / 1e9
-
-
-def _images(settings: TrainSettings) -> int:
-    return settings.labelled_batch + settings.unlabelled_batch
-
-
-def _pixels(settings: TrainSettings) -> int:
-    return _images(settings) * settings.image_size**2
 
 
 def rounded_time(seconds: float) -> str:

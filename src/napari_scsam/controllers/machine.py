@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from napari_scsam.controllers.costs import pictures_in_step
+from napari_scsam.controllers.speed import measure
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import available_devices, load_sam
@@ -91,13 +93,17 @@ def _models() -> list[Finding]:
     try:
         devices = available_devices()
         embed, decode = _time_sam()
+        past = measure()
     except ScsamError as exc:
         return [Finding("models", "not usable", False, str(exc))]
+    pictures = pictures_in_step(past.settings, past.planes)
+    picture_s = past.rates.get("seconds_per_picture") or past.rates["seconds_per_step"] / pictures
     return [
         Finding("devices", ", ".join(devices)),
         Finding("threads", str(psutil.cpu_count(logical=True) or 1)),
         Finding("preparing a slice (LiteMedSAM)", f"{embed:.2f} s"),
         Finding("a click (LiteMedSAM)", f"{decode * 1000:.0f} ms"),
+        Finding("a picture in training", f"{picture_s:.2f} s"),
     ]
 
 

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
+
+from napari_scsam.controllers.background import BackgroundJob, JobQueue
 from napari_scsam.controllers.child import Event
 from napari_scsam.controllers.estimate import Estimate, Survey, estimate, survey
 from napari_scsam.controllers.ports import JobRunner
+from napari_scsam.controllers.round_progress import (
+    Measured,
+    early_stop_text,
+    estimate_text,
+    fraction_of_phase,
+    fraction_of_round,
+    progress_text,
+)
 from napari_scsam.controllers.training import RunningRound, TrainingController
-from napari_scsam.core.errors import Cancelled, ScsamError
+from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.settings import TrainSettings
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project
     from napari_scsam.project.schema import InterruptedRound, RoundRecord
-
-_PHASES = {
-    "embedding": "Preparing slices",
-    "training": "Training",
-    "validating": "Checking on held-out slices",
-}
-# A round's phases as parts of one progress bar.
-_EMBEDDING_PART = 0.25
-_TRAINING_PART = 0.95
 
 Curve = tuple[tuple[float, float], ...]
 
@@ -38,7 +41,9 @@ class RoundsState:
     ----------
     enabled : frozenset of str
         Object names of the controls that can be used now.
-    running, paused : bool
+    running, waiting, paused : bool
+        Whether there is a round that goes on, or that waits for another background job; a
+        waiting one counts as running.
     fraction : float
         0..1 of the running round.
     text : str
@@ -48,6 +53,8 @@ class RoundsState:
     dice : tuple of (step, value)
         Mean Dice of the pair on held-out slices, 0..1.
     rounds : tuple of RoundRecord
+    sizes : mapping of int to int
+        What they take on the disk by their numbers, in bytes.
     interrupted : InterruptedRound or None
         A killed round that training may go on with.
     estimate : Estimate or None
@@ -58,6 +65,7 @@ class RoundsState:
 
     enabled: frozenset[str] = frozenset()
     running: bool = False
+    waiting: bool = False
     paused: bool = False
     fraction: float = 0.0
     text: str = ""
@@ -65,6 +73,7 @@ class RoundsState:
     loss_sam: Curve = ()
     dice: Curve = ()
     rounds: tuple[RoundRecord, ...] = ()
+    sizes: Mapping[int, int] = field(default_factory=dict)
     interrupted: InterruptedRound | None = None
     estimate: Estimate | None = None
     message: str = ""
@@ -83,6 +92,8 @@ class RoundsController:
         Takes each new RoundsState.
     on_models_changed : callable
         Called when another round has become the active one.
+    jobs : JobQueue, optional
+        Shared by all background jobs of the project; one of its own by default.
     """
 
     def __init__(
@@ -91,6 +102,7 @@ class RoundsController:
         files: JobRunner,
         on_change: Callable[[RoundsState], None],
         on_models_changed: Callable[[], None],
+        jobs: JobQueue | None = None,
     ) -> None:
         self._project = project
         self._files = files
@@ -101,7 +113,13 @@ class RoundsController:
         self._busy = False
         self._settings = TrainSettings()
         self._survey: Survey | None = None
+        self._wanted = self._settings  # of the round that waits
+        self._measured: Measured | None = None
+        self._trained = 0.0
+        self._jobs = jobs or JobQueue()
         running = self._running
+        if running is not None:
+            self._jobs.adopt(BackgroundJob("round", lambda: None))
         self._state = RoundsState(paused=running is not None and running.paused)
         self._show(text="Paused." if self._state.paused else "", **self._kept())
         self.labels_changed()
@@ -110,6 +128,11 @@ class RoundsController:
     def state(self) -> RoundsState:
         """What is shown now."""
         return self._state
+
+    @property
+    def _occupied(self) -> bool:
+        """Whether a round waits, begins, runs or ends."""
+        return self._running is not None or self._busy or self._jobs.waits("round")
 
     def plan(self, settings: TrainSettings) -> None:
         """Say what a round with these settings would take."""
@@ -130,11 +153,38 @@ class RoundsController:
         self._files.run(job, counted, _raise_if_bug)
 
     def start(self, settings: TrainSettings) -> None:
-        """Begin a round, or go on with the interrupted one if labels and settings are the same."""
-        training, killed = self._training, self._state.interrupted
-        if training is None or self._running is not None or self._busy:
+        """Begin a round, or go on with the interrupted one if labels and settings are the same.
+
+        It begins when its turn comes, with the labels that count then.
+        """
+        if self._training is None or self._occupied:
             return
+        self._wanted = settings
+        self._measured, self._trained = None, 0.0
+        self._show(fraction=0.0, loss_unet=(), loss_sam=(), dice=(), paused=False)
+        self._jobs.ask(BackgroundJob("round", self._begin))
+        if self._jobs.waits("round"):
+            self._show(text=self._jobs.sentence("round"))
+
+    def close(self) -> None:
+        """Begin a round that waits, before the window that would begin it in its turn is gone.
+
+        As any round it outlives the window. What stood in its way ends with the window.
+        """
+        if self._jobs.waits("round"):
+            self._jobs.close()
+            with suppress(ScsamError):  # there is nobody to tell
+                self._start_child()
+
+    def _start_child(self) -> RunningRound:
+        if self._training is None:
+            raise ReadOnlyError("The project is open read-only: no round can be trained.")
+        killed, settings = self._state.interrupted, self._wanted
         held_out = killed.held_out if killed is not None and killed.settings == settings else ()
+        return self._training.start(settings, held_out)
+
+    def _begin(self) -> None:
+        killed = self._state.interrupted
 
         def started(running: RunningRound) -> None:
             self._running = running
@@ -147,15 +197,15 @@ class RoundsController:
             self._show(text=text, message=f"Round {running.number} {message}", interrupted=None)
 
         self._busy = True
-        self._show(
-            text="Starting …", fraction=0.0, loss_unet=(), loss_sam=(), dice=(), paused=False
-        )
-        job = Job("Starting a round", lambda _progress, _cancel: training.start(settings, held_out))
+        self._show(text="Starting …")
+        job = Job("Starting a round", lambda _progress, _cancel: self._start_child())
         self._files.run(job, started, self._failed)
 
     def tick(self) -> None:
         """Take in what the child has written since the last tick; cheap while none runs."""
         running = self._running
+        if self._jobs.waits("round"):
+            self._show(text=self._jobs.sentence("round"))
         if running is None or self._busy:
             return
         alive = running.alive  # first: what it wrote before it ended is then read, too
@@ -178,9 +228,12 @@ class RoundsController:
         self._show(paused=paused, text="Paused." if paused else "Going on …")
 
     def cancel(self) -> None:
-        """Stop the running round, or give up the interrupted one; the active one stays."""
+        """Stop the round, or give up the interrupted one; the active one stays."""
         killed = self._state.interrupted
-        if self._running is not None:
+        if self._jobs.waits("round"):
+            self._jobs.withdraw("round")
+            self._show(text="", message="The round will not start; nothing changed.")
+        elif self._running is not None:
             self._running.cancel()
             self._show(text="Cancelling …")
         elif killed is not None and not self._busy:
@@ -200,23 +253,32 @@ class RoundsController:
 
     def _change(self, action: Callable[[], Any], message: str) -> None:
         def done(_: Any) -> None:
-            self._show(rounds=tuple(self._project.rounds()), message=message)
+            self._show(**self._listed(), message=message)
             self._on_models_changed()
 
-        self._files.run(Job("Changing the round", lambda _p, _c: action()), done, self._failed)
+        job = Job("Changing the round", lambda _p, _c: action())
+        self._files.run(job, done, self._not_changed)
 
     def _take(self, event: Event) -> None:
         kind = event["event"]
         if kind == "progress":
-            fraction = _fraction(event)
+            fraction = fraction_of_round(event)
+            if event["phase"] == "training":
+                self._trained = fraction_of_phase(event)
             if event["phase"] == "embedding":  # again, in a round that goes on
                 fraction = max(fraction, self._state.fraction)
-            text = self._state.text if self._state.paused else _progress_text(event)
+            text = self._state.text if self._state.paused else progress_text(event, self._measured)
             self._show(fraction=fraction, text=text, **self._curves(event))
         elif kind == "validation":
             mean = (event["dice"].get("pair") or {}).get("mean")
             if mean is not None:
                 self._show(dice=(*self._state.dice, (float(event["step"]), float(mean))))
+        elif kind == "estimate":
+            pictures = int(event["pictures"])
+            self._measured = Measured(float(event["seconds"]), self._trained, pictures)
+            self._show(message=estimate_text(event))
+        elif kind == "early_stop":
+            self._show(message=early_stop_text(event))
         elif kind == "message":
             self._show(message=str(event["text"]))
 
@@ -243,10 +305,13 @@ class RoundsController:
         if record is not None and record.active:
             self._on_models_changed()
 
+    def _not_changed(self, error: Exception) -> None:
+        self._show(error="" if isinstance(error, Cancelled) else str(error))
+        _raise_if_bug(error)
+
     def _failed(self, error: Exception) -> None:
         self._end(error="" if isinstance(error, Cancelled) else str(error))
-        if not isinstance(error, ScsamError):
-            raise error
+        _raise_if_bug(error)
 
     def _end(self, **changes: Any) -> None:
         self._busy = False
@@ -254,21 +319,31 @@ class RoundsController:
             self._running = None
         self._show(text="", paused=False, **self._kept(), **changes)
         self.labels_changed()
+        if self._running is None:
+            self._jobs.ended("round")
 
     def _kept(self) -> dict[str, Any]:
         """What the project has of rounds."""
         idle = self._running is None and not self._project.read_only
         return {
-            "rounds": tuple(self._project.rounds()),
+            **self._listed(),
             "interrupted": self._project.interrupted_round() if idle else None,
         }
+
+    def _listed(self) -> dict[str, Any]:
+        """The finished rounds, and what they take on the disk."""
+        records = tuple(self._project.rounds())
+        sizes = {record.number: self._project.round_bytes(record.number) for record in records}
+        return {"rounds": records, "sizes": sizes}
 
     def _show(self, **changes: Any) -> None:
         """Change the state; what was said before is said once only."""
         state = replace(self._state, **{"message": "", "error": "", **changes})
-        running = self._running is not None or self._busy
+        running, waiting = self._occupied, self._jobs.waits("round")
         names: set[str] = set()
-        if self._running is not None and not self._busy:
+        if waiting:
+            names |= {"cancel_train"}
+        elif self._running is not None and not self._busy:
             names |= {"pause_train", "cancel_train"}
         elif state.interrupted is not None and not running:
             names |= {"cancel_train"}
@@ -276,37 +351,14 @@ class RoundsController:
             names |= set() if running else {"train"}
             names |= {"promote"} if state.rounds else set()
             names |= {"rollback"} if any(r.active for r in state.rounds) else set()
-        self._state = replace(state, running=running, enabled=frozenset(names))
+        enabled = frozenset(names)
+        self._state = replace(state, running=running, waiting=waiting, enabled=enabled)
         self._on_change(self._state)
 
 
 def _raise_if_bug(error: Exception) -> None:
     if not isinstance(error, ScsamError):
         raise error
-
-
-def _fraction(event: Event) -> float:
-    part = float(event["step"]) / max(float(event["steps"]), 1.0)
-    part = float(event.get("fraction") or part)
-    if event["phase"] == "embedding":
-        return part * _EMBEDDING_PART
-    if event["phase"] == "training":
-        return _EMBEDDING_PART + part * (_TRAINING_PART - _EMBEDDING_PART)
-    return _TRAINING_PART
-
-
-def _progress_text(event: Event) -> str:
-    words = _PHASES.get(event["phase"], "Working")
-    if event["phase"] != "validating":
-        words += f", {event['step']} of {event['steps']}"
-    eta = event.get("eta_s")
-    return f"{words} · {_clock(float(eta))} left" if eta else words
-
-
-def _clock(seconds: float) -> str:
-    """Minutes and seconds, such as ``"3:07 min"``."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min"
 
 
 def summary(state: RoundsState) -> str:
@@ -327,10 +379,18 @@ def hint(state: RoundsState) -> str:
             f"Round {killed.number} was interrupted at step {killed.step}. Training goes on with "
             f"it if labels and settings are as they were, else a new one begins{anew}."
         )
+    said = "" if cost is None else f"{cost.sentence} {cost.note}".strip()
     if state.rounds:
-        return "" if cost is None else cost.sentence
-    first = "Commit a few slices, then train." if cost is None else cost.sentence
+        return said
+    first = said or "Commit a few slices, then train."
     return f"{first} You can go on annotating meanwhile."
+
+
+def round_note(state: RoundsState, record: RoundRecord) -> str:
+    """Why a round was promoted or not, and what it takes on the disk, in two lines."""
+    pruned = "; its weights were pruned" if record.pruned else ""
+    size = decimal(state.sizes.get(record.number, 0))
+    return f"{record.reason}\n{size} on the disk{pruned}."
 
 
 def mean_dice(record: RoundRecord) -> float | None:

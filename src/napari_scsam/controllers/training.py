@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from napari_scsam.controllers.background import refuse_beside_another
 from napari_scsam.controllers.child import ChildEvents, Event, start_child
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.jobs import CancelToken
@@ -215,12 +216,14 @@ class TrainingController:
         InputError
             If the images `held_out` can't be.
         ProjectError
-            If a round is running, or the project has nothing to learn from.
+            If a round or another background job is running, or the project has nothing to learn
+            from.
         """
         if self.running is not None and self.running.alive:
             raise ProjectError(
                 f"Round {self.running.number} is still running. Wait for it, or cancel it first."
             )
+        refuse_beside_another(self._project.folder)
         folder = self._project.begin_round(settings, held_out)
         # What the last window asked for, such as a pause, is not meant for the round that goes on.
         (folder / CONTROL_FILE).unlink(missing_ok=True)

@@ -10,12 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
+from napari_scsam.controllers.background import (
+    BackgroundJob,
+    JobQueue,
+    Timing,
+    refuse_beside_another,
+)
 from napari_scsam.controllers.child import ChildEvents, Event, start_child
+from napari_scsam.controllers.costs import STARTING_S
 from napari_scsam.controllers.ports import JobRunner
 from napari_scsam.core.errors import Cancelled, ProjectError, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.settings import TuneSettings
-from napari_scsam.project.process import record_process
+from napari_scsam.project.process import record_process, training_process
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project, TunedRecord
@@ -24,6 +33,8 @@ if TYPE_CHECKING:
 FIRST = 3
 AGAIN = 4
 POLL_S = 0.2
+# A killed process is gone within this; as of a round.
+KILLED_S = 5.0
 SWITCHED = "use_tuned"
 # glibc otherwise gives the memory of every step back and takes it anew: a quarter of the time.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
@@ -44,11 +55,21 @@ class RunningTuning:
         Open for writing.
     folder : Path
         ``tuned/NNNN.partial``.
-    child : subprocess.Popen
+    child : subprocess.Popen, optional
+        The child, when this process started it.
+    settings : TuneSettings, optional
     """
 
-    def __init__(self, project: Project, folder: Path, child: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        folder: Path,
+        child: subprocess.Popen[bytes] | None = None,
+        settings: TuneSettings | None = None,
+    ) -> None:
         self._project, self._child, self._folder = project, child, folder
+        self._began = time.monotonic()
+        self._takes_s = STARTING_S + (settings or TuneSettings()).seconds
         self._final = folder.with_suffix("")
         self._events = ChildEvents(folder, self._final)
         self._cancelled = False
@@ -60,18 +81,35 @@ class RunningTuning:
         Raises
         ------
         ProjectError
-            If nothing is committed, or a tuning is at work.
+            If nothing is committed, or a background job of the project is running.
         """
+        refuse_beside_another(project.folder)
         folder = project.begin_tuning(settings)
         log = folder.with_suffix(".log")
         child = start_child("scsam_train.tuning", folder, log, project.folder, ENVIRONMENT)
         record_process(folder, child.pid)
-        return cls(project, folder, child)
+        return cls(project, folder, child, settings)
+
+    @classmethod
+    def find(cls, project: Project) -> RunningTuning | None:
+        """One that a terminal or a window left at work when it was killed."""
+        for folder in sorted((project.folder / "tuned").glob("*.partial")):
+            if training_process(folder) is not None:
+                return cls(project, folder)
+        return None
 
     @property
     def alive(self) -> bool:
         """Whether the child still works."""
-        return self._child.poll() is None
+        if self._child is not None:
+            return self._child.poll() is None
+        return training_process(self._folder) is not None
+
+    @property
+    def timing(self) -> Timing:
+        """What it has taken, and will take at most; one that was found counts from then on."""
+        spent = time.monotonic() - self._began
+        return Timing(spent, max(0.0, self._takes_s - spent))
 
     def poll(self) -> list[Event]:
         """Events that the child has written since the last call, oldest first."""
@@ -80,8 +118,13 @@ class RunningTuning:
     def cancel(self) -> None:
         """End the child at once and remove what it left, unless it has just finished."""
         self._cancelled = True
-        self._child.kill()
-        self._child.wait()
+        process = training_process(self._folder)
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        elif process is not None:
+            process.kill()
+            psutil.wait_procs([process], timeout=KILLED_S)
         shutil.rmtree(self._folder, ignore_errors=True)
         if not self._final.is_dir():
             self._folder.with_suffix(".log").unlink(missing_ok=True)
@@ -99,7 +142,8 @@ class RunningTuning:
         ProjectError
             When the child failed or was killed: one line with the reason.
         """
-        self._child.wait()
+        if self._child is not None:
+            self._child.wait()
         self.poll()
         self._project.adopt_tunings()
         found = [t for t in self._project.tunings() if t.folder == self._final]
@@ -109,8 +153,9 @@ class RunningTuning:
             return None
         if self._events.last.get("event") == "failed":
             raise ProjectError(str(self._events.last["error"]))
+        code = "" if self._child is None else f" (exit code {self._child.returncode})"
         raise ProjectError(
-            f"The tuning process ended unexpectedly (exit code {self._child.returncode}). "
+            f"The tuning process ended unexpectedly{code}. "
             f"Clicks stay as they were. Its log: {self._folder.with_suffix('.log')}"
         )
 
@@ -156,6 +201,8 @@ class TuningController:
         Takes the folder of the tuning that answers clicks from now on, or None for the model
         as shipped, and whether what is on show should be drawn again.
     settings : TuneSettings, optional
+    jobs : JobQueue, optional
+        Shared by all background jobs of the project; one of its own by default.
     """
 
     def __init__(
@@ -165,13 +212,19 @@ class TuningController:
         on_change: Callable[[TuningState], None],
         on_tuned: OnTuned,
         settings: TuneSettings | None = None,
+        jobs: JobQueue | None = None,
     ) -> None:
         self._project, self._files = project, files
         self._on_change, self._on_tuned = on_change, on_tuned
         self._settings = settings or TuneSettings()
-        self._running: RunningTuning | None = None
-        self._busy = self._round_trains = False
+        self._running = None if project.read_only else RunningTuning.find(project)
+        self._asked = self._running is not None  # from a due commit to the end of its tuning
+        self._busy = self._leaves = False
         self._tried_at = 0
+        self._jobs = jobs or JobQueue()
+        self._job = BackgroundJob("tuning", self._begin, self._make_way, self._timing)
+        if self._running is not None:
+            self._jobs.adopt(self._job)
         switched = project.events(SWITCHED)
         self._state = TuningState(use=switched[-1].payload["on"] if switched else True)
         self._look()
@@ -182,24 +235,47 @@ class TuningController:
         return self._state
 
     def committed(self) -> None:
-        """Begin a tuning, if enough was committed since the last."""
-        stopped = self._project.read_only or self._round_trains or not self._state.use
-        if stopped or self._busy or self._running is not None:
+        """Ask for a tuning, if enough was committed since the last."""
+        if self._project.read_only or self._asked or not self._state.use:
             return
 
-        def started(running: RunningTuning | None) -> None:
-            self._busy = False
-            if running is None:
-                return
-            self._running = running
-            if self._round_trains or not self._state.use:  # meanwhile
-                self.cancel()
-            else:
-                self._show(running=True, text=LEARNING)
+        def found(due: bool) -> None:
+            self._asked = due and self._state.use
+            if self._asked:
+                self._jobs.ask(self._job)
+            if self._jobs.waits("tuning"):
+                self._look()
 
-        self._busy = True
-        job = Job("Starting to learn", lambda _progress, _cancel: self._start_if_due())
-        self._files.run(job, started, self._failed)
+        self._asked = True
+        job = Job("Counting commits", lambda _progress, _cancel: self._is_due())
+        self._files.run(job, found, self._ended_badly)
+
+    def _begin(self) -> None:
+        def started(running: RunningTuning) -> None:
+            self._busy, self._running = False, running
+            self._show(running=True, text=LEARNING)
+            if not self._state.use:  # switched off meanwhile
+                self.cancel()
+            elif self._leaves:  # as it was asked meanwhile
+                self._make_way()
+
+        self._busy, self._leaves = True, False
+        job = Job("Starting to learn", lambda _progress, _cancel: self._start())
+        self._files.run(job, started, self._ended_badly)
+
+    def _make_way(self) -> None:
+        """End the running tuning for another job; it is begun anew after that."""
+        running = self._running
+        if self._busy or running is None or not running.alive:
+            self._leaves = True  # it is just beginning, or ending by itself
+            return
+        self._running = None
+        running.cancel()
+        self._jobs.stopped("tuning")
+        self._look()
+
+    def _timing(self) -> Timing | None:
+        return None if self._running is None else self._running.timing
 
     def tick(self) -> None:
         """Take in the tuning once it has ended; cheap while none runs."""
@@ -208,7 +284,7 @@ class TuningController:
             return
         self._busy = True
         job = Job("Taking in what was learned", lambda _progress, _cancel: running.finish())
-        self._files.run(job, self._finished, self._failed)
+        self._files.run(job, self._finished, self._ended_badly)
 
     def set_use(self, use: bool) -> None:
         """Let clicks be answered by what was tuned, or by the model as shipped, exactly."""
@@ -222,22 +298,19 @@ class TuningController:
             self._files.run(note, lambda _: None, self._failed)
         self._look(redraw=True)
 
-    def round_trains(self, running: bool) -> None:
-        """Make way for a round, or go on after it."""
-        if running and not self._round_trains:
-            self.cancel()
-        self._round_trains = running
-
     def round_changed(self) -> None:
         """Find out anew who answers clicks: a round may be newer than the last tuning."""
         self._look(redraw=True)
 
     def cancel(self) -> None:
-        """End the running tuning; nothing of it is left."""
+        """End the running tuning, or the one that waits; nothing of it is left."""
+        self._jobs.withdraw("tuning")
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
             self._look()
+        if not self._busy:
+            self._done()
 
     def close(self) -> None:
         """End the running tuning with the window."""
@@ -245,22 +318,34 @@ class TuningController:
         if running is not None:
             running.cancel()
 
-    def _start_if_due(self) -> RunningTuning | None:
+    def _is_due(self) -> bool:
         project = self._project
         planes = sum(len(found) for found in project.all_committed_planes().values())
         if planes < FIRST:
-            return None
+            return False
         last = max([self._tried_at, *(t.commits for t in project.tunings())])
-        commits = project.commit_count()
-        if last and commits - last < AGAIN:
-            return None
-        self._tried_at = commits
-        return RunningTuning.start(project, self._settings)
+        return not last or project.commit_count() - last >= AGAIN
+
+    def _start(self) -> RunningTuning:
+        self._tried_at = self._project.commit_count()
+        return RunningTuning.start(self._project, self._settings)
+
+    def _done(self) -> None:
+        """Say that no tuning runs or waits any more."""
+        self._asked = False
+        self._jobs.ended("tuning")
 
     def _finished(self, record: TunedRecord | None) -> None:
         self._running = None
         self._busy = False
         self._look()
+        self._done()
+
+    def _ended_badly(self, error: Exception) -> None:
+        self._running = None
+        self._busy = False
+        self._done()
+        self._failed(error)
 
     def _look(self, *, redraw: bool = False) -> None:
         """Read who answers clicks and what the last tuning brought, and say so."""
@@ -272,17 +357,14 @@ class TuningController:
 
         def found(result: tuple[Path | None, str]) -> None:
             folder, text = result
-            use = self._state.use
-            running = self._running is not None
-            self._show(running=running, text=LEARNING if running else text if use else OFF)
+            use, running = self._state.use, self._running is not None
+            text = (self._jobs.sentence("tuning") or text) if use else OFF
+            self._show(running=running, text=LEARNING if running else text)
             self._on_tuned(folder if use else None, redraw)
 
         self._files.run(Job("Looking at what was learned", read), found, self._failed)
 
     def _failed(self, error: Exception) -> None:
-        self._busy = False
-        if self._running is not None and not self._running.alive:
-            self._running = None
         if not isinstance(error, Cancelled):
             self._show(running=self._running is not None, text=str(error))
         if not isinstance(error, ScsamError):

@@ -20,6 +20,7 @@ from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.process import training_process
+from napari_scsam.project.pruning import Pruned, Pruning
 from napari_scsam.project.schema import (
     CommitRecord,
     ImageRecord,
@@ -41,12 +42,18 @@ class Rounds:
         The project folder.
     journal : Journal
         The project's.
+
+    Attributes
+    ----------
+    pruning : Pruning
+        Of its old rounds.
     """
 
     def __init__(self, folder: Path, journal: Journal) -> None:
         self._project = folder
         self._folder = folder / "rounds"
         self._journal = journal
+        self.pruning = Pruning(self._folder, journal)
 
     def begin(
         self,
@@ -149,14 +156,16 @@ class Rounds:
     def all(self) -> list[RoundRecord]:
         """Every finished round in the order of numbers."""
         events = self._journal.events(["round", "promote", "rollback"])
-        active = _active_number(events)
+        active, pruned = _active_number(events), self.pruning.done()
         records: dict[int, RoundRecord] = {}
         for event in events:
             number, reason = event.payload["number"], event.payload["reason"]
             if event.kind == "round":
                 folder = self._folder / f"{number:04d}"
                 metrics = event.payload["metrics"]
-                records[number] = RoundRecord(number, folder, metrics, number == active, reason)
+                records[number] = RoundRecord(
+                    number, folder, metrics, number == active, reason, number in pruned
+                )
             else:
                 records[number] = replace(records[number], reason=reason)
         return [records[number] for number in sorted(records)]
@@ -171,11 +180,12 @@ class Rounds:
         Raises
         ------
         ProjectError
-            If there is no such round, or its files are damaged.
+            If there is no such round, it was pruned, or its files are damaged.
         """
         numbers = [record.number for record in self.all()]
         if number not in numbers:
             raise ProjectError(f"There is no round {number}; there are {numbers or 'none yet'}.")
+        self.pruning.refuse(number)
         fault = _fault_of(self._folder / f"{number:04d}")
         if fault:
             raise ProjectError(f"Round {number} can't be used: {fault}.")
@@ -189,14 +199,20 @@ class Rounds:
         Raises
         ------
         ProjectError
-            If there was none.
+            If there was none, or it was pruned.
         """
         stack = _active_stack(self._journal.events(["round", "promote", "rollback"]))
         if len(stack) < 2:
             raise ProjectError("There is no earlier active round to go back to.")
+        self.pruning.refuse(stack[-2])
         reason = f"Round {stack[-1]} was set aside by hand; round {stack[-2]} is active again."
         self._journal.append("rollback", {"number": stack[-1], "reason": reason})
         return self._record(stack[-2])
+
+    def prune(self, keep: int) -> Pruned:
+        """Remove the weights of all but the newest `keep` rounds; see `Project.prune_rounds`."""
+        stack = _active_stack(self._journal.events(["round", "promote", "rollback"]))
+        return self.pruning.prune([record.number for record in self.all()], keep, stack)
 
     def _record(self, number: int) -> RoundRecord:
         return next(record for record in self.all() if record.number == number)

@@ -146,6 +146,8 @@ class RoundRecord:
         Whether its models make the suggestions now.
     reason : str
         Why it was promoted or not, for the person.
+    pruned : bool
+        Whether its weights were removed; it can't answer any more.
     """
 
     number: int
@@ -153,6 +155,7 @@ class RoundRecord:
     metrics: dict[str, Any] = field(compare=False)
     active: bool
     reason: str
+    pruned: bool = False
 
 
 @dataclass(frozen=True)

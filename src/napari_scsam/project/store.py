@@ -31,6 +31,7 @@ from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.labels import MIGRATION, Labels
 from napari_scsam.project.lock import take_lock
+from napari_scsam.project.pruning import Pruned, size_on_disk
 from napari_scsam.project.rounds import Rounds, round_window
 from napari_scsam.project.schema import (
     JOURNAL_FILE,
@@ -59,6 +60,7 @@ _OWN_KINDS = frozenset(
         "round",
         "promote",
         "rollback",
+        "prune",
         MIGRATION,
     }
 )
@@ -160,6 +162,7 @@ class Project:
             project._labels.migrate()
             project.adopt_rounds()
             project.adopt_tunings()
+            project._rounds.pruning.sweep()
             return project
         except BaseException:
             lock.release()
@@ -508,6 +511,40 @@ class Project:
         """Go back to the round that was active before; ProjectError if there was none."""
         self._must_write()
         return self._rounds.rollback()
+
+    def round_bytes(self, number: int) -> int:
+        """What a finished round takes on the disk, in bytes; 0 where its folder is gone."""
+        return size_on_disk(self._folder / "rounds" / f"{number:04d}")
+
+    def prune_rounds(self, keep: int) -> Pruned:
+        """Remove the weights of all but the newest `keep` rounds; what is said of them stays.
+
+        Never those of the active round, of the one that it goes on from, of the one that
+        `rollback` goes back to, of one that is being trained, or of the one that a round
+        in training or interrupted goes on from. A pruned round can't be made active again.
+
+        Parameters
+        ----------
+        keep : int
+            0 or more.
+
+        Returns
+        -------
+        Pruned
+            Which rounds, and the bytes that are free now.
+
+        Raises
+        ------
+        InputError
+            If `keep` is negative.
+        ReadOnlyError
+            If the project is open read-only.
+        ProjectError
+            If weights can't be removed.
+        """
+        self._must_write()
+        with self._lock:
+            return self._rounds.prune(keep)
 
     # Tuning between rounds
 

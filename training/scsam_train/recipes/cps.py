@@ -34,6 +34,7 @@ class Cps:
 
     members: ClassVar[tuple[str, ...]] = ("unet",)
     uses_unlabelled: ClassVar[bool] = True
+    from_scratch: ClassVar[bool] = False
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit

@@ -26,6 +26,7 @@ class MeanTeacher(Supervised):
     """Supervised, plus the mean squared distance to the teacher's probabilities."""
 
     uses_unlabelled: ClassVar[bool] = True
+    from_scratch: ClassVar[bool] = False
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)

@@ -15,6 +15,7 @@ class SamOnly:
 
     members: ClassVar[tuple[str, ...]] = ("sam",)
     uses_unlabelled: ClassVar[bool] = False
+    from_scratch: ClassVar[bool] = False
 
     def __init__(self, kit: Kit) -> None:
         self._student, self._size = SamStudent(kit), kit.settings.sam_batch

@@ -61,6 +61,7 @@ class ScSam:
 
     members: ClassVar[tuple[str, ...]] = ("unet", "sam")
     uses_unlabelled: ClassVar[bool] = True
+    from_scratch: ClassVar[bool] = False
 
     def __init__(self, kit: Kit) -> None:
         self._kit, self._data = kit, kit.materials
@@ -85,6 +86,7 @@ class ScSam:
         pictures = 0
         if fraction < self._lead:
             self._sam.update(fraction)
+            pictures = self._kit.settings.labelled_batch + self._kit.settings.unlabelled_batch
         elif self._looked < len(self._pseudo):
             self._look(SURVEYED)
         else:

@@ -1,35 +1,64 @@
-"""SC-SAM as its paper has it (arXiv 2601.17934), with the two faults of its prompts mended.
+"""SC-SAM as its code has it (arXiv 2601.17934), with the two faults of its prompts mended.
 
-From what is published of it (METHOD 1.2 to 1.9): U-Net and SAM see the same view; SAM gets
-five random points in and five outside of each class of the U-Net's label map, beside the
-class's learned tokens; each learns the other's hard label map, SAM's for the U-Net at full
-weight from the start, the U-Net's for SAM along a ramp; the U-Net's entropy is pushed down
-on all images. SGD for the U-Net, Adam for SAM, rates falling linearly. Points here are where
-the U-Net put them, in SAM's order (its code had them nowhere, METHOD 1.7). The background is
-not asked for, and both see the unchanged planes, whose embeddings are at hand.
+From what is known of it (METHOD 1.2 to 1.10): U-Net and SAM see the same view of each picture, a
+weak one of labelled planes and a strong one of the others; SAM gets five random points in and
+five outside of each class of the U-Net's label map, beside the class's learned tokens; each
+learns the other's hard label map, SAM's for the U-Net at full weight from the start, the U-Net's
+for SAM along a ramp; the U-Net's entropy is pushed down on all images, at 0.9. Cross-entropy and
+a Dice of the whole batch with its background, in the labelled and in the unlabelled part by
+itself. SGD for the U-Net, Adam for SAM, rates falling linearly, nothing clipped, no averages.
+
+Mended: points are where the U-Net put them, in SAM's order (METHOD 1.12, D1 and D2).
+
+Different, because this project is:
+
+* SAM's image encoder is frozen on a CPU, and its embeddings are made before the first step.
+  SAM is then shown the unchanged plane, or of labelled ones one of up to four views that were
+  embedded; the U-Net sees the paper's view of that same picture. The points are taken back to
+  where they are in SAM's, and SAM's answer is moved into the U-Net's view, where both are
+  compared and both losses are taken. What stays the U-Net's alone are its turn, shift and
+  distortion, light and holes; SAM's labels have no holes then. With an adapted encoder SAM is
+  shown the very view of the U-Net.
+* The networks: this project's U-Net from scratch (group normalisation, no dropout), the base SAM
+  that was chosen, strictly loaded, LoRA or DoRA for Med-SA's adapters, and per class two tokens
+  that don't depend on the image.
+* The background is no prompt of its own: its map is 0, as a round's SAM answers.
+* Sizes of batches and pictures, the number of steps and half precision are as in all recipes; the
+  paper has 6 + 6 pictures of 256 px and 40,000 steps of single precision. Shares of a round take
+  the place of its numbers of steps. Slices are not resized to squares but padded, and what is
+  padded teaches nothing. Without `mirror` nothing is flipped. Each step draws anew, where the
+  code's workers repeat themselves (D6). The entropy's maximum is ln(K + 1), not ln 2. A class
+  that was not judged on a plane is unknown there, and its background may be of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from napari_scsam.models.adapters import trainable_parameters
+from scsam_train.augment import Augmenter
 from scsam_train.clicks import Click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Kit, StepReport
-from scsam_train.losses import IGNORE, likeliest, segmentation_loss
+from scsam_train.losses import IGNORE, likeliest_known, merged
+from scsam_train.paper_losses import batch_loss, entropy_loss
+from scsam_train.paper_views import STRONG, WEAK, View, Views, taken_at, unmoved
 from scsam_train.precision import mixed_precision
+from scsam_train.schedules import ramp
 from scsam_train.students import descend
+from scsam_train.views import VIEWS_STREAM, embedded_view
 
+# METHOD 1.6, 1.8 and 1.9.
 POINTS = 5
 ENTROPY = 0.9
 UNET_RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
@@ -38,17 +67,34 @@ SAM_RATE = 1e-4
 RAMP_END = 0.25
 
 
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A picture before its view is drawn: (1, C, s, s), its labels, and what SAM has of it.
+
+    An unlabelled one's labels are 0, and 255 where it is padded. The classes that are known of
+    it, (1, K) bool, are those that it was judged for, or that any labelled plane was.
+    """
+
+    labelled: bool
+    image: Tensor
+    label: Tensor
+    known: Tensor
+    features: Tensor
+
+
 class ScSamPaper:
     """Cross hard pseudo-labels on one view, and point prompts from the U-Net."""
 
     members: ClassVar[tuple[str, ...]] = ("unet", "sam")
     uses_unlabelled: ClassVar[bool] = True
+    from_scratch: ClassVar[bool] = True
 
     def __init__(self, kit: Kit) -> None:
         self._kit, self._data = kit, kit.materials
         self._network = kit.unet.network
         self._decoder = Decoder(kit.sam.module)
         self._encoding = encoding_of(kit.sam, kit.settings)
+        self._augmenter = Augmenter(kit.settings, VIEWS_STREAM)
         self._sam_parameters = trainable_parameters(kit.sam.module)
         self._unet_parameters = list(self._network.parameters())
         self._unet_optimiser = torch.optim.SGD(
@@ -59,75 +105,117 @@ class ScSamPaper:
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
-        rng = np.random.default_rng([self._kit.settings.seed, 30, self._step])
-        images, labels, features, names = self._batch(rng)
-        own = self._kit.world.part(len(images))
-        images, features = images[own], self._encoding(features[own])
-        with mixed_precision(self._kit.unet.device):
-            from_unet = self._network(images).float()
-        guess = likeliest(from_unet)
-        from_sam = self._ask(features, guess, rng)
-        known = labels[own]
-        taught = [self._crossed(known, likeliest(other)) for other in (from_sam, from_unet)]
-        back = math.exp(-5 * (1 - min(fraction / RAMP_END, 1.0)) ** 2)
-        of = len(labels)
-        unet_loss = self._loss(from_unet, known, taught[0], 1.0, of)
-        unet_loss = unet_loss + ENTROPY * _entropy(from_unet) * len(images) / of
-        sam_loss = self._loss(from_sam, known, taught[1], back, of)
+        chosen, names = self._choose()
+        of = len(chosen)
+        own = range(of)[self._kit.world.part(of)]
+        seed = [self._kit.settings.seed, 30, self._step]
+        rngs = [np.random.default_rng([*seed, at]) for at in own]
+        shown = [self._show(*chosen[at], rng) for at, rng in zip(own, rngs, strict=True)]
+        losses = self._losses(shown, rngs, fraction, of)
         for optimiser, rate in ((self._unet_optimiser, UNET_RATE), (self._sam_optimiser, SAM_RATE)):
             optimiser.param_groups[0]["lr"] = rate * max(1 - fraction, 0.0)
-        world = self._kit.world
-        losses = (
-            descend(unet_loss, self._unet_parameters, [self._unet_optimiser], world, names),
-            descend(sam_loss, self._sam_parameters.values(), [self._sam_optimiser], world, names),
+        of_unet, of_sam = (
+            descend(loss, parameters, [optimiser], self._kit.world, names, clip=math.inf)
+            for loss, parameters, optimiser in (
+                (losses[0], self._unet_parameters, self._unet_optimiser),
+                (losses[1], self._sam_parameters.values(), self._sam_optimiser),
+            )
         )
         self._step += 1
-        return StepReport(*losses, pictures=of)
+        return StepReport(of_unet, of_sam, pictures=of)
 
-    def _batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-        """Images, label maps (all 255 where unlabelled), what SAM is given, names."""
-        settings, data = self._kit.settings, self._data
-        own = rng.integers(len(data.images), size=settings.labelled_batch)
-        others = rng.integers(
-            max(1, len(data.other_features)),
-            size=settings.unlabelled_batch if data.other_features else 0,
+    def _losses(
+        self,
+        shown: Sequence[_Shown],
+        rngs: Sequence[np.random.Generator],
+        fraction: float,
+        of: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The U-Net's and SAM's, this process's part of a batch of `of` pictures."""
+        mirror = self._kit.settings.mirror
+        strengths = [WEAK if one.labelled else STRONG for one in shown]
+        views = Views(
+            [View.draw(how, rng, mirror=mirror) for how, rng in zip(strengths, rngs, strict=True)]
         )
-        unknown = torch.full((len(others), *data.labels.shape[1:]), IGNORE, dtype=torch.uint8)
-        images = torch.cat([data.images[torch.from_numpy(own)], self._others(others)])
-        labels = torch.cat([data.labels[torch.from_numpy(own)], unknown.to(data.labels.device)])
-        features = [data.views[i][0].features for i in own]
-        features += [data.other_features[i] for i in others]
+        images = views.pictures(torch.cat([one.image for one in shown]))
+        with mixed_precision(self._kit.unet.device):
+            from_unet = self._network(images).float()
+        guess = likeliest_known(from_unet, self._data.known)
+        from_sam = self._ask(views, shown, guess, rngs)
+        answer = likeliest_known(from_sam, self._data.known)
+        labels = torch.cat([one.label for one in shown])
+        in_unet = views.labels(labels, holes=True)
+        in_sam = in_unet if self._encoding.sees_views else views.labels(labels, holes=False)
+        unet = self._crossed(from_unet, shown, in_unet, answer, 1.0)
+        sam = self._crossed(from_sam, shown, in_sam, guess, ramp(fraction, RAMP_END))
+        return unet + ENTROPY * entropy_loss(from_unet, of), sam
+
+    def _crossed(
+        self,
+        logits: Tensor,
+        shown: Sequence[_Shown],
+        labels: Tensor,
+        answer: Tensor,
+        weight: float,
+    ) -> Tensor:
+        """A network's loss: labels where there are any, elsewhere the other's answer."""
+        labelled = torch.tensor([one.labelled for one in shown], device=labels.device)
+        of_labels = labels.masked_fill(~labelled[:, None, None], IGNORE)
+        of_other = answer.masked_fill(labelled[:, None, None] | (labels == IGNORE), IGNORE)
+        known = torch.cat([one.known for one in shown])
+        if not bool(known.all()):
+            logits = merged(logits, known)
+        world = self._kit.world
+        own = batch_loss(logits, of_labels.long(), world)
+        return own + weight * batch_loss(logits, of_other.long(), world)
+
+    def _choose(self) -> tuple[list[tuple[bool, int]], list[str]]:
+        """Whether labelled, and which, of each picture of the step; their names."""
+        settings, data = self._kit.settings, self._data
+        seed, usable = settings.seed, len(data.other_features)
+        own = _in_turn(len(data.images), settings.labelled_batch, self._step, [seed, 31])
+        others = _in_turn(usable, settings.unlabelled_batch, self._step, [seed, 32])
         names = [data.names[i] for i in own] + [data.other_names[i] for i in others]
-        return images, labels, torch.cat(features), names
+        return [*((True, i) for i in own), *((False, i) for i in others)], names
 
-    def _others(self, chosen: Any) -> Tensor:
-        return self._data.other_images[torch.from_numpy(np.asarray(chosen, np.int64))]
+    def _show(self, labelled: bool, index: int, rng: np.random.Generator) -> _Shown:
+        data = self._data
+        if not labelled:
+            label = torch.zeros_like(data.other_valid[index : index + 1], dtype=torch.uint8)
+            label = label.masked_fill(~data.other_valid[index : index + 1], IGNORE)
+            image = data.other_images[index : index + 1]
+            return _Shown(False, image, label, data.known[None], data.other_features[index])
+        image, label = data.images[index : index + 1], data.labels[index : index + 1]
+        view = int(rng.integers(len(data.views[index])))
+        if view:
+            image, label = embedded_view(self._augmenter, image, label, index, view)
+        known = data.judged[index : index + 1]
+        return _Shown(True, image, label, known, data.views[index][view].features)
 
-    def _ask(self, features: Tensor, guess: Tensor, rng: np.random.Generator) -> Tensor:
-        """SAM's logits (N, K + 1, s, s), the background's 0, by class tokens and points."""
-        side, size = self._decoder.side, guess.shape[-1]
+    def _ask(
+        self,
+        views: Views,
+        shown: Sequence[_Shown],
+        guess: Tensor,
+        rngs: Sequence[np.random.Generator],
+    ) -> Tensor:
+        """SAM's logits (N, K + 1, s, s) in the U-Net's view, the background's 0."""
+        features = torch.cat([one.features for one in shown])
+        features = self._encoding(self._encoding.in_view(features, views))
+        size = guess.shape[-1]
+        moves = not self._encoding.sees_views
+        places = views.places(size) if moves else unmoved(len(shown), size)
         logits = []
         for position in range(1, 1 + self._kit.classes):
             classes = torch.full((len(guess),), position - 1, device=features.device)
+            masks = (guess == position).cpu().numpy()
             clicks = [
-                _random_clicks((one == position).cpu().numpy(), side / size, rng) for one in guess
+                _random_clicks(mask, where.numpy(), self._decoder.side, rng)
+                for mask, where, rng in zip(masks, places, rngs, strict=True)
             ]
             logits.append(self._decoder(features, Ask(classes, clicks=clicks))[0])
-        found = torch.cat(logits, dim=1)
-        found = functional.interpolate(found, (size, size), mode="bilinear", antialias=True)
+        found = taken_at(torch.cat(logits, dim=1), places)
         return torch.cat([torch.zeros_like(found[:, :1]), found], dim=1)
-
-    def _crossed(self, known: Tensor, answer: Tensor) -> Tensor:
-        """The other's label map on unlabelled images; nothing on labelled ones."""
-        unlabelled = (known == IGNORE).flatten(1).all(1)
-        return answer.to(torch.uint8).masked_fill(~unlabelled[:, None, None], IGNORE)
-
-    def _loss(
-        self, logits: Tensor, known: Tensor, taught: Tensor, weight: float, of: int
-    ) -> Tensor:
-        ones = torch.ones(len(logits), device=logits.device)
-        own = segmentation_loss(logits, known.long(), ones)
-        return (own + weight * segmentation_loss(logits, taught.long(), ones)) * len(logits) / of
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
@@ -162,22 +250,41 @@ class ScSamPaper:
         self._step = int(state["step"])
 
 
-def _random_clicks(mask: Any, scale: float, rng: np.random.Generator) -> list[Click]:
-    """Five places in the mask and five outside; where there are none, -1 as SAM pads."""
+def _in_turn(total: int, count: int, step: int, seed: Sequence[int]) -> list[int]:
+    """Which `count` of `total` pictures a step takes: all once, in random order, then anew."""
+    if not total:
+        return []
+    places = range(step * count, (step + 1) * count)
+    orders = {
+        turn: np.random.default_rng([*seed, turn]).permutation(total)
+        for turn in {place // total for place in places}
+    }
+    return [int(orders[place // total][place % total]) for place in places]
+
+
+def _random_clicks(
+    mask: NDArray[np.bool_], places: NDArray[np.float32], side: int, rng: np.random.Generator
+) -> list[Click]:
+    """Five places in a mask and five outside; what is too few is padded with -1, as SAM pads.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (s, s), bool
+        In the view.
+    places : ndarray of shape (s, s, 2)
+        Where each of its pixels is in what SAM sees: (x, y), -1..1.
+    side : int
+        Of the grid that clicks are on.
+    rng : numpy.random.Generator
+    """
     clicks: list[Click] = []
+    # Each place has its own number: so a pixel more or less, by rounding, changes no other point.
+    lot = rng.random(mask.shape)
     for inside in (True, False):
-        places = np.argwhere(mask == inside)
-        for _ in range(POINTS):
-            if len(places):
-                row, col = (places[int(rng.integers(len(places)))] + 0.5) * scale - 0.5
-                clicks.append((float(row), float(col), int(inside)))
-            else:
-                clicks.append((0.0, 0.0, -1))
+        spots = np.argwhere(mask == inside)
+        picked = spots[np.argsort(lot[mask == inside])[:POINTS]]
+        for x, y in places[picked[:, 0], picked[:, 1]]:
+            row, col = ((float(at) + 1) * side / 2 - 0.5 for at in (y, x))
+            clicks.append((row, col, int(inside)))
+        clicks += [(0.0, 0.0, -1)] * (POINTS - len(picked))
     return clicks
-
-
-def _entropy(logits: Tensor) -> Tensor:
-    """Mean entropy over its maximum, ln (K + 1)."""
-    probability = logits.softmax(1)
-    entropy = -(probability * probability.clamp(min=1e-6).log()).sum(1).mean()
-    return entropy / math.log(logits.shape[1])

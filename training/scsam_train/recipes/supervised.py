@@ -16,6 +16,7 @@ class Supervised:
 
     members: ClassVar[tuple[str, ...]] = ("unet",)
     uses_unlabelled: ClassVar[bool] = False
+    from_scratch: ClassVar[bool] = False
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit

@@ -1,0 +1,231 @@
+"""The views of SC-SAM's code (arXiv 2601.17934): weak ones of labelled planes, strong of others.
+
+What is known of them is METHOD 1.10. Their library, albumentations, fills in the rest: its
+`RandomBrightnessContrast` changes both by up to 0.2, its grids have 5 cells a side, its holes are
+all of the largest size, and what comes in from outside is the picture mirrored at its edge.
+
+A view is kept as a map from its own places to the picture's. So the same view can be taken at
+any size, points in it can be found in the picture, and what is known of the picture can be
+moved into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from scsam_train.losses import IGNORE
+
+Numbers = NDArray[np.float64]
+
+# METHOD 1.10. Shares are of the side, angles degrees; its pictures have 256 px a side.
+FLIPPED = 0.5
+SHIFT, SCALE, ANGLE, MOVED = 0.0625, 0.05, 10.0, 0.5
+GRID = 0.05
+HOLE = 12 / 256
+# albumentations' defaults.
+LIGHT = 0.2
+CELLS = 5
+# `ElasticTransform` moves three corners of a square by up to `alpha_affine` = 50 px, in -1..1
+# here. Its waves (alpha 1, sigma 50) are of 0.003 px, 0.58 / (2 sqrt(pi) sigma), measured 0.0035
+# with 0.014 at most in 20 draws, and left out.
+CORNERS = np.array([[2, 2], [2, -2], [-2, -2]]) / 3
+CORNERS_MOVED = 50 / 128
+
+_LINES = np.linspace(-1, 1, CELLS + 1)
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How much a picture is changed.
+
+    Attributes
+    ----------
+    light : float
+        How often brightness and contrast are changed, 0..1.
+    distorted : float
+        How often it is distorted, by a grid or by three corners.
+    holes : pair of int
+        Fewest and most holes.
+    holed : float
+        How often there are any.
+    """
+
+    light: float
+    distorted: float
+    holes: tuple[int, int]
+    holed: float
+
+
+WEAK = Strength(light=0.2, distorted=0.0, holes=(5, 8), holed=0.5)
+STRONG = Strength(light=0.6, distorted=0.5, holes=(10, 20), holed=0.7)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One view of one picture; (x, y) of both run from -1 to 1 between their outer edges.
+
+    Attributes
+    ----------
+    lines : ndarray of shape (2, 6)
+        Where the lines of an even grid over the view come from, in x and in y.
+    corners, moved : ndarray of shape (2, 3)
+        Affine maps that follow, one after the other, towards the picture.
+    gain, offset : float
+        Of the picture's values, 0..1.
+    holes : ndarray of shape (n, 2)
+        (row, col) of their upper left corners, as shares of the side.
+    """
+
+    lines: Numbers
+    corners: Numbers
+    moved: Numbers
+    gain: float
+    offset: float
+    holes: Numbers
+
+    @classmethod
+    def draw(cls, strength: Strength, rng: np.random.Generator, *, mirror: bool = True) -> View:
+        """Draw one; without `mirror` it is never flipped."""
+        grid = rng.random() < 0.5
+        distorted = rng.random() < strength.distorted
+        some = int(rng.integers(strength.holes[0], strength.holes[1] + 1))
+        lit = LIGHT * (rng.random() < strength.light)
+        return cls(
+            lines=_lines(rng, GRID * (distorted and grid)),
+            corners=_corners(rng, CORNERS_MOVED * (distorted and not grid)),
+            moved=_moved(rng, float(rng.random() < MOVED), FLIPPED * mirror),
+            gain=1 + rng.uniform(-lit, lit),
+            offset=rng.uniform(-lit, lit),
+            holes=rng.random((some * int(rng.random() < strength.holed), 2)) * (1 - HOLE),
+        )
+
+    def places(self, side: int) -> Numbers:
+        """(x, y) in the picture of each pixel of the view, of shape (side, side, 2), -1..1."""
+        at = even(side)
+        x, y = (np.interp(at, _LINES, lines) for lines in self.lines)
+        found = _folded(np.stack(np.meshgrid(x, y), -1))
+        for matrix in (self.corners, self.moved):
+            found = _folded(found @ matrix[:, :2].T + matrix[:, 2])
+        return found
+
+    def hidden(self, side: int) -> NDArray[np.bool_]:
+        """Whether a pixel of the view lies in a hole, of shape (side, side)."""
+        found = np.zeros((side, side), bool)
+        for corner in self.holes:
+            row, col = np.round(corner * side).astype(int)
+            width = max(1, round(HOLE * side))
+            found[row : row + width, col : col + width] = True
+        return found
+
+
+class Views:
+    """Views of a batch of pictures, one each.
+
+    Parameters
+    ----------
+    views : sequence of N View
+    """
+
+    def __init__(self, views: Sequence[View]) -> None:
+        self._views = views
+        self._places: dict[int, Tensor] = {}
+
+    def places(self, side: int) -> Tensor:
+        """`View.places` of all, of shape (N, side, side, 2), float32."""
+        if side not in self._places:
+            found = np.stack([view.places(side) for view in self._views])
+            self._places[side] = torch.from_numpy(found.astype(np.float32))
+        return self._places[side]
+
+    def pictures(self, images: Tensor) -> Tensor:
+        """As they are seen: moved, brighter or darker, with holes of 0.
+
+        Parameters
+        ----------
+        images : Tensor of shape (N, C, s, s), float32, 0..1
+            Where all channels are 0 they stay so: there is no picture.
+        """
+        moved = taken_at(images, self.places(images.shape[-1]))
+        gain, offset = (
+            torch.tensor([getattr(view, name) for view in self._views], device=moved.device)
+            for name in ("gain", "offset")
+        )
+        changed = moved * gain.float()[:, None, None, None] + offset.float()[:, None, None, None]
+        shown = (moved.amax(1) > 0) & ~self._hidden(moved)
+        return changed.clamp(0, 1) * shown[:, None]
+
+    def shown(self, there: Tensor) -> Tensor:
+        """Where pictures that are `there` (N, s, s, bool) are in the view, holes included."""
+        moved = taken_at(there[:, None].float(), self.places(there.shape[-1]), "nearest")
+        return moved[:, 0] > 0
+
+    def labels(self, labels: Tensor, *, holes: bool) -> Tensor:
+        """Label maps (N, s, s) uint8 as they move, with `holes` background in holes."""
+        moved = taken_at(labels[:, None].float(), self.places(labels.shape[-1]), "nearest")
+        found = moved[:, 0].to(labels.dtype)
+        return found.masked_fill(self._hidden(found) & (found != IGNORE), 0) if holes else found
+
+    def _hidden(self, like: Tensor) -> Tensor:
+        hidden = np.stack([view.hidden(like.shape[-1]) for view in self._views])
+        return torch.from_numpy(hidden).to(like.device)
+
+
+def even(side: int) -> Numbers:
+    """The middles of `side` pixels in a row, -1..1."""
+    return (2 * np.arange(side) + 1) / side - 1
+
+
+def unmoved(count: int, side: int) -> Tensor:
+    """Places of views that move nothing, of shape (count, side, side, 2), float32."""
+    one = np.stack(np.meshgrid(even(side), even(side)), -1).astype(np.float32)
+    return torch.from_numpy(one).expand(count, -1, -1, -1)
+
+
+def taken_at(maps: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
+    """What `maps` (N, C, h, w) hold at `places` (N, s, s, 2), of shape (N, C, s, s)."""
+    return functional.grid_sample(
+        maps, places.to(maps.device), mode=mode, padding_mode="border", align_corners=False
+    )
+
+
+def _lines(rng: np.random.Generator, limit: float) -> Numbers:
+    """Grid lines whose distances are changed by up to `limit` of them."""
+    steps = 2 / CELLS * (1 + rng.uniform(-limit, limit, (2, CELLS)))
+    return np.concatenate([np.full((2, 1), -1.0), steps.cumsum(1) - 1], axis=1)
+
+
+def _corners(rng: np.random.Generator, limit: float) -> Numbers:
+    """The affine map that takes three corners back from where they were moved to."""
+    seen = CORNERS + rng.uniform(-limit, limit, CORNERS.shape)
+    homogeneous = np.concatenate([seen, np.ones((3, 1))], axis=1)
+    found: Numbers = np.linalg.solve(homogeneous, CORNERS).T
+    return found
+
+
+def _moved(rng: np.random.Generator, share: float, flipped: float) -> Numbers:
+    """The affine map back from a picture that was flipped, turned, scaled and shifted.
+
+    `share` is 0 or 1: of the limits of all but the flips, which come with probability `flipped`.
+    """
+    flips = np.where(rng.random(2) < flipped, -1.0, 1.0)
+    angle = np.deg2rad(ANGLE) * rng.uniform(-share, share)
+    scale = 1 + SCALE * rng.uniform(-share, share)
+    shift = 2 * SHIFT * rng.uniform(-share, share, 2)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    forward = np.array([[cos, sin, shift[0]], [-sin, cos, shift[1]], [0, 0, 1]])
+    forward[:, :2] *= flips
+    found: Numbers = np.linalg.inv(forward)[:2]
+    return found
+
+
+def _folded(places: Numbers) -> Numbers:
+    """Places outside of -1..1 mirrored at the edges."""
+    found: Numbers = 1 - np.abs((places + 1) % 4 - 2)
+    return found
