@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
         if name == "c":
             label[36:52, 36:52] = 4
         images.append(picture(folder.parent, name, label))
-    settings = {"steps": 12, "image_size": SIDE, "device": "cpu", "lora_rank": 2}
+    settings = {"steps": 12, "image_size": SIDE, "device": "cpu", "lora_rank": 2, "unet": "scratch"}
     content = {
         "schema": 1,
         "classes": [{"id": i, "name": name, "colour": "#ff0000"} for i, name in NAMES.items()],
