@@ -328,7 +328,7 @@ def test_each_class_s_pseudo_labels_weigh_what_it_is_trusted():
 class TwoAnswers:
     """Answers class 1 on the left half and class 2 on the right one."""
 
-    class_ids, trained = (1, 2), ("unet",)
+    class_ids, trained, joins_sam = (1, 2), ("unet",), False
 
     def members(self, pixels, embedding, around=None):
         maps = np.zeros((3, *pixels.shape))

@@ -16,7 +16,7 @@ NAMES = {1: "organ", 4: "tumour"}
 class FixedPair:
     """Answers from the pixels: they are its label map."""
 
-    class_ids, trained = (1, 4), ("unet",)
+    class_ids, trained, joins_sam = (1, 4), ("unet",), False
 
     def __init__(self, change=lambda label: label):
         self.change, self.told = change, []

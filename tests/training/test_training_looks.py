@@ -76,7 +76,7 @@ def test_a_class_that_no_other_case_shows_is_not_told_and_the_others_are(shown):
         truth = found[1][0].label[1::4, 1::4] == 1
         assert ((odds[0, 0, 1::4, 1::4] > 0) == truth).float().mean() > 0.9
         assert odds[:, 1].isnan().all()
-    prior = looks.prior((10, 20))
+    prior = looks.named((10, 20))
     assert prior.knows(10) and not prior.knows(20)
     # What looks like the class that is not told is not taken for the one that is.
     where = found[0][0].label[1::4, 1::4] == 2
@@ -99,6 +99,11 @@ def test_background_that_may_be_a_class_does_not_teach_that_it_is_not():
     truth = new.label[1::4, 1::4] == 2
     said, misled = (x.odds(new.features)[0, 1, 1::4, 1::4][truth].mean() for x in (right, wrong))
     assert said > misled + 1
+    # With one case that shows it nothing is told of it, and it takes nothing from the other.
+    first = looks_of([*early, late[0]], cases[:3], judged[:3])
+    assert first.told == (1,)
+    same = looks_of([*early, late[0]], cases[:3])  # as if all had been judged
+    assert torch.equal(first.odds(new.features)[:, 0], same.odds(new.features)[:, 0])
     # A class that no plane shows takes nothing away.
     alone = [[1, 0]] * 4
     plain = [*early, [SamView(v.features, v.label.masked_fill(v.label == 2, 0)) for v in late[0]]]

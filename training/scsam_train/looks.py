@@ -36,11 +36,7 @@ def fit_priors(
     everything : ClassPrior
     of_others : list of N ClassPrior
     """
-    parts = list(range(len(cases)))
-    if len(set(cases)) >= FEWEST_CASES:
-        numbers = {case: number for number, case in enumerate(sorted(set(cases)))}
-        parts = [numbers[case] for case in cases]
-    parts = [part % PARTS for part in parts]
+    parts = _parts(cases)
     sums: dict[int, Moments] = {}
     for part, found in zip(parts, moments, strict=True):
         sums[part] = Moments.sum([sums[part], found]) if part in sums else found
@@ -49,6 +45,15 @@ def fit_priors(
         for part in sums
     }
     return ClassPrior.fit(sums.values()), [priors[part] for part in parts]
+
+
+def _parts(cases: Sequence[str]) -> list[int]:
+    """The part that each plane is left out with."""
+    parts = list(range(len(cases)))
+    if len(set(cases)) >= FEWEST_CASES:
+        numbers = {case: number for number, case in enumerate(sorted(set(cases)))}
+        parts = [numbers[case] for case in cases]
+    return [part % PARTS for part in parts]
 
 
 class Looks:
@@ -62,13 +67,18 @@ class Looks:
         What the others say, for each labelled plane.
     classes : int
         K.
+
+    Attributes
+    ----------
+    told : tuple of int
+        The positions that it knows the looks of.
+    everything : ClassPrior
+        Knows these alone.
     """
 
     def __init__(
         self, everything: ClassPrior, of_others: Sequence[ClassPrior], classes: int
     ) -> None:
-        self._everything, self._of_others = everything, list(of_others)
-        self._classes = classes
         # A class that the planes of one part alone show: SAM would be told of it only where it
         # is not, and learn that what it is told means nothing is there.
         self.told = tuple(
@@ -76,6 +86,13 @@ class Looks:
             for position in range(1, classes + 1)
             if all(prior.knows(position) for prior in [everything, *of_others])
         )
+        self._classes, self._shown = classes, len(everything.class_ids) - 1
+        self.everything = self._telling(everything)
+        self._of_others = [self._telling(prior) for prior in of_others]
+
+    def _telling(self, prior: ClassPrior) -> ClassPrior:
+        """The prior, to which a class that is not told is one more kind of background."""
+        return prior.renamed([p if p in self.told else 0 for p in prior.class_ids])
 
     @staticmethod
     def of(
@@ -95,7 +112,7 @@ class Looks:
         Looks or None
             None where no class is on planes of two parts: nothing else says how it looks.
         """
-        shown = {int(value) for seen in views for value in np.unique(seen[0].label.numpy())}
+        shown = _shown_twice([seen[0].label for seen in views], cases)
         known = [{0, *(column.nonzero()[:, 0] + 1).tolist()} for column in judged.cpu()]
         moments = (
             Moments.sum(
@@ -110,22 +127,16 @@ class Looks:
     @property
     def complete(self) -> bool:
         """Whether each class that a labelled plane shows is told."""
-        return len(self.told) == len(self._everything.class_ids) - 1
+        return len(self.told) == self._shown
 
-    def prior(self, class_ids: Sequence[int]) -> ClassPrior:
-        """Of all labelled planes, by the ids of the classes; it knows those that are told.
-
-        The others are one more kind of background each: what looks like them is no other class.
-        """
-        positions = self._everything.class_ids
-        return self._everything.renamed(
-            [class_ids[p - 1] if p in self.told else 0 for p in positions]
-        )
+    def named(self, class_ids: Sequence[int]) -> ClassPrior:
+        """Of all labelled planes, by the ids of the K classes; it knows those that are told."""
+        positions = self.everything.class_ids
+        return self.everything.renamed([class_ids[p - 1] if p else 0 for p in positions])
 
     def prior_for(self, plane: int | None) -> ClassPrior:
-        """By the positions of the classes: of all labelled planes, or for one of the others."""
-        prior = self._everything if plane is None else self._of_others[plane]
-        return prior.renamed([p if p in self.told else 0 for p in prior.class_ids])
+        """What all labelled planes say of the classes, or of one of them what the others say."""
+        return self.everything if plane is None else self._of_others[plane]
 
     def odds(self, features: Tensor, plane: int | None = None) -> Tensor:
         """Log-odds of every class.
@@ -141,10 +152,19 @@ class Looks:
         Tensor of shape (N, K, 4 e, 4 e)
             NaN for a class that is not told.
         """
-        prior = self._everything if plane is None else self._of_others[plane]
+        prior = self.prior_for(plane)
         found = {position: prior.log_odds(features, position) for position in self.told}
         nothing = torch.full_like(found[self.told[0]], torch.nan)
         return torch.cat([found.get(p, nothing) for p in range(1, self._classes + 1)], dim=1)
+
+
+def _shown_twice(labels: Sequence[Tensor], cases: Sequence[str]) -> set[int]:
+    """Values that planes of two parts show: a class of one part is not told in any case."""
+    parts: dict[int, set[int]] = {}
+    for label, part in zip(labels, _parts(cases), strict=True):
+        for value in np.unique(label.numpy()):
+            parts.setdefault(int(value), set()).add(part)
+    return {value for value, found in parts.items() if len(found) > 1}
 
 
 def for_prior(label: Tensor, shown: Collection[int], known: Collection[int]) -> Tensor:
@@ -154,7 +174,7 @@ def for_prior(label: Tensor, shown: Collection[int], known: Collection[int]) -> 
     ----------
     label : Tensor of shape (side, side), uint8
     shown : collection of int
-        Values of all planes' label maps.
+        Values of the label maps that the moments are taken of.
     known : collection of int
         The classes that were judged on this plane.
 

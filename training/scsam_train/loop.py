@@ -168,7 +168,7 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
     kit = Kit(session.unet, session.sam, materials, session.settings, session.world, session.fresh)
     if session.unet.sees_sam:
         ids = session.inputs.class_ids
-        session.unet.prior = NO_PRIOR if kit.looks is None else kit.looks.prior(ids)
+        session.unet.prior = NO_PRIOR if kit.looks is None else kit.looks.named(ids)
     recipe = session.recipe(kit)
     if saved is None:
         return _Run(kit, recipe, Clock(session))

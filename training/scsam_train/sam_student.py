@@ -91,7 +91,7 @@ class SamStudent:
         views = kit.materials.views
         self._looks = kit.looks
         if self._looks is not None:
-            kit.sam.prior = self._looks.prior(kit.unet.class_ids)
+            kit.sam.prior = self._looks.named(kit.unet.class_ids)
         self._holding = [
             [plane for plane, found in enumerate(views) if _holds(found[0], position)]
             for position in range(1, 1 + kit.classes)
