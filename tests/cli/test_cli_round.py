@@ -46,7 +46,22 @@ def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
     ok("new", project, "--images", scan, "--classes", "block")
     ok("label", project, "--image", scan, "--mask", tmp_path / "mask.nii.gz")
 
-    options = ("--steps", 60, "--image-size", 64, "--unlabelled-planes", 0, "--holdout", 0)
+    options = (
+        "--steps",
+        60,
+        "--image-size",
+        64,
+        "--unlabelled-planes",
+        0,
+        "--holdout",
+        0,
+        "--unet",
+        "scratch",
+        "--labelled-batch",
+        2,
+        "--unlabelled-batch",
+        2,
+    )
     trained, lines = told("train", project, *options)
     made, cost = trained["round"], trained["estimate"]
     assert lines[0] == cost["text"] and lines[0].endswith("GB (assumed for two cores).")

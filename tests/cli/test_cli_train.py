@@ -23,7 +23,18 @@ from napari_scsam.project import Project
 from napari_scsam.project.process import record_process
 
 CLI = [sys.executable, "-m", "napari_scsam.cli"]
-QUICK = ("--recipe", "supervised", "--steps", "1", "--image-size", "32", "--unlabelled-planes", "0")
+QUICK = (
+    "--recipe",
+    "supervised",
+    "--steps",
+    "1",
+    "--image-size",
+    "32",
+    "--unlabelled-planes",
+    "0",
+    "--unet",
+    "scratch",
+)
 
 
 @pytest.fixture

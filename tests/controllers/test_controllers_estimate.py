@@ -26,7 +26,9 @@ from napari_scsam.project import Project
 
 # 12 labelled slices of three cases, 40 unlabelled pictures, one class.
 SURVEY = Survey({"a": 4, "b": 4, "c": 4}, (*[0] * 12, *[1] * 40), 1, 200 * 100)
-DEFAULTS = TrainSettings(steps=700)
+DEFAULTS = TrainSettings(
+    steps=700, unet="scratch", image_size=192, labelled_batch=2, unlabelled_batch=2
+)
 RATES = {
     "device": "cpu",
     "seconds_loading": 5.0,

@@ -16,7 +16,9 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
 
-ENDLESS = TrainSettings(steps=100_000, image_size=32, unlabelled_planes=0, holdout=0.0)
+ENDLESS = TrainSettings(
+    steps=100_000, unet="scratch", image_size=32, unlabelled_planes=0, holdout=0.0
+)
 
 
 @pytest.fixture
@@ -57,7 +59,9 @@ def test_a_killed_round_is_one_line_and_costs_nothing(project: Project) -> None:
 
 
 def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
-    settings = TrainSettings(steps=60, image_size=32, unlabelled_planes=2, holdout=0.0)
+    settings = TrainSettings(
+        steps=60, unet="scratch", image_size=32, unlabelled_planes=2, holdout=0.0
+    )
     running = TrainingController(project).start(settings)
     wait_for(lambda: any(e["event"] == "kept" for e in running.poll()))
     running.kill()
@@ -67,7 +71,7 @@ def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     assert killed is not None and killed.settings == settings
     assert (killed.number, killed.folder) == (running.number, running.folder)
     # Other settings begin anew; the same ones go on.
-    assert TrainSettings(steps=61, image_size=32) != settings
+    assert TrainSettings(steps=61, unet="scratch", image_size=32) != settings
     again = TrainingController(project).start(settings)
     assert again.number == running.number
     assert again.resumed and not running.resumed
@@ -85,7 +89,7 @@ def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
 
 
 def test_an_interrupted_round_of_other_labels_is_begun_anew(project: Project) -> None:
-    settings = TrainSettings(steps=60, image_size=32)
+    settings = TrainSettings(steps=60, unet="scratch", image_size=32)
     first = project.begin_round(settings)
     (first / "resume.pt").write_bytes(b"state")
     assert project.begin_round(settings) == first

@@ -11,7 +11,7 @@ import pytest
 from napari_scsam.core.errors import Cancelled, InputError
 from napari_scsam.core.history import History
 from napari_scsam.core.jobs import CancelToken
-from napari_scsam.core.settings import DEFAULT_STEPS, MAX_STEPS, TrainSettings
+from napari_scsam.core.settings import MAX_STEPS, TrainSettings
 
 
 def test_settings_survive_a_config_file() -> None:
@@ -48,8 +48,11 @@ def test_settings_out_of_bounds_are_refused(name: str, value: Any, message: str)
         TrainSettings(**{name: value})
 
 
-def test_a_round_ends_by_steps_by_time_or_by_both() -> None:
-    assert TrainSettings().max_steps == DEFAULT_STEPS
+def test_a_round_ends_by_pictures_by_steps_by_time_or_by_what_comes_first() -> None:
+    assert [TrainSettings().budget(n) for n in (1, 12, 25, 100)] == [800, 960, 2000, 3200]
+    assert TrainSettings(steps=9).budget(12) is None
+    assert TrainSettings(steps=9, pictures=50).budget(12) == 50
+    assert TrainSettings().max_steps == MAX_STEPS
     assert TrainSettings(steps=9, minutes=1).max_steps == 9
     # Only the clock ends it: no number of steps may come before.
     assert TrainSettings(minutes=10_000).max_steps == MAX_STEPS

@@ -18,7 +18,9 @@ from napari_scsam.project import Project
 pytestmark = pytest.mark.gui
 WANTED = SpeedController.wanted  # which the dock of these tests does without
 # Of small steps, and without an end.
-ENDLESS = TrainSettings(steps=100_000, image_size=32, unlabelled_planes=0, holdout=0.0)
+ENDLESS = TrainSettings(
+    steps=100_000, unet="scratch", image_size=32, unlabelled_planes=0, holdout=0.0
+)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from napari_scsam.core.settings import DEFAULT_PICTURES, TrainSettings
+from napari_scsam.core.settings import TrainSettings
 from scsam_train.clock import COOL_DOWN, Clock, Ending
 from scsam_train.early_stopping import EarlyStopping
 
@@ -30,8 +30,10 @@ class Written(list):
 
 
 def clock_of(ending=None, **settings):
+    chosen = TrainSettings(**settings)
     session = SimpleNamespace(
-        settings=TrainSettings(**settings),
+        settings=chosen,
+        budget=chosen.budget(12),
         control=SimpleNamespace(paused_s=0.0),
         split=SimpleNamespace(held_out=[]),
         meter=SimpleNamespace(latest=lambda what: None),
@@ -43,7 +45,7 @@ def clock_of(ending=None, **settings):
 
 
 def test_a_rounds_length_is_its_pictures_or_its_steps():
-    assert clock_of()[0].fraction(0, DEFAULT_PICTURES // 2) == pytest.approx(0.5)
+    assert clock_of()[0].fraction(0, 480) == pytest.approx(0.5)
     assert clock_of(pictures=400)[0].fraction(9, 100) == pytest.approx(0.25)
     assert clock_of(steps=20)[0].fraction(5, 10**6) == pytest.approx(0.25)
     assert clock_of(steps=20, pictures=400)[0].fraction(5, 200) == pytest.approx(0.5)

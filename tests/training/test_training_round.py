@@ -51,7 +51,15 @@ def make_round(folder, labelled, unlabelled=0, parent=None, **settings):
             label = mask.astype(np.uint8)
             entry["label"] = file_entry(folder.parent / f"{name}-label.nii.gz", label)
         images.append(entry)
-    small = {"steps": 3, "image_size": 64, "device": "cpu", "lora_rank": 2}
+    small = {
+        "steps": 3,
+        "image_size": 64,
+        "device": "cpu",
+        "lora_rank": 2,
+        "unet": "scratch",
+        "labelled_batch": 2,
+        "unlabelled_batch": 2,
+    }
     content = {
         "schema": 1,
         "round": 1,

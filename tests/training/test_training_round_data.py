@@ -45,7 +45,15 @@ def train(folder, images, *, parent=None, held_out=(), **settings):
     """Train a small round in ``folder/0001.partial``; its exit code, folder and events."""
     partial = folder / "0001.partial"
     partial.mkdir(parents=True)
-    small = {"image_size": SIDE, "device": "cpu", "lora_rank": 2, "recipe": "supervised"}
+    small = {
+        "image_size": SIDE,
+        "device": "cpu",
+        "lora_rank": 2,
+        "recipe": "supervised",
+        "unet": "scratch",
+        "labelled_batch": 2,
+        "unlabelled_batch": 2,
+    }
     content = {
         "schema": 1,
         "classes": [{"id": 1, "name": "disc", "colour": "#ff0000"}],

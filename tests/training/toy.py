@@ -28,7 +28,13 @@ def toy_kit(unlabelled=3, world=None, classes=1, **settings):
     """
     torch.manual_seed(0)
     class_ids = tuple(range(1, 1 + classes))
-    small = {"steps": 12, "image_size": SIDE, "labelled_batch": 2, "unlabelled_batch": 2}
+    small = {
+        "steps": 12,
+        "unet": "scratch",
+        "image_size": SIDE,
+        "labelled_batch": 2,
+        "unlabelled_batch": 2,
+    }
     chosen = TrainSettings(**{**small, "sam_batch": 2, **settings})
     adapted = chosen.profile == "adapted-encoder"
     base = thin_base() if adapted else load_base("lite-medsam")

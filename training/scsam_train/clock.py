@@ -67,7 +67,7 @@ class Clock:
         self._session = session
         self._began = time.monotonic() - session.control.paused_s - trained_s
         self._last_event = 0.0
-        self._budget, self._ending = session.settings.budget, ending
+        self._budget, self._ending = session.budget, ending
         self._estimated = trained_s > 0
 
     def fraction(self, step: int, pictures: int) -> float:

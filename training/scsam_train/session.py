@@ -74,6 +74,11 @@ class Session:
         return self.inputs.settings
 
     @property
+    def budget(self) -> int | None:
+        """Pictures after which it ends in any case; None where its steps are counted."""
+        return self.settings.budget(len(self.split.train))
+
+    @property
     def recipe(self) -> type[Recipe]:
         """The recipe's class."""
         return RECIPES[self.settings.recipe]
@@ -172,7 +177,7 @@ def _announce(session: Session, profile_reason: str) -> None:
         "started",
         recipe=settings.recipe,
         steps=settings.max_steps,
-        pictures=settings.budget,
+        pictures=session.budget,
         device=session.device.type,
         labelled=len(split.train),
         held_out=len(split.held_out),

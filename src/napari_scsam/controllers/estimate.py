@@ -200,7 +200,8 @@ def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
 def _budget(settings: TrainSettings, planes: Planes) -> float:
     """Pictures that the U-Net learns from, where no time limit ends the round."""
     by_steps = settings.max_steps * pictures_in_step(settings, planes)
-    return by_steps if settings.budget is None else min(settings.budget, by_steps)
+    budget = settings.budget(planes.train)
+    return by_steps if budget is None else min(budget, by_steps)
 
 
 def _hurry(

@@ -22,7 +22,10 @@ AdapterMethod = Literal["lora", "dora"]
 # that and with SAM's embedding of the slice beside its pixels.
 UNetKind = Literal["scratch", "pretrained", "pretrained+sam"]
 
-DEFAULT_PICTURES = 3200
+# Pictures that a round learns from where nobody says how many: so many for each labelled slice,
+# within bounds. On Kvasir-SEG, 40 labels, a U-Net had Dice .82 after 1,600 and .84 after 3,200 (one
+# seed, training cases); what fewer labels can teach is learned sooner.
+PICTURES_EACH, LEAST_PICTURES, MOST_PICTURES = 80, 800, 3200
 MAX_STEPS, MAX_PICTURES = 1_000_000, 100_000_000
 
 # Size that a project's folder of embeddings is kept under, in GB of 10^9 bytes; one of
@@ -135,7 +138,8 @@ class TrainSettings(_Settings):
     pictures: int | None = _setting(
         None,
         "Pictures that the U-Net learns from, each view counted; "
-        f"{DEFAULT_PICTURES} where no steps are given either.",
+        f"{PICTURES_EACH} for each labelled slice, {LEAST_PICTURES} to {MOST_PICTURES}, where no "
+        "steps are given either.",
         low=1,
         high=MAX_PICTURES,
         unit="pictures",
@@ -143,13 +147,17 @@ class TrainSettings(_Settings):
     )
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to train.", title="Train on", choices=DEVICE_TITLES)
-    unet: UNetKind = _setting("scratch", "What the U-Net starts from.")
+    unet: UNetKind = _setting(
+        "pretrained+sam",
+        "What the U-Net starts from: random weights, an encoder trained on ImageNet, or that and "
+        "SAM's view of the slice beside its pixels.",
+    )
     image_size: int = _setting(
-        192, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
+        128, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
     )
     context: bool = _setting(False, "The U-Net sees the slices before and after, too.")
-    labelled_batch: int = _setting(2, "Labelled images in a step.", low=1, high=256)
-    unlabelled_batch: int = _setting(2, "Unlabelled images in a step.", low=0, high=256)
+    labelled_batch: int = _setting(4, "Labelled images in a step.", low=1, high=256)
+    unlabelled_batch: int = _setting(4, "Unlabelled images in a step.", low=0, high=256)
     sam_batch: int = _setting(4, "Objects in a step of SAM's.", low=1, high=256)
     unet_lr: float = _setting(
         2e-3, "U-Net learning rate; ten times that for its kernels.", low=1e-6, high=1.0
@@ -195,11 +203,13 @@ class TrainSettings(_Settings):
         """Steps after which a round ends in any case."""
         return MAX_STEPS if self.steps is None else self.steps
 
-    @property
-    def budget(self) -> int | None:
-        """Pictures after which a round ends in any case; None where its steps are counted."""
+    def budget(self, labelled: int) -> int | None:
+        """Pictures after which a round on so many labelled slices ends in any case.
+
+        None where its steps are counted.
+        """
         if self.pictures is None and self.steps is None:
-            return DEFAULT_PICTURES
+            return min(MOST_PICTURES, max(LEAST_PICTURES, PICTURES_EACH * labelled))
         return self.pictures
 
 

@@ -180,8 +180,8 @@ def _sha256(path: Path) -> str:
 # For every set the same, so that none has settings of its own to fit it.
 SETTINGS = TrainSettings(
     image_size=128,
-    labelled_batch=8,
-    unlabelled_batch=16,
+    labelled_batch=4,
+    unlabelled_batch=4,
     sam_batch=8,
     unet_lr=2e-3,
     unlabelled_planes=400,
