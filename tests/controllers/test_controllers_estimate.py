@@ -113,14 +113,14 @@ PER_STEP = (1 + 0.35) * (1 - 0.35 / 2)
         ({}, 700 * 4 * 1.35),
         ({"steps": 100}, 100 * 4 * 1.35),
         # Where pictures are counted, 35 % of them are seen two for one: 4.85 in a step.
-        ({"steps": None}, 3200 * PER_STEP),
+        ({"steps": None}, 800 * PER_STEP),
         ({"steps": None, "pictures": 1000}, 1000 * PER_STEP),
         ({"pictures": 1000, "steps": 100}, 100 * 4 / 0.825 * PER_STEP),
         ({"pictures": 100, "steps": 100}, 100 * PER_STEP),
         # Small pictures of 64 px never grow: 4 in a step.
         ({"pictures": 500, "image_size": 64}, 500 * (0.2325 / 9 + 0.12) / 4 / (0.3525 / 5.4)),
         # Another kind of U-Net by what it is assumed to take in times of the one that was measured.
-        ({"pictures": 9, "unet": "pretrained"}, 9 * PER_STEP * (1.42 * 0.2325 + 0.12) / 0.3525),
+        ({"pictures": 9, "unet": "pretrained"}, 9 * (0.7 * 0.2325 + 0.12) / 4 / (0.3525 / 5.4)),
     ],
 )
 def test_a_budget_in_pictures_takes_what_a_picture_takes(
@@ -132,7 +132,7 @@ def test_a_budget_in_pictures_takes_what_a_picture_takes(
 
 
 def test_a_round_that_counted_no_pictures_tells_by_its_steps() -> None:
-    found = estimate(measured(), TrainSettings(pictures=1000))
+    found = estimate(measured(), replace(DEFAULTS, steps=None, pictures=1000))
     assert found is not None
     assert found.seconds == pytest.approx(6 + 5 + 56 * 0.3 + 1000 * 0.2 * 0.825 / 4 + 10)
 
@@ -156,16 +156,16 @@ def test_a_time_limit_that_is_too_short_says_what_it_can_do() -> None:
     # Of 12 s, loading takes 5 s, 14 embeddings 4.2 s (35 %), and judging 1.44 s (12 %). That leaves
     # 1.36 s for 3.4 pictures of 0.4 s, of which half are labelled.
     survey = measured(seconds_per_picture=0.4)
-    hurried = estimate(survey, TrainSettings(minutes=0.2))
+    hurried = estimate(survey, replace(DEFAULTS, steps=None, minutes=0.2))
     assert hurried is not None
     assert hurried.note == (
         "In 0.2 min the U-Net sees about 1 of 8 labelled slices; 0.5 min are enough to see each "
         "once."
     )
     assert hurried.to_dict()["note"] == hurried.note
-    enough = estimate(survey, TrainSettings(minutes=0.5))
+    enough = estimate(survey, replace(DEFAULTS, steps=None, minutes=0.5))
     assert enough is not None and enough.note == ""
-    none = estimate(survey, TrainSettings(minutes=0.1))
+    none = estimate(survey, replace(DEFAULTS, steps=None, minutes=0.1))
     assert none is not None and none.note.startswith("In 0.1 min the U-Net sees about 0 of 8")
     unhurried = estimate(survey, TrainSettings(steps=1))
     assert unhurried is not None and unhurried.note == ""  # as it was asked
@@ -198,10 +198,11 @@ def test_what_was_not_measured_is_assumed() -> None:
 
 
 def test_a_time_limit_is_the_time() -> None:
-    found = estimate(SURVEY, TrainSettings(minutes=3))
+    limited = replace(DEFAULTS, steps=None, pictures=3200, minutes=3)
+    found = estimate(SURVEY, limited)
     assert found is not None and found.seconds == 180 and found.text.startswith("about 3 min")
     # It only ends a round sooner than its pictures do.
-    assert estimate(SURVEY, TrainSettings(minutes=99)).seconds < 600  # type: ignore[union-attr]
+    assert estimate(SURVEY, replace(limited, minutes=99)).seconds < 600  # type: ignore[union-attr]
     short = estimate(SURVEY, TrainSettings(minutes=3, steps=7))
     assert short is not None and short.seconds < 100
     # In so little time only the labelled slices are embedded: less is kept in memory.

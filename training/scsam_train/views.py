@@ -27,7 +27,7 @@ from scsam_train.workers import in_parts, side_by_side
 _Job = tuple[NDArray[Any], Callable[[Tensor], None]]
 
 # Embeddings are the dear part of a round on a CPU. Few labels get more views of each.
-MAX_VIEWS = 4
+MAX_VIEWS = 2
 LABELLED_EMBEDDINGS = 160
 # Of the augmenter that draws the views that are embedded.
 VIEWS_STREAM = 1

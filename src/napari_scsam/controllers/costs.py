@@ -9,7 +9,7 @@ from typing import Any
 from napari_scsam.core.settings import Recipe, TrainSettings, UNetKind
 
 # As the training room has them, which is not imported here; a test compares.
-MAX_VIEWS = 4
+MAX_VIEWS = 2
 LABELLED_EMBEDDINGS = 160
 MAX_JUDGED = 40
 MAX_CLICKED = 12
@@ -144,7 +144,12 @@ def pictures_in_step(settings: TrainSettings, planes: Planes) -> float:
     if planes.unlabelled or not cost.uses_unlabelled:
         count += settings.unlabelled_batch
     half = settings.image_size // 2
-    grows = settings.unet == "scratch" and cost.grows and half >= SMALLEST_SIDE and half % SIDE_MULTIPLE == 0
+    grows = (
+        settings.unet == "scratch"
+        and cost.grows
+        and half >= SMALLEST_SIDE
+        and half % SIDE_MULTIPLE == 0
+    )
     if not grows:
         return float(count)
     # It grows after that share of the steps, or of the pictures, whichever are counted.
