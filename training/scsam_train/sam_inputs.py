@@ -48,7 +48,8 @@ class SamInputs:
 
     def _of(self, kept: Tensor, plane: int | None = None) -> Tensor:
         prior = NO_PRIOR if self._looks is None else self._looks.prior_for(plane)
-        return sam_channels(kept.float(), prior, self._positions).to(self._data.images.device)
+        features = kept.to(self._data.images.device).float()
+        return sam_channels(features, prior, self._positions)
 
 
 def dropped(maps: Tensor, rng: np.random.Generator) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.adapters import trainable_parameters
+from napari_scsam.models.outline import log_odds
+from napari_scsam.models.self_prompting import prompted_by
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder, as_shown
 from scsam_train.encoding import encoding_of
@@ -48,6 +50,8 @@ REFINED = 0.5
 # Share of these that show the middle of a part, too: a round's SAM that does not understand points
 # is not shown any when it is used.
 POINTED = 0.5
+# Of a probability, so that it has a logarithm.
+TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +181,39 @@ class SamStudent:
             known = self._kit.materials.known
             return class_probabilities(self.decoder, embeddings, known, size, odds)
 
+    @torch.no_grad()
+    def refined(self, features: Sequence[Tensor], maps: Tensor) -> Tensor:
+        """Probabilities (N, K + 1, s, s) by the moving average, prompted by the U-Net's.
+
+        Parameters
+        ----------
+        features : sequence of N Tensors
+            As `SamView.features`.
+        maps : Tensor of shape (N, K + 1, s, s), float32
+            The U-Net's probabilities. Where they have no part of a class that is worth asking
+            about, they stay.
+        """
+        side, size = self.decoder.side, maps.shape[-1]
+        finer = nn.functional.interpolate(maps, (side, side), mode="bilinear")
+        logits = (finer.clamp(min=TINY).log() - finer[:, :1].clamp(min=TINY).log()).cpu()
+        with self.teacher.in_place():
+            embeddings = self._encoding(torch.cat(list(features)))
+            for row, seen in enumerate(finer.cpu().numpy()):
+                for position in range(1, len(seen)):
+                    asked = prompted_by(log_odds(seen, position))
+                    if asked:
+                        answers = self._answers(embeddings[row], position, asked)
+                        logits[row, position] = answers.amax(0).cpu()
+        found = logits.to(maps.device).softmax(1)
+        return nn.functional.interpolate(found, (size, size), mode="bilinear", antialias=True)
+
+    def _answers(self, features: Tensor, position: int, asked: Sequence[Prompts]) -> Tensor:
+        """Logits (P, side, side) of a class for the parts of a map."""
+        count = len(asked)
+        classes = torch.full((count,), position - 1, device=self.decoder.device)
+        ask = _by_maps(classes, asked, pointed=False)
+        return self.decoder(features[None].expand(count, -1, -1, -1), ask)[0][:, 0]
+
     def _objects(
         self, kind: Kind, trust: NDArray[np.float64] | None, rng: np.random.Generator
     ) -> list[_Object]:
@@ -282,7 +319,8 @@ class SamStudent:
         known = [o.odds for o in objects if o.odds is not None]
         looks = torch.stack(known)[:, None].to(self.decoder.device) if known else None
         if kind == "map":
-            return _by_maps(classes, [o.prompts for o in objects if o.prompts is not None], rng)
+            prompts = [o.prompts for o in objects if o.prompts is not None]
+            return _by_maps(classes, prompts, pointed=rng.random() < POINTED)
         if kind == "token":
             return Ask(classes, masks=looks)
         # Named, with all that is known of the class, or not.
@@ -356,11 +394,11 @@ def class_probabilities(
     return nn.functional.interpolate(probabilities, (size, size), mode="bilinear", antialias=True)
 
 
-def _by_maps(classes: Tensor, prompts: Sequence[Prompts], rng: np.random.Generator) -> Ask:
-    """Ask by boxes and maps, and at times by the middle of a part, too."""
+def _by_maps(classes: Tensor, prompts: Sequence[Prompts], *, pointed: bool) -> Ask:
+    """Ask by boxes and maps, and by the middles of the parts, too, if `pointed`."""
     boxes = np.array([one.box for one in prompts], np.float32)
     maps = torch.from_numpy(np.stack([np.asarray(one.mask) for one in prompts]))[:, None]
-    clicks = [[(*one.points[0], 1)] for one in prompts] if rng.random() < POINTED else None
+    clicks = [[(*one.points[0], 1)] for one in prompts] if pointed else None
     return Ask(classes, clicks=clicks, boxes=boxes, masks=maps.to(classes.device))
 
 

@@ -39,6 +39,11 @@ def prompts_for(part: NDArray[np.bool_], odds: FloatArray) -> Prompts:
     return Prompts(points=[deepest(part)], labels=[1], box=box, mask=shown)
 
 
+def prompted_by(odds: FloatArray) -> list[Prompts]:
+    """The prompts that a map (rows, cols) of log-odds gives, one set for each part of it."""
+    return [prompts_for(part, odds) for part in largest_parts(odds > 0)]
+
+
 def refined(
     sam: SamBackend, embedding: Embedding, odds: FloatArray, class_id: int
 ) -> FloatArray | None:
@@ -62,7 +67,7 @@ def refined(
         None where there is no part worth asking about.
     """
     found: FloatArray | None = None
-    for part in largest_parts(odds > 0):
-        logits = sam.decode(embedding, prompts_for(part, odds), class_id=class_id).logits
+    for prompts in prompted_by(odds):
+        logits = sam.decode(embedding, prompts, class_id=class_id).logits
         found = logits if found is None else np.maximum(found, logits)
     return found

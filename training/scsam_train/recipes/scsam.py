@@ -46,8 +46,11 @@ SURVEYED = 16
 FAIR = 0.5
 # Until pseudo-labels count fully: SAM's for the U-Net, in leads; back, in fractions of the rest.
 LEADS_TO_UNET, RAMP_TO_SAM = 3, 0.5
-# The same for a pretrained U-Net, in fractions of the round: it is soon as good as SAM.
-RAMP_TO_UNET = 0.4
+# A pretrained U-Net is soon as good as SAM by its tokens. Until this fraction of the round both
+# learn from labels, and SAM to correct the U-Net; then SAM, prompted by its maps, looks at every
+# unlabelled plane, and both teachers have an equal share in the pseudo-labels. A step of SAM's is
+# for fewer of the U-Net's, which takes fewer of them in all.
+REFINES_FROM, SAM_EVERY_PRETRAINED = 0.35, 3
 
 # Fractions of the round after which the U-Net's answers to labelled planes are kept for SAM to
 # correct: while it still errs on them about as on new ones.
@@ -57,8 +60,9 @@ EARLY_AT = (0.1, 0.2, 0.35)
 class ScSam:
     """Teachers on the weak view, students on the strong view of the same geometry.
 
-    Teachers are moving averages. SAM learns first, from labels, by its class tokens. Then it
-    looks at every unlabelled plane once, and from there on both learn from both.
+    Teachers are moving averages. SAM learns first, from labels, by its class tokens. Then, by
+    these tokens or, beside a pretrained U-Net, prompted by its maps, it looks at every unlabelled
+    plane once, and from there on both learn from both.
     """
 
     members: ClassVar[tuple[str, ...]] = ("unet", "sam")
@@ -78,9 +82,14 @@ class ScSam:
         self._exam = Exam(kit.classes)
         lead = LEAD_TOLD if self._sam.is_told else LEAD
         self._lead = lead if kit.fresh else 0.0
-        self._ramp = LEADS_TO_UNET * lead if kit.unet.kind == "scratch" else RAMP_TO_UNET
-        self._sam_every = SAM_EVERY if kit.unet.kind == "scratch" else 3
         self._without = kit.settings.without
+        from_scratch = kit.unet.kind == "scratch"
+        self._refines = not from_scratch and self._without != "unet-to-sam"
+        self._ramp = LEADS_TO_UNET * lead
+        self._surveyed_at, self._sam_every = self._lead, SAM_EVERY
+        if not from_scratch:
+            self._surveyed_at = self._ramp = REFINES_FROM
+            self._sam_every = SAM_EVERY_PRETRAINED
         self._step = self._looked = self._examined = self._shown = self._kept_early = 0
         self._since = 0.0
 
@@ -90,7 +99,7 @@ class ScSam:
         if fraction < self._lead:
             self._sam.update(fraction)
             pictures = self._kit.settings.labelled_batch + self._kit.settings.unlabelled_batch
-        elif self._looked < len(self._pseudo):
+        elif self._looked < len(self._pseudo) and fraction >= self._surveyed_at:
             self._look(SURVEYED)
         else:
             pictures = self._teach(fraction)
@@ -113,12 +122,15 @@ class ScSam:
         return pictures
 
     def _keep_early(self, since: float) -> None:
-        """Keep what the U-Net thinks of the labelled planes, now and then while it still errs."""
+        """Keep what the U-Net thinks of the labelled planes, now and then while it still errs.
+
+        One that goes on from another round knows them by heart from the start.
+        """
         if since < EARLY_AT[self._kept_early]:
             return
         self._kept_early += 1
         self._early.known = True
-        if self._kit.sam.adapts_encoder:
+        if self._kit.sam.adapts_encoder or not self._kit.fresh:
             return
         count = len(self._data.images)
         parts = [np.arange(count)[at : at + SURVEYED] for at in range(0, count, SURVEYED)]
@@ -126,6 +138,8 @@ class ScSam:
 
     def _due(self, fraction: float) -> int:
         """How many planes are to be looked at again in this step."""
+        if not self._looked:
+            return 0
         before = self._shown
         self._shown += self._kit.pictures_at(fraction, self._kit.settings.unlabelled_batch)
         return self._shown // PICTURES_PER_LOOK - before // PICTURES_PER_LOOK
@@ -172,9 +186,12 @@ class ScSam:
         self._looked += len(chosen)
         if not chosen:
             return
-        side = self._data.other_images.shape[-1]
         features = [self._data.other_features[i] for i in chosen]
-        answers = self._sam.taught(features, side)
+        if self._refines:
+            maps = self._sized(self._ask_unet_of(np.array(chosen)))
+            answers = self._sam.refined(features, maps)
+        else:
+            answers = self._sam.taught(features, self._data.other_images.shape[-1])
         for index, from_sam in zip(chosen, answers, strict=True):
             self._pseudo.keep(index, from_sam)
 
@@ -200,7 +217,7 @@ class ScSam:
         """The U-Net's share in a pseudo-label."""
         if self._without == "sam-to-unet":
             return 1.0
-        if self._without == "agreement":
+        if self._refines or self._without == "agreement":
             return 0.5
         sam_leads = self._exam.means[1] >= FAIR
         if sam_leads:
