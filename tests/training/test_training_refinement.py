@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from toy import SIDE as SMALL
+from toy import toy_kit
 
-from napari_scsam.models.self_prompting import AIR, prompts_for
+from napari_scsam.core.prompts import Prompts
+from napari_scsam.models import Embedding
+from napari_scsam.models.self_prompting import prompted_by, prompts_for
 from scsam_train.refinement import EarlyMaps, corrupted, refinement_of
+from scsam_train.sam_student import SamStudent
 
 SIDE = 128
 
@@ -56,7 +61,7 @@ def test_prompts_are_a_loose_box_the_middle_and_the_map_without_other_parts():
     part, other = disc(30, 30, 10), disc(55, 55, 5)
     odds = np.where(part | other, 20.0, -3.0).astype(np.float32)
     prompts = prompts_for(part, odds)
-    air = AIR * SIDE + 0.5
+    air = 0.1 * 19  # of the side of a box from 21 to 39
     np.testing.assert_allclose(prompts.box, (21 - air, 21 - air, 39 + air, 39 + air))
     assert prompts.points == [(30.0, 30.0)] or tuple(prompts.points) == ((30.0, 30.0),)
     assert prompts.mask[30, 30] == 8 and prompts.mask[55, 55] == -8 and prompts.mask[0, 0] == -3
@@ -78,3 +83,27 @@ def test_early_maps_are_of_the_plane_and_class_and_come_back_after_a_kill():
         assert odds.shape == (SIDE, SIDE)
         assert odds[48, 48] > 0 > odds[100, 100]
         assert (one.odds(0, 2, SIDE, rng) < 0).all() and one.odds(1, 2, SIDE, rng)[28, 80] > 0
+
+
+def test_a_refined_map_is_what_sam_answers_to_its_box_and_map():
+    kit = toy_kit()
+    student, side = SamStudent(kit), 256
+    probabilities = torch.full((2, 2, SMALL, SMALL), 0.02)
+    probabilities[0, 1, 8:20, 6:22] = 0.9
+    probabilities[:, 0] = 1 - probabilities[:, 1]
+    features = kit.materials.other_features[:2]
+    found = student.refined(features, probabilities)
+    finer = torch.nn.functional.interpolate(probabilities, (side, side), mode="bilinear")
+    odds = (finer[0, 1].log() - finer[0, 0].log()).numpy()
+    (prompts,) = prompted_by(odds)
+    told = Embedding(features[0].float(), (side, side), np.zeros((side, side), np.float32), "k")
+    asked = Prompts(box=prompts.box, mask=prompts.mask)
+    logits = torch.from_numpy(kit.sam.decode(told, asked, class_id=1).logits)
+    expected = torch.nn.functional.interpolate(
+        logits.sigmoid()[None, None], (SMALL, SMALL), mode="bilinear", antialias=True
+    )
+    # A student's products may be taken in bfloat16.
+    torch.testing.assert_close(found[0, 1], expected[0, 0], rtol=0, atol=0.02)
+    assert (found[0, 1] - probabilities[0, 1]).abs().max() > 0.1
+    # Where the U-Net found nothing its map stays.
+    torch.testing.assert_close(found[1], probabilities[1], rtol=1e-3, atol=1e-4)
