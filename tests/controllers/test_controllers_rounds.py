@@ -103,9 +103,9 @@ def test_a_project_without_labels_has_no_estimate_and_one_with_labels_has(projec
     dock.rounds.labels_changed()
     dock.files.work()
     assert dock.state.estimate is not None
-    assert hint(dock.state).startswith("About 4 min, 1.7 GB (assumed for two cores).")
-    dock.rounds.plan(TrainSettings(minutes=3))  # at once: nothing is counted again
-    assert hint(dock.state).startswith("About 3 min,")
+    assert hint(dock.state).startswith("About 45 s, 1.6 GB (assumed for two cores).")
+    dock.rounds.plan(TrainSettings(minutes=0.5))  # at once: nothing is counted again
+    assert hint(dock.state).startswith("About 30 s,")
     dock.rounds.plan(TrainSettings(minutes=0.05))
     assert "In 0.05 min the U-Net sees about 0 of 1 labelled slices;" in hint(dock.state)
 

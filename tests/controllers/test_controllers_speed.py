@@ -96,8 +96,8 @@ def test_the_first_round_of_a_project_is_announced_with_it(project: Project) -> 
     found = estimate_round(project, TrainSettings(steps=700))
     assert assumed is not None and assumed.source == "assumed for two cores"
     assert found is not None and found.source == "measured on this machine"
-    # Starting and loading, 4 views and 7 others, 700 steps; judging as assumed, by two clicks.
-    assert found.seconds == pytest.approx(6 + 2 + 11 * 0.5 + 700 * 0.25 + 1 + 2 * 0.5)
+    # Starting and loading, 2 views and 7 others, 700 steps; judging as assumed, by two clicks.
+    assert found.seconds == pytest.approx(6 + 2 + 9 * 0.5 + 700 * 0.25 + 1 + 2 * 0.5)
 
 
 def test_the_small_round_is_of_the_same_kind_and_short() -> None:

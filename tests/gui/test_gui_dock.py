@@ -55,7 +55,7 @@ def test_a_round_is_trained_promoted_and_suggests(hand, dock, volume_path, tmp_p
     hand.press("suggest")
     assert hand.status().startswith("No round yet")
 
-    dock._parts.training.form.set_value("steps", 4)
+    dock._parts.training.form.set_value("pictures", 32)
     dock._parts.training.form.set_value("unlabelled_planes", 0)
     hand.press("train")
     hand.until(lambda: hand.find("train_progress").value() > 0)
@@ -83,7 +83,7 @@ def test_cancelling_a_round_leaves_everything_as_it_was(hand, dock, volume_path,
         project.commit(image, np.ones((96, 80), np.uint8), plane=Plane(0, 1))
     dock.open_project_folder(tmp_path / "project")
     hand.wait_for_image()
-    dock._parts.training.form.set_value("steps", 10_000)
+    dock._parts.training.form.set_value("pictures", 80_000)
     hand.press("train")
     hand.until(lambda: hand.find("cancel_train").isEnabled())
     hand.press("cancel_train")

@@ -116,7 +116,7 @@ def test_the_list_of_rounds_says_what_each_takes_and_which_are_pruned(qtbot, tmp
 def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot):
     form = show(qtbot, SettingsForm())
     shown = {w.objectName() for w in form.findChildren(object) if "setting_" in w.objectName()}
-    names = "recipe steps minutes device holdout unlabelled_planes mirror turn"
+    names = "recipe pictures minutes device holdout unlabelled_planes mirror turn"
     assert shown == {f"setting_{name}" for name in names.split()}
     assert form.settings() == TrainSettings()
     recipe = form.findChild(object, "setting_recipe")
@@ -139,7 +139,7 @@ def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot):
 
 def test_scrolling_past_a_setting_does_not_change_it(qtbot):
     form = show(qtbot, SettingsForm())
-    spin = form.findChild(object, "setting_steps")
+    spin = form.findChild(object, "setting_pictures")
     before = spin.value()
     form.setFocus()
     wheel = QWheelEvent(

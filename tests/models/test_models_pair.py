@@ -17,7 +17,7 @@ class FixedUNet:
 
     class_ids = (2, 5)
 
-    def probabilities(self, image, around=None):
+    def probabilities(self, image, around=None, embedding=None):
         maps = np.empty((3, *image.shape[:2]), np.float32)
         maps[0], maps[1], maps[2] = 0.2, 0.7, 0.1
         return maps
@@ -139,7 +139,7 @@ def test_until_the_rounds_sam_follows_clicks_its_base_is_asked_about_them():
 
 def test_clicks_that_miss_the_outline_go_to_the_base():
     class Nothing(FixedUNet):
-        def probabilities(self, image, around=None):
+        def probabilities(self, image, around=None, embedding=None):
             maps = np.zeros((3, *image.shape[:2]), np.float32)
             maps[0] = 1
             return maps

@@ -50,7 +50,7 @@ def test_a_kernel_without_a_gradient_stays_and_one_with_new_memory_is_found():
 def test_first_and_last_convolution_and_all_that_is_no_kernel_are_adamws():
     network = build_network(3, fold=1)
     named = dict(network.named_parameters())
-    rates = unet_optimisers(named.values(), 0.002)
+    rates = unet_optimisers(network, 0.002)
     muon, adamw = rates
     assert list(rates.values()) == [pytest.approx(0.002 * MUON_RATE), 0.002]
     kernels = {n for n, p in named.items() if p.ndim == 4}

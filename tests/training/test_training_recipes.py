@@ -150,7 +150,7 @@ def scsam_without(part):
     """Weights after a short run in which everything that may be left out has a say."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
-        patch.setattr("scsam_train.students.TOKENS_FIRST", 0.0)
+        patch.setattr("scsam_train.sam_student.TOKENS_FIRST", 0.0)
         patch.setattr("scsam_train.exam.Exam.reliability", property(lambda exam: np.array([1.0])))
         kit = toy_kit(recipe="scsam", steps=24, without=part)
         run(RECIPES["scsam"](kit), 0, 24, 24)

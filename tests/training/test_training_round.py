@@ -135,11 +135,11 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
         "parts": [{"chosen_by": [], "reported_on": [held_out]}],
         "kept_weights_chosen_by": [held_out],
     }
-    # Four views of each labelled plane and the unlabelled one, none of them found in a cache.
+    # Two views of each labelled plane and the unlabelled one, none of them found in a cache.
     rates = metrics["rates"]
-    assert rates["embeddings"] == 9 and 0 < rates["seconds_per_embedding"] < 60
-    parts = 9 * rates["seconds_per_embedding"] + 3 * rates["seconds_per_step"]
-    parts += rates["seconds_loading"] + rates["seconds_judging"]
+    assert rates["embeddings"] == 5 and 0 < rates["seconds_per_embedding"] < 60
+    parts = 5 * rates["seconds_per_embedding"] + 3 * rates["seconds_per_step"]
+    parts += rates["seconds_loading"] + rates["seconds_judging"] + rates["seconds_looking"]
     assert 0.8 * metrics["seconds"] < parts < 1.01 * metrics["seconds"] + 0.1
     # The shipped base finds a plain disc; the round answers clicks if it still does as well.
     clicked, by_base = metrics["click_dice"], metrics["base_click_dice"]
@@ -147,7 +147,7 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
     info = read_info(finished / "sam_adapter")
     assert ClassPrior.load(finished / "sam_adapter" / "prior.safetensors").class_ids == (0, 1)
     assert info.understands_points is follows_clicks(clicked, by_base)
-    assert set(metrics["dice"]) == {"unet", "sam", "pair"}
+    assert set(metrics["dice"]) == {"unet", "sam", "prompted", "pair"}
     assert set(metrics["dice"]["pair"]) == {"disc", "mean"}
 
 

@@ -171,7 +171,7 @@ def test_sizes_channels_and_dtypes_may_differ_within_a_round(mixed_round):
     assert split["train"] == ["colour:0", "scan:1", "scan:3"] and split["held_out"] == ["deep:0"]
     metrics = json.loads((done / "metrics.json").read_text())
     assert metrics["unlabelled_planes"] == 2 and list(metrics["cases"]) == ["deep"]
-    assert set(metrics["cases"]["deep"]) == {"unet", "sam", "pair"}
+    assert set(metrics["cases"]["deep"]) == {"unet", "sam", "prompted", "pair"}
     assert metrics["forgetting"] is None and metrics["parent_cases"] is None
 
 

@@ -48,6 +48,7 @@ def write_set(folder, train=8):
 def measure(data, out, *recipes, more=()):
     command = [sys.executable, "-P", "-m", "scsam_train.benchmark", "semi", "--data", str(data)]
     command += ["--out", str(out), "--labels", "2", "--seeds", "0", "--pictures", "48"]
+    command += ["--unet", "scratch"]
     done = subprocess.run(
         [*command, "--recipes", *recipes, *more], capture_output=True, text=True, timeout=900
     )
@@ -141,7 +142,7 @@ def test_a_second_round_is_compared_case_by_case(tmp_path):
     for member, row in found["unseen"].items():
         mean = np.mean(list(row["change"].values()))
         assert mean == pytest.approx(row["after"] - row["before"], abs=1e-6), member
-    assert done.stdout.count("| unseen (2) |") == 3
+    assert done.stdout.count("| unseen (2) |") == 4
 
 
 def test_ablations_and_the_pair_of_two_rounds_are_recipes_of_the_benchmark():

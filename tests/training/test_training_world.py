@@ -26,7 +26,7 @@ from toy import run, toy_kit, weights_of
 torch.optim.AdamW = functools.partial(torch.optim.AdamW, eps=1e-4)
 torch.optim.Adam = functools.partial(torch.optim.Adam, eps=1e-4)
 precision.has_bfloat16 = lambda device: False
-students.unet_optimisers = lambda weights, rate: {torch.optim.AdamW(weights): rate}
+students.unet_optimisers = lambda network, rate: {torch.optim.AdamW(network.parameters()): rate}
 # What each U-Net teaches the other counts fully here: a fault of it shows the more, and no pixel's
 # classes are as near to a tie as they come with a tenth of it (2e-7), which rounding then decides.
 cps.WEIGHT = 1.0

@@ -15,7 +15,7 @@ JUDGING_SHARE = 0.12
 # Seconds for saving, and for clicking on a few objects; then so many times as long as the latest
 # look at the held-out planes took: the pair is marked up to four times, two of them with more to
 # ask, and its parent once.
-SAVING_S, LOOKS = 5.0, 18
+SAVING_S, LOOKS = 5.0, 24
 
 # After so many pictures, and so many seconds of steps, a round says what it will take: the first
 # step alone takes several times as long as others.

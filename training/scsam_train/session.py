@@ -26,7 +26,7 @@ from napari_scsam.models.base import decoder_copy, load_base
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE
 from napari_scsam.models.sam import SamModel
-from napari_scsam.models.unet import UNet, new_network, rounded_size
+from napari_scsam.models.unet import UNet, kind_in, new_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import TrainPlane, all_alike, load_planes
 from scsam_train.encoding import choose_profile
@@ -285,10 +285,10 @@ def _continues(parent: Path, fresh: AdapterInfo, kind: UNetKind, log: EventLog) 
     """Whether the parent's weights fit: the same base, classes, adapter and U-Net; says why not."""
     try:
         info = read_info(parent / ADAPTER_FOLDER)
-        before = UNet.load(parent / UNET_FILE, trainable=True).kind
     except ModelError as exc:
         log.message(f"Starting from nothing, not from the active round: {exc}")
         return False
+    before = kind_in(parent / UNET_FILE)
     if replace(info, understands_points=False) == fresh and before == kind:
         return True
     if info.base != fresh.base:
@@ -299,7 +299,7 @@ def _continues(parent: Path, fresh: AdapterInfo, kind: UNetKind, log: EventLog) 
     elif info.class_ids != fresh.class_ids:
         why = f"it knows the classes {list(info.class_ids)}, this one {list(fresh.class_ids)}"
     elif before != kind:
-        why = f"its U-Net is of another kind ({before}, this one is {kind})"
+        why = f"its U-Net is of another kind ({before or 'unreadable'}, this one is {kind})"
     else:
         why = "its adapter is of another kind or size"
     log.message(f"Starting from nothing, not from the active round: {why}.")

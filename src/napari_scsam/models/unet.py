@@ -221,6 +221,17 @@ class UNet:
         )
 
 
+def kind_in(path: Path) -> UNetKind | None:
+    """What the U-Net of a file started from, without reading its weights; None if it can't be."""
+    try:
+        about = _read_about(path)
+    except ModelError:
+        return None
+    if about["format"] != _PRETRAINED_FORMAT:
+        return "scratch"
+    return "pretrained+sam" if about.get("sam_channels") else "pretrained"
+
+
 def new_network(kind: UNetKind, outputs: int, size: int, sam_channels: int) -> nn.Module:
     """Build a network to train.
 
