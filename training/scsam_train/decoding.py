@@ -136,3 +136,23 @@ class Decoder:
         """From (row, col) on the low-resolution grid to (x, y) in SAM's input."""
         scale = self.input_size / self.side
         return (row_col.flip(-1) + 0.5) * scale - 0.5
+
+
+@torch.no_grad()
+def class_probabilities(
+    decoder: Decoder, features: Tensor, known: Tensor, size: int, odds: Tensor | None = None
+) -> Tensor:
+    """SAM's probabilities (N, K + 1, size, size) by its class tokens, and by `odds` (`Looks`).
+
+    A softmax over the logits of each class, the background's being 0. A class that is not
+    `known` (K,), bool, has the probability 0: its token has learned nothing.
+    """
+    count, device, classes = len(features), decoder.device, len(known)
+    positions = torch.arange(classes, device=device).repeat(count)
+    asked = features.repeat_interleave(classes, dim=0)
+    masks = None if odds is None else odds.flatten(0, 1)[:, None]
+    found = decoder(asked, Ask(positions, masks=masks))[0]
+    found = found.reshape(count, classes, decoder.side, decoder.side)
+    found = found.masked_fill(~known.to(device)[:, None, None], float("-inf"))
+    probabilities = torch.cat([torch.zeros_like(found[:, :1]), found], dim=1).softmax(1)
+    return nn.functional.interpolate(probabilities, (size, size), mode="bilinear", antialias=True)

@@ -16,7 +16,7 @@ from napari_scsam.models.adapters import trainable_parameters
 from napari_scsam.models.outline import log_odds
 from napari_scsam.models.self_prompting import prompted_by
 from scsam_train.clicks import first_clicks, jittered_box, next_click
-from scsam_train.decoding import Ask, Decoder, as_shown
+from scsam_train.decoding import Ask, Decoder, as_shown, class_probabilities
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Kit
 from scsam_train.losses import IGNORE, mask_iou, mask_loss
@@ -372,26 +372,6 @@ class SamStudent:
         self._optimiser.load_state_dict(state["optimiser"])
         self._step = int(state["step"])
         self._kit.scores.update(state["scores"])
-
-
-@torch.no_grad()
-def class_probabilities(
-    decoder: Decoder, features: Tensor, known: Tensor, size: int, odds: Tensor | None = None
-) -> Tensor:
-    """SAM's probabilities (N, K + 1, size, size) by its class tokens, and by `odds` (`Looks`).
-
-    A softmax over the logits of each class, the background's being 0. A class that is not
-    `known` (K,), bool, has the probability 0: its token has learned nothing.
-    """
-    count, device, classes = len(features), decoder.device, len(known)
-    positions = torch.arange(classes, device=device).repeat(count)
-    asked = features.repeat_interleave(classes, dim=0)
-    masks = None if odds is None else odds.flatten(0, 1)[:, None]
-    found = decoder(asked, Ask(positions, masks=masks))[0]
-    found = found.reshape(count, classes, decoder.side, decoder.side)
-    found = found.masked_fill(~known.to(device)[:, None, None], float("-inf"))
-    probabilities = torch.cat([torch.zeros_like(found[:, :1]), found], dim=1).softmax(1)
-    return nn.functional.interpolate(probabilities, (size, size), mode="bilinear", antialias=True)
 
 
 def _by_maps(classes: Tensor, prompts: Sequence[Prompts], *, pointed: bool) -> Ask:
