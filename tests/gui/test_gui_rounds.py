@@ -49,7 +49,7 @@ def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(ha
     hand.find("setting_minutes").setValue(0)
     recipe = hand.find("setting_recipe")
     recipe.setCurrentIndex(recipe.findData("supervised"))
-    assert hint(hand).startswith("About 30 s, 1.")
+    assert hint(hand).startswith("About 20 s, 1.2 GB")
     recipe.setCurrentIndex(recipe.findData("scsam"))
     before = hand.find("train_text").toolTip()
     hand.click(34, 58)

@@ -66,7 +66,7 @@ def kit_of(recipe, kind, steps):
         channels = kit.materials.other_features[0].shape[1] + kit.classes
         unet = UNet(new_network(kind, 1 + kit.classes, SIDE, channels), (1,), SIDE)
     if unet.sees_sam:
-        unet.prior = kit.looks.prior((1,))
+        unet.prior = kit.looks.named((1,))
     return replace(kit, unet=unet)
 
 
