@@ -61,6 +61,21 @@ def test_the_pair_mixes_by_its_shares():
     assert found.dtype == np.float32
 
 
+def test_the_pair_mixes_with_sam_prompted_by_the_unet_where_it_learned_that():
+    sam = FixedSam()
+    pair = Pair(FixedUNet(), sam, unet_shares=[1.0, 0.5], partner="prompted")
+    found = pair.probabilities(plane())
+    # SAM is asked for class 2 alone, which the U-Net found; of class 5 the U-Net's map stays.
+    prompted = np.array([1.0, 1.0, 0.1 / 0.2]) / 2.5
+    raw = np.array([0.75 * 0.2 + 0.25 * prompted[0], 0.7, 0.5 * 0.1 + 0.5 * prompted[2]])
+    np.testing.assert_allclose(found[:, 2, 3], raw / raw.sum(), rtol=1e-5)
+    ((class_id, prompts),) = sam.asked
+    assert class_id == 2 and prompts.box is not None and prompts.mask is not None
+    members = pair.members(plane(), None)
+    np.testing.assert_allclose(members["prompted"][:, 2, 3], prompted, rtol=1e-5)
+    np.testing.assert_allclose(members["pair"], found, rtol=1e-5)
+
+
 def test_an_empty_slice_is_background_and_costs_no_embedding():
     class NoSam(FixedSam):
         def embed(self, image):

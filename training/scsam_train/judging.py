@@ -189,7 +189,7 @@ class Judge:
             embedding = self._embedding(pair, row, plane)
             assert embedding is not None
             unet = pair.probabilities(plane.pixels, embedding, "unet", plane.around)
-            sam = pair.probabilities(plane.pixels, embedding, "sam")
+            sam = pair.partners(unet, embedding)
             for counts, way in wanted:
                 joined = way.joined(unet, sam, embedding)
                 counts[row] = self._count(ids[joined.argmax(0)], plane)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
+from napari_scsam.models.pair import Partner
 from napari_scsam.models.sam import SamModel
 from napari_scsam.models.unet import UNet
 from scsam_train.looks import Looks
@@ -130,6 +131,8 @@ class Recipe(Protocol):
     members : tuple of {'unet', 'sam'}
         The networks that it trains, and that a round of it answers with.
     uses_unlabelled : bool
+    partner : {'sam', 'prompted'}
+        Which of SAM's answers the U-Net's is mixed with in the pair.
     from_scratch : bool
         Whether its U-Net starts from nothing, whatever the settings say.
     """
@@ -137,6 +140,7 @@ class Recipe(Protocol):
     members: ClassVar[tuple[str, ...]]
     uses_unlabelled: ClassVar[bool]
     from_scratch: ClassVar[bool]
+    partner: ClassVar[Partner]
 
     def __init__(self, kit: Kit) -> None: ...
 

@@ -22,7 +22,6 @@ from napari_scsam.models.pair import (
     CONFIG_FILE,
     MANIFEST_FILE,
     UNET_FILE,
-    Pair,
 )
 from napari_scsam.models.prior import NO_PRIOR, PRIOR_FILE
 from scsam_train.augment import Augmenter
@@ -265,7 +264,7 @@ def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
 def _marked(session: Session, judge: Judge, run: _Run) -> Scores:
     with run.recipe.teachers_in_place():
         follow(session)
-        pair = Pair(session.unet, session.sam, trained=session.trained, unknown=session.unknown)
+        pair = session.pair()
         return judge.mark(pair, session.control.check).dice()
 
 
@@ -282,6 +281,7 @@ def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
         "device": session.device.type,
         "unet_shares": weighing.unet_shares,
         "guided": weighing.guided,
+        "partner": session.partner,
         "trained": list(session.trained),
         "unknown_classes": list(session.unknown),
         "torch": torch.__version__,

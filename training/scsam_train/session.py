@@ -24,7 +24,7 @@ from napari_scsam.models.adapters import (
 )
 from napari_scsam.models.base import decoder_copy, load_base
 from napari_scsam.models.device import resolve_device
-from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE
+from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE, Pair, Partner
 from napari_scsam.models.sam import SamModel
 from napari_scsam.models.unet import UNet, kind_in, new_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
@@ -98,6 +98,21 @@ class Session:
         """Ids of the classes that no plane which teaches was judged for."""
         ids, train = self.inputs.class_ids, self.split.train
         return tuple(i for i in ids if not any(plane.knows(i) for plane in train))
+
+    def pair(self) -> Pair:
+        """Both networks as they are now, answering together with equal shares."""
+        return Pair(
+            self.unet,
+            self.sam,
+            trained=self.trained,
+            unknown=self.unknown,
+            partner=self.partner,
+        )
+
+    @property
+    def partner(self) -> Partner:
+        """Which of SAM's answers the U-Net's is mixed with: prompted only if it learned that."""
+        return "sam" if self.settings.without == "unet-to-sam" else self.recipe.partner
 
     def check(self) -> None:
         """Hold while the round is paused, in all processes.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models import Embedding
-from napari_scsam.models.pair import Pair, load_round
+from napari_scsam.models.pair import load_round
 from napari_scsam.models.sam import SamModel
 from scsam_train.encoding import as_base
 from scsam_train.judging import (
@@ -119,7 +119,7 @@ def _held_out_figures(session: Session, judge: Judge, step: int) -> tuple[Weighi
 def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Marks, Weighed | None]:
     """Mark all members, and the pair as other planes weigh it; None where one was trained."""
     session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
-    pair = Pair(session.unet, session.sam, trained=session.trained, unknown=session.unknown)
+    pair = session.pair()
     marks, weighed = judge.mark(pair, session.control.check), None
     if len(session.trained) > 1:
         weighed = weigh(judge, pair, marks, session.control.check)

@@ -129,7 +129,7 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
     parts, unit = parts_of(marks.planes)
     everything = list(range(len(marks.planes)))
     choosers = [part.chosen_by for part in parts if part.chosen_by] + [everything]
-    shares = [_shares(marks.at(rows)) for rows in choosers]
+    shares = [_shares(marks.at(rows), pair.partner) for rows in choosers]
     ways = [
         (pair.weighed(own, [guided] * classes), rows)
         for own, rows in zip(shares, choosers, strict=True)
@@ -150,13 +150,13 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
     return Weighed(found[-1], marks.with_pair(np.asarray(counts)), parts, unit)
 
 
-def _shares(marks: Marks) -> list[float]:
+def _shares(marks: Marks, partner: str) -> list[float]:
     """The U-Net's share of each class; of one that no plane says anything of, their mean."""
     scores, names = marks.dice(), marks.class_names.values()
     known = {
-        name: unet_share(scores["unet"][name], scores["sam"][name])
+        name: unet_share(scores["unet"][name], scores[partner][name])
         for name in names
-        if scores["unet"][name] is not None and scores["sam"][name] is not None
+        if scores["unet"][name] is not None and scores[partner][name] is not None
     }
     other = float(np.mean(list(known.values()))) if known else 0.5
     return [known.get(name, other) for name in names]

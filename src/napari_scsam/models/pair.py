@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ CONFIG_FILE = "config.json"
 MANIFEST_FILE = "manifest.json"
 MEMBERS = ("unet", "sam")
 _TINY = 1e-6
+# What the U-Net's answer is mixed with: SAM's by its class tokens, or prompted by the U-Net.
+Partner = Literal["sam", "prompted"]
+_PARTNERS: dict[str, Partner] = {"sam": "sam", "prompted": "prompted"}
 TITLES = {"unet": "U-Net", "sam": "SAM"}
 
 
@@ -57,6 +60,9 @@ class Pair:
         its answer is the pair's (`self_prompting.refined`); for none by default.
     unknown : collection of int, optional
         Ids of classes that its round was told nothing of: neither member ever answers one.
+    partner : {'sam', 'prompted'}
+        Which answer of SAM's the U-Net's is mixed with: by its class tokens, or prompted by the
+        U-Net's map, which a round's SAM has to have learned.
     """
 
     def __init__(
@@ -69,12 +75,14 @@ class Pair:
         trained: Sequence[str] = MEMBERS,
         guided: Sequence[bool] = (),
         unknown: Collection[int] = (),
+        partner: Partner = "sam",
     ) -> None:
         self._unet = unet
         self._sam = sam
         self._base = base or sam
         self._trained = tuple(trained)
         self._unknown = frozenset(unknown)
+        self.partner = partner
         self._weigh(unet_shares, guided)
         self._number = number
         self._latest: tuple[tuple[str, tuple[int, ...]], FloatArray] | None = None
@@ -144,7 +152,7 @@ class Pair:
         if which == "pair" and len(self._trained) > 1:
             embedding = embedding or self._sam.embed(image)
             unet = self._unet_probabilities(image, around, embedding)
-            return self.joined(unet, self._sam_probabilities(embedding), embedding)
+            return self.joined(unet, self.partners(unet, embedding), embedding)
         if which == "sam":
             return self._sam_probabilities(embedding or self._sam.embed(image))
         return self.members(image, embedding, around)["pair"]
@@ -207,7 +215,7 @@ class Pair:
         """Class probabilities by each member of the pair, as far as they were trained.
 
         ``unet``; ``sam``, by its class tokens alone; ``prompted``, SAM prompted by the U-Net's
-        map; ``pair``, what the first two say together.
+        map; ``pair``, what the U-Net and its `partner` say together.
         Each as `probabilities` gives them. Without `embedding` one is made where it is needed.
         """
         found: dict[str, FloatArray] = {}
@@ -220,8 +228,18 @@ class Pair:
         found["sam"] = self._sam_probabilities(embedding)
         if "unet" not in self._trained:
             return found | {"pair": found["sam"]}
-        found["prompted"] = self._refined(found["unet"], embedding, [True] * len(self.class_ids))
-        return found | {"pair": self.joined(found["unet"], found["sam"], embedding)}
+        found["prompted"] = self._prompted(found["unet"], embedding)
+        return found | {"pair": self.joined(found["unet"], found[self.partner], embedding)}
+
+    def partners(self, unet: FloatArray, embedding: Embedding) -> FloatArray:
+        """SAM's class probabilities that the U-Net's, `unet`, are mixed with."""
+        if self.partner == "prompted":
+            return self._prompted(unet, embedding)
+        return self._sam_probabilities(embedding)
+
+    def _prompted(self, unet: FloatArray, embedding: Embedding) -> FloatArray:
+        """SAM's class probabilities, prompted by the U-Net's."""
+        return self._refined(unet, embedding, [True] * len(self.class_ids))
 
     def joined(self, unet: FloatArray, sam: FloatArray, embedding: Embedding) -> FloatArray:
         """The pair's class probabilities, of its members'."""
@@ -284,12 +302,13 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
         trained = [str(member) for member in config.get("trained", MEMBERS)]
         guided = [bool(value) for value in config.get("guided", ())]
         unknown = [int(class_id) for class_id in config.get("unknown_classes", ())]
+        partner = _PARTNERS[config.get("partner", "sam")]
     except (KeyError, TypeError, ValueError) as exc:
         raise ModelError(f"{folder / CONFIG_FILE} is not the config of a round.") from exc
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, shares, number, sam.shipped, trained, guided, unknown)
+    return Pair(unet, sam, shares, number, sam.shipped, trained, guided, unknown, partner)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

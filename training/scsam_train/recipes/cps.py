@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from napari_scsam.models.pair import Partner
 from napari_scsam.models.unet import twin_network
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker
@@ -35,6 +36,7 @@ class Cps:
     members: ClassVar[tuple[str, ...]] = ("unet",)
     uses_unlabelled: ClassVar[bool] = True
     from_scratch: ClassVar[bool] = False
+    partner: ClassVar[Partner] = "sam"
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit

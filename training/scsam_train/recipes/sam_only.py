@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from napari_scsam.models.pair import Partner
 from scsam_train.kit import Kit, StepReport
 from scsam_train.sam_student import SamStudent
 
@@ -16,6 +17,7 @@ class SamOnly:
     members: ClassVar[tuple[str, ...]] = ("sam",)
     uses_unlabelled: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False
+    partner: ClassVar[Partner] = "sam"
 
     def __init__(self, kit: Kit) -> None:
         self._student, self._size = SamStudent(kit), kit.settings.sam_batch

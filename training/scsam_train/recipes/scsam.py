@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from napari_scsam.models.pair import Partner
 from scsam_train.exam import Exam
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker
@@ -68,6 +69,7 @@ class ScSam:
     members: ClassVar[tuple[str, ...]] = ("unet", "sam")
     uses_unlabelled: ClassVar[bool] = True
     from_scratch: ClassVar[bool] = False
+    partner: ClassVar[Partner] = "prompted"
 
     def __init__(self, kit: Kit) -> None:
         self._kit, self._data = kit, kit.materials

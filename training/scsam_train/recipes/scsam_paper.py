@@ -45,6 +45,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_scsam.models.adapters import trainable_parameters
+from napari_scsam.models.pair import Partner
 from scsam_train.augment import Augmenter
 from scsam_train.clicks import Click
 from scsam_train.decoding import Ask, Decoder
@@ -88,6 +89,7 @@ class ScSamPaper:
     members: ClassVar[tuple[str, ...]] = ("unet", "sam")
     uses_unlabelled: ClassVar[bool] = True
     from_scratch: ClassVar[bool] = True
+    partner: ClassVar[Partner] = "sam"
 
     def __init__(self, kit: Kit) -> None:
         self._kit, self._data = kit, kit.materials

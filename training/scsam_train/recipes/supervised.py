@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from napari_scsam.models.pair import Partner
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Lessons, Marker
 from scsam_train.students import UNetStudent
@@ -17,6 +18,7 @@ class Supervised:
     members: ClassVar[tuple[str, ...]] = ("unet",)
     uses_unlabelled: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False
+    partner: ClassVar[Partner] = "sam"
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
