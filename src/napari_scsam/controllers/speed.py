@@ -40,8 +40,8 @@ def small_round(settings: TrainSettings | None = None) -> TrainSettings:
 def measure(settings: TrainSettings | None = None, cancel: CancelToken | None = None) -> Past:
     """Train a small round on a phantom in a child process, and keep what it took; blocks.
 
-    The real step, the real embedding: `doctor`, which does this and little more, took 24 s on two quiet
-    cores with AVX2 only, most of it for loading and
+    The real step, the real embedding. ``doctor``, which does this and little more, took 24 s on
+    two quiet cores with AVX2 only, most of it for loading and
     for a few embeddings.
 
     Parameters
