@@ -44,8 +44,8 @@ from scsam_train.weighing import Weighing
 EMBEDDING_SHARE = 0.35
 # Fractions of the round after which the held-out planes are looked at, for the curve.
 LOOK_IN_AT = (0.25, 0.4, 0.55, 0.7, 0.85)
-# Held-out planes that such a look marks, evenly spaced: each takes about a third of a second on two
-# cores with AVX2 only, an embedding aside.
+# Held-out planes that such a look marks, evenly spaced: each took .7 s in a first round of two
+# classes, its embedding included (two cores, AVX2 only).
 LOOKED_AT = 12
 METRICS_FILE = "metrics.json"
 

@@ -13,7 +13,7 @@ from scsam_train.looks import Looks
 from scsam_train.views import Materials
 
 # Share of the pictures that a U-Net learns from without what SAM sees of them, so that it can
-# answer without SAM. A probe with a fifth did as well with the embedding (METHOD, top).
+# answer without SAM. Arbitrary: a probe dropped a fifth (METHOD, top), and none compared shares.
 DROPPED = 1 / 3
 
 

@@ -12,8 +12,7 @@ from napari_scsam.models.norms import ChannelsLastNorm
 from napari_scsam.models.pretrained import MEAN, STD, build_encoder, feature_channels
 
 # Channels of the decoder from 1/16 of the picture's side up to 1/2, of its last stage at the full
-# side, and of the branch that looks at the pixels themselves. Arbitrary: about the cost of the
-# encoder (128 px).
+# side, and of the branch that looks at the pixels themselves. Arbitrary.
 DECODER, LAST, PIXELS = (96, 64, 48, 32), 16, 8
 # Of SAM's embedding after its projection (a probe of METHOD, top, took as many).
 JOINED = 64

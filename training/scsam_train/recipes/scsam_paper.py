@@ -13,7 +13,7 @@ Mended: points are where the U-Net put them, in SAM's order (METHOD 1.12, D1 and
 Different, because this project is:
 
 * SAM's image encoder is frozen on a CPU, and its embeddings are made before the first step.
-  SAM is then shown the unchanged plane, or of labelled ones one of up to four views that were
+  SAM is then shown the unchanged plane, or of labelled ones one of up to two views that were
   embedded; the U-Net sees the paper's view of that same picture. The points are taken back to
   where they are in SAM's, and SAM's answer is moved into the U-Net's view, where both are
   compared and both losses are taken. What stays the U-Net's alone are its turn, shift and
