@@ -96,6 +96,20 @@ def test_the_metrics_are_a_table_that_no_class_name_can_break(qtbot, tmp_path):
     assert "&lt;b&gt;x" in text
     assert text.count("0.80") == 4
     assert panel.findChild(object, "train_summary").text() == "Round 1 active  ·  Dice 0.80"
+    assert "rompted" not in text  # no such column for a round without it
+
+
+def test_the_metrics_tell_sam_alone_from_sam_prompted_by_the_unet(qtbot, tmp_path):
+    figures = {"unet": 0.91, "sam": 0.72, "prompted": 0.93, "pair": 0.94}
+    dice = {member: {"heart": value, "mean": value} for member, value in figures.items()}
+    record = RoundRecord(1, tmp_path, {"dice": dice}, active=True, reason="")
+    panel = show(qtbot, TrainingPanel())
+    panel.show_state(RoundsState(rounds=(record,)))
+    text = panel.findChild(object, "metrics").text()
+    heads = [text.index(f">{head}<") for head in ("both", "U-Net", "SAM", "prompted")]
+    values = [text.index(value) for value in ("0.94", "0.91", "0.72", "0.93")]
+    assert heads == sorted(heads) and values == sorted(values)
+    assert panel.minimumSizeHint().width() <= WIDTH
 
 
 def test_the_list_of_rounds_says_what_each_takes_and_which_are_pruned(qtbot, tmp_path):

@@ -188,17 +188,20 @@ class TrainingPanel(QWidget):
         self._metrics.setText(_metrics_html(self._records[row]) if known else "")
 
 
-_MODELS = (("pair", "both"), ("unet", "U-Net"), ("sam", "SAM"))
+_MODELS = (("pair", "both"), ("unet", "U-Net"), ("sam", "SAM"), ("prompted", "prompted"))
+_PROMPTED = " Prompted: SAM with the U-Net's outline as its prompt."
 
 
 def _metrics_html(record: RoundRecord) -> str:
     """Why a round was promoted or not, and its Dice by class and model."""
     lines = [f"<p>{escape(record.reason)}</p>"] if record.reason else []
-    rows = [
-        (name, *(values[model] for model, _ in _MODELS)) for name, values in metrics_table(record)
-    ]
+    table = metrics_table(record)
+    # Rounds of earlier versions, and of one model alone, have no figure of prompted SAM.
+    prompted = any(values["prompted"] is not None for _, values in table)
+    models = _MODELS if prompted else _MODELS[:-1]
+    rows = [(name, *(values[model] for model, _ in models)) for name, values in table]
     if rows:
-        heads = "".join(f"<th align='right'>{label}</th>" for _, label in _MODELS)
+        heads = "".join(f"<th align='right'>{label}</th>" for _, label in models)
         body = "".join(
             f"<tr><td>{escape(name)}</td>" + "".join(_cell(value) for value in values) + "</tr>"
             for name, *values in rows
@@ -206,7 +209,8 @@ def _metrics_html(record: RoundRecord) -> str:
         lines.append(
             f"<table cellspacing='0' cellpadding='2' width='100%'>"
             f"<tr><th align='left'>Dice</th>{heads}</tr>{body}</table>"
-            "<p>On held-out slices; the base SAM may have seen such images before.</p>"
+            "<p>On held-out slices; the base SAM may have seen such images before."
+            f"{_PROMPTED if prompted else ''}</p>"
         )
     return "".join(lines)
 

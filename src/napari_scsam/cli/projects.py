@@ -211,10 +211,10 @@ def _said(removed: Pruned) -> str:
 def _round_table(records: list[RoundRecord], sizes: dict[int, int]) -> Table | str:
     if not records:
         return "No round yet. Commit a few slices, then: napari-scsam train FOLDER"
-    table = Table("round", "active", "U-Net", "SAM", "pair", "size", "why")
+    table = Table("round", "active", "U-Net", "SAM", "prompted", "pair", "size", "why")
     for record in records:
         dice = record.metrics.get("dice") or {}
-        cells = [_mean(dice, which) for which in ("unet", "sam", "pair")]
+        cells = [_mean(dice, which) for which in ("unet", "sam", "prompted", "pair")]
         size = "pruned" if record.pruned else decimal(sizes[record.number])
         mark = "●" if record.active else ""
         table.add_row(str(record.number), mark, *cells, size, record.reason)

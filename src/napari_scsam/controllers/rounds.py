@@ -398,17 +398,21 @@ def mean_dice(record: RoundRecord) -> float | None:
     return dict(metrics_table(record)).get("mean", {}).get("pair")
 
 
+# Whose Dice a round reports; "prompted" is SAM prompted by the U-Net's outline.
+_MODELS = ("unet", "sam", "prompted", "pair")
+
+
 def metrics_table(record: RoundRecord) -> list[tuple[str, dict[str, float | None]]]:
     """Dice of a round as rows: class name, then the Dice of each model.
 
     Returns
     -------
     list of (str, dict)
-        Class name (``"mean"`` last) and Dice 0..1 by model ('unet', 'sam', 'pair').
+        Class name (``"mean"`` last) and Dice 0..1 by model ('unet', 'sam', 'prompted', 'pair').
     """
     dice = record.metrics.get("dice") or {}
     names = [n for n in (dice.get("pair") or {}) if n != "mean"]
     return [
-        (name, {model: (dice.get(model) or {}).get(name) for model in ("unet", "sam", "pair")})
+        (name, {model: (dice.get(model) or {}).get(name) for model in _MODELS})
         for name in [*names, *(["mean"] if names else [])]
     ]
