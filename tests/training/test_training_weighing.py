@@ -136,6 +136,29 @@ def test_the_figure_is_the_one_of_weights_that_others_chose():
     assert shares == pytest.approx([(4 / 9 + 1e-4) / (5 / 9 + 2e-4)] * 2)
 
 
+class UnsureUnet(FakeUnet):
+    def probabilities(self, image, around=None, embedding=None):
+        return (super().probabilities(image) + 1 / 3) / 2
+
+
+class SureSam(FakeSam):
+    def decode(self, embedding, prompts, class_id=None):
+        return SimpleNamespace(logits=10 * super().decode(embedding, prompts, class_id).logits)
+
+
+def test_a_sure_sam_does_not_outvote_a_unet_that_does_better_alone():
+    """The U-Net finds two thirds of the organ and SAM less, but nothing makes SAM doubt."""
+    unet, sam = BOTH.copy(), BOTH.copy()
+    unet[1:7, 10:], sam[1:7, 9:] = 0, 0
+    judge = Judge([plane(case, unet, sam) for case in "abc"], NAMES)
+    pair = Pair(UnsureUnet(), SureSam())
+    marks = judge.mark(pair, lambda: None)
+    found = weigh(judge, pair, marks, lambda: None)
+    assert found.weighing.unet_shares[0] == 1.0
+    organ = found.marks.dice()["pair"]["organ"]
+    assert organ == marks.dice()["unet"]["organ"] == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize(
     ("again", "guided"), [(BOTH, [True, True]), (blocks(tumour=False), [True, False])]
 )

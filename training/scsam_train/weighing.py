@@ -129,7 +129,7 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
     parts, unit = parts_of(marks.planes)
     everything = list(range(len(marks.planes)))
     choosers = [part.chosen_by for part in parts if part.chosen_by] + [everything]
-    shares = [_shares(marks.at(rows), pair.partner) for rows in choosers]
+    shares = _best_shares(judge, pair, marks, choosers, check)
     ways = [
         (pair.weighed(own, [guided] * classes), rows)
         for own, rows in zip(shares, choosers, strict=True)
@@ -150,6 +150,35 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
     return Weighed(found[-1], marks.with_pair(np.asarray(counts)), parts, unit)
 
 
+def _best_shares(
+    judge: Judge,
+    pair: Pair,
+    marks: Marks,
+    choosers: Sequence[Sequence[int]],
+    check: Callable[[], None],
+) -> list[list[float]]:
+    """The U-Net's share of each class, as each of the choosing sets of rows has it best.
+
+    By inverse error; or all or nothing, where one member alone does better than that mixture: a
+    SAM that is often wrong is as sure of it, and outvotes a U-Net with the larger share.
+    """
+    classes = len(marks.class_names)
+    mixtures = [_shares(marks.at(rows), pair.partner) for rows in choosers]
+    tried = [(own, [1.0] * classes, [0.0] * classes) for own in mixtures]
+    ways = [
+        (pair.weighed(one), rows)
+        for options, rows in zip(tried, choosers, strict=True)
+        for one in options
+    ]
+    answers = iter(judge.mark_joined(pair, ways, check))
+    best = []
+    for options, rows in zip(tried, choosers, strict=True):
+        dice = [_pair_dice(marks, rows, next(answers)) for _ in options]
+        picks = np.argmax(dice, axis=0)  # the mixture where others do no better
+        best.append([options[pick][at] for at, pick in enumerate(picks)])
+    return best
+
+
 def _shares(marks: Marks, partner: str) -> list[float]:
     """The U-Net's share of each class; of one that no plane says anything of, their mean."""
     scores, names = marks.dice(), marks.class_names.values()
@@ -164,8 +193,14 @@ def _shares(marks: Marks, partner: str) -> list[float]:
 
 def _guided(marks: Marks, rows: Sequence[int], plain: Any, guided: Any) -> list[bool]:
     """For each class, whether the pair is better on these rows where SAM is asked again."""
-    before, after = (marks.with_pair(c).at(rows).dice()["pair"] for c in (plain, guided))
-    return [(after[n] or 0.0) > (before[n] or 0.0) for n in marks.class_names.values()]
+    before, after = (_pair_dice(marks, rows, counts) for counts in (plain, guided))
+    return [there > here for here, there in zip(before, after, strict=True)]
+
+
+def _pair_dice(marks: Marks, rows: Sequence[int], counts: Any) -> list[float]:
+    """Dice of each class on some rows, of a pair with these counts; 0 where there is none."""
+    scores = marks.with_pair(counts).at(rows).dice()["pair"]
+    return [scores[name] or 0.0 for name in marks.class_names.values()]
 
 
 def _unit_of(plane: TrainPlane, unit: str) -> str:
