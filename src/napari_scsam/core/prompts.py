@@ -307,7 +307,7 @@ def loosened(box: Box, shape: tuple[int, int]) -> Box:
     by no more than 5 px of SAM's 256. SAM fills a tight box, so that a ring (the heart's muscle)
     comes back as its hole; loosened it is told from what lies in it. What fills its box wants
     little air, and the less of it the smaller it is. Chosen on training cases, by box alone
-    (docs/interactive.md).
+    (docs/results/clicks.md).
 
     Parameters
     ----------
