@@ -128,8 +128,8 @@ class PointPrompt:
     origin : {'model', 'person'}
         Who put it there; a proposal that a person changed is 'edited', still 'model'.
     kind : {'confirm', 'query', 'missed', 'negative'}
-        Why the model proposes it (METHOD 6.3). A person's points are 'confirm' inside
-        and 'negative' outside.
+        Why the model proposes it (docs/explanation/suggestions.md). A person's points
+        are 'confirm' inside and 'negative' outside.
     confidence : float
         0..1; 1 for a person's.
     state : {'proposed', 'accepted', 'edited', 'rejected'}
