@@ -132,9 +132,10 @@ class KeptEmbeddings:
 class TrainedEncoder:
     """The encoder learns, too: pixels (N, 3, s, s) are seen in a new view and encoded each time.
 
-    BatchNorm keeps its statistics, which no adapter's file holds (docs/explanation/adapting-sam.md).
-    Of each block only the input is kept for the gradients, and the rest computed again: a ViT-B step of 12
-    pictures would not fit into a small machine's memory.
+    BatchNorm keeps its statistics, which no adapter's file holds
+    (docs/explanation/adapting-sam.md). Of each block only the input is kept for the gradients, and
+    the rest computed again: a ViT-B step of 12 pictures would not fit into a small machine's
+    memory.
 
     Parameters
     ----------

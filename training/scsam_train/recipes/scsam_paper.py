@@ -1,13 +1,13 @@
 """SC-SAM as its code has it (arXiv 2601.17934), with the two faults of its prompts mended.
 
 From what is known of it (docs/explanation/published-method.md): U-Net and SAM see the same view of
-each picture, a
-weak one of labelled planes and a strong one of the others; SAM gets five random points in and
-five outside of each class of the U-Net's label map, beside the class's learned tokens; each
-learns the other's hard label map, SAM's for the U-Net at full weight from the start, the U-Net's
-for SAM along a ramp; the U-Net's entropy is pushed down on all images, at 0.9. Cross-entropy and
-a Dice of the whole batch with its background, in the labelled and in the unlabelled part by
-itself. SGD for the U-Net, Adam for SAM, rates falling linearly, nothing clipped, no averages.
+each picture, a weak one of labelled planes and a strong one of the others; SAM gets five random
+points in and five outside of each class of the U-Net's label map, beside the class's learned
+tokens; each learns the other's hard label map, SAM's for the U-Net at full weight from the start,
+the U-Net's for SAM along a ramp; the U-Net's entropy is pushed down on all images, at 0.9.
+Cross-entropy and a Dice of the whole batch with its background, in the labelled and in the
+unlabelled part by itself. SGD for the U-Net, Adam for SAM, rates falling linearly, nothing clipped,
+no averages.
 
 Mended: points are where the U-Net put them, in SAM's order.
 
