@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ from napari_scsam.project import Project
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_build", "_generated"} & set(page.parts)]
-SOURCES = [p for room in ("src", "training", "tests") for p in (ROOT / room).rglob("*.py")]
+ROOMS = ("src", "training", "tests", "scripts", "benchmarks")
+SOURCES = [p for room in ROOMS for p in (ROOT / room).rglob("*.py")]
 # Commands that need neither a trained round nor a window, and take seconds.
 QUICK = {"new", "add", "label", "settings", "rounds", "export", "evaluate", "segment"}
 # What would make even those slow, or needs a file that nobody has.
@@ -117,6 +119,12 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
     known = {path.relative_to(ROOT).as_posix() for path in SOURCES}
     missing = {name for name in named if not any(f"/{k}".endswith(f"/{name}") for k in known)}
     assert not missing
+
+
+def test_the_rooms_are_drawn_as_they_are() -> None:
+    """Where they changed: python scripts/draw_rooms.py."""
+    script = runpy.run_path(str(ROOT / "scripts/draw_rooms.py"))
+    assert script["DRAWING"].read_text("utf-8") == script["draw"]()
 
 
 def test_pages_that_the_code_names_are_there() -> None:
