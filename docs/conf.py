@@ -42,6 +42,7 @@ html_theme_options = {
 }
 html_sidebars = {"index": [], "changelog": [], "contributing": []}
 
+default_role = "literal"  # numpydoc writes `name` for what is code
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections say it, with shapes and units
 numpydoc_show_class_members = False

@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -15,6 +16,7 @@ import pytest
 
 from napari_scsam.cli.__main__ import main
 from napari_scsam.cli.app import build_app
+from napari_scsam.core.settings import TrainSettings, TuneSettings
 from napari_scsam.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +127,18 @@ def test_the_rooms_are_drawn_as_they_are() -> None:
     """Where they changed: python scripts/draw_rooms.py."""
     script = runpy.run_path(str(ROOT / "scripts/draw_rooms.py"))
     assert script["DRAWING"].read_text("utf-8") == script["draw"]()
+
+
+def test_the_reference_has_every_command_and_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs/_ext")
+    written = pytest.importorskip("written_once", exc_type=ImportError)
+    commands = written.commands()
+    usages = re.findall(r"^```console\n(.*)$", commands, re.M)
+    assert len(usages) == len(re.findall(r"^## napari-scsam ", commands, re.M)) >= 14
+    # Not of the program that runs now.
+    assert all(usage.startswith("napari-scsam ") and " -m " not in usage for usage in usages)
+    for kind in (TrainSettings, TuneSettings):
+        assert all(f"`{f.name}`" in written.settings_table(kind) for f in fields(kind))
 
 
 def test_pages_that_the_code_names_are_there() -> None:

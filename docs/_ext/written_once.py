@@ -6,9 +6,11 @@ they can't fall behind.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from unittest import mock
 
 from sphinx.application import Sphinx
 
@@ -35,7 +37,9 @@ def write_all(app: Sphinx) -> None:
 
 def commands() -> str:
     """Every command with its arguments, as Markdown."""
-    whole = build_app().generate_docs(output_format="markdown", heading_level=1)
+    # Its usage lines name the program that runs, which is Sphinx here.
+    with mock.patch.object(sys, "argv", ["napari-scsam"]):
+        whole = build_app().generate_docs()
     # Its own title and table of contents: the page has both.
     return whole[whole.index("## napari-scsam ") :]
 
