@@ -2,9 +2,10 @@
 
     python scripts/screenshots.py docs/images [--sample FOLDER] [--theme dark]
 
-Needs a display (`scripts/with-display.sh` gives one). The sample project is made in a
-temporary folder and trained for one round, as the demo trains it; `--sample` names a folder
-to make it in and to use again.
+Needs a display (`scripts/with-display.sh` gives one), and a quiet machine: the dock says how
+long a round takes there. The sample project is made in a temporary folder; for the last
+pictures one is trained for a round, as the demo trains it. `--sample` names a folder to make
+that one in, and to use it again.
 """
 
 from __future__ import annotations
@@ -35,8 +36,6 @@ SIZE = (1280, 860)
 WAIT_S = 240.0
 # Long enough for what runs where to be said.
 SETTLE_S = 4.0
-# Enough for a window, and a third of the bytes.
-COLOURS = 192
 VENTRICLES = 2
 COMMITTED_SLICE, CLICKED_SLICE, SUGGESTED_SLICE = 76, 79, 91
 
@@ -50,8 +49,13 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        project = _trained_sample(args.sample or Path(temporary))
-        _take_pictures(project, args.out, args.theme)
+        fresh, trained = Path(temporary, "fresh"), args.sample or Path(temporary, "trained")
+        _take_pictures(_sample(fresh), _trained_sample(trained), args.out, args.theme)
+
+
+def _sample(folder: Path) -> Path:
+    with open_sample_project(folder) as project:
+        return project.folder
 
 
 def _trained_sample(folder: Path) -> Path:
@@ -61,7 +65,7 @@ def _trained_sample(folder: Path) -> Path:
         return project.folder
 
 
-def _take_pictures(project: Path, out: Path, theme: str) -> None:
+def _take_pictures(fresh: Path, trained: Path, out: Path, theme: str) -> None:
     viewer = napari.Viewer(title="SC-SAM")
     viewer.theme = theme
     viewer.window.resize(*SIZE)
@@ -71,12 +75,12 @@ def _take_pictures(project: Path, out: Path, theme: str) -> None:
     try:
         _pump(1.0)
         _save(window, out / "welcome.png")
-        dock.open_project_folder(project)
-        _wait(lambda: dock.session is not None and dock.session.annotation.key is not None)
+        _open(dock, fresh)
         _go_to(dock, COMMITTED_SLICE)
         _save(window, out / "committed.png")
         _click(dock)
         _save(window, out / "click.png")
+        _open(dock, trained)
         _suggest(dock)
         _save(window, out / "window.png")
         _scroll_down(dock)
@@ -84,6 +88,12 @@ def _take_pictures(project: Path, out: Path, theme: str) -> None:
     finally:
         dock.shut_down()
         viewer.close()
+
+
+def _open(dock: Any, project: Path) -> None:
+    dock.open_project_folder(project)
+    _wait(lambda: dock.session is not None and dock.session.annotation.key is not None)
+    _pump(1.0)
 
 
 def _go_to(dock: Any, index: int) -> None:
@@ -119,12 +129,12 @@ def _scroll_down(dock: Any) -> None:
 
 
 def _save(widget: QWidget, path: Path) -> None:
-    """Write what `widget` shows as a small PNG."""
+    """Write what `widget` shows as a PNG."""
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.ReadWrite)
     widget.grab().save(buffer, "PNG")
-    picture = Image.open(io.BytesIO(bytes(buffer.data()))).convert("RGB")
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    # Qt packs it loosely.
+    Image.open(io.BytesIO(bytes(buffer.data()))).convert("RGB").save(path, optimize=True)
 
 
 def _wait(condition: Callable[[], bool]) -> None:
