@@ -113,7 +113,7 @@ PER_STEP = (1 + 0.35) * (1 - 0.35 / 2)
         ({}, 700 * 4 * 1.35),
         ({"steps": 100}, 100 * 4 * 1.35),
         # Where pictures are counted, 35 % of them are seen two for one: 4.85 in a step.
-        ({"steps": None}, 800 * PER_STEP),
+        ({"steps": None}, 560 * PER_STEP),
         ({"steps": None, "pictures": 1000}, 1000 * PER_STEP),
         ({"pictures": 1000, "steps": 100}, 100 * 4 / 0.825 * PER_STEP),
         ({"pictures": 100, "steps": 100}, 100 * PER_STEP),

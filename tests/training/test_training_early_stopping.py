@@ -45,7 +45,7 @@ def clock_of(ending=None, **settings):
 
 
 def test_a_rounds_length_is_its_pictures_or_its_steps():
-    assert clock_of()[0].fraction(0, 480) == pytest.approx(0.5)
+    assert clock_of()[0].fraction(0, 420) == pytest.approx(0.5)
     assert clock_of(pictures=400)[0].fraction(9, 100) == pytest.approx(0.25)
     assert clock_of(steps=20)[0].fraction(5, 10**6) == pytest.approx(0.25)
     assert clock_of(steps=20, pictures=400)[0].fraction(5, 200) == pytest.approx(0.5)

@@ -188,6 +188,21 @@ def test_one_label_nothing_else_and_a_parent_to_start_from(finished, tmp_path):
     assert 0 < moved < 0.05  # one step away, not random again
 
 
+def test_a_round_that_gains_nothing_more_ends_early_and_says_so(tmp_path):
+    still = {"unet_lr": 1e-6, "holdout": 0.34, "image_size": 32}
+    asked = {"recipe": "supervised", "steps": None, "pictures": 200, **still}
+    assert main([str(make_round(tmp_path / "0001.partial", 3, **asked))]) == 0
+    folder = tmp_path / "0001"
+    (ending,) = (e for e in events(folder) if e["event"] == "early_stop")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    looks = [e["fraction"] for e in events(folder) if e["event"] == "validation"]
+    # The first look, at a quarter, is the best; the two after it bring nothing.
+    assert ending["best_pictures"] == pytest.approx(0.25 * 200, abs=8)
+    assert metrics["pictures"] == pytest.approx(ending["pictures"], abs=8)
+    assert 0.55 * 200 < metrics["pictures"] < 160
+    assert looks == sorted(looks) and looks[-1] == 1.0
+
+
 def test_cancel_leaves_the_partial_folder_and_says_so(tmp_path):
     folder = make_round(tmp_path / "0001.partial", 1)
     (folder / "control.json").write_text('{"command": "cancel"}')

@@ -86,18 +86,18 @@ class Clock:
         total = max(end - self._began - self._session.control.paused_s, 1e-3)
         return self._session.world.agreed(max(by_steps, self.trained_s() / total))
 
-    def end_early(self, pictures: int, fraction: float) -> bool:
+    def end_early(self, pictures: int, fraction: float) -> Ending | None:
         """Let the rest of the schedule pass in `COOL_DOWN` of the budget, if that is sooner.
 
-        Returns whether it is.
+        Returns how the round will end, or None where nothing changes.
         """
         if self._budget is None or self._ending is not None:
-            return False
+            return None
         last = pictures + round(COOL_DOWN * self._budget)
         if last >= self._budget:
-            return False
+            return None
         self._ending = Ending(pictures, fraction, last)
-        return True
+        return self._ending
 
     @property
     def ending(self) -> Ending | None:

@@ -256,9 +256,9 @@ def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     run.kit.scores.update(dice)
     session.log.write("validation", step=run.step, fraction=done, dice=dice)
     has_learned = run.stopping.has_learned(dice["pair"]["mean"], run.pictures)
-    if has_learned and run.clock.end_early(run.pictures, done):
+    if has_learned and (ending := run.clock.end_early(run.pictures, done)):
         best = run.stopping.best_pictures
-        session.log.write("early_stop", pictures=run.pictures, best_pictures=best)
+        session.log.write("early_stop", pictures=ending.last, best_pictures=best)
 
 
 def _marked(session: Session, judge: Judge, run: _Run) -> Scores:

@@ -46,7 +46,6 @@ def demo_settings(*, seed: int = 0, device: Device = "auto") -> TrainSettings:
     """The round that fits into the few minutes a newcomer gives us."""
     return TrainSettings(
         pictures=DEMO_PICTURES,
-        image_size=192,  # ventricles are thin
         minutes=DEMO_MINUTES,
         unlabelled_planes=12,
         seed=seed,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.nets.basic_unet import BasicUNet, UpCat
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
@@ -37,6 +36,9 @@ class FoldedUNet(nn.Module):
     """
 
     def __init__(self, outputs: int, fold: int, features: Sequence[int]) -> None:
+        # It takes a second to import, and networks with a pretrained encoder do without.
+        from monai.networks.nets.basic_unet import BasicUNet
+
         super().__init__()
         self.outputs, self.fold, self.features = outputs, fold, tuple(features)
         self.unet = BasicUNet(
@@ -89,9 +91,9 @@ def build_network(
     """
     network = FoldedUNet(outputs, fold, features or FEATURES[fold])
     for part in list(network.modules()):
-        if isinstance(part, UpCat):
+        if hasattr(part, "is_pad"):  # MONAI's UpCat
             # Sides are multiples of 16: nothing to pad, which would copy all the same.
-            part.is_pad = False
+            part.is_pad = False  # type: ignore[assignment]  # nn.Module types any attribute
         for name, child in part.named_children():
             if isinstance(child, nn.GroupNorm):
                 setattr(part, name, ChannelsLastNorm(child.num_groups, child.num_channels))

@@ -179,7 +179,7 @@ def _sha256(path: Path) -> str:
 
 # For every set the same, so that none has settings of its own to fit it.
 SETTINGS = TrainSettings(
-    image_size=128,
+    image_size=192,
     labelled_batch=4,
     unlabelled_batch=4,
     sam_batch=8,
