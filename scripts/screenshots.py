@@ -107,7 +107,6 @@ def _click(dock: Any) -> None:
     inside = load_sample_scan().truth[CLICKED_SLICE] == VENTRICLES
     row, col = np.unravel_index(np.argmax(distance_transform_edt(inside)), inside.shape)
     annotation = dock.session.annotation
-    annotation.set_class(VENTRICLES)
     dock.pick_class(VENTRICLES - 1)
     annotation.add_point(float(row), float(col))
     _wait(lambda: annotation.preview is not None)
