@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 DIR ?= demo-project
 
-.PHONY: demo test lint system install clean
+.PHONY: demo test test-all lint hooks docs screenshots system install clean
 
 demo: install
 ifeq ($(HEADLESS),1)
@@ -20,11 +20,23 @@ endif
 test: install lint
 	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# What the hosted workflow does every night: everything, and the documentation.
+test-all: docs test
+
+# The hooks are programs of the environment (.pre-commit-config.yaml).
 lint: install
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/npe2 validate napari.yaml
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+hooks: install
+	$(BIN)/pre-commit install
+
+# Every warning is an error, and nothing is fetched.
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
+
+# The pictures of the documentation, on a project that is made for them.
+screenshots: install
+	scripts/with-display.sh --virtual $(BIN)/python scripts/screenshots.py docs/images
 
 install: system $(STAMP)
 
@@ -39,4 +51,4 @@ $(STAMP): pyproject.toml hatch_build.py napari.yaml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist docs/_build

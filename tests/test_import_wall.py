@@ -1,4 +1,4 @@
-"""What an import may bring with it (DESIGN 3)."""
+"""What an import may bring with it (docs/explanation/architecture.md)."""
 
 from __future__ import annotations
 

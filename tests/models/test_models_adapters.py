@@ -1,4 +1,4 @@
-"""Adapters on the real LiteMedSAM and on a shallow SAM ViT (METHOD 3.4's pitfalls)."""
+"""Adapters on the real LiteMedSAM and on a shallow SAM ViT (docs/explanation/adapting-sam.md)."""
 
 from __future__ import annotations
 

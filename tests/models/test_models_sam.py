@@ -47,7 +47,7 @@ def noise(vit) -> Embedding:
 @pytest.mark.parametrize("backend", ["lite", "vit"])
 @pytest.mark.parametrize("shape", [(150, 240), (400, 90), (256, 256)])
 def test_a_points_code_is_nearest_to_its_own_cell(backend, shape, request):
-    """METHOD D1 and D2: points reach SAM where they were put, x and y not swapped."""
+    """Points reach SAM where they were put, x and y not swapped."""
     model = request.getfixturevalue(backend)
     encoder = model.module.prompt_encoder
     dense = encoder.get_dense_pe()[0].flatten(1).T
@@ -280,7 +280,7 @@ def test_without_the_fused_operators_the_encoder_answers_the_same(lite, blob, mo
 
 
 def test_the_encoder_is_frozen_in_eval_with_fresh_attention_biases(lite):
-    """METHOD 3.4: BatchNorm must not drift, and TinyViT's cached biases are the loaded ones."""
+    """BatchNorm must not drift, and TinyViT's cached biases are the loaded ones."""
     assert not any(module.training for module in lite.module.modules())
     attention = [m for m in lite.module.modules() if hasattr(m, "attention_biases")]
     assert len(attention) == 10

@@ -110,7 +110,7 @@ def test_checkpointing_keeps_less_for_the_gradients(monkeypatch):
 
 
 def test_a_step_of_litemedsam_leaves_its_statistics_and_the_copy_follows():
-    """METHOD 3.4, pitfalls 4, 5, 11, 12 and 13 on the real TinyViT."""
+    """The pitfalls of docs/explanation/adapting-sam.md on the real TinyViT."""
     sam = adapted_sam(load_base("lite-medsam"))
     encode = encoding_of(sam, TrainSettings())
     picture = np.random.default_rng(0).random((40, 50))

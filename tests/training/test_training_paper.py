@@ -29,7 +29,7 @@ def probabilities(logits):
 
 
 def published_loss(logits, target):
-    """Cross-entropy and Dice of METHOD 1.8, pixel by pixel."""
+    """Cross-entropy and Dice of docs/explanation/published-method.md, pixel by pixel."""
     p, t = probabilities(logits), target.numpy()
     said = [(n, r, c) for n, r, c in np.ndindex(t.shape) if t[n, r, c] != IGNORE]
     entropy = np.mean([-np.log(p[n, t[n, r, c], r, c]) for n, r, c in said])

@@ -132,9 +132,10 @@ class KeptEmbeddings:
 class TrainedEncoder:
     """The encoder learns, too: pixels (N, 3, s, s) are seen in a new view and encoded each time.
 
-    BatchNorm keeps its statistics, which no adapter's file holds (METHOD 3.4). Of each block
-    only the input is kept for the gradients, and the rest computed again: a ViT-B step of 12
-    pictures would not fit into a small machine's memory.
+    BatchNorm keeps its statistics, which no adapter's file holds
+    (docs/explanation/adapting-sam.md). Of each block only the input is kept for the gradients, and
+    the rest computed again: a ViT-B step of 12 pictures would not fit into a small machine's
+    memory.
 
     Parameters
     ----------
@@ -209,7 +210,8 @@ class TrainedEncoder:
 def _checkpointed(encoder: nn.Module) -> Iterator[None]:
     """Have each block of an encoder compute its inside again for the gradients.
 
-    SAM's encoders have no switch for it that works with frozen weights (METHOD 3.4).
+    SAM's encoders have no switch for it that works with frozen weights
+    (docs/explanation/adapting-sam.md).
     """
     lists = [part for name, part in encoder.named_modules() if name.split(".")[-1] == "blocks"]
     blocks = [block for blocks in lists for block in cast(nn.ModuleList, blocks)]

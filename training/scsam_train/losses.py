@@ -99,7 +99,7 @@ def segmentation_loss(
     -------
     Tensor of shape ()
         Dice is per image and class with smoothing 1, so an absent class is pushed to
-        nothing without a vanishing gradient (METHOD 1.12, D18).
+        nothing without a vanishing gradient (docs/explanation/published-method.md).
     """
     if known is not None and not bool((known == 1).all()):
         return _marginal_loss(logits, target, weight, balance, known)

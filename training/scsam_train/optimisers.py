@@ -11,7 +11,8 @@ from torch.optim import AdamW, Muon, Optimizer
 
 # Muon's learning rate to AdamW's.
 MUON_RATE = 10.0
-# A pretrained encoder's to that of what starts from nothing, as in a probe (METHOD, top).
+# A pretrained encoder's to that of what starts from nothing, as in a probe
+# (docs/results/probes.md).
 ENCODER_RATE = 0.15
 
 

@@ -1,4 +1,4 @@
-"""The losses of SC-SAM's code (arXiv 2601.17934; METHOD 1.8), over the batch as a whole.
+"""The losses of SC-SAM's code (arXiv 2601.17934), over the batch as a whole.
 
 Everything is summed over the processes of a round first, so that a batch has one loss however
 many processes share it.
@@ -15,7 +15,7 @@ from torch.nn import functional
 from scsam_train.losses import IGNORE
 from scsam_train.world import World
 
-# As its Dice has it (METHOD 1.8).
+# As its Dice has it (docs/explanation/published-method.md).
 SMOOTH = 1e-10
 # Under the logarithm, so that a probability of 0 gives no NaN.
 SMALLEST = 1e-6

@@ -1,8 +1,9 @@
 """The views of SC-SAM's code (arXiv 2601.17934): weak ones of labelled planes, strong of others.
 
-What is known of them is METHOD 1.10. Their library, albumentations, fills in the rest: its
-`RandomBrightnessContrast` changes both by up to 0.2, its grids have 5 cells a side, its holes are
-all of the largest size, and what comes in from outside is the picture mirrored at its edge.
+What is known of them is in docs/explanation/published-method.md. Their library, albumentations,
+fills in the rest: its `RandomBrightnessContrast` changes both by up to 0.2, its grids have 5 cells
+a side, its holes are all of the largest size, and what comes in from outside is the picture
+mirrored at its edge.
 
 A view is kept as a map from its own places to the picture's. So the same view can be taken at
 any size, points in it can be found in the picture, and what is known of the picture can be
@@ -24,7 +25,8 @@ from scsam_train.losses import IGNORE
 
 Numbers = NDArray[np.float64]
 
-# METHOD 1.10. Shares are of the side, angles degrees; its pictures have 256 px a side.
+# docs/explanation/published-method.md. Shares are of the side, angles degrees; its pictures have
+# 256 px a side.
 FLIPPED = 0.5
 SHIFT, SCALE, ANGLE, MOVED = 0.0625, 0.05, 10.0, 0.5
 GRID = 0.05

@@ -85,7 +85,7 @@ class PseudoLabels:
     ) -> Tensor:
         """Hard labels (N, t, t), uint8, 0..K; 255 where the two together are not sure.
 
-        The more the two agree on a plane the more the U-Net counts (SynFoC, METHOD 1.13).
+        The more the two agree on a plane the more the U-Net counts (SynFoC, arXiv 2503.16997).
         `side` is t, s or a part of it; s by default. `share` is the U-Net's, whatever the
         agreement.
         """

@@ -13,7 +13,8 @@ from scsam_train.looks import Looks
 from scsam_train.views import Materials
 
 # Share of the pictures that a U-Net learns from without what SAM sees of them, so that it can
-# answer without SAM. Arbitrary: a probe dropped a fifth (METHOD, top), and none compared shares.
+# answer without SAM. Arbitrary: a probe dropped a fifth (docs/results/probes.md), and none compared
+# shares.
 DROPPED = 1 / 3
 
 

@@ -15,8 +15,8 @@ from napari_scsam.models.unet import MULTIPLE
 
 WARM_UP = 0.05
 FLOOR = 0.02
-# A U-Net lives on how many images it has seen (METHOD, top): until this fraction of the round
-# it sees them at half the side, some three times as many in the same time, and then at the
+# A U-Net lives on how many images it has seen (docs/results/probes.md): until this fraction of the
+# round it sees them at half the side, some three times as many in the same time, and then at the
 # whole (progressive resizing).
 GROWN = 0.35
 # A side that is halved no further.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
@@ -19,6 +22,8 @@ PEN = 1.8
 DOT = 2.5
 # Curves of so few points get dots, so that one point alone is seen, too.
 FEW = 40
+# Its colour, pen and name; its points; and what its axis ends at.
+DrawnCurve: TypeAlias = tuple[tuple[str, Qt.PenStyle, str], Curve, float]
 
 
 class CurvePlot(QWidget):
@@ -95,7 +100,7 @@ class CurvePlot(QWidget):
         painter.drawText(inner, Qt.AlignmentFlag.AlignLeft | up, f"loss {top:.1f}")
         painter.drawText(inner, Qt.AlignmentFlag.AlignRight | up, "Dice 1")
 
-    def _draw_legend(self, painter: QPainter, curves: tuple) -> None:
+    def _draw_legend(self, painter: QPainter, curves: Sequence[DrawnCurve]) -> None:
         painter.setFont(self._small_font())
         text = self.palette().text().color()
         third = (self.width() - 2 * MARGIN) / len(curves)

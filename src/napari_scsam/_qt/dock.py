@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,9 @@ class ScsamDock(QWidget):
         parts.annotate.window_box.picked.connect(self._pick_window)
         parts.training.pressed.connect(self._press_training)
         parts.training.form.changed.connect(self._plan_round)
-        parts.training.ticked.connect(lambda: self.session and self.session.rounds.tick())
-        parts.tuning.ticked.connect(lambda: self.session and self.session.tuning.tick())
-        parts.tuning.switched.connect(lambda on: self.session and self.session.tuning.set_use(on))
+        parts.training.ticked.connect(lambda: self._in_session(lambda s: s.rounds.tick()))
+        parts.tuning.ticked.connect(lambda: self._in_session(lambda s: s.tuning.tick()))
+        parts.tuning.switched.connect(lambda on: self._in_session(lambda s: s.tuning.set_use(on)))
 
     # ---------------------------------------------------------------- projects
 
@@ -293,7 +294,7 @@ class ScsamDock(QWidget):
             "A": "new_object",
         }
         actions: dict[str, Callable[[], Any]] = {
-            key: lambda name=name: self.press(name) for key, name in pressed.items()
+            key: partial(self.press, name) for key, name in pressed.items()
         }
         return actions | {
             "H": lambda: self._with(lambda a: a.previous()),
@@ -301,6 +302,10 @@ class ScsamDock(QWidget):
             "Q": lambda: self._with(lambda a: a.answer(True)),
             "W": lambda: self._with(lambda a: a.answer(False)),
         }
+
+    def _in_session(self, action: Callable[[Session], None]) -> None:
+        if self.session is not None:
+            action(self.session)
 
     def _with(self, action: Callable[[Any], None]) -> None:
         if self.session is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -207,7 +208,7 @@ class ProjectBar(QWidget):
         super().__init__(parent)
         self._name = title("project_name")
         self._buttons = {
-            name: button(name, text, lambda name=name: self.pressed.emit(name), tip)
+            name: button(name, text, partial(self.pressed.emit, name), tip)
             for name, text, _, tip in BAR
         }
         self._grid = QGridLayout(self)

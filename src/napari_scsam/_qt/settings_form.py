@@ -60,10 +60,11 @@ class SettingsForm(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Keep the wheel from an editor without focus: scrolling past must change nothing."""
-        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
+        unfocused = isinstance(watched, QWidget) and not watched.hasFocus()
+        if unfocused and event is not None and event.type() == QEvent.Type.Wheel:
             event.ignore()
             return True
-        return super().eventFilter(watched, event)
+        return bool(super().eventFilter(watched, event))
 
     def settings(self) -> TrainSettings:
         """The settings as they stand; raises InputError where two clash."""

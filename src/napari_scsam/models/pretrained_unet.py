@@ -14,7 +14,7 @@ from napari_scsam.models.pretrained import MEAN, STD, build_encoder, feature_cha
 # Channels of the decoder from 1/16 of the picture's side up to 1/2, of its last stage at the full
 # side, and of the branch that looks at the pixels themselves. Arbitrary.
 DECODER, LAST, PIXELS = (96, 64, 48, 32), 16, 8
-# Of SAM's embedding after its projection (a probe of METHOD, top, took as many).
+# Of SAM's embedding after its projection (a probe took as many: docs/results/probes.md).
 JOINED = 64
 NORM_GROUPS = 8
 # Five times the encoder halves the side.

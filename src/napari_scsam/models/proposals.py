@@ -1,4 +1,7 @@
-"""Where to click: point prompts from what the U-Net and SAM make of a plane (METHOD 6.3)."""
+"""Where to click: point prompts from what the U-Net and SAM make of a plane.
+
+The rules in words: docs/explanation/suggestions.md.
+"""
 
 from __future__ import annotations
 

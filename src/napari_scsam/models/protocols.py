@@ -75,7 +75,7 @@ class SamBackend(Protocol):
 
     @property
     def understands_points(self) -> bool:
-        """False for LiteMedSAM as released, whose clicks are turned into a box (METHOD 4.4)."""
+        """False for LiteMedSAM as released, whose clicks are turned into a box."""
 
     @property
     def base_hash(self) -> str:

@@ -256,8 +256,8 @@ class SamModel:
         if prompts.is_empty:
             return prompts, "class"
         if prompts.box is not None:
-            # Points beside a box make a model that never saw them worse (METHOD 4.3); masks
-            # beside one every adapter has learned.
+            # Points beside a box make a model that never saw them worse, as
+            # docs/explanation/adapting-sam.md has it; masks beside one every adapter has learned.
             mask = None if self._adapter is None else prompts.mask
             without_points = Prompts(box=prompts.box, mask=mask)
             return (prompts if self.understands_points else without_points), "box"

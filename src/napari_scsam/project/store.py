@@ -67,7 +67,10 @@ _OWN_KINDS = frozenset(
 
 
 class Project:
-    """An open project folder (DESIGN 2.5); a context manager, safe from several threads.
+    """An open project folder; a context manager, safe from several threads.
+
+    What is in the folder is written down in docs/reference/project-folder.md.
+
 
     Make one with `Project.create` or `Project.open`.
     """

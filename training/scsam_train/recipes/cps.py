@@ -22,7 +22,7 @@ from scsam_train.schedules import ramp
 from scsam_train.students import UNetStudent
 
 # Of the cross pseudo-labels beside the labels. With 1 two U-Nets from 40 labels confirm each
-# other's mistakes: Dice falls as the weight rises (docs/benchmark.md).
+# other's mistakes: Dice falls as the weight rises (docs/results/rounds.md).
 WEIGHT = 0.1
 
 

@@ -33,8 +33,8 @@ from scsam_train.students import UNetStudent
 # the U-Net is wrongly sure of never reaches the confidence that a label needs, and it learns
 # nothing of what it misses.
 STEEP = 4
-# SAM learns alone so long: from few labels it is soon better than a U-Net (METHOD, top), sooner
-# where it is told how the classes look.
+# SAM learns alone so long: from few labels it is soon better than a U-Net (docs/results/probes.md),
+# sooner where it is told how the classes look.
 LEAD, LEAD_TOLD = 0.1, 0.05
 # From then on a step of SAM's for so many of the U-Net's.
 SAM_EVERY = 8

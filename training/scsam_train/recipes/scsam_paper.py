@@ -1,14 +1,15 @@
 """SC-SAM as its code has it (arXiv 2601.17934), with the two faults of its prompts mended.
 
-From what is known of it (METHOD 1.2 to 1.10): U-Net and SAM see the same view of each picture, a
-weak one of labelled planes and a strong one of the others; SAM gets five random points in and
-five outside of each class of the U-Net's label map, beside the class's learned tokens; each
-learns the other's hard label map, SAM's for the U-Net at full weight from the start, the U-Net's
-for SAM along a ramp; the U-Net's entropy is pushed down on all images, at 0.9. Cross-entropy and
-a Dice of the whole batch with its background, in the labelled and in the unlabelled part by
-itself. SGD for the U-Net, Adam for SAM, rates falling linearly, nothing clipped, no averages.
+From what is known of it (docs/explanation/published-method.md): U-Net and SAM see the same view of
+each picture, a weak one of labelled planes and a strong one of the others; SAM gets five random
+points in and five outside of each class of the U-Net's label map, beside the class's learned
+tokens; each learns the other's hard label map, SAM's for the U-Net at full weight from the start,
+the U-Net's for SAM along a ramp; the U-Net's entropy is pushed down on all images, at 0.9.
+Cross-entropy and a Dice of the whole batch with its background, in the labelled and in the
+unlabelled part by itself. SGD for the U-Net, Adam for SAM, rates falling linearly, nothing clipped,
+no averages.
 
-Mended: points are where the U-Net put them, in SAM's order (METHOD 1.12, D1 and D2).
+Mended: points are where the U-Net put them, in SAM's order.
 
 Different, because this project is:
 
@@ -27,7 +28,7 @@ Different, because this project is:
   paper has 6 + 6 pictures of 256 px and 40,000 steps of single precision. Shares of a round take
   the place of its numbers of steps. Slices are not resized to squares but padded, and what is
   padded teaches nothing. Without `mirror` nothing is flipped. Each step draws anew, where the
-  code's workers repeat themselves (D6). The entropy's maximum is ln(K + 1), not ln 2. A class
+  code's workers repeat themselves. The entropy's maximum is ln(K + 1), not ln 2. A class
   that was not judged on a plane is unknown there, and its background may be of it.
 """
 
@@ -59,7 +60,7 @@ from scsam_train.schedules import ramp
 from scsam_train.students import descend
 from scsam_train.views import VIEWS_STREAM, embedded_view
 
-# METHOD 1.6, 1.8 and 1.9.
+# docs/explanation/published-method.md: points, losses, optimisers.
 POINTS = 5
 ENTROPY = 0.9
 UNET_RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4

@@ -30,7 +30,7 @@ class Part:
 
 
 # With outlines of neighbours from the start and at high rates, a SAM carried masks further astray
-# through volumes: it believed the outline more than the picture (docs/warmup.md).
+# through volumes: it believed the outline more than the picture (docs/explanation/warm-up.md).
 WITHOUT_NEIGHBOURS = Habits(
     starts={
         "click": 0.60,
@@ -50,7 +50,7 @@ CURRICULUM = (
 # The last part is gone through so often, each time from where the part before ended and with draws
 # of its own; what is kept is the mean of the weights (Wortsman et al., Model soups, ICML 2022).
 # Clicks come out alike each time, but how far an outline is carried is a matter of luck: eight
-# left atria gave .794 and .801 by themselves and .804 by the mean (docs/warmup.md).
+# left atria gave .794 and .801 by themselves and .804 by the mean (docs/explanation/warm-up.md).
 TIMES = 2
 
 

@@ -1,0 +1,155 @@
+"""Takes the documentation's pictures: the dock beside the sample scan, step by step.
+
+    python scripts/screenshots.py docs/images [--sample FOLDER] [--theme dark]
+
+Needs a display (`scripts/with-display.sh` gives one), and a quiet machine: the dock says how
+long a round takes there. The sample project is made in a temporary folder; for the last
+pictures one is trained for a round, as the demo trains it. `--sample` names a folder to make
+that one in, and to use it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari  # noqa: TID251 - a script that drives the window
+import numpy as np
+from PIL import Image
+from qtpy.QtCore import QBuffer, QIODevice  # noqa: TID251 - as above
+from qtpy.QtWidgets import QApplication, QScrollArea, QWidget  # noqa: TID251 - as above
+from scipy.ndimage import distance_transform_edt
+
+from napari_scsam.controllers.demo import demo_settings
+from napari_scsam.controllers.sample import open_sample_project
+from napari_scsam.controllers.training import TrainingController
+from napari_scsam.core.geometry import Plane
+from napari_scsam.io.sample import load_sample_scan
+
+SIZE = (1280, 860)
+WAIT_S = 240.0
+# Long enough for what runs where to be said.
+SETTLE_S = 4.0
+VENTRICLES = 2
+COMMITTED_SLICE, CLICKED_SLICE, SUGGESTED_SLICE = 76, 79, 91
+
+
+def main() -> None:
+    """Read the arguments, make the sample project, and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sample", type=Path, default=None, help="folder of the sample project")
+    parser.add_argument("--theme", default="dark", choices=("dark", "light"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh, trained = Path(temporary, "fresh"), args.sample or Path(temporary, "trained")
+        _take_pictures(_sample(fresh), _trained_sample(trained), args.out, args.theme)
+
+
+def _sample(folder: Path) -> Path:
+    with open_sample_project(folder) as project:
+        return project.folder
+
+
+def _trained_sample(folder: Path) -> Path:
+    with open_sample_project(folder) as project:
+        if project.active_round() is None:
+            TrainingController(project).start(demo_settings()).run(lambda event: None)
+        return project.folder
+
+
+def _take_pictures(fresh: Path, trained: Path, out: Path, theme: str) -> None:
+    viewer = napari.Viewer(title="SC-SAM")
+    viewer.theme = theme
+    viewer.window.resize(*SIZE)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-scsam")
+    # Whole, with menus and docks; the viewer's own screenshot leaves the title bars out.
+    window = viewer.window._qt_window
+    try:
+        _pump(1.0)
+        _save(window, out / "welcome.png")
+        _open(dock, fresh)
+        _go_to(dock, COMMITTED_SLICE)
+        _save(window, out / "committed.png")
+        _click(dock)
+        _save(window, out / "click.png")
+        _open(dock, trained)
+        _suggest(dock)
+        _save(window, out / "window.png")
+        _scroll_down(dock)
+        _save(dock, out / "round.png")
+    finally:
+        dock.shut_down()
+        viewer.close()
+
+
+def _open(dock: Any, project: Path) -> None:
+    dock.open_project_folder(project)
+    _wait(lambda: dock.session is not None and dock.session.annotation.key is not None)
+    _pump(1.0)
+
+
+def _go_to(dock: Any, index: int) -> None:
+    dock.session.canvas.go_to(Plane(0, index))
+    _pump(SETTLE_S)
+
+
+def _click(dock: Any) -> None:
+    """One click in the middle of the largest ventricle's part, as a person would."""
+    _go_to(dock, CLICKED_SLICE)
+    inside = load_sample_scan().truth[CLICKED_SLICE] == VENTRICLES
+    row, col = np.unravel_index(np.argmax(distance_transform_edt(inside)), inside.shape)
+    annotation = dock.session.annotation
+    dock.pick_class(VENTRICLES - 1)
+    annotation.add_point(float(row), float(col))
+    _wait(lambda: annotation.preview is not None)
+    _pump(SETTLE_S)
+
+
+def _suggest(dock: Any) -> None:
+    _go_to(dock, SUGGESTED_SLICE)
+    annotation = dock.session.annotation
+    annotation.suggest()
+    _wait(lambda: bool(annotation.prompts.points) and annotation.preview is not None)
+    _pump(SETTLE_S)
+
+
+def _scroll_down(dock: Any) -> None:
+    bar = dock.findChild(QScrollArea).verticalScrollBar()
+    bar.setValue(bar.maximum())
+    _pump(1.0)
+
+
+def _save(widget: QWidget, path: Path) -> None:
+    """Write what `widget` shows as a PNG."""
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.ReadWrite)
+    widget.grab().save(buffer, "PNG")
+    # Qt packs it loosely.
+    Image.open(io.BytesIO(bytes(buffer.data()))).convert("RGB").save(path, optimize=True)
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit("Gave up waiting for the window.")
+        _pump(0.05)
+
+
+def _pump(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    main()
