@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skimage.transform import resize
 
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.motion import Logits
 from napari_scsam.core.prompts import Point, PromptSet
 from napari_scsam.core.volume import LabelArray, Pixels, Volume
 
@@ -64,6 +65,11 @@ class Stretch:
     def label_back(self, label: LabelArray, shape: tuple[int, int]) -> LabelArray:
         """A label of the stretched grid on the plane's own, of shape (rows, cols)."""
         return _taken(label, shape)
+
+    def odds_back(self, odds: NDArray[np.floating], shape: tuple[int, int]) -> Logits:
+        """Log-odds of the stretched grid on the plane's own, of shape (rows, cols), bilinear."""
+        back: Logits = resize(odds.astype(np.float32), shape, order=1, anti_aliasing=False)
+        return back.astype(odds.dtype)
 
     def prompts(self, prompts: PromptSet, shape: tuple[int, int]) -> PromptSet:
         """The prompts of a plane of (rows, cols), in pixels of the stretched one."""
