@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_scsam.core.volume import LabelArray
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.models import EmbeddingCache
 from napari_scsam.models.preprocess import Frame, prepare, with_neighbours
 from napari_scsam.models.sam import SamModel

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_scsam.core.arrays import LabelArray, Logits
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
-from napari_scsam.core.motion import Drift, Logits
-from napari_scsam.core.volume import LabelArray
+from napari_scsam.core.motion import Drift
 
 # Outlines from two sides that overlap less (IoU) want a look; above the second, two ways led
 # to one outline, and what either of them doubted is settled.

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import expit
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.prompts import Prompts
-
-FloatArray = NDArray[np.float32]
 
 
 def connected_parts(mask: NDArray[np.bool_], min_area: float) -> list[NDArray[np.bool_]]:

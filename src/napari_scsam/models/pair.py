@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import Device, PredictWith
@@ -24,8 +25,6 @@ from napari_scsam.models.protocols import Decoded, Embedding, SamBackend
 from napari_scsam.models.sam import load_sam
 from napari_scsam.models.self_prompting import refined
 from napari_scsam.models.unet import UNet
-
-FloatArray = NDArray[np.float32]
 
 UNET_FILE = "unet.safetensors"
 ADAPTER_FOLDER = "sam_adapter"

@@ -14,12 +14,11 @@ from skimage.transform import resize_local_mean
 from torch import Tensor
 from torch.nn import functional
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Box, Point
 from napari_scsam.core.volume import Around
 from napari_scsam.models.zoo import Normalisation
-
-FloatArray = NDArray[np.float32]
 
 # Part of every embedding's key and every adapter's record: raise it when `prepare` changes.
 PREPROCESS_VERSION = 1

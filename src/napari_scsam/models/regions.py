@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_scsam.core.arrays import Mask
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box
 from napari_scsam.models.preprocess import MASK_LOGIT, bilinear, resize
 from napari_scsam.models.protocols import (
-    BoolImage,
     Decoded,
     Embedding,
     EmbeddingCache,
@@ -146,7 +146,7 @@ def _extent_of_prompts(prompts: Prompts) -> Box | None:
     return _around(told, _inside(prompts)) if told else None
 
 
-def _extent_of_parts(mask: BoolImage, shape: tuple[int, int], prompts: Prompts) -> Box | None:
+def _extent_of_parts(mask: Mask, shape: tuple[int, int], prompts: Prompts) -> Box | None:
     """Extent, on the plane, of the parts of a coarse mask that inside clicks lie on.
 
     Without such a part (a small object vanishes at SAM's resolution) the clicks are all that
@@ -168,7 +168,7 @@ def _extent_of_parts(mask: BoolImage, shape: tuple[int, int], prompts: Prompts) 
     return _around(found, inside)
 
 
-def _bounds(mask: BoolImage) -> list[Box]:
+def _bounds(mask: Mask) -> list[Box]:
     """Bounding box of a mask, as a list of one; of none when it is empty."""
     return [bounding_box(mask)] if mask.any() else []
 
@@ -217,7 +217,7 @@ def _decode_in(
     return found if found.mask.any() else None
 
 
-def _is_cut(mask: BoolImage, region: Region, shape: tuple[int, int]) -> bool:
+def _is_cut(mask: Mask, region: Region, shape: tuple[int, int]) -> bool:
     """Whether a mask runs into a side of its region that is not the plane's own."""
     sides = (
         (mask[0], region.row > 0),

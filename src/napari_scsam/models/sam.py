@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
@@ -26,7 +27,7 @@ from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
 from napari_scsam.models.preprocess import MASK_LOGIT, Frame, prepare
 from napari_scsam.models.prior import PRIOR_FILE, ClassPrior
-from napari_scsam.models.protocols import Decoded, Embedding, FloatImage
+from napari_scsam.models.protocols import Decoded, Embedding
 from napari_scsam.models.zoo import ZooEntry, find_entry
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class SamModel:
         asked, via = self._asked(embedding, prompts)
         frame = Frame(embedding.shape, self.entry.input_size)
 
-        def predict(device: torch.device) -> tuple[FloatImage, float]:
+        def predict(device: torch.device) -> tuple[FloatArray, float]:
             bring(self.module, device)
             low, iou = self._predict(embedding.features.to(device), asked, frame, class_id)
             return frame.logits_to_plane(low)[0, 0].cpu().numpy(), iou

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.prompts import Prompts, bounding_box, deepest, loosened
 from napari_scsam.models.outline import connected_parts
 from napari_scsam.models.protocols import Embedding, SamBackend
-
-FloatArray = NDArray[np.float32]
 
 # Log-odds beyond this say no more to SAM's mask prompt.
 SURE = 8.0

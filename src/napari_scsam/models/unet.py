@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.settings import UNetKind
 from napari_scsam.core.volume import Around
@@ -30,8 +31,6 @@ from napari_scsam.models.pretrained_unet import PretrainedUNet
 from napari_scsam.models.prior import ClassPrior
 from napari_scsam.models.protocols import Embedding
 from napari_scsam.models.scratch_unet import FoldedUNet, build_network, fold_for, is_standardised
-
-FloatArray = NDArray[np.float32]
 
 # Sides are multiples of it: five times the pretrained encoder halves them; four poolings halve
 # what is left of them by the scratch network's folding.

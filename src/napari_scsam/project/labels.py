@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.judged import ClassIds, Judged
 from napari_scsam.core.labels import done_planes
-from napari_scsam.core.volume import LabelArray
 from napari_scsam.io import nifti
 from napari_scsam.io.atomic import make_folder, write_bytes
 from napari_scsam.project.journal import Event, Journal, Noted

@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.judged import check_judged
@@ -23,7 +24,7 @@ from napari_scsam.core.labels import (
     make_classes,
 )
 from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
-from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import Window, default_window
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.project.files import Paths

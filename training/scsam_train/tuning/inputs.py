@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.settings import TuneSettings
-from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from scsam_train.config import INPUTS_FILE, ImageInput, image_input
 from scsam_train.data import TrainPlane, read_image

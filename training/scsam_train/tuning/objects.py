@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
-from napari_scsam.core.volume import LabelArray
 from napari_scsam.models import EmbeddingCache
 from napari_scsam.models.prior import ClassPrior, Moments
 from napari_scsam.models.sam import SamModel
