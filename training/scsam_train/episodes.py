@@ -12,7 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_scsam.core.arrays import Mask
-from napari_scsam.core.prompts import deepest
+from napari_scsam.core.log_odds import SURE
+from napari_scsam.core.prompts import deepest, pixels_of
 from napari_scsam.models.propagation import AIRS, box_with_air, softened
 from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, as_shown
@@ -23,7 +24,6 @@ CENTRED = 0.7
 WRONG = 0.01
 FED_BACK = 0.75
 AS_MASK = 0.1
-MASK_LOGIT = 8.0
 # First prompts that leave the mask prompt free.
 PRIMABLE = ("click", "several", "scribble", "box")
 
@@ -152,7 +152,7 @@ def advance(episode: Episode, answered: tuple[Tensor, Tensor], rng: np.random.Ge
     ]
     fed = logits if rng.random() < FED_BACK else None
     if fed is not None and rng.random() < AS_MASK:
-        fed = torch.where(fed > 0, MASK_LOGIT, -MASK_LOGIT)
+        fed = torch.where(fed > 0, SURE, -SURE)
     return replace(episode, ask=episode.ask.corrected(clicks, fed), left=episode.left - 1)
 
 
@@ -179,8 +179,7 @@ def _first(kind: str, masks: list[Mask], rng: np.random.Generator) -> Ask:
 def _inside(mask: Mask, rng: np.random.Generator) -> Click:
     if rng.random() < CENTRED:
         row, col = np.array(deepest(mask)) + rng.normal(0, rng.choice((0.0, 1.0, 2.5)), 2)
-        at = tuple(np.clip(np.rint((row, col)), 0, np.array(mask.shape) - 1).astype(int))
-        if mask[at]:
+        if mask[tuple(pixels_of([(row, col)], mask.shape)[0])]:
             return float(row), float(col), 1
     return (*_any_of(mask, rng), 1)
 
@@ -202,7 +201,8 @@ def _correction(guess: Mask, target: NDArray[np.uint8], rng: np.random.Generator
     row, col = np.clip(near, 0, np.array(truth.shape) - 1)
     if rng.random() < WRONG:
         return float(row), float(col), 1 - label
-    return float(row), float(col), int(truth[int(row + 0.5), int(col + 0.5)])
+    hit = truth[tuple(pixels_of([(row, col)], truth.shape)[0])]
+    return float(row), float(col), int(hit)
 
 
 def _scribble(mask: Mask, count: int, rng: np.random.Generator) -> list[Click]:
@@ -223,7 +223,7 @@ def _rough(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
     change = ndimage.binary_dilation if rng.random() < 0.5 else ndimage.binary_erosion
     changed = change(moved, iterations=steps)
     kept = changed if changed.any() else moved
-    return np.where(kept, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+    return np.where(kept, SURE, -SURE).astype(np.float32)
 
 
 def _carried(neighbours: list[Mask], rng: np.random.Generator) -> Ask:

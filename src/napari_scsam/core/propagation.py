@@ -15,6 +15,7 @@ from scipy import ndimage
 from napari_scsam.core.arrays import LabelArray, Logits
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
+from napari_scsam.core.log_odds import SURE, label_of
 from napari_scsam.core.motion import Drift
 
 # Outlines from two sides that overlap less (IoU) want a look; above the second, two ways led
@@ -22,8 +23,6 @@ from napari_scsam.core.motion import Drift
 SIDES_DIFFER = 0.5
 SIDES_AGREE = 0.8
 TWO_SIDES = "the two sides disagree"
-# Log-odds beyond this say no more.
-SURE = 8.0
 # How far along the axis log-odds are evened (a Gaussian's standard deviation), in mm; chosen on two
 # of eight left atria. Planes that lie further apart hardly change.
 EVENED_MM = 1.25
@@ -288,17 +287,6 @@ def _flag(
     return next(
         (sides[at].flags[class_id] for at in nearest_first if class_id in sides[at].flags), ""
     )
-
-
-def label_of(logits: Mapping[int, Logits], shape: tuple[int, ...]) -> LabelArray:
-    """One label plane: where several classes are inside, the one with the highest log-odds."""
-    label = np.zeros(shape, np.uint8)
-    best = np.zeros(shape, np.float32)
-    for class_id, odds in sorted(logits.items()):
-        inside = odds > best
-        label[inside] = class_id
-        best[inside] = odds[inside]
-    return label
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

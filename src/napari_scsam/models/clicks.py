@@ -12,7 +12,7 @@ from skimage.segmentation import flood, watershed
 
 from napari_scsam.core.arrays import FloatArray, IndexArray, Mask
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.prompts import Box, Prompts, bounding_box
+from napari_scsam.core.prompts import Box, Prompts, bounding_box, pixels_of
 
 # Grey-value tolerances that region growing tries, of a picture in 0..1.
 _TOLERANCES = np.linspace(0.02, 0.4, 20)
@@ -209,8 +209,7 @@ def _components_clicked(
 
 def _clicks(prompts: Prompts, shape: tuple[int, ...]) -> tuple[IndexArray, IndexArray]:
     """Pixels of the inside and the outside clicks."""
-    points = np.asarray(prompts.points, dtype=np.float64).reshape(-1, 2)
-    pixels = np.clip(np.floor(points + 0.5), 0, np.array(shape) - 1).astype(np.intp)
+    pixels = pixels_of(prompts.points, shape)
     labels = np.asarray(prompts.labels, dtype=bool)
     return pixels[labels], pixels[~labels]
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_scsam.core.arrays import Logits, Mask
+from napari_scsam.core.log_odds import SURE, label_of
 from napari_scsam.core.motion import Drift
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
-from napari_scsam.core.propagation import SURE, Carried, Trail, iou, label_of
+from napari_scsam.core.propagation import Carried, Trail, iou
 from napari_scsam.core.volume import Around
 from napari_scsam.models import decode_region
 from napari_scsam.models.look import Look

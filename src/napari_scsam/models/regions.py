@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_scsam.core.arrays import Mask
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box
-from napari_scsam.models.preprocess import MASK_LOGIT, bilinear, resize
+from napari_scsam.models.preprocess import bilinear, resize
 from napari_scsam.models.protocols import (
     Decoded,
     Embedding,
@@ -181,7 +182,7 @@ def _decode_coarsely(
     scale = np.divide((rows, cols), embedding.shape)
     box, mask = prompts.box, prompts.mask
     if mask is not None:
-        logits = np.where(mask, MASK_LOGIT, -MASK_LOGIT) if mask.dtype == bool else mask
+        logits = np.where(mask, SURE, -SURE) if mask.dtype == bool else mask
         mask = resize(np.asarray(logits, np.float32), (rows, cols))
     asked = Prompts(
         points=[tuple((np.array(p) + 0.5) * scale - 0.5) for p in prompts.points],
@@ -230,7 +231,7 @@ def _is_cut(mask: Mask, region: Region, shape: tuple[int, int]) -> bool:
 
 def _pasted(found: Decoded, region: Region, shape: tuple[int, int]) -> Decoded:
     """A region's answer on the plane; all else is outside."""
-    logits = np.full(shape, -MASK_LOGIT, np.float32)
+    logits = np.full(shape, -SURE, np.float32)
     logits[region.slices] = found.logits
     return replace(found, mask=logits > 0, logits=logits)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.base import decoder_copy, load_base
 from napari_scsam.models.clicks import box_from_prompts, carve
@@ -25,7 +26,7 @@ from napari_scsam.models.decoder import decode_mask, for_best_dice
 from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
-from napari_scsam.models.preprocess import MASK_LOGIT, Frame, prepare
+from napari_scsam.models.preprocess import Frame, prepare
 from napari_scsam.models.prior import PRIOR_FILE, ClassPrior
 from napari_scsam.models.protocols import Decoded, Embedding
 from napari_scsam.models.zoo import ZooEntry, find_entry
@@ -335,4 +336,4 @@ class SamModel:
             return frame.mask_to_input(prompts.mask, side).to(features.device)
         if self.prior is None or class_id is None or not self.prior.knows(class_id):
             return None
-        return self.prior.log_odds(features, class_id).clamp(-MASK_LOGIT, MASK_LOGIT)
+        return self.prior.log_odds(features, class_id).clamp(-SURE, SURE)

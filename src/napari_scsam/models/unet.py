@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import ModelError
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.settings import UNetKind
 from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict
@@ -41,9 +42,8 @@ _FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT = (f"napari-scsam-unet-{n}" fo
 _FORMATS = (_FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT)
 # Before the names of the class prior's tensors in the file.
 _PRIOR = "prior."
-# Log-odds beyond this say no more (as SAM's mask prompt has it), and what they are divided by so
-# that they are of the embedding's size.
-_SURE, _SCALE = 8.0, 4.0
+# What log-odds are divided by so that they are of the embedding's size.
+_SCALE = 4.0
 
 
 class UNet:
@@ -281,7 +281,7 @@ def sam_channels(features: Tensor, prior: ClassPrior, class_ids: Sequence[int]) 
     -------
     Tensor of shape (N, D + K, e, e), float32
     """
-    odds = prior.cell_log_odds(features, class_ids).clamp(-_SURE, _SURE) / _SCALE
+    odds = prior.cell_log_odds(features, class_ids).clamp(-SURE, SURE) / _SCALE
     return torch.cat([features, odds], dim=1)
 
 
