@@ -224,12 +224,10 @@ def _checkpointed(encoder: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def as_base(sam: SamModel) -> Iterator[None]:
-    """Have an adapted SAM answer as without its adapter, the image encoder included."""
-    model = cast(PeftModel, sam.module)
-    try:
-        with model.disable_adapter(), sam.answering_as_base():
-            sam.follow_encoder()
-            yield
-    finally:
-        sam.follow_encoder()
+def as_base(sam: SamModel) -> Iterator[SamModel]:
+    """An adapted SAM as it answers without its adapter, the image encoder included.
+
+    Its module's adapter is off meanwhile, for everyone who uses it.
+    """
+    with cast(PeftModel, sam.module).disable_adapter():
+        yield SamModel(sam.weights.as_trained())

@@ -18,14 +18,13 @@ from napari_scsam.models.adapters import (
     AdapterInfo,
     Profile,
     attach,
-    encoder_hash,
     load_adapter,
     read_info,
 )
 from napari_scsam.models.base import decoder_copy, load_base
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE, Pair, Partner
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.unet import UNet, kind_in, new_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import TrainPlane, all_alike, load_planes
@@ -234,7 +233,7 @@ def _build_models(
 ) -> tuple[UNet, SamModel, AdapterInfo, bool]:
     settings = inputs.settings
     base = load_base(settings.sam, settings.sam_checkpoint, settings.sam_size)
-    twin = decoder_copy(base.module)
+    bare = decoder_copy(base.module)
     size = rounded_size(settings.image_size)
     fresh = AdapterInfo(
         base.base_hash,
@@ -269,16 +268,8 @@ def _build_models(
         mirrored=settings.mirror,
         turned=settings.turn,
     )
-    sam = SamModel(
-        module,
-        base.entry,
-        base.base_hash,
-        device,
-        adapter=info,
-        encoder_hash=encoder_hash(module),
-        shipped=twin,
-    )
-    return unet, sam, info, not continues
+    weights = SamWeights.of(replace(base, module=module), device, bare=bare)
+    return unet, SamModel(weights, info), info, not continues
 
 
 def _unet_kind(inputs: Inputs, profile: Profile, log: EventLog) -> UNetKind:

@@ -44,7 +44,7 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
     if "sam" not in session.trained:  # its SAM still is what it was at the start
         understands = session.sam.entry.understands_points
     session.info = replace(session.info, understands_points=understands)
-    session.sam = session.sam.described_by(session.info)
+    session.sam = session.sam.with_adapter(session.info)
     weighing, figures = _held_out_figures(session, judge, step)
     metrics = {
         "recipe": session.settings.recipe,
@@ -69,14 +69,14 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     planes = session.split.held_out
     if not planes:
         return None
-    sam = session.sam.described_by(replace(session.info, understands_points=True))
+    sam = session.sam.with_adapter(replace(session.info, understands_points=True))
     embedder = partial(embed, session)
     by_round = click_dice(sam, planes, embedder, named=True)
     if sam.shipped is not None:
         by_base = click_dice(sam.shipped, planes, embedder, named=False)
     else:
-        with as_base(sam):
-            by_base = click_dice(sam, planes, embedder, named=False)
+        with as_base(sam) as base:
+            by_base = click_dice(base, planes, embedder, named=False)
     return None if by_round is None or by_base is None else (by_round, by_base)
 
 

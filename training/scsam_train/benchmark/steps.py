@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import base
-from napari_scsam.models.adapters import AdapterInfo, Profile, attach, encoder_hash
+from napari_scsam.models.adapters import AdapterInfo, Profile, attach
 from napari_scsam.models.resize import resize_vit
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.scratch_unet import build_network, fold_for
 from napari_scsam.models.unet import UNet
 from napari_scsam.models.zoo import find_entry, sized
@@ -208,10 +208,8 @@ def _random_sam(configuration: Configuration, settings: TrainSettings) -> SamMod
         rank=settings.lora_rank,
         sam_size=configuration.size,
     )
-    module, device = attach(network, info), torch.device("cpu")
-    return SamModel(
-        module, entry, "random", device, adapter=info, encoder_hash=encoder_hash(module)
-    )
+    random = base.BaseSam(attach(network, info), entry, ("random",))
+    return SamModel(SamWeights.of(random, torch.device("cpu")), info)
 
 
 def _materials(sam: SamModel) -> Materials:
