@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 
 from napari_scsam.core.errors import Cancelled, ModelError
+from napari_scsam.core.round_contract import ADAPTER_FOLDER, UNET_FILE, EventKind
 from napari_scsam.core.settings import TrainSettings, UNetKind
 from napari_scsam.models import EmbeddingCache, open_cache
 from napari_scsam.models.adapters import (
@@ -23,7 +24,7 @@ from napari_scsam.models.adapters import (
 )
 from napari_scsam.models.base import decoder_copy, load_base
 from napari_scsam.models.device import resolve_device
-from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE, Pair, Partner
+from napari_scsam.models.pair import Pair, Partner
 from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.unet import UNet, kind_in, new_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
@@ -188,7 +189,7 @@ def _announce(session: Session, profile_reason: str) -> None:
     """Tell the parent what is about to be done, and why so."""
     settings, split = session.settings, session.split
     session.log.write(
-        "started",
+        EventKind.STARTED,
         recipe=settings.recipe,
         steps=settings.max_steps,
         pictures=session.budget,

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_scsam.core.errors import ModelError
+from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.models import Embedding
 from napari_scsam.models.pair import load_round
 from napari_scsam.models.sam import SamModel
@@ -118,13 +119,13 @@ def _held_out_figures(session: Session, judge: Judge, step: int) -> tuple[Weighi
 
 def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Marks, Weighed | None]:
     """Mark all members, and the pair as other planes weigh it; None where one was trained."""
-    session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
+    session.log.write(EventKind.PROGRESS, phase=Phase.VALIDATING, step=0, steps=1, eta_s=None)
     pair = session.pair()
     marks, weighed = judge.mark(pair, session.control.check), None
     if len(session.trained) > 1:
         weighed = weigh(judge, pair, marks, session.control.check)
         marks = weighed.marks
-    session.log.write("validation", step=step, fraction=1.0, dice=marks.dice())
+    session.log.write(EventKind.VALIDATION, step=step, fraction=1.0, dice=marks.dice())
     return marks, weighed
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_scsam import io
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.round_contract import PARTIAL
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import load_sam, open_cache
 from napari_scsam.models.sam import SamModel
@@ -94,7 +95,7 @@ def _seconds_each(
 def own_copy(shared: Path, own: Path) -> Iterator[Path]:
     """A run's folder of embeddings: the shared ones, without any that another run added."""
     if shared.is_dir() and not own.is_dir():
-        partial = own.with_name(f"{own.name}.partial")
+        partial = own.with_name(f"{own.name}{PARTIAL}")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(shared, partial, copy_function=_linked)
         partial.replace(own)
