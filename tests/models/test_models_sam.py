@@ -344,10 +344,10 @@ def test_the_bundled_weights_are_the_released_ones(lite):
 
 
 def test_views_of_a_sam_share_its_weights_and_a_twin_waits_for_no_one(lite):
-    info = AdapterInfo(lite.base_hash, "lite-medsam", (1,), understands_points=False, rank=2)
+    info = AdapterInfo(lite.base_hash, "lite-medsam", (1,), understands_points=True, rank=2)
     view, twin = lite.with_adapter(info), lite.twin()
     assert view.weights is lite.weights
-    assert (lite.understands_points, view.understands_points) == (True, False)
+    assert (lite.understands_points, view.understands_points) == (False, True)
     assert twin.module is lite.module and twin.weights.encoder is lite.weights.encoder
     assert twin.weights.place is lite.weights.place
     with lite.weights.encoding:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_scsam.core.log_odds import SURE
-from napari_scsam.models.decoder import decode_mask, for_best_dice
+from napari_scsam.models import decode_mask, for_best_dice
 from scsam_train.clicks import Click
 from scsam_train.precision import mixed_precision
 

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from napari_scsam.core.settings import TrainProfile, TrainSettings
-from napari_scsam.models.adapters import Profile
-from napari_scsam.models.preprocess import SAM_MEAN, SAM_STD
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import SAM_MEAN, SAM_STD, Profile, SamModel
 from scsam_train.augment import Augmenter
 from scsam_train.paper_views import Views
 from scsam_train.precision import mixed_precision

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts, deepest
 from napari_scsam.core.round_contract import MAX_CLICKED, MAX_JUDGED, SPLIT_FILE
-from napari_scsam.models import Embedding
-from napari_scsam.models.pair import Pair
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import Embedding, Pair, SamModel
 from scsam_train.data import TrainPlane
 
 Scores = dict[str, dict[str, float | None]]

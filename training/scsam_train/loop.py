@@ -28,9 +28,7 @@ from napari_scsam.core.round_contract import (
     EventKind,
     Phase,
 )
-from napari_scsam.models.adapters import save_adapter
-from napari_scsam.models.checkpoint import sha256_of_file
-from napari_scsam.models.prior import NO_PRIOR, PRIOR_FILE
+from napari_scsam.models import NO_PRIOR, PRIOR_FILE, save_adapter, sha256_of_file
 from scsam_train.augment import Augmenter
 from scsam_train.clock import Clock, Ending
 from scsam_train.decoding import Decoder

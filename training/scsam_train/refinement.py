@@ -15,8 +15,7 @@ from torch.nn import functional
 from napari_scsam.core.arrays import FloatArray, Mask
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.outline import log_odds
-from napari_scsam.models.self_prompting import largest_parts, prompts_for
+from napari_scsam.models import largest_parts, log_odds, prompts_for
 from scsam_train.losses import IGNORE
 
 # Share of the prompts that are made of a corrupted truth, and not of a map of the U-Net's.

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.adapters import trainable_parameters
-from napari_scsam.models.outline import log_odds
-from napari_scsam.models.self_prompting import prompted_by
+from napari_scsam.models import log_odds, prompted_by, trainable_parameters
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder, as_shown, class_probabilities
 from scsam_train.encoding import encoding_of

@@ -14,19 +14,26 @@ import torch
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.round_contract import ADAPTER_FOLDER, UNET_FILE, EventKind
 from napari_scsam.core.settings import TrainSettings, UNetKind
-from napari_scsam.models import EmbeddingCache, open_cache
-from napari_scsam.models.adapters import (
+from napari_scsam.models import (
     AdapterInfo,
+    EmbeddingCache,
+    Pair,
+    Partner,
     Profile,
+    SamModel,
+    SamWeights,
+    UNet,
     attach,
+    decoder_copy,
+    kind_in,
     load_adapter,
+    load_base,
+    new_network,
+    open_cache,
     read_info,
+    resolve_device,
+    rounded_size,
 )
-from napari_scsam.models.base import decoder_copy, load_base
-from napari_scsam.models.device import resolve_device
-from napari_scsam.models.pair import Pair, Partner
-from napari_scsam.models.sam import SamModel, SamWeights
-from napari_scsam.models.unet import UNet, kind_in, new_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import TrainPlane, all_alike, load_planes
 from scsam_train.encoding import choose_profile

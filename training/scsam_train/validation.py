@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.round_contract import EventKind, Phase
-from napari_scsam.models import Embedding
-from napari_scsam.models.pair import load_round
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import Embedding, SamModel, load_round
 from scsam_train.encoding import as_base
 from scsam_train.judging import (
     Judge,

@@ -16,9 +16,7 @@ from torch import Tensor
 
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.round_contract import LABELLED_EMBEDDINGS, MAX_VIEWS
-from napari_scsam.models import EmbeddingCache
-from napari_scsam.models.preprocess import Frame, prepare, with_neighbours
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import EmbeddingCache, Frame, SamModel, prepare, with_neighbours
 from scsam_train.augment import Augmenter
 from scsam_train.data import TrainPlane, class_positions, judged_table
 from scsam_train.losses import IGNORE

@@ -16,7 +16,6 @@ from napari_scsam.core.motion import Drift
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
 from napari_scsam.core.propagation import Carried, Trail, iou
 from napari_scsam.core.volume import Around
-from napari_scsam.models import decode_region
 from napari_scsam.models.look import Look
 from napari_scsam.models.outline import connected_parts, log_odds
 from napari_scsam.models.protocols import (
@@ -26,6 +25,7 @@ from napari_scsam.models.protocols import (
     RoundModels,
     SamBackend,
 )
+from napari_scsam.models.regions import decode_region
 from napari_scsam.models.stopping import MIN_PIXELS, RULE, Found, judge
 from napari_scsam.models.ways import TwoWays, drifted, joined
 

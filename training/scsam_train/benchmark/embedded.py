@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.round_contract import PARTIAL
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import load_sam, open_cache
-from napari_scsam.models.sam import SamModel
 from scsam_train.benchmark.machines import in_this_mode, machine
 from scsam_train.benchmark.plan import embeds
 from scsam_train.benchmark.semi_sets import Member
@@ -56,7 +55,7 @@ def embed_all(
         Is told how far it has come.
     """
     kept = out / f"{in_this_mode(f'embedded-{name}')}.json"
-    sam = cast(SamModel, load_sam(device="cpu"))
+    sam = load_sam(device="cpu")
     store = open_cache(cache_of(out), memory_items=1, max_gb=CACHE_GB)
     planes = [
         np.array(volume.plane(Plane(0, index)))

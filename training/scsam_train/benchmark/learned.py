@@ -12,10 +12,16 @@ from typing import Any, cast
 import numpy as np
 
 from napari_scsam.core.settings import Device, TuneSettings
-from napari_scsam.models import EmbeddingCache, SamBackend, open_cache
-from napari_scsam.models.base import load_base
-from napari_scsam.models.device import resolve_device
-from napari_scsam.models.sam import SamModel, SamWeights, load_sam
+from napari_scsam.models import (
+    EmbeddingCache,
+    SamBackend,
+    SamModel,
+    SamWeights,
+    load_base,
+    load_sam,
+    open_cache,
+    resolve_device,
+)
 from scsam_train.benchmark.annotator import Outcome, annotate
 from scsam_train.benchmark.interactive import Measured, cell, spread
 from scsam_train.benchmark.sets import CARDIAC, LEARNED, Case

@@ -16,10 +16,7 @@ from segment_anything import SamPredictor, sam_model_registry
 
 from napari_scsam.core.prompts import Prompts, bounding_box, deepest
 from napari_scsam.core.propagation import iou
-from napari_scsam.models import Embedding
-from napari_scsam.models.base import load_base
-from napari_scsam.models.preprocess import prepare
-from napari_scsam.models.sam import SamModel, SamWeights
+from napari_scsam.models import Embedding, SamModel, SamWeights, load_base, prepare
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import SETS, Case
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import napari_scsam
 from napari_scsam.core.round_contract import ADAPTER_FOLDER, PARTIAL, REPORT_FILE, EventKind
-from napari_scsam.models import open_cache
-from napari_scsam.models.adapters import save_adapter
-from napari_scsam.models.base import load_base
-from napari_scsam.models.checkpoint import sha256_of_file
-from napari_scsam.models.device import resolve_device
-from napari_scsam.models.prior import PRIOR_FILE
+from napari_scsam.models import (
+    PRIOR_FILE,
+    load_base,
+    open_cache,
+    resolve_device,
+    save_adapter,
+    sha256_of_file,
+)
 from scsam_train.log import EventLog
 from scsam_train.tuning.inputs import committed_planes, read_inputs
 from scsam_train.tuning.tune import Tuned, tune

@@ -14,11 +14,15 @@ from peft import PeftModel
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TuneSettings
-from napari_scsam.models import EmbeddingCache
-from napari_scsam.models.adapters import AdapterInfo, attach
-from napari_scsam.models.base import BaseSam
-from napari_scsam.models.prior import ClassPrior
-from napari_scsam.models.sam import SamModel, SamWeights
+from napari_scsam.models import (
+    AdapterInfo,
+    BaseSam,
+    ClassPrior,
+    EmbeddingCache,
+    SamModel,
+    SamWeights,
+    attach,
+)
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.fit import Tuner
 from scsam_train.tuning.gate import Exam, figures, judge

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from napari_scsam.core.arrays import Mask
-from napari_scsam.models.preprocess import PREPROCESS_VERSION
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import PREPROCESS_VERSION, SamModel
 from scsam_train import episodes
 from scsam_train.clicks import jittered_box
 from scsam_train.decoding import Ask, Decoder
