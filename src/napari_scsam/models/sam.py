@@ -170,7 +170,7 @@ class SamModel:
     weights : SamWeights
     prior : ClassPrior or None
         What classes look like on its embeddings. SAM is told it when it is asked for a class that
-        it knows, without a mask.
+        it knows, without a mask. A round sets it as soon as it has learned it.
     """
 
     def __init__(

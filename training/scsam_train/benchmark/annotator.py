@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_scsam.core.arrays import Mask
-from napari_scsam.core.prompts import Point, Prompts, bounding_box, deepest
+from napari_scsam.core.prompts import Point, Prompts, bounding_box, deepest, pixels_of
 from napari_scsam.core.propagation import iou
 from napari_scsam.models import Decoded, Embedding, SamBackend
 from scsam_train.clicks import next_click
@@ -83,6 +83,6 @@ def _moved(at: Point, inside: bool, truth: Mask, rng: np.random.Generator | None
     """The place that the hand hits, if it still says the same."""
     if rng is None:
         return at
-    limit = np.array(truth.shape) - 1
-    row, col = np.clip(np.rint(np.array(at) + rng.normal(0, HAND, 2)), 0, limit)
-    return (float(row), float(col)) if truth[int(row), int(col)] == inside else at
+    down, right = rng.normal(0, HAND, 2)
+    ((row, col),) = pixels_of([(at[0] + down, at[1] + right)], truth.shape)
+    return (float(row), float(col)) if truth[row, col] == inside else at
