@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from annotation_desk import Desk
 
 from napari_scsam.controllers.annotation import NO_ROUND
@@ -14,6 +16,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.project import Project
+from napari_scsam.project.journal import Event, Journal, Noted
 
 
 def test_a_late_answer_never_paints_over_a_newer_one(desk: Desk) -> None:
@@ -199,6 +202,28 @@ def test_a_deleted_proposal_is_remembered_as_rejected_in_the_journal(desk: Desk)
     desk.settle()
     (event,) = desk.project.events("prompts")
     assert [p["state"] for p in event.payload["points"]] == ["accepted", "rejected"]
+
+
+def test_a_commit_and_its_prompts_reach_the_journal_in_one_transaction(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_all, transactions = Journal.append_all, []
+
+    def noting(journal: Journal, items: Iterable[Noted]) -> list[Event]:
+        events = append_all(journal, items)
+        transactions.append([event.kind for event in events])
+        return events
+
+    monkeypatch.setattr(Journal, "append_all", noting)
+    desk.annotation.add_point(5, 5)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    assert transactions == [["commit", "prompts"]]
+    (event,) = desk.project.events("prompts")
+    image, plane = desk.annotation.key or ("", Plane())
+    said = {name: event.payload[name] for name in ("image", "axis", "plane", "version")}
+    assert said == {"image": image, "axis": plane.axis, "plane": plane.index, "version": 1}
 
 
 def test_accept_and_next_passes_over_committed_slices_and_goes_to_the_next_image(

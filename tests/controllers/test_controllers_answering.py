@@ -14,6 +14,9 @@ from napari_scsam.controllers.inference import Question, Segmenter
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Box, PointPrompt, Prompts, PromptSet
+from napari_scsam.core.propagation import Carried, Trail, iou, propagate
+from napari_scsam.core.stretch import Stretch
+from napari_scsam.core.volume import Volume
 from napari_scsam.models import Decoded, Embedding
 
 TUNED, ROUND = Path("tuned/0001"), Path("rounds/0001")
@@ -170,3 +173,46 @@ def test_a_damaged_tuning_costs_a_line_in_the_log_and_no_click(
     assert [r.message for r in caplog.records].count(
         "Clicks are answered without the tuning 0001: damaged"
     ) == 1
+
+
+class ThresholdingSam(FakeSam):
+    """Outlines what is bright, and remembers the shapes of what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: set[tuple[int, ...]] = set()
+
+    def embed(self, image: Any, cancel: Any = None) -> Embedding:
+        self.shown.add(image.shape)
+        return Embedding(image, image.shape, image.astype(np.float32), str(hash(image.tobytes())))
+
+    def decode(self, embedding: Embedding, prompts: Prompts, *, class_id: Any = None) -> Decoded:
+        self.asked.append(prompts)
+        logits = np.where(embedding.features > 0.5, 6, -6).astype(np.float32)
+        return Decoded(logits > 0, logits, 0.9)
+
+
+def test_masks_are_carried_along_thick_slices_as_they_are_clicked_on_with_square_pixels() -> None:
+    rows, cols = np.indices((12, 48))
+    inside = [(4 * (rows - 6)) ** 2 + (cols - 16 - i) ** 2 <= 14**2 for i in range(6)]
+    data = np.stack(inside, axis=1).astype(np.float32)
+    volume = Volume.from_array(data, (4.0, 1.0, 1.0))
+    sam = ThresholdingSam()
+    segmenter = Segmenter(load_sam=lambda: sam)
+
+    def step(index: int, trail: Trail) -> Carried:
+        plane = Plane(1, index)
+        stretch = Stretch.of(volume, plane)
+        return segmenter.carry(
+            Question(("a", plane), volume.plane(plane), PromptSet(), None, stretch=stretch), trail
+        )
+
+    found = {f.index: f.label for f in propagate(step, {0: inside[0].astype(np.uint8)}, 6, 1.0)}
+    assert sam.shown == {(48, 48)}
+    assert sorted(found) == [1, 2, 3, 4, 5]
+    for index, label in found.items():
+        assert label.shape == (12, 48)
+        assert iou(label == 1, inside[index]) > 0.9
+    # The box around an object is as high as it is wide, where it is round.
+    r0, c0, r1, c1 = sam.asked[-1].box or (0, 0, 0, 0)
+    assert (r1 - r0) / (c1 - c0) == pytest.approx(1, abs=0.15)

@@ -65,3 +65,12 @@ def test_planes_are_named_by_the_direction_that_they_face() -> None:
     oblique = np.eye(4)
     oblique[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
     assert set(plane_names(oblique)) == {"axial", "coronal", "sagittal"}
+
+
+def test_log_odds_come_back_at_the_middles_of_the_planes_own_pixels() -> None:
+    stretch, shape = Stretch(4.0, 1.0), (9, 13)
+    odds = np.random.default_rng(1).uniform(-8, 8, shape).astype(np.float16)
+    fine = np.repeat(odds, 4, axis=0)
+    back = stretch.odds_back(fine, shape)
+    assert back.dtype == np.float16
+    np.testing.assert_allclose(back, odds, atol=0.01)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.prompts import Prompts, pixels_of
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
 from napari_scsam.models.pair import Pair
@@ -35,6 +35,15 @@ def test_a_click_picks_the_part_that_it_lies_on(probabilities):
     assert (logits[5:15, 40:55] > 0).all()
     assert (logits > 0).sum() == 150
     assert missed.is_empty
+
+
+@pytest.mark.parametrize(("place", "hit"), [((4.5, 10), True), ((14.5, 10), False)])
+def test_between_two_pixels_a_click_means_the_one_that_it_means_to_a_sam_of_boxes(
+    probabilities, place, hit
+):
+    _, missed = picked_parts(log_odds(probabilities, 1), Prompts([place], [1]))
+    assert missed.is_empty is hit
+    assert [tuple(at) for at in pixels_of([place], (40, 60))] == [(int(place[0] + 0.5), 10)]
 
 
 def test_a_click_beside_every_part_is_left_for_sam_with_the_outside_clicks(probabilities):

@@ -12,7 +12,7 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.base import load_base
 from napari_scsam.models.prior import ClassPrior, Moments
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models.sam import SamModel, SamWeights
 
 CELLS, DEPTH = 8, 5
 
@@ -94,7 +94,7 @@ def test_a_first_click_on_a_known_class_is_asked_with_its_looks_and_nothing_else
 
     def sam(prior=None):
         device = torch.device("cpu")
-        return SamModel(base.module, base.entry, base.base_hash, device, prior=prior)
+        return SamModel(SamWeights.of(base, device), prior=prior)
 
     image = np.random.default_rng(3).normal(size=(64, 64))
     embedding = sam().embed(image)

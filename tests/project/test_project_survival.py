@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_scsam.core.errors import ProjectError, ReadOnlyError
+from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 
@@ -35,6 +35,26 @@ with Project.open(sys.argv[1]) as project:
         label = np.full((7, 9), 1 + number % 2, np.uint8)
         saved = project.commit(image, label, plane=Plane(0, number % 5))
         print(saved.version, number % 5, 1 + number % 2, flush=True)
+"""
+
+# Commits slices with what they came from, and is killed as soon as a commit is in the journal.
+KILLED_AFTER_COMMIT = """
+import os, signal, sys
+import numpy as np
+from napari_scsam.core.geometry import Plane
+from napari_scsam.project import Project, journal
+
+with Project.open(sys.argv[1]) as project:
+    image = project.images()[0].id
+    append_all = journal.Journal.append_all
+
+    def appended(self, items):
+        append_all(self, items)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    journal.Journal.append_all = appended
+    label = np.ones((7, 9), np.uint8)
+    project.commit(image, label, plane=Plane(0, 1), source=("prompts", {"points": [1]}))
 """
 
 needs_kill = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
@@ -60,6 +80,29 @@ def test_the_last_acknowledged_label_survives_kill_9_at_any_moment(project: Proj
                     assert (label[plane] == value).all()
             assert version >= acknowledged
     assert acknowledged > 0
+
+
+@needs_kill
+def test_a_kill_right_after_a_commit_loses_nothing_of_where_the_label_came_from(
+    project: Project,
+) -> None:
+    project.close()
+    subprocess.run([sys.executable, "-c", KILLED_AFTER_COMMIT, str(project.folder)], check=False)
+    with Project.open(project.folder, wait=10) as again:
+        image = again.images()[0].id
+        assert again.label_version(image) == 1
+        (event,) = again.events("prompts")
+        assert event.payload == {"image": image, "points": [1], "version": 1}
+
+
+def test_a_commit_whose_source_can_not_be_noted_is_no_commit(project: Project) -> None:
+    image, label = project.images()[0].id, np.ones((7, 9), np.uint8)
+    with pytest.raises(InputError, match="'revert'"):
+        project.commit(image, label, plane=Plane(0, 1), source=("revert", {"version": None}))
+    with pytest.raises(TypeError):  # no JSON
+        project.commit(image, label, plane=Plane(0, 1), source=("prompts", {"points": label}))
+    assert project.label_version(image) is None
+    assert not project.commits(image) and not project.events("prompts")
 
 
 def _kill_after(folder: Path, seconds: float) -> list[str]:

@@ -15,7 +15,7 @@ from napari_scsam.models import load_round
 from napari_scsam.models.adapters import read_info
 from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import prepare
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models.sam import SamModel, SamWeights
 from scsam_train.__main__ import main
 from scsam_train.judging import Judge
 from scsam_train.loop import fit
@@ -50,7 +50,7 @@ def test_an_adapted_round_loads_answers_and_is_gone_on_from(thin, tmp_path, meth
     image = phantom(9)[0]
     pair = load_round(first, device="cpu")
     base = load_base("vit_b", thin["sam_checkpoint"], 64)
-    bare = SamModel(base.module, base.entry, base.base_hash, torch.device("cpu"))
+    bare = SamModel(SamWeights.of(base, torch.device("cpu")))
     own, plain = pair.sam.embed(image), bare.embed(image)
     assert own.key != plain.key
     assert (own.features - plain.features).abs().max() > 1e-3
@@ -113,7 +113,7 @@ def test_litemedsams_encoder_is_trained_too(tmp_path):
     pair = load_round(folder, device="cpu")
     image = phantom(9)[0]
     shipped = load_base("lite-medsam")
-    bare = SamModel(shipped.module, shipped.entry, shipped.base_hash, torch.device("cpu"))
+    bare = SamModel(SamWeights.of(shipped, torch.device("cpu")))
     embedding = pair.sam.embed(image)
     assert embedding.key != bare.embedding_key(image)
     assert pair.probabilities(image, embedding, "sam").shape == (2, *image.shape)

@@ -25,7 +25,7 @@ from napari_scsam.models import open_cache
 from napari_scsam.models.adapters import AdapterInfo, attach, load_adapter, save_adapter
 from napari_scsam.models.base import BaseSam
 from napari_scsam.models.prior import Moments
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.zoo import ZooEntry
 from scsam_train.benchmark import learned
 from scsam_train.benchmark.sets import Case
@@ -102,7 +102,8 @@ def test_tuning_raises_the_first_click_on_planes_that_it_has_not_seen(tuned, tmp
     # What is kept has seen all planes, and answers a new one through the front door, too.
     save_adapter(tuned.model, tmp_path, tuned.info)
     module, info = load_adapter(toy_base().module, tmp_path, "b" * 64)
-    sam = SamModel(module, ENTRY, "b" * 64, CPU, adapter=info, prior=tuned.prior)
+    weights = SamWeights.of(replace(toy_base(), module=module), CPU)
+    sam = SamModel(weights, info, tuned.prior)
     plane = disc_plane(99)
     truth = plane.label == 1
     click = Prompts([deepest(truth)], [1])
@@ -123,7 +124,7 @@ def test_a_copy_is_softened_from_what_it_learned_and_the_last_begins_at_the_mean
     info = AdapterInfo(base.base_hash, "toy", (), understands_points=True, rank=2)
     model = attach(base.module, info)
     tuner = Tuner(model, replace(QUICK, steps=3), lambda: None)
-    sam = SamModel(base.module, ENTRY, base.base_hash, CPU)
+    sam = SamModel(SamWeights.of(base, CPU))
     corpus = embed_planes(sam, planes(3), open_cache())
     weight = model.mask_decoder.iou_token.modules_to_save["default"].weight
     fresh, copies = weight.detach().clone(), []
@@ -206,7 +207,7 @@ def test_cases_are_held_out_whole_and_neighbours_together():
 
 
 def test_what_a_class_looks_like_is_learned_from_other_cases_than_the_one_that_is_asked():
-    sam = SamModel(toy_base().module, ENTRY, "b" * 64, CPU)
+    sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = embed_planes(sam, planes(4), open_cache())
     known = with_priors(corpus)
     agreement = [((item.priors[0] > 0) == (item.targets[0] == 1)).float().mean() for item in known]
@@ -230,7 +231,7 @@ def test_what_a_class_looks_like_is_learned_from_other_cases_than_the_one_that_i
 
 
 def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects():
-    sam = SamModel(toy_base().module, ENTRY, "b" * 64, CPU)
+    sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
 
     def masks(corpus, kind, primed):
@@ -246,7 +247,7 @@ def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects
 
 
 def test_the_exam_asks_with_what_is_known_only_where_it_is_told_to(tuned):
-    sam = SamModel(toy_base().module, ENTRY, "b" * 64, CPU)
+    sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
     mixed = [*corpus[:3], replace(corpus[3], priors=(None,))]
     decoder = Decoder(tuned.model)
@@ -352,4 +353,4 @@ def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tuned, tmp
 
 
 def sam_of(base):
-    return SamModel(base.module, base.entry, base.base_hash, CPU)
+    return SamModel(SamWeights.of(base, CPU))

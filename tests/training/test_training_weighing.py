@@ -225,7 +225,7 @@ def test_clicks_are_not_tried_on_planes_that_taught():
     """Nothing is held out: the base answers, and metrics.json says so."""
     session = SimpleNamespace(
         trained=("unet", "sam"),
-        sam=SimpleNamespace(described_by=lambda info: None),
+        sam=SimpleNamespace(with_adapter=lambda info: None),
         info=SimpleNamespace(understands_points=True),
         split=SimpleNamespace(held_out=[], train=[plane("a")]),
     )

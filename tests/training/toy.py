@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from thin import thin_base
 
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.models.adapters import AdapterInfo, attach, encoder_hash
+from napari_scsam.models.adapters import AdapterInfo, attach
 from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import prepare
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.scratch_unet import build_network
 from napari_scsam.models.unet import UNet
 from scsam_train.kit import Kit
@@ -48,14 +50,7 @@ def toy_kit(unlabelled=3, world=None, classes=1, **settings):
         method=chosen.adapter,
     )
     module = attach(base.module, info, seed=0)
-    sam = SamModel(
-        module,
-        base.entry,
-        base.base_hash,
-        torch.device("cpu"),
-        adapter=info,
-        encoder_hash=encoder_hash(module),
-    )
+    sam = SamModel(SamWeights.of(replace(base, module=module), torch.device("cpu")), info)
     with torch.random.fork_rng():
         torch.manual_seed(7)
         unet = UNet(build_network(1 + classes), class_ids, SIDE)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_scsam.core.errors import Cancelled, InputError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
+from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.threads import step_back, wait_briefly
 from scsam_train.log import EventLog
 
@@ -46,15 +47,15 @@ def run_child(
     try:
         work(folder)
     except Cancelled:
-        log.write("cancelled")
+        log.write(EventKind.CANCELLED)
         return 0
     except ScsamError as exc:
         sys.stderr.write(f"{exc}\n")
-        log.write("failed", error=str(exc))
+        log.write(EventKind.FAILED, error=str(exc))
         return 2 if isinstance(exc, InputError) else 1
     except Exception as exc:  # noqa: BLE001 - the job's boundary: the parent shows one line
         traceback.print_exc()
-        log.write("failed", error=f"{job} failed: {_first_line(exc)}")
+        log.write(EventKind.FAILED, error=f"{job} failed: {_first_line(exc)}")
         return 1
     return 0
 

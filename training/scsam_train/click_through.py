@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.prompts import bounding_box, deepest
 from scsam_train.clicks import next_click
 from scsam_train.decoding import Ask, Decoder, as_shown
 from scsam_train.losses import IGNORE, mask_iou
-
-FloatArray = NDArray[np.float32]
 
 
 @torch.no_grad()

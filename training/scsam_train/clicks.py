@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_scsam.core.arrays import Mask
 from napari_scsam.core.prompts import bounding_box, deepest, loosened
 
-BoolImage = NDArray[np.bool_]
 Click = tuple[float, float, int]
 
 # Negative clicks fall into a ring this far outside the object, where people put them.
@@ -18,7 +18,7 @@ RING = (3, 20)
 MAX_JITTER = 0.05
 
 
-def first_clicks(mask: BoolImage, count: int, rng: np.random.Generator) -> list[Click]:
+def first_clicks(mask: Mask, count: int, rng: np.random.Generator) -> list[Click]:
     """Draw `count` clicks on a mask: one inside, the others inside or just outside.
 
     Parameters
@@ -44,7 +44,7 @@ def first_clicks(mask: BoolImage, count: int, rng: np.random.Generator) -> list[
     return clicks
 
 
-def next_click(guess: BoolImage, truth: BoolImage, valid: BoolImage) -> Click | None:
+def next_click(guess: Mask, truth: Mask, valid: Mask) -> Click | None:
     """Click in the middle of the largest mistake; None when there is none.
 
     Parameters
@@ -60,7 +60,7 @@ def next_click(guess: BoolImage, truth: BoolImage, valid: BoolImage) -> Click | 
     return row, col, int(truth[int(row), int(col)])
 
 
-def jittered_box(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float32]:
+def jittered_box(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
     """A box (row0, col0, row1, col1) about a mask, as people and U-Nets give it.
 
     It is anywhere between the bounding box, which a person draws, and that one `loosened`, by

@@ -6,12 +6,11 @@ import math
 import time
 from dataclasses import dataclass
 
+from napari_scsam.core.round_contract import JUDGING_SHARE, EventKind, Phase
 from scsam_train.kit import StepReport
 from scsam_train.session import Session
 
 EVENT_EVERY_S = 0.5
-# Of the time budget, what judging and saving get in the end, at most.
-JUDGING_SHARE = 0.12
 # Seconds for saving, and for clicking on a few objects; then so many times as long as the latest
 # look at the held-out planes took: the pair is marked up to four times, two of them with more to
 # ask, and its parent once.
@@ -127,7 +126,7 @@ class Clock:
         each = seconds / pictures
         rest = self.trained_s() * (1 - fraction) / max(fraction, 1e-6)
         self._session.log.write(
-            "estimate",
+            EventKind.ESTIMATE,
             seconds=round(rest, 1),
             pictures=self._budget or 0,
             seconds_per_picture=round(each, 4),
@@ -142,8 +141,8 @@ class Clock:
         self._last_event = now
         spent = self.trained_s()
         self._session.log.write(
-            "progress",
-            phase="training",
+            EventKind.PROGRESS,
+            phase=Phase.TRAINING,
             step=step,
             steps=self._session.settings.steps or max(step, round(step / max(fraction, 1e-6))),
             pictures=pictures,

@@ -11,11 +11,9 @@ from typing import Any
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.held_out import SplitImage, check_held_out
 from napari_scsam.core.judged import Judged
+from napari_scsam.core.round_contract import INPUTS_FILE, INPUTS_SCHEMA
 from napari_scsam.core.settings import CACHE_GB, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
-
-INPUTS_FILE = "inputs.json"
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,10 @@ def read_inputs(folder: Path) -> Inputs:
         schema = content["schema"]
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise InputError(f"{folder} is not the folder of a round: no valid {INPUTS_FILE}.") from exc
-    if schema != SCHEMA:
-        raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: update it.")
+    if schema != INPUTS_SCHEMA:
+        raise InputError(
+            f"{path} has schema {schema}, this version reads {INPUTS_SCHEMA}: update it."
+        )
     try:
         inputs = _parse(content, hashlib.sha256(raw).hexdigest())
     except (KeyError, TypeError, AttributeError, ValueError) as exc:

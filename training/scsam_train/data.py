@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_scsam import io
+from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import (
@@ -19,7 +20,7 @@ from napari_scsam.core.labels import (
     done_planes,
     scribbled_planes,
 )
-from napari_scsam.core.volume import Around, LabelArray, Pixels, Volume, take_plane
+from napari_scsam.core.volume import Around, Volume, take_plane
 from napari_scsam.core.windows import Window
 from scsam_train.config import ImageInput, Inputs
 

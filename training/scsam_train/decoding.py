@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_scsam.models.decoder import decode_mask, for_best_dice
+from napari_scsam.core.log_odds import SURE
+from napari_scsam.models import decode_mask, for_best_dice
 from scsam_train.clicks import Click
 from scsam_train.precision import mixed_precision
-
-LIMIT = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +120,7 @@ class Decoder:
         if ask.boxes is not None:
             corners = torch.from_numpy(ask.boxes.reshape(-1, 2, 2)).to(self.device)
             boxes = self._xy(corners).reshape(-1, 4)
-        masks = None if ask.masks is None else ask.masks.clamp(-LIMIT, LIMIT).nan_to_num()
+        masks = None if ask.masks is None else ask.masks.clamp(-SURE, SURE).nan_to_num()
         sparse, dense = self.model.prompt_encoder(points=points, boxes=boxes, masks=masks)
         if ask.masks is not None and bool((unmasked := _unmasked(ask.masks)).any()):
             none = self.model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from napari_scsam.core.settings import TrainProfile, TrainSettings
-from napari_scsam.models.adapters import Profile
-from napari_scsam.models.preprocess import SAM_MEAN, SAM_STD
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import SAM_MEAN, SAM_STD, Profile, SamModel
 from scsam_train.augment import Augmenter
 from scsam_train.paper_views import Views
 from scsam_train.precision import mixed_precision
@@ -226,12 +224,10 @@ def _checkpointed(encoder: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def as_base(sam: SamModel) -> Iterator[None]:
-    """Have an adapted SAM answer as without its adapter, the image encoder included."""
-    model = cast(PeftModel, sam.module)
-    try:
-        with model.disable_adapter(), sam.answering_as_base():
-            sam.follow_encoder()
-            yield
-    finally:
-        sam.follow_encoder()
+def as_base(sam: SamModel) -> Iterator[SamModel]:
+    """An adapted SAM as it answers without its adapter, the image encoder included.
+
+    Its module's adapter is off meanwhile, for everyone who uses it.
+    """
+    with cast(PeftModel, sam.module).disable_adapter():
+        yield SamModel(sam.weights.as_trained())

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from napari_scsam.core.prompts import deepest
-from napari_scsam.models.propagation import AIRS, box_with_air, softened
-from scsam_train.clicks import BoolImage, Click, first_clicks, jittered_box, next_click
+from napari_scsam.core.arrays import Mask
+from napari_scsam.core.log_odds import SURE
+from napari_scsam.core.prompts import deepest, pixels_of
+from napari_scsam.models import AIRS, box_with_air, softened
+from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, as_shown
 from scsam_train.losses import IGNORE
 
@@ -22,7 +24,6 @@ CENTRED = 0.7
 WRONG = 0.01
 FED_BACK = 0.75
 AS_MASK = 0.1
-MASK_LOGIT = 8.0
 # First prompts that leave the mask prompt free.
 PRIMABLE = ("click", "several", "scribble", "box")
 
@@ -151,11 +152,11 @@ def advance(episode: Episode, answered: tuple[Tensor, Tensor], rng: np.random.Ge
     ]
     fed = logits if rng.random() < FED_BACK else None
     if fed is not None and rng.random() < AS_MASK:
-        fed = torch.where(fed > 0, MASK_LOGIT, -MASK_LOGIT)
+        fed = torch.where(fed > 0, SURE, -SURE)
     return replace(episode, ask=episode.ask.corrected(clicks, fed), left=episode.left - 1)
 
 
-def _first(kind: str, masks: list[BoolImage], rng: np.random.Generator) -> Ask:
+def _first(kind: str, masks: list[Mask], rng: np.random.Generator) -> Ask:
     if kind == "box":
         return Ask(boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
     if kind == "carried":
@@ -175,22 +176,21 @@ def _first(kind: str, masks: list[BoolImage], rng: np.random.Generator) -> Ask:
     return Ask(clicks=clicks)
 
 
-def _inside(mask: BoolImage, rng: np.random.Generator) -> Click:
+def _inside(mask: Mask, rng: np.random.Generator) -> Click:
     if rng.random() < CENTRED:
         row, col = np.array(deepest(mask)) + rng.normal(0, rng.choice((0.0, 1.0, 2.5)), 2)
-        at = tuple(np.clip(np.rint((row, col)), 0, np.array(mask.shape) - 1).astype(int))
-        if mask[at]:
+        if mask[tuple(pixels_of([(row, col)], mask.shape)[0])]:
             return float(row), float(col), 1
     return (*_any_of(mask, rng), 1)
 
 
-def _outside(mask: BoolImage, rng: np.random.Generator) -> Click:
+def _outside(mask: Mask, rng: np.random.Generator) -> Click:
     distance = ndimage.distance_transform_edt(~mask)
     near = (distance > 2) & (distance < 30)
     return (*_any_of(near if near.any() else ~mask, rng), 0)
 
 
-def _correction(guess: BoolImage, target: NDArray[np.uint8], rng: np.random.Generator) -> Click:
+def _correction(guess: Mask, target: NDArray[np.uint8], rng: np.random.Generator) -> Click:
     """Click on the largest mistake, mostly in its middle; rarely with the wrong sign."""
     truth, valid = target == 1, target != IGNORE
     click = next_click(guess, truth, valid)
@@ -201,10 +201,11 @@ def _correction(guess: BoolImage, target: NDArray[np.uint8], rng: np.random.Gene
     row, col = np.clip(near, 0, np.array(truth.shape) - 1)
     if rng.random() < WRONG:
         return float(row), float(col), 1 - label
-    return float(row), float(col), int(truth[int(row + 0.5), int(col + 0.5)])
+    hit = truth[tuple(pixels_of([(row, col)], truth.shape)[0])]
+    return float(row), float(col), int(hit)
 
 
-def _scribble(mask: BoolImage, count: int, rng: np.random.Generator) -> list[Click]:
+def _scribble(mask: Mask, count: int, rng: np.random.Generator) -> list[Click]:
     """Points along a line between two places of the object, as far as it is inside."""
     ends = np.array([_any_of(mask, rng), _any_of(mask, rng)])
     shares = np.linspace(0, 1, 64)[:, None]
@@ -215,34 +216,34 @@ def _scribble(mask: BoolImage, count: int, rng: np.random.Generator) -> list[Cli
     return [(float(row), float(col), 1) for row, col in chosen]
 
 
-def _rough(mask: BoolImage, rng: np.random.Generator) -> NDArray[np.float32]:
+def _rough(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
     """Logits of a mask like that of a neighbouring slice: moved, thicker or thinner."""
     moved = np.roll(mask, rng.integers(-6, 7, 2), axis=(0, 1))
     steps = int(rng.integers(1, 5))
     change = ndimage.binary_dilation if rng.random() < 0.5 else ndimage.binary_erosion
     changed = change(moved, iterations=steps)
     kept = changed if changed.any() else moved
-    return np.where(kept, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+    return np.where(kept, SURE, -SURE).astype(np.float32)
 
 
-def _carried(neighbours: list[BoolImage], rng: np.random.Generator) -> Ask:
+def _carried(neighbours: list[Mask], rng: np.random.Generator) -> Ask:
     """By a neighbour's mask and a box round it, as propagation asks; by looser boxes, too."""
     boxes = [box_with_air(mask, float(rng.choice(AIRS))) for mask in neighbours]
     masks = np.stack([softened(mask) for mask in neighbours])[:, None]
     return Ask(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
 
 
-def _neighbouring(mask: BoolImage, rng: np.random.Generator) -> BoolImage:
+def _neighbouring(mask: Mask, rng: np.random.Generator) -> Mask:
     """An object as it may be on the next slice: its outline a little elsewhere, smoothly."""
     depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
     change = np.exp(rng.uniform(np.log(0.5), np.log(8.0)))
     wobble = ndimage.gaussian_filter(rng.standard_normal(mask.shape), rng.uniform(8, 30))
     depth = depth + change * (wobble / wobble.std() * 0.5 + rng.normal(0, 0.5))
-    moved: BoolImage = ndimage.shift(depth, rng.normal(0, change / 3, 2), order=1, cval=-1) > 0
+    moved: Mask = ndimage.shift(depth, rng.normal(0, change / 3, 2), order=1, cval=-1) > 0
     return moved if moved.any() else mask
 
 
-def _any_of(mask: BoolImage, rng: np.random.Generator) -> tuple[float, float]:
+def _any_of(mask: Mask, rng: np.random.Generator) -> tuple[float, float]:
     where = np.flatnonzero(mask)
     row, col = np.unravel_index(int(where[int(rng.integers(len(where)))]), mask.shape)
     return float(row), float(col)

@@ -13,22 +13,17 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts, deepest
-from napari_scsam.models import Embedding
-from napari_scsam.models.pair import Pair
-from napari_scsam.models.sam import SamModel
+from napari_scsam.core.round_contract import MAX_CLICKED, MAX_JUDGED, SPLIT_FILE
+from napari_scsam.models import Embedding, Pair, SamModel
 from scsam_train.data import TrainPlane
 
 Scores = dict[str, dict[str, float | None]]
 
 MEMBERS = ("unet", "sam", "prompted", "pair")
-SPLIT_FILE = "split.json"
-# Held-out planes that are looked at, evenly spaced: embedding them takes time.
-MAX_PLANES = 40
 # A round's SAM is trusted with points that answers one click in the middle this well, and not
 # worse than its base by more than the second: clicks mend SAM's answer, an outline they only cut.
 CLICK_DICE = 0.7
 CLICK_LOSS = 0.02
-MAX_CLICKED = 12
 
 
 # Embeds pixels for a SAM.
@@ -123,7 +118,7 @@ class Judge:
         class_names: dict[int, str],
         embed: Embed = embed_anew,
     ) -> None:
-        picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_PLANES)).astype(int)
+        picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_JUDGED)).astype(int)
         self.planes = [planes[i] for i in picks]
         self._names, self._embed = class_names, embed
         self._embeddings: dict[int, Embedding] = {}

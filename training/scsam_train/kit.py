@@ -10,9 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.models.pair import Partner
-from napari_scsam.models.sam import SamModel
-from napari_scsam.models.unet import UNet
+from napari_scsam.models import Partner, SamModel, UNet
 from scsam_train.looks import Looks
 from scsam_train.sam_inputs import SamInputs
 from scsam_train.schedules import pictures_at, side_at

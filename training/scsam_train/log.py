@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from napari_scsam.core.errors import Cancelled
+from napari_scsam.core.round_contract import CONTROL_FILE, EVENTS_FILE, Command, EventKind
 
-EVENTS_FILE = "events.jsonl"
-CONTROL_FILE = "control.json"
 PAUSE_POLL_S = 0.1
 
 
@@ -21,7 +21,7 @@ class EventLog:
     def __init__(self, folder: Path) -> None:
         self._path = folder / EVENTS_FILE
 
-    def write(self, event: str, **values: Any) -> None:
+    def write(self, event: EventKind, **values: Any) -> None:
         """Append one event; numbers that JSON doesn't know become null."""
         line = {"event": event, "time": time.time(), **_finite(values)}
         with self._path.open("a", encoding="utf-8") as stream:
@@ -29,13 +29,13 @@ class EventLog:
 
     def message(self, text: str) -> None:
         """Append a line for the person to read."""
-        self.write("message", text=text)
+        self.write(EventKind.MESSAGE, text=text)
 
 
 class QuietLog(EventLog):
     """Says nothing: of several processes that train one round, one tells."""
 
-    def write(self, event: str, **values: Any) -> None:
+    def write(self, event: EventKind, **values: Any) -> None:
         """Write nothing."""
 
 
@@ -45,7 +45,7 @@ class Control:
     def __init__(self, folder: Path, log: EventLog) -> None:
         self._path = folder / CONTROL_FILE
         self._log = log
-        self._command = "run"
+        self._command = Command.RUN
         self.paused_s = 0.0
 
     def check(self) -> None:
@@ -56,27 +56,24 @@ class Control:
         Cancelled
             When the parent asked for it.
         """
-        if self._read() == "pause":
+        if self._read() == Command.PAUSE:
             self._hold()
-        if self._command == "cancel":
+        if self._command == Command.CANCEL:
             raise Cancelled("The round was cancelled.")
 
     def _hold(self) -> None:
         self._log.message("Paused.")
         began = time.monotonic()
-        while self._read() == "pause":
+        while self._read() == Command.PAUSE:
             time.sleep(PAUSE_POLL_S)
         self.paused_s += time.monotonic() - began
-        if self._command == "run":
+        if self._command == Command.RUN:
             self._log.message("Going on.")
 
-    def _read(self) -> str:
-        try:
-            command = json.loads(self._path.read_text())["command"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return self._command  # none yet, or half written: as before
-        if command in ("run", "pause", "cancel"):
-            self._command = command
+    def _read(self) -> Command:
+        # None yet, half written, or no word that is known: as before.
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            self._command = Command(json.loads(self._path.read_text())["command"])
         return self._command
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
-from napari_scsam.models.prior import ClassPrior, Moments
+from napari_scsam.models import ClassPrior, Moments
 from scsam_train.views import SamView
 
 # Planes are left out in at most so many parts; each takes a covariance of SAM's features.

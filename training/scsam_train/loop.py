@@ -15,21 +15,25 @@ import torch
 
 import napari_scsam
 from napari_scsam.core.errors import ScsamError
-from napari_scsam.models.adapters import save_adapter
-from napari_scsam.models.checkpoint import sha256_of_file
-from napari_scsam.models.pair import (
+from napari_scsam.core.round_contract import (
     ADAPTER_FOLDER,
     CONFIG_FILE,
+    EMBEDDING_SHARE,
     MANIFEST_FILE,
+    MAX_VIEWS,
+    METRICS_FILE,
+    PARTIAL,
+    SPLIT_FILE,
     UNET_FILE,
+    EventKind,
+    Phase,
 )
-from napari_scsam.models.prior import NO_PRIOR, PRIOR_FILE
+from napari_scsam.models import NO_PRIOR, PRIOR_FILE, save_adapter, sha256_of_file
 from scsam_train.augment import Augmenter
 from scsam_train.clock import Clock, Ending
 from scsam_train.decoding import Decoder
 from scsam_train.early_stopping import EarlyStopping
 from scsam_train.judging import (
-    SPLIT_FILE,
     Judge,
     Scores,
 )
@@ -37,17 +41,14 @@ from scsam_train.kit import Diverged, Kit, Recipe
 from scsam_train.resume import Keeper, Saved
 from scsam_train.session import Session, setup
 from scsam_train.validation import embed, follow, validate
-from scsam_train.views import MAX_VIEWS, VIEWS_STREAM, Embedder, Materials, build_canvases
+from scsam_train.views import VIEWS_STREAM, Embedder, Materials, build_canvases
 from scsam_train.weighing import Weighing
 
-# Of the time budget: at most so much for embedding.
-EMBEDDING_SHARE = 0.35
 # Fractions of the round after which the held-out planes are looked at, for the curve.
 LOOK_IN_AT = (0.25, 0.4, 0.55, 0.7, 0.85)
 # Held-out planes that such a look marks, evenly spaced: each took .7 s in a first round of two
 # classes, its embedding included (two cores, AVX2 only).
 LOOKED_AT = 12
-METRICS_FILE = "metrics.json"
 
 
 class TrainingFailed(ScsamError):
@@ -73,7 +74,7 @@ def run_round(folder: Path) -> Path:
         When the parent asked for it; the folder stays ``.partial``.
     """
     session = setup(folder)
-    final = folder.with_name(folder.name.removesuffix(".partial"))
+    final = folder.with_name(folder.name.removesuffix(PARTIAL))
     judge = Judge(session.split.held_out, session.inputs.class_names, partial(embed, session))
     trained = fit(session, judge)
     if not session.world.leads:
@@ -84,7 +85,7 @@ def run_round(folder: Path) -> Path:
     metrics["rates"] = session.meter.rates(session.device.type, trained["pictures"])
     save(session, metrics, weighing)
     session.control.check()
-    session.log.write("finished", metrics=metrics)
+    session.log.write(EventKind.FINISHED, metrics=metrics)
     if final != folder:
         folder.rename(final)
     return final
@@ -140,7 +141,7 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
         done = run.done
         if keeper.due and session.world.leads:
             _save_state(keeper, run.saved(session))
-            session.log.write("kept", step=run.step)
+            session.log.write(EventKind.KEPT, step=run.step)
         if looks and done >= looks[0]:
             looks = [look for look in looks if look > done]
             _look_in(session, few, run, done)
@@ -254,11 +255,11 @@ def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     with session.meter.timing("looking"):
         dice = _marked(session, judge, run)
     run.kit.scores.update(dice)
-    session.log.write("validation", step=run.step, fraction=done, dice=dice)
+    session.log.write(EventKind.VALIDATION, step=run.step, fraction=done, dice=dice)
     has_learned = run.stopping.has_learned(dice["pair"]["mean"], run.pictures)
     if has_learned and (ending := run.clock.end_early(run.pictures, done)):
         best = run.stopping.best_pictures
-        session.log.write("early_stop", pictures=ending.last, best_pictures=best)
+        session.log.write(EventKind.EARLY_STOP, pictures=ending.last, best_pictures=best)
 
 
 def _marked(session: Session, judge: Judge, run: _Run) -> Scores:
@@ -330,7 +331,7 @@ def _embedding_progress(session: Session) -> Callable[[int, int], None]:
         session.check()
         eta = (time.monotonic() - began) * (total - done) / done
         session.log.write(
-            "progress", phase="embedding", step=done, steps=total, eta_s=round(eta, 1)
+            EventKind.PROGRESS, phase=Phase.EMBEDDING, step=done, steps=total, eta_s=round(eta, 1)
         )
 
     return on_step

@@ -12,6 +12,11 @@ MAX_BALANCE = 20.0
 # What a log-probability is taken for at least: a class that is unknown in an image has none, and
 # -inf times a weight of 0 is no number. Float32's smallest logarithm is -87.
 LEAST_LOG = -100.0
+# Weights of the squared error of SAM's estimate of the IoU beside the loss of its mask; its authors
+# give it 1 (Kirillov et al., "Segment Anything", ICCV 2023, appendix A). Both are arbitrary, and
+# not compared with each other: the shipped warm-up and every measured tuning were trained with the
+# first (docs/warmup.md), every measured round with the second.
+IOU_WEIGHT_OF_EPISODES, IOU_WEIGHT_OF_ROUNDS = 0.2, 0.1
 
 
 def pixel_counts(labels: Tensor, classes: int) -> Tensor:

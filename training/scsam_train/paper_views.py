@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from napari_scsam.core.arrays import DoubleArray
 from scsam_train.losses import IGNORE
-
-Numbers = NDArray[np.float64]
 
 # docs/explanation/published-method.md. Shares are of the side, angles degrees; its pictures have
 # 256 px a side.
@@ -85,12 +84,12 @@ class View:
         (row, col) of their upper left corners, as shares of the side.
     """
 
-    lines: Numbers
-    corners: Numbers
-    moved: Numbers
+    lines: DoubleArray
+    corners: DoubleArray
+    moved: DoubleArray
     gain: float
     offset: float
-    holes: Numbers
+    holes: DoubleArray
 
     @classmethod
     def draw(cls, strength: Strength, rng: np.random.Generator, *, mirror: bool = True) -> View:
@@ -108,7 +107,7 @@ class View:
             holes=rng.random((some * int(rng.random() < strength.holed), 2)) * (1 - HOLE),
         )
 
-    def places(self, side: int) -> Numbers:
+    def places(self, side: int) -> DoubleArray:
         """(x, y) in the picture of each pixel of the view, of shape (side, side, 2), -1..1."""
         at = even(side)
         x, y = (np.interp(at, _LINES, lines) for lines in self.lines)
@@ -179,7 +178,7 @@ class Views:
         return torch.from_numpy(hidden).to(like.device)
 
 
-def even(side: int) -> Numbers:
+def even(side: int) -> DoubleArray:
     """The middles of `side` pixels in a row, -1..1."""
     return (2 * np.arange(side) + 1) / side - 1
 
@@ -197,21 +196,21 @@ def taken_at(maps: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
     )
 
 
-def _lines(rng: np.random.Generator, limit: float) -> Numbers:
+def _lines(rng: np.random.Generator, limit: float) -> DoubleArray:
     """Grid lines whose distances are changed by up to `limit` of them."""
     steps = 2 / CELLS * (1 + rng.uniform(-limit, limit, (2, CELLS)))
     return np.concatenate([np.full((2, 1), -1.0), steps.cumsum(1) - 1], axis=1)
 
 
-def _corners(rng: np.random.Generator, limit: float) -> Numbers:
+def _corners(rng: np.random.Generator, limit: float) -> DoubleArray:
     """The affine map that takes three corners back from where they were moved to."""
     seen = CORNERS + rng.uniform(-limit, limit, CORNERS.shape)
     homogeneous = np.concatenate([seen, np.ones((3, 1))], axis=1)
-    found: Numbers = np.linalg.solve(homogeneous, CORNERS).T
+    found: DoubleArray = np.linalg.solve(homogeneous, CORNERS).T
     return found
 
 
-def _moved(rng: np.random.Generator, share: float, flipped: float) -> Numbers:
+def _moved(rng: np.random.Generator, share: float, flipped: float) -> DoubleArray:
     """The affine map back from a picture that was flipped, turned, scaled and shifted.
 
     `share` is 0 or 1: of the limits of all but the flips, which come with probability `flipped`.
@@ -223,11 +222,11 @@ def _moved(rng: np.random.Generator, share: float, flipped: float) -> Numbers:
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     forward = np.array([[cos, sin, shift[0]], [-sin, cos, shift[1]], [0, 0, 1]])
     forward[:, :2] *= flips
-    found: Numbers = np.linalg.inv(forward)[:2]
+    found: DoubleArray = np.linalg.inv(forward)[:2]
     return found
 
 
-def _folded(places: Numbers) -> Numbers:
+def _folded(places: DoubleArray) -> DoubleArray:
     """Places outside of -1..1 mirrored at the edges."""
-    found: Numbers = 1 - np.abs((places + 1) % 4 - 2)
+    found: DoubleArray = 1 - np.abs((places + 1) % 4 - 2)
     return found

@@ -12,13 +12,11 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from napari_scsam.core.arrays import FloatArray, Mask
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.outline import log_odds
-from napari_scsam.models.self_prompting import SURE, largest_parts, prompts_for
-from scsam_train.clicks import BoolImage
+from napari_scsam.models import largest_parts, log_odds, prompts_for
 from scsam_train.losses import IGNORE
-
-FloatImage = NDArray[np.float32]
 
 # Share of the prompts that are made of a corrupted truth, and not of a map of the U-Net's.
 CORRUPTED = 0.5
@@ -66,7 +64,7 @@ class EarlyMaps:
         self.known = True
         self._kept.append(probabilities.half().cpu())
 
-    def odds(self, plane: int, position: int, side: int, rng: np.random.Generator) -> FloatImage:
+    def odds(self, plane: int, position: int, side: int, rng: np.random.Generator) -> FloatArray:
         """Log-odds (side, side) of a class on a labelled plane, of one of the kept times."""
         kept = self._kept[int(rng.integers(len(self._kept)))][plane][None].float()
         sized = functional.interpolate(kept, (side, side), mode="bilinear")
@@ -81,7 +79,7 @@ class EarlyMaps:
         self.known, self._kept = bool(state["known"]), list(state["maps"])
 
 
-def refinement_of(odds: FloatImage, target: Tensor, rng: np.random.Generator) -> Refinement | None:
+def refinement_of(odds: FloatArray, target: Tensor, rng: np.random.Generator) -> Refinement | None:
     """Prompts made of one part of a map, and what SAM should answer.
 
     Parameters
@@ -108,7 +106,7 @@ def refinement_of(odds: FloatImage, target: Tensor, rng: np.random.Generator) ->
     return Refinement(prompts_for(part, odds), meant.masked_fill(target == IGNORE, IGNORE))
 
 
-def corrupted(truth: BoolImage, rng: np.random.Generator) -> FloatImage:
+def corrupted(truth: Mask, rng: np.random.Generator) -> FloatArray:
     """A map with such mistakes as a U-Net makes: log-odds (side, side) of a wrong outline.
 
     Its outline is moved smoothly, grown or shrunk; at times a piece is missing, a blob is
@@ -129,18 +127,18 @@ def corrupted(truth: BoolImage, rng: np.random.Generator) -> FloatImage:
         depth = np.maximum(depth, _disc(truth.shape, rng))
     if rng.random() < WRONG:
         depth = _disc(truth.shape, rng)
-    odds: FloatImage = (depth / rng.uniform(*SOFTNESS)).clip(-SURE, SURE).astype(np.float32)
+    odds: FloatArray = (depth / rng.uniform(*SOFTNESS)).clip(-SURE, SURE).astype(np.float32)
     return odds
 
 
-def _depth(mask: BoolImage) -> NDArray[Any]:
+def _depth(mask: Mask) -> NDArray[Any]:
     """Distance to the outline in px, negative outside."""
     depth: NDArray[Any] = ndimage.distance_transform_edt(mask)
     depth -= ndimage.distance_transform_edt(~mask)
     return depth
 
 
-def _half_plane(truth: BoolImage, rng: np.random.Generator) -> NDArray[Any]:
+def _half_plane(truth: Mask, rng: np.random.Generator) -> NDArray[Any]:
     """Distance to a line through the object, negative on one side of it."""
     places = np.argwhere(truth)
     row, col = places[int(rng.integers(len(places)))]

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-RESUME_FILE = "resume.pt"
+from napari_scsam.core.round_contract import RESUME_FILE
+
 FIRST_S, EVERY_S = 10.0, 60.0
 # Saving may take this share of the time.
 SHARE = 0.03

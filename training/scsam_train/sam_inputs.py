@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_scsam.models.prior import NO_PRIOR
-from napari_scsam.models.unet import sam_channels
+from napari_scsam.models import NO_PRIOR, sam_channels
 from scsam_train.looks import Looks
 from scsam_train.views import Materials
 

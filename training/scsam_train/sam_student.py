@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.adapters import trainable_parameters
-from napari_scsam.models.outline import log_odds
-from napari_scsam.models.self_prompting import prompted_by
+from napari_scsam.models import log_odds, prompted_by, trainable_parameters
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder, as_shown, class_probabilities
 from scsam_train.encoding import encoding_of
 from scsam_train.kit import Kit
-from scsam_train.losses import IGNORE, mask_iou, mask_loss
+from scsam_train.losses import IGNORE, IOU_WEIGHT_OF_ROUNDS, mask_iou, mask_loss
 from scsam_train.pseudo import PseudoLabels, of_trusted
 from scsam_train.refinement import CORRUPTED, EarlyMaps, corrupted, refinement_of
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate
@@ -29,7 +27,6 @@ from scsam_train.views import SamView
 # What SAM is asked by: its class token alone, clicks, a box, or a map of the U-Net's.
 Kind = Literal["token", "clicks", "box", "map"]
 
-IOU_WEIGHT = 0.1
 # Below this weight a pseudo-label is not worth a decode.
 MIN_WEIGHT = 0.2
 # The U-Net's share in what SAM is taught: only where both are sure. Its own mistakes would come
@@ -144,7 +141,8 @@ class SamStudent:
         # What the tool shows as confidence is learned from people's labels only.
         from_people = (weight == 1).float()
         iou_loss = (from_people * (iou - mask_iou(as_shown(ask, logits, iou), target)) ** 2).mean()
-        loss = mask_loss(logits, target, weight, balance_power(fraction)) + IOU_WEIGHT * iou_loss
+        loss = mask_loss(logits, target, weight, balance_power(fraction))
+        loss = loss + IOU_WEIGHT_OF_ROUNDS * iou_loss
         share = len(target) / len(objects)
         names = [o.name for o in objects]
         parameters = self._parameters.values()

@@ -11,16 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_scsam.models.unet import MULTIPLE
+from napari_scsam.core.round_contract import GROWN, SIDE_MULTIPLE, SMALLEST_SIDE
 
 WARM_UP = 0.05
 FLOOR = 0.02
-# A U-Net lives on how many images it has seen (docs/results/probes.md): until this fraction of the
-# round it sees them at half the side, some three times as many in the same time, and then at the
-# whole (progressive resizing).
-GROWN = 0.35
-# A side that is halved no further.
-SMALLEST = 64
 
 
 def learning_rate(fraction: float) -> float:
@@ -51,7 +45,7 @@ def balance_power(fraction: float) -> float:
 def side_at(fraction: float, size: int) -> int:
     """Side of the U-Net's canvases at `fraction` of the round; `size` is the last one."""
     half = size // 2
-    small = half >= SMALLEST and half % MULTIPLE == 0
+    small = half >= SMALLEST_SIDE and half % SIDE_MULTIPLE == 0
     return half if small and fraction < GROWN else size
 
 

@@ -12,21 +12,28 @@ from typing import Any, cast
 import torch
 
 from napari_scsam.core.errors import Cancelled, ModelError
+from napari_scsam.core.round_contract import ADAPTER_FOLDER, UNET_FILE, EventKind
 from napari_scsam.core.settings import TrainSettings, UNetKind
-from napari_scsam.models import EmbeddingCache, open_cache
-from napari_scsam.models.adapters import (
+from napari_scsam.models import (
     AdapterInfo,
+    EmbeddingCache,
+    Pair,
+    Partner,
     Profile,
+    SamModel,
+    SamWeights,
+    UNet,
     attach,
-    encoder_hash,
+    decoder_copy,
+    kind_in,
     load_adapter,
+    load_base,
+    new_network,
+    open_cache,
     read_info,
+    resolve_device,
+    rounded_size,
 )
-from napari_scsam.models.base import decoder_copy, load_base
-from napari_scsam.models.device import resolve_device
-from napari_scsam.models.pair import ADAPTER_FOLDER, UNET_FILE, Pair, Partner
-from napari_scsam.models.sam import SamModel
-from napari_scsam.models.unet import UNet, kind_in, new_network, rounded_size
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.data import TrainPlane, all_alike, load_planes
 from scsam_train.encoding import choose_profile
@@ -189,7 +196,7 @@ def _announce(session: Session, profile_reason: str) -> None:
     """Tell the parent what is about to be done, and why so."""
     settings, split = session.settings, session.split
     session.log.write(
-        "started",
+        EventKind.STARTED,
         recipe=settings.recipe,
         steps=settings.max_steps,
         pictures=session.budget,
@@ -234,7 +241,7 @@ def _build_models(
 ) -> tuple[UNet, SamModel, AdapterInfo, bool]:
     settings = inputs.settings
     base = load_base(settings.sam, settings.sam_checkpoint, settings.sam_size)
-    twin = decoder_copy(base.module)
+    bare = decoder_copy(base.module)
     size = rounded_size(settings.image_size)
     fresh = AdapterInfo(
         base.base_hash,
@@ -269,16 +276,8 @@ def _build_models(
         mirrored=settings.mirror,
         turned=settings.turn,
     )
-    sam = SamModel(
-        module,
-        base.entry,
-        base.base_hash,
-        device,
-        adapter=info,
-        encoder_hash=encoder_hash(module),
-        shipped=twin,
-    )
-    return unet, sam, info, not continues
+    weights = SamWeights.of(replace(base, module=module), device, bare=bare)
+    return unet, SamModel(weights, info), info, not continues
 
 
 def _unet_kind(inputs: Inputs, profile: Profile, log: EventLog) -> UNetKind:

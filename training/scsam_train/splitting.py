@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.round_contract import MIN_PLANES_TO_HOLD_OUT
 from scsam_train.data import TrainPlane, spaced
 
 # Held-out planes of a volume that is trained on stay this far from any trained plane: their
 # neighbours are nearly copies.
 MIN_GAP = 2
-MIN_PLANES_TO_HOLD_OUT = 5
 
 
 @dataclass(frozen=True)

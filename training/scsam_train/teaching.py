@@ -12,9 +12,7 @@ from torch.nn import functional
 
 from scsam_train.decoding import Decoder, as_shown
 from scsam_train.episodes import Episode
-from scsam_train.losses import IGNORE, mask_iou, mask_loss
-
-IOU_WEIGHT = 0.2
+from scsam_train.losses import IGNORE, IOU_WEIGHT_OF_EPISODES, mask_iou, mask_loss
 
 
 def frozen_decoder(model: PeftModel) -> Decoder:
@@ -53,7 +51,7 @@ def episode_loss(
     target = episode.target.to(logits.device)
     loss = mask_loss(logits, target, torch.ones(len(logits), device=logits.device))
     shown = as_shown(episode.ask, logits, iou)
-    loss = loss + IOU_WEIGHT * functional.mse_loss(iou, mask_iou(shown, target))
+    loss = loss + IOU_WEIGHT_OF_EPISODES * functional.mse_loss(iou, mask_iou(shown, target))
     if shipped is None or not distil or not episode.box_alone:
         return loss
     with torch.no_grad():

@@ -10,9 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_scsam.core.errors import ModelError
-from napari_scsam.models import Embedding
-from napari_scsam.models.pair import load_round
-from napari_scsam.models.sam import SamModel
+from napari_scsam.core.round_contract import EventKind, Phase
+from napari_scsam.models import Embedding, SamModel, load_round
 from scsam_train.encoding import as_base
 from scsam_train.judging import (
     Judge,
@@ -44,7 +43,7 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
     if "sam" not in session.trained:  # its SAM still is what it was at the start
         understands = session.sam.entry.understands_points
     session.info = replace(session.info, understands_points=understands)
-    session.sam = session.sam.described_by(session.info)
+    session.sam = session.sam.with_adapter(session.info)
     weighing, figures = _held_out_figures(session, judge, step)
     metrics = {
         "recipe": session.settings.recipe,
@@ -69,14 +68,14 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     planes = session.split.held_out
     if not planes:
         return None
-    sam = session.sam.described_by(replace(session.info, understands_points=True))
+    sam = session.sam.with_adapter(replace(session.info, understands_points=True))
     embedder = partial(embed, session)
     by_round = click_dice(sam, planes, embedder, named=True)
     if sam.shipped is not None:
         by_base = click_dice(sam.shipped, planes, embedder, named=False)
     else:
-        with as_base(sam):
-            by_base = click_dice(sam, planes, embedder, named=False)
+        with as_base(sam) as base:
+            by_base = click_dice(base, planes, embedder, named=False)
     return None if by_round is None or by_base is None else (by_round, by_base)
 
 
@@ -118,13 +117,13 @@ def _held_out_figures(session: Session, judge: Judge, step: int) -> tuple[Weighi
 
 def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Marks, Weighed | None]:
     """Mark all members, and the pair as other planes weigh it; None where one was trained."""
-    session.log.write("progress", phase="validating", step=0, steps=1, eta_s=None)
+    session.log.write(EventKind.PROGRESS, phase=Phase.VALIDATING, step=0, steps=1, eta_s=None)
     pair = session.pair()
     marks, weighed = judge.mark(pair, session.control.check), None
     if len(session.trained) > 1:
         weighed = weigh(judge, pair, marks, session.control.check)
         marks = weighed.marks
-    session.log.write("validation", step=step, fraction=1.0, dice=marks.dice())
+    session.log.write(EventKind.VALIDATION, step=step, fraction=1.0, dice=marks.dice())
     return marks, weighed
 
 

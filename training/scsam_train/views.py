@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_scsam.core.volume import LabelArray
-from napari_scsam.models import EmbeddingCache
-from napari_scsam.models.preprocess import Frame, prepare, with_neighbours
-from napari_scsam.models.sam import SamModel
+from napari_scsam.core.arrays import LabelArray
+from napari_scsam.core.round_contract import LABELLED_EMBEDDINGS, MAX_VIEWS
+from napari_scsam.models import EmbeddingCache, Frame, SamModel, prepare, with_neighbours
 from scsam_train.augment import Augmenter
 from scsam_train.data import TrainPlane, class_positions, judged_table
 from scsam_train.losses import IGNORE
@@ -26,9 +25,6 @@ from scsam_train.workers import in_parts, side_by_side
 # A picture to embed, and what to do with its embedding.
 _Job = tuple[NDArray[Any], Callable[[Tensor], None]]
 
-# Embeddings are the dear part of a round on a CPU. Few labels get more views of each.
-MAX_VIEWS = 2
-LABELLED_EMBEDDINGS = 160
 # Of the augmenter that draws the views that are embedded.
 VIEWS_STREAM = 1
 

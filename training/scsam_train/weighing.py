@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_scsam.models.pair import Pair
+from napari_scsam.models import Pair
 from scsam_train.data import TrainPlane
 from scsam_train.judging import Judge, Marks, unet_share
 

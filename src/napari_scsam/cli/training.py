@@ -20,13 +20,14 @@ from napari_scsam.controllers.training import TrainingController
 from napari_scsam.controllers.tuning import RunningTuning
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Progress
+from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.settings import TrainSettings, TuneSettings
 from napari_scsam.project import Project
 
 DEFAULTS = TrainSettings()
 TUNE_DEFAULTS = TuneSettings()
 # Events that stay on the screen.
-SAID = {"estimate": estimate_text, "early_stop": early_stop_text}
+SAID = {EventKind.ESTIMATE: estimate_text, EventKind.EARLY_STOP: early_stop_text}
 
 
 def train(
@@ -111,9 +112,9 @@ def tune(
 def _show(event: Event, progress: StderrProgress) -> None:
     if event["event"] in SAID:
         progress.say(SAID[event["event"]](event))
-    elif event["event"] == "message":
+    elif event["event"] == EventKind.MESSAGE:
         progress(Progress(0.0, str(event["text"])))
-    elif event["event"] == "progress" and event.get("steps"):
+    elif event["event"] == EventKind.PROGRESS and event.get("steps"):
         progress(
             Progress(
                 event.get("fraction", event["step"] / event["steps"]),

@@ -9,6 +9,7 @@ from typing import Literal
 
 from napari_scsam.controllers.estimate import rounded_time
 from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.round_contract import PARTIAL
 from napari_scsam.project.process import training_process
 
 Kind = Literal["round", "tuning", "measuring", "ranking"]
@@ -167,7 +168,7 @@ def refuse_beside_another(folder: Path) -> None:
         If one does: which, by which process, and what can be done.
     """
     for kind, inside in FOLDERS.items():
-        for partial in sorted((folder / inside).glob("*.partial")):
+        for partial in sorted((folder / inside).glob(f"*{PARTIAL}")):
             process = training_process(partial)
             if process is not None:
                 raise ProjectError(

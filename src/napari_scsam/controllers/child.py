@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from napari_scsam.core.round_contract import EVENTS_FILE
+
 Event = dict[str, Any]
 
 
@@ -37,7 +39,7 @@ class ChildEvents:
         """Events that were written since the last call, oldest first."""
         for folder in self._folders:
             try:
-                with (folder / "events.jsonl").open("rb") as stream:
+                with (folder / EVENTS_FILE).open("rb") as stream:
                     stream.seek(self._read)
                     data = stream.read()
             except OSError:

@@ -85,11 +85,14 @@ class CommittedLabel:
         _plane_view(whole, plane)[...] = merged
 
         def save(_progress: Any, _cancel: Any) -> int | None:
-            if plane.axis == 0:
-                saved = self._project.commit(key[0], merged, plane=plane, mapping=AS_IT_IS)
-            else:
-                saved = self._project.commit(key[0], whole, mapping=AS_IT_IS)
-            self._project.record("prompts", _journal_entry(key, prompts, saved.version))
+            along = plane.axis == 0
+            saved = self._project.commit(
+                key[0],
+                merged if along else whole,
+                plane=plane if along else None,
+                mapping=AS_IT_IS,
+                source=("prompts", _journal_entry(key, prompts)),
+            )
             return saved.version
 
         def saved(version: int | None) -> None:
@@ -124,10 +127,8 @@ class CommittedLabel:
         planes = [{"axis": plane.axis, "plane": plane.index} for plane in sorted(labels)]
 
         def save(_progress: Any, _cancel: Any) -> int | None:
-            saved = self._project.commit(image_id, whole, mapping=AS_IT_IS)
-            entry = {"image": image_id, "version": saved.version, "planes": planes}
-            self._project.record("drafts", entry)
-            return saved.version
+            source = ("drafts", {"planes": planes})
+            return self._project.commit(image_id, whole, mapping=AS_IT_IS, source=source).version
 
         def saved(version: int | None) -> None:
             if self._image_id == image_id:
@@ -158,12 +159,10 @@ def _plane_view(whole: LabelArray, plane: Plane) -> LabelArray:
     return take_plane(whole, plane, whole.ndim)
 
 
-def _journal_entry(key: SliceKey, prompts: PromptSet, version: int) -> dict[str, Any]:
+def _journal_entry(key: SliceKey, prompts: PromptSet) -> dict[str, Any]:
     return {
-        "image": key[0],
         "axis": key[1].axis,
         "plane": key[1].index,
-        "version": version,
         "points": [asdict(p) for p in prompts.points],
         "boxes": [
             {"class_id": c, "object_id": n, "box": list(box)}

@@ -6,17 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from napari_scsam.core.round_contract import GROWN, SIDE_MULTIPLE, SMALLEST_SIDE
 from napari_scsam.core.settings import Recipe, TrainSettings, UNetKind
-
-# As the training room has them, which is not imported here; a test compares.
-MAX_VIEWS = 2
-LABELLED_EMBEDDINGS = 160
-MAX_JUDGED = 40
-MAX_CLICKED = 12
-EMBEDDING_SHARE = 0.35
-MIN_PLANES_TO_HOLD_OUT = 5
-JUDGING_SHARE = 0.12
-GROWN, SMALLEST_SIDE, SIDE_MULTIPLE = 0.35, 64, 32
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.settings import Device, TrainSettings
 from napari_scsam.core.volume import LabelArray
 from napari_scsam.io import read_volume, write_labels
@@ -137,7 +138,7 @@ def _train(
     progress(Progress(0.1, "Training round 1: U-Net and SAM teach each other"))
 
     def show(event: dict[str, Any]) -> None:
-        if event["event"] == "progress" and event.get("steps"):
+        if event["event"] == EventKind.PROGRESS and event.get("steps"):
             share = event.get("fraction", event["step"] / event["steps"])
             progress(Progress(0.1 + 0.5 * share, f"Round 1, {event['phase']}"))
 

@@ -12,16 +12,9 @@ from napari_scsam.controllers.costs import (
     BASE_GB,
     COSTS,
     EMBEDDING_GB,
-    EMBEDDING_SHARE,
     JUDGED_GB,
     JUDGED_S,
-    JUDGING_SHARE,
-    LABELLED_EMBEDDINGS,
     LOADING_S,
-    MAX_CLICKED,
-    MAX_JUDGED,
-    MAX_VIEWS,
-    MIN_PLANES_TO_HOLD_OUT,
     OBJECT_GB,
     SAM_GB,
     STARTING_S,
@@ -38,6 +31,15 @@ from napari_scsam.controllers.costs import (
 )
 from napari_scsam.controllers.measured import recall
 from napari_scsam.controllers.queue import plane_total
+from napari_scsam.core.round_contract import (
+    EMBEDDING_SHARE,
+    JUDGING_SHARE,
+    LABELLED_EMBEDDINGS,
+    MAX_CLICKED,
+    MAX_JUDGED,
+    MAX_VIEWS,
+    MIN_PLANES_TO_HOLD_OUT,
+)
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project.rounds import round_settings
 

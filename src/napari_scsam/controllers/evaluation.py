@@ -22,7 +22,7 @@ from napari_scsam.io import read_label_volume, read_labels, stem
 from napari_scsam.models import evaluate
 
 if TYPE_CHECKING:
-    from napari_scsam.models.metrics import Evaluation
+    from napari_scsam.models import Evaluation
 
 
 def evaluate_cases(

@@ -243,17 +243,21 @@ class Segmenter:
 
     def carry(self, question: Question, trail: Trail) -> Carried:
         """Masks of a neighbouring plane found again on the question's, its prompts aside."""
+        stretch, shape = question.stretch, question.pixels.shape[:2]
         with self._ahead.making_way(question.key):
-            seen = question.seen()
-            sam = self._answering(question)
-            return models.carry(
+            asked, sam = question.seen().squared(), self._answering(question)
+            carried = models.carry(
                 sam,
-                seen.pixels,
-                trail,
+                asked.pixels,
+                _squared(trail, stretch, shape),
                 cache=self.cache,
                 taught=self._round,
-                around=seen.around,
+                around=asked.around,
             )
+        if stretch.is_none:
+            return carried
+        own = {c: stretch.odds_back(odds, shape) for c, odds in carried.logits.items()}
+        return replace(carried, logits=own)
 
     def close(self) -> None:
         """Stop looking ahead; the models go with this object."""
@@ -377,6 +381,13 @@ class Segmenter:
 
 def _each(change: Callable[[Pixels], Pixels], around: Around | None) -> Around | None:
     return None if around is None else (change(around[0]), change(around[1]))
+
+
+def _squared(trail: Trail, stretch: Stretch, shape: tuple[int, int]) -> Trail:
+    """A trail on the grid of square pixels; only one that begins is on the plane's own."""
+    if stretch.is_none or trail.label.shape != shape:
+        return trail
+    return Trail.start(stretch.label(trail.label))
 
 
 def _embed_ahead(

@@ -13,6 +13,7 @@ from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
 from napari_scsam.core.prompts import PointPrompt
+from napari_scsam.core.round_contract import MANIFEST_FILE
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
@@ -181,7 +182,7 @@ def predict_files(
 
 
 def _resolve(source: Path, images: Sequence[str]) -> tuple[Path, list[Path], EmbeddingCache | None]:
-    if (source / "manifest.json").is_file():
+    if (source / MANIFEST_FILE).is_file():
         return source, [Path(image) for image in images], None
     with Project.open(source, read_only=True) as project:
         known = {record.id: record.path for record in project.images()}

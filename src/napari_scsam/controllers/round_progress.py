@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from napari_scsam.controllers.child import Event
 from napari_scsam.controllers.estimate import rounded_time
+from napari_scsam.core.round_contract import Phase
 
 PHASES = {
-    "embedding": "Preparing slices",
-    "training": "Training",
-    "validating": "Checking on held-out slices",
+    Phase.EMBEDDING: "Preparing slices",
+    Phase.TRAINING: "Training",
+    Phase.VALIDATING: "Checking on held-out slices",
 }
 # A round's phases as parts of one progress bar.
 _EMBEDDING_PART = 0.25
@@ -54,9 +55,9 @@ def fraction_of_phase(event: Event) -> float:
 def fraction_of_round(event: Event) -> float:
     """0..1 of the whole round, for its one progress bar."""
     part = fraction_of_phase(event)
-    if event["phase"] == "embedding":
+    if event["phase"] == Phase.EMBEDDING:
         return part * _EMBEDDING_PART
-    if event["phase"] == "training":
+    if event["phase"] == Phase.TRAINING:
         return _EMBEDDING_PART + part * (_TRAINING_PART - _EMBEDDING_PART)
     return _TRAINING_PART
 
@@ -66,10 +67,10 @@ def progress_text(event: Event, measured: Measured | None = None) -> str:
     words = PHASES.get(event["phase"], "Working")
     eta = event.get("eta_s")
     left = None if eta is None else float(eta)
-    trains = event["phase"] == "training"
+    trains = event["phase"] == Phase.TRAINING
     if trains and measured is not None and measured.pictures and "pictures" in event:
         words += f", {event['pictures']:,} of {measured.pictures:,} pictures"
-    elif event["phase"] != "validating":
+    elif event["phase"] != Phase.VALIDATING:
         words += f", {event['step']} of {event['steps']}"
     if trains and measured is not None:
         left = measured.left(fraction_of_phase(event), left)

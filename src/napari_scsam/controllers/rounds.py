@@ -24,6 +24,7 @@ from napari_scsam.controllers.round_progress import (
 from napari_scsam.controllers.training import RunningRound, TrainingController
 from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
 from napari_scsam.core.jobs import Job
+from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.core.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -261,29 +262,29 @@ class RoundsController:
 
     def _take(self, event: Event) -> None:
         kind = event["event"]
-        if kind == "progress":
+        if kind == EventKind.PROGRESS:
             fraction = fraction_of_round(event)
-            if event["phase"] == "training":
+            if event["phase"] == Phase.TRAINING:
                 self._trained = fraction_of_phase(event)
-            if event["phase"] == "embedding":  # again, in a round that goes on
+            if event["phase"] == Phase.EMBEDDING:  # again, in a round that goes on
                 fraction = max(fraction, self._state.fraction)
             text = self._state.text if self._state.paused else progress_text(event, self._measured)
             self._show(fraction=fraction, text=text, **self._curves(event))
-        elif kind == "validation":
+        elif kind == EventKind.VALIDATION:
             mean = (event["dice"].get("pair") or {}).get("mean")
             if mean is not None:
                 self._show(dice=(*self._state.dice, (float(event["step"]), float(mean))))
-        elif kind == "estimate":
+        elif kind == EventKind.ESTIMATE:
             pictures = int(event["pictures"])
             self._measured = Measured(float(event["seconds"]), self._trained, pictures)
             self._show(message=estimate_text(event))
-        elif kind == "early_stop":
+        elif kind == EventKind.EARLY_STOP:
             self._show(message=early_stop_text(event))
-        elif kind == "message":
+        elif kind == EventKind.MESSAGE:
             self._show(message=str(event["text"]))
 
     def _curves(self, event: Event) -> dict[str, Curve]:
-        if event["phase"] != "training":
+        if event["phase"] != Phase.TRAINING:
             return {}
         step = float(event["step"])
         # A round that goes on takes the steps after its kept state once more.

@@ -15,8 +15,15 @@ from napari_scsam.controllers.background import refuse_beside_another
 from napari_scsam.controllers.child import ChildEvents, Event, start_child
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.round_contract import (
+    CONTROL_FILE,
+    PARTIAL,
+    RESUME_FILE,
+    ROUND_MODULE,
+    Command,
+    EventKind,
+)
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.project.interrupted import RESUME_FILE
 from napari_scsam.project.process import record_process, training_process
 
 if TYPE_CHECKING:
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
 # A step ends within this on the slowest backend; after it a cancel becomes a kill.
 CANCEL_GRACE_S = 30.0
 POLL_S = 0.2
-CONTROL_FILE = "control.json"
 
 
 class RunningRound:
@@ -94,20 +100,20 @@ class RunningRound:
             asked = json.loads((self.folder / CONTROL_FILE).read_bytes())
         except (OSError, ValueError):
             return False
-        return bool(asked == {"command": "pause"})
+        return bool(asked == {"command": Command.PAUSE})
 
     def pause(self) -> None:
         """Ask the child to hold before its next step."""
-        self._command("pause")
+        self._command(Command.PAUSE)
 
     def resume(self) -> None:
         """Let a paused child go on."""
-        self._command("run")
+        self._command(Command.RUN)
 
     def cancel(self) -> None:
         """Ask the child to stop within one step; the active round stays as it is."""
         self._cancelled_at = self._cancelled_at or time.monotonic()
-        self._command("cancel")
+        self._command(Command.CANCEL)
 
     def kill(self) -> None:
         """End the child at once."""
@@ -119,7 +125,7 @@ class RunningRound:
             process.kill()
             psutil.wait_procs([process], timeout=5)
 
-    def _command(self, command: str) -> None:
+    def _command(self, command: Command) -> None:
         temporary = self.folder / f"{CONTROL_FILE}.tmp"
         try:
             temporary.write_text(json.dumps({"command": command}))
@@ -150,9 +156,9 @@ class RunningRound:
                 "is lost; train again with the same settings and labels to go on where it was."
             )
         self._project.discard_partial(self.folder)
-        if self._events.last.get("event") == "cancelled" or self._cancelled_at is not None:
+        if self._events.last.get("event") == EventKind.CANCELLED or self._cancelled_at is not None:
             return None
-        if self._events.last.get("event") == "failed":
+        if self._events.last.get("event") == EventKind.FAILED:
             raise ProjectError(str(self._events.last["error"]))
         code = "" if self._child is None else f" (exit code {self._child.returncode})"
         raise ProjectError(
@@ -162,7 +168,7 @@ class RunningRound:
 
     def _can_go_on(self) -> bool:
         """Whether it was killed after it had kept its state, and not cancelled or refused."""
-        told = self._events.last.get("event") in ("cancelled", "failed")
+        told = self._events.last.get("event") in (EventKind.CANCELLED, EventKind.FAILED)
         kept = (self.folder / RESUME_FILE).is_file()
         return kept and not told and self._cancelled_at is None
 
@@ -197,7 +203,7 @@ class TrainingController:
         self.running: RunningRound | None = self._find_running()
 
     def _find_running(self) -> RunningRound | None:
-        for folder in sorted((self._project.folder / "rounds").glob("*.partial")):
+        for folder in sorted((self._project.folder / "rounds").glob(f"*{PARTIAL}")):
             if training_process(folder) is not None:
                 return RunningRound(self._project, folder)
         return None
@@ -229,7 +235,7 @@ class TrainingController:
         (folder / CONTROL_FILE).unlink(missing_ok=True)
         resumed = (folder / RESUME_FILE).is_file()
         running = RunningRound(self._project, folder)
-        child = start_child("scsam_train", folder, running.log_path, self._project.folder)
+        child = start_child(ROUND_MODULE, folder, running.log_path, self._project.folder)
         record_process(folder, child.pid)
         self.running = RunningRound(self._project, folder, child, resumed=resumed)
         return self.running

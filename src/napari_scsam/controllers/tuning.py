@@ -23,6 +23,7 @@ from napari_scsam.controllers.costs import STARTING_S
 from napari_scsam.controllers.ports import JobRunner
 from napari_scsam.core.errors import Cancelled, ProjectError, ScsamError
 from napari_scsam.core.jobs import Job
+from napari_scsam.core.round_contract import PARTIAL, TUNING_MODULE, EventKind
 from napari_scsam.core.settings import TuneSettings
 from napari_scsam.project.process import record_process, training_process
 
@@ -86,14 +87,14 @@ class RunningTuning:
         refuse_beside_another(project.folder)
         folder = project.begin_tuning(settings)
         log = folder.with_suffix(".log")
-        child = start_child("scsam_train.tuning", folder, log, project.folder, ENVIRONMENT)
+        child = start_child(TUNING_MODULE, folder, log, project.folder, ENVIRONMENT)
         record_process(folder, child.pid)
         return cls(project, folder, child, settings)
 
     @classmethod
     def find(cls, project: Project) -> RunningTuning | None:
         """One that a terminal or a window left at work when it was killed."""
-        for folder in sorted((project.folder / "tuned").glob("*.partial")):
+        for folder in sorted((project.folder / "tuned").glob(f"*{PARTIAL}")):
             if training_process(folder) is not None:
                 return cls(project, folder)
         return None
@@ -151,7 +152,7 @@ class RunningTuning:
             return found[0]
         if self._cancelled:
             return None
-        if self._events.last.get("event") == "failed":
+        if self._events.last.get("event") == EventKind.FAILED:
             raise ProjectError(str(self._events.last["error"]))
         code = "" if self._child is None else f" (exit code {self._child.returncode})"
         raise ProjectError(

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from napari_scsam.core.arrays import Logits
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
+from napari_scsam.core.log_odds import label_of
 from napari_scsam.core.prompts import Box, Kind, ObjectKey, PointPrompt, PromptSet, State
 from napari_scsam.core.volume import LabelArray, take_plane
 from napari_scsam.models import Decoded
@@ -214,16 +216,11 @@ def compose(
     ndarray of shape (rows, cols), uint8
         0 where no class is inside.
     """
-    label = np.zeros(shape, np.uint8)
-    best = np.zeros(shape, np.float32)
-    if draft is not None:
-        asked = [class_id for class_id, _ in decoded]
-        label = np.where(np.isin(draft, asked), 0, draft).astype(np.uint8)
-    for (class_id, _), answer in sorted(decoded.items()):
-        inside = answer.logits > best
-        label[inside] = class_id
-        best[inside] = answer.logits[inside]
-    return label
+    odds: dict[int, Logits] = {}
+    for (class_id, _), answer in decoded.items():
+        odds[class_id] = np.maximum(odds.get(class_id, -np.inf), answer.logits)
+    left = None if draft is None else np.where(np.isin(draft, list(odds)), BACKGROUND, draft)
+    return label_of(odds, shape, left)
 
 
 def crossing(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
+from napari_scsam.core.arrays import Affine
 from napari_scsam.core.errors import InputError
-
-Affine = NDArray[np.float64]
 
 # What a plane is called that is perpendicular to right, anterior, superior.
 PLANE_NAMES = ("sagittal", "coronal", "axial")

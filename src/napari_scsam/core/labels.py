@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.volume import LabelArray
 
 BACKGROUND = 0
 NOT_ANNOTATED = 255

@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.registration import optical_flow_ilk
 from skimage.transform import rescale, resize
 
-Logits = NDArray[np.floating]
+from napari_scsam.core.arrays import Logits
 
 # The longest side of the pictures that are compared: flow takes time, and outlines are smooth.
 LONGEST = 256

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.draw import polygon2mask
 
+from napari_scsam.core.arrays import IndexArray
 from napari_scsam.core.errors import InputError
 
 Point = tuple[float, float]
@@ -331,6 +332,15 @@ def loosened(box: Box, shape: tuple[int, int]) -> Box:
         min(last_row, r1 + air),
         min(last_col, c1 + air),
     )
+
+
+def pixels_of(points: Sequence[Point], shape: tuple[int, ...]) -> IndexArray:
+    """Pixels (N, 2) that points lie in, cut to the plane.
+
+    Centres are at whole numbers. Midway between two of them the later pixel is meant.
+    """
+    places = np.asarray(points, np.float64).reshape(-1, 2)
+    return np.clip(np.floor(places + 0.5), 0, np.array(shape) - 1).astype(np.intp)
 
 
 def deepest(mask: NDArray[np.bool_]) -> Point:

@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_scsam.core.arrays import LabelArray, Logits
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
-from napari_scsam.core.motion import Drift, Logits
-from napari_scsam.core.volume import LabelArray
+from napari_scsam.core.log_odds import SURE, label_of
+from napari_scsam.core.motion import Drift
 
 # Outlines from two sides that overlap less (IoU) want a look; above the second, two ways led
 # to one outline, and what either of them doubted is settled.
 SIDES_DIFFER = 0.5
 SIDES_AGREE = 0.8
 TWO_SIDES = "the two sides disagree"
-# Log-odds beyond this say no more.
-SURE = 8.0
 # How far along the axis log-odds are evened (a Gaussian's standard deviation), in mm; chosen on two
 # of eight left atria. Planes that lie further apart hardly change.
 EVENED_MM = 1.25
@@ -36,9 +35,9 @@ class Trail:
     Attributes
     ----------
     label : ndarray of shape (rows, cols), uint8
-        Its masks.
+        Its masks; once a step was taken, on the grid that the models see the plane on.
     areas : mapping of int to tuple of int
-        For each class that is followed, its pixels on the last planes, the latest last.
+        For each class that is followed, its pixels there on the last planes, the latest last.
     doubts : mapping of int to int
         How many planes in a row a class has wanted a look.
     air : mapping of int to float
@@ -71,7 +70,7 @@ class Carried:
     trail : Trail
         To carry on from; without the classes that stopped here.
     logits : mapping of int to ndarray of shape (rows, cols), float
-        Log-odds of each class that is still followed.
+        Log-odds of each class that is still followed, on the plane's own grid.
     flags : mapping of int to str
         Why a class wants a look here, whether it goes on or stopped.
     """
@@ -146,6 +145,7 @@ def propagate(
         )
     # Both walks from a plane begin with what was learned there once.
     begin = cache(lambda at: _begin(carry, at, anchors[at]))
+    shape = next(iter(anchors.values())).shape
     for lower, upper in pairwise([-1, *sorted(anchors), count]):
         starts = [
             _walk(carry, at, begin, range(at + step, end, step))
@@ -153,7 +153,7 @@ def propagate(
             if at in anchors
         ]
         gap: dict[int, _Plane] = {}
-        for plane in _between(starts):
+        for plane in _between(starts, shape):
             gap[plane.filled.index] = plane
             yield plane.filled
         if spacing:
@@ -208,7 +208,9 @@ def _walk(
         yield start, index, carried
 
 
-def _between(walks: list[Iterator[tuple[int, int, Carried]]]) -> Iterator[_Plane]:
+def _between(
+    walks: list[Iterator[tuple[int, int, Carried]]], shape: tuple[int, ...]
+) -> Iterator[_Plane]:
     """Planes of one gap; the sides come towards each other, so that near masks come first."""
     seen: dict[int, dict[int, Carried]] = defaultdict(dict)
     for steps in zip_longest(*walks):
@@ -217,12 +219,12 @@ def _between(walks: list[Iterator[tuple[int, int, Carried]]]) -> Iterator[_Plane
                 start, index, carried = step
                 sides = seen[index]
                 sides[start] = carried
-                yield _blend(index, sides)
+                yield _blend(index, sides, shape)
                 if len(sides) == len(walks):
                     del seen[index]  # no one comes again
 
 
-def _blend(index: int, sides: Mapping[int, Carried]) -> _Plane:
+def _blend(index: int, sides: Mapping[int, Carried], shape: tuple[int, ...]) -> _Plane:
     classes = sorted({c for side in sides.values() for c in (*side.logits, *side.flags)})
     logits: dict[int, Logits] = {}
     flags: dict[int, str] = {}
@@ -234,7 +236,6 @@ def _blend(index: int, sides: Mapping[int, Carried]) -> _Plane:
         flag = _flag(class_id, sides, [mask > 0 for mask in given.values()], index)
         if flag:
             flags[class_id] = flag
-    shape = next(iter(sides.values())).trail.label.shape
     patches = {class_id: _Patch.of(odds) for class_id, odds in logits.items()}
     return _Plane(Filled(index, label_of(logits, shape), flags), patches)
 
@@ -286,17 +287,6 @@ def _flag(
     return next(
         (sides[at].flags[class_id] for at in nearest_first if class_id in sides[at].flags), ""
     )
-
-
-def label_of(logits: Mapping[int, Logits], shape: tuple[int, ...]) -> LabelArray:
-    """One label plane: where several classes are inside, the one with the highest log-odds."""
-    label = np.zeros(shape, np.uint8)
-    best = np.zeros(shape, np.float32)
-    for class_id, odds in sorted(logits.items()):
-        inside = odds > best
-        label[inside] = class_id
-        best[inside] = odds[inside]
-    return label
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

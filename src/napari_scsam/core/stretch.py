@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.transform import resize
 
+from napari_scsam.core.arrays import LabelArray, Logits, Pixels
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Point, PromptSet
-from napari_scsam.core.volume import LabelArray, Pixels, Volume
+from napari_scsam.core.volume import Volume
 
 # Pixels this much longer than wide are left alone: pictures like that are common.
 TOLERATED = 1.25
@@ -64,6 +65,11 @@ class Stretch:
     def label_back(self, label: LabelArray, shape: tuple[int, int]) -> LabelArray:
         """A label of the stretched grid on the plane's own, of shape (rows, cols)."""
         return _taken(label, shape)
+
+    def odds_back(self, odds: NDArray[np.floating], shape: tuple[int, int]) -> Logits:
+        """Log-odds of the stretched grid on the plane's own, of shape (rows, cols), bilinear."""
+        back: Logits = resize(odds.astype(np.float32), shape, order=1, anti_aliasing=False)
+        return back.astype(odds.dtype)
 
     def prompts(self, prompts: PromptSet, shape: tuple[int, int]) -> PromptSet:
         """The prompts of a plane of (rows, cols), in pixels of the stretched one."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import Affine
+from napari_scsam.core.arrays import LabelArray as LabelArray
+from napari_scsam.core.arrays import Pixels as Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import (
-    Affine,
     Plane,
     affine_from_spacing,
     as_affine,
@@ -19,8 +20,6 @@ from napari_scsam.core.geometry import (
     spacing_of,
 )
 
-Pixels = NDArray[Any]
-LabelArray = NDArray[np.uint8]
 # Of a grey plane in a volume, the planes before and after it.
 Around = tuple[Pixels, Pixels]
 

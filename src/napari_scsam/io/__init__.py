@@ -7,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import ExportFormat
-from napari_scsam.core.volume import LabelArray, Pixels, Volume
+from napari_scsam.core.volume import Volume
 from napari_scsam.io import nifti, raster, tiff
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.io.grid import Grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from napari_scsam.core.geometry import Affine
+from napari_scsam.core.arrays import Affine
 
 
 class Grid(Protocol):

@@ -17,9 +17,9 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
+from napari_scsam.core.arrays import Affine, LabelArray, Pixels
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.geometry import Affine
-from napari_scsam.core.volume import LabelArray, Pixels, Volume
+from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.grid import Grid
 

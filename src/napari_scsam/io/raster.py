@@ -9,8 +9,9 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
+from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.volume import LabelArray, Pixels, Volume
+from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import make_folder, write_bytes
 from napari_scsam.io.grid import Grid
 

@@ -10,13 +10,9 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.segmentation import flood, watershed
 
+from napari_scsam.core.arrays import FloatArray, IndexArray, Mask
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.prompts import Box, Prompts, bounding_box
-
-Mask = NDArray[np.bool_]
-FloatArray = NDArray[np.float32]
-# (row, col) of pixels, shape (N, 2).
-Pixels = NDArray[np.intp]
+from napari_scsam.core.prompts import Box, Prompts, bounding_box, pixels_of
 
 # Grey-value tolerances that region growing tries, of a picture in 0..1.
 _TOLERANCES = np.linspace(0.02, 0.4, 20)
@@ -75,7 +71,7 @@ def box_from_prompts(view: FloatArray, shape: tuple[int, int], prompts: Prompts)
     return _bounding_box(_on_grid(grown, shape), inside)
 
 
-def grow_region(view: FloatArray, inside: Pixels, outside: Pixels) -> Mask:
+def grow_region(view: FloatArray, inside: IndexArray, outside: IndexArray) -> Mask:
     """Region around the inside clicks with the sharpest outline.
 
     Of the regions connected to a click whose grey values are within a tolerance of the
@@ -105,7 +101,7 @@ def grow_region(view: FloatArray, inside: Pixels, outside: Pixels) -> Mask:
     return region
 
 
-def _grown(grey: FloatArray, gradient: FloatArray, inside: Pixels) -> Mask:
+def _grown(grey: FloatArray, gradient: FloatArray, inside: IndexArray) -> Mask:
     region = np.zeros(grey.shape, dtype=bool)
     for seed in inside:
         if ndimage.binary_dilation(region, iterations=_NEAR)[tuple(seed)]:
@@ -115,7 +111,7 @@ def _grown(grey: FloatArray, gradient: FloatArray, inside: Pixels) -> Mask:
     return region
 
 
-def _with_seed(region: Mask, grey: FloatArray, gradient: FloatArray, seed: Pixels) -> Mask:
+def _with_seed(region: Mask, grey: FloatArray, gradient: FloatArray, seed: IndexArray) -> Mask:
     """`region` and the region around one click that makes the sharpest outline with it."""
     best = region.copy()
     best[tuple(seed)] = True
@@ -182,7 +178,7 @@ def carve(mask: Mask, view: FloatArray, prompts: Prompts) -> Mask:
     return _carved(mask, view, *_clicks(prompts, mask.shape))
 
 
-def _carved(mask: Mask, view: FloatArray, inside: Pixels, outside: Pixels) -> Mask:
+def _carved(mask: Mask, view: FloatArray, inside: IndexArray, outside: IndexArray) -> Mask:
     if not len(outside) or not mask.any():
         return mask
     components = label(mask, connectivity=2)
@@ -200,7 +196,7 @@ def _carved(mask: Mask, view: FloatArray, inside: Pixels, outside: Pixels) -> Ma
 
 
 def _components_clicked(
-    mask: Mask, view: FloatArray, inside: Pixels, outside: Pixels
+    mask: Mask, view: FloatArray, inside: IndexArray, outside: IndexArray
 ) -> Mask | None:
     """The mask's components that the clicks mean; None where they mean none of them."""
     carved = _carved(mask, view, inside, outside)
@@ -211,18 +207,17 @@ def _components_clicked(
     return carved if carved.any() else None
 
 
-def _clicks(prompts: Prompts, shape: tuple[int, ...]) -> tuple[Pixels, Pixels]:
+def _clicks(prompts: Prompts, shape: tuple[int, ...]) -> tuple[IndexArray, IndexArray]:
     """Pixels of the inside and the outside clicks."""
-    points = np.asarray(prompts.points, dtype=np.float64).reshape(-1, 2)
-    pixels = np.clip(np.floor(points + 0.5), 0, np.array(shape) - 1).astype(np.intp)
+    pixels = pixels_of(prompts.points, shape)
     labels = np.asarray(prompts.labels, dtype=bool)
     return pixels[labels], pixels[~labels]
 
 
-def _moved(pixels: Pixels, shape: tuple[int, int], target: tuple[int, ...]) -> Pixels:
+def _moved(pixels: IndexArray, shape: tuple[int, int], target: tuple[int, ...]) -> IndexArray:
     """The same places on a grid of another size."""
     moved = np.floor((pixels + 0.5) * np.divide(target, shape)).astype(np.intp)
-    limited: Pixels = np.clip(moved, 0, np.array(target) - 1)
+    limited: IndexArray = np.clip(moved, 0, np.array(target) - 1)
     return limited
 
 
@@ -245,7 +240,7 @@ def _on_grid(picture: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _basin(
-    gradient: FloatArray, inside: Pixels, outside: Pixels, within: Mask | None = None
+    gradient: FloatArray, inside: IndexArray, outside: IndexArray, within: Mask | None = None
 ) -> Mask:
     """Pixels that belong to the inside clicks when both flood the gradient's valleys."""
     if not len(outside):
@@ -257,14 +252,14 @@ def _basin(
     return np.asarray(basins == 1)
 
 
-def _innermost(component: Mask, outside: Pixels) -> Pixels:
+def _innermost(component: Mask, outside: IndexArray) -> IndexArray:
     free = np.pad(component, 1)
     free[tuple(outside.T + 1)] = False
     depth = ndimage.distance_transform_edt(free)[1:-1, 1:-1]
     return np.array([np.unravel_index(int(depth.argmax()), depth.shape)])
 
 
-def _bounding_box(region: Mask, inside: Pixels) -> Box:
+def _bounding_box(region: Mask, inside: IndexArray) -> Box:
     """Box around a region and the inside clicks, with a little air, cut to the plane."""
     where = np.concatenate([np.argwhere(region), inside])
     limit = np.array(region.shape) - 1

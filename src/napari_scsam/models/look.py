@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 from torch import Tensor
 
+from napari_scsam.core.arrays import Logits, Mask
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.models.preprocess import Frame, resize
 from napari_scsam.models.prior import ClassPrior, Moments
 from napari_scsam.models.protocols import Embedding
-
-Mask = NDArray[np.bool_]
-Logits = NDArray[np.floating]
 
 # Cells of SAM's embedding are so many pixels of its low-resolution masks, which all widths below
 # are in.

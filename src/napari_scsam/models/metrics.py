@@ -13,10 +13,10 @@ import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 
-Labels = NDArray[np.uint8]
 Unit = Literal["mm", "px"]
 
 
@@ -179,7 +179,7 @@ def surface_distances(
     return float(hd95), float(assd)
 
 
-def _as_labels(array: NDArray[np.generic], what: str) -> Labels:
+def _as_labels(array: NDArray[np.generic], what: str) -> LabelArray:
     labels = np.asarray(array)
     if labels.ndim not in (2, 3) or not labels.size:
         raise InputError(f"The {what} has 2 or 3 axes, got shape {labels.shape}.")
@@ -194,7 +194,7 @@ def _as_labels(array: NDArray[np.generic], what: str) -> Labels:
 
 
 def _class_table(
-    predicted: Labels, truth: Labels, names: Mapping[int, str] | None
+    predicted: LabelArray, truth: LabelArray, names: Mapping[int, str] | None
 ) -> dict[int, str]:
     found = {int(v) for v in np.union1d(predicted, truth)} - {BACKGROUND, NOT_ANNOTATED}
     if names is None:

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import expit
 
-from napari_scsam.core.prompts import Prompts
-
-FloatArray = NDArray[np.float32]
+from napari_scsam.core.arrays import FloatArray
+from napari_scsam.core.prompts import Prompts, pixels_of
 
 
 def connected_parts(mask: NDArray[np.bool_], min_area: float) -> list[NDArray[np.bool_]]:
@@ -50,11 +49,7 @@ def picked_parts(logits: FloatArray, prompts: Prompts) -> tuple[FloatArray, Prom
         The inside clicks that lie on none, with all outside clicks; empty without any.
     """
     parts, _ = ndimage.label(logits > 0)
-    rows, cols = logits.shape
-    at = [
-        (min(max(round(r), 0), rows - 1), min(max(round(c), 0), cols - 1))
-        for r, c in prompts.points
-    ]
+    at = [(row, col) for row, col in pixels_of(prompts.points, logits.shape).tolist()]
     inside = [label == 1 for label in prompts.labels]
     hit = {int(parts[place]) for place, positive in zip(at, inside, strict=True) if positive}
     kept = np.isin(parts, [part for part in hit if part])

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.round_contract import ADAPTER_FOLDER, CONFIG_FILE, MANIFEST_FILE, UNET_FILE
 from napari_scsam.core.settings import Device, PredictWith
 from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import sha256_of_file
@@ -25,12 +27,6 @@ from napari_scsam.models.sam import load_sam
 from napari_scsam.models.self_prompting import refined
 from napari_scsam.models.unet import UNet
 
-FloatArray = NDArray[np.float32]
-
-UNET_FILE = "unet.safetensors"
-ADAPTER_FOLDER = "sam_adapter"
-CONFIG_FILE = "config.json"
-MANIFEST_FILE = "manifest.json"
 MEMBERS = ("unet", "sam")
 _TINY = 1e-6
 # What the U-Net's answer is mixed with: SAM's by its class tokens, or prompted by the U-Net.

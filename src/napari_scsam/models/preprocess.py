@@ -14,20 +14,18 @@ from skimage.transform import resize_local_mean
 from torch import Tensor
 from torch.nn import functional
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Box, Point
 from napari_scsam.core.volume import Around
 from napari_scsam.models.zoo import Normalisation
-
-FloatArray = NDArray[np.float32]
 
 # Part of every embedding's key and every adapter's record: raise it when `prepare` changes.
 PREPROCESS_VERSION = 1
 
 PERCENTILES = (0.5, 99.5)
 MIN_SIDE = 2
-# Log-odds that a bool mask stands for when it is a prompt, and those of the padding.
-MASK_LOGIT = 8.0
 
 # Of SAM's training pictures, 0..255.
 SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
@@ -104,13 +102,13 @@ class Frame:
             Logits; the padding is outside.
         """
         array = np.asarray(mask)
-        logits = np.where(array, MASK_LOGIT, -MASK_LOGIT) if array.dtype == bool else array
+        logits = np.where(array, SURE, -SURE) if array.dtype == bool else array
         if not np.isfinite(logits).all():
             raise InputError("A mask prompt holds bool or finite logits; this one has NaN or Inf.")
-        limited = np.clip(logits, -MASK_LOGIT, MASK_LOGIT).astype(np.float32)
+        limited = np.clip(logits, -SURE, SURE).astype(np.float32)
         h, w = self.resized
         resized = torch.from_numpy(resize(limited, (h, w)))[None, None]
-        padded = functional.pad(resized, (0, self.size - w, 0, self.size - h), value=-MASK_LOGIT)
+        padded = functional.pad(resized, (0, self.size - w, 0, self.size - h), value=-SURE)
         return functional.avg_pool2d(padded, self.size // side)
 
     def logits_to_plane(self, low: Tensor) -> Tensor:

@@ -17,8 +17,6 @@ DECODER, LAST, PIXELS = (96, 64, 48, 32), 16, 8
 # Of SAM's embedding after its projection (a probe took as many: docs/results/probes.md).
 JOINED = 64
 NORM_GROUPS = 8
-# Five times the encoder halves the side.
-MULTIPLE = 32
 
 
 class PretrainedUNet(nn.Module):

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.motion import Drift, Logits
+from napari_scsam.core.arrays import Logits, Mask
+from napari_scsam.core.log_odds import SURE, label_of
+from napari_scsam.core.motion import Drift
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
-from napari_scsam.core.propagation import SURE, Carried, Trail, iou, label_of
+from napari_scsam.core.propagation import Carried, Trail, iou
 from napari_scsam.core.volume import Around
-from napari_scsam.models import decode_region
 from napari_scsam.models.look import Look
 from napari_scsam.models.outline import connected_parts, log_odds
 from napari_scsam.models.protocols import (
@@ -24,10 +25,9 @@ from napari_scsam.models.protocols import (
     RoundModels,
     SamBackend,
 )
+from napari_scsam.models.regions import decode_region
 from napari_scsam.models.stopping import MIN_PIXELS, RULE, Found, judge
 from napari_scsam.models.ways import TwoWays, drifted, joined
-
-Mask = NDArray[np.bool_]
 
 # Air between the neighbour's object and the box drawn for the next, as shares of the plane's
 # longer side. A SAM that is asked by the mask, too, follows it out of a tight box. One that is

@@ -15,14 +15,12 @@ from scipy import ndimage
 from scipy.special import expit
 from skimage.feature import peak_local_max
 
+from napari_scsam.core.arrays import FloatArray, Mask
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
 from napari_scsam.core.volume import Around
 from napari_scsam.models.outline import connected_parts
 from napari_scsam.models.protocols import Embedding, RoundModels
-
-Map = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 # Lengths are in pixels of a plane whose longest side is this; they grow with the plane.
 REFERENCE_SIDE = 256
@@ -79,8 +77,8 @@ def propose(
 
 
 def propose_from_maps(
-    unet: Map,
-    sam: Map,
+    unet: FloatArray,
+    sam: FloatArray,
     class_id: int,
     *,
     existing: Sequence[Point] = (),
@@ -150,7 +148,9 @@ def propose_from_maps(
     ]
 
 
-def _ask_sam(models: RoundModels, embedding: Embedding, class_id: int, unet: Map) -> Map:
+def _ask_sam(
+    models: RoundModels, embedding: Embedding, class_id: int, unet: FloatArray
+) -> FloatArray:
     """SAM's probability, prompted by the U-Net's own points and the class's tokens."""
     places = _confirm(unet, unet, _unit(unet.shape))
     # A SAM that turns clicks into a box does it best around the U-Net's own mask.
@@ -161,11 +161,11 @@ def _ask_sam(models: RoundModels, embedding: Embedding, class_id: int, unet: Map
     except InputError:
         # Nothing to ask: the U-Net is sure of no place, and SAM has no tokens for the class.
         return np.zeros_like(unet)
-    probability: Map = expit(decoded.logits)
+    probability: FloatArray = expit(decoded.logits)
     return probability
 
 
-def _confirm(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
+def _confirm(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:
     found = []
     for part in connected_parts(unet > INSIDE, MIN_AREA * unit**2)[:MAX_PARTS]:
         agreed = part & (sam > INSIDE)
@@ -176,7 +176,7 @@ def _confirm(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
     return found
 
 
-def _query(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
+def _query(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:
     mean = (unet + sam) / 2
     entropy = _entropy(unet)
     scored = []
@@ -194,7 +194,7 @@ def _query(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
     return [candidate for _, candidate in scored[:MAX_QUERIES]]
 
 
-def _missed(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
+def _missed(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:
     smooth = ndimage.gaussian_filter(unet, SMOOTHING * unit)
     seen = (unet > INSIDE) | (sam > INSIDE)
     found = []
@@ -208,7 +208,7 @@ def _missed(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
     return found[:MAX_MISSED]
 
 
-def _negative(unet: Map, sam: Map, unit: float) -> list[_Candidate]:
+def _negative(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:
     seen = unet > INSIDE
     if not seen.any():
         return []
@@ -274,10 +274,10 @@ def _argmax(values: NDArray[np.floating[Any]]) -> tuple[int, int]:
     return int(row), int(col)
 
 
-def _entropy(probability: Map) -> Map:
+def _entropy(probability: FloatArray) -> FloatArray:
     """Normalised to 0..1."""
     p = np.clip(probability, 1e-6, 1 - 1e-6)
-    entropy: Map = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    entropy: FloatArray = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
     return entropy
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import FloatArray, Mask
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import PredictWith
 from napari_scsam.core.volume import Around
-
-FloatImage = NDArray[np.float32]
-BoolImage = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +32,7 @@ class Embedding:
 
     features: Any
     shape: tuple[int, int]
-    view: FloatImage
+    view: FloatArray
     key: str
 
 
@@ -56,8 +53,8 @@ class Decoded:
         'class' where only the class's learned tokens were asked.
     """
 
-    mask: BoolImage
-    logits: FloatImage
+    mask: Mask
+    logits: FloatArray
     iou: float
     via: str = "points"
 
@@ -188,7 +185,7 @@ class RoundModels(Protocol):
         embedding: Embedding | None = None,
         which: PredictWith = "pair",
         around: Around | None = None,
-    ) -> FloatImage:
+    ) -> FloatArray:
         """Class probabilities of one plane.
 
         Parameters

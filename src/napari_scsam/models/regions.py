@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_scsam.core.arrays import Mask
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box
-from napari_scsam.models.preprocess import MASK_LOGIT, bilinear, resize
+from napari_scsam.models.preprocess import bilinear, resize
 from napari_scsam.models.protocols import (
-    BoolImage,
     Decoded,
     Embedding,
     EmbeddingCache,
@@ -146,7 +147,7 @@ def _extent_of_prompts(prompts: Prompts) -> Box | None:
     return _around(told, _inside(prompts)) if told else None
 
 
-def _extent_of_parts(mask: BoolImage, shape: tuple[int, int], prompts: Prompts) -> Box | None:
+def _extent_of_parts(mask: Mask, shape: tuple[int, int], prompts: Prompts) -> Box | None:
     """Extent, on the plane, of the parts of a coarse mask that inside clicks lie on.
 
     Without such a part (a small object vanishes at SAM's resolution) the clicks are all that
@@ -168,7 +169,7 @@ def _extent_of_parts(mask: BoolImage, shape: tuple[int, int], prompts: Prompts) 
     return _around(found, inside)
 
 
-def _bounds(mask: BoolImage) -> list[Box]:
+def _bounds(mask: Mask) -> list[Box]:
     """Bounding box of a mask, as a list of one; of none when it is empty."""
     return [bounding_box(mask)] if mask.any() else []
 
@@ -181,7 +182,7 @@ def _decode_coarsely(
     scale = np.divide((rows, cols), embedding.shape)
     box, mask = prompts.box, prompts.mask
     if mask is not None:
-        logits = np.where(mask, MASK_LOGIT, -MASK_LOGIT) if mask.dtype == bool else mask
+        logits = np.where(mask, SURE, -SURE) if mask.dtype == bool else mask
         mask = resize(np.asarray(logits, np.float32), (rows, cols))
     asked = Prompts(
         points=[tuple((np.array(p) + 0.5) * scale - 0.5) for p in prompts.points],
@@ -217,7 +218,7 @@ def _decode_in(
     return found if found.mask.any() else None
 
 
-def _is_cut(mask: BoolImage, region: Region, shape: tuple[int, int]) -> bool:
+def _is_cut(mask: Mask, region: Region, shape: tuple[int, int]) -> bool:
     """Whether a mask runs into a side of its region that is not the plane's own."""
     sides = (
         (mask[0], region.row > 0),
@@ -230,7 +231,7 @@ def _is_cut(mask: BoolImage, region: Region, shape: tuple[int, int]) -> bool:
 
 def _pasted(found: Decoded, region: Region, shape: tuple[int, int]) -> Decoded:
     """A region's answer on the plane; all else is outside."""
-    logits = np.full(shape, -MASK_LOGIT, np.float32)
+    logits = np.full(shape, -SURE, np.float32)
     logits[region.slices] = found.logits
     return replace(found, mask=logits > 0, logits=logits)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,18 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.base import decoder_copy, load_base
+from napari_scsam.models.base import BaseSam, decoder_copy, load_base
 from napari_scsam.models.clicks import box_from_prompts, carve
 from napari_scsam.models.decoder import decode_mask, for_best_dice
 from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
-from napari_scsam.models.preprocess import MASK_LOGIT, Frame, prepare
+from napari_scsam.models.preprocess import Frame, prepare
 from napari_scsam.models.prior import PRIOR_FILE, ClassPrior
-from napari_scsam.models.protocols import Decoded, Embedding, FloatImage
+from napari_scsam.models.protocols import Decoded, Embedding
 from napari_scsam.models.zoo import ZooEntry, find_entry
 
 if TYPE_CHECKING:
@@ -48,126 +48,173 @@ def load_sam(
     """Load a SAM; see `napari_scsam.models.load_sam`."""
     target = resolve_device(device)
     if adapter is None:
-        base = load_base(name, checkpoint)
-        return SamModel(base.module, base.entry, base.base_hash, target, may_move=True)
+        return SamModel(SamWeights.of(load_base(name, checkpoint), target, may_move=True))
     # Here, since peft takes seconds to import and the base needs none of it.
-    from napari_scsam.models.adapters import encoder_hash, load_adapter, read_info
+    from napari_scsam.models.adapters import load_adapter, read_info
 
     info = read_info(Path(adapter))
     released = find_entry("lite-medsam-released")
     if name == "lite-medsam" and info.base == released.sha256:
         name = released.name  # trained before there was a warm-up
     base = load_base(name, checkpoint, info.sam_size)
-    twin = decoder_copy(base.module)
+    bare = decoder_copy(base.module)
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
     prior = Path(adapter) / PRIOR_FILE
-    return SamModel(
-        module,
-        base.entry,
-        base.base_hash,
-        target,
-        adapter=info,
-        encoder_hash=encoder_hash(module),
-        shipped=twin,
-        may_move=True,
-        prior=ClassPrior.load(prior) if prior.is_file() else None,
-    )
+    weights = SamWeights.of(replace(base, module=module), target, bare=bare, may_move=True)
+    return SamModel(weights, info, ClassPrior.load(prior) if prior.is_file() else None)
 
 
-class SamModel:
-    """A `SamBackend` over torch modules.
+@dataclass(frozen=True, eq=False)
+class SamWeights:
+    """A SAM's networks on a device; made by `of`.
 
-    Parameters
+    Attributes
     ----------
     module : nn.Module
-        SAM's three modules, adapted or not; moved to `device` and put in eval mode.
+        SAM's three modules, adapted or not, in eval mode.
     entry : ZooEntry
         What the image encoder expects.
     base_hash : str
         SHA-256 of the base weights.
-    device : torch.device
-    adapter : AdapterInfo, optional
-        What `load_adapter` said about the adapter inside `module`.
+    place : Place
+        Where they are.
+    encoder : nn.Module
+        The image encoder as it embeds.
     encoder_hash : str
         Hash of the adapter's weights, where it changes the image encoder.
-    shipped : nn.Module, optional
-        The same without the adapter, from `decoder_copy`.
-    may_move : bool
-        Whether it goes on on the CPU, for good, when the device is full. Not for a `module`
-        that something else uses.
+    bare : nn.Module or None
+        Prompt encoder and mask decoder without the adapter, where there is one.
+    encoding, decoding : threading.Lock
+        Held by who embeds and who decodes: a click is decoded while another plane is embedded
+        ahead.
+    """
+
+    module: nn.Module
+    entry: ZooEntry
+    base_hash: str
+    place: Place
+    encoder: nn.Module
+    encoder_hash: str = ""
+    bare: nn.Module | None = None
+    encoding: threading.Lock = field(default_factory=threading.Lock)
+    decoding: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(
+        cls,
+        base: BaseSam,
+        device: torch.device,
+        *,
+        bare: nn.Module | None = None,
+        may_move: bool = False,
+    ) -> SamWeights:
+        """Bring a SAM to a device, in eval mode.
+
+        Parameters
+        ----------
+        base : BaseSam
+            Its module may have been adapted since it was loaded.
+        device : torch.device
+        bare : nn.Module, optional
+            Its decoder without the adapter, from `decoder_copy`.
+        may_move : bool
+            Whether it goes on on the CPU, for good, when the device is full. Not for a module
+            that something else uses.
+        """
+        module = base.module.to(device).eval()
+        return cls(
+            module,
+            base.entry,
+            base.base_hash,
+            Place(device, may_move=may_move),
+            *_as_it_embeds(module, device),
+            bare=None if bare is None else bare.to(device).eval(),
+        )
+
+    def as_trained(self) -> SamWeights:
+        """The same with the image encoder's weights as they are now."""
+        encoder, encoder_hash = _as_it_embeds(self.module, self.place.device)
+        return replace(self, encoder=encoder, encoder_hash=encoder_hash)
+
+    def apart(self) -> SamWeights:
+        """The same for another thread, which waits for no one who embeds or decodes."""
+        return replace(self, encoding=threading.Lock(), decoding=threading.Lock())
+
+
+def _as_it_embeds(module: nn.Module, device: torch.device) -> tuple[nn.Module, str]:
+    """A SAM's image encoder for inference, and the hash of what an adapter adds to it."""
+    return for_inference(cast(nn.Module, module.image_encoder), device), _encoder_hash(module)
+
+
+def _encoder_hash(module: nn.Module) -> str:
+    if not any(hasattr(part, "get_base_layer") for part in module.modules()):
+        return ""  # there is no adapter, and peft takes seconds to import
+    from napari_scsam.models.adapters import encoder_hash
+
+    return encoder_hash(module)
+
+
+class SamModel:
+    """A `SamBackend`: a view of a SAM's weights, with what is known of their adapter.
+
+    Parameters
+    ----------
+    weights : SamWeights
+    adapter : AdapterInfo, optional
+        What `load_adapter` said about the adapter inside their module; without it, the base's
+        abilities are taken for theirs.
     prior : ClassPrior, optional
 
     Attributes
     ----------
+    weights : SamWeights
     prior : ClassPrior or None
-        What classes look like on its embeddings. Who asks for one that it knows, and has no mask
-        to tell, tells that.
-    shipped : SamModel or None
-        The same without its adapter, for the same embeddings. None without an adapter, and
-        where the adapter changes the image encoder.
+        What classes look like on its embeddings. SAM is told it when it is asked for a class that
+        it knows, without a mask. A round sets it as soon as it has learned it.
     """
 
     def __init__(
         self,
-        module: nn.Module,
-        entry: ZooEntry,
-        base_hash: str,
-        device: torch.device,
+        weights: SamWeights,
         adapter: AdapterInfo | None = None,
-        encoder_hash: str = "",
-        shipped: nn.Module | None = None,
-        may_move: bool = False,
         prior: ClassPrior | None = None,
     ) -> None:
-        self.module = module.to(device).eval()
-        self.entry = entry
-        self._base_hash = base_hash
-        self._place = Place(device, may_move=may_move)
-        self._adapter = adapter
+        self.weights = weights
         self.prior = prior
-        self._encoder_hash = encoder_hash
-        self._encoder = for_inference(cast(nn.Module, self.module.image_encoder), device)
-        # A click is decoded while another plane is embedded ahead.
-        self._encoding = threading.Lock()
-        self._decoding = threading.Lock()
-        self.shipped = None if shipped is None or encoder_hash else self._without_adapter(shipped)
+        self._adapter = adapter
 
-    def described_by(self, adapter: AdapterInfo) -> SamModel:
-        """The same network with another word on what its adapter can do."""
-        other = copy.copy(self)
-        other._adapter = adapter
-        return other
+    @cached_property
+    def shipped(self) -> SamModel | None:
+        """The same without its adapter, for the same embeddings.
 
-    @contextmanager
-    def answering_as_base(self) -> Iterator[None]:
-        """Say of itself, and draw, what the base does; its module's adapter is the caller's."""
-        adapter, self._adapter = self._adapter, None
-        try:
-            yield
-        finally:
-            self._adapter = adapter
+        None without an adapter, and where the adapter changes the image encoder.
+        """
+        bare = self.weights.bare
+        if bare is None or self.weights.encoder_hash:
+            return None
+        return SamModel(replace(self.weights, module=bare, bare=None))
+
+    def with_adapter(self, adapter: AdapterInfo | None) -> SamModel:
+        """The same network with another word on what its adapter can do; None for nothing."""
+        return SamModel(self.weights, adapter, self.prior)
 
     def follow_encoder(self) -> None:
         """Embed with the image encoder's weights as they are now, after it was trained."""
-        from napari_scsam.models.adapters import encoder_hash
-
-        encoder = cast(nn.Module, self.module.image_encoder)
-        with self._encoding:
-            self._encoder = for_inference(encoder, self.torch_device)
-            self._encoder_hash = encoder_hash(self.module)
+        self.weights = self.weights.as_trained()
 
     def twin(self) -> SamModel:
         """The same network for another thread: each embeds and decodes by itself."""
-        other = copy.copy(self)
-        other._encoding, other._decoding = threading.Lock(), threading.Lock()
-        return other
+        return SamModel(self.weights.apart(), self._adapter, self.prior)
 
-    def _without_adapter(self, module: nn.Module) -> SamModel:
-        bare = copy.copy(self)
-        bare.module = module.to(self.torch_device).eval()
-        bare._adapter = bare.prior = None
-        bare.shipped = None
-        return bare
+    @property
+    def module(self) -> nn.Module:
+        """SAM's three modules."""
+        return self.weights.module
+
+    @property
+    def entry(self) -> ZooEntry:
+        """What its image encoder expects."""
+        return self.weights.entry
 
     @property
     def name(self) -> str:
@@ -182,7 +229,7 @@ class SamModel:
     @property
     def torch_device(self) -> torch.device:
         """The same, as torch takes it."""
-        return self._place.device
+        return self.weights.place.device
 
     @property
     def understands_points(self) -> bool:
@@ -194,7 +241,7 @@ class SamModel:
     @property
     def base_hash(self) -> str:
         """SHA-256 of the base weights."""
-        return self._base_hash
+        return self.weights.base_hash
 
     @property
     def adapts_encoder(self) -> bool:
@@ -203,20 +250,21 @@ class SamModel:
 
     def embedding_key(self, image: NDArray[Any]) -> str:
         """Key of the embedding that `embed` would make of this plane."""
-        return embedding_key(image, self._base_hash, self._encoder_hash)
+        return embedding_key(image, self.weights.base_hash, self.weights.encoder_hash)
 
     def embed(self, image: NDArray[Any], cancel: CancelToken | None = None) -> Embedding:
         """Encode one plane; see `SamBackend.embed`."""
         prepared = prepare(image, self.entry.input_size, self.entry.normalisation)
+        encoder = self.weights.encoder
 
         def encode(device: torch.device) -> Tensor:
-            bring(self._encoder, device)
-            features: Tensor = self._encoder(prepared.pixels[None].to(device))
+            bring(encoder, device)
+            features: Tensor = encoder(prepared.pixels[None].to(device))
             return features.float().contiguous()
 
         # Not inference_mode: training reads embeddings, and its autograd refuses such tensors.
-        with self._encoding, torch.no_grad(), stopped_by(cancel, self._encoder):
-            features = self._place.run(encode)
+        with self.weights.encoding, torch.no_grad(), stopped_by(cancel, encoder):
+            features = self.weights.place.run(encode)
         return Embedding(
             features=features,
             shape=prepared.frame.shape,
@@ -234,13 +282,13 @@ class SamModel:
         asked, via = self._asked(embedding, prompts)
         frame = Frame(embedding.shape, self.entry.input_size)
 
-        def predict(device: torch.device) -> tuple[FloatImage, float]:
+        def predict(device: torch.device) -> tuple[FloatArray, float]:
             bring(self.module, device)
             low, iou = self._predict(embedding.features.to(device), asked, frame, class_id)
             return frame.logits_to_plane(low)[0, 0].cpu().numpy(), iou
 
-        with self._decoding, torch.inference_mode():
-            logits, iou = self._place.run(predict)
+        with self.weights.decoding, torch.inference_mode():
+            logits, iou = self.weights.place.run(predict)
         if not self.understands_points:
             spilt = (logits > 0) & ~carve(logits > 0, embedding.view, prompts)
             logits = np.where(spilt, -np.abs(logits), logits)
@@ -334,4 +382,4 @@ class SamModel:
             return frame.mask_to_input(prompts.mask, side).to(features.device)
         if self.prior is None or class_id is None or not self.prior.knows(class_id):
             return None
-        return self.prior.log_odds(features, class_id).clamp(-MASK_LOGIT, MASK_LOGIT)
+        return self.prior.log_odds(features, class_id).clamp(-SURE, SURE)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import FloatArray
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Prompts, bounding_box, deepest, loosened
 from napari_scsam.models.outline import connected_parts
 from napari_scsam.models.protocols import Embedding, SamBackend
 
-FloatArray = NDArray[np.float32]
-
-# Log-odds beyond this say no more to SAM's mask prompt.
-SURE = 8.0
 # Parts that are asked about: of at least this share of the largest one, and of more pixels than
 # this; the largest ones. Arbitrary.
 LEAST_SHARE, LEAST_PIXELS, MOST_PARTS = 0.1, 20, 4

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.motion import Logits
+from napari_scsam.core.arrays import Logits, Mask
 from napari_scsam.core.propagation import iou
-
-Mask = NDArray[np.bool_]
 
 # A class of fewer pixels is lost.
 MIN_PIXELS = 9

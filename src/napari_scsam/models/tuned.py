@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 
 from napari_scsam.core.errors import ModelError
+from napari_scsam.core.round_contract import ADAPTER_FOLDER, REPORT_FILE
 from napari_scsam.core.settings import Device
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.sam import SamModel, load_sam
-
-REPORT_FILE = "report.json"
-ADAPTER_FOLDER = "sam_adapter"
 
 
 def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:

@@ -14,7 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import ModelError
+from napari_scsam.core.log_odds import SURE
+from napari_scsam.core.round_contract import SIDE_MULTIPLE
 from napari_scsam.core.settings import UNetKind
 from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict
@@ -31,20 +34,14 @@ from napari_scsam.models.prior import ClassPrior
 from napari_scsam.models.protocols import Embedding
 from napari_scsam.models.scratch_unet import FoldedUNet, build_network, fold_for, is_standardised
 
-FloatArray = NDArray[np.float32]
-
-# Sides are multiples of it: five times the pretrained encoder halves them; four poolings halve
-# what is left of them by the scratch network's folding.
-MULTIPLE = 32
 # Scratch networks, the second with standardised weights; then one with a pretrained encoder. All
 # are still read, and trained on.
 _FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT = (f"napari-scsam-unet-{n}" for n in (1, 2, 3))
 _FORMATS = (_FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT)
 # Before the names of the class prior's tensors in the file.
 _PRIOR = "prior."
-# Log-odds beyond this say no more (as SAM's mask prompt has it), and what they are divided by so
-# that they are of the embedding's size.
-_SURE, _SCALE = 8.0, 4.0
+# What log-odds are divided by so that they are of the embedding's size.
+_SCALE = 4.0
 
 
 class UNet:
@@ -282,13 +279,13 @@ def sam_channels(features: Tensor, prior: ClassPrior, class_ids: Sequence[int]) 
     -------
     Tensor of shape (N, D + K, e, e), float32
     """
-    odds = prior.cell_log_odds(features, class_ids).clamp(-_SURE, _SURE) / _SCALE
+    odds = prior.cell_log_odds(features, class_ids).clamp(-SURE, SURE) / _SCALE
     return torch.cat([features, odds], dim=1)
 
 
 def rounded_size(size: int) -> int:
     """Side of the square that the network can take, nearest to `size`."""
-    return max(MULTIPLE, int(size / MULTIPLE + 0.5) * MULTIPLE)
+    return max(SIDE_MULTIPLE, int(size / SIDE_MULTIPLE + 0.5) * SIDE_MULTIPLE)
 
 
 def _views(mirrored: bool, turned: bool) -> list[tuple[int, ...]]:

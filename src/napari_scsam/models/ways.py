@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from napari_scsam.core.motion import Logits
+from napari_scsam.core.arrays import Logits
 from napari_scsam.core.propagation import Carried, Trail, iou
 from napari_scsam.models.look import Look
 from napari_scsam.models.stopping import STRAYED

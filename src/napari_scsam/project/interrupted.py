@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.round_contract import (
+    EVENTS_FILE,
+    INPUTS_FILE,
+    PARTIAL,
+    RESUME_FILE,
+    EventKind,
+)
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project.process import training_process
 from napari_scsam.project.schema import InterruptedRound
-
-# Written by the training process now and then (`scsam_train.resume`).
-RESUME_FILE = "resume.pt"
-_EVENTS_FILE = "events.jsonl"
 
 
 def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -26,14 +29,17 @@ def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     rounds : Path
         A project's ``rounds`` folder.
     """
-    for folder in sorted(rounds.glob("*.partial")):
+    for folder in sorted(rounds.glob(f"*{PARTIAL}")):
         if not (folder / RESUME_FILE).is_file() or training_process(folder) is not None:
             continue
         # Cancelled, or failed, with nobody there to set it aside.
-        if any(event["event"] in ("cancelled", "failed") for event in _events(folder)[-1:]):
+        if any(
+            event["event"] in (EventKind.CANCELLED, EventKind.FAILED)
+            for event in _events(folder)[-1:]
+        ):
             continue
         try:
-            inputs = json.loads((folder / "inputs.json").read_bytes())
+            inputs = json.loads((folder / INPUTS_FILE).read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(inputs, dict):
@@ -58,7 +64,7 @@ def _events(folder: Path) -> list[dict[str, Any]]:
     """What the training process said, without lines that a power cut has torn."""
     found = []
     with suppress(OSError):
-        for line in (folder / _EVENTS_FILE).read_bytes().splitlines():
+        for line in (folder / EVENTS_FILE).read_bytes().splitlines():
             with suppress(ValueError):
                 event = json.loads(line)
                 if isinstance(event, dict) and "event" in event:
@@ -68,4 +74,4 @@ def _events(folder: Path) -> list[dict[str, Any]]:
 
 def _kept_step(events: Sequence[Mapping[str, Any]]) -> int:
     """The step whose state was kept last."""
-    return next((int(e["step"]) for e in reversed(events) if e["event"] == "kept"), 0)
+    return next((int(e["step"]) for e in reversed(events) if e["event"] == EventKind.KEPT), 0)

@@ -38,6 +38,8 @@ CREATE VIEW current_labels AS
 PRAGMA user_version = {SCHEMA};
 """
 _KEPT_BACKUPS = 3
+# Kind, payload and image of an event that is to be added.
+Noted = tuple[str, Mapping[str, Any], str | None]
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Journal:
         """Add one event; it is on the disk when this returns."""
         return self.append_all([(kind, payload, image)])[0]
 
-    def append_all(self, items: Iterable[tuple[str, Mapping[str, Any], str | None]]) -> list[Event]:
+    def append_all(self, items: Iterable[Noted]) -> list[Event]:
         """Add all of (kind, payload, image) in one transaction, or none."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         events = []

@@ -5,23 +5,26 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.judged import ClassIds, Judged
 from napari_scsam.core.labels import done_planes
-from napari_scsam.core.volume import LabelArray
 from napari_scsam.io import nifti
 from napari_scsam.io.atomic import make_folder, write_bytes
-from napari_scsam.project.journal import Event, Journal
+from napari_scsam.project.journal import Event, Journal, Noted
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 
 _NAME = re.compile(r"(\d{6,})\.nii\.gz")
 # The event that says which classes were judged by the commits before it that name none.
 MIGRATION = "judged"
+# Kind and payload of the event that says where a label came from.
+Source = tuple[str, Mapping[str, Any]]
 
 
 class Labels:
@@ -59,11 +62,17 @@ class Labels:
             self._migrations.append(self._journal.append(MIGRATION, payload))
 
     def commit(
-        self, image: ImageRecord, label: LabelArray, plane: int | None, judged: ClassIds
+        self,
+        image: ImageRecord,
+        label: LabelArray,
+        plane: int | None,
+        judged: ClassIds,
+        source: Source | None = None,
     ) -> CommitRecord:
         """Write `label` as a new version, flush it, and then note it in the journal.
 
         The classes `judged` are those of `plane`, or of the whole grid; other planes keep theirs.
+        The `source` is an event of its own, in the same transaction.
 
         Until the journal's transaction has ended, the file is an orphan that nobody
         reads, and the earlier version counts.
@@ -80,7 +89,11 @@ class Labels:
             "planes": done_planes(label),
             "judged": self._composed(image.id, plane, judged).to_json(),
         }
-        event = self._journal.append("commit", payload, image.id)
+        noted: list[Noted] = [("commit", payload, image.id)]
+        if source is not None:
+            kind, said = source
+            noted.append((kind, {"image": image.id, **said, "version": version}, image.id))
+        event, *_ = self._journal.append_all(noted)
         self._remember(path, label)
         return self._to_record(event)
 

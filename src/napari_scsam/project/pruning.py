@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL
 from napari_scsam.io.atomic import flush_folder, storage_error
 from napari_scsam.project.journal import Journal
 from napari_scsam.project.process import training_process
@@ -157,7 +158,7 @@ class Pruning:
     def _needed(self, numbers: Sequence[int], active: Sequence[int]) -> set[int]:
         """Rounds that are at work, or that another goes on from or goes back to."""
         needed = set(active[-2:])
-        for folder in [*map(self._folder, active[-1:]), *self._rounds.glob("*.partial")]:
+        for folder in [*map(self._folder, active[-1:]), *self._rounds.glob(f"*{PARTIAL}")]:
             needed |= _parent_of(folder)
         return needed | {n for n in numbers if training_process(self._folder(n)) is not None}
 
@@ -165,7 +166,7 @@ class Pruning:
 def _parent_of(folder: Path) -> set[int]:
     """The round that the one in `folder` goes on from, as a set of one or none."""
     try:
-        return {int(json.loads((folder / "inputs.json").read_bytes())["parent_round"]["number"])}
+        return {int(json.loads((folder / INPUTS_FILE).read_bytes())["parent_round"]["number"])}
     except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
         return set()
 

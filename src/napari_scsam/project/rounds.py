@@ -13,6 +13,15 @@ from typing import Any
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.held_out import SplitImage, check_held_out
+from napari_scsam.core.round_contract import (
+    CONFIG_FILE,
+    FAILED,
+    INPUTS_FILE,
+    INPUTS_SCHEMA,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    PARTIAL,
+)
 from napari_scsam.core.settings import DICE_TIE, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
@@ -29,8 +38,7 @@ from napari_scsam.project.schema import (
     RoundRecord,
 )
 
-INPUTS_SCHEMA = 1
-_NAME = re.compile(r"(\d{4,})(\.partial|\.failed)?")
+_NAME = re.compile(rf"(\d{{4,}})({re.escape(PARTIAL)}|{re.escape(FAILED)})?")
 
 
 class Rounds:
@@ -92,10 +100,10 @@ class Rounds:
             return interrupted
         self._clear_failed()
         number = self._next_number()
-        folder = self._folder / f"{number:04d}.partial"
+        folder = self._folder / f"{number:04d}{PARTIAL}"
         make_folder(folder)
         content = json.dumps({"round": number, **inputs}, indent=1)
-        write_bytes(folder / "inputs.json", content.encode())
+        write_bytes(folder / INPUTS_FILE, content.encode())
         self._journal.append("begin", {"number": number})
         return folder
 
@@ -137,8 +145,8 @@ class Rounds:
 
         It is kept until the next round starts, so that one can look at it.
         """
-        if folder.is_dir() and folder.name.endswith(".partial"):
-            target = folder.with_suffix(".failed")
+        if folder.is_dir() and folder.name.endswith(PARTIAL):
+            target = folder.with_suffix(FAILED)
             try:
                 shutil.rmtree(target, ignore_errors=True)
                 folder.rename(target)
@@ -225,19 +233,19 @@ class Rounds:
         if fault:
             promoted, reason = False, f"Round {number} can't be used: {fault}."
         else:
-            metrics = json.loads((folder / "metrics.json").read_bytes())
+            metrics = json.loads((folder / METRICS_FILE).read_bytes())
             promoted, reason = judge(number, metrics, active.number if active else None)
         payload = {"number": number, "metrics": metrics, "promoted": promoted, "reason": reason}
         self._journal.append("round", payload)
 
     def _clear_failed(self) -> None:
-        folders = list(self._folder.glob("*.partial"))
+        folders = list(self._folder.glob(f"*{PARTIAL}"))
         for folder in folders:
             if training_process(folder) is not None:
                 raise ProjectError(
                     f"Round {int(folder.stem)} is being trained: wait for it or cancel it first."
                 )
-        for folder in [*folders, *self._folder.glob("*.failed")]:
+        for folder in [*folders, *self._folder.glob(f"*{FAILED}")]:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _numbers(self) -> list[tuple[int, str]]:
@@ -258,7 +266,7 @@ def round_window(folder: Path) -> Window:
     where its models are loaded.
     """
     try:
-        return parse_window(json.loads((folder / "config.json").read_bytes())["window"])
+        return parse_window(json.loads((folder / CONFIG_FILE).read_bytes())["window"])
     except (OSError, ValueError, KeyError, TypeError):
         return AUTO
 
@@ -266,9 +274,7 @@ def round_window(folder: Path) -> Window:
 def round_settings(folder: Path) -> TrainSettings | None:
     """The settings that a finished round was trained with; None for a damaged one."""
     try:
-        return TrainSettings.from_dict(
-            json.loads((folder / "config.json").read_bytes())["settings"]
-        )
+        return TrainSettings.from_dict(json.loads((folder / CONFIG_FILE).read_bytes())["settings"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -343,17 +349,17 @@ def _active_number(events: Sequence[Event]) -> int | None:
 def _fault_of(folder: Path) -> str:
     """Why a finished round's folder can't be used; empty when it can."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
         files = {str(name): str(sha256) for name, sha256 in manifest["files"].items()}
-        if "metrics.json" not in files:
-            return "its manifest names no metrics.json"
-        for name, sha256 in {**files, "inputs.json": str(manifest["data"])}.items():
+        if METRICS_FILE not in files:
+            return f"its manifest names no {METRICS_FILE}"
+        for name, sha256 in {**files, INPUTS_FILE: str(manifest["data"])}.items():
             path = (folder / name).resolve()
             if not path.is_relative_to(folder.resolve()):
                 return f"its manifest names {name}, which is outside its folder"
             if hash_file(path) != sha256:
                 return f"its file {name} is not what was trained (its hash differs)"
-        metrics = json.loads((folder / "metrics.json").read_bytes())
+        metrics = json.loads((folder / METRICS_FILE).read_bytes())
         judge(0, metrics, 0)  # reads everything that a judgement needs
     except InputError as exc:  # a file that is missing, and says so
         return str(exc).rstrip(".")

@@ -11,8 +11,8 @@ from typing import Any, get_args
 import numpy as np
 import tomli_w
 
+from napari_scsam.core.arrays import Affine
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.geometry import Affine
 from napari_scsam.core.judged import Judged
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb

@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.judged import check_judged
@@ -23,13 +24,13 @@ from napari_scsam.core.labels import (
     make_classes,
 )
 from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
-from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import Window, default_window
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.project.files import Paths
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
-from napari_scsam.project.labels import MIGRATION, Labels
+from napari_scsam.project.labels import MIGRATION, Labels, Source
 from napari_scsam.project.lock import take_lock
 from napari_scsam.project.pruning import Pruned, size_on_disk
 from napari_scsam.project.rounds import Rounds, round_window
@@ -308,6 +309,7 @@ class Project:
         plane: Plane | None = None,
         mapping: Mapping[int, int] | None = None,
         judged: Collection[int] | None = None,
+        source: Source | None = None,
     ) -> CommitRecord:
         """Save a label map that a person says is right; it is durable when this returns.
 
@@ -329,11 +331,15 @@ class Project:
             Ids of the classes that the person looked for; all of the class table by default.
             Any other is unknown, not absent, on what is committed: a pixel of 0 may be of it.
             Slices that are not committed now keep theirs.
+        source : pair of str and mapping, optional
+            Where the label came from: the kind and the payload of an event, as `record` takes
+            them, that gets the image and the version, too. It is noted in the same transaction,
+            so that no crash comes between the two.
 
         Raises
         ------
         InputError
-            If shape, values or judged classes do not fit; nothing is written.
+            If shape, values, judged classes or the source's kind do not fit; nothing is written.
         ReadOnlyError
             If the project is open read-only.
         ProjectError
@@ -341,12 +347,14 @@ class Project:
         """
         self._must_write()
         record = self.image(image_id)
+        if source is not None:
+            _refuse_own_kind(source[0])
         with self._lock:
             whole = self._whole_label(record, label, plane, mapping)
             own = whole if plane is None else take_plane(whole, plane, whole.ndim)
             ids = check_judged(judged, own, self.classes)
             index = None if plane is None else plane.index
-            return self._labels.commit(record, whole, index, ids)
+            return self._labels.commit(record, whole, index, ids, source)
 
     def label(self, image_id: str) -> LabelArray | None:
         """The label map that counts now, on the image's grid.
@@ -417,8 +425,7 @@ class Project:
             Plain JSON values; ``image`` names the image that it is about, if any.
         """
         self._must_write()
-        if kind in _OWN_KINDS:
-            raise InputError(f"Events of kind {kind!r} are written by the project itself.")
+        _refuse_own_kind(kind)
         self._journal.append(kind, payload, payload.get("image"))
 
     def events(self, kind: str | None = None) -> list[Event]:
@@ -625,6 +632,11 @@ class Project:
         target = take_plane(whole, plane, len(record.shape))
         target[...] = as_label_array(label, target.shape, self.classes, mapping)
         return whole
+
+
+def _refuse_own_kind(kind: str) -> None:
+    if kind in _OWN_KINDS:
+        raise InputError(f"Events of kind {kind!r} are written by the project itself.")
 
 
 def _refuse_occupied(folder: Path) -> None:

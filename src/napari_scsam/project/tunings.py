@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL, REPORT_FILE, TUNE_SCHEMA
 from napari_scsam.core.settings import TuneSettings
 from napari_scsam.core.windows import Window
 from napari_scsam.io.atomic import make_folder, write_bytes
@@ -18,11 +19,9 @@ from napari_scsam.project.process import training_process
 from napari_scsam.project.rounds import input_of
 from napari_scsam.project.schema import CommitRecord, ImageRecord, TunedRecord
 
-TUNE_SCHEMA = 1
-REPORT_FILE = "report.json"
 # Finished tunings that stay, beside the last one that was kept.
 KEPT = 3
-_NAME = re.compile(r"(\d{4,})(\.partial)?")
+_NAME = re.compile(rf"(\d{{4,}})({re.escape(PARTIAL)})?")
 
 
 class Tunings:
@@ -66,7 +65,7 @@ class Tunings:
         if any(suffix for _, suffix in self._numbers()):
             raise ProjectError("A tuning is at work already: wait for it, or cancel it first.")
         number = 1 + max([0, *(n for n, _ in self._numbers())])
-        folder = self._folder / f"{number:04d}.partial"
+        folder = self._folder / f"{number:04d}{PARTIAL}"
         inputs = {
             "schema": TUNE_SCHEMA,
             "images": [input_of(image, label) for image, label in present],
@@ -77,7 +76,7 @@ class Tunings:
             "settings": settings.to_dict(),
         }
         make_folder(folder)
-        write_bytes(folder / "inputs.json", json.dumps(inputs, indent=1).encode())
+        write_bytes(folder / INPUTS_FILE, json.dumps(inputs, indent=1).encode())
         return folder
 
     def tidy(self) -> None:
@@ -110,7 +109,7 @@ def _read(number: int, folder: Path) -> TunedRecord | None:
     """A tuning's record; None where a file is missing or is not what was written."""
     try:
         report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_bytes())
-        inputs = json.loads((folder / "inputs.json").read_bytes())
+        inputs = json.loads((folder / INPUTS_FILE).read_bytes())
         for name, sha256 in report["files"].items():
             path = (folder / name).resolve()
             if not path.is_relative_to(folder.resolve()) or hash_file(path) != sha256:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_scsam.models.pair import load_round
+from napari_scsam.models import load_round
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.embedded import cache_of, embed_all, own_copy
 from scsam_train.benchmark.plan import Candidate

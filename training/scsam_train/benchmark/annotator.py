@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_scsam.core.prompts import Point, Prompts, bounding_box, deepest
+from napari_scsam.core.arrays import Mask
+from napari_scsam.core.prompts import Point, Prompts, bounding_box, deepest, pixels_of
 from napari_scsam.core.propagation import iou
 from napari_scsam.models import Decoded, Embedding, SamBackend
 from scsam_train.clicks import next_click
 
-BoolImage = NDArray[np.bool_]
 # Deviation of a click from its aim in pixels; only for seeds other than 0.
 HAND = 1.5
 
@@ -41,7 +40,7 @@ class Outcome:
 def annotate(
     sam: SamBackend,
     embedding: Embedding,
-    truth: BoolImage,
+    truth: Mask,
     count: int,
     seed: int = 0,
     *,
@@ -72,7 +71,7 @@ def annotate(
     return Outcome(tuple(dice[:-1]), dice[-1], tuple(a.iou for a in answers), tuple(ious))
 
 
-def _next(answers: Sequence[Decoded], truth: BoolImage) -> tuple[float, float, int]:
+def _next(answers: Sequence[Decoded], truth: Mask) -> tuple[float, float, int]:
     if answers:
         click = next_click(answers[-1].mask, truth, np.ones_like(truth))
         if click is not None:
@@ -80,10 +79,10 @@ def _next(answers: Sequence[Decoded], truth: BoolImage) -> tuple[float, float, i
     return (*deepest(truth), 1)
 
 
-def _moved(at: Point, inside: bool, truth: BoolImage, rng: np.random.Generator | None) -> Point:
+def _moved(at: Point, inside: bool, truth: Mask, rng: np.random.Generator | None) -> Point:
     """The place that the hand hits, if it still says the same."""
     if rng is None:
         return at
-    limit = np.array(truth.shape) - 1
-    row, col = np.clip(np.rint(np.array(at) + rng.normal(0, HAND, 2)), 0, limit)
-    return (float(row), float(col)) if truth[int(row), int(col)] == inside else at
+    down, right = rng.normal(0, HAND, 2)
+    ((row, col),) = pixels_of([(at[0] + down, at[1] + right)], truth.shape)
+    return (float(row), float(col)) if truth[row, col] == inside else at

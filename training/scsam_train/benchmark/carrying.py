@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import LabelArray, Mask
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts, bounding_box
 from napari_scsam.core.propagation import propagate
 from napari_scsam.models import Embedding, SamBackend, carry
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import Scan, atrium_scans
-
-BoolImage = NDArray[np.bool_]
-LabelImage = NDArray[np.uint8]
 
 # How many slices are annotated, and how: SAM's answer to the true box, or the true mask.
 TASKS = ((1, "box"), (1, "mask"), (3, "box"), (3, "mask"), (5, "box"), (5, "mask"))
@@ -176,7 +174,7 @@ def _outcome(
 
 def _anchors(
     sam: SamBackend, scan: Scan, embeddings: _Embeddings, annotated: int, by: str
-) -> dict[int, LabelImage]:
+) -> dict[int, LabelArray]:
     """Masks of so many slices, in the middles of as many equal parts of the object."""
     there = np.flatnonzero(scan.truth.any(axis=(1, 2)))
     at = there[((np.arange(annotated) + 0.5) / annotated * len(there)).astype(int)].tolist()
@@ -190,7 +188,7 @@ def _anchors(
     return found
 
 
-def _copied(anchors: Mapping[int, LabelImage], truth: BoolImage) -> BoolImage:
+def _copied(anchors: Mapping[int, LabelArray], truth: Mask) -> Mask:
     """The nearest annotated mask on every slice that the object is on."""
     found = np.zeros_like(truth)
     for index in np.flatnonzero(truth.any(axis=(1, 2))).tolist():
@@ -199,7 +197,7 @@ def _copied(anchors: Mapping[int, LabelImage], truth: BoolImage) -> BoolImage:
     return found
 
 
-def dice(mask: BoolImage, truth: BoolImage) -> float:
+def dice(mask: Mask, truth: Mask) -> float:
     """Dice; 1 where both are empty."""
     total = int(mask.sum()) + int(truth.sum())
     return 2 * int((mask & truth).sum()) / total if total else 1.0

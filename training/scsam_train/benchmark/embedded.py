@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_scsam import io
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.round_contract import PARTIAL
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import load_sam, open_cache
-from napari_scsam.models.sam import SamModel
 from scsam_train.benchmark.machines import in_this_mode, machine
 from scsam_train.benchmark.plan import embeds
 from scsam_train.benchmark.semi_sets import Member
@@ -55,7 +55,7 @@ def embed_all(
         Is told how far it has come.
     """
     kept = out / f"{in_this_mode(f'embedded-{name}')}.json"
-    sam = cast(SamModel, load_sam(device="cpu"))
+    sam = load_sam(device="cpu")
     store = open_cache(cache_of(out), memory_items=1, max_gb=CACHE_GB)
     planes = [
         np.array(volume.plane(Plane(0, index)))
@@ -94,7 +94,7 @@ def _seconds_each(
 def own_copy(shared: Path, own: Path) -> Iterator[Path]:
     """A run's folder of embeddings: the shared ones, without any that another run added."""
     if shared.is_dir() and not own.is_dir():
-        partial = own.with_name(f"{own.name}.partial")
+        partial = own.with_name(f"{own.name}{PARTIAL}")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(shared, partial, copy_function=_linked)
         partial.replace(own)

@@ -7,9 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_scsam.models import Embedding, open_cache
-from napari_scsam.models.pair import UNET_FILE, Pair, load_round
-from napari_scsam.models.unet import UNet
+from napari_scsam.core.round_contract import UNET_FILE
+from napari_scsam.models import Embedding, Pair, UNet, load_round, open_cache
 from scsam_train.benchmark.embedded import CACHE_GB
 from scsam_train.config import read_inputs
 from scsam_train.data import load_planes

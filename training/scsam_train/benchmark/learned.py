@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -12,10 +12,16 @@ from typing import Any, cast
 import numpy as np
 
 from napari_scsam.core.settings import Device, TuneSettings
-from napari_scsam.models import EmbeddingCache, SamBackend, open_cache
-from napari_scsam.models.base import load_base
-from napari_scsam.models.device import resolve_device
-from napari_scsam.models.sam import SamModel, load_sam
+from napari_scsam.models import (
+    EmbeddingCache,
+    SamBackend,
+    SamModel,
+    SamWeights,
+    load_base,
+    load_sam,
+    open_cache,
+    resolve_device,
+)
 from scsam_train.benchmark.annotator import Outcome, annotate
 from scsam_train.benchmark.interactive import Measured, cell, spread
 from scsam_train.benchmark.sets import CARDIAC, LEARNED, Case
@@ -151,10 +157,8 @@ def _tuned(
     device = resolve_device(settings.device)
     base = load_base(plan.model)
     done = tune(base, [_plane(case) for case in cases], settings, device, cache)
-    adapted = SamModel(
-        done.model, base.entry, base.base_hash, device, adapter=done.info, prior=done.prior
-    )
-    return done, adapted
+    weights = SamWeights.of(replace(base, module=done.model), device)
+    return done, SamModel(weights, done.info, done.prior)
 
 
 def _plane(case: Case) -> TrainPlane:

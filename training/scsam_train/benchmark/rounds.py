@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.round_contract import (
+    EVENTS_FILE,
+    INPUTS_FILE,
+    METRICS_FILE,
+    PARTIAL,
+    EventKind,
+)
 from napari_scsam.core.settings import TrainSettings
 from scsam_train.benchmark.common import run_round
 from scsam_train.benchmark.embedded import (
@@ -53,12 +60,12 @@ class Trained:
     @property
     def metrics(self) -> dict[str, Any]:
         """Its ``metrics.json``."""
-        found: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text())
+        found: dict[str, Any] = json.loads((self.folder / METRICS_FILE).read_text())
         return found
 
     def curve(self) -> list[dict[str, Any]]:
         """Mean Dice by member on the choosing cases, by fraction of the round."""
-        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        lines = (self.folder / EVENTS_FILE).read_text().splitlines()
         events = [json.loads(line) for line in lines]
         return [
             {
@@ -66,7 +73,7 @@ class Trained:
                 "dice": {m: s["mean"] for m, s in event["dice"].items()},
             }
             for event in events
-            if event["event"] == "validation"
+            if event["event"] == EventKind.VALIDATION
         ]
 
 
@@ -213,8 +220,8 @@ def inputs_of(
 def train_in(folder: Path, inputs: str, threads: int | None) -> Path:
     """The round's own process; one that was interrupted before goes on. Returns its folder."""
     if not folder.is_dir():
-        partial = folder.with_name(f"{folder.name}.partial")
+        partial = folder.with_name(f"{folder.name}{PARTIAL}")
         partial.mkdir(parents=True, exist_ok=True)
-        (partial / "inputs.json").write_text(inputs)
+        (partial / INPUTS_FILE).write_text(inputs)
         run_round(partial, threads)
     return folder

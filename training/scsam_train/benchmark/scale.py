@@ -19,6 +19,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.round_contract import INPUTS_FILE, METRICS_FILE, PARTIAL
 from napari_scsam.core.settings import Device, TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
@@ -132,13 +133,13 @@ def _named(path: Path) -> dict[str, str]:
 
 def _run(folder: Path, files: list[dict[str, Any]], count: int, plan: Plan) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
-    partial = folder / "0001.partial"
+    partial = folder / f"0001{PARTIAL}"
     partial.mkdir(parents=True)
-    (partial / "inputs.json").write_text(_inputs(files, count, plan))
+    (partial / INPUTS_FILE).write_text(_inputs(files, count, plan))
     began = time.monotonic()
     run_round(partial, plan.threads)
     seconds = time.monotonic() - began
-    metrics = json.loads((folder / "0001" / "metrics.json").read_text())
+    metrics = json.loads((folder / "0001" / METRICS_FILE).read_text())
     planes = {name: metrics[name] for name in ("labelled_planes", "unlabelled_planes")}
     return {**metrics["rates"], **planes, "seconds": round(seconds, 1)}
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from napari_scsam import io
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.windows import AUTO
-from napari_scsam.models import evaluate, open_cache
-from napari_scsam.models.pair import Pair
+from napari_scsam.models import Pair, evaluate, open_cache
 from scsam_train.benchmark.embedded import CACHE_GB
 from scsam_train.benchmark.semi_sets import Member, SemiSet
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from napari_scsam.core.memory import keep_freed_memory
-from napari_scsam.models.pair import load_round
+from napari_scsam.models import load_round
 from scsam_train.benchmark.embedded import cache_of
 from scsam_train.benchmark.independent import independent_pair
 from scsam_train.benchmark.machines import machine

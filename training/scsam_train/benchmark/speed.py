@@ -16,10 +16,7 @@ from segment_anything import SamPredictor, sam_model_registry
 
 from napari_scsam.core.prompts import Prompts, bounding_box, deepest
 from napari_scsam.core.propagation import iou
-from napari_scsam.models import Embedding
-from napari_scsam.models.base import load_base
-from napari_scsam.models.preprocess import prepare
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import Embedding, SamModel, SamWeights, load_base, prepare
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import SETS, Case
 
@@ -91,7 +88,7 @@ def measure_agreement(model: str, data: Path, limit: int, sets: Sequence[str]) -
     Each structure is asked for by its tight box, by one click in its middle, and by both.
     """
     base = load_base(model)
-    sam = SamModel(base.module, base.entry, base.base_hash, torch.device("cpu"))
+    sam = SamModel(SamWeights.of(base, torch.device("cpu")))
     ious: dict[str, list[float]] = {"box": [], "click": []}
     for name in sets:
         for case in islice(SETS[name](data), limit):
@@ -134,7 +131,7 @@ def speed_table(report: dict[str, Any]) -> str:
 
 def _rivals(model: str) -> Rivals:
     base = load_base(model)
-    ours = SamModel(base.module, base.entry, base.base_hash, torch.device("cpu"))
+    ours = SamModel(SamWeights.of(base, torch.device("cpu")))
     plain: Any = base.module.image_encoder
     vit_b = sam_model_registry["vit_b"](checkpoint=None).eval()
     return Rivals(ours, plain, SamPredictor(vit_b))

@@ -22,13 +22,20 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.models import base
-from napari_scsam.models.adapters import AdapterInfo, Profile, attach, encoder_hash
-from napari_scsam.models.resize import resize_vit
-from napari_scsam.models.sam import SamModel
-from napari_scsam.models.scratch_unet import build_network, fold_for
-from napari_scsam.models.unet import UNet
-from napari_scsam.models.zoo import find_entry, sized
+from napari_scsam.models import (
+    AdapterInfo,
+    BaseSam,
+    Profile,
+    SamModel,
+    SamWeights,
+    UNet,
+    attach,
+    build_network,
+    find_entry,
+    new_network,
+    resize_vit,
+    sized,
+)
 from scsam_train.benchmark.common import write_report
 from scsam_train.kit import Kit
 from scsam_train.lessons import Lessons, Marker
@@ -190,14 +197,14 @@ def _kit(configuration: Configuration) -> Kit:
         sam=configuration.sam,
         sam_size=configuration.size,
     )
-    unet = UNet(build_network(1 + len(CLASSES), fold_for(SIDE)), CLASSES, SIDE)
+    unet = UNet(new_network("scratch", 1 + len(CLASSES), SIDE, 0), CLASSES, SIDE)
     sam = _random_sam(configuration, settings)
     return Kit(unet, sam, _materials(sam), settings, World())
 
 
 def _random_sam(configuration: Configuration, settings: TrainSettings) -> SamModel:
     entry = sized(find_entry(configuration.sam), configuration.size)
-    network = base.build_network(entry.architecture).eval()
+    network = build_network(entry.architecture).eval()
     if configuration.size is not None:
         resize_vit(network, configuration.size)
     info = AdapterInfo(
@@ -208,10 +215,8 @@ def _random_sam(configuration: Configuration, settings: TrainSettings) -> SamMod
         rank=settings.lora_rank,
         sam_size=configuration.size,
     )
-    module, device = attach(network, info), torch.device("cpu")
-    return SamModel(
-        module, entry, "random", device, adapter=info, encoder_hash=encoder_hash(module)
-    )
+    random = BaseSam(attach(network, info), entry, ("random",))
+    return SamModel(SamWeights.of(random, torch.device("cpu")), info)
 
 
 def _materials(sam: SamModel) -> Materials:

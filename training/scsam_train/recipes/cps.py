@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from napari_scsam.models.pair import Partner
-from napari_scsam.models.unet import twin_network
+from napari_scsam.models import Partner, twin_network
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker
 from scsam_train.losses import likeliest_known

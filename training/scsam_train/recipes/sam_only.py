@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from napari_scsam.models.pair import Partner
+from napari_scsam.models import Partner
 from scsam_train.kit import Kit, StepReport
 from scsam_train.sam_student import SamStudent
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from napari_scsam.models.pair import Partner
+from napari_scsam.models import Partner
 from scsam_train.exam import Exam
 from scsam_train.kit import Kit, StepReport
 from scsam_train.lessons import Batch, Lessons, Marker

@@ -45,8 +45,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_scsam.models.adapters import trainable_parameters
-from napari_scsam.models.pair import Partner
+from napari_scsam.models import Partner, trainable_parameters
 from scsam_train.augment import Augmenter
 from scsam_train.clicks import Click
 from scsam_train.decoding import Ask, Decoder

@@ -12,7 +12,7 @@ from torch import nn
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.settings import TuneSettings
-from napari_scsam.models.adapters import trainable_parameters
+from napari_scsam.models import trainable_parameters
 from scsam_train.decoding import Decoder
 from scsam_train.episodes import Embedded, Episode, Habits, advance, begin
 from scsam_train.schedules import WARM_UP, learning_rate

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
+from napari_scsam.core.round_contract import INPUTS_FILE, TUNE_SCHEMA
 from napari_scsam.core.settings import TuneSettings
-from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window, parse_window
-from scsam_train.config import INPUTS_FILE, ImageInput, image_input
+from scsam_train.config import ImageInput, image_input
 from scsam_train.data import TrainPlane, read_image
 
-SCHEMA = 1
 # A plane along axis 0 counts when so much of it is annotated. Along the others only a whole
 # one does: each of them crosses every plane that was committed along axis 0.
 ANNOTATED = 0.5
@@ -63,8 +64,10 @@ def read_inputs(folder: Path) -> TuneInputs:
         raw = path.read_bytes()
         content: dict[str, Any] = json.loads(raw)
         schema = content["schema"]
-        if schema != SCHEMA:
-            raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}: update it.")
+        if schema != TUNE_SCHEMA:
+            raise InputError(
+                f"{path} has schema {schema}, this version reads {TUNE_SCHEMA}: update it."
+            )
         cache = content["cache"]
         return TuneInputs(
             images=tuple(image_input(item) for item in content["images"]),

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
-from napari_scsam.core.volume import LabelArray
-from napari_scsam.models import EmbeddingCache
-from napari_scsam.models.prior import ClassPrior, Moments
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import ClassPrior, EmbeddingCache, Moments, SamModel
 from scsam_train.data import TrainPlane
 from scsam_train.episodes import Embedded
 from scsam_train.looks import fit_priors, for_prior

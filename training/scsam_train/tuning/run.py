@@ -7,18 +7,18 @@ import shutil
 from pathlib import Path
 
 import napari_scsam
-from napari_scsam.models import open_cache
-from napari_scsam.models.adapters import save_adapter
-from napari_scsam.models.base import load_base
-from napari_scsam.models.checkpoint import sha256_of_file
-from napari_scsam.models.device import resolve_device
-from napari_scsam.models.prior import PRIOR_FILE
+from napari_scsam.core.round_contract import ADAPTER_FOLDER, PARTIAL, REPORT_FILE, EventKind
+from napari_scsam.models import (
+    PRIOR_FILE,
+    load_base,
+    open_cache,
+    resolve_device,
+    save_adapter,
+    sha256_of_file,
+)
 from scsam_train.log import EventLog
 from scsam_train.tuning.inputs import committed_planes, read_inputs
 from scsam_train.tuning.tune import Tuned, tune
-
-ADAPTER_FOLDER = "sam_adapter"
-REPORT_FILE = "report.json"
 
 
 def run_tuning(folder: Path) -> Path:
@@ -45,8 +45,8 @@ def run_tuning(folder: Path) -> Path:
     cache = open_cache(inputs.cache, memory_items=1)
     done = tune(base, planes, settings, device, cache, tell=log.message)
     _save(folder, done, inputs.sha256, settings.to_dict() | {"device": device.type})
-    log.write("finished", report=done.report)
-    final = folder.with_name(folder.name.removesuffix(".partial"))
+    log.write(EventKind.FINISHED, report=done.report)
+    final = folder.with_name(folder.name.removesuffix(PARTIAL))
     if final != folder:
         folder.rename(final)
     return final

@@ -14,11 +14,15 @@ from peft import PeftModel
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TuneSettings
-from napari_scsam.models import EmbeddingCache
-from napari_scsam.models.adapters import AdapterInfo, attach
-from napari_scsam.models.base import BaseSam
-from napari_scsam.models.prior import ClassPrior
-from napari_scsam.models.sam import SamModel
+from napari_scsam.models import (
+    AdapterInfo,
+    BaseSam,
+    ClassPrior,
+    EmbeddingCache,
+    SamModel,
+    SamWeights,
+    attach,
+)
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.fit import Tuner
 from scsam_train.tuning.gate import Exam, figures, judge
@@ -203,7 +207,7 @@ def _embed(
     if len(planes) > MAX_PLANES:
         step = len(planes) / MAX_PLANES
         planes = [planes[int((i + 0.5) * step)] for i in range(MAX_PLANES)]
-    sam = SamModel(base.module, base.entry, base.base_hash, device)
+    sam = SamModel(SamWeights.of(base, device))
     corpus = embed_planes(sam, planes, cache)
     if len(corpus) < MIN_PLANES:
         raise InputError(

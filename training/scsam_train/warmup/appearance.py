@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scsam_train.warmup.shapes import FloatImage, smooth_noise
-
-Labels = NDArray[np.uint8]
+from napari_scsam.core.arrays import FloatArray, LabelArray
+from scsam_train.warmup.shapes import smooth_noise
 
 # Least differences of grey between a structure and what lies under it.
 LEAST_CONTRAST = (0.06, 0.1, 0.16, 0.25)
@@ -16,7 +15,7 @@ COLOURED = 0.35
 
 
 def paint(
-    labels: Labels, textures: list[FloatImage], rng: np.random.Generator
+    labels: LabelArray, textures: list[FloatArray], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Give a label map a random appearance.
 
@@ -45,7 +44,7 @@ def paint(
     return np.clip(_noisy(_coarser(grey, rng), rng), 0, 1).astype(np.float32)
 
 
-def _grey_values(labels: Labels, rng: np.random.Generator) -> FloatImage:
+def _grey_values(labels: LabelArray, rng: np.random.Generator) -> FloatArray:
     """One grey for each label, different from what surrounds it; sometimes one that recurs."""
     least = float(rng.choice(LEAST_CONTRAST))
     greys = np.zeros(256, np.float32)
@@ -64,7 +63,9 @@ def _grey_values(labels: Labels, rng: np.random.Generator) -> FloatImage:
     return greys[labels]
 
 
-def _texture(labels: Labels, textures: list[FloatImage], rng: np.random.Generator) -> FloatImage:
+def _texture(
+    labels: LabelArray, textures: list[FloatArray], rng: np.random.Generator
+) -> FloatArray:
     """Texture of its own strength in each label."""
     strengths = np.zeros(256, np.float32)
     used = np.unique(labels)
@@ -79,7 +80,7 @@ def _texture(labels: Labels, textures: list[FloatImage], rng: np.random.Generato
     return texture
 
 
-def _cut(texture: FloatImage, shape: tuple[int, int], rng: np.random.Generator) -> FloatImage:
+def _cut(texture: FloatArray, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
     """A piece of a texture, mirrored where it is too small."""
     turned = np.rot90(texture, int(rng.integers(4)))
     pad = [(0, max(0, n - m)) for n, m in zip(shape, turned.shape, strict=True)]
@@ -88,7 +89,7 @@ def _cut(texture: FloatImage, shape: tuple[int, int], rng: np.random.Generator) 
     return padded[row : row + shape[0], col : col + shape[1]]
 
 
-def _coarser(grey: FloatImage, rng: np.random.Generator) -> FloatImage:
+def _coarser(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Sometimes a lower resolution, in one direction or both."""
     if rng.random() > 0.35:
         return grey
@@ -100,7 +101,7 @@ def _coarser(grey: FloatImage, rng: np.random.Generator) -> FloatImage:
     return np.asarray(ndimage.zoom(small, back, order=1), dtype=np.float32)
 
 
-def _noisy(grey: FloatImage, rng: np.random.Generator) -> FloatImage:
+def _noisy(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Gaussian, Rician or speckle noise."""
     kind, amount = rng.random(), rng.exponential(0.03)
     if kind < 0.4:
@@ -114,7 +115,7 @@ def _noisy(grey: FloatImage, rng: np.random.Generator) -> FloatImage:
     return np.asarray(grey * (1 + strength * speckle / max(float(speckle.std()), 1e-6)), np.float32)
 
 
-def _colour(grey: FloatImage, labels: Labels, rng: np.random.Generator) -> FloatImage:
+def _colour(grey: FloatArray, labels: LabelArray, rng: np.random.Generator) -> FloatArray:
     """Tissue under a lamp: a tint for all, a slight one for each label, shading, highlights."""
     tint = rng.uniform(0.2, 1.0, 3)
     if rng.random() < 0.5:
@@ -128,14 +129,14 @@ def _colour(grey: FloatImage, labels: Labels, rng: np.random.Generator) -> Float
     return np.clip(picture, 0, 1).astype(np.float32)
 
 
-def _lamp(shape: tuple[int, int], rng: np.random.Generator) -> FloatImage:
+def _lamp(shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
     centre = rng.uniform(0.2, 0.8, 2)
     y, x = (np.linspace(0, 1, n) - c for n, c in zip(shape, centre, strict=True))
     distance = np.hypot(y[:, None], x[None, :])
     return np.asarray((1 - rng.uniform(0, 0.7) * distance**1.5).clip(0.05), np.float32)
 
 
-def _highlights(shape: tuple[int, int], rng: np.random.Generator) -> FloatImage:
+def _highlights(shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
     """Small glaring spots of a wet surface."""
     spots = np.zeros(shape, np.float32)
     for _ in range(int(rng.poisson(4)) if rng.random() < 0.6 else 0):

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from napari_scsam.models.preprocess import PREPROCESS_VERSION
-from napari_scsam.models.sam import SamModel
+from napari_scsam.core.arrays import Mask
+from napari_scsam.models import PREPROCESS_VERSION, SamModel
 from scsam_train import episodes
 from scsam_train.clicks import jittered_box
 from scsam_train.decoding import Ask, Decoder
@@ -23,7 +23,6 @@ from scsam_train.views import label_canvas
 from scsam_train.warmup.curriculum import part_of
 from scsam_train.warmup.phantoms import Domain, Scene, make_phantom, make_relief, usable
 from scsam_train.warmup.pictures import backdrop, brain_scene, photograph_scene, textures
-from scsam_train.warmup.shapes import BoolImage
 from scsam_train.workers import side_by_side
 
 DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
@@ -166,7 +165,7 @@ def _wider(box: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.flo
     return np.clip(moved, 0, 255).astype(np.float32)
 
 
-def _steady(logits: NDArray[np.float32], valid: BoolImage) -> bool:
+def _steady(logits: NDArray[np.float32], valid: Mask) -> bool:
     """Whether another threshold would give about the same mask (SAM's stability score)."""
     small, large = ((logits > t) & valid for t in (1.0, -1.0))
     return bool(small.sum() >= STEADY_IOU * max(1, large.sum()))

@@ -16,7 +16,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.models.adapters import trainable_parameters
+from napari_scsam.models import trainable_parameters
 from scsam_train.decoding import Decoder
 from scsam_train.episodes import Episode, advance, begin
 from scsam_train.schedules import MovingAverage

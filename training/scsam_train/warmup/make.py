@@ -12,9 +12,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter
-from napari_scsam.models.base import load_base
-from napari_scsam.models.sam import ADAPTER_WEIGHTS, SamModel
+from napari_scsam.models import (
+    ADAPTER_WEIGHTS,
+    AdapterInfo,
+    SamModel,
+    SamWeights,
+    attach,
+    load_base,
+    save_adapter,
+)
 from scsam_train.decoding import Decoder
 from scsam_train.warmup.corpus import CORPUS_VERSION, build_corpus
 from scsam_train.warmup.curriculum import TIMES
@@ -61,7 +67,7 @@ def make_adapter(
     """
     began = time.monotonic()
     base = load_base(BASE)
-    sam = SamModel(base.module, base.entry, base.base_hash, torch.device("cpu"))
+    sam = SamModel(SamWeights.of(base, torch.device("cpu")))
     kept = cache or out / "cache"
     out.mkdir(parents=True, exist_ok=True)
     report = _reporter(on_event)

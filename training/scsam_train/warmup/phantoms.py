@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scsam_train.warmup.appearance import Labels, paint
+from napari_scsam.core.arrays import FloatArray, LabelArray, Mask
+from scsam_train.warmup.appearance import paint
 from scsam_train.warmup.relief import lit_relief
 from scsam_train.warmup.shapes import (
-    BoolImage,
-    FloatImage,
     Pose,
     bent_plane,
     random_structure,
@@ -42,12 +41,12 @@ class Scene:
     """
 
     image: NDArray[np.float32]
-    masks: list[BoolImage]
+    masks: list[Mask]
     domain: Domain
 
 
 def make_phantom(
-    rng: np.random.Generator, textures: list[FloatImage], backdrop: FloatImage | None = None
+    rng: np.random.Generator, textures: list[FloatArray], backdrop: FloatArray | None = None
 ) -> Scene:
     """A random phantom.
 
@@ -80,7 +79,7 @@ def make_relief(rng: np.random.Generator) -> Scene:
     return Scene(image * view[..., None], [mask for mask in seen if usable(mask)], "relief")
 
 
-def usable(mask: BoolImage) -> bool:
+def usable(mask: Mask) -> bool:
     """Whether a mask is of a size that people click on."""
     return bool(mask.sum() >= MIN_PIXELS and SHARES[0] <= mask.mean() <= SHARES[1])
 
@@ -93,7 +92,7 @@ def _shape(rng: np.random.Generator) -> tuple[int, int]:
 
 def _label_map(
     shape: tuple[int, int], rng: np.random.Generator
-) -> tuple[Labels, list[tuple[int, ...]]]:
+) -> tuple[LabelArray, list[tuple[int, ...]]]:
     """Structures painted over one another; each group of labels is one structure's parts."""
     plane = bent_plane(shape, rng)
     labels = np.zeros(shape, np.uint8)
@@ -128,11 +127,11 @@ def _field_of_view(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[
 
 
 def _targets(
-    labels: Labels,
+    labels: LabelArray,
     groups: list[tuple[int, ...]],
-    view: BoolImage,
+    view: Mask,
     rng: np.random.Generator,
-) -> list[BoolImage]:
+) -> list[Mask]:
     """Single parts, and now and then a whole structure of several."""
     candidates: list[tuple[int, ...]] = [(label,) for group in groups for label in group]
     candidates += [g for g in groups if len(g) > 1 and rng.random() < 0.15]
@@ -145,7 +144,7 @@ def _targets(
     return masks[:MAX_TARGETS]
 
 
-def _without_crumbs(mask: BoolImage) -> BoolImage:
+def _without_crumbs(mask: Mask) -> Mask:
     """What is left of a structure that others cover, less pieces that nobody would see."""
     parts, count = ndimage.label(mask)
     if count < 2:

@@ -13,8 +13,9 @@ from skimage.segmentation import felzenszwalb, find_boundaries, slic
 from skimage.transform import resize
 from skimage.util import img_as_float32
 
+from napari_scsam.core.arrays import FloatArray, Mask
 from scsam_train.warmup.phantoms import MAX_TARGETS, Scene, usable
-from scsam_train.warmup.shapes import BoolImage, FloatImage, smooth_noise
+from scsam_train.warmup.shapes import smooth_noise
 
 # scikit-image's packaged pictures that are CC0 or in the public domain by their docstrings.
 PHOTOGRAPHS = (
@@ -68,13 +69,13 @@ def brain_scene(rng: np.random.Generator, *, held_out: bool) -> Scene:
 
 
 @cache
-def textures() -> list[FloatImage]:
+def textures() -> list[FloatArray]:
     """Grey pictures of mean 0 and deviation 1, for phantoms."""
     greys = [_grey(_photograph(name)) for name in ("brick", "grass", "gravel")]
     return [((grey - grey.mean()) / grey.std()).astype(np.float32) for grey in greys]
 
 
-def backdrop(rng: np.random.Generator) -> FloatImage:
+def backdrop(rng: np.random.Generator) -> FloatArray:
     """A random grey cut of a photograph, blurred at random, to put phantoms on."""
     picture = _grey(_photograph(PHOTOGRAPHS[int(rng.integers(len(PHOTOGRAPHS)))]))
     blurred = ndimage.gaussian_filter(_cut(picture, rng), rng.uniform(0, 4))
@@ -82,7 +83,7 @@ def backdrop(rng: np.random.Generator) -> FloatImage:
 
 
 @cache
-def _photograph(name: str) -> FloatImage:
+def _photograph(name: str) -> FloatArray:
     picture = img_as_float32(getattr(data, name)())
     side = max(picture.shape[:2])
     if side > 3 * MAX_SIDE:
@@ -93,7 +94,7 @@ def _photograph(name: str) -> FloatImage:
 
 
 @cache
-def _brain() -> tuple[FloatImage, FloatImage, FloatImage]:
+def _brain() -> tuple[FloatArray, FloatArray, FloatArray]:
     """T1 in 0..1 and the shares of grey and white matter, each (x, y, z) at 1 mm."""
     from nilearn.datasets import (
         load_mni152_gm_template,
@@ -108,12 +109,12 @@ def _brain() -> tuple[FloatImage, FloatImage, FloatImage]:
     return head / head.max(), grey, white
 
 
-def _grey(picture: FloatImage) -> FloatImage:
+def _grey(picture: FloatArray) -> FloatArray:
     grey = rgb2gray(picture) if picture.ndim == 3 else picture
     return np.asarray(grey, dtype=np.float32)
 
 
-def _cut(picture: FloatImage, rng: np.random.Generator) -> FloatImage:
+def _cut(picture: FloatArray, rng: np.random.Generator) -> FloatArray:
     """A random rectangle, turned by quarters, mirrored, at most `MAX_SIDE` long."""
     share = rng.uniform(0.35, 1.0) * rng.uniform(0.8, 1.0, 2)
     size = [max(64, int(n * s)) for n, s in zip(picture.shape[:2], share, strict=True)]
@@ -126,7 +127,7 @@ def _cut(picture: FloatImage, rng: np.random.Generator) -> FloatImage:
     return np.asarray(resize(cut, target, anti_aliasing=factor < 1), dtype=np.float32)
 
 
-def _change(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+def _change(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Another contrast, inverted now and then, with bias, blur and noise."""
     span = max(float(np.ptp(image)), 1e-6)
     changed = ((image - image.min()) / span) ** np.exp(rng.uniform(-0.7, 0.7))
@@ -144,7 +145,7 @@ def _change(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     return np.asarray(np.clip(changed, 0, 1), dtype=np.float32)
 
 
-def _tissues(cut: FloatImage, rng: np.random.Generator) -> list[BoolImage]:
+def _tissues(cut: FloatArray, rng: np.random.Generator) -> list[Mask]:
     """White matter, grey matter, fluid inside the brain, and all of the brain."""
     head, grey, white = (cut[..., i] for i in range(3))
     brain = ndimage.binary_fill_holes(head > 0.05)
@@ -155,14 +156,14 @@ def _tissues(cut: FloatImage, rng: np.random.Generator) -> list[BoolImage]:
     return [mask for mask in parts if usable(mask) and rng.random() < 0.6]
 
 
-def _largest_part(mask: BoolImage) -> BoolImage:
+def _largest_part(mask: Mask) -> Mask:
     parts, count = ndimage.label(mask)
     if not count:
         return mask
     return np.asarray(parts == 1 + int(np.bincount(parts.ravel())[1:].argmax()))
 
 
-def _regions(image: FloatImage, rng: np.random.Generator) -> list[BoolImage]:
+def _regions(image: FloatArray, rng: np.random.Generator) -> list[Mask]:
     """Regions of a random segmentation, those with the sharper outlines first.
 
     Superpixels as objects: ScribblePrompt (Wong et al., ECCV 2024), section 4.
@@ -170,7 +171,7 @@ def _regions(image: FloatImage, rng: np.random.Generator) -> list[BoolImage]:
     labels = _segmentation(image, rng)
     grey = _grey(image)
     gradient = ndimage.gaussian_gradient_magnitude(grey, 1.0)
-    scored: list[tuple[float, BoolImage]] = []
+    scored: list[tuple[float, Mask]] = []
     for label in rng.permutation(np.unique(labels))[:40]:
         mask = _merged(labels, int(label), image, rng)
         if usable(mask) and float(grey[mask].mean()) > DARK:
@@ -181,7 +182,7 @@ def _regions(image: FloatImage, rng: np.random.Generator) -> list[BoolImage]:
     return [best[i] for i in rng.permutation(len(best))][:MAX_TARGETS]
 
 
-def _segmentation(image: FloatImage, rng: np.random.Generator) -> NDArray[np.intp]:
+def _segmentation(image: FloatArray, rng: np.random.Generator) -> NDArray[np.intp]:
     colour = gray2rgb(image) if image.ndim == 2 else image
     if rng.random() < 0.6:
         scale = float(np.exp(rng.uniform(np.log(40), np.log(900))))
@@ -193,8 +194,8 @@ def _segmentation(image: FloatImage, rng: np.random.Generator) -> NDArray[np.int
 
 
 def _merged(
-    labels: NDArray[np.intp], label: int, image: FloatImage, rng: np.random.Generator
-) -> BoolImage:
+    labels: NDArray[np.intp], label: int, image: FloatArray, rng: np.random.Generator
+) -> Mask:
     """One region, now and then with the neighbours that look most like it, its holes filled."""
     mask = labels == label
     for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.3 else 0):
@@ -204,5 +205,5 @@ def _merged(
         own = image[mask].mean(0)
         apart = [float(np.abs(image[labels == n].mean(0) - own).sum()) for n in around]
         mask = mask | (labels == around[int(np.argmin(apart))])
-    filled: BoolImage = ndimage.binary_fill_holes(mask)
+    filled: Mask = ndimage.binary_fill_holes(mask)
     return filled if rng.random() < 0.7 else mask

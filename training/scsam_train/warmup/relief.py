@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_scsam.core.arrays import FloatArray, Mask
 from scsam_train.warmup.shapes import (
-    BoolImage,
-    FloatImage,
     Plane,
     bent_plane,
     random_pose,
@@ -26,7 +25,7 @@ HEIGHTS = (0.25, 1.3)
 
 def lit_relief(
     shape: tuple[int, int], rng: np.random.Generator
-) -> tuple[NDArray[np.float32], list[BoolImage]]:
+) -> tuple[NDArray[np.float32], list[Mask]]:
     """A picture whose objects differ from what is around them by their shape above all.
 
     A height field of folds and domes is lit from the camera by Lambert's cosine law with the
@@ -57,7 +56,7 @@ def lit_relief(
     return np.clip(picture, 0, 1).astype(np.float32), masks
 
 
-def _heights(plane: Plane, rng: np.random.Generator) -> tuple[FloatImage, list[BoolImage]]:
+def _heights(plane: Plane, rng: np.random.Generator) -> tuple[FloatArray, list[Mask]]:
     """Heights in pixels, and where the domes are; later ones stand on earlier ones."""
     side = min(plane.shape)
     height = rng.uniform(0, 0.1) * side * smooth_noise(plane.shape, rng.uniform(0.3, 0.8), rng)
@@ -65,7 +64,7 @@ def _heights(plane: Plane, rng: np.random.Generator) -> tuple[FloatImage, list[B
         crest = np.exp(-((smooth_noise(plane.shape, rng.uniform(0.25, 0.6), rng) * 4) ** 2))
         height += rng.uniform(0.02, 0.08) * side * crest
     height += rng.uniform(0, 0.006) * side * smooth_noise(plane.shape, rng.uniform(0.02, 0.08), rng)
-    masks: list[BoolImage] = []
+    masks: list[Mask] = []
     for _ in range(int(rng.integers(1, MAX_BUMPS + 1))):
         outline = star if rng.random() < 0.7 else superellipse
         mask = outline(plane, random_pose(rng, *BUMP_SIZES), rng)
@@ -77,7 +76,7 @@ def _heights(plane: Plane, rng: np.random.Generator) -> tuple[FloatImage, list[B
     return np.asarray(height, np.float32), [mask for mask in masks if mask.any()]
 
 
-def _dome(mask: BoolImage, rng: np.random.Generator) -> FloatImage:
+def _dome(mask: Mask, rng: np.random.Generator) -> FloatArray:
     """A cap on `mask`: steep at its edge, or gently rising from it."""
     depth = ndimage.distance_transform_edt(mask)
     # Rounded, since the distance has creases in the middle of the mask.
@@ -89,7 +88,7 @@ def _dome(mask: BoolImage, rng: np.random.Generator) -> FloatImage:
     return np.asarray(rng.uniform(*HEIGHTS) * top * dome, np.float32)
 
 
-def _light(height: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, FloatImage]:
+def _light(height: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Diffuse light and glare of a lamp beside the camera."""
     rows, cols = height.shape
     side = min(rows, cols)
@@ -110,7 +109,7 @@ def _light(height: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, Fl
     return diffuse.astype(np.float32), np.asarray(glare, np.float32)
 
 
-def _skin(plane: Plane, masks: list[BoolImage], rng: np.random.Generator) -> FloatImage:
+def _skin(plane: Plane, masks: list[Mask], rng: np.random.Generator) -> FloatArray:
     """Colour of the surface: a tint, blotches, vessels, and a slight shift on each dome."""
     tint = np.sort(rng.uniform(0.2, 1.0, 3))[::-1] if rng.random() < 0.7 else rng.uniform(0.2, 1, 3)
     skin = np.ones((*plane.shape, 3), np.float32) * tint.astype(np.float32)
@@ -130,7 +129,7 @@ def _skin(plane: Plane, masks: list[BoolImage], rng: np.random.Generator) -> Flo
     return np.clip(skin, 0.02, 1).astype(np.float32)
 
 
-def _hole(plane: Plane, rng: np.random.Generator) -> FloatImage:
+def _hole(plane: Plane, rng: np.random.Generator) -> FloatArray:
     """Where the light does not reach: the way on, dark and without an edge."""
     if rng.random() < 0.6:
         return np.zeros(plane.shape, np.float32)

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-BoolImage = NDArray[np.bool_]
-FloatImage = NDArray[np.float32]
+from napari_scsam.core.arrays import FloatArray, Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +21,8 @@ class Plane:
         -1..1 along the shorter side, bent by smooth noise.
     """
 
-    y: FloatImage
-    x: FloatImage
+    y: FloatArray
+    x: FloatArray
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -42,7 +40,7 @@ class Pose:
     width: float
     angle: float
 
-    def local(self, plane: Plane) -> tuple[FloatImage, FloatImage]:
+    def local(self, plane: Plane) -> tuple[FloatArray, FloatArray]:
         """Coordinates in which the structure is about the unit disc."""
         dy, dx = plane.y - self.y, plane.x - self.x
         cos, sin = np.cos(self.angle), np.sin(self.angle)
@@ -51,7 +49,7 @@ class Pose:
         return v, u
 
 
-def smooth_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> FloatImage:
+def smooth_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> FloatArray:
     """Gaussian noise of mean 0 and deviation 1 whose grain is `grain` of the longer side."""
     coarse = [int(np.clip(np.ceil(n / max(shape) / grain), 2, n)) + 3 for n in shape]
     noise = rng.standard_normal(coarse)
@@ -79,22 +77,22 @@ def random_pose(rng: np.random.Generator, smallest: float = 0.04, largest: float
     return Pose(float(y), float(x), size, size * aspect, rng.uniform(0, np.pi))
 
 
-def star(plane: Plane, pose: Pose, rng: np.random.Generator, rough: float = 0.25) -> BoolImage:
+def star(plane: Plane, pose: Pose, rng: np.random.Generator, rough: float = 0.25) -> Mask:
     """A disc whose radius varies smoothly with the angle."""
     v, u = pose.local(plane)
-    inside: BoolImage = np.hypot(v, u) < _radius(np.arctan2(v, u), rng, rough * rng.random())
+    inside: Mask = np.hypot(v, u) < _radius(np.arctan2(v, u), rng, rough * rng.random())
     return inside
 
 
-def superellipse(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
+def superellipse(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
     """Between a diamond and a rounded rectangle."""
     v, u = pose.local(plane)
     power = rng.uniform(1.2, 6.0)
-    inside: BoolImage = np.abs(v) ** power + np.abs(u) ** power < 1
+    inside: Mask = np.abs(v) ** power + np.abs(u) ** power < 1
     return inside
 
 
-def crescent(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
+def crescent(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
     """A disc less a disc that is moved aside."""
     v, u = pose.local(plane)
     shift, size = rng.uniform(0.3, 0.8), rng.uniform(0.75, 1.1)
@@ -102,7 +100,7 @@ def crescent(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
     return np.asarray((np.hypot(v, u) < 1) & ~bite)
 
 
-def ring(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
+def ring(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
     """A wall around a cavity, sometimes open on one side."""
     v, u = pose.local(plane)
     angle = np.arctan2(v, u)
@@ -113,7 +111,7 @@ def ring(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
     return band
 
 
-def tube(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
+def tube(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
     """A winding band of varying width."""
     steps = 40
     turns = np.cumsum(rng.normal(0, 0.25, steps)) + pose.angle
@@ -127,15 +125,15 @@ def tube(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
     return inside
 
 
-def cloud(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
+def cloud(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
     """Where smooth noise is high inside a disc: ragged, sometimes in pieces or with holes."""
     v, u = pose.local(plane)
     noise = smooth_noise(plane.shape, rng.uniform(0.05, 0.25), rng)
-    inside: BoolImage = noise * rng.uniform(0.15, 0.5) + 1 - np.hypot(v, u) > 0.2
+    inside: Mask = noise * rng.uniform(0.15, 0.5) + 1 - np.hypot(v, u) > 0.2
     return inside
 
 
-def cluster(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
+def cluster(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
     """Two to five small discs near to one another, as one structure."""
     inside = np.zeros(plane.shape, bool)
     for _ in range(int(rng.integers(2, 6))):
@@ -145,7 +143,7 @@ def cluster(plane: Plane, pose: Pose, rng: np.random.Generator) -> BoolImage:
     return inside
 
 
-def hollow_organ(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[BoolImage]:
+def hollow_organ(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[Mask]:
     """A wall with a full cavity, often with a crescent leaning on it: two or three masks."""
     v, u = pose.local(plane)
     angle = np.arctan2(v, u)
@@ -159,7 +157,7 @@ def hollow_organ(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[Boo
     return masks
 
 
-def touching(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[BoolImage]:
+def touching(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[Mask]:
     """A disc divided among two to five neighbours without a gap."""
     v, u = pose.local(plane)
     inside = np.hypot(v, u) < _radius(np.arctan2(v, u), rng, 0.2)
@@ -169,7 +167,7 @@ def touching(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[BoolIma
     return [inside & (nearest == i) for i in range(len(centres))]
 
 
-Single = Callable[[Plane, Pose, np.random.Generator], BoolImage]
+Single = Callable[[Plane, Pose, np.random.Generator], Mask]
 SINGLE: tuple[tuple[Single, float], ...] = (
     (star, 0.42),
     (superellipse, 0.1),
@@ -181,7 +179,7 @@ SINGLE: tuple[tuple[Single, float], ...] = (
 )
 
 
-def random_structure(plane: Plane, rng: np.random.Generator) -> list[BoolImage]:
+def random_structure(plane: Plane, rng: np.random.Generator) -> list[Mask]:
     """One random structure, as the masks of its parts."""
     pose = random_pose(rng)
     kind = rng.random()
@@ -194,16 +192,16 @@ def random_structure(plane: Plane, rng: np.random.Generator) -> list[BoolImage]:
     return [shape(plane, pose, rng)]
 
 
-def _radius(angle: FloatImage, rng: np.random.Generator, rough: float) -> FloatImage:
+def _radius(angle: FloatArray, rng: np.random.Generator, rough: float) -> FloatArray:
     radius = np.ones_like(angle)
     for order in range(2, 7):
         phase = np.float32(rng.uniform(0, 2 * np.pi))
         radius += np.float32(rng.normal(0, rough / order)) * np.cos(order * angle + phase)
-    limited: FloatImage = np.clip(radius, 0.4, 1.6)
+    limited: FloatArray = np.clip(radius, 0.4, 1.6)
     return limited
 
 
-def _wall(angle: FloatImage, rng: np.random.Generator) -> FloatImage:
+def _wall(angle: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Inner radius of a wall, thinner on one side."""
     phase = np.float32(rng.uniform(0, 2 * np.pi))
     inner = rng.uniform(0.45, 0.85) + rng.uniform(0, 0.12) * np.cos(angle + phase)

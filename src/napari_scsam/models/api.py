@@ -1,0 +1,249 @@
+"""What other rooms ask of the models without importing torch: it is imported when they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.core.errors import MissingDependencyError
+from napari_scsam.core.prompts import PointPrompt, Prompts
+from napari_scsam.core.propagation import Carried, Trail
+from napari_scsam.core.settings import CACHE_GB, Device
+from napari_scsam.core.volume import Around
+from napari_scsam.models.protocols import (
+    Decoded,
+    Embedding,
+    EmbeddingCache,
+    RoundModels,
+    SamBackend,
+)
+
+if TYPE_CHECKING:
+    from napari_scsam.models.metrics import Evaluation
+    from napari_scsam.models.pair import Pair
+    from napari_scsam.models.sam import SamModel
+
+
+def load_sam(
+    name: str = "lite-medsam",
+    *,
+    device: Device = "auto",
+    checkpoint: str | Path | None = None,
+    adapter: str | Path | None = None,
+) -> SamModel:
+    """Load a SAM.
+
+    Parameters
+    ----------
+    name : {'lite-medsam', 'lite-medsam-released', 'vit_b', 'vit_l', 'vit_h'}
+        The first two bring their weights: with our point warm-up, and as their authors
+        released them, for boxes only. The others need `checkpoint`.
+    device : {'auto', 'cpu', 'cuda', 'mps'}
+        ``auto`` takes the best one there is.
+    checkpoint : path, optional
+        The published ``.pth`` file; loaded strictly, never unpickling code.
+    adapter : path, optional
+        A ``sam_adapter`` folder of a round; refused on another base.
+
+    Raises
+    ------
+    ModelError
+        If the name, checkpoint, adapter or device can't be used.
+    MissingDependencyError
+        If torch or segment-anything is not installed.
+    """
+    sam = _module("sam")
+    backend: SamModel = sam.load_sam(name, device=device, checkpoint=checkpoint, adapter=adapter)
+    return backend
+
+
+def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
+    """Load the pair of a finished round folder (docs/reference/project-folder.md).
+
+    Raises
+    ------
+    ModelError
+        If the folder is no round, or a hash in its manifest does not match.
+    """
+    models: Pair = _module("pair").load_round(folder, device=device)
+    return models
+
+
+def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
+    """Load the SAM of a finished tuning (``tuned/NNNN``); its embeddings are its base's.
+
+    Raises
+    ------
+    ModelError
+        If the folder is no tuning, was not kept, is damaged, or belongs to another base.
+    """
+    backend: SamModel = _module("tuned").load_tuned(folder, device=device)
+    return backend
+
+
+def open_cache(
+    folder: str | Path | None = None,
+    *,
+    memory_items: int = 32,
+    max_gb: float = CACHE_GB,
+) -> EmbeddingCache:
+    """Open a cache of embeddings.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where to keep them between sessions; may be deleted at any time.
+    memory_items : int
+        How many stay in memory; one of LiteMedSAM's is 4 MB.
+    max_gb : float
+        Size that the folder is kept under, in GB of 10^9 bytes.
+    """
+    path = None if folder is None else Path(folder)
+    cache: EmbeddingCache = _module("embeddings").LruEmbeddingCache(
+        path, memory_items=memory_items, max_bytes=int(max_gb * 1e9)
+    )
+    return cache
+
+
+def decode_region(
+    backend: SamBackend,
+    cache: EmbeddingCache,
+    image: NDArray[Any],
+    embedding: Embedding,
+    prompts: Prompts,
+    class_id: int | None = None,
+) -> Decoded:
+    """Mask for one object, at the plane's own sharpness where the object is small.
+
+    A plane is scaled to SAM's input, so a small object of a large plane comes back as a blob
+    from `SamBackend.decode`. This cuts a region of about twice the object's size out, embeds
+    and decodes that, and pastes the answer into the plane; outside the region is outside. An
+    object that fills most of its plane, and any plane less than 1.5 times SAM's input, is
+    decoded on the plane. The answer depends on the arguments only.
+
+    Parameters
+    ----------
+    backend : SamBackend
+    cache : EmbeddingCache
+        Keeps the embeddings of regions, which later prompts mostly share.
+    image : ndarray of shape (rows, cols) or (rows, cols, 3)
+        The plane that `embedding` is of.
+    embedding : Embedding
+    prompts, class_id
+        As `SamBackend.decode`.
+
+    Raises
+    ------
+    InputError
+        As `SamBackend.decode`.
+    """
+    decoded: Decoded = _module("regions").decode_region(
+        backend, cache, image, embedding, prompts, class_id
+    )
+    return decoded
+
+
+def propose(
+    models: RoundModels,
+    image: NDArray[Any],
+    embedding: Embedding,
+    class_id: int,
+    around: Around | None = None,
+) -> list[PointPrompt]:
+    """Point prompts that the round's U-Net and SAM suggest for one class.
+
+    The rules are those of docs/explanation/suggestions.md.
+
+    Deterministic; empty when there is nothing to suggest. `around` as for
+    `RoundModels.probabilities`.
+    """
+    proposals: list[PointPrompt] = _module("proposals").propose(
+        models, image, embedding, class_id, around
+    )
+    return proposals
+
+
+def carry(
+    sam: SamBackend,
+    pixels: NDArray[Any],
+    trail: Trail,
+    *,
+    cache: EmbeddingCache | None = None,
+    taught: RoundModels | None = None,
+    around: Around | None = None,
+) -> Carried:
+    """Find the masks of a neighbouring plane again: one step of `core.propagation.propagate`.
+
+    On the annotated plane itself, whose trail knows nothing yet, it only learns how loose a
+    box suits each class of a SAM that is asked by boxes alone. From there on each object is
+    asked for by a box around it, with its softened mask and points in the objects next to it,
+    where the SAM understands those; where there is a round, its U-Net's log-odds are averaged
+    in. A class stops where its area jumps, SAM's own estimate is low, its shape or the two
+    models do not agree, nothing is left, or three planes in a row want a look.
+
+    Parameters
+    ----------
+    sam : SamBackend
+    pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
+        The plane's own values.
+    trail : Trail
+        The plane that the masks come from.
+    cache : EmbeddingCache, optional
+        Keeps embeddings; small objects of large planes are then found as by `decode_region`.
+    taught : RoundModels, optional
+        The active round; `sam` is its SAM.
+    around : pair of ndarrays of the shape of `pixels`, optional
+        As for `RoundModels.probabilities`.
+    """
+    carried: Carried = _module("propagation").carry(
+        sam, pixels, trail, cache=cache, taught=taught, around=around
+    )
+    return carried
+
+
+def evaluate(
+    prediction: NDArray[np.generic],
+    truth: NDArray[np.generic],
+    *,
+    spacing_mm: Sequence[float] | None = None,
+    class_names: Mapping[int, str] | None = None,
+) -> Evaluation:
+    """Dice, IoU, HD95 and ASSD per class of one label map against another.
+
+    See `napari_scsam.models.metrics.evaluate`.
+    """
+    result: Evaluation = _module("metrics").evaluate(
+        prediction, truth, spacing_mm=spacing_mm, class_names=class_names
+    )
+    return result
+
+
+def describe(backend: SamBackend) -> str:
+    """What runs where, such as ``"LiteMedSAM on CPU, 2 threads"``."""
+    text: str = _module("device").describe(backend.name, backend.device)
+    return text
+
+
+def available_devices() -> list[str]:
+    """Devices that torch can use on this machine, the best first."""
+    devices: list[str] = _module("device").available_devices()
+    return devices
+
+
+def _module(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(f"napari_scsam.models.{name}")
+    except ImportError as exc:
+        if (exc.name or "").startswith("napari_scsam"):
+            raise
+        raise MissingDependencyError(
+            f"The package {exc.name!r} is not installed. "
+            'Install the models with: pip install "napari-scsam[all]"',
+            name=exc.name,
+        ) from exc
