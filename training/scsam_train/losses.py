@@ -15,7 +15,7 @@ LEAST_LOG = -100.0
 # Weights of the squared error of SAM's estimate of the IoU beside the loss of its mask; its authors
 # give it 1 (Kirillov et al., "Segment Anything", ICCV 2023, appendix A). Both are arbitrary, and
 # not compared with each other: the shipped warm-up and every measured tuning were trained with the
-# first (docs/warmup.md), every measured round with the second.
+# first (docs/explanation/warm-up.md), every measured round with the second.
 IOU_WEIGHT_OF_EPISODES, IOU_WEIGHT_OF_ROUNDS = 0.2, 0.1
 
 
