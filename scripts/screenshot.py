@@ -61,7 +61,7 @@ def _suggest(dock: Any, index: int | None) -> None:
     else:
         image_id, plane = annotation.key
         rows, cols = session.project.volume(image_id).plane(plane).shape[:2]
-        annotation.add_point(rows / 2, cols / 2)
+        annotation.editor.add_point(rows / 2, cols / 2)
     _wait(lambda: annotation.preview is not None)
     _pump(SETTLE_S)
 

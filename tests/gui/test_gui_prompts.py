@@ -126,7 +126,7 @@ def test_boxes_begin_objects_and_a_click_on_a_line_selects_it_for_delete(hand, d
     hand.click(5, 12)  # on the edge of the first
     assert hand.points() == ()
     assert hand.find("counts").text().startswith("A box of one is selected")
-    assert loop.active_object == (1, 1)
+    assert loop.now.active_object == (1, 1)
     hand.key(Qt.Key.Key_Delete)
     assert set(loop.prompts.boxes) == {(1, 2)}
     hand.window_key(Qt.Key.Key_A)
@@ -169,12 +169,12 @@ def test_any_axis_is_picked_annotated_committed_and_undone(hand, dock, loop):
     assert hand.viewer.dims.range[0].step == 4  # the slider goes from slice to slice
     committed = dock.session.canvas.layers["committed"].data
     assert (committed[3, 12:28, 33] == 1).all()  # a line across the other views
-    assert dock.session.project.committed_planes(loop.image_id) == []
+    assert dock.session.project.committed_planes(loop.now.image_id) == []
     hand.press("undo")
     hand.until(lambda: hand.status() == "Undone.")
     assert loop.key[1] == Plane(2, 33)
     assert axis.currentIndex() == 2
-    assert dock.session.project.label(loop.image_id) is None
+    assert dock.session.project.label(loop.now.image_id) is None
 
 
 def test_every_kind_together_gives_the_union_of_two_classes(hand, dock, tmp_path):
@@ -188,7 +188,7 @@ def test_every_kind_together_gives_the_union_of_two_classes(hand, dock, tmp_path
     hand.wait_for_image()
     hand.trace([(12, 9), (38, 35)], RIGHT)
     hand.trace([(12, 47), (38, 73)], RIGHT)
-    dock.session.annotation.set_class(2)
+    dock.session.annotation.editor.set_class(2)
     pick_tool(hand, "lasso")
     around = np.linspace(0, 2 * np.pi, 9)[:-1]
     hand.trace([(70 + 11 * np.sin(a), 40 + 11 * np.cos(a)) for a in around])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 from skimage.segmentation import find_boundaries
 
+from napari_scsam.annotation.scene import ShownMask
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.volume import LabelArray, take_plane
 
@@ -39,17 +40,51 @@ class PreviewPainter:
         self._timer.setInterval(FLASH_MS)
         self._timer.timeout.connect(self._end_flash)
 
-    def paint(self, plane: Plane, label: LabelArray | None) -> None:
-        """Show `label`, uint8 (rows, cols), on `plane`; None clears it."""
-        view = take_plane(self._fill.data, plane, self._ndim)
-        if label is None and not view.any():
+    def show(
+        self,
+        masks: Mapping[Plane, ShownMask],
+        last: Mapping[Plane, ShownMask],
+        shown: Plane | None,
+        *,
+        moved: bool,
+    ) -> None:
+        """Paint the planes whose mask differs from the last one.
+
+        Parameters
+        ----------
+        masks, last : mapping of Plane to ShownMask
+            What is to be seen, and what was painted before.
+        shown : Plane, optional
+            The plane on show. Planes along different axes cross, and a painted one paints over
+            the others: the one on show comes last, and once more where another crossed it.
+        moved : bool
+            Whether it has just come on show.
+        """
+        changed = [p for p in {**last, **masks} if masks.get(p) != last.get(p)]
+        others = {p: masks.get(p) for p in changed if p != shown}
+        self._paint_all(others)
+        if shown is None:
             return
+        crossed = any(plane.axis != shown.axis for plane in others)
+        if moved or crossed or shown in changed:
+            self._paint_all({shown: masks.get(shown)})
+
+    def _paint_all(self, masks: Mapping[Plane, ShownMask | None]) -> None:
+        drafts = {p: m for p, m in masks.items() if m is None or m.is_draft}
+        self.paint_drafts({p: None if m is None else m.label for p, m in drafts.items()})
+        for plane, mask in masks.items():
+            if mask is not None and not mask.is_draft:
+                self.paint(plane, mask.label)
+
+    def paint(self, plane: Plane, label: LabelArray) -> None:
+        """Show `label`, uint8 (rows, cols), on `plane`."""
+        view = take_plane(self._fill.data, plane, self._ndim)
         self._end_flash()
         before = view.copy()
-        view[...] = 0 if label is None else label
+        view[...] = label
         edge = _edge(view)
         changed = before != view
-        if label is None or not changed.any():
+        if not changed.any():
             self._draw_outline(plane, edge)
         else:
             # What was lost is lit in the colour that it had.
@@ -64,6 +99,8 @@ class PreviewPainter:
 
         All in one repaint, without a flash; none at all where there was and is nothing.
         """
+        if not labels:
+            return
         self._end_flash()
         painted = False
         for plane, label in labels.items():
