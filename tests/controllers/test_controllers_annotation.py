@@ -242,3 +242,34 @@ def test_points_outside_alone_ask_for_nothing_and_commit_nothing_inside(desk: De
     desk.annotation.commit()
     desk.settle()
     assert not desk.project.label(desk.annotation.now.image_id)[1].any()
+
+
+def test_a_skipped_slice_is_noted_off_the_windows_thread(desk: Desk) -> None:
+    image = desk.annotation.now.image_id
+    desk.annotation.navigation.skip()
+    assert desk.annotation.key == (image, Plane(0, 2))
+    assert desk.project.skipped() == []  # the window has gone on, and the disk is still to come
+    desk.files.work()
+    assert desk.project.skipped() == [(image, 1)]
+
+
+def test_a_click_while_a_commit_is_being_undone_is_a_step_of_its_own(desk: Desk) -> None:
+    image = desk.annotation.now.image_id
+    desk.annotation.editor.add_point(5, 5)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    desk.annotation.undo()
+    desk.canvas.go_to(Plane(0, 3))
+    desk.annotation.editor.add_point(9, 9)
+    desk.settle()
+    assert desk.project.label(image) is None
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.project.committed_planes(image) == [1]
+    assert desk.annotation.key == (image, Plane(0, 3))
+    assert desk.annotation.prompts.is_empty
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.project.label(image) is None
+    assert len(desk.annotation.prompts.points) == 1

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
+from napari_scsam._napari.masks import FLASH_MS
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.core.geometry import Plane
 
@@ -93,6 +94,46 @@ def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, doc
         hand.press("undo")
         assert len(loop.prompts.strokes) == left
     assert not len(lines(dock).data)
+
+
+def test_a_stroke_runs_within_a_screen_pixel_of_the_hand_on_thick_slices(hand, dock, loop):
+    hand.find("plane_axis").setCurrentIndex(2)
+    hand.qtbot.wait(50)
+    pick_tool(hand, "scribble")
+    # Up and down by three screen pixels, in rows that are four times as high as columns are wide.
+    step = 3 / (4 * hand.viewer.scene.camera.zoom)
+    hand.trace([(3, 5), (3 + step, 18), (3, 31), (3 + step, 44), (3, 55)])
+    (stroke,) = loop.prompts.strokes
+    rows = [row for row, _ in stroke.path]
+    assert np.ptp(rows) >= 0.6 * step
+    assert len(stroke.path) >= 5
+
+
+def test_a_new_scene_repaints_only_what_it_changes(hand, dock, loop, monkeypatch):
+    hand.click(30, 30)
+    hand.wait_for_mask()
+    hand.qtbot.wait(FLASH_MS + 80)
+    layers, repainted = dock.session.canvas.layers, set()
+    named = {id(layer): name for name, layer in layers.items()}
+    for kind in {type(layer) for layer in layers.values()}:
+        was = kind.refresh
+
+        def refresh(layer, *args, was=was, **how):
+            repainted.add(named.get(id(layer)))
+            return was(layer, *args, **how)
+
+        monkeypatch.setattr(kind, "refresh", refresh)
+    loop.editor.set_tool("lasso")
+    loop.set_window("volume")  # has the outline asked for again
+    loop.set_window("auto")
+    assert repainted <= {"image"}
+    repainted.clear()
+    loop.editor.select_point(None)
+    assert repainted == {"prompts"}
+    repainted.clear()
+    hand.press("commit")
+    hand.until(lambda: hand.status() == "Saved.")
+    assert repainted == {"prompts", "preview", "preview outline", "committed"}
 
 
 def test_escape_stops_a_stroke_and_another_slice_ends_it(hand, dock, loop):

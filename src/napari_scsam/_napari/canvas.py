@@ -128,8 +128,7 @@ class NapariCanvas(Canvas):
         if self._prompts is not None and scene.prompts != last.prompts:
             self._prompts.show(scene.prompts)
         if self._masks is not None:
-            moved = scene.plane != last.plane
-            self._masks.show(scene.masks, last.masks, scene.plane, moved=moved)
+            self._masks.show(scene.masks, scene.plane)
 
     # ---------------------------------------------------------------- hands
 

@@ -34,32 +34,27 @@ class PreviewPainter:
         self._fill = fill
         self._outline = outline
         self._ndim = ndim
+        self._masks: Mapping[Plane, ShownMask] = {}
+        self._shown: Plane | None = None
         self._lit: tuple[Plane, NDArray[np.uint8]] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(FLASH_MS)
         self._timer.timeout.connect(self._end_flash)
 
-    def show(
-        self,
-        masks: Mapping[Plane, ShownMask],
-        last: Mapping[Plane, ShownMask],
-        shown: Plane | None,
-        *,
-        moved: bool,
-    ) -> None:
-        """Paint the planes whose mask differs from the last one.
+    def show(self, masks: Mapping[Plane, ShownMask], shown: Plane | None) -> None:
+        """Paint the planes whose mask differs from the one that was painted there.
 
         Parameters
         ----------
-        masks, last : mapping of Plane to ShownMask
-            What is to be seen, and what was painted before.
+        masks : mapping of Plane to ShownMask
+            Nothing is to be seen on the other planes.
         shown : Plane, optional
             The plane on show. Planes along different axes cross, and a painted one paints over
-            the others: the one on show comes last, and once more where another crossed it.
-        moved : bool
-            Whether it has just come on show.
+            the others: the one on show comes last, and again where another one crossed it.
         """
+        last, self._masks = self._masks, masks
+        moved, self._shown = shown != self._shown, shown
         changed = [p for p in {**last, **masks} if masks.get(p) != last.get(p)]
         others = {p: masks.get(p) for p in changed if p != shown}
         self._paint_all(others)
@@ -71,12 +66,12 @@ class PreviewPainter:
 
     def _paint_all(self, masks: Mapping[Plane, ShownMask | None]) -> None:
         drafts = {p: m for p, m in masks.items() if m is None or m.is_draft}
-        self.paint_drafts({p: None if m is None else m.label for p, m in drafts.items()})
+        self._paint_drafts({p: None if m is None else m.label for p, m in drafts.items()})
         for plane, mask in masks.items():
             if mask is not None and not mask.is_draft:
-                self.paint(plane, mask.label)
+                self._paint(plane, mask.label)
 
-    def paint(self, plane: Plane, label: LabelArray) -> None:
+    def _paint(self, plane: Plane, label: LabelArray) -> None:
         """Show `label`, uint8 (rows, cols), on `plane`."""
         view = take_plane(self._fill.data, plane, self._ndim)
         self._end_flash()
@@ -94,7 +89,7 @@ class PreviewPainter:
             self._timer.start()
         self._fill.refresh(extent=False, thumbnail=False, highlight=False)
 
-    def paint_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
+    def _paint_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
         """Show masks that a person has not touched, their outlines dashed; None clears a plane.
 
         All in one repaint, without a flash; none at all where there was and is nothing.

@@ -79,10 +79,6 @@ class IntensityWindow:
         """The planes before and after with their own values; None where nobody looks at them."""
         return AUTO.around(volume, plane) if self._context else None
 
-    def shown(self, volume: Volume) -> Limits | None:
-        """Values that are shown black and white; None for the usual ones of the display."""
-        return self.contrast(volume).limits
-
     def contrast(self, volume: Volume) -> Contrast:
         """How a volume is shown through the window that was chosen last."""
         if self._contrast is None or self._contrast[0] is not volume:

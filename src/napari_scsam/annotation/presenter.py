@@ -68,8 +68,8 @@ class Presenter:
             committed=self._committed.array,
             is_committed=now.plane is not None and self._committed.has(now.plane),
             contrast=None if now.image is None else self._window.contrast(now.image.volume),
-            can_undo=self._store.before is not None,
-            can_redo=self._store.after is not None,
+            can_undo=self._store.can_undo,
+            can_redo=self._store.can_redo,
             read_only=self._read_only,
             is_waiting=self._outlines.waiting,
         )

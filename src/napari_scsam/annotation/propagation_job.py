@@ -37,9 +37,8 @@ NO_NEIGHBOUR = "Every slice is committed or has prompts: there is none to carry 
 
 @dataclass(eq=False)
 class _Run:
-    """A propagation at work: where it was started, and what ends it."""
+    """A propagation at work, and what ends it."""
 
-    start: SliceKey
     cancel: CancelToken | None = None
 
 
@@ -131,7 +130,7 @@ class PropagationJob:
         return found
 
     def _start(self, key: SliceKey, volume: Volume, anchors: Mapping[int, LabelArray]) -> None:
-        run = self._run = _Run(key)
+        run = self._run = _Run()
         axis = key[1].axis
         count, spacing = volume.plane_count(axis), volume.plane_spacing(axis)
         step = self._step(key, volume)

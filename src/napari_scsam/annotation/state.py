@@ -203,6 +203,16 @@ class StateStore:
         return self._now
 
     @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return self._history.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a step to take again."""
+        return self._history.can_redo
+
+    @property
     def before(self) -> Work | None:
         """The work that undo leads to; None at the beginning."""
         return self._history.before
