@@ -94,6 +94,8 @@ class FakeCanvas(Canvas):
     def previews(self) -> dict[Plane, Any]:
         """Masks by plane; None where nothing is drawn."""
         masks = {plane: mask.label for plane, mask in self.scene.masks.items()}
+        if self.scene.crossing is not None and self.scene.plane is not None:
+            masks[self.scene.plane] = self.scene.crossing.label
         return defaultdict(lambda: None, masks)
 
 

@@ -64,13 +64,16 @@ def test_a_plane_across_drafts_shows_them_as_one_mask_until_they_change() -> Non
     across = Plane(1, 2)
     now = state(Work(drafts={("a", Plane(0, 3)): Draft(LABEL)}), across)
     scene = resolve(facts(now), Scene())
-    assert scene.masks[across].label.tolist() == [[0] * 8] * 3 + [[1] * 8]
-    assert scene.masks[across].is_draft
+    assert scene.crossing is not None
+    assert scene.crossing.label.tolist() == [[0] * 8] * 3 + [[1] * 8]
+    assert scene.crossing.is_draft
     again = resolve(facts(replace(now, tool="box")), scene)
-    assert again.masks == scene.masks  # the very same array: nothing to repaint
+    assert again.crossing == scene.crossing  # the very same array: nothing to repaint
+    assert set(again.masks) == {Plane(0, 3)}
     changed = state(Work(drafts={("a", Plane(0, 0)): Draft(LABEL)}), across)
     later = resolve(facts(replace(changed, image=now.image)), scene)
-    assert later.masks[across].label.tolist() == [[1] * 8] + [[0] * 8] * 3
+    assert later.crossing is not None
+    assert later.crossing.label.tolist() == [[1] * 8] + [[0] * 8] * 3
 
 
 def test_rejected_points_are_not_drawn_and_the_selected_one_is_counted_among_the_drawn() -> None:

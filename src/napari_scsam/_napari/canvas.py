@@ -51,6 +51,7 @@ class NapariCanvas(Canvas):
             event.disconnect(self._on_dims)
         if self._masks is not None:
             self._masks.close()
+        self._masks = self._prompts = None
         self._view.volume = None
         self._layers.close()
 
@@ -128,7 +129,7 @@ class NapariCanvas(Canvas):
         if self._prompts is not None and scene.prompts != last.prompts:
             self._prompts.show(scene.prompts)
         if self._masks is not None:
-            self._masks.show(scene.masks, scene.plane)
+            self._masks.show(scene.masks, scene.plane, scene.crossing)
 
     # ---------------------------------------------------------------- hands
 

@@ -35,14 +35,19 @@ class PreviewPainter:
         self._outline = outline
         self._ndim = ndim
         self._masks: Mapping[Plane, ShownMask] = {}
-        self._shown: Plane | None = None
+        self._shown: tuple[Plane | None, ShownMask | None] = (None, None)
         self._lit: tuple[Plane, NDArray[np.uint8]] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(FLASH_MS)
         self._timer.timeout.connect(self._end_flash)
 
-    def show(self, masks: Mapping[Plane, ShownMask], shown: Plane | None) -> None:
+    def show(
+        self,
+        masks: Mapping[Plane, ShownMask],
+        shown: Plane | None,
+        crossing: ShownMask | None = None,
+    ) -> None:
         """Paint the planes whose mask differs from the one that was painted there.
 
         Parameters
@@ -52,17 +57,21 @@ class PreviewPainter:
         shown : Plane, optional
             The plane on show. Planes along different axes cross, and a painted one paints over
             the others: the one on show comes last, and again where another one crossed it.
+        crossing : ShownMask, optional
+            What the others show on the plane on show, where that has no mask; it is theirs,
+            and stays when the plane is left.
         """
         last, self._masks = self._masks, masks
-        moved, self._shown = shown != self._shown, shown
+        again = (shown, crossing) != self._shown
+        self._shown = (shown, crossing)
         changed = [p for p in {**last, **masks} if masks.get(p) != last.get(p)]
         others = {p: masks.get(p) for p in changed if p != shown}
         self._paint_all(others)
         if shown is None:
             return
         crossed = any(plane.axis != shown.axis for plane in others)
-        if moved or crossed or shown in changed:
-            self._paint_all({shown: masks.get(shown)})
+        if again or crossed or shown in changed:
+            self._paint_all({shown: masks.get(shown, crossing)})
 
     def _paint_all(self, masks: Mapping[Plane, ShownMask | None]) -> None:
         drafts = {p: m for p, m in masks.items() if m is None or m.is_draft}

@@ -82,9 +82,8 @@ class Navigation:
             return
         if now.prompts.points:
             point = now.prompts.points[-1]
-            index = round(
-                (point.row, point.col)[[a for a in range(3) if a != plane.axis].index(axis)]
-            )
+            in_plane = [a for a in range(3) if a != plane.axis]
+            index = round((point.row, point.col)[in_plane.index(axis)])
         self._store.put(now.at(Plane(axis, int(np.clip(index, 0, shape[axis] - 1)))))
 
     # ---------------------------------------------------------------- the next one

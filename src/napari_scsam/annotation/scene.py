@@ -85,6 +85,8 @@ class Scene:
         Points and lines of the plane.
     masks : mapping of Plane to ShownMask
         Previews and drafts of the image; nothing is drawn on the other planes.
+    crossing : ShownMask, optional
+        What drafts along the other axes show on the plane on show, where that has no mask.
     committed : ndarray of uint8, optional
         The committed label of the whole image; another array for each version.
     contrast : Contrast, optional
@@ -100,6 +102,7 @@ class Scene:
     plane: Plane | None = None
     prompts: ShownPrompts = ShownPrompts()
     masks: Mapping[Plane, ShownMask] = field(default_factory=dict)
+    crossing: ShownMask | None = None
     committed: LabelArray | None = None
     contrast: Contrast | None = None
     drag: Drag = "pan"
@@ -153,12 +156,14 @@ def resolve(facts: Facts, before: Scene) -> Scene:
     state = facts.state
     if before.image is not state.image:
         before = Scene()
+    masks = _masks(facts, before)
     return Scene(
         image=state.image,
         classes=facts.classes,
         plane=state.plane,
         prompts=before.prompts if state.plane is None else _prompts(state, state.plane),
-        masks=_masks(facts, before),
+        masks=masks,
+        crossing=None if state.plane in masks else _crossing(state, before),
         committed=facts.committed,
         contrast=facts.contrast,
         drag=_DRAGS.get(state.tool, "pan"),
@@ -206,21 +211,24 @@ def _masks(facts: Facts, before: Scene) -> dict[Plane, ShownMask]:
             masks[plane] = ShownMask(facts.answers[plane].preview)
         elif plane in before.masks:
             masks[plane] = before.masks[plane]
-    shown = state.plane
-    if shown is not None and shown not in drafts and shown not in prompted:
-        across = _across(state, shown, before)
-        masks |= {} if across is None else {shown: across}
     return masks
 
 
-def _across(state: AnnotationState, plane: Plane, before: Scene) -> ShownMask | None:
-    """What drafts along the other axes show on the plane on show."""
+def _crossing(state: AnnotationState, before: Scene) -> ShownMask | None:
+    """What drafts along the other axes show on the plane on show, or what they showed before.
+
+    That stays, as any outline, while the first answer to a plane's prompts is awaited.
+    """
+    plane, last = state.plane, before.crossing if state.plane == before.plane else None
+    if plane is None or state.image is None:
+        return None
+    if not state.prompts.is_empty:
+        return last
     labels = {place: draft.label for place, draft in state.drafts.items()}
-    shape = () if state.image is None else state.image.volume.shape
-    label, last = crossing(labels, plane, shape), before.masks.get(plane)
+    label = crossing(labels, plane, state.image.volume.shape)
     if label is None:
         return None
-    unchanged = last is not None and last.is_draft and np.array_equal(last.label, label)
+    unchanged = last is not None and np.array_equal(last.label, label)
     return last if unchanged else ShownMask(label, True)
 
 
