@@ -251,7 +251,7 @@ def with_plugin(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     dock.create_project(folder / "project", ["object"], scans)
     run_until(lambda: dock.session is not None and dock.session.annotation.key is not None)
     loop = dock.session.annotation
-    loop.add_point(90, 140)
+    loop.editor.add_point(90, 140)
     run_until(lambda: loop.preview is not None)
     result["project_to_first_mask"] = round((time.perf_counter() - began) * 1000, 1)
     loop.undo()
@@ -323,8 +323,8 @@ def click_ahead(viewer: Any, dock: ScsamDock, options: argparse.Namespace) -> di
         return round(time_click(viewer, (90, 140), lambda: loop.preview is not None), 1)
 
     run_for(options.think)
-    loop.open_image(second)
-    run_until(lambda: loop.image_id == second)
+    loop.navigation.open_image(second)
+    run_until(lambda: loop.now.image_id == second)
     result: dict[str, Any] = {"think_s": options.think, "next_image": click(), "next_slice": []}
     for step in range(1, options.slices_ahead + 1):
         run_for(options.think)
@@ -337,10 +337,10 @@ def click_ahead(viewer: Any, dock: ScsamDock, options: argparse.Namespace) -> di
 def train(viewer: Any, dock: ScsamDock, beat: Heartbeat, steps: int) -> dict[str, Any]:
     """Commit one slice and train a short round while stepping through slices."""
     loop = dock.session.annotation
-    loop.add_point(90, 140)
+    loop.editor.add_point(90, 140)
     run_until(lambda: loop.preview is not None)
     loop.commit()
-    run_until(lambda: loop.commits > 0)
+    run_until(lambda: loop.now.commits > 0)
     form = dock._parts.training.form
     form.set_value("steps", steps)
     form.set_value("unlabelled_planes", 4)

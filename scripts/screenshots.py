@@ -108,7 +108,7 @@ def _click(dock: Any) -> None:
     row, col = np.unravel_index(np.argmax(distance_transform_edt(inside)), inside.shape)
     annotation = dock.session.annotation
     dock.pick_class(VENTRICLES - 1)
-    annotation.add_point(float(row), float(col))
+    annotation.editor.add_point(float(row), float(col))
     _wait(lambda: annotation.preview is not None)
     _pump(SETTLE_S)
 

@@ -12,7 +12,8 @@ HEAVY = ("torch", "napari", "qtpy", "PyQt6", "magicgui", "superqt", "monai", "pe
 LOW_ROOMS = (
     "napari_scsam",
     "napari_scsam.cli.__main__",
-    "napari_scsam.controllers.annotation",
+    "napari_scsam.annotation.controller",
+    "napari_scsam.controllers.prediction",
     "napari_scsam.controllers.training",
     "napari_scsam.core.prompts",
     "napari_scsam.io",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_scsam.controllers.annotation import AnnotationController
+from napari_scsam.annotation.canvas import Canvas, CanvasListener
+from napari_scsam.annotation.controller import AnnotationController
+from napari_scsam.annotation.scene import Scene
 from napari_scsam.controllers.inference import Answer, Question
-from napari_scsam.controllers.ports import Canvas
 from napari_scsam.controllers.previews import Previewer
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.geometry import Plane
@@ -45,63 +49,54 @@ class ManualRunner:
 
 
 class FakeCanvas(Canvas):
-    """Remembers what it was told to show."""
+    """Remembers the scene that it was to draw."""
 
     def __init__(self) -> None:
-        self.listener: Any = None
-        self.shape: tuple[int, ...] = ()
+        self.listener = CanvasListener()
+        self.scene = Scene()
+        self.scenes: list[Scene] = []
         self.at: Plane | None = None
-        self.points: list[PointPrompt] = []
-        self.prompts = PromptSet()
         self.indices = [0, 0, 0]
-        self.drag = "pan"
-        self.previews: dict[Plane, Any] = {}
-        self.committed: Any = None
-        self.limits: list[Any] = []
 
-    def listen(self, listener: Any) -> None:
+    def listen(self, listener: CanvasListener) -> None:
         self.listener = listener
 
-    def open_image(self, name: str, volume: Any, label: Any, classes: Sequence[Any]) -> None:
-        self.shape, self.committed, self.previews = volume.shape, label, {}
-
-    def show_window(self, limits: Any) -> None:
-        self.limits.append(limits)
-
-    def close_image(self) -> None:
-        self.at = None
-
-    @property
-    def plane(self) -> Plane | None:
-        return self.at
-
-    def go_to(self, plane: Plane) -> None:
-        if self.at != plane:
-            self.at = plane
-            self.listener.plane_changed(plane)
+    def render(self, scene: Scene) -> None:
+        self.scene, self.at = scene, scene.plane
+        self.scenes.append(scene)
 
     def index_along(self, axis: int) -> int:
         return self.indices[axis]
 
-    def set_drag(self, drag: Any) -> None:
-        self.drag = drag
+    def go_to(self, plane: Plane | None) -> None:
+        """Move the slider."""
+        if self.at != plane:
+            self.at = plane
+            self.listener.plane_changed(plane)
 
-    def show_prompts(
-        self,
-        plane: Plane,
-        prompts: PromptSet,
-        selected: Any = None,
-        line: Any = None,
-        active: Any = None,
-    ) -> None:
-        self.points, self.prompts = list(prompts.points), prompts
-        self.selected, self.line, self.active = selected, line, active
+    @property
+    def prompts(self) -> PromptSet:
+        return self.scene.prompts.prompts
 
-    def show_preview(self, plane: Plane, label: Any) -> None:
-        self.previews[plane] = label
+    @property
+    def points(self) -> list[PointPrompt]:
+        return list(self.prompts.points)
 
-    def show_committed(self, label: Any) -> None:
-        self.committed = label
+    @property
+    def line(self) -> Any:
+        return self.scene.prompts.line
+
+    @property
+    def active(self) -> Any:
+        return self.scene.prompts.active
+
+    @property
+    def previews(self) -> dict[Plane, Any]:
+        """Masks by plane; None where nothing is drawn."""
+        masks = {plane: mask.label for plane, mask in self.scene.masks.items()}
+        if self.scene.crossing is not None and self.scene.plane is not None:
+            masks[self.scene.plane] = self.scene.crossing.label
+        return defaultdict(lambda: None, masks)
 
 
 class FakeSegmenter:
@@ -130,8 +125,8 @@ class Desk:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.canvas, self.segmenter = FakeCanvas(), FakeSegmenter()
-        self.inference, self.files = ManualRunner(), ManualRunner()
+        self.canvas, self.segmenter = FakeCanvas(), self.make_segmenter()
+        self.inference, self.files, self.carrier = ManualRunner(), ManualRunner(), ManualRunner()
         self.states: list[Any] = []
         self.annotation = AnnotationController(
             project,
@@ -139,7 +134,23 @@ class Desk:
             Previewer(self.segmenter, self.inference),  # type: ignore[arg-type]
             self.files,
             self.states.append,
+            segmenter=self.segmenter,  # type: ignore[arg-type]
+            carrier=self.carrier,
         )
+
+    def make_segmenter(self) -> Any:
+        return FakeSegmenter()
+
+    def use_round(self) -> None:
+        """Let there be an active round, though its folder is not there."""
+        store = self.annotation._store
+        made = type("Round", (), {"folder": Path("round"), "number": 1})()
+        store.put(replace(store.now, round=made))
+
+    def forget_image(self) -> None:
+        """Have the next image opened anew, though it is open."""
+        store = self.annotation._store
+        store.put(replace(store.now, image=None))
 
     @property
     def state(self) -> Any:

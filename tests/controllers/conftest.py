@@ -29,6 +29,6 @@ def project(tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture
 def desk(project: Project) -> Desk:
     made = Desk(project)
-    made.annotation.open_image(project.images()[0].id, Plane(0, 1))
+    made.annotation.navigation.open_image(project.images()[0].id, Plane(0, 1))
     made.settle()
     return made

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from annotation_desk import Desk
 
-from napari_scsam.controllers.annotation import NO_ROUND
+from napari_scsam.annotation.suggestions import NO_ROUND
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.controllers.work import accepted, to_decode, with_state
 from napari_scsam.core.errors import InputError
@@ -20,9 +19,9 @@ from napari_scsam.project.journal import Event, Journal, Noted
 
 
 def test_a_late_answer_never_paints_over_a_newer_one(desk: Desk) -> None:
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     first = list(desk.inference.queue)
-    desk.annotation.add_point(12, 20)
+    desk.annotation.editor.add_point(12, 20)
     desk.inference.queue = desk.inference.queue[1:] + first  # the older one comes last
     desk.inference.work(ignore_cancel=True)
     shown = desk.canvas.previews[Plane(0, 1)]
@@ -31,7 +30,7 @@ def test_a_late_answer_never_paints_over_a_newer_one(desk: Desk) -> None:
 
 
 def test_an_answer_for_another_slice_is_not_drawn_on_this_one(desk: Desk) -> None:
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.canvas.go_to(Plane(0, 2))
     desk.inference.work(ignore_cancel=True)
     assert desk.canvas.previews.get(Plane(0, 2)) is None
@@ -41,28 +40,28 @@ def test_an_answer_for_another_slice_is_not_drawn_on_this_one(desk: Desk) -> Non
 
 
 def test_commit_waits_for_the_mask_that_the_last_click_asked_for(desk: Desk) -> None:
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
-    desk.annotation.add_point(12, 20)
+    desk.annotation.editor.add_point(12, 20)
     desk.annotation.commit()
     desk.settle()
-    label = desk.project.label(desk.annotation.image_id)
+    label = desk.project.label(desk.annotation.now.image_id)
     assert label[1, 12, 20] == 1
     assert label[1, 5, 5] == 1
     assert (label[[0, 2, 3, 4]] == 255).all()
 
 
 def test_committing_one_class_keeps_the_other(desk: Desk) -> None:
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
     desk.annotation.commit()
     desk.settle()
-    desk.annotation.set_class(2)
-    desk.annotation.add_point(12, 20)
+    desk.annotation.editor.set_class(2)
+    desk.annotation.editor.add_point(12, 20)
     desk.settle()
     desk.annotation.commit()
     desk.settle()
-    label = desk.project.label(desk.annotation.image_id)[1]
+    label = desk.project.label(desk.annotation.now.image_id)[1]
     assert label[5, 5] == 1
     assert label[12, 20] == 2
     assert (label != 255).all()
@@ -70,24 +69,24 @@ def test_committing_one_class_keeps_the_other(desk: Desk) -> None:
 
 def test_a_slice_of_another_axis_leaves_the_rest_not_annotated(desk: Desk) -> None:
     desk.canvas.go_to(Plane(2, 7))
-    desk.annotation.add_point(2, 9)
+    desk.annotation.editor.add_point(2, 9)
     desk.settle()
     desk.annotation.commit()
     desk.settle()
-    label = desk.project.label(desk.annotation.image_id)
+    label = desk.project.label(desk.annotation.now.image_id)
     assert label[2, 9, 7] == 1
     assert (np.delete(label, 7, axis=2) == 255).all()
 
 
 def test_undo_goes_back_across_slices_images_and_commits(desk: Desk, project: Project) -> None:
     first, second = (record.id for record in project.images())
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
     desk.annotation.commit()
     desk.settle()
-    desk.annotation.open_image(second, Plane(0, 0))
+    desk.annotation.navigation.open_image(second, Plane(0, 0))
     desk.settle()
-    desk.annotation.add_point(4, 4)
+    desk.annotation.editor.add_point(4, 4)
     desk.settle()
 
     desk.annotation.undo()
@@ -109,9 +108,9 @@ def test_undo_keeps_a_label_from_before_the_session(project: Project) -> None:
     image = project.images()[0].id
     project.commit(image, np.ones((20, 30), np.uint8), plane=Plane(0, 4))
     desk = Desk(project)
-    desk.annotation.open_image(image, Plane(0, 1))
+    desk.annotation.navigation.open_image(image, Plane(0, 1))
     desk.settle()
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
     desk.annotation.commit()
     desk.settle()
@@ -135,20 +134,20 @@ def test_proposals_are_accepted_rejected_and_answered(desk: Desk) -> None:
         PointPrompt(9, 9, 1, True, "model", "query", 0.5, "proposed", 1),
         PointPrompt(12, 20, 2, True, "model", "missed", 0.4, "proposed", 1),
     ]
-    desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
+    desk.use_round()
     desk.annotation.suggest()
     desk.settle()
     assert desk.state.counts == ("3 points: 1 sure ●, 1 question ◆, 1 maybe missed ○  ·  N asks")
     assert {"accept_all", "reject", "commit"} <= desk.state.enabled
-    desk.annotation.next_question()
+    desk.annotation.editor.next_question()
     assert desk.state.counts.startswith("Is this point inside the one?")
-    desk.annotation.answer(False)
+    desk.annotation.editor.answer(False)
     point = desk.annotation.prompts.points[1]
     assert (point.positive, point.state, point.origin) == (False, "edited", "model")
-    desk.annotation.reject()
+    desk.annotation.editor.reject()
     assert [p.state for p in desk.annotation.prompts.points] == ["rejected", "edited", "rejected"]
     desk.annotation.undo()
-    desk.annotation.accept_all()
+    desk.annotation.editor.accept_all()
     assert [p.state for p in desk.annotation.prompts.points] == ["accepted", "edited", "accepted"]
     desk.settle()
     assert desk.project.labelled() == {}  # accepting is not committing
@@ -158,9 +157,9 @@ def test_a_suggestion_under_way_outlives_what_changes_no_prompt(desk: Desk) -> N
     desk.segmenter.proposals = [
         PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1),
     ]
-    desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
+    desk.use_round()
     desk.annotation.suggest()
-    desk.annotation.set_class(2)  # a choice of class, and word of who answers clicks
+    desk.annotation.editor.set_class(2)  # a choice of class, and word of who answers clicks
     desk.annotation.use_tuned(None, redraw=True)
     desk.settle()
     assert desk.state.status.startswith("Suggested.")
@@ -168,7 +167,7 @@ def test_a_suggestion_under_way_outlives_what_changes_no_prompt(desk: Desk) -> N
 
 
 def test_a_suggestion_through_another_window_is_not_waited_for(desk: Desk) -> None:
-    desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
+    desk.use_round()
     desk.annotation.suggest()
     desk.annotation.set_window("volume")
     desk.settle()
@@ -191,11 +190,11 @@ def test_a_deleted_proposal_is_remembered_as_rejected_in_the_journal(desk: Desk)
         PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1),
         PointPrompt(9, 9, 1, True, "model", "confirm", 0.8, "proposed", 1),
     ]
-    desk.annotation._round = type("Round", (), {"folder": Path("round"), "number": 1})()
+    desk.use_round()
     desk.annotation.suggest()
     desk.settle()
-    desk.annotation.select_point(1)
-    desk.annotation.delete_selected()
+    desk.annotation.editor.select_point(1)
+    desk.annotation.editor.delete_selected()
     desk.settle()
     assert len(desk.canvas.points) == 1
     desk.annotation.commit()
@@ -234,13 +233,13 @@ def test_accept_and_next_passes_over_committed_slices_and_goes_to_the_next_image
         project.commit(first, np.zeros((20, 30), np.uint8), plane=Plane(0, index))
     desk.annotation.accept_and_next()
     assert desk.state.status.startswith("Nothing to accept yet")
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
     desk.annotation.accept_and_next()
     desk.settle()
     assert desk.annotation.key == (second, Plane(0, 0))
     assert project.committed_planes(first) == [1, 2, 3, 4]
-    desk.annotation.previous()
+    desk.annotation.navigation.previous()
     desk.settle()
     assert desk.annotation.key == (first, Plane(0, 4))
 
@@ -252,20 +251,51 @@ def test_a_failed_decode_is_one_line_and_the_next_click_works(desk: Desk) -> Non
         raise InputError("The image has no contrast here.")
 
     desk.segmenter.decode = fail  # type: ignore[method-assign]
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
     assert desk.state.is_error
     assert desk.state.status == "The image has no contrast here."
     desk.segmenter.decode = good  # type: ignore[method-assign]
-    desk.annotation.add_point(6, 6)
+    desk.annotation.editor.add_point(6, 6)
     desk.settle()
     assert not desk.state.is_error
     assert desk.canvas.previews[Plane(0, 1)].any()
 
 
 def test_points_outside_alone_ask_for_nothing_and_commit_nothing_inside(desk: Desk) -> None:
-    desk.annotation.add_point(5, 5, positive=False)
+    desk.annotation.editor.add_point(5, 5, positive=False)
     desk.settle()
     desk.annotation.commit()
     desk.settle()
-    assert not desk.project.label(desk.annotation.image_id)[1].any()
+    assert not desk.project.label(desk.annotation.now.image_id)[1].any()
+
+
+def test_a_skipped_slice_is_noted_off_the_windows_thread(desk: Desk) -> None:
+    image = desk.annotation.now.image_id
+    desk.annotation.navigation.skip()
+    assert desk.annotation.key == (image, Plane(0, 2))
+    assert desk.project.skipped() == []  # the window has gone on, and the disk is still to come
+    desk.files.work()
+    assert desk.project.skipped() == [(image, 1)]
+
+
+def test_a_click_while_a_commit_is_being_undone_is_a_step_of_its_own(desk: Desk) -> None:
+    image = desk.annotation.now.image_id
+    desk.annotation.editor.add_point(5, 5)
+    desk.settle()
+    desk.annotation.commit()
+    desk.settle()
+    desk.annotation.undo()
+    desk.canvas.go_to(Plane(0, 3))
+    desk.annotation.editor.add_point(9, 9)
+    desk.settle()
+    assert desk.project.label(image) is None
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.project.committed_planes(image) == [1]
+    assert desk.annotation.key == (image, Plane(0, 3))
+    assert desk.annotation.prompts.is_empty
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.project.label(image) is None
+    assert len(desk.annotation.prompts.points) == 1

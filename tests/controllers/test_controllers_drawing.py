@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from annotation_desk import Desk
 
-from napari_scsam.controllers.drawing import NO_AREA, OUTSIDE_IMAGE, TOO_SHORT
+from napari_scsam.annotation.editor import NO_AREA, OUTSIDE_IMAGE, TOO_SHORT
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
@@ -22,13 +22,13 @@ def test_every_kind_of_prompt_on_two_classes_is_asked_and_undone_one_by_one(desk
     loop = desk.annotation
     steps = [PromptSet()]
     for act in (
-        lambda: loop.set_box((2, 2, 10, 10)),
-        lambda: loop.add_point(6, 6),
-        lambda: loop.add_stroke("scribble", [(5, 5), (5, 9)], True),
-        lambda: loop.add_stroke("lasso", LASSO, False),
-        lambda: loop.set_class(2),
-        lambda: loop.add_stroke("lasso", [(12, 20), (12, 26), (17, 23)], True),
-        lambda: loop.add_point(15, 28, False),
+        lambda: loop.editor.set_box((2, 2, 10, 10)),
+        lambda: loop.editor.add_point(6, 6),
+        lambda: loop.editor.add_stroke("scribble", [(5, 5), (5, 9)], True),
+        lambda: loop.editor.add_stroke("lasso", LASSO, False),
+        lambda: loop.editor.set_class(2),
+        lambda: loop.editor.add_stroke("lasso", [(12, 20), (12, 26), (17, 23)], True),
+        lambda: loop.editor.add_point(15, 28, False),
     ):
         act()
         if loop.prompts != steps[-1]:
@@ -48,52 +48,52 @@ def test_every_kind_of_prompt_on_two_classes_is_asked_and_undone_one_by_one(desk
 
 def test_a_box_apart_begins_another_object_and_a_box_on_one_replaces_its(desk: Desk) -> None:
     loop = desk.annotation
-    loop.set_box((2, 2, 6, 6))
-    loop.set_box((3, 3, 7, 7))
+    loop.editor.set_box((2, 2, 6, 6))
+    loop.editor.set_box((3, 3, 7, 7))
     assert loop.prompts.boxes == {(1, 1): (3, 3, 7, 7)}
-    loop.set_box((12, 12, 18, 18))
+    loop.editor.set_box((12, 12, 18, 18))
     assert set(loop.prompts.boxes) == {(1, 1), (1, 2)}
-    assert loop.active_object == desk.canvas.active == (1, 2)
+    assert loop.now.active_object == desk.canvas.active == (1, 2)
     assert "2 objects, now number 2" in desk.state.counts
-    loop.set_box((2, 2, 5, 5))  # meets the first again
+    loop.editor.set_box((2, 2, 5, 5))  # meets the first again
     assert loop.prompts.boxes == {(1, 1): (2, 2, 5, 5), (1, 2): (12, 12, 18, 18)}
-    assert loop.active_object == (1, 1)
-    loop.add_point(4, 4)
+    assert loop.now.active_object == (1, 1)
+    loop.editor.add_point(4, 4)
     assert loop.prompts.points[0].object_key == (1, 1)
 
 
 def test_another_object_begins_by_key_and_a_click_on_a_point_goes_back(desk: Desk) -> None:
     loop = desk.annotation
-    loop.new_object()
-    assert loop.active_object == (1, 1)
-    loop.add_point(5, 5)
-    loop.new_object()
+    loop.editor.new_object()
+    assert loop.now.active_object == (1, 1)
+    loop.editor.add_point(5, 5)
+    loop.editor.new_object()
     assert "1 object, now another" in desk.state.counts
-    loop.add_point(12, 20)
+    loop.editor.add_point(12, 20)
     assert [p.object_id for p in loop.prompts.points] == [1, 2]
-    loop.select_point(0)
-    loop.add_point(6, 6, False)
+    loop.editor.select_point(0)
+    loop.editor.add_point(6, 6, False)
     assert loop.prompts.points[-1].object_key == (1, 1)
     for _ in range(3):
         loop.undo()
-    loop.add_point(3, 3)
+    loop.editor.add_point(3, 3)
     assert loop.prompts.points[-1].object_key == (1, 1)
 
 
 def test_a_selected_box_or_stroke_is_deleted_and_comes_back_by_undo(desk: Desk) -> None:
     loop = desk.annotation
-    loop.set_box((2, 2, 6, 6))
-    loop.add_stroke("scribble", [(5, 5), (5, 9)], True)
-    loop.add_stroke("scribble", [(9, 9), (12, 12)], False)
-    loop.select_line(0)
+    loop.editor.set_box((2, 2, 6, 6))
+    loop.editor.add_stroke("scribble", [(5, 5), (5, 9)], True)
+    loop.editor.add_stroke("scribble", [(9, 9), (12, 12)], False)
+    loop.editor.select_line(0)
     assert desk.state.counts.startswith("A scribble, one, is selected")
-    loop.delete_selected()
+    loop.editor.delete_selected()
     assert [s.positive for s in loop.prompts.strokes] == [False]
-    loop.select_line((1, 1))
+    loop.editor.select_line((1, 1))
     assert desk.canvas.line == (1, 1)
-    loop.delete_selected()
+    loop.editor.delete_selected()
     assert loop.prompts.boxes == {}
-    loop.delete_selected()  # nothing is selected any more
+    loop.editor.delete_selected()  # nothing is selected any more
     assert len(loop.prompts.strokes) == 1
     loop.undo()
     loop.undo()
@@ -103,59 +103,59 @@ def test_a_selected_box_or_stroke_is_deleted_and_comes_back_by_undo(desk: Desk) 
 
 def test_what_lies_beside_the_image_is_no_prompt_or_is_cut_at_its_edge(desk: Desk) -> None:
     loop = desk.annotation  # a plane of 20 x 30
-    loop.add_point(20.4, 5)
+    loop.editor.add_point(20.4, 5)
     assert desk.state.status == OUTSIDE_IMAGE
-    loop.add_stroke("scribble", [(-5, -5), (-2, 8)], True)
+    loop.editor.add_stroke("scribble", [(-5, -5), (-2, 8)], True)
     assert desk.state.status == OUTSIDE_IMAGE
-    loop.set_box((40, 40, 60, 60))
+    loop.editor.set_box((40, 40, 60, 60))
     assert desk.state.status == NO_AREA
     assert loop.prompts.is_empty
-    loop.set_box((15, 25, 60, 60))
+    loop.editor.set_box((15, 25, 60, 60))
     assert loop.prompts.boxes[1, 1] == (15, 25, 19, 29)
-    loop.add_stroke("scribble", [(-5, 3), (2, 3), (6, 3)], True)
+    loop.editor.add_stroke("scribble", [(-5, 3), (2, 3), (6, 3)], True)
     assert loop.prompts.strokes[0].path == ((2, 3), (6, 3))
-    loop.add_point(5, 5)
-    loop.move_point(0, 5, 99)
+    loop.editor.add_point(5, 5)
+    loop.editor.move_point(0, 5, 99)
     assert (loop.prompts.points[0].row, loop.prompts.points[0].col) == (5, 5)
     assert "put back" in desk.state.status
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 5), (5, 5, 5, 12), (5, 5, 12, 5.4)])
 def test_a_box_without_an_area_is_a_hint(desk: Desk, box: tuple[float, ...]) -> None:
-    desk.annotation.set_box(box)  # type: ignore[arg-type]
+    desk.annotation.editor.set_box(box)  # type: ignore[arg-type]
     assert desk.state.status == NO_AREA
     assert not desk.state.is_error
     assert desk.annotation.prompts.is_empty
 
 
 def test_a_line_that_is_too_short_is_a_hint(desk: Desk) -> None:
-    desk.annotation.add_stroke("lasso", [(5, 5), (5, 9)], True)
+    desk.annotation.editor.add_stroke("lasso", [(5, 5), (5, 9)], True)
     assert desk.state.status == TOO_SHORT
-    desk.annotation.add_stroke("scribble", [(5, 5)], True)
+    desk.annotation.editor.add_stroke("scribble", [(5, 5)], True)
     assert desk.state.status == TOO_SHORT
     assert desk.annotation.prompts.is_empty
 
 
 def test_of_two_points_at_one_pixel_the_later_one_counts(desk: Desk) -> None:
     loop = desk.annotation
-    loop.add_point(5.2, 5.2)
-    loop.add_point(4.9, 5.1, False)
+    loop.editor.add_point(5.2, 5.2)
+    loop.editor.add_point(4.9, 5.1, False)
     assert [p.positive for p in loop.prompts.points] == [False]
-    loop.add_point(9, 9)
-    loop.move_point(1, 5, 5)
+    loop.editor.add_point(9, 9)
+    loop.editor.move_point(1, 5, 5)
     assert [p.positive for p in loop.prompts.points] == [True]
-    loop.set_class(2)
-    loop.add_point(5, 5)  # another class may claim the pixel
+    loop.editor.set_class(2)
+    loop.editor.add_point(5, 5)  # another class may claim the pixel
     assert len(loop.prompts.points) == 2
 
 
 def test_a_proposal_that_a_person_contradicts_at_its_pixel_is_rejected(desk: Desk) -> None:
     proposal = PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1)
     desk.segmenter.proposals = [proposal]
-    desk.annotation._round = type("Round", (), {"folder": None, "number": 1})()
+    desk.use_round()
     desk.annotation.suggest()
     desk.settle()
-    desk.annotation.add_point(5, 5, False)
+    desk.annotation.editor.add_point(5, 5, False)
     assert [(p.origin, p.state) for p in desk.annotation.prompts.points] == [
         ("model", "rejected"),
         ("person", "accepted"),
@@ -164,8 +164,8 @@ def test_a_proposal_that_a_person_contradicts_at_its_pixel_is_rejected(desk: Des
 
 def test_prompts_stay_on_the_plane_and_the_axis_where_they_were_drawn(desk: Desk) -> None:
     loop = desk.annotation
-    loop.add_point(5, 5)
-    loop.add_stroke("lasso", LASSO, True)
+    loop.editor.add_point(5, 5)
+    loop.editor.add_stroke("lasso", LASSO, True)
     drawn = loop.prompts
     for elsewhere in (Plane(0, 2), Plane(1, 1), Plane(2, 1)):
         desk.canvas.go_to(elsewhere)
@@ -184,7 +184,7 @@ def test_the_view_turns_to_another_axis_at_the_last_point(desk: Desk) -> None:
     assert loop.key[1] == Plane(2, 11)
     assert "slice 12 of 30" in desk.state.heading
     assert desk.state.axis == 2
-    loop.add_point(3, 17)  # (slice, row)
+    loop.editor.add_point(3, 17)  # (slice, row)
     loop.set_axis(1)
     assert loop.key[1] == Plane(1, 17)
     assert desk.state.axis == 1
@@ -198,10 +198,10 @@ def test_a_plane_along_another_axis_is_committed_passed_and_taken_back(
 ) -> None:
     loop, (first, second) = desk.annotation, (record.id for record in project.images())
     project.commit(first, np.zeros((20, 30), np.uint8), plane=Plane(0, 3))
-    loop._image = None  # opened anew, with that label
-    loop.open_image(first, Plane(2, 27))
+    desk.forget_image()  # opened anew, with that label
+    loop.navigation.open_image(first, Plane(2, 27))
     desk.settle()
-    loop.add_point(2, 9)
+    loop.editor.add_point(2, 9)
     desk.settle()
     loop.accept_and_next()
     desk.settle()
@@ -212,10 +212,10 @@ def test_a_plane_along_another_axis_is_committed_passed_and_taken_back(
     assert not label[3, :, 28].any()
     # The lines across them leave the other slices to do.
     assert project.committed_planes(first) == [3]
-    loop.skip()
+    loop.navigation.skip()
     assert project.skipped() == []
     assert loop.key == (first, Plane(2, 29))
-    loop.skip()
+    loop.navigation.skip()
     desk.settle()
     assert loop.key == (second, Plane(0, 0))
     loop.undo()
@@ -226,7 +226,7 @@ def test_a_plane_along_another_axis_is_committed_passed_and_taken_back(
 
 
 def test_a_round_suggests_nothing_along_an_axis_that_it_never_saw(desk: Desk) -> None:
-    desk.annotation._round = type("Round", (), {"folder": None, "number": 1})()
+    desk.use_round()
     desk.canvas.go_to(Plane(1, 4))
     desk.annotation.suggest()
     assert desk.state.status == "The round learned from axis 0 slices: here, click or draw a box."
@@ -237,7 +237,7 @@ def test_a_slice_that_the_model_cannot_read_keeps_its_label_and_its_prompts(
     desk: Desk, project: Project
 ) -> None:
     loop = desk.annotation
-    loop.add_point(5, 5)
+    loop.editor.add_point(5, 5)
     desk.settle()
     loop.commit()
     desk.settle()
@@ -247,26 +247,26 @@ def test_a_slice_that_the_model_cannot_read_keeps_its_label_and_its_prompts(
         raise InputError("All pixels of the image are 0.0: there is nothing to see.")
 
     desk.segmenter.decode = fail  # type: ignore[method-assign]
-    loop.add_point(6, 6)
+    loop.editor.add_point(6, 6)
     desk.settle()
     loop.commit()
     desk.settle()
     assert desk.state.is_error
     assert desk.state.status.startswith("There is no outline to save")
-    assert project.label(loop.image_id)[1].any()
+    assert project.label(loop.now.image_id)[1].any()
     assert len(loop.prompts.points) == 1
     desk.segmenter.decode = good  # type: ignore[method-assign]
-    loop.add_point(8, 8)
+    loop.editor.add_point(8, 8)
     desk.settle()
     loop.commit()
     desk.settle()
-    assert project.label(loop.image_id)[1, 8, 8] == 1
+    assert project.label(loop.now.image_id)[1, 8, 8] == 1
 
 
 @pytest.mark.parametrize(("iou", "words"), [(0.9, "sure 0.90"), (0.7, "fair"), (0.1, "unsure")])
 def test_how_sure_the_model_is_of_its_outline_is_said(desk: Desk, iou: float, words: str) -> None:
     good = desk.segmenter.decode
     desk.segmenter.decode = lambda q: replace(good(q), iou=iou)  # type: ignore[method-assign]
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
     assert f"outline: {words}" in desk.state.counts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_scsam.controllers.last_view import FILE, first_view, remember
+from napari_scsam.annotation.last_position import FILE, first_view, remember
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from annotation_desk import Desk, FakeCanvas, FakeSegmenter, ManualRunner
+from annotation_desk import Desk, FakeSegmenter
 
+from napari_scsam.annotation.propagation_job import COMMIT_FIRST
 from napari_scsam.controllers.inference import Question
-from napari_scsam.controllers.previews import Previewer
-from napari_scsam.controllers.propagation import COMMIT_FIRST, PropagationController
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.propagation import Carried, Trail, label_of
@@ -45,31 +44,19 @@ class Carrier(FakeSegmenter):
 class VolumeDesk(Desk):
     """A desk at which volumes are filled."""
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        self.canvas, self.segmenter = FakeCanvas(), Carrier()
-        self.inference, self.files, self.carrier = ManualRunner(), ManualRunner(), ManualRunner()
-        self.states: list[Any] = []
-        self.annotation = PropagationController(
-            project,
-            self.canvas,
-            Previewer(self.segmenter, self.inference),  # type: ignore[arg-type]
-            self.files,
-            self.states.append,
-            segmenter=self.segmenter,  # type: ignore[arg-type]
-            carrier=self.carrier,
-        )
+    def make_segmenter(self) -> Any:
+        return Carrier()
 
     @property
     def image(self) -> str:
-        return str(self.annotation.image_id)
+        return str(self.annotation.now.image_id)
 
     def drafts(self) -> list[int]:
-        return [plane.index for plane in self.annotation._drafts_here()]
+        return [plane.index for plane in self.annotation.now.drafts]
 
     def commit_a_square(self, index: int = 3) -> None:
         self.canvas.go_to(Plane(0, index))
-        self.annotation.add_point(10, 10)
+        self.annotation.editor.add_point(10, 10)
         self.settle()
         self.annotation.commit()
         self.settle()
@@ -95,7 +82,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture
 def desk(project: Project) -> VolumeDesk:
     made = VolumeDesk(project)
-    made.annotation.open_image(project.images()[0].id, Plane(0, 3))
+    made.annotation.navigation.open_image(project.images()[0].id, Plane(0, 3))
     made.settle()
     return made
 
@@ -123,7 +110,7 @@ def test_a_preview_is_carried_too_and_keeps_its_prompts(desk):
     assert "propagate" not in desk.state.enabled
     desk.annotation.propagate()
     assert desk.state.status == COMMIT_FIRST
-    desk.annotation.add_point(10, 10)
+    desk.annotation.editor.add_point(10, 10)
     desk.settle()
     desk.propagate()
     assert 3 not in desk.drafts()
@@ -136,13 +123,13 @@ def test_a_click_corrects_a_draft_and_undo_brings_the_draft_back(desk):
     desk.propagate()
     desk.canvas.go_to(Plane(0, 4))
     assert desk.state.counts == "A draft from the slices beside it."
-    desk.annotation.add_point(15, 20)
+    desk.annotation.editor.add_point(15, 20)
     desk.settle()
     assert desk.segmenter.asked[-1].draft[10, 10] == 1
     desk.annotation.undo()
     desk.settle()
     assert desk.canvas.previews[Plane(0, 4)][10, 10] == 1
-    assert desk.annotation.draft is not None
+    assert desk.annotation.now.draft is not None
 
 
 def test_accepting_a_draft_commits_it_and_goes_to_the_next_one_round_the_end(desk):
@@ -222,12 +209,12 @@ def test_what_is_committed_or_prompted_meanwhile_is_left_alone(desk):
     def meanwhile() -> None:
         desk.segmenter.before.clear()
         desk.canvas.go_to(Plane(0, 6))
-        desk.annotation.add_point(5, 25)
+        desk.annotation.editor.add_point(5, 25)
         desk.settle()
         desk.annotation.commit()
         desk.settle()
         desk.canvas.go_to(Plane(0, 7))
-        desk.annotation.add_point(15, 5)
+        desk.annotation.editor.add_point(15, 5)
         desk.settle()
 
     desk.segmenter.before[0] = meanwhile
@@ -246,15 +233,15 @@ def test_drafts_of_an_image_that_was_left_are_there_on_coming_back(desk, project
 
     def leave() -> None:
         desk.segmenter.before.clear()
-        desk.annotation.open_image(second)
+        desk.annotation.navigation.open_image(second)
         desk.settle()
 
     desk.segmenter.before[1] = leave
     desk.propagate()
-    assert desk.annotation.image_id == second
+    assert desk.annotation.now.image_id == second
     assert desk.drafts() == []
     assert {key[0] for key in desk.segmenter.carried} == {first}
-    desk.annotation.open_image(first)
+    desk.annotation.navigation.open_image(first)
     desk.settle()
     assert len(desk.drafts()) == 7
     assert desk.canvas.previews[Plane(0, 6)][10, 10] == 1
@@ -280,10 +267,10 @@ def test_slices_between_committed_ones_come_from_both_and_none_is_asked_again(de
 def test_another_axis_is_filled_along_itself_and_never_over_what_is_committed(desk):
     desk.commit_a_square(3)
     desk.canvas.go_to(Plane(2, 20))
-    desk.annotation.add_point(6, 10)
+    desk.annotation.editor.add_point(6, 10)
     desk.settle()
     desk.propagate()
-    assert {plane.axis for plane in desk.annotation._drafts_here()} == {2}
+    assert {plane.axis for plane in desk.annotation.now.drafts} == {2}
     assert len(desk.drafts()) == 29
     before = desk.project.label(desk.image)[3]
     desk.annotation.commit_drafts()

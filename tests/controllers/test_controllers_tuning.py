@@ -270,13 +270,13 @@ def test_in_the_foreground_it_returns_its_record_or_one_line(bench: Bench) -> No
 
 
 def test_questions_name_the_tuning_from_the_next_click_on(desk: Desk, tmp_path: Path) -> None:
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
     asked = len(desk.segmenter.asked)
     desk.annotation.use_tuned(tmp_path)
     desk.settle()
     assert len(desk.segmenter.asked) == asked  # the outline on show stays
-    desk.annotation.add_point(9, 9)
+    desk.annotation.editor.add_point(9, 9)
     desk.settle()
     assert desk.segmenter.asked[-1].tuned_folder == tmp_path
     desk.annotation.use_tuned(None, redraw=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.controllers.inference import Question
-from napari_scsam.controllers.windowing import WindowChoice
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
@@ -99,21 +99,21 @@ def test_a_damaged_setting_is_one_line(project: Project, line: str) -> None:
 
 
 def test_the_choice_is_seen_asked_with_and_saved(project: Project, scan: Volume) -> None:
-    choice = WindowChoice(project, Now())
-    assert choice.shown(scan) == (-160, 240)
+    choice = IntensityWindow(project, Now())
+    assert choice.contrast(scan).limits == (-160, 240)
     assert choice.choose("lung", never) == "Window: Lung (\N{MINUS SIGN}600/1500)."
-    assert choice.shown(scan) == (-1350, 150)
+    assert choice.contrast(scan).limits == (-1350, 150)
     assert choice.asked(scan) == PRESETS["lung"]
     assert project.window == PRESETS["lung"]
     choice.choose("volume", never)
     assert choice.asked(scan) == WHOLE_VOLUME.on(scan)
-    assert choice.shown(scan) == choice.asked(scan).limits
+    assert choice.contrast(scan).limits == choice.asked(scan).limits
     choice.choose("auto", never)
-    assert choice.shown(scan) is None
+    assert choice.contrast(scan).limits is None
 
 
 def test_a_window_of_one_s_own_is_among_the_choices(project: Project) -> None:
-    choice = WindowChoice(project, Now())
+    choice = IntensityWindow(project, Now())
     offered = len(choice.choices)
     choice.choose("30/300", never)
     assert choice.choices[0].name == "30/300"
@@ -125,19 +125,19 @@ def test_a_window_of_one_s_own_is_among_the_choices(project: Project) -> None:
 
 def test_a_read_only_project_is_looked_at_without_saving(project: Project, scan: Volume) -> None:
     with Project.open(project.folder, read_only=True) as looked_at:
-        choice = WindowChoice(looked_at, Now())
+        choice = IntensityWindow(looked_at, Now())
         choice.choose("bone", never)
-        assert choice.shown(scan) == (-500, 1300)
+        assert choice.contrast(scan).limits == (-500, 1300)
     assert project.window == PRESETS["soft-tissue"]
 
 
 def test_a_round_is_asked_with_the_window_that_it_learned_with(
     project: Project, scan: Volume, tmp_path: Path
 ) -> None:
-    choice = WindowChoice(project, Now())
+    choice = IntensityWindow(project, Now())
     choice.use_round(a_round(tmp_path / "3", window="liver"))
     assert choice.asked(scan) == PRESETS["liver"]
-    assert choice.shown(scan) == (-160, 240)
+    assert choice.contrast(scan).limits == (-160, 240)
     said = choice.choose("lung", never)
     assert "Round 3 learned with Liver" in said and "\n" not in said
     assert choice.asked(scan) == PRESETS["liver"]
@@ -150,7 +150,7 @@ def test_a_round_is_asked_with_the_window_that_it_learned_with(
 def test_only_a_round_that_sees_the_neighbours_is_asked_with_them(
     project: Project, scan: Volume, tmp_path: Path
 ) -> None:
-    choice, place = WindowChoice(project, Now()), Plane(0, 1)
+    choice, place = IntensityWindow(project, Now()), Plane(0, 1)
     assert choice.neighbours(scan, place) is None
     choice.use_round(a_round(tmp_path / "3", window="liver", settings={"context": True}))
     before, after = choice.neighbours(scan, place) or ()

@@ -219,11 +219,11 @@ if __name__ == "__main__":
     dock.create_project({str(tmp_path / "project")!r}, ["disc"], [{str(volume_path)!r}])
     until(lambda: dock.session is not None and dock.session.annotation.key is not None)
     loop = dock.session.annotation
-    loop.add_point(34, 58)
+    loop.editor.add_point(34, 58)
     until(lambda: loop.preview is not None)
     assert loop.preview.any()
     loop.commit()
-    until(lambda: loop.commits == 1)
+    until(lambda: loop.now.commits == 1)
     dock.shut_down()
     heavy = {{"torch", "peft", "triton", "monai"}} & set(sys.modules)
     viewer.close()

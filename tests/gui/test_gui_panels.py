@@ -19,6 +19,7 @@ from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar
 from napari_scsam._qt.queue_panel import QueuePanel
 from napari_scsam._qt.settings_form import SettingsForm
 from napari_scsam._qt.training_panel import TrainingPanel
+from napari_scsam.annotation.scene import ShownMask
 from napari_scsam.controllers.queue import QueueRow
 from napari_scsam.controllers.rounds import RoundsState
 from napari_scsam.core.geometry import Plane
@@ -175,7 +176,7 @@ def test_what_changed_is_lit_once_and_then_only_outlined(qtbot):
     painter = PreviewPainter(fill, outline, 3)
     first = np.zeros((20, 30), np.uint8)
     first[4:14, 6:20] = 2
-    painter.paint(Plane(0, 1), first)
+    painter.show({Plane(0, 1): ShownMask(first)}, Plane(0, 1))
     np.testing.assert_array_equal(fill.data[1], first)
     np.testing.assert_array_equal(outline.data[1], first)  # all of it is new, so all is lit
     qtbot.wait(FLASH_MS + 80)
@@ -184,9 +185,9 @@ def test_what_changed_is_lit_once_and_then_only_outlined(qtbot):
 
     less = first.copy()
     less[4:8] = 0
-    painter.paint(Plane(0, 1), less)
+    painter.show({Plane(0, 1): ShownMask(less)}, Plane(0, 1))
     assert (outline.data[1][4:8, 6:20] == 2).all()  # what was lost, in its colour
-    painter.paint(Plane(0, 1), None)
+    painter.show({}, Plane(0, 1))
     assert not fill.data.any()
     assert not outline.data.any()
 
@@ -195,10 +196,24 @@ def test_nothing_is_repainted_where_there_was_and_is_no_draft(monkeypatch):
     fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
     painter, repaints = PreviewPainter(fill, outline, 3), []
     monkeypatch.setattr(Labels, "refresh", lambda layer, **how: repaints.append(layer))
-    painter.paint_drafts({Plane(0, 1): None})
+    painter.show({}, Plane(0, 1))
     assert not repaints
-    painter.paint_drafts({Plane(0, 1): np.ones((20, 30), np.uint8)})
+    painter.show({Plane(0, 1): ShownMask(np.ones((20, 30), np.uint8), True)}, Plane(0, 1))
     assert repaints and fill.data[1].all()
     repaints.clear()
-    painter.paint_drafts({Plane(0, 1): None})
+    painter.show({}, Plane(0, 1))
     assert repaints and not fill.data.any() and not outline.data.any()
+
+
+def test_a_plane_that_crosses_drafts_takes_nothing_of_them_away_when_it_is_left(qtbot):
+    fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
+    painter = PreviewPainter(fill, outline, 3)
+    drafts = {Plane(0, i): ShownMask(np.ones((20, 30), np.uint8), True) for i in range(3)}
+    painter.show(drafts, Plane(0, 0))
+    dashed = outline.data[0].copy()
+    crossing = ShownMask(np.ones((3, 30), np.uint8), True)
+    painter.show(drafts, Plane(1, 10), crossing)
+    assert (outline.data[0] != dashed).any()
+    painter.show(drafts, Plane(0, 0))
+    assert fill.data.all()
+    np.testing.assert_array_equal(outline.data[0], dashed)

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
+from napari_scsam._napari.masks import FLASH_MS
 from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.core.geometry import Plane
 
@@ -95,6 +96,46 @@ def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, doc
     assert not len(lines(dock).data)
 
 
+def test_a_stroke_runs_within_a_screen_pixel_of_the_hand_on_thick_slices(hand, dock, loop):
+    hand.find("plane_axis").setCurrentIndex(2)
+    hand.qtbot.wait(50)
+    pick_tool(hand, "scribble")
+    # Up and down by three screen pixels, in rows that are four times as high as columns are wide.
+    step = 3 / (4 * hand.viewer.scene.camera.zoom)
+    hand.trace([(3, 5), (3 + step, 18), (3, 31), (3 + step, 44), (3, 55)])
+    (stroke,) = loop.prompts.strokes
+    rows = [row for row, _ in stroke.path]
+    assert np.ptp(rows) >= 0.6 * step
+    assert len(stroke.path) >= 5
+
+
+def test_a_new_scene_repaints_only_what_it_changes(hand, dock, loop, monkeypatch):
+    hand.click(30, 30)
+    hand.wait_for_mask()
+    hand.qtbot.wait(FLASH_MS + 80)
+    layers, repainted = dock.session.canvas.layers, set()
+    named = {id(layer): name for name, layer in layers.items()}
+    for kind in {type(layer) for layer in layers.values()}:
+        was = kind.refresh
+
+        def refresh(layer, *args, was=was, **how):
+            repainted.add(named.get(id(layer)))
+            return was(layer, *args, **how)
+
+        monkeypatch.setattr(kind, "refresh", refresh)
+    loop.editor.set_tool("lasso")
+    loop.set_window("volume")  # has the outline asked for again
+    loop.set_window("auto")
+    assert repainted <= {"image"}
+    repainted.clear()
+    loop.editor.select_point(None)
+    assert repainted == {"prompts"}
+    repainted.clear()
+    hand.press("commit")
+    hand.until(lambda: hand.status() == "Saved.")
+    assert repainted == {"prompts", "preview", "preview outline", "committed"}
+
+
 def test_escape_stops_a_stroke_and_another_slice_ends_it(hand, dock, loop):
     hand.trace([(5, 5), (20, 20)], RIGHT)
     shown = lines(dock).data.copy()
@@ -126,7 +167,7 @@ def test_boxes_begin_objects_and_a_click_on_a_line_selects_it_for_delete(hand, d
     hand.click(5, 12)  # on the edge of the first
     assert hand.points() == ()
     assert hand.find("counts").text().startswith("A box of one is selected")
-    assert loop.active_object == (1, 1)
+    assert loop.now.active_object == (1, 1)
     hand.key(Qt.Key.Key_Delete)
     assert set(loop.prompts.boxes) == {(1, 2)}
     hand.window_key(Qt.Key.Key_A)
@@ -169,12 +210,12 @@ def test_any_axis_is_picked_annotated_committed_and_undone(hand, dock, loop):
     assert hand.viewer.dims.range[0].step == 4  # the slider goes from slice to slice
     committed = dock.session.canvas.layers["committed"].data
     assert (committed[3, 12:28, 33] == 1).all()  # a line across the other views
-    assert dock.session.project.committed_planes(loop.image_id) == []
+    assert dock.session.project.committed_planes(loop.now.image_id) == []
     hand.press("undo")
     hand.until(lambda: hand.status() == "Undone.")
     assert loop.key[1] == Plane(2, 33)
     assert axis.currentIndex() == 2
-    assert dock.session.project.label(loop.image_id) is None
+    assert dock.session.project.label(loop.now.image_id) is None
 
 
 def test_every_kind_together_gives_the_union_of_two_classes(hand, dock, tmp_path):
@@ -188,7 +229,7 @@ def test_every_kind_together_gives_the_union_of_two_classes(hand, dock, tmp_path
     hand.wait_for_image()
     hand.trace([(12, 9), (38, 35)], RIGHT)
     hand.trace([(12, 47), (38, 73)], RIGHT)
-    dock.session.annotation.set_class(2)
+    dock.session.annotation.editor.set_class(2)
     pick_tool(hand, "lasso")
     around = np.linspace(0, 2 * np.pi, 9)[:-1]
     hand.trace([(70 + 11 * np.sin(a), 40 + 11 * np.cos(a)) for a in around])

@@ -114,7 +114,7 @@ def test_the_same_button_stops_it_and_keeps_what_was_made(hand, dock, folder, co
     copier.go_on.set()
     hand.until(lambda: hand.status().startswith("Stopped."))
     assert hand.find("propagate").text() == "Propagate"
-    assert [p.index for p in dock.session.annotation._drafts_here()] == [1, 2]
+    assert [p.index for p in dock.session.annotation.now.drafts] == [1, 2]
 
 
 def test_closing_the_project_meanwhile_leaves_no_trace(hand, dock, folder, copier, qtbot):

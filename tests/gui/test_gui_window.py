@@ -65,9 +65,9 @@ def test_a_slice_that_the_window_hides_is_said_to_be_so_and_the_loop_goes_on(
     dock, hand, tmp_path: Path, ct_path: Path
 ) -> None:
     open_ct(dock, hand, tmp_path, ct_path)
-    dock.session.annotation.open_image(dock.session.annotation.image_id, Plane(0, 0))
+    dock.session.annotation.navigation.open_image(dock.session.annotation.now.image_id, Plane(0, 0))
     hand.until(lambda: "Nothing to see in the window Soft tissue" in hand.status())
-    dock.session.annotation.open_image(dock.session.annotation.image_id, Plane(0, 1))
+    dock.session.annotation.navigation.open_image(dock.session.annotation.now.image_id, Plane(0, 1))
     hand.click(30, 36)
     hand.wait_for_mask()
 
@@ -102,7 +102,7 @@ def test_a_slice_of_one_value_says_that_there_is_nothing_to_see_and_the_loop_goe
     hand.click(20, 20)
     hand.until(lambda: bool(hand.points()))
     hand.until(lambda: "there is nothing to see" in hand.status())
-    dock.session.annotation.open_image(dock.session.annotation.image_id, Plane(0, 2))
+    dock.session.annotation.navigation.open_image(dock.session.annotation.now.image_id, Plane(0, 2))
     hand.click(30, 36)
     hand.wait_for_mask()
 

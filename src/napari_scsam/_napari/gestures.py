@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import approximate_polygon
 
-from napari_scsam.controllers.ports import Drag
+from napari_scsam.annotation.scene import Drag
 
 # A press that moves less than this is a click (screen pixels).
 CLICK_PX = 4.0

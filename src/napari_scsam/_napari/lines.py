@@ -10,9 +10,8 @@ from napari.layers import Vectors
 from napari.utils.color import transform_color
 from numpy.typing import NDArray
 
-from napari_scsam.controllers.ports import Line
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.prompts import ObjectKey, PromptSet
+from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 
 # All in screen pixels, at the zoom that the lines are drawn with first.
 WIDTH_PX = 2.0

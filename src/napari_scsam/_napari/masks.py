@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 from skimage.segmentation import find_boundaries
 
+from napari_scsam.annotation.scene import ShownMask
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.volume import LabelArray, take_plane
 
@@ -33,23 +34,61 @@ class PreviewPainter:
         self._fill = fill
         self._outline = outline
         self._ndim = ndim
+        self._masks: Mapping[Plane, ShownMask] = {}
+        self._shown: tuple[Plane | None, ShownMask | None] = (None, None)
         self._lit: tuple[Plane, NDArray[np.uint8]] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(FLASH_MS)
         self._timer.timeout.connect(self._end_flash)
 
-    def paint(self, plane: Plane, label: LabelArray | None) -> None:
-        """Show `label`, uint8 (rows, cols), on `plane`; None clears it."""
-        view = take_plane(self._fill.data, plane, self._ndim)
-        if label is None and not view.any():
+    def show(
+        self,
+        masks: Mapping[Plane, ShownMask],
+        shown: Plane | None,
+        crossing: ShownMask | None = None,
+    ) -> None:
+        """Paint the planes whose mask differs from the one that was painted there.
+
+        Parameters
+        ----------
+        masks : mapping of Plane to ShownMask
+            Nothing is to be seen on the other planes.
+        shown : Plane, optional
+            The plane on show. Planes along different axes cross, and a painted one paints over
+            the others: the one on show comes last, and again where another one crossed it.
+        crossing : ShownMask, optional
+            What the others show on the plane on show, where that has no mask; it is theirs,
+            and stays when the plane is left.
+        """
+        last, self._masks = self._masks, masks
+        again = (shown, crossing) != self._shown
+        self._shown = (shown, crossing)
+        changed = [p for p in {**last, **masks} if masks.get(p) != last.get(p)]
+        others = {p: masks.get(p) for p in changed if p != shown}
+        self._paint_all(others)
+        if shown is None:
             return
+        crossed = any(plane.axis != shown.axis for plane in others)
+        if again or crossed or shown in changed:
+            self._paint_all({shown: masks.get(shown, crossing)})
+
+    def _paint_all(self, masks: Mapping[Plane, ShownMask | None]) -> None:
+        drafts = {p: m for p, m in masks.items() if m is None or m.is_draft}
+        self._paint_drafts({p: None if m is None else m.label for p, m in drafts.items()})
+        for plane, mask in masks.items():
+            if mask is not None and not mask.is_draft:
+                self._paint(plane, mask.label)
+
+    def _paint(self, plane: Plane, label: LabelArray) -> None:
+        """Show `label`, uint8 (rows, cols), on `plane`."""
+        view = take_plane(self._fill.data, plane, self._ndim)
         self._end_flash()
         before = view.copy()
-        view[...] = 0 if label is None else label
+        view[...] = label
         edge = _edge(view)
         changed = before != view
-        if label is None or not changed.any():
+        if not changed.any():
             self._draw_outline(plane, edge)
         else:
             # What was lost is lit in the colour that it had.
@@ -59,11 +98,13 @@ class PreviewPainter:
             self._timer.start()
         self._fill.refresh(extent=False, thumbnail=False, highlight=False)
 
-    def paint_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
+    def _paint_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
         """Show masks that a person has not touched, their outlines dashed; None clears a plane.
 
         All in one repaint, without a flash; none at all where there was and is nothing.
         """
+        if not labels:
+            return
         self._end_flash()
         painted = False
         for plane, label in labels.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from napari.layers import Points
@@ -12,26 +12,15 @@ from numpy.typing import NDArray
 from napari_scsam._napari.gestures import Drawn, Pixel
 from napari_scsam._napari.lines import LinePainter, prompt_lines
 from napari_scsam._napari.looks import point_looks
+from napari_scsam.annotation.scene import ShownPrompts
 from napari_scsam.controllers.objects import box_round
-from napari_scsam.controllers.ports import Line
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.prompts import ObjectKey, PromptSet, Stroke
+from napari_scsam.core.prompts import Line, Stroke
 
 # On the screen, at the zoom that the points are drawn with first.
 POINT_SIZE_PX = 15.0
 # How near to a box or a stroke a click selects it.
 LINE_GRAB_PX = 5.0
-
-
-@dataclass(frozen=True)
-class ShownPrompts:
-    """What is drawn; see `Canvas.show_prompts`."""
-
-    plane: Plane
-    prompts: PromptSet
-    selected: int | None
-    line: Line | None
-    active: ObjectKey | None
 
 
 class PromptPainter:
@@ -61,7 +50,7 @@ class PromptPainter:
         self._colours = colours
         self._pixel_on_screen = pixel_on_screen
         self._zoom = zoom
-        self._shown = ShownPrompts(Plane(), PromptSet(), None, None, None)
+        self._shown = ShownPrompts()
         self._drawn_over = False
 
     def show(self, wanted: ShownPrompts) -> None:
@@ -87,10 +76,12 @@ class PromptPainter:
         data[index] = self._to_data(self._shown.plane, [(row, col)])[0]
         self._points.data = data
 
-    def sketch(self, what: Drawn, path: list[Pixel], outside: bool, key: ObjectKey) -> None:
+    def sketch(self, what: Drawn, path: list[Pixel], outside: bool) -> None:
         """Draw a box or a stroke under way, with the prompts that are there."""
+        shown, key = self._shown, self._shown.active
+        if key is None:
+            return
         self._drawn_over = True
-        shown = self._shown
         if what == "box":
             under_way = (key[0], 0)  # no object's number: their boxes stay
             boxes = {**shown.prompts.boxes, under_way: box_round([path[0], path[-1]])}

@@ -87,10 +87,12 @@ class ScsamDock(QWidget):
                 lambda paths: parts.form.images.setText("; ".join(map(str, paths))),
             )
         )
-        parts.queue.picked.connect(lambda image: self._with(lambda a: a.open_image(image)))
+        parts.queue.picked.connect(
+            lambda image: self._with(lambda a: a.navigation.open_image(image))
+        )
         parts.annotate.pressed.connect(self.press)
-        parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.set_class(c)))
-        parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.set_tool(t)))
+        parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.editor.set_class(c)))
+        parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.editor.set_tool(t)))
         parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
         parts.annotate.window_box.picked.connect(self._pick_window)
         parts.training.pressed.connect(self._press_training)
@@ -139,7 +141,7 @@ class ScsamDock(QWidget):
     def _add_scans(self, session: Session, scans: list[OpenScan]) -> None:
         def added(ids: list[str]) -> None:
             session.refresh_rows()
-            session.annotation.open_image(ids[0])
+            session.annotation.navigation.open_image(ids[0])
 
         job = Job("Adding", lambda _p, _c: projects.add_scans(session.project, scans))
         self._files.run(job, added, self._fail)
@@ -225,13 +227,13 @@ class ScsamDock(QWidget):
         actions: dict[str, Callable[[Any], Any]] = {
             "suggest": lambda a: a.suggest(),
             "accept_next": lambda a: a.accept_and_next(),
-            "accept_all": lambda a: a.accept_all(),
-            "reject": lambda a: a.reject(),
+            "accept_all": lambda a: a.editor.accept_all(),
+            "reject": lambda a: a.editor.reject(),
             "commit": lambda a: a.commit(),
-            "skip": lambda a: a.skip(),
+            "skip": lambda a: a.navigation.skip(),
             "undo": lambda a: a.undo(),
             "redo": lambda a: a.redo(),
-            "new_object": lambda a: a.new_object(),
+            "new_object": lambda a: a.editor.new_object(),
             "propagate": lambda a: a.propagate(),
             "commit_drafts": lambda a: a.commit_drafts(),
         }
@@ -297,10 +299,10 @@ class ScsamDock(QWidget):
             key: partial(self.press, name) for key, name in pressed.items()
         }
         return actions | {
-            "H": lambda: self._with(lambda a: a.previous()),
+            "H": lambda: self._with(lambda a: a.navigation.previous()),
             "N": lambda: self._with(lambda a: a.next_look()),
-            "Q": lambda: self._with(lambda a: a.answer(True)),
-            "W": lambda: self._with(lambda a: a.answer(False)),
+            "Q": lambda: self._with(lambda a: a.editor.answer(True)),
+            "W": lambda: self._with(lambda a: a.editor.answer(False)),
         }
 
     def _in_session(self, action: Callable[[Session], None]) -> None:

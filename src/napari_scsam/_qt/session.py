@@ -7,15 +7,15 @@ from typing import Any, Protocol
 
 from qtpy.QtCore import QObject, QTimer
 
-from napari_scsam._napari.layers import NapariCanvas
+from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
+from napari_scsam.annotation.controller import AnnotationController
+from napari_scsam.annotation.last_position import first_view, remember
 from napari_scsam.controllers import queue
 from napari_scsam.controllers.background import JobQueue
 from napari_scsam.controllers.inference import SegmenterLike
-from napari_scsam.controllers.last_view import first_view, remember
 from napari_scsam.controllers.lookahead import LookAhead
 from napari_scsam.controllers.previews import Previewer
-from napari_scsam.controllers.propagation import PropagationController
 from napari_scsam.controllers.rounds import RoundsController, RoundsState
 from napari_scsam.controllers.speed import SpeedController
 from napari_scsam.controllers.tuning import TuningController, TuningState
@@ -88,7 +88,7 @@ class Session(QObject):
         self._rest.timeout.connect(self._prepare)
         self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
         self.previewer = Previewer(segmenter, inference)
-        self.annotation = PropagationController(
+        self.annotation = AnnotationController(
             project,
             self.canvas,
             self.previewer,
@@ -117,7 +117,7 @@ class Session(QObject):
             if at is None:
                 self.refresh_rows()
             else:
-                self.annotation.open_image(*at)
+                self.annotation.navigation.open_image(*at)
 
         job = Job("Finding the slice", lambda _progress, _cancel: first_view(self.project))
         self._files.run(job, show, self.annotation.fail)
@@ -126,7 +126,7 @@ class Session(QObject):
         """Read how much is committed, off the main thread, and show it."""
 
         def show(rows: list[queue.QueueRow]) -> None:
-            self._view.show_rows(rows, self.annotation.image_id)
+            self._view.show_rows(rows, self.annotation.now.image_id)
 
         job = Job("Reading the list", lambda _progress, _cancel: queue.rows(self.project))
         self._files.run(job, show, self.annotation.fail)
@@ -152,7 +152,7 @@ class Session(QObject):
         if self.annotation.key != self._at:
             self._at = self.annotation.key
             self._rest.start()
-        shown = (self.annotation.image_id, self.annotation.commits)
+        shown = (self.annotation.now.image_id, self.annotation.now.commits)
         if shown != self._shown_rows:
             self._shown_rows = shown
             self.refresh_rows()
@@ -187,7 +187,7 @@ class Session(QObject):
         if key is not None:
             job = Job("Noting the slice", lambda _progress, _cancel: remember(self.project, key))
             self._files.run(job, lambda _: None, self.annotation.fail)
-        self.annotation.prepare(self._view.show_machine)
-        looking_at = self.annotation.looking_at
+        self.annotation.outlines.prepare(self._view.show_machine)
+        looking_at = self.annotation.outlines.looking_at
         if looking_at is not None:
             self.lookahead.around(*looking_at)

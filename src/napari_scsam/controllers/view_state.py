@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from napari_scsam.controllers.objects import object_numbers
-from napari_scsam.controllers.ports import Line
 from napari_scsam.controllers.work import Draft, is_question
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import ObjectKey, PointPrompt, PromptSet
+from napari_scsam.core.prompts import Line, ObjectKey, PointPrompt, PromptSet
 
 Busy = Literal["", "opening", "thinking", "saving"]
 Tool = Literal["inside", "outside", "box", "scribble", "lasso"]
@@ -62,8 +61,6 @@ class Situation:
         Whether the plane shows a preview; whether its label is committed.
     can_undo, can_redo, read_only : bool
     busy : {'', 'opening', 'thinking', 'saving'}
-    round_number : int, optional
-        The active round.
     message, error : str
         What was last said; `error` is shown instead while it stands.
     """
@@ -87,7 +84,6 @@ class Situation:
     can_redo: bool = False
     read_only: bool = False
     busy: Busy = ""
-    round_number: int | None = None
     message: str = ""
     error: str = ""
 

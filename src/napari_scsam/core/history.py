@@ -39,6 +39,16 @@ class History(Generic[T]):
         """Whether there is a step to take again."""
         return bool(self._future)
 
+    @property
+    def before(self) -> T | None:
+        """The state that undo leads to; None at the beginning."""
+        return self._past[-1] if self._past else None
+
+    @property
+    def after(self) -> T | None:
+        """The state that redo leads to; None at the end."""
+        return self._future[-1] if self._future else None
+
     def push(self, state: T) -> None:
         """Make `state` the present one; what had been undone is forgotten."""
         self._past.append(self._present)

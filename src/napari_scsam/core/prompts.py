@@ -18,6 +18,8 @@ Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 # (class id, number of the object among the class's objects on a plane, from 1)
 ObjectKey = tuple[int, int]
+# A box by its object, or a stroke by its place among the strokes of a plane.
+Line = ObjectKey | int
 Kind = Literal["confirm", "query", "missed", "negative"]
 Origin = Literal["model", "person"]
 StrokeKind = Literal["scribble", "lasso"]

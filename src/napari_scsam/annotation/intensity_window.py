@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_scsam.controllers.ports import JobRunner, OnFailed
@@ -15,7 +16,20 @@ if TYPE_CHECKING:
     from napari_scsam.project import Project, RoundRecord
 
 
-class WindowChoice:
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """How an image's values are shown; another value for each time that one is chosen.
+
+    Attributes
+    ----------
+    limits : (float, float), optional
+        Values that are shown black and white; None for the usual ones of the display.
+    """
+
+    limits: Limits | None = None
+
+
+class IntensityWindow:
     """The person's choice, and the window that the active round learned with.
 
     A round's models are asked with the window that they learned with, whatever is on show:
@@ -37,6 +51,8 @@ class WindowChoice:
         self._number = 0
         # The window that the models are asked with, on the volume that it was found for.
         self._resolved: tuple[Volume, Window, Window] | None = None
+        # What is shown of the volume that it was found for.
+        self._contrast: tuple[Volume, Contrast] | None = None
         self.use_round(project.active_round())
 
     @property
@@ -63,9 +79,11 @@ class WindowChoice:
         """The planes before and after with their own values; None where nobody looks at them."""
         return AUTO.around(volume, plane) if self._context else None
 
-    def shown(self, volume: Volume) -> Limits | None:
-        """Values that are shown black and white; None for the usual ones of the display."""
-        return self.chosen.on(volume).limits
+    def contrast(self, volume: Volume) -> Contrast:
+        """How a volume is shown through the window that was chosen last."""
+        if self._contrast is None or self._contrast[0] is not volume:
+            self._contrast = (volume, Contrast(self.chosen.on(volume).limits))
+        return self._contrast[1]
 
     def choose(self, name: str, on_failed: OnFailed) -> str:
         """Take another window, and save the choice where the project can be written.
@@ -81,6 +99,7 @@ class WindowChoice:
             If there is no such window.
         """
         self.chosen = chosen = parse_window(name)
+        self._contrast = None
         if not self._project.read_only:
             job = Job("Saving the window", lambda _p, _c: self._project.change(window=chosen))
             self._files.run(job, lambda _: None, on_failed)

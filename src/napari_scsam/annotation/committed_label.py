@@ -42,11 +42,11 @@ class CommittedLabel:
         self.array: LabelArray | None = None
         self.version: int | None = None
 
-    def open(self, image_id: str, label: LabelArray | None) -> None:
-        """Follow another image, whose committed label is `label`."""
+    def open(self, image_id: str, label: LabelArray | None, version: int | None) -> None:
+        """Follow another image, whose committed label is `label`, of this version."""
         self._image_id = image_id
         self.array = None if label is None else np.array(label)
-        self.version = self._project.label_version(image_id)
+        self.version = version
 
     def has(self, plane: Plane) -> bool:
         """Whether `plane` is annotated, but for what other planes have left open in it."""

@@ -1,0 +1,153 @@
+"""Draws scenes in a napari viewer: of each new one what differs from the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from napari.layers import Layer
+
+from napari_scsam._napari.hand import Hand
+from napari_scsam._napari.layers import LINES, OUTLINE, PREVIEW, PROMPTS, ImageLayers
+from napari_scsam._napari.lines import LinePainter
+from napari_scsam._napari.masks import PreviewPainter
+from napari_scsam._napari.plane_view import PlaneView
+from napari_scsam._napari.prompt_painter import PromptPainter
+from napari_scsam.annotation.canvas import Canvas, CanvasListener
+from napari_scsam.annotation.scene import Scene
+from napari_scsam.annotation.state import OpenImage
+from napari_scsam.core.geometry import Plane
+
+
+class NapariCanvas(Canvas):
+    """Draws on a napari viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Layers that are not ours stay as they are.
+    pick_class : callable
+        Called with 0..8 when a digit is pressed on our layers.
+    """
+
+    def __init__(self, viewer: Any, pick_class: Callable[[int], None]) -> None:
+        self._viewer = viewer
+        self._pick_class = pick_class
+        self._view = PlaneView(viewer)
+        self._hand = Hand(self._view)
+        self._layers = ImageLayers(viewer, self._bind_keys)
+        self._masks: PreviewPainter | None = None
+        self._prompts: PromptPainter | None = None
+        self._scene = Scene()
+        self._rendering = False
+        for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
+            event.connect(self._on_dims)
+
+    def close(self) -> None:
+        """Let go of the viewer and take our layers away."""
+        self._hand.listener = CanvasListener()
+        for event in (dims := self._viewer.dims.events).current_step, dims.order, dims.ndisplay:
+            event.disconnect(self._on_dims)
+        if self._masks is not None:
+            self._masks.close()
+        self._masks = self._prompts = None
+        self._view.volume = None
+        self._layers.close()
+
+    def listen(self, listener: CanvasListener) -> None:
+        """Report to `listener` from now on."""
+        self._hand.listener = listener
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """Our layers by what they are: image, committed, preview, outline, lines, prompts."""
+        return self._layers.named
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane on show; None with no image, or in a three-dimensional view."""
+        return self._view.plane
+
+    def go_to(self, plane: Plane) -> None:
+        """Move the viewer's sliders to `plane`, as a hand would."""
+        self._view.go_to(plane)
+
+    def index_along(self, axis: int) -> int:
+        """Where the view is along `axis` of the open image, also where it shows that axis."""
+        return self._view.index_along(axis)
+
+    # ---------------------------------------------------------------- drawing
+
+    def render(self, scene: Scene) -> None:
+        """Draw what differs from the scene before; what is drawn by this is not reported."""
+        last, self._scene = self._scene, scene
+        self._hand.drag = scene.drag
+        if scene.image is None:
+            return
+        self._rendering = True
+        try:
+            if scene.image is not last.image:
+                last = self._open(scene, scene.image)
+            self._draw(scene, last)
+        finally:
+            self._rendering = False
+        if scene.plane is not None and self.plane != scene.plane:
+            self._hand.listener.plane_changed(self.plane)
+
+    def _open(self, scene: Scene, image: OpenImage) -> Scene:
+        """Open the scene's image; returns what is drawn of the scene by this."""
+        volume = image.volume
+        self._view.volume = None  # until its layers are there
+        if self._masks is not None:
+            self._masks.close()
+        self._layers.open(image.name, volume, scene.committed, scene.classes)
+        self._view.volume = volume
+        layers = self._layers.named
+        self._masks = PreviewPainter(layers[PREVIEW], layers[OUTLINE], volume.ndim)
+        self._prompts = PromptPainter(
+            layers[PROMPTS],
+            LinePainter(layers[LINES], volume.spacing),
+            {c.id: c.colour for c in scene.classes},
+            lambda: min(self._view.pixel_on_screen()),
+            self._view.zoom,
+        )
+        self._hand.hold(layers[PROMPTS], self._prompts)
+        self._view.orient()
+        self._viewer.reset_view()
+        as_usual = scene.contrast is not None and scene.contrast.limits is None
+        drawn = Scene(image, scene.classes, committed=scene.committed)
+        return replace(drawn, contrast=scene.contrast if as_usual else None)
+
+    def _draw(self, scene: Scene, last: Scene) -> None:
+        if scene.contrast is not None and scene.contrast is not last.contrast:
+            self._layers.show_contrast(scene.contrast.limits)
+        if scene.committed is not last.committed:
+            self._layers.show_committed(scene.committed)
+        if scene.plane is not None and scene.plane != self.plane:
+            self._view.go_to(scene.plane)
+        if self._prompts is not None and scene.prompts != last.prompts:
+            self._prompts.show(scene.prompts)
+        if self._masks is not None:
+            self._masks.show(scene.masks, scene.plane, scene.crossing)
+
+    # ---------------------------------------------------------------- hands
+
+    def _on_dims(self, _event: Any = None) -> None:
+        if self._view.volume is None:
+            return
+        self._view.orient()
+        if not self._rendering:
+            self._hand.listener.plane_changed(self.plane)
+
+    def _bind_keys(self, layer: Any) -> None:
+        # Digits are taken on napari's own layers ("1" deletes points), so ours get them back.
+        for position in range(9):
+            layer.bind_key(
+                str(position + 1),
+                lambda _, position=position: self._pick_class(position),
+                overwrite=True,
+            )
+        for key in ("Delete", "Backspace"):
+            layer.bind_key(key, lambda _: self._hand.delete(), overwrite=True)
+        layer.bind_key("Escape", lambda _: self._hand.let_go(), overwrite=True)

@@ -1,0 +1,129 @@
+"""What the person's hand does on the picture: drawn while it goes on, told when it is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam._napari.gestures import Drawn, GestureActions, Pixel, make_gesture
+from napari_scsam._napari.plane_view import PlaneView, in_plane
+from napari_scsam._napari.prompt_painter import PromptPainter
+from napari_scsam.annotation.canvas import CanvasListener
+from napari_scsam.annotation.scene import Drag
+from napari_scsam.controllers.objects import box_round
+from napari_scsam.core.geometry import Plane
+
+
+class Hand:
+    """Turns gestures on a layer of points into reports to a listener.
+
+    Parameters
+    ----------
+    view : PlaneView
+
+    Attributes
+    ----------
+    listener : CanvasListener
+        Who is told.
+    drag : {'pan', 'box', 'scribble', 'lasso'}
+        What dragging with the left button does.
+    """
+
+    def __init__(self, view: PlaneView) -> None:
+        self._view = view
+        self._points: Any = None
+        self._painter: PromptPainter | None = None
+        # Where the gesture under way began, and what tells it from any other.
+        self._token: tuple[Plane | None, object] | None = None
+        self.listener = CanvasListener()
+        self.drag: Drag = "pan"
+        self._gesture = make_gesture(self._actions())
+
+    def hold(self, points: Any, painter: PromptPainter) -> None:
+        """Work on this layer from now on, whose prompts `painter` draws."""
+        self._token = None
+        self._points, self._painter = points, painter
+        if self._gesture not in points.mouse_drag_callbacks:
+            points.mouse_drag_callbacks.append(self._gesture)
+
+    def let_go(self) -> None:
+        """Let a gesture under way come to nothing; without one, let go of what is selected."""
+        self._token = None
+        if self._painter is None or not self._painter.take_back():
+            self.listener.select_point(None)
+
+    def delete(self) -> None:
+        """Delete what is selected."""
+        self.listener.delete_selected()
+
+    def _actions(self) -> GestureActions:
+        return GestureActions(
+            begin=self._begin,
+            goes_on=self._goes_on,
+            to_pixel=self._to_pixel,
+            points_on_screen=self._points_on_screen,
+            zoom=self._view.zoom,
+            pixel_on_screen=lambda: max(self._view.pixel_on_screen()),
+            click=self._click,
+            select=lambda index: self.listener.select_point(index),
+            drag=self._drag,
+            drop=self._drop,
+            sketch=self._sketch,
+            draw=self._draw,
+            pan=self._view.pan,
+            left_drag=lambda: self.drag,
+        )
+
+    def _begin(self) -> object:
+        self._token = (self._view.plane, object())
+        return self._token
+
+    def _goes_on(self, token: object) -> bool:
+        return token is self._token is not None and self._token[0] == self._view.plane
+
+    def _to_pixel(self, event: Any) -> Pixel | None:
+        plane, volume = self._view.plane, self._view.volume
+        if plane is None or volume is None:
+            return None
+        row, col = in_plane(self._points.world_to_data(event.position), plane, volume.ndim)
+        return (float(row), float(col))
+
+    def _points_on_screen(self) -> NDArray[np.float64]:
+        volume = self._view.volume
+        if volume is None or not len(self._points.data):
+            return np.empty((0, 2))
+        world = np.asarray(self._points.data * np.asarray(volume.spacing))
+        return np.asarray(world[:, self._view.displayed])
+
+    def _click(self, row: float, col: float, shift: bool) -> None:
+        line = None if self._painter is None or shift else self._painter.line_at(row, col)
+        if line is not None:
+            self.listener.select_line(line)
+        else:
+            self.listener.add_point(row, col, not shift)
+
+    def _drag(self, index: int, row: float, col: float) -> None:
+        if self._painter is not None:
+            self._painter.drag(index, row, col)
+
+    def _drop(self, index: int, row: float, col: float) -> None:
+        self.listener.move_point(index, row, col)
+        self._take_back()
+
+    def _sketch(self, what: Drawn, path: list[Pixel], shift: bool) -> None:
+        if self._painter is not None:
+            self._painter.sketch(what, path, shift)
+
+    def _draw(self, what: Drawn, path: list[Pixel], shift: bool) -> None:
+        if what == "box":
+            self.listener.set_box(box_round([path[0], path[-1]]))
+        else:
+            self.listener.add_stroke(what, path, not shift)
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """Take a gesture off the picture where nothing came of it."""
+        if self._painter is not None:
+            self._painter.take_back()

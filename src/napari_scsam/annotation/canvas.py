@@ -1,0 +1,65 @@
+"""What the annotation room asks of the picture: to draw a scene, and to tell what hands do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from napari_scsam.annotation.scene import Scene
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompts import Box, Line, Point, StrokeKind
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True)
+class CanvasListener:
+    """Who is told what a person does; rows and columns are pixels of the shown plane.
+
+    Attributes
+    ----------
+    add_point : callable
+        (row, col, positive): a click inside (True), or outside; also beside the image.
+    move_point : callable
+        (index, row, col): point `index` of those last shown was dragged here.
+    select_point : callable
+        (index): point `index` of those last shown was clicked; None when all is let go.
+    select_line : callable
+        (line): a box or a stroke of those last shown was clicked.
+    delete_selected : callable
+        (): Delete was pressed.
+    set_box : callable
+        (box): a box was drawn; perhaps without an area, or beyond the image.
+    add_stroke : callable
+        (kind, path, positive): a scribble or a lasso was drawn; perhaps beyond the image.
+    plane_changed : callable
+        (plane): the slider moved; None in a three-dimensional view.
+    """
+
+    add_point: Callable[[float, float, bool], None] = _ignore
+    move_point: Callable[[int, float, float], None] = _ignore
+    select_point: Callable[[int | None], None] = _ignore
+    select_line: Callable[[Line], None] = _ignore
+    delete_selected: Callable[[], None] = _ignore
+    set_box: Callable[[Box], None] = _ignore
+    add_stroke: Callable[[StrokeKind, Sequence[Point], bool], None] = _ignore
+    plane_changed: Callable[[Plane | None], None] = _ignore
+
+
+class Canvas(ABC):
+    """Draws one image, its prompts, its previews and its committed label."""
+
+    @abstractmethod
+    def listen(self, listener: CanvasListener) -> None:
+        """Report to `listener` from now on."""
+
+    @abstractmethod
+    def render(self, scene: Scene) -> None:
+        """Draw what differs from the scene before; what is drawn by this is not reported."""
+
+    @abstractmethod
+    def index_along(self, axis: int) -> int:
+        """Where the view is along `axis` of the open image, also where it shows that axis."""

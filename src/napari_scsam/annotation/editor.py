@@ -1,0 +1,247 @@
+"""The prompts of the plane on show: what a person's hands make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from napari_scsam.annotation.scene import shown_points
+from napari_scsam.annotation.state import Selection, StateStore
+from napari_scsam.controllers.objects import (
+    another_object,
+    box_round,
+    has_area,
+    object_for_outline,
+    object_numbers,
+    with_point,
+    without_stroke,
+)
+from napari_scsam.controllers.view_state import Tool
+from napari_scsam.controllers.work import (
+    answered,
+    edited,
+    flipped,
+    is_question,
+    next_question,
+    replace_point,
+    with_box,
+    with_state,
+    without_point,
+)
+from napari_scsam.core.errors import ReadOnlyError
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompts import (
+    Box,
+    Kind,
+    Line,
+    ObjectKey,
+    Point,
+    PointPrompt,
+    PromptSet,
+    Stroke,
+    StrokeKind,
+)
+
+OUTSIDE_IMAGE = "That is beside the image: nothing was added."
+NO_AREA = "That box has no area: drag it from one corner of the structure to the other."
+TOO_SHORT = "That line is too short: draw it with the button held."
+
+
+class PromptEditor:
+    """Adds prompts, and changes, selects and deletes them; each change is a step of the history.
+
+    Parameters
+    ----------
+    store : StateStore
+    classes : sequence of LabelClass
+        The project's.
+    read_only : bool
+        Refuse every change.
+    """
+
+    def __init__(
+        self, store: StateStore, classes: Sequence[LabelClass], *, read_only: bool
+    ) -> None:
+        self._store = store
+        self._classes = classes
+        self._read_only = read_only
+
+    # ---------------------------------------------------------------- class, tool, object
+
+    def set_class(self, class_id: int) -> None:
+        """Make a class the one that new prompts are for."""
+        chosen = next(c for c in self._classes if c.id == class_id)
+        self._store.put(replace(self._store.now, active_class=chosen))
+
+    def set_tool(self, tool: Tool) -> None:
+        """Pick what a plain click and a drag do."""
+        self._store.put(replace(self._store.now, tool=tool))
+
+    def new_object(self) -> None:
+        """Let the next prompt begin another object of the active class."""
+        now = self._store.now
+        name, class_id = now.active_class.name, now.active_class.id
+        if now.key is None:
+            return
+        if not object_numbers(now.prompts, class_id):
+            self._store.say(f"This is the first {name} here: click it, or draw a box.")
+            return
+        now = now.with_active((class_id, another_object(now.prompts, class_id)))
+        now = replace(now, selection=Selection())
+        self._store.put(now.saying(f"Another {name}: click it, or draw a box."))
+
+    # ---------------------------------------------------------------- points
+
+    def add_point(self, row: float, col: float, positive: bool = True) -> None:
+        """Add a person's point for the active object; the outside tool makes it outside."""
+        if not self._is_inside(row, col):
+            self._store.say(OUTSIDE_IMAGE)
+            return
+        positive = self._is_positive(positive)
+        kind: Kind = "confirm" if positive else "negative"
+        class_id, object_id = self._store.now.active_object
+        point = PointPrompt(row, col, class_id, positive, kind=kind, object_id=object_id)
+        self._edit_point(point)
+
+    def move_point(self, index: int, row: float, col: float) -> None:
+        """Move the shown point `index`."""
+        if not self._is_inside(row, col):
+            self._store.say("A point stays inside the image: it was put back.")
+            return
+        prompts = self._store.now.prompts
+        index = shown_points(prompts)[index]
+        self._edit_point(edited(replace(prompts.points[index], row=row, col=col)), index)
+
+    def select_point(self, index: int | None) -> None:
+        """Select the shown point `index`; its object becomes the active one of its class."""
+        now = self._store.now
+        if index is None:
+            self._store.put(replace(now, selection=Selection()))
+            return
+        index = shown_points(now.prompts)[index]
+        now = now.with_active(now.prompts.points[index].object_key)
+        self._store.put(replace(now, selection=Selection(point=index)))
+
+    # ---------------------------------------------------------------- boxes and strokes
+
+    def set_box(self, box: Box) -> None:
+        """Give the active object a box, or another object where the box lies apart from it."""
+        box = self._inside_image(box)
+        if not has_area(box):
+            self._store.say(NO_AREA)
+            return
+        now = self._store.now
+        key = object_for_outline(now.prompts, now.active_object, box)
+        self._edit(with_box(now.prompts, key, box), active=key)
+
+    def add_stroke(self, kind: StrokeKind, path: Sequence[Point], positive: bool = True) -> None:
+        """Add a scribble to the active object, or a lasso round it or another one."""
+        positive = self._is_positive(positive)
+        places = self._on_image(kind, path)
+        if not places:
+            self._store.say(OUTSIDE_IMAGE)
+            return
+        around = box_round(places)
+        if len(places) < 2 or (kind == "lasso" and not (len(places) > 2 and has_area(around))):
+            self._store.say(TOO_SHORT)
+            return
+        prompts, key = self._store.now.prompts, self._store.now.active_object
+        if kind == "lasso" and positive:
+            key = object_for_outline(prompts, key, around)
+        stroke = Stroke(kind, tuple(places), key[0], positive, key[1])
+        self._edit(replace(prompts, strokes=(*prompts.strokes, stroke)), active=key)
+
+    def select_line(self, line: Line) -> None:
+        """Select a box or a stroke; its object becomes the active one of its class."""
+        now = self._store.now
+        key = line if isinstance(line, tuple) else now.prompts.strokes[line].object_key
+        self._store.put(replace(now.with_active(key), selection=Selection(line=line)))
+
+    def delete_selected(self) -> None:
+        """Delete the selected point, box or stroke."""
+        prompts, selection = self._store.now.prompts, self._store.now.selection
+        if selection.point is not None:
+            self._edit(without_point(prompts, selection.point))
+        elif isinstance(selection.line, tuple):
+            self._edit(with_box(prompts, selection.line, None))
+        elif selection.line is not None:
+            self._edit(without_stroke(prompts, selection.line))
+
+    # ---------------------------------------------------------------- proposals
+
+    @property
+    def asks(self) -> bool:
+        """Whether a point of this plane asks something."""
+        return next_question(self._store.now.prompts, None) is not None
+
+    def answer(self, inside: bool) -> None:
+        """Answer the selected question; "no" flips a selected point that asks nothing."""
+        prompts, index = self._store.now.prompts, self._store.now.selection.point
+        if index is None:
+            return
+        point = prompts.points[index]
+        if is_question(point):
+            self._edit(replace_point(prompts, index, answered(point, inside)), select=index)
+            self.next_question()
+        elif not inside:
+            self._edit(replace_point(prompts, index, flipped(point)), select=index)
+
+    def next_question(self) -> None:
+        """Select the next point of this plane that asks something."""
+        now = self._store.now
+        found = next_question(now.prompts, now.selection.point)
+        if found is None:
+            self._store.say("No question left on this slice.")
+        else:
+            self._store.put(replace(now, selection=Selection(point=found)))
+
+    def accept_all(self) -> None:
+        """Accept every proposal of the plane, without committing."""
+        self._edit(with_state(self._store.now.prompts, "accepted"))
+
+    def reject(self) -> None:
+        """Reject every proposal of the plane that waits for a decision."""
+        self._edit(with_state(self._store.now.prompts, "rejected"))
+
+    # ---------------------------------------------------------------- the history's steps
+
+    def _edit_point(self, point: PointPrompt, at: int | None = None) -> None:
+        prompts = with_point(self._store.now.prompts, point, at)
+        self._edit(prompts, select=next(i for i, p in enumerate(prompts.points) if p is point))
+
+    def _edit(
+        self, prompts: PromptSet, select: int | None = None, active: ObjectKey | None = None
+    ) -> None:
+        now = self._store.now
+        if now.key is None:
+            return
+        if prompts != now.prompts and self._read_only:
+            error = ReadOnlyError("The project is open read-only: prompts can't be changed.")
+            self._store.fail(error)
+            return
+        changed = now if active is None else now.with_active(active)
+        if prompts == now.prompts:
+            self._store.put(changed)
+            return
+        work = now.work.with_prompts(now.key, prompts)
+        self._store.step(replace(changed.saying(""), work=work, selection=Selection(select)))
+
+    def _is_positive(self, positive: bool) -> bool:
+        return positive and self._store.now.tool != "outside"
+
+    def _is_inside(self, row: float, col: float) -> bool:
+        rows, cols = self._store.now.plane_shape
+        return -0.5 <= row <= rows - 0.5 and -0.5 <= col <= cols - 0.5
+
+    def _inside_image(self, box: Box) -> Box:
+        rows, cols = self._store.now.plane_shape
+        r0, c0, r1, c1 = np.clip(box, 0, (rows - 1, cols - 1) * 2).tolist()
+        return (r0, c0, r1, c1)
+
+    def _on_image(self, kind: StrokeKind, path: Sequence[Point]) -> list[Point]:
+        """A lasso with its places brought into the image; of a scribble those that lie in it."""
+        if kind == "lasso":
+            return [self._inside_image((*place, *place))[:2] for place in path]
+        return [place for place in path if self._is_inside(*place)]

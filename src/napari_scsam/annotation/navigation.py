@@ -1,0 +1,169 @@
+"""From plane to plane and from image to image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.opening import ImageOpener
+from napari_scsam.annotation.state import StateStore
+from napari_scsam.controllers.ports import JobRunner
+from napari_scsam.controllers.queue import neighbour
+from napari_scsam.controllers.work import SliceKey
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.jobs import Job
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project
+
+
+class Navigation:
+    """Goes to the next and the previous plane, to drafts, and along other axes.
+
+    Parameters
+    ----------
+    project : Project
+    files : JobRunner
+        Notes what was passed over.
+    store : StateStore
+    opener : ImageOpener
+    committed : CommittedLabel
+        Tells which planes are done.
+    on_arrival : callable
+        Called on a plane that `next_open` or `previous` came to, where there is nothing yet.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        files: JobRunner,
+        store: StateStore,
+        opener: ImageOpener,
+        committed: CommittedLabel,
+        on_arrival: Callable[[], None],
+    ) -> None:
+        self._project = project
+        self._files = files
+        self._store = store
+        self._opener = opener
+        self._committed = committed
+        self._on_arrival = on_arrival
+
+    def open_image(
+        self, image_id: str, plane: Plane | None = None, then: Callable[[], None] | None = None
+    ) -> None:
+        """Show an image of the project, at `plane` or at its middle."""
+        self._opener.open(image_id, plane, then)
+
+    def plane_changed(self, plane: Plane | None) -> None:
+        """Follow the view, whose slider moved; None in three dimensions."""
+        now = self._store.now
+        if now.image is not None and plane != now.plane:
+            self._store.put(now.at(plane))
+
+    def set_axis(self, axis: int, index: int) -> None:
+        """Show the image along another of its axes, at the same place.
+
+        Parameters
+        ----------
+        axis : {0, 1, 2}
+        index : int
+            Where the view is along that axis; the plane's last point counts for more, since
+            that is what the person looks at.
+        """
+        now = self._store.now
+        if now.image is None or now.plane is None:
+            return
+        shape, plane = now.image.volume.shape, now.plane
+        if now.image.volume.ndim == 2 or axis == plane.axis:
+            return
+        if now.prompts.points:
+            point = now.prompts.points[-1]
+            in_plane = [a for a in range(3) if a != plane.axis]
+            index = round((point.row, point.col)[in_plane.index(axis)])
+        self._store.put(now.at(Plane(axis, int(np.clip(index, 0, shape[axis] - 1)))))
+
+    # ---------------------------------------------------------------- the next one
+
+    def next_open(self) -> None:
+        """Go to the next plane that is not committed."""
+        self._go(1)
+
+    def previous(self) -> None:
+        """Go to the plane before, committed or not."""
+        self._go(-1)
+
+    def next_draft(self) -> None:
+        """Go to the next draft along this axis, from the start again at the end.
+
+        Without one, to the next open plane.
+        """
+        now = self._store.now
+        left = [p for p in now.drafts if now.plane is not None and p.axis == now.plane.axis]
+        if now.plane is None or now.image is None or not left:
+            self.next_open()
+            return
+        later = (p for p in left if now.plane is not None and p > now.plane)
+        self._arrive((now.image.id, next(later, left[0])))
+
+    def next_flagged(self) -> bool:
+        """Go to the next draft that wants a look; False where there is no other one."""
+        now = self._store.now
+        waiting = [p for p, draft in now.drafts.items() if draft.flag and p != now.plane]
+        if not waiting or now.image is None:
+            return False
+        later = [p for p in waiting if now.plane is not None and p > now.plane]
+        self.open_image(now.image.id, (later or waiting)[0])
+        return True
+
+    def skip(self) -> None:
+        """Leave this plane for now."""
+        key = self._store.now.key
+        if key is None:
+            return
+        self.next_open()
+        # What is passed over, as what is done, is counted along axis 0. Noted after the next
+        # plane was found: while the disk is written, nobody can read the journal.
+        if not self._project.read_only and key[1].axis == 0:
+            job = Job("Noting the slice", lambda _p, _c: self._project.skip(key[0], key[1].index))
+            self._files.run(job, lambda _: None, self._store.fail)
+
+    def _go(self, step: int) -> None:
+        now = self._store.now
+        if now.key is None:
+            return
+        target, said = self._beside(now.key, step), now.status.message
+        if target is None:
+            self._store.say(f"{said} That was the last one." if step > 0 else "The first one.")
+        else:
+            self._arrive(target)
+
+    def _arrive(self, target: SliceKey) -> None:
+        said = self._store.now.status.message
+
+        def arrived() -> None:
+            self._store.say(said)
+            now = self._store.now
+            done = now.plane is not None and self._committed.has(now.plane)
+            if now.is_untouched and not done:
+                self._on_arrival()
+
+        self.open_image(*target, then=arrived)
+
+    def _beside(self, key: SliceKey, step: int) -> SliceKey | None:
+        """The next plane along the axis in view, open ones only on the way forward."""
+        image_id, plane = key
+        image = self._store.now.image
+        if plane.axis and image is not None:
+            count = image.volume.shape[plane.axis]
+            ahead = range(plane.index + 1, count) if step > 0 else range(plane.index - 1, -1, -1)
+            for index in ahead:
+                at = Plane(plane.axis, index)
+                if step < 0 or not self._committed.has(at):
+                    return (image_id, at)
+            # At the end of this image: on to the next one, from its beginning.
+            plane = Plane(0, image.volume.shape[0] - 1 if step > 0 else 0)
+        return neighbour(self._project, (image_id, plane), step, only_open=step > 0)

@@ -1,0 +1,81 @@
+"""Opens images of the project: read off the main thread, then shown at a plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.state import OpenImage, Selection, StateStore
+from napari_scsam.controllers.ports import JobRunner
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.jobs import Job
+from napari_scsam.core.volume import LabelArray, Volume
+
+if TYPE_CHECKING:
+    from napari_scsam.project import ImageRecord, Project
+
+READ_ONLY = "The project is open elsewhere: look, but no changes."
+
+
+class ImageOpener:
+    """Shows images of a project.
+
+    Parameters
+    ----------
+    project : Project
+    files : JobRunner
+        Reads the images.
+    store : StateStore
+    committed : CommittedLabel
+        Follows the image that is open.
+    """
+
+    def __init__(
+        self, project: Project, files: JobRunner, store: StateStore, committed: CommittedLabel
+    ) -> None:
+        self._project = project
+        self._files = files
+        self._store = store
+        self._committed = committed
+
+    def open(
+        self, image_id: str, plane: Plane | None = None, then: Callable[[], None] | None = None
+    ) -> None:
+        """Show an image at `plane` or at its middle, then call `then`."""
+        now = self._store.now
+        if now.is_open(image_id):
+            self._store.put(now.at(plane or now.plane or Plane()))
+            if then is not None:
+                then()
+            return
+        record = self._project.image(image_id)
+
+        def read(_progress: Any, _cancel: Any) -> tuple[Volume, LabelArray | None, int | None]:
+            return (
+                self._project.volume(image_id),
+                self._project.label(image_id),
+                self._project.label_version(image_id),
+            )
+
+        def opened(result: tuple[Volume, LabelArray | None, int | None]) -> None:
+            volume, label, version = result
+            self._committed.open(image_id, label, version)
+            self._show(record, volume, plane)
+            if then is not None:
+                then()
+
+        self._store.put(now.doing("opening", f"Opening {record.name} …"))
+        self._files.run(Job(f"Opening {record.name}", read), opened, self._store.fail)
+
+    def _show(self, record: ImageRecord, volume: Volume, plane: Plane | None) -> None:
+        middle = 0 if volume.ndim == 2 else volume.shape[0] // 2
+        now = replace(
+            self._store.now,
+            image=OpenImage(record.id, record.name, volume),
+            plane=plane or Plane(0, middle),
+            selection=Selection(),
+            active_objects={},
+        )
+        self._store.put(now.doing("", READ_ONLY if self._project.read_only else "Ready."))

@@ -1,0 +1,255 @@
+"""Propagating masks through the open volume in the background: start, stop, and the drafts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.label_saving import in_slices
+from napari_scsam.annotation.outlines import Outlines
+from napari_scsam.annotation.state import AnnotationState, StateStore
+from napari_scsam.controllers.inference import SegmenterLike
+from napari_scsam.controllers.ports import JobRunner
+from napari_scsam.controllers.work import Draft, SliceKey
+from napari_scsam.core.errors import Cancelled, ScsamError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.jobs import CancelToken, Job, Progress, ProgressFn
+from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
+from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.propagation import Carried, Carry, Filled, Trail, propagate
+from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.windows import AUTO
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project
+
+# Between two planes: a click that waits for the models takes its turn.
+BREATH_S = 0.002
+COMMIT_FIRST = "Click the structure or commit this slice first: its outline is what is carried."
+NO_OUTLINE = "Nothing is outlined on this slice, so there is nothing to carry."
+NO_NEIGHBOUR = "Every slice is committed or has prompts: there is none to carry an outline to."
+
+
+@dataclass(eq=False)
+class _Run:
+    """A propagation at work, and what ends it."""
+
+    cancel: CancelToken | None = None
+
+
+@dataclass(eq=False)
+class _Made:
+    """What a run leaves: the last masks of each plane, and why it ended early, if it did."""
+
+    filled: dict[int, Filled] = field(default_factory=dict)
+    error: ScsamError | None = None
+
+
+class PropagationJob:
+    """Fills a volume with drafts from some of its slices, while the person goes on.
+
+    Drafts are part of the history, so that one undo takes them all back. They are not
+    saved: they can be made again from what is.
+
+    Parameters
+    ----------
+    project : Project
+    store : StateStore
+    committed : CommittedLabel
+    outlines : Outlines
+    segmenter : SegmenterLike
+    carrier : JobRunner
+        Of its own, so that clicks are answered in between.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        store: StateStore,
+        committed: CommittedLabel,
+        outlines: Outlines,
+        segmenter: SegmenterLike,
+        carrier: JobRunner,
+    ) -> None:
+        self._project = project
+        self._store = store
+        self._committed = committed
+        self._outlines = outlines
+        self._segmenter = segmenter
+        self._carrier = carrier
+        self._run: _Run | None = None
+
+    def start_or_stop(self) -> None:
+        """Carry the outlines of this plane, and of the committed ones, to the others; or stop.
+
+        Planes with a label or with prompts are left alone.
+        """
+        if self._run is not None:
+            self.stop()
+            return
+        now = self._store.now
+        if now.key is None or now.image is None:
+            return
+        plane, volume = now.key[1], now.image.volume
+        anchors = self._anchors(now, plane)
+        if plane.index not in anchors:
+            self._store.say(COMMIT_FIRST)
+        elif not any(Trail.start(label).areas for label in anchors.values()):
+            self._store.say(NO_OUTLINE)
+        elif len(anchors) == volume.plane_count(plane.axis):
+            self._store.say(NO_NEIGHBOUR)
+        else:
+            self._start(now.key, volume, anchors)
+
+    def stop(self) -> None:
+        """Make no more drafts; those that were made stay."""
+        if self._run is not None and self._run.cancel is not None:
+            self._run.cancel.cancel()
+
+    def close(self) -> None:
+        """Stop, and let go of what was made."""
+        self.stop()
+        self._run = None
+
+    def _anchors(self, now: AnnotationState, shown: Plane) -> dict[int, LabelArray]:
+        """Labels of the planes along the axis in view that are committed, or on show."""
+        label, found = self._committed.array, {}
+        if label is not None:
+            for index in range(label.shape[shown.axis]):
+                plane = Plane(shown.axis, index)
+                if self._committed.has(plane):
+                    found[index] = np.array(take_plane(label, plane, label.ndim))
+        preview = self._outlines.preview
+        if preview is not None and (now.draft is None or not now.prompts.is_empty):
+            found[shown.index] = preview
+        return found
+
+    def _start(self, key: SliceKey, volume: Volume, anchors: Mapping[int, LabelArray]) -> None:
+        run = self._run = _Run()
+        axis = key[1].axis
+        count, spacing = volume.plane_count(axis), volume.plane_spacing(axis)
+        step = self._step(key, volume)
+
+        def work(progress: ProgressFn, cancel: CancelToken) -> _Made:
+            return _carry_all(step, anchors, count, spacing, progress, cancel)
+
+        def report(progress: Progress) -> None:
+            if self._run is run:
+                self._store.put(replace(self._store.now, propagating=progress.message))
+
+        def made(result: _Made) -> None:
+            if self._run is run:
+                self._run = None
+                self._take(key, result, run.cancel is not None and run.cancel.cancelled)
+
+        def failed(error: Exception) -> None:
+            if self._run is run:
+                self._run = None
+                self._store.put(replace(self._store.now, propagating=""))
+                self._store.fail(error)
+
+        run.cancel = self._carrier.run(Job("Propagating", work), made, failed, report)
+        self._store.put(replace(self._store.now.saying(""), propagating="starting"))
+
+    def _step(self, start: SliceKey, volume: Volume) -> Carry:
+        """One step through the volume, whatever is opened meanwhile."""
+        question = self._outlines.question(PromptSet())
+
+        def step(index: int, trail: Trail) -> Carried:
+            plane = Plane(start[1].axis, index)
+            asked = replace(
+                question,
+                key=(start[0], plane),
+                pixels=volume.plane(plane),
+                draft=None,
+                around=None if question.around is None else AUTO.around(volume, plane),
+            )
+            time.sleep(BREATH_S)
+            return self._segmenter.carry(asked, trail)
+
+        return step
+
+    def _take(self, start: SliceKey, made: _Made, stopped: bool) -> None:
+        """Make drafts of what was carried, as one step of the history."""
+        now, (image_id, plane) = replace(self._store.now, propagating=""), start
+        drafts: dict[SliceKey, Draft | None] = {}
+        if made.error is None and not stopped:
+            # The whole axis was gone through: older drafts that were not found again go.
+            old = now.work.drafts
+            drafts = {k: None for k in old if k[0] == image_id and k[1].axis == plane.axis}
+        done = set(self._project.committed_planes(image_id)) if plane.axis == 0 else set()
+        for index, filled in made.filled.items():
+            key = (image_id, Plane(plane.axis, index))
+            if index not in done and now.work.prompts_at(key).is_empty:
+                label = self._beside_committed(key, filled.label)
+                drafts[key] = Draft(label, _flag_words(filled, self._project.classes))
+        kept = [draft for draft in drafts.values() if draft is not None]
+        said = now if made.error is not None else now.saying(_summary(kept, stopped))
+        if drafts:
+            work = replace(now.work.with_drafts(drafts), at=start)
+            self._store.step(replace(said, work=work))
+        else:
+            self._store.put(said)
+        if made.error is not None:
+            self._store.fail(made.error)
+
+    def _beside_committed(self, key: SliceKey, label: LabelArray) -> LabelArray:
+        """A draft in which what other planes have committed stands as it is."""
+        if not self._store.now.is_open(key[0]) or self._committed.array is None:
+            return label
+        before = take_plane(self._committed.array, key[1], self._committed.array.ndim)
+        return np.where(before == NOT_ANNOTATED, label, before)
+
+
+def _flag_words(filled: Filled, classes: Sequence[LabelClass]) -> str:
+    """Why a plane wants a look; which class, where there are several."""
+    names = {c.id: c.name for c in classes}
+    several = len(names) > 1
+    flags = sorted(filled.flags.items())
+    return ", ".join(f"{names[c]} ({why})" if several else why for c, why in flags)
+
+
+def _carry_all(
+    step: Carry,
+    anchors: Mapping[int, LabelArray],
+    count: int,
+    spacing: float | None,
+    progress: ProgressFn,
+    cancel: CancelToken,
+) -> _Made:
+    """Go through the volume until the end, a cancel or an error; what was made is kept."""
+    made, total = _Made(), count - len(anchors)
+    try:
+        for filled in propagate(_checked(step, cancel), anchors, count, spacing):
+            made.filled[filled.index] = filled
+            done = len(made.filled)
+            progress(Progress(done / total, f"slice {done} of {total}"))
+    except Cancelled:
+        pass
+    except ScsamError as error:
+        made.error = error
+    return made
+
+
+def _checked(step: Carry, cancel: CancelToken) -> Callable[[int, Trail], Carried]:
+    def checked(index: int, trail: Trail) -> Carried:
+        cancel.check()
+        return step(index, trail)
+
+    return checked
+
+
+def _summary(drafts: list[Draft], stopped: bool) -> str:
+    flagged = sum(bool(draft.flag) for draft in drafts)
+    began = "Stopped. " if stopped else ""
+    if not drafts:
+        return f"{began}No outline was carried over."
+    look = ""
+    if flagged:
+        look = f" {flagged} want{'s' if flagged == 1 else ''} a look: N."
+    return f"{began}Drafts on {in_slices(len(drafts))}.{look}"

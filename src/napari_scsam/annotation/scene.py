@@ -1,0 +1,262 @@
+"""From what is going on to everything that is drawn: one pure function, one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from napari_scsam.annotation.intensity_window import Contrast
+from napari_scsam.annotation.state import AnnotationState, OpenImage
+from napari_scsam.controllers import view_state
+from napari_scsam.controllers.inference import Answer
+from napari_scsam.controllers.view_state import Situation, Tool, ViewState
+from napari_scsam.controllers.work import crossing
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
+from napari_scsam.core.volume import LabelArray
+
+# What dragging with the left button on empty ground does.
+Drag = Literal["pan", "box", "scribble", "lasso"]
+_DRAGS: Mapping[Tool, Drag] = {"box": "box", "scribble": "scribble", "lasso": "lasso"}
+
+
+@dataclass(frozen=True)
+class ShownPrompts:
+    """The prompts of one plane as they are drawn.
+
+    Attributes
+    ----------
+    plane : Plane
+    prompts : PromptSet
+        Every point of it is drawn.
+    selected : int, optional
+        The point that stands out.
+    line : (class id, object number) or int, optional
+        The box, or the stroke, that stands out.
+    active : (class id, object number), optional
+        The other objects of its class step back.
+    """
+
+    plane: Plane = Plane()
+    prompts: PromptSet = PromptSet()
+    selected: int | None = None
+    line: Line | None = None
+    active: ObjectKey | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ShownMask:
+    """A mask that nobody has committed; equal to another one of the very same array.
+
+    Attributes
+    ----------
+    label : ndarray of shape (rows, cols), uint8
+    is_draft : bool
+        Whether it came from other planes, and is drawn so that it differs from a person's.
+    """
+
+    label: LabelArray
+    is_draft: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ShownMask):
+            return NotImplemented
+        return self.label is other.label and self.is_draft == other.is_draft
+
+    def __hash__(self) -> int:
+        return hash((id(self.label), self.is_draft))
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything that is drawn; two are compared part by part.
+
+    Attributes
+    ----------
+    image : OpenImage, optional
+    classes : tuple of LabelClass
+    plane : Plane, optional
+        The position; None with no image, or where the view is three-dimensional.
+    prompts : ShownPrompts
+        Points and lines of the plane.
+    masks : mapping of Plane to ShownMask
+        Previews and drafts of the image; nothing is drawn on the other planes.
+    crossing : ShownMask, optional
+        What drafts along the other axes show on the plane on show, where that has no mask.
+    committed : ndarray of uint8, optional
+        The committed label of the whole image; another array for each version.
+    contrast : Contrast, optional
+        The values that are shown black and white.
+    drag : {'pan', 'box', 'scribble', 'lasso'}
+        What dragging with the left button does.
+    dock : ViewState
+        What the dock shows.
+    """
+
+    image: OpenImage | None = None
+    classes: tuple[LabelClass, ...] = ()
+    plane: Plane | None = None
+    prompts: ShownPrompts = ShownPrompts()
+    masks: Mapping[Plane, ShownMask] = field(default_factory=dict)
+    crossing: ShownMask | None = None
+    committed: LabelArray | None = None
+    contrast: Contrast | None = None
+    drag: Drag = "pan"
+    dock: ViewState = ViewState(frozenset(), "", "", "", False)
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """All that a scene is resolved from.
+
+    Attributes
+    ----------
+    state : AnnotationState
+    classes : tuple of LabelClass
+        The project's.
+    answers : mapping of Plane to Answer
+        Of the open image, those that were made from just the prompts that a plane has now.
+    committed : ndarray of uint8, optional
+        The committed label of the open image.
+    is_committed : bool
+        Whether the plane on show is annotated in it.
+    contrast : Contrast, optional
+        None with no image.
+    can_undo, can_redo, read_only : bool
+    is_waiting : bool
+        Whether the models are at work on an answer.
+    """
+
+    state: AnnotationState
+    classes: tuple[LabelClass, ...]
+    answers: Mapping[Plane, Answer] = field(default_factory=dict)
+    committed: LabelArray | None = None
+    is_committed: bool = False
+    contrast: Contrast | None = None
+    can_undo: bool = False
+    can_redo: bool = False
+    read_only: bool = False
+    is_waiting: bool = False
+
+
+def resolve(facts: Facts, before: Scene) -> Scene:
+    """What is drawn now.
+
+    Parameters
+    ----------
+    facts : Facts
+    before : Scene
+        The scene before this one. An outline stays until the models have answered with the
+        next one, and a three-dimensional view keeps the prompts of the plane before it.
+    """
+    state = facts.state
+    if before.image is not state.image:
+        before = Scene()
+    masks = _masks(facts, before)
+    return Scene(
+        image=state.image,
+        classes=facts.classes,
+        plane=state.plane,
+        prompts=before.prompts if state.plane is None else _prompts(state, state.plane),
+        masks=masks,
+        crossing=None if state.plane in masks else _crossing(state, before),
+        committed=facts.committed,
+        contrast=facts.contrast,
+        drag=_DRAGS.get(state.tool, "pan"),
+        dock=view_state.resolve(_situation(facts), facts.classes),
+    )
+
+
+def shown_points(prompts: PromptSet) -> list[int]:
+    """Indices of the points that are drawn: all but the rejected ones."""
+    return [i for i, point in enumerate(prompts.points) if point.state != "rejected"]
+
+
+def shown_label(state: AnnotationState, answer: Answer | None) -> LabelArray | None:
+    """The mask of the plane on show that a commit would save, or None while there is none.
+
+    Parameters
+    ----------
+    state : AnnotationState
+    answer : Answer, optional
+        To the plane's prompts.
+    """
+    if answer is not None:
+        return answer.preview
+    return state.draft.label if state.draft is not None and state.prompts.is_empty else None
+
+
+def _prompts(state: AnnotationState, plane: Plane) -> ShownPrompts:
+    shown, selected = shown_points(state.prompts), state.selection.point
+    return ShownPrompts(
+        plane,
+        replace(state.prompts, points=tuple(state.prompts.points[i] for i in shown)),
+        shown.index(selected) if selected in shown else None,
+        state.selection.line,
+        state.active_object,
+    )
+
+
+def _masks(facts: Facts, before: Scene) -> dict[Plane, ShownMask]:
+    state = facts.state
+    drafts = {plane: ShownMask(draft.label, True) for plane, draft in state.drafts.items()}
+    prompted = {plane for image, plane in state.work.prompts if state.is_open(image)}
+    masks = {plane: mask for plane, mask in drafts.items() if plane not in prompted}
+    for plane in prompted:
+        if plane in facts.answers:
+            masks[plane] = ShownMask(facts.answers[plane].preview)
+        elif plane in before.masks:
+            masks[plane] = before.masks[plane]
+    return masks
+
+
+def _crossing(state: AnnotationState, before: Scene) -> ShownMask | None:
+    """What drafts along the other axes show on the plane on show, or what they showed before.
+
+    That stays, as any outline, while the first answer to a plane's prompts is awaited.
+    """
+    plane, last = state.plane, before.crossing if state.plane == before.plane else None
+    if plane is None or state.image is None:
+        return None
+    if not state.prompts.is_empty:
+        return last
+    labels = {place: draft.label for place, draft in state.drafts.items()}
+    label = crossing(labels, plane, state.image.volume.shape)
+    if label is None:
+        return None
+    unchanged = last is not None and np.array_equal(last.label, label)
+    return last if unchanged else ShownMask(label, True)
+
+
+def _situation(facts: Facts) -> Situation:
+    state = facts.state
+    plane, volume = state.plane, None if state.image is None else state.image.volume
+    answer = None if plane is None else facts.answers.get(plane)
+    flagged = sum(bool(draft.flag) for draft in state.drafts.values())
+    return Situation(
+        image_name=None if state.image is None else state.image.name,
+        plane=plane,
+        plane_count=1 if volume is None or plane is None else volume.plane_count(plane.axis),
+        plane_names=() if volume is None else volume.plane_names,
+        prompts=state.prompts,
+        selected=state.selection.point,
+        line=state.selection.line,
+        active=state.active_object,
+        iou=None if answer is None else answer.iou,
+        draft=state.draft,
+        drafts=len(state.drafts) - flagged,
+        flagged=flagged,
+        propagating=state.propagating,
+        has_preview=shown_label(state, answer) is not None,
+        is_committed=facts.is_committed,
+        can_undo=facts.can_undo,
+        can_redo=facts.can_redo,
+        read_only=facts.read_only,
+        busy=state.status.busy or ("thinking" if facts.is_waiting else ""),
+        message=state.status.message,
+        error=state.status.error,
+    )

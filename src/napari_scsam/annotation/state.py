@@ -1,0 +1,263 @@
+"""What a person has open and has done, as one frozen value, and who is told when it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_scsam.controllers.objects import another_object, object_numbers
+from napari_scsam.controllers.view_state import Busy, Tool
+from napari_scsam.controllers.work import Draft, SliceKey, Work
+from napari_scsam.core.errors import Cancelled, ScsamError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.history import History
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
+from napari_scsam.core.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_scsam.project import RoundRecord
+
+
+@dataclass(frozen=True, eq=False)
+class OpenImage:
+    """The image on show; another value for each time that one is opened.
+
+    Attributes
+    ----------
+    id, name : str
+    volume : Volume
+    """
+
+    id: str
+    name: str
+    volume: Volume
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is selected on the plane on show; at most one of the two.
+
+    Attributes
+    ----------
+    point : int, optional
+        Index into ``prompts.points``.
+    line : (class id, object number) or int, optional
+        A box, or index into ``prompts.strokes``.
+    """
+
+    point: int | None = None
+    line: Line | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is under way, and what was last said; `error` is shown while it stands."""
+
+    busy: Busy = ""
+    message: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationState:
+    """Everything that a person's hands decide.
+
+    Attributes
+    ----------
+    active_class : LabelClass
+        The class that new prompts are for.
+    work : Work
+        The present step of the history.
+    image : OpenImage, optional
+    plane : Plane, optional
+        None with no image, or in a three-dimensional view.
+    selection : Selection
+    active_objects : mapping of class id to object number
+        Of the plane on show, where a person chose one.
+    tool : {'inside', 'outside', 'box', 'scribble', 'lasso'}
+    round : RoundRecord, optional
+        The active round.
+    tuned : Path, optional
+        The tuning whose SAM answers clicks.
+    status : Status
+    propagating : str
+        How far masks are being propagated; empty while none are.
+    commits : int
+        How often committed labels have changed since the project was opened.
+    """
+
+    active_class: LabelClass
+    work: Work = Work()
+    image: OpenImage | None = None
+    plane: Plane | None = None
+    selection: Selection = Selection()
+    active_objects: Mapping[int, int] = field(default_factory=dict)
+    tool: Tool = "inside"
+    round: RoundRecord | None = None
+    tuned: Path | None = None
+    status: Status = Status()
+    propagating: str = ""
+    commits: int = 0
+
+    @property
+    def image_id(self) -> str | None:
+        """Id of the open image."""
+        return None if self.image is None else self.image.id
+
+    @property
+    def key(self) -> SliceKey | None:
+        """(image id, Plane) on show; None with no image or in a three-dimensional view."""
+        if self.image is None or self.plane is None:
+            return None
+        return (self.image.id, self.plane)
+
+    @property
+    def prompts(self) -> PromptSet:
+        """Prompts of the plane on show."""
+        return PromptSet() if self.key is None else self.work.prompts_at(self.key)
+
+    @property
+    def draft(self) -> Draft | None:
+        """What was propagated to the plane on show from its neighbours."""
+        return None if self.key is None else self.work.drafts.get(self.key)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the plane on show has neither prompts nor a draft."""
+        return self.prompts.is_empty and self.draft is None
+
+    @cached_property
+    def drafts(self) -> dict[Plane, Draft]:
+        """Drafts of the open image, in the order of their planes."""
+        mine = [(p, draft) for (image, p), draft in self.work.drafts.items() if self.is_open(image)]
+        # By numbers: planes themselves take long to compare, and there may be hundreds.
+        return dict(sorted(mine, key=lambda found: (found[0].axis, found[0].index)))
+
+    @property
+    def active_object(self) -> ObjectKey:
+        """The object that the next click is for; it may have no prompts yet."""
+        class_id = self.active_class.id
+        newest = max(object_numbers(self.prompts, class_id), default=1)
+        chosen = self.active_objects.get(class_id, newest)
+        # What undo has emptied is not counted on from.
+        return (class_id, min(chosen, another_object(self.prompts, class_id)))
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """(rows, cols) of the plane on show; nothing where there is none."""
+        if self.image is None or self.plane is None:
+            return (0, 0)
+        rows, cols = self.image.volume.plane(self.plane).shape[:2]
+        return (rows, cols)
+
+    def is_open(self, image_id: str) -> bool:
+        """Whether this image is on show."""
+        return image_id == self.image_id
+
+    def at(self, plane: Plane | None) -> AnnotationState:
+        """The same, looking at another plane of the image, where nothing is selected yet."""
+        if plane == self.plane:
+            return self
+        return replace(
+            self,
+            plane=plane,
+            selection=Selection(),
+            active_objects={},
+            status=replace(self.status, error=""),
+        )
+
+    def with_active(self, key: ObjectKey) -> AnnotationState:
+        """The same, with `key` as the object of its class that the next click is for."""
+        return replace(self, active_objects={**self.active_objects, key[0]: key[1]})
+
+    def saying(self, message: str) -> AnnotationState:
+        """The same with another message, and without the error before it."""
+        return replace(self, status=Status(self.status.busy, message))
+
+    def doing(self, busy: Busy, message: str) -> AnnotationState:
+        """The same with something else under way, and a message."""
+        return replace(self, status=Status(busy, message))
+
+
+class StateStore:
+    """Holds the state and its history; every change is told to one listener.
+
+    Parameters
+    ----------
+    state : AnnotationState
+        To begin with.
+    on_change : callable
+        Called after each change.
+    """
+
+    def __init__(self, state: AnnotationState, on_change: Callable[[], None]) -> None:
+        self._now = state
+        self._history = History(state.work)
+        self._on_change = on_change
+
+    @property
+    def now(self) -> AnnotationState:
+        """The state now."""
+        return self._now
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return self._history.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a step to take again."""
+        return self._history.can_redo
+
+    @property
+    def before(self) -> Work | None:
+        """The work that undo leads to; None at the beginning."""
+        return self._history.before
+
+    @property
+    def after(self) -> Work | None:
+        """The work that redo leads to; None at the end."""
+        return self._history.after
+
+    def put(self, state: AnnotationState) -> None:
+        """Take another state; its work stays that of the present step."""
+        self._now = replace(state, work=self._history.present)
+        self._on_change()
+
+    def step(self, state: AnnotationState) -> None:
+        """Take another state; its work is a step that undo takes back."""
+        self._history.push(state.work)
+        self.put(state)
+
+    def amend(self, work: Work) -> None:
+        """Put `work` in the place of the present step, without a step between them."""
+        self._history.amend(work)
+        self.put(self._now)
+
+    def undo(self) -> None:
+        """Take back the last step."""
+        self._history.undo()
+        self.put(replace(self._now, selection=Selection()))
+
+    def redo(self) -> None:
+        """Take the step again that was undone."""
+        self._history.redo()
+        self.put(replace(self._now, selection=Selection()))
+
+    def say(self, message: str) -> None:
+        """Show `message` in the status line."""
+        self.put(self._now.saying(message))
+
+    def fail(self, error: Exception) -> None:
+        """Show an error's one line; one that is not ours is a bug and is raised again."""
+        status = replace(self._now.status, busy="")
+        if not isinstance(error, Cancelled):
+            status = replace(status, error=str(error))
+        self.put(replace(self._now, status=status))
+        if not isinstance(error, ScsamError):
+            raise error

@@ -1,0 +1,96 @@
+"""Proposals of the active round on the plane on show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from napari_scsam.annotation.outlines import Outlines
+from napari_scsam.annotation.state import AnnotationState, Selection, StateStore
+from napari_scsam.controllers.inference import Answer
+from napari_scsam.controllers.work import SliceKey
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompts import PromptSet
+
+NO_ROUND = "No round yet: click the structure or draw a box, commit a few slices, then train."
+NOTHING_FOUND = "Nothing suggested here. Click the structure, or K to skip."
+
+
+class Suggestions:
+    """Asks the active round for proposals, and remembers where it had none.
+
+    Parameters
+    ----------
+    store : StateStore
+    outlines : Outlines
+    classes : sequence of LabelClass
+        The project's.
+    """
+
+    def __init__(
+        self, store: StateStore, outlines: Outlines, classes: Sequence[LabelClass]
+    ) -> None:
+        self._store = store
+        self._outlines = outlines
+        self._class_ids = tuple(c.id for c in classes)
+        self._found_nothing: set[SliceKey] = set()
+
+    def suggest(self) -> None:
+        """Ask for proposals for every class."""
+        now = self._store.now
+        if now.key is None or now.image is None:
+            return
+        if now.round is None:
+            self._store.say(NO_ROUND)
+            return
+        if now.key[1].axis != 0:
+            name = now.image.volume.plane_names[0]
+            self._store.say(f"The round learned from {name} slices: here, click or draw a box.")
+            return
+        key, before = now.key, now.prompts
+
+        def answered(answer: Answer) -> None:
+            self._take(key, before, answer)
+
+        self._outlines.suggest(self._class_ids, answered)
+        self._store.say("Suggesting …")
+
+    def arrived(self) -> None:
+        """Ask by itself on a plane where nothing was done yet."""
+        now = self._store.now
+        if now.round is not None and now.plane is not None and now.plane.axis == 0:
+            self.suggest()
+
+    def found_nothing(self, key: SliceKey) -> bool:
+        """Whether nothing was suggested on a plane when it was last asked for."""
+        return key in self._found_nothing
+
+    def forget(self, key: SliceKey | None = None) -> None:
+        """Forget where nothing was suggested: on one plane, or on all."""
+        if key is None:
+            self._found_nothing.clear()
+        else:
+            self._found_nothing.discard(key)
+
+    def _take(self, key: SliceKey, before: PromptSet, answer: Answer) -> None:
+        now = self._store.now
+        if not any(p.state == "proposed" for p in answer.prompts.points):
+            self._found_nothing.add(key)
+            message = NOTHING_FOUND
+        else:
+            message = "Suggested. Correct what is wrong, then J."
+        now = replace(now, status=replace(now.status, message=message))
+        if answer.prompts == before:
+            self._store.put(now)
+        else:
+            work = now.work.with_prompts(key, answer.prompts)
+            self._store.step(replace(now, work=work, selection=_kept(now, answer.prompts)))
+        self._outlines.settle(answer)
+
+
+def _kept(now: AnnotationState, prompts: PromptSet) -> Selection:
+    """What is selected, unless another point has taken its place."""
+    index = now.selection.point
+    if index is None or prompts.points[index : index + 1] == now.prompts.points[index : index + 1]:
+        return now.selection
+    return Selection()

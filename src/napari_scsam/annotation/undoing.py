@@ -1,0 +1,65 @@
+"""Undo and redo, wherever the step was taken and whatever was committed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.opening import ImageOpener
+from napari_scsam.annotation.state import Selection, StateStore
+from napari_scsam.controllers.work import SliceKey, Work
+
+
+class Undoing:
+    """Goes back and forth in the history, to the plane where each step was taken.
+
+    Parameters
+    ----------
+    store : StateStore
+    opener : ImageOpener
+    committed : CommittedLabel
+    """
+
+    def __init__(self, store: StateStore, opener: ImageOpener, committed: CommittedLabel) -> None:
+        self._store = store
+        self._opener = opener
+        self._committed = committed
+
+    def undo(self) -> None:
+        """Take back the last step."""
+        left, to = self._store.now.work, self._store.before
+        if to is not None and left.at is not None:
+            self._travel(to, left.at, self._store.undo, "Undone.")
+
+    def redo(self) -> None:
+        """Take the step again that was undone."""
+        to = self._store.after
+        if to is not None and to.at is not None:
+            self._travel(to, to.at, self._store.redo, "Done again.")
+
+    def _travel(self, to: Work, at: SliceKey, move: Callable[[], None], message: str) -> None:
+        """Bring the label back first, then what was drawn, then the plane where that was."""
+        left, (image_id, plane) = self._store.now.work, at
+
+        def settled(_: int | None = None) -> None:
+            now = self._store.now
+            if now.work is left:
+                move()
+            else:  # another step was taken meanwhile: only the label has been brought back
+                self._store.amend(now.work.with_version(image_id, to.versions[image_id]))
+            self._opener.open(image_id, plane, then=arrived)
+
+        def arrived() -> None:
+            now = self._store.now
+            now = replace(now, selection=Selection(), commits=now.commits + 1)
+            self._store.put(now.doing("", message))
+
+        # A step from before the image's first commit does not know its version.
+        known = image_id in to.versions and image_id in left.versions
+        if known and to.versions[image_id] != left.versions[image_id]:
+            now = self._store.now
+            self._store.put(now.doing("saving", now.status.message))
+            self._committed.revert(image_id, to.versions[image_id], settled, self._store.fail)
+        else:
+            settled()

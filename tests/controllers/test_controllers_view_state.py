@@ -1,0 +1,53 @@
+"""Everything that a situation says is seen in the dock."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from napari_scsam.controllers.view_state import Situation, resolve
+from napari_scsam.controllers.work import Draft
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import make_classes
+from napari_scsam.core.prompts import PointPrompt, PromptSet
+
+CLASSES = make_classes(["one", "two"])
+PROMPTS = PromptSet(
+    (PointPrompt(1, 1, 1, True, "model", "query", 0.5, "proposed", 1),), {(1, 1): (0, 0, 5, 5)}
+)
+HERE = Situation(image_name="scan", plane=Plane(0, 1), plane_count=9, prompts=PROMPTS)
+EMPTY = replace(HERE, prompts=PromptSet())
+
+# For each field, a situation and another value that is to be seen.
+SEEN = {
+    "image_name": (HERE, "other"),
+    "plane": (HERE, Plane(0, 2)),
+    "plane_count": (HERE, 5),
+    "prompts": (HERE, PromptSet()),
+    "plane_names": (HERE, ("axial", "coronal", "sagittal")),
+    "selected": (HERE, 0),
+    "line": (HERE, (1, 1)),
+    "active": (HERE, (1, 2)),
+    "iou": (HERE, 0.9),
+    "draft": (EMPTY, Draft(np.zeros((2, 2), np.uint8))),
+    "drafts": (HERE, 3),
+    "flagged": (HERE, 2),
+    "propagating": (HERE, "slice 1 of 5"),
+    "has_preview": (HERE, True),
+    "is_committed": (EMPTY, True),
+    "can_undo": (HERE, True),
+    "can_redo": (HERE, True),
+    "read_only": (HERE, True),
+    "busy": (HERE, "saving"),
+    "message": (HERE, "Saved."),
+    "error": (HERE, "No."),
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Situation)])
+def test_every_part_of_a_situation_is_seen(name: str) -> None:
+    situation, other = SEEN[name]
+    changed = replace(situation, **{name: other})
+    assert resolve(changed, CLASSES) != resolve(situation, CLASSES)
