@@ -214,7 +214,7 @@ def test_a_commit_and_its_prompts_reach_the_journal_in_one_transaction(
         return events
 
     monkeypatch.setattr(Journal, "append_all", noting)
-    desk.annotation.add_point(5, 5)
+    desk.annotation.editor.add_point(5, 5)
     desk.settle()
     desk.annotation.commit()
     desk.settle()
