@@ -43,10 +43,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_scsam._qt.dock import ScsamDock
-from napari_scsam.controllers.training import TrainingController
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
+from napari_scsam.rounds.running_round import TrainingController
 
 TICK_MS = 5
 EDGES = (0, 10, 20, 33, 50, 100, 200, 100_000)

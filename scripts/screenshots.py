@@ -26,11 +26,11 @@ from qtpy.QtCore import QBuffer, QIODevice  # noqa: TID251 - as above
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget  # noqa: TID251 - as above
 from scipy.ndimage import distance_transform_edt
 
-from napari_scsam.controllers.demo import demo_settings
-from napari_scsam.controllers.sample import open_sample_project
-from napari_scsam.controllers.training import TrainingController
 from napari_scsam.core.geometry import Plane
 from napari_scsam.io.sample import load_sample_scan
+from napari_scsam.rounds.running_round import TrainingController
+from napari_scsam.workflows.demo import demo_settings
+from napari_scsam.workflows.sample import open_sample_project
 
 SIZE = (1280, 860)
 WAIT_S = 240.0

@@ -15,7 +15,7 @@ import tifffile
 
 from napari_scsam.cli.__main__ import main
 from napari_scsam.cli.app import build_app
-from napari_scsam.controllers.measured import recall
+from napari_scsam.rounds.measured_costs import recall
 
 
 def cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

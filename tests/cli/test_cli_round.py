@@ -11,9 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_scsam.controllers.estimate import estimate_round
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
+from napari_scsam.rounds.cost_estimate import estimate_round
 
 
 def ok(*arguments: object) -> dict:

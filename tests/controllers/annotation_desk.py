@@ -13,12 +13,12 @@ import numpy as np
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.scene import Scene
-from napari_scsam.controllers.inference import Answer, Question
-from napari_scsam.controllers.previews import Previewer
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
 from napari_scsam.core.prompts import PointPrompt, PromptSet
+from napari_scsam.inference.previews import Previewer
+from napari_scsam.inference.segmenter import Answer, Question
 from napari_scsam.project import Project
 
 

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from napari_scsam.controllers.ahead import Errand, WorkAhead
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken
+from napari_scsam.inference.idle_worker import Errand, WorkAhead
 
 WAIT_S = 10
 

@@ -9,11 +9,11 @@ import pytest
 from annotation_desk import Desk
 
 from napari_scsam.annotation.suggestions import NO_ROUND
-from napari_scsam.controllers.inference import Answer, Question
-from napari_scsam.controllers.work import accepted, to_decode, with_state
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompt_edits import accepted, to_decode, with_state
 from napari_scsam.core.prompts import PointPrompt, PromptSet
+from napari_scsam.inference.segmenter import Answer, Question
 from napari_scsam.project import Project
 from napari_scsam.project.journal import Event, Journal, Noted
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from napari_scsam import models
-from napari_scsam.controllers.inference import Question, Segmenter
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Box, PointPrompt, Prompts, PromptSet
-from napari_scsam.core.propagation import Carried, Trail, iou, propagate
 from napari_scsam.core.stretch import Stretch
 from napari_scsam.core.volume import Volume
+from napari_scsam.inference.segmenter import Question, Segmenter
 from napari_scsam.models import Decoded, Embedding
+from napari_scsam.propagation.walk import Carried, Trail, iou, propagate
 
 TUNED, ROUND = Path("tuned/0001"), Path("rounds/0001")
 PIXELS = np.arange(600.0).reshape(20, 30)

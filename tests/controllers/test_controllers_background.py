@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from napari_scsam.controllers.background import (
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.project.process import record_process
+from napari_scsam.rounds.background_jobs import (
     NAMES,
     ORDER,
     BackgroundJob,
@@ -19,8 +21,6 @@ from napari_scsam.controllers.background import (
     Timing,
     refuse_beside_another,
 )
-from napari_scsam.core.errors import ProjectError
-from napari_scsam.project.process import record_process
 
 
 class Office:

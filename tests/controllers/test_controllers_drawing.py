@@ -9,10 +9,10 @@ import pytest
 from annotation_desk import Desk
 
 from napari_scsam.annotation.editor import NO_AREA, OUTSIDE_IMAGE, TOO_SHORT
-from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
+from napari_scsam.inference.segmenter import Answer, Question
 from napari_scsam.project import Project
 
 LASSO = [(4, 4), (4, 8), (8, 8), (8, 4)]

@@ -10,9 +10,12 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from napari_scsam.controllers import costs
-from napari_scsam.controllers.costs import Past, Planes
-from napari_scsam.controllers.estimate import (
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.settings import Recipe, TrainSettings
+from napari_scsam.project import Project
+from napari_scsam.rounds import assumed_costs
+from napari_scsam.rounds.assumed_costs import Past, Planes
+from napari_scsam.rounds.cost_estimate import (
     Survey,
     count_planes,
     estimate,
@@ -20,9 +23,6 @@ from napari_scsam.controllers.estimate import (
     rounded_time,
     survey,
 )
-from napari_scsam.core.geometry import Plane
-from napari_scsam.core.settings import Recipe, TrainSettings
-from napari_scsam.project import Project
 
 # 12 labelled slices of three cases, 40 unlabelled pictures, one class.
 SURVEY = Survey({"a": 4, "b": 4, "c": 4}, (*[0] * 12, *[1] * 40), 1, 200 * 100)
@@ -52,10 +52,12 @@ def test_it_counts_as_the_training_room_does() -> None:
     for size in (64, 128, 160, 192):  # on average over a round's steps
         shown = np.mean([schedules.pictures_at(i / 100, 4, size) for i in range(100)])
         settings = replace(DEFAULTS, image_size=size)
-        assert costs.pictures_in_step(settings, Planes(8, 4, 24, 1)) == pytest.approx(shown), size
-    assert set(costs.COSTS) == set(RECIPES) == set(get_args(Recipe))
+        assert assumed_costs.pictures_in_step(settings, Planes(8, 4, 24, 1)) == pytest.approx(
+            shown
+        ), size
+    assert set(assumed_costs.COSTS) == set(RECIPES) == set(get_args(Recipe))
     for name, recipe in RECIPES.items():
-        cost = costs.COSTS[name]
+        cost = assumed_costs.COSTS[name]
         assert cost.uses_unlabelled == recipe.uses_unlabelled, name
         assert cost.uses_sam == ("sam" in recipe.members), name
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from annotation_desk import Desk
 
-from napari_scsam.controllers.inference import Answer, Question
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt
+from napari_scsam.inference.segmenter import Answer, Question
 
 
 def test_a_question_that_failed_is_not_asked_again_until_something_changes(desk: Desk) -> None:

@@ -12,11 +12,11 @@ import tifffile
 from annotation_desk import Desk, FakeSegmenter
 
 from napari_scsam.annotation.propagation_job import COMMIT_FIRST
-from napari_scsam.controllers.inference import Question
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.propagation import Carried, Trail, label_of
+from napari_scsam.inference.segmenter import Question
 from napari_scsam.project import Project
+from napari_scsam.propagation.walk import Carried, Trail, label_of
 
 COUNT = 8
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from annotation_desk import ManualRunner
 
-from napari_scsam.controllers.background import BackgroundJob, JobQueue, Timing
-from napari_scsam.controllers.rounds import RoundsController, RoundsState, hint
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
+from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Timing
+from napari_scsam.rounds.controller import RoundsController, RoundsState, hint
 
 SETTINGS = TrainSettings(steps=80, lora_rank=4)
 
@@ -40,7 +40,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[
         started.append(subprocess.Popen(command, stdin=subprocess.PIPE))
         return started[-1]
 
-    monkeypatch.setattr("napari_scsam.controllers.training.start_child", start)
+    monkeypatch.setattr("napari_scsam.rounds.running_round.start_child", start)
     yield started
     for child in started:
         child.communicate(b"\n")
@@ -281,7 +281,7 @@ def test_a_round_frees_the_place_when_it_has_ended_or_could_not_begin(
     def refuse(*_: Any) -> None:
         raise ProjectError("No.")
 
-    monkeypatch.setattr("napari_scsam.controllers.training.start_child", refuse)
+    monkeypatch.setattr("napari_scsam.rounds.running_round.start_child", refuse)
     dock.rounds.start(SETTINGS)
     dock.files.work()
     assert dock.said[-1] == "No." and dock.jobs.running is None and not dock.state.running

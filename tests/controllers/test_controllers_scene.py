@@ -9,12 +9,12 @@ import pytest
 
 from napari_scsam.annotation.scene import Facts, Scene, ShownMask, ShownPrompts, resolve
 from napari_scsam.annotation.state import AnnotationState, OpenImage, Selection
-from napari_scsam.controllers.inference import Answer
-from napari_scsam.controllers.work import Draft, Work
+from napari_scsam.annotation.work import Draft, Work
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import make_classes
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.core.volume import Volume
+from napari_scsam.inference.segmenter import Answer
 
 CLASSES = make_classes(["one", "two"])
 SHAPE = (4, 6, 8)

@@ -14,13 +14,13 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_scsam.controllers.inference import Question, Segmenter
-from napari_scsam.controllers.segmenter_process import SegmenterProcess
-from napari_scsam.controllers.segmenter_server import reply_to
 from napari_scsam.core.errors import Cancelled, InputError, ModelError, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.core.threads import MODELS
+from napari_scsam.inference.process_client import SegmenterProcess
+from napari_scsam.inference.process_server import reply_to
+from napari_scsam.inference.segmenter import Question, Segmenter
 
 pytest.importorskip("torch")
 
@@ -145,7 +145,7 @@ def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from napari_scsam.controllers.segmenter_process import SegmenterProcess\n"
+        "from napari_scsam.inference.process_client import SegmenterProcess\n"
         "made = SegmenterProcess(Path(sys.argv[1]))\n"
         "made._running_child()\n"
         "print(made.process_id, flush=True)\n"

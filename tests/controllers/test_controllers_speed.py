@@ -15,17 +15,17 @@ import psutil
 import pytest
 from annotation_desk import ManualRunner
 
-from napari_scsam.controllers import measured, speed
-from napari_scsam.controllers.background import BackgroundJob, JobQueue
-from napari_scsam.controllers.costs import Past, Planes
-from napari_scsam.controllers.estimate import estimate_round
-from napari_scsam.controllers.measured import recall, remember
-from napari_scsam.controllers.speed import SpeedController, measure, small_round
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
+from napari_scsam.rounds import machine_speed, measured_costs
+from napari_scsam.rounds.assumed_costs import Past, Planes
+from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
+from napari_scsam.rounds.cost_estimate import estimate_round
+from napari_scsam.rounds.machine_speed import SpeedController, measure, small_round
+from napari_scsam.rounds.measured_costs import recall, remember
 
 RATES = {
     "device": "cpu",
@@ -40,7 +40,7 @@ PAST = Past(None, small_round(), Planes(1, 0, 1, 1), RATES)
 
 
 def figures() -> Path:
-    (path,) = measured._path().parent.glob("speed-*.json")
+    (path,) = measured_costs._path().parent.glob("speed-*.json")
     return path
 
 
@@ -51,7 +51,7 @@ def test_what_was_measured_is_found_again_on_this_machine_only(
     remember(PAST)
     kept = {k: v for k, v in RATES.items() if k not in ("embeddings", "seconds_judging")}
     assert recall() == replace(PAST, rates=kept)
-    monkeypatch.setattr(measured.platform, "node", lambda: "another")
+    monkeypatch.setattr(measured_costs.platform, "node", lambda: "another")
     assert recall() is None
     monkeypatch.undo()  # the folder, too
     assert recall() != replace(PAST, rates=kept)
@@ -59,7 +59,7 @@ def test_what_was_measured_is_found_again_on_this_machine_only(
 
 def test_another_torch_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     remember(PAST)
-    monkeypatch.setattr(measured, "version", lambda name: "0.0")
+    monkeypatch.setattr(measured_costs, "version", lambda name: "0.0")
     assert recall() is None
 
 
@@ -118,7 +118,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[psutil.Process]:
         started.append(psutil.Process(child.pid))
         return child
 
-    monkeypatch.setattr("napari_scsam.controllers.training.start_child", start)
+    monkeypatch.setattr("napari_scsam.rounds.running_round.start_child", start)
     return started
 
 
@@ -153,7 +153,7 @@ class Bench:
         self.runner, self.jobs = ManualRunner(), JobQueue()
         self.outcome: Exception | None = None
         self.calls = self.told = 0
-        monkeypatch.setattr(speed, "measure", self._measure)
+        monkeypatch.setattr(machine_speed, "measure", self._measure)
         self.controller = SpeedController(self.runner, self.jobs, self._tell)
 
     def _measure(self, cancel: CancelToken) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_scsam.controllers.training import RunningRound, TrainingController
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
+from napari_scsam.rounds.running_round import RunningRound, TrainingController
 
 ENDLESS = TrainSettings(
     steps=100_000, unet="scratch", image_size=32, unlabelled_planes=0, holdout=0.0

@@ -13,15 +13,15 @@ import psutil
 import pytest
 from annotation_desk import Desk, ManualRunner
 
-from napari_scsam.controllers import tuning
-from napari_scsam.controllers.background import BackgroundJob, JobQueue, Timing
-from napari_scsam.controllers.training import TrainingController
-from napari_scsam.controllers.tuning import RunningTuning, TuningController
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.settings import TrainSettings, TuneSettings
 from napari_scsam.project import Project
+from napari_scsam.rounds import tuning
+from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Timing
+from napari_scsam.rounds.running_round import TrainingController
+from napari_scsam.rounds.tuning import RunningTuning, TuningController
 
 CHILD = """
 import hashlib, json, pathlib, sys, time

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from napari_scsam.controllers.view_state import Situation, resolve
-from napari_scsam.controllers.work import Draft
+from napari_scsam.annotation.view_state import Situation, resolve
+from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import make_classes
 from napari_scsam.core.prompts import PointPrompt, PromptSet

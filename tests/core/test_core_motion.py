@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_scsam.core.motion import LONGEST, Drift
+from napari_scsam.propagation.motion import LONGEST, Drift
 
 
 def picture(shift: tuple[int, int] = (0, 0), size: int = 96) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.propagation import (
+from napari_scsam.propagation.walk import (
     EVENED_MM,
     TWO_SIDES,
     Carried,

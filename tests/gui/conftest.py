@@ -22,8 +22,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 
 from napari_scsam._qt.dock import ScsamDock
-from napari_scsam.controllers.segmenter_process import SegmenterProcess
 from napari_scsam.core.prompts import PointPrompt
+from napari_scsam.inference.process_client import SegmenterProcess
 
 if sys.platform.startswith("linux"):
     import os
@@ -98,8 +98,8 @@ def dock(
     viewer: Any, qtbot: Any, segmenter: SegmenterProcess, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ScsamDock]:
     # What begins by itself in the background would take the cores from what is tested.
-    monkeypatch.setattr("napari_scsam.controllers.speed.SpeedController.wanted", lambda _: None)
-    monkeypatch.setattr("napari_scsam.controllers.tuning.FIRST", 10**6)
+    monkeypatch.setattr("napari_scsam.rounds.machine_speed.SpeedController.wanted", lambda _: None)
+    monkeypatch.setattr("napari_scsam.rounds.tuning.FIRST", 10**6)
     widget = ScsamDock(viewer, segmenter=lambda _folder, _gb: segmenter)
     viewer.window.add_dock_widget(widget, name="SC-SAM")
     yield widget

@@ -13,9 +13,9 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_scsam.controllers.lookahead import LookAhead
-from napari_scsam.controllers.segmenter_process import SegmenterProcess
 from napari_scsam.core.geometry import Plane
+from napari_scsam.inference.prefetch import LookAhead
+from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project import Project
 
 pytestmark = pytest.mark.gui

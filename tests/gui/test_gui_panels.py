@@ -20,12 +20,12 @@ from napari_scsam._qt.queue_panel import QueuePanel
 from napari_scsam._qt.settings_form import SettingsForm
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam.annotation.scene import ShownMask
-from napari_scsam.controllers.queue import QueueRow
-from napari_scsam.controllers.rounds import RoundsState
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import make_classes
 from napari_scsam.core.settings import Recipe, TrainSettings
+from napari_scsam.project.image_queue import QueueRow
 from napari_scsam.project.schema import RoundRecord
+from napari_scsam.rounds.controller import RoundsState
 
 pytestmark = pytest.mark.gui
 WIDTH = 308  # of a panel in a dock of 320 px

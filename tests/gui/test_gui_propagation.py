@@ -14,8 +14,8 @@ from skimage.segmentation import find_boundaries
 
 from napari_scsam._napari.layers import OUTLINE
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.propagation import Carried, Trail, label_of
 from napari_scsam.project import Project
+from napari_scsam.propagation.walk import Carried, Trail, label_of
 
 pytestmark = pytest.mark.gui
 

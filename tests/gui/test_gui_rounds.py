@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from napari_scsam.controllers.background import BackgroundJob, Timing
-from napari_scsam.controllers.costs import Past, Planes
-from napari_scsam.controllers.measured import remember
-from napari_scsam.controllers.speed import SpeedController, small_round
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
+from napari_scsam.rounds.assumed_costs import Past, Planes
+from napari_scsam.rounds.background_jobs import BackgroundJob, Timing
+from napari_scsam.rounds.machine_speed import SpeedController, small_round
+from napari_scsam.rounds.measured_costs import remember
 
 pytestmark = pytest.mark.gui
 WANTED = SpeedController.wanted  # which the dock of these tests does without
@@ -63,7 +63,7 @@ def test_a_first_round_is_announced_by_what_this_machine_was_measured_at(
 ):
     rates = {"device": "cpu", "seconds_per_embedding": 0.5, "seconds_per_step": 0.25}
     small = Past(None, small_round(), Planes(1, 0, 1, 1), rates)
-    monkeypatch.setattr("napari_scsam.controllers.speed.measure", lambda cancel: remember(small))
+    monkeypatch.setattr("napari_scsam.rounds.machine_speed.measure", lambda cancel: remember(small))
     monkeypatch.setattr(SpeedController, "wanted", WANTED)
     dock.open_project_folder(folder)
     hand.wait_for_image()

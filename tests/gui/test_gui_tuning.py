@@ -9,8 +9,8 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QCheckBox
 
-from napari_scsam.controllers import tuning
-from napari_scsam.controllers.tuning import TuningState
+from napari_scsam.rounds import tuning
+from napari_scsam.rounds.tuning import TuningState
 
 pytestmark = pytest.mark.gui
 

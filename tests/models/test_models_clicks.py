@@ -9,7 +9,7 @@ from skimage.data import coins
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models.clicks import (
+from napari_scsam.models.clicks_to_box import (
     _filled,
     _sharpness,
     box_from_prompts,

@@ -12,17 +12,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from napari_scsam import models
-from napari_scsam.controllers.inference import Question, Segmenter
-from napari_scsam.controllers.prediction import predict_volume
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Prompts, PromptSet
 from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import AUTO, PRESETS
+from napari_scsam.inference.segmenter import Question, Segmenter
 from napari_scsam.models import Decoded, Embedding, propose
 from napari_scsam.models.pair import Pair
 from napari_scsam.models.preprocess import prepare, with_neighbours
 from napari_scsam.models.scratch_unet import build_network
 from napari_scsam.models.unet import UNet
+from napari_scsam.workflows.prediction import predict_volume
 
 SIDE = 64
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_scsam.models import Embedding
-from napari_scsam.models.look import Look
+from napari_scsam.propagation.appearance import Look
 
 SHAPE = (200, 256)
 

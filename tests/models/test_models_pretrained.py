@@ -12,9 +12,9 @@ import torch
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models import Embedding, pretrained
 from napari_scsam.models.checkpoint import read_state_dict
+from napari_scsam.models.class_prior import NO_PRIOR, ClassPrior
 from napari_scsam.models.pretrained import build_encoder, fold_batch_norm, named_as_timm
 from napari_scsam.models.pretrained_unet import PretrainedUNet
-from napari_scsam.models.prior import NO_PRIOR, ClassPrior
 from napari_scsam.models.unet import UNet, new_network, sam_channels, twin_network
 
 # Channels of a made-up embedding, and classes.

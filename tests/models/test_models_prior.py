@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.base import load_base
-from napari_scsam.models.prior import ClassPrior, Moments
+from napari_scsam.models.class_prior import ClassPrior, Moments
 from napari_scsam.models.sam import SamModel, SamWeights
 
 CELLS, DEPTH = 8, 5

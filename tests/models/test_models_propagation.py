@@ -11,9 +11,9 @@ import torch
 
 from napari_scsam import models
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.core.propagation import Trail, propagate
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.stopping import RULE, Found, judge
+from napari_scsam.propagation.stopping import RULE, Found, judge
+from napari_scsam.propagation.walk import Trail, propagate
 
 SHAPE = (64, 72)
 

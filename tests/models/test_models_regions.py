@@ -12,8 +12,8 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, decode_region, open_cache
+from napari_scsam.models.crop_decoding import LEAST_GAIN, Region, choose_region
 from napari_scsam.models.embeddings import embedding_key
-from napari_scsam.models.regions import LEAST_GAIN, Region, choose_region
 from napari_scsam.models.sam import SamModel
 
 CENTRE = (1210, 2730)

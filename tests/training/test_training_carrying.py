@@ -7,7 +7,7 @@ import pytest
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.models import Decoded, Embedding
-from scsam_train.benchmark import carrying
+from scsam_train.benchmark import propagation
 from scsam_train.benchmark.sets import Scan
 
 
@@ -42,10 +42,10 @@ def scan() -> Scan:
 
 @pytest.fixture
 def report(monkeypatch, tmp_path):
-    monkeypatch.setattr(carrying, "atrium_scans", lambda data: iter([scan(), scan()]))
+    monkeypatch.setattr(propagation, "atrium_scans", lambda data: iter([scan(), scan()]))
     said = []
-    measured = carrying.measure(Thresholder(), tmp_path, limit=1, on_done=said.append)
-    assert len(said) == len(carrying.TASKS)
+    measured = propagation.measure(Thresholder(), tmp_path, limit=1, on_done=said.append)
+    assert len(said) == len(propagation.TASKS)
     return {"model": "m", "adapter": None, **measured}
 
 
@@ -58,11 +58,11 @@ def test_a_moving_square_is_followed_and_copies_are_not(report, tmp_path):
     assert one["copied"] == pytest.approx(expected, abs=1e-4)
     # It ends on slices 1 and 12, which say so and are not bad.
     assert (one["carried"], one["flagged"], one["bad"]) == (11, 2, 0)
-    carrying.write(tmp_path / "out", report)
+    propagation.write(tmp_path / "out", report)
     table = (tmp_path / "out" / "propagation.md").read_text()
     assert f"| 1 | box | 1 | 1.000 ± 0.000 | 1.000 | {expected:.3f} | 2 of 11 | 0 | 0 |" in table
 
 
 def test_data_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(InputError, match="--data"):
-        carrying.measure(Thresholder(), tmp_path, limit=1)
+        propagation.measure(Thresholder(), tmp_path, limit=1)

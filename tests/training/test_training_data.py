@@ -21,9 +21,9 @@ from napari_scsam.io import write_labels
 from scsam_train.config import read_inputs
 from scsam_train.data import all_alike, class_positions, load_planes
 from scsam_train.data import read_image as load
+from scsam_train.embedded_views import label_canvas
 from scsam_train.log import Control, EventLog
 from scsam_train.splitting import choose_unlabelled, split_planes
-from scsam_train.views import label_canvas
 
 
 def write(path, array):

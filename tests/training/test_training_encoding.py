@@ -22,9 +22,9 @@ from napari_scsam.models.sam import SamModel, SamWeights
 from scsam_train import encoding
 from scsam_train.augment import Augmenter
 from scsam_train.data import TrainPlane
+from scsam_train.embedded_views import Embedder, build_canvases
 from scsam_train.encoding import as_base, choose_profile, encoding_of
 from scsam_train.recipes import RECIPES
-from scsam_train.views import Embedder, build_canvases
 
 CPU = torch.device("cpu")
 ADAPTED = "adapted-encoder"

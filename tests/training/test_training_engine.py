@@ -27,9 +27,9 @@ from napari_scsam.models.pair import Pair
 from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.unet import UNet, new_network
 from scsam_train.data import TrainPlane
+from scsam_train.embedded_views import build_canvases
 from scsam_train.engine import ENGINE_VERSION
 from scsam_train.recipes import RECIPES
-from scsam_train.views import build_canvases
 
 KEPT = Path(__file__).with_name("engine.json")
 # Enough for SAM to learn from pseudo-labels in `scsam`, which it does in every eighth step.
@@ -78,7 +78,10 @@ def learned(name):
             patch("napari_scsam.models.encoder.has_bfloat16", lambda: False),
             # In so few steps no teacher gets sure, nor is found reliable.
             patch("scsam_train.pseudo.CONFIDENT", 0.6),
-            patch("scsam_train.exam.Exam.reliability", property(lambda exam: np.array([1.0]))),
+            patch(
+                "scsam_train.teacher_reliability.TeacherReliability.reliability",
+                property(lambda exam: np.array([1.0])),
+            ),
         ):
             stack.enter_context(patched)
         steps = STEPS.get(name, FEW_STEPS)

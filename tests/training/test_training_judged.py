@@ -21,19 +21,19 @@ from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import AUTO
 from napari_scsam.io import write_labels
 from napari_scsam.models.pair import Pair
+from scsam_train.batches import BatchSampler, SupervisedLoss
 from scsam_train.config import FileRef, ImageInput, read_inputs
 from scsam_train.data import TrainPlane, load_planes
-from scsam_train.exam import Exam
-from scsam_train.judging import Judge
-from scsam_train.lessons import Lessons, Marker
+from scsam_train.embedded_views import build_canvases
 from scsam_train.losses import likeliest_known, merged, segmentation_loss
 from scsam_train.pseudo import of_trusted
 from scsam_train.recipes import RECIPES
 from scsam_train.sam_student import SamStudent
 from scsam_train.students import UNetStudent
+from scsam_train.teacher_reliability import TeacherReliability
 from scsam_train.tuning.inputs import committed_planes
 from scsam_train.tuning.inputs import read_inputs as read_tuning
-from scsam_train.views import build_canvases
+from scsam_train.validation_metrics import Judge
 
 MADE_BY_0_1_0 = Path(__file__).parents[1] / "project" / "made_by_0.1.0.zip"
 
@@ -204,7 +204,7 @@ def kit_of(judged, labels=None, classes=2):
 
 
 def test_batches_carry_what_was_judged_into_the_loss():
-    lessons = Lessons(kit := kit_of([(1, 2), (1,)]))
+    lessons = BatchSampler(kit := kit_of([(1, 2), (1,)]))
     batch = lessons.labelled(16, 0)
     expected = {"a:0": [1, 1], "b:0": [1, 0]}
     assert set(batch.names) == set(expected)
@@ -213,7 +213,7 @@ def test_batches_carry_what_was_judged_into_the_loss():
     assert (batch.part(slice(0, 1)) + other).known.tolist() == [*batch.known[:1].tolist(), [1, 1]]
     only_b = replace(batch, known=torch.tensor([[1.0, 0.0]]).expand(16, -1))
     logits = torch.randn((16, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
-    marker = Marker(kit)
+    marker = SupervisedLoss(kit)
     assert float(marker(logits, batch, 1.0, 16)) > float(marker(logits, only_b, 1.0, 16))
 
 
@@ -269,7 +269,7 @@ def test_the_exam_asks_only_for_classes_that_were_judged():
     truth[:4, :4] = 1
     guess = truth.astype(np.int64)
     guess[6:, 6:] = 2  # nobody knows whether it is there
-    exam = Exam(3)
+    exam = TeacherReliability(3)
     exam.mark(guess, guess, truth, np.array([True, False, True]))
     np.testing.assert_allclose(exam.dice, [[1, 0, 0]] * 2)
     assert exam.means == (1, 1)  # of the one class that anything is known of
@@ -287,7 +287,7 @@ def test_pixels_of_untrusted_classes_are_unknown():
 def test_a_class_without_evidence_stops_no_other_s_pseudo_labels(unlabelled, monkeypatch):
     """Class 2 has no label, or nobody judged it: class 1 is learned from pseudo-labels."""
     trust = property(lambda exam: np.array([0.8, 0.0]))
-    monkeypatch.setattr("scsam_train.exam.Exam.reliability", trust)
+    monkeypatch.setattr("scsam_train.teacher_reliability.TeacherReliability.reliability", trust)
     kit = two_classes([[True, unlabelled]] * 2, recipe="scsam")
     recipe = RECIPES["scsam"](kit)
     seen = []

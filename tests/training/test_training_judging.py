@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scsam_train.data import TrainPlane
-from scsam_train.judging import Judge, forgetting
+from scsam_train.validation_metrics import Judge, forgetting
 
 NAMES = {1: "organ", 4: "tumour"}
 

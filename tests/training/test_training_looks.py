@@ -8,10 +8,10 @@ from toy import toy_kit
 
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Embedding
-from scsam_train.looks import PARTS, Looks
+from scsam_train.class_priors import PARTS, ClassPriors
+from scsam_train.embedded_views import SamView
 from scsam_train.recipes import RECIPES
 from scsam_train.sam_student import SamStudent
-from scsam_train.views import SamView
 
 DEPTH, CELLS = 6, 8
 
@@ -30,7 +30,7 @@ def views(seed, classes=(0, 1, 2), wrong=False):
 
 def looks_of(found, cases, judged=None):
     everything = torch.ones((len(found), 2), dtype=torch.bool)
-    return Looks.of(found, cases, everything if judged is None else torch.tensor(judged))
+    return ClassPriors.of(found, cases, everything if judged is None else torch.tensor(judged))
 
 
 def test_a_plane_is_told_what_other_cases_show():

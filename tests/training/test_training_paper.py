@@ -9,6 +9,8 @@ from toy import run, toy_kit
 
 from napari_scsam.core.settings import TrainSettings
 from scsam_train.augment import Augmenter
+from scsam_train.distributed import World
+from scsam_train.embedded_views import VIEWS_STREAM, embedded_view
 from scsam_train.encoding import TrainedEncoder
 from scsam_train.losses import IGNORE
 from scsam_train.paper_losses import batch_loss, entropy_loss
@@ -16,8 +18,6 @@ from scsam_train.paper_views import STRONG, WEAK, View, Views, taken_at, unmoved
 from scsam_train.recipes import RECIPES, scsam_paper
 from scsam_train.recipes.scsam_paper import RAMP_END, _in_turn, _random_clicks
 from scsam_train.schedules import ramp
-from scsam_train.views import VIEWS_STREAM, embedded_view
-from scsam_train.world import World
 
 PAPERS_STEPS = 40_000
 

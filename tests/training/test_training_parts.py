@@ -12,12 +12,12 @@ import torch
 from napari_scsam.core.prompts import deepest
 from napari_scsam.models.adapters import AdapterInfo, attach
 from napari_scsam.models.base import load_base
+from scsam_train.batches import shrunk, shrunk_labels
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder
-from scsam_train.exam import Exam
-from scsam_train.lessons import shrunk, shrunk_labels
 from scsam_train.pseudo import PseudoLabels
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate, ramp, side_at
+from scsam_train.teacher_reliability import TeacherReliability
 
 
 def generator(seed=0):
@@ -49,12 +49,12 @@ def test_the_exam_believes_who_is_right():
     truth[:4, :4], truth[6:, 6:], truth[:, 5] = 1, 2, 255
     right, blind = truth.astype(np.int64), np.zeros((8, 8), np.int64)
     right[truth == 255] = 1  # what nobody annotated counts for nobody
-    exam = Exam(2)
+    exam = TeacherReliability(2)
     assert (exam.reliability == 0).all()
     exam.mark(blind, right, truth)
     np.testing.assert_allclose(exam.dice, [[0, 0], [1, 1]])
     assert exam.unet_share < 0.01 and (exam.reliability > 0.99).all()
-    both_blind = Exam(2)
+    both_blind = TeacherReliability(2)
     half = np.where(right == 1, 1, 0)
     both_blind.mark(half, half, truth)  # they agree to leave class 2 out
     assert both_blind.unet_share == pytest.approx(0.5)

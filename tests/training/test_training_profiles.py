@@ -17,10 +17,10 @@ from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.sam import SamModel, SamWeights
 from scsam_train.__main__ import main
-from scsam_train.judging import Judge
 from scsam_train.loop import fit
 from scsam_train.session import setup
 from scsam_train.validation import validate
+from scsam_train.validation_metrics import Judge
 
 ADAPTED = {"profile": "adapted-encoder", "sam_batch": 2, "lora_rank": 2}
 

@@ -11,7 +11,7 @@ import torch
 from toy import SIDE, run, toy_kit, weights_of
 
 from napari_scsam.core.settings import Recipe, TrainSettings
-from scsam_train.kit import Diverged
+from scsam_train.recipe_context import Diverged
 from scsam_train.recipes import RECIPES
 from scsam_train.sampling import BalancedSampler
 
@@ -85,7 +85,7 @@ def test_unlabelled_planes_teach(name, monkeypatch):
     """Other unlabelled pictures, other weights."""
     monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
     trusted = property(lambda exam: np.array([1.0]))
-    monkeypatch.setattr("scsam_train.exam.Exam.reliability", trusted)
+    monkeypatch.setattr("scsam_train.teacher_reliability.TeacherReliability.reliability", trusted)
     kits = [toy_kit(recipe=name, steps=STEPS) for _ in range(2)]
     kits[1].materials.other_images[:] = kits[1].materials.other_images.flip(3)
     kits[1].materials.other_features[:] = [f.flip(3) for f in kits[1].materials.other_features]
@@ -151,7 +151,10 @@ def scsam_without(part):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
         patch.setattr("scsam_train.sam_student.TOKENS_FIRST", 0.0)
-        patch.setattr("scsam_train.exam.Exam.reliability", property(lambda exam: np.array([1.0])))
+        patch.setattr(
+            "scsam_train.teacher_reliability.TeacherReliability.reliability",
+            property(lambda exam: np.array([1.0])),
+        )
         kit = toy_kit(recipe="scsam", steps=24, without=part)
         run(RECIPES["scsam"](kit), 0, 24, 24)
         return weights_of(kit)

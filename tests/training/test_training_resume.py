@@ -7,8 +7,8 @@ import errno
 import pytest
 import torch
 
+from scsam_train.checkpointing import RESUME_FILE, Checkpointer, Saved
 from scsam_train.loop import TrainingFailed, _out_of_memory, _save_state
-from scsam_train.resume import RESUME_FILE, Keeper, Saved
 
 SAVED = Saved(
     7, 90, 30.0, 20.0, 3, {}, {"weights": {"a": torch.arange(4.0)}, "counts": [1, 2], "loss": None}
@@ -16,13 +16,13 @@ SAVED = Saved(
 
 
 def test_what_is_saved_comes_back_and_only_for_the_same_inputs(tmp_path):
-    keeper = Keeper(tmp_path, "abc")
+    keeper = Checkpointer(tmp_path, "abc")
     assert keeper.load() is None and not keeper.due
     keeper.save(SAVED)
-    found = Keeper(tmp_path, "abc").load()
+    found = Checkpointer(tmp_path, "abc").load()
     assert found.step == 7 and found.embedded == 3 and found.recipe["counts"] == [1, 2]
     assert torch.equal(found.recipe["weights"]["a"], torch.arange(4.0))
-    assert Keeper(tmp_path, "other").load() is None
+    assert Checkpointer(tmp_path, "other").load() is None
     keeper.forget()
     assert keeper.load() is None and not list(tmp_path.iterdir())
 
@@ -34,7 +34,7 @@ class Evil:
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "code"])
 def test_a_damaged_or_malicious_state_is_not_gone_on_with(tmp_path, damage):
-    keeper, path = Keeper(tmp_path, "abc"), tmp_path / RESUME_FILE
+    keeper, path = Checkpointer(tmp_path, "abc"), tmp_path / RESUME_FILE
     keeper.save(SAVED)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:100])

@@ -16,11 +16,11 @@ from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
 from napari_scsam.models import load_round
 from napari_scsam.models.adapters import read_info
+from napari_scsam.models.class_prior import ClassPrior
 from napari_scsam.models.pair import Pair
-from napari_scsam.models.prior import ClassPrior
 from napari_scsam.models.unet import UNet
 from scsam_train.__main__ import main
-from scsam_train.judging import follows_clicks
+from scsam_train.validation_metrics import follows_clicks
 
 CLASSES = [{"id": 1, "name": "disc", "colour": "#ff0000"}]
 

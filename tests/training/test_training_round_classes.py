@@ -12,7 +12,7 @@ from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
 from napari_scsam.models import load_round
-from napari_scsam.models.prior import ClassPrior
+from napari_scsam.models.class_prior import ClassPrior
 from scsam_train.__main__ import main
 
 SIDE = 64

@@ -14,14 +14,14 @@ import tifffile
 from PIL import Image
 
 from napari_scsam import io
-from napari_scsam.controllers.prediction import predict_volume
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import load_round
 from napari_scsam.models.adapters import AdapterInfo
+from napari_scsam.workflows.prediction import predict_volume
 from scsam_train.__main__ import main
 from scsam_train.data import TrainPlane
-from scsam_train.views import build_canvases
+from scsam_train.embedded_views import build_canvases
 
 SIDE = 64
 

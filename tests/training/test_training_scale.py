@@ -14,8 +14,8 @@ import pytest
 from napari_scsam.models.embeddings import LruEmbeddingCache
 from scsam_train.benchmark.__main__ import main
 from scsam_train.config import read_inputs
+from scsam_train.cost_meter import CostMeter, peak_memory
 from scsam_train.data import load_planes
-from scsam_train.meter import Meter, peak_memory
 
 RATES = {
     "seconds_loading": 0.5,
@@ -74,7 +74,7 @@ class Backend:
 
 def test_only_embeddings_that_were_made_are_charged(tmp_path):
     clock = Clock()
-    meter, backend = Meter(clock), Backend(clock)
+    meter, backend = CostMeter(clock), Backend(clock)
     cache = meter.counting(LruEmbeddingCache(memory_items=9))
     for value in (1, 2, 1, 1, 3):
         cache.get_or_embed(backend, np.full((2, 2), value))
@@ -87,7 +87,7 @@ def test_only_embeddings_that_were_made_are_charged(tmp_path):
 
 def test_steps_are_timed_one_by_one_and_judging_altogether():
     clock = Clock()
-    meter = Meter(clock)
+    meter = CostMeter(clock)
     for seconds in (1.0, 2.0):
         for what in ("step", "judging"):
             with meter.timing(what):
@@ -100,7 +100,7 @@ def test_steps_are_timed_one_by_one_and_judging_altogether():
 
 
 def test_the_peak_is_this_process_s_own_and_not_of_who_started_it():
-    code = "from scsam_train.meter import peak_memory; print(peak_memory())"
+    code = "from scsam_train.cost_meter import peak_memory; print(peak_memory())"
     large = np.ones(10**9, np.uint8)  # as a window that holds scans
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert peak_memory() > large.nbytes

@@ -24,17 +24,17 @@ from napari_scsam.io import write_labels
 from napari_scsam.models import open_cache
 from napari_scsam.models.adapters import AdapterInfo, attach, load_adapter, save_adapter
 from napari_scsam.models.base import BaseSam
-from napari_scsam.models.prior import Moments
+from napari_scsam.models.class_prior import Moments
 from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.zoo import ZooEntry
-from scsam_train.benchmark import learned
+from scsam_train.benchmark import after_tuning
 from scsam_train.benchmark.sets import Case
 from scsam_train.data import TrainPlane
 from scsam_train.decoding import Decoder
 from scsam_train.episodes import Habits, begin
 from scsam_train.tuning.__main__ import main
 from scsam_train.tuning.fit import Tuner
-from scsam_train.tuning.gate import Exam, judge
+from scsam_train.tuning.gate import TeacherReliability, judge
 from scsam_train.tuning.inputs import committed_planes, read_inputs
 from scsam_train.tuning.objects import Clickable, embed_planes, folds, targets_of, with_priors
 from scsam_train.tuning.tune import tune
@@ -251,7 +251,9 @@ def test_the_exam_asks_with_what_is_known_only_where_it_is_told_to(tuned):
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
     mixed = [*corpus[:3], replace(corpus[3], priors=(None,))]
     decoder = Decoder(tuned.model)
-    plain, told = (Exam.of(mixed).take(decoder, primed=primed) for primed in (False, True))
+    plain, told = (
+        TeacherReliability.of(mixed).take(decoder, primed=primed) for primed in (False, True)
+    )
     assert (plain[0, :3] != told[0, :3]).all() and plain[0, 3] == told[0, 3]
     assert (plain[-1, :3] != told[-1, :3]).all() and plain[-1, 3] == told[-1, 3]  # the box
 
@@ -331,25 +333,27 @@ def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tuned, tmp
         return [case(int(seed)) for seed in rng.choice(50, count, replace=False)]
 
     sets = {"discs": (choose, lambda data: (case(seed) for seed in range(90, 94)))}
-    monkeypatch.setattr(learned, "LEARNED", sets)
-    monkeypatch.setattr(learned, "load_base", lambda name: toy_base())
-    monkeypatch.setattr(learned, "load_sam", lambda name, device: sam_of(toy_base()))
-    monkeypatch.setattr(learned, "tune", counted)
-    plan = learned.Plan("toy", 3, (0,), 2, "cpu")
-    first = learned.measure(tmp_path, tmp_path, ["discs"], plan)
+    monkeypatch.setattr(after_tuning, "LEARNED", sets)
+    monkeypatch.setattr(after_tuning, "load_base", lambda name: toy_base())
+    monkeypatch.setattr(after_tuning, "load_sam", lambda name, device: sam_of(toy_base()))
+    monkeypatch.setattr(after_tuning, "tune", counted)
+    plan = after_tuning.Plan("toy", 3, (0,), 2, "cpu")
+    first = after_tuning.measure(tmp_path, tmp_path, ["discs"], plan)
     part = first["sets"]["discs"]
     assert part["tuned"]["1"]["mean"] > part["shipped"]["1"]["mean"] + 0.2
     assert len(part["rows"]["shipped"]) == 2  # the limit
-    again = learned.measure(tmp_path, tmp_path, ["discs"], plan)
+    again = after_tuning.measure(tmp_path, tmp_path, ["discs"], plan)
     assert tunings == [0] and again["sets"]["discs"]["tuned"] == part["tuned"]
-    more = learned.measure(tmp_path, tmp_path, ["discs"], replace(plan, seeds=(0, 1)))
+    more = after_tuning.measure(tmp_path, tmp_path, ["discs"], replace(plan, seeds=(0, 1)))
     assert tunings == [0, 1]
     seeds = more["sets"]["discs"]["tuned"]["1"]["seeds"]
     assert seeds["1"] == part["shipped"]["1"]["mean"]  # refused: the shipped one answers
-    other = learned.measure(tmp_path, tmp_path, ["discs"], replace(plan, limit=1))
+    other = after_tuning.measure(tmp_path, tmp_path, ["discs"], replace(plan, limit=1))
     assert tunings == [0, 1, 0] and len(other["sets"]["discs"]["rows"]["0"]) == 1
-    assert "| discs | tuned |" in learned.markdown(more) and "1 of 2" in learned.markdown(more)
-    assert (tmp_path / "tuned.md").read_text() == learned.markdown(other)
+    assert "| discs | tuned |" in after_tuning.markdown(more) and "1 of 2" in after_tuning.markdown(
+        more
+    )
+    assert (tmp_path / "tuned.md").read_text() == after_tuning.markdown(other)
 
 
 def sam_of(base):

@@ -10,7 +10,7 @@ import pytest
 from napari_scsam.models.pair import Pair
 from scsam_train import validation
 from scsam_train.data import TrainPlane
-from scsam_train.judging import Judge, best_member
+from scsam_train.validation_metrics import Judge, best_member
 from scsam_train.weighing import parts_of, weigh
 
 SIDE = 16

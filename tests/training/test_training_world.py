@@ -18,7 +18,7 @@ sys.path.insert(0, sys.argv[2])
 import torch
 from scsam_train import precision, students
 from scsam_train.recipes import RECIPES, cps
-from scsam_train.world import World
+from scsam_train.distributed import World
 from toy import run, toy_kit, weights_of
 # Half precision rounds the two ways apart: the networks' own, and that in Muon's iteration. And
 # Adam makes whole steps of gradients that are rounding alone, as those of a bias before a

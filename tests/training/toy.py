@@ -14,9 +14,9 @@ from napari_scsam.models.preprocess import prepare
 from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.scratch_unet import build_network
 from napari_scsam.models.unet import UNet
-from scsam_train.kit import Kit
-from scsam_train.views import Materials, SamView
-from scsam_train.world import World
+from scsam_train.distributed import World
+from scsam_train.embedded_views import Materials, SamView
+from scsam_train.recipe_context import RecipeContext
 
 SIDE = 32
 
@@ -79,7 +79,7 @@ def toy_kit(unlabelled=3, world=None, classes=1, **settings):
         views=[[SamView(features[i], on_grid[i])] for i in range(2)],
         other_features=features[2:],
     )
-    return Kit(unet, sam, materials, chosen, world or World())
+    return RecipeContext(unet, sam, materials, chosen, world or World())
 
 
 def weights_of(kit):

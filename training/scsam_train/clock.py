@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from napari_scsam.core.round_contract import JUDGING_SHARE, EventKind, Phase
-from scsam_train.kit import StepReport
+from scsam_train.recipe_context import StepReport
 from scsam_train.session import Session
 
 EVENT_EVERY_S = 0.5

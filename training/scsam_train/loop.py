@@ -30,18 +30,18 @@ from napari_scsam.core.round_contract import (
 )
 from napari_scsam.models import NO_PRIOR, PRIOR_FILE, save_adapter, sha256_of_file
 from scsam_train.augment import Augmenter
+from scsam_train.checkpointing import Checkpointer, Saved
 from scsam_train.clock import Clock, Ending
 from scsam_train.decoding import Decoder
 from scsam_train.early_stopping import EarlyStopping
-from scsam_train.judging import (
+from scsam_train.embedded_views import VIEWS_STREAM, Embedder, Materials, build_canvases
+from scsam_train.recipe_context import Diverged, Recipe, RecipeContext
+from scsam_train.session import Session, setup
+from scsam_train.validation import embed, follow, validate
+from scsam_train.validation_metrics import (
     Judge,
     Scores,
 )
-from scsam_train.kit import Diverged, Kit, Recipe
-from scsam_train.resume import Keeper, Saved
-from scsam_train.session import Session, setup
-from scsam_train.validation import embed, follow, validate
-from scsam_train.views import VIEWS_STREAM, Embedder, Materials, build_canvases
 from scsam_train.weighing import Weighing
 
 # Fractions of the round after which the held-out planes are looked at, for the curve.
@@ -95,7 +95,7 @@ def run_round(folder: Path) -> Path:
 class _Run:
     """A recipe at work, and how far it has come."""
 
-    kit: Kit
+    kit: RecipeContext
     recipe: Recipe
     clock: Clock
     step: int = 0
@@ -129,7 +129,7 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
         came from, ``labelled_planes`` and ``unlabelled_planes``.
     """
     # Another version may keep its state in another way: the round then starts anew.
-    keeper = Keeper(session.folder, f"{session.inputs.sha256} {napari_scsam.__version__}")
+    keeper = Checkpointer(session.folder, f"{session.inputs.sha256} {napari_scsam.__version__}")
     run = _begin(session, keeper.load())
     looks = list(LOOK_IN_AT) if judge.planes else []
     few = judge.on(LOOKED_AT)
@@ -164,7 +164,9 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
         session.started = time.monotonic() - saved.spent_s
         session.log.message(f"Going on from step {saved.step}.")
     materials = _gather(session, saved)
-    kit = Kit(session.unet, session.sam, materials, session.settings, session.world, session.fresh)
+    kit = RecipeContext(
+        session.unet, session.sam, materials, session.settings, session.world, session.fresh
+    )
     if session.unet.sees_sam:
         ids = session.inputs.class_ids
         session.unet.prior = NO_PRIOR if kit.looks is None else kit.looks.named(ids)
@@ -179,7 +181,7 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
     return run
 
 
-def _take_step(session: Session, run: _Run, keeper: Keeper, done: float) -> None:
+def _take_step(session: Session, run: _Run, keeper: Checkpointer, done: float) -> None:
     """Take one step, with smaller batches where memory runs out."""
     try:
         with session.meter.timing("step"):
@@ -234,7 +236,7 @@ def _halve(session: Session, run: _Run, exc: BaseException) -> None:
     )
 
 
-def _save_state(keeper: Keeper, saved: Saved) -> None:
+def _save_state(keeper: Checkpointer, saved: Saved) -> None:
     try:
         keeper.save(saved)
     except (OSError, RuntimeError) as exc:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scsam_train.distributed import World
 from scsam_train.losses import IGNORE
-from scsam_train.world import World
 
 # As its Dice has it (docs/explanation/published-method.md).
 SMOOTH = 1e-10

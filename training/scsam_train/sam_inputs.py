@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_scsam.models import NO_PRIOR, sam_channels
-from scsam_train.looks import Looks
-from scsam_train.views import Materials
+from scsam_train.class_priors import ClassPriors
+from scsam_train.embedded_views import Materials
 
 # Share of the pictures that a U-Net learns from without what SAM sees of them, so that it can
 # answer without SAM. Arbitrary: a probe dropped a fifth (docs/results/probes.md), and none compared
@@ -20,18 +20,18 @@ DROPPED = 1 / 3
 class SamInputs:
     """SAM's embeddings and the classes' log-odds, as `UNet` joins them.
 
-    A labelled plane's log-odds are those that the others' labels give (`Looks`): its own label
+    A labelled plane's log-odds are those that the others' labels give (`ClassPriors`): its own label
     would have the U-Net trust them more than a new plane's deserve.
 
     Parameters
     ----------
     materials : Materials
-    looks : Looks or None
+    looks : ClassPriors or None
     classes : int
         K.
     """
 
-    def __init__(self, materials: Materials, looks: Looks | None, classes: int) -> None:
+    def __init__(self, materials: Materials, looks: ClassPriors | None, classes: int) -> None:
         self._data, self._looks = materials, looks
         self._positions = tuple(range(1, classes + 1))
 

@@ -15,14 +15,14 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import log_odds, prompted_by, trainable_parameters
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder, as_shown, class_probabilities
+from scsam_train.embedded_views import SamView
 from scsam_train.encoding import encoding_of
-from scsam_train.kit import Kit
 from scsam_train.losses import IGNORE, IOU_WEIGHT_OF_ROUNDS, mask_iou, mask_loss
 from scsam_train.pseudo import PseudoLabels, of_trusted
+from scsam_train.recipe_context import RecipeContext
 from scsam_train.refinement import CORRUPTED, EarlyMaps, corrupted, refinement_of
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate
 from scsam_train.students import descend
-from scsam_train.views import SamView
 
 # What SAM is asked by: its class token alone, clicks, a box, or a map of the U-Net's.
 Kind = Literal["token", "clicks", "box", "map"]
@@ -72,7 +72,7 @@ class SamStudent:
 
     Parameters
     ----------
-    kit : Kit
+    kit : RecipeContext
     pseudo : PseudoLabels, optional
         What else to learn from than labels.
     early : EarlyMaps, optional
@@ -80,7 +80,7 @@ class SamStudent:
     """
 
     def __init__(
-        self, kit: Kit, pseudo: PseudoLabels | None = None, early: EarlyMaps | None = None
+        self, kit: RecipeContext, pseudo: PseudoLabels | None = None, early: EarlyMaps | None = None
     ) -> None:
         self._parameters = trainable_parameters(kit.sam.module)
         self.decoder = Decoder(kit.sam.module)

@@ -35,14 +35,14 @@ from napari_scsam.models import (
     rounded_size,
 )
 from scsam_train.config import Inputs, read_inputs
+from scsam_train.cost_meter import CostMeter
 from scsam_train.data import TrainPlane, all_alike, load_planes
+from scsam_train.distributed import World
 from scsam_train.encoding import choose_profile
-from scsam_train.kit import Recipe
 from scsam_train.log import Control, EventLog, QuietLog
-from scsam_train.meter import Meter
+from scsam_train.recipe_context import Recipe
 from scsam_train.recipes import RECIPES
 from scsam_train.splitting import Split, choose_unlabelled, split_planes
-from scsam_train.world import World
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ class Session:
     sam: SamModel
     info: AdapterInfo
     cache: EmbeddingCache
-    meter: Meter
+    meter: CostMeter
     fresh: bool = True
     started: float = field(default_factory=time.monotonic)
 
@@ -168,7 +168,7 @@ def setup(folder: Path) -> Session:
         settings.profile, device.type, trains_sam="sam" in recipe.members
     )
     unet, sam, info, fresh = _build_models(inputs, device, profile, log)
-    meter = Meter(lambda: time.monotonic() - control.paused_s)
+    meter = CostMeter(lambda: time.monotonic() - control.paused_s)
     meter.add("loading", time.monotonic() - started)
     session = Session(
         folder=folder,

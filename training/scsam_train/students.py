@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scsam_train.kit import Diverged, Kit
+from scsam_train.distributed import World
 from scsam_train.losses import merged
 from scsam_train.optimisers import unet_optimisers
 from scsam_train.precision import mixed_precision
+from scsam_train.recipe_context import Diverged, RecipeContext
 from scsam_train.schedules import MovingAverage, learning_rate
-from scsam_train.world import World
 
 CLIP = 1.0
 
@@ -26,10 +26,10 @@ class UNetStudent:
     ----------
     network : nn.Module
         Logits (N, K + 1, s, s) of images (N, 3, s, s).
-    kit : Kit
+    kit : RecipeContext
     """
 
-    def __init__(self, network: nn.Module, kit: Kit) -> None:
+    def __init__(self, network: nn.Module, kit: RecipeContext) -> None:
         parameters = dict(network.named_parameters())
         self.network = network
         self.teacher = MovingAverage(parameters)

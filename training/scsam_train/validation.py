@@ -13,7 +13,8 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.models import Embedding, SamModel, load_round
 from scsam_train.encoding import as_base
-from scsam_train.judging import (
+from scsam_train.session import Session
+from scsam_train.validation_metrics import (
     Judge,
     Marks,
     best_member,
@@ -22,7 +23,6 @@ from scsam_train.judging import (
     follows_clicks,
     forgetting,
 )
-from scsam_train.session import Session
 from scsam_train.weighing import Weighed, Weighing, weigh
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_scsam.models import Pair
 from scsam_train.data import TrainPlane
-from scsam_train.judging import Judge, Marks, unet_share
+from scsam_train.validation_metrics import Judge, Marks, unet_share
 
 # From so many units on one half of them chooses for the other, and the other way round; of fewer
 # each is left out in turn. Halves of three cases still hold most classes.

@@ -11,8 +11,8 @@ from napari_scsam._napari.gestures import Drawn, GestureActions, Pixel, make_ges
 from napari_scsam._napari.plane_view import PlaneView, in_plane
 from napari_scsam._napari.prompt_painter import PromptPainter
 from napari_scsam.annotation.canvas import CanvasListener
+from napari_scsam.annotation.objects import box_round
 from napari_scsam.annotation.scene import Drag
-from napari_scsam.controllers.objects import box_round
 from napari_scsam.core.geometry import Plane
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from napari_scsam._napari.gestures import Drawn, Pixel
 from napari_scsam._napari.lines import LinePainter, prompt_lines
-from napari_scsam._napari.looks import point_looks
+from napari_scsam._napari.point_style import point_looks
+from napari_scsam.annotation.objects import box_round
 from napari_scsam.annotation.scene import ShownPrompts
-from napari_scsam.controllers.objects import box_round
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Line, Stroke
 

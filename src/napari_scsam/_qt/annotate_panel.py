@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_scsam._qt.looks import GAP, PRIMARY_HEIGHT
+from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
 from napari_scsam._qt.widgets import (
     SWATCH,
     button,
@@ -28,7 +28,7 @@ from napari_scsam._qt.widgets import (
     title,
 )
 from napari_scsam._qt.window_box import WindowBox
-from napari_scsam.controllers.view_state import ViewState
+from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.labels import LabelClass
 
 TOOLS = (

@@ -9,7 +9,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_scsam.controllers.rounds import Curve, RoundsState
+from napari_scsam.rounds.controller import Curve, RoundsState
 
 # Okabe and Ito (2008); the pens' styles say the same as the colours.
 UNET = ("#56B4E9", Qt.PenStyle.SolidLine, "U-Net")

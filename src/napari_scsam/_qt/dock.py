@@ -18,19 +18,19 @@ from napari_scsam._qt.keymap import Keymap
 from napari_scsam._qt.layout import DockLayout
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
-from napari_scsam.controllers import projects
-from napari_scsam.controllers.inference import SegmenterLike
-from napari_scsam.controllers.open_layers import OpenScan
-from napari_scsam.controllers.queue import QueueRow
-from napari_scsam.controllers.rounds import RoundsState
-from napari_scsam.controllers.segmenter_process import SegmenterProcess
-from napari_scsam.controllers.tuning import TuningState
-from napari_scsam.controllers.view_state import ViewState
+from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.settings import ExportFormat, Modality
+from napari_scsam.inference.process_client import SegmenterProcess
+from napari_scsam.inference.segmenter import SegmenterLike
 from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
+from napari_scsam.project.image_queue import QueueRow
+from napari_scsam.rounds.controller import RoundsState
+from napari_scsam.rounds.tuning import TuningState
+from napari_scsam.workflows import projects
+from napari_scsam.workflows.open_layers import OpenScan
 
 EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
     ("nifti", "NIfTI, with the source's affine"),

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_scsam.controllers.ports import OnDone, OnFailed
 from napari_scsam.core.errors import Cancelled
+from napari_scsam.core.job_runner import OnDone, OnFailed
 from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
 
 CLOSE_JOIN_S = 0.5
@@ -72,7 +72,7 @@ class ThreadJobRunner(QObject):
         on_failed: OnFailed,
         on_progress: ProgressFn | None = None,
     ) -> CancelToken:
-        """Queue `job`; see `napari_scsam.controllers.ports.JobRunner`."""
+        """Queue `job`; see `napari_scsam.core.job_runner.JobRunner`."""
         ticket = _Ticket(job, on_done, on_failed, on_progress)
         if self._closed:
             ticket.cancel.cancel()

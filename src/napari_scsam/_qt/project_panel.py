@@ -19,10 +19,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_scsam._qt.looks import GAP, PRIMARY_HEIGHT
+from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
 from napari_scsam._qt.widgets import button, set_title, small_button, text_label, title
-from napari_scsam.controllers.open_layers import OpenScan
 from napari_scsam.core.settings import Modality
+from napari_scsam.workflows.open_layers import OpenScan
 
 WELCOME = (
     "Annotate scans with a model that learns from you.\n\n"

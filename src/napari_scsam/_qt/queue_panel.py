@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QProgressBar, QVBoxLayout, QWidget
 
 from napari_scsam._qt.widgets import fit_rows, row_size, set_title, title
-from napari_scsam.controllers.queue import QueueRow
+from napari_scsam.project.image_queue import QueueRow
 
 ROWS_SHOWN = 7
 

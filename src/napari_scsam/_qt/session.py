@@ -11,18 +11,17 @@ from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view, remember
-from napari_scsam.controllers import queue
-from napari_scsam.controllers.background import JobQueue
-from napari_scsam.controllers.inference import SegmenterLike
-from napari_scsam.controllers.lookahead import LookAhead
-from napari_scsam.controllers.previews import Previewer
-from napari_scsam.controllers.rounds import RoundsController, RoundsState
-from napari_scsam.controllers.speed import SpeedController
-from napari_scsam.controllers.tuning import TuningController, TuningState
-from napari_scsam.controllers.view_state import ViewState
-from napari_scsam.controllers.work import SliceKey
+from napari_scsam.annotation.view_state import ViewState
+from napari_scsam.core.geometry import SliceKey
 from napari_scsam.core.jobs import Job
-from napari_scsam.project import Project
+from napari_scsam.inference.prefetch import LookAhead
+from napari_scsam.inference.previews import Previewer
+from napari_scsam.inference.segmenter import SegmenterLike
+from napari_scsam.project import Project, image_queue
+from napari_scsam.rounds.background_jobs import JobQueue
+from napari_scsam.rounds.controller import RoundsController, RoundsState
+from napari_scsam.rounds.machine_speed import SpeedController
+from napari_scsam.rounds.tuning import TuningController, TuningState
 
 # A slice that the slider rested on this long is worth preparing.
 REST_MS = 120
@@ -40,7 +39,7 @@ class SessionView(Protocol):
     def show_tuning(self, state: TuningState) -> None:
         """Show what SAM learned from the labels since the last round."""
 
-    def show_rows(self, rows: list[queue.QueueRow], current: str | None) -> None:
+    def show_rows(self, rows: list[image_queue.QueueRow], current: str | None) -> None:
         """Show the list of images, and which of them is open."""
 
     def show_machine(self, text: str) -> None:
@@ -125,10 +124,10 @@ class Session(QObject):
     def refresh_rows(self) -> None:
         """Read how much is committed, off the main thread, and show it."""
 
-        def show(rows: list[queue.QueueRow]) -> None:
+        def show(rows: list[image_queue.QueueRow]) -> None:
             self._view.show_rows(rows, self.annotation.now.image_id)
 
-        job = Job("Reading the list", lambda _progress, _cancel: queue.rows(self.project))
+        job = Job("Reading the list", lambda _progress, _cancel: image_queue.rows(self.project))
         self._files.run(job, show, self.annotation.fail)
 
     def close(self) -> None:

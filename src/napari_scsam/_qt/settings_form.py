@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_scsam._qt.looks import GAP
+from napari_scsam._qt.style import GAP
 from napari_scsam.core.settings import TrainSettings
 
 # A share is shown in percent.

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_scsam._qt.curves import CurvePlot
-from napari_scsam._qt.looks import GAP
 from napari_scsam._qt.settings_form import SettingsForm
+from napari_scsam._qt.style import GAP
 from napari_scsam._qt.widgets import (
     button,
     fit_rows,
@@ -28,7 +28,8 @@ from napari_scsam._qt.widgets import (
     text_label,
     title,
 )
-from napari_scsam.controllers.rounds import (
+from napari_scsam.project.schema import InterruptedRound, RoundRecord
+from napari_scsam.rounds.controller import (
     RoundsState,
     hint,
     mean_dice,
@@ -36,7 +37,6 @@ from napari_scsam.controllers.rounds import (
     round_note,
     summary,
 )
-from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
 TICK_MS = 250
 ROUNDS_SHOWN = 4

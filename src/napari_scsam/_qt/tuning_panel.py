@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_scsam._qt.widgets import text_label
-from napari_scsam.controllers.tuning import TuningState
+from napari_scsam.rounds.tuning import TuningState
 
 TICK_MS = 500
 TIP = (

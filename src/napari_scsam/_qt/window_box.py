@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QWidget
 
-from napari_scsam._qt.looks import GAP
+from napari_scsam._qt.style import GAP
 from napari_scsam._qt.widgets import text_label
 from napari_scsam.core.windows import Window
 

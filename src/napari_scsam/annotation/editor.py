@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_scsam.annotation.scene import shown_points
-from napari_scsam.annotation.state import Selection, StateStore
-from napari_scsam.controllers.objects import (
+from napari_scsam.annotation.objects import (
     another_object,
     box_round,
     has_area,
@@ -18,8 +16,12 @@ from napari_scsam.controllers.objects import (
     with_point,
     without_stroke,
 )
-from napari_scsam.controllers.view_state import Tool
-from napari_scsam.controllers.work import (
+from napari_scsam.annotation.scene import shown_points
+from napari_scsam.annotation.state import Selection, StateStore
+from napari_scsam.annotation.view_state import Tool
+from napari_scsam.core.errors import ReadOnlyError
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompt_edits import (
     answered,
     edited,
     flipped,
@@ -30,8 +32,6 @@ from napari_scsam.controllers.work import (
     with_state,
     without_point,
 )
-from napari_scsam.core.errors import ReadOnlyError
-from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import (
     Box,
     Kind,

@@ -11,10 +11,10 @@ from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.state import Selection, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
-from napari_scsam.controllers.work import accepted, askable_objects, to_decode
 from napari_scsam.core.errors import ModelError
+from napari_scsam.core.prompt_edits import accepted, askable_objects, to_decode
 from napari_scsam.core.prompts import PromptSet
-from napari_scsam.core.propagation import Trail
+from napari_scsam.propagation.walk import Trail
 
 NO_OUTLINE = (
     "There is no outline to save, since the model could not draw one here. Delete the prompts "

@@ -6,9 +6,8 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from napari_scsam.controllers.queue import plane_total
-from napari_scsam.controllers.work import SliceKey
-from napari_scsam.core.geometry import Plane
+from napari_scsam.core.geometry import Plane, SliceKey
+from napari_scsam.project.image_queue import plane_total
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project

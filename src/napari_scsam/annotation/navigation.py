@@ -10,11 +10,10 @@ import numpy as np
 from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.state import StateStore
-from napari_scsam.controllers.ports import JobRunner
-from napari_scsam.controllers.queue import neighbour
-from napari_scsam.controllers.work import SliceKey
-from napari_scsam.core.geometry import Plane
+from napari_scsam.core.geometry import Plane, SliceKey
+from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import Job
+from napari_scsam.project.image_queue import neighbour
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project

@@ -11,7 +11,7 @@ from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.scene import Facts, Scene, resolve
 from napari_scsam.annotation.state import StateStore
-from napari_scsam.controllers.view_state import ViewState
+from napari_scsam.annotation.view_state import ViewState
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project

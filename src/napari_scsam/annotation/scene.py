@@ -8,16 +8,16 @@ from typing import Literal
 
 import numpy as np
 
+from napari_scsam.annotation import view_state
 from napari_scsam.annotation.intensity_window import Contrast
 from napari_scsam.annotation.state import AnnotationState, OpenImage
-from napari_scsam.controllers import view_state
-from napari_scsam.controllers.inference import Answer
-from napari_scsam.controllers.view_state import Situation, Tool, ViewState
-from napari_scsam.controllers.work import crossing
+from napari_scsam.annotation.view_state import Situation, Tool, ViewState
+from napari_scsam.annotation.work import crossing
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 from napari_scsam.core.volume import LabelArray
+from napari_scsam.inference.segmenter import Answer
 
 # What dragging with the left button on empty ground does.
 Drag = Literal["pan", "box", "scribble", "lasso"]

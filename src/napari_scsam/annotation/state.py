@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_scsam.controllers.objects import another_object, object_numbers
-from napari_scsam.controllers.view_state import Busy, Tool
-from napari_scsam.controllers.work import Draft, SliceKey, Work
+from napari_scsam.annotation.objects import another_object, object_numbers
+from napari_scsam.annotation.view_state import Busy, Tool
+from napari_scsam.annotation.work import Draft, Work
 from napari_scsam.core.errors import Cancelled, ScsamError
-from napari_scsam.core.geometry import Plane
+from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.history import History
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import Line, ObjectKey, PromptSet

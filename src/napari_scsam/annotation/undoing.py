@@ -8,7 +8,8 @@ from dataclasses import replace
 from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.state import Selection, StateStore
-from napari_scsam.controllers.work import SliceKey, Work
+from napari_scsam.annotation.work import Work
+from napari_scsam.core.geometry import SliceKey
 
 
 class Undoing:

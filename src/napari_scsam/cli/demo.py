@@ -12,8 +12,8 @@ from rich.table import Table
 from napari_scsam.cli.options import Json
 from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.cli.window import open_window
-from napari_scsam.controllers.demo import SUGGESTED_SLICES, DemoResult, demo_settings, run_demo
 from napari_scsam.core.settings import Device
+from napari_scsam.workflows.demo import SUGGESTED_SLICES, DemoResult, demo_settings, run_demo
 
 
 def demo(

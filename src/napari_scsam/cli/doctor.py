@@ -8,7 +8,7 @@ from rich.table import Table
 
 from napari_scsam.cli.options import Json
 from napari_scsam.cli.report import Report
-from napari_scsam.controllers.machine import examine
+from napari_scsam.workflows.doctor import examine
 
 
 def doctor(*, json: Json = False) -> Report:

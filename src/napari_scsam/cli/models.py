@@ -11,10 +11,10 @@ from rich.table import Table
 
 from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, parse_prompts, split_names
 from napari_scsam.cli.report import Report, StderrProgress
-from napari_scsam.controllers import outlining, prediction
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith, SamName
 from napari_scsam.core.windows import parse_window
 from napari_scsam.io import format_of, write_labels
+from napari_scsam.workflows import prediction, segment_file
 
 
 def suggest(
@@ -137,7 +137,7 @@ def segment(
     """
     prompts, wanted, format = parse_prompts(point, box), parse_window(window), format_of(out)
     with StderrProgress() as progress:
-        found = outlining.outline_file(
+        found = segment_file.outline_file(
             image,
             prompts,
             axis=axis,
@@ -179,7 +179,7 @@ def evaluate(
     classes
         Names of the values 1, 2, ..., separated by commas.
     """
-    from napari_scsam.controllers.evaluation import evaluate_cases
+    from napari_scsam.workflows.evaluation import evaluate_cases
 
     names = split_names(classes) if classes else None
     cases = evaluate_cases(prediction, truth, names=names, mapping=parse_mapping(map_))

@@ -13,16 +13,16 @@ from cyclopts import Parameter
 from napari_scsam.cli.options import Json, Many
 from napari_scsam.cli.projects import round_data
 from napari_scsam.cli.report import Report, StderrProgress
-from napari_scsam.controllers.child import Event
-from napari_scsam.controllers.estimate import estimate_round
-from napari_scsam.controllers.round_progress import early_stop_text, estimate_text
-from napari_scsam.controllers.training import TrainingController
-from napari_scsam.controllers.tuning import RunningTuning
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Progress
 from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.settings import TrainSettings, TuneSettings
 from napari_scsam.project import Project
+from napari_scsam.rounds.child_process import Event
+from napari_scsam.rounds.cost_estimate import estimate_round
+from napari_scsam.rounds.progress import early_stop_text, estimate_text
+from napari_scsam.rounds.running_round import TrainingController
+from napari_scsam.rounds.tuning import RunningTuning
 
 DEFAULTS = TrainSettings()
 TUNE_DEFAULTS = TuneSettings()

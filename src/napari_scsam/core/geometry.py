@@ -89,3 +89,7 @@ def plane_names(affine: Affine) -> tuple[str, str, str]:
     worlds, columns = linear_sum_assignment(directions, maximize=True)
     named = {int(column): PLANE_NAMES[world] for world, column in zip(worlds, columns, strict=True)}
     return (named[2], named[1], named[0])
+
+
+# A slice of the project: the id of its image, and its plane.
+SliceKey = tuple[str, Plane]

@@ -22,6 +22,10 @@ from .base import build_network as build_network
 from .base import decoder_copy as decoder_copy
 from .base import load_base as load_base
 from .checkpoint import sha256_of_file as sha256_of_file
+from .class_prior import NO_PRIOR as NO_PRIOR
+from .class_prior import PRIOR_FILE as PRIOR_FILE
+from .class_prior import ClassPrior as ClassPrior
+from .class_prior import Moments as Moments
 from .decoder import decode_mask as decode_mask
 from .decoder import for_best_dice as for_best_dice
 from .device import resolve_device as resolve_device
@@ -35,10 +39,6 @@ from .preprocess import SAM_STD as SAM_STD
 from .preprocess import Frame as Frame
 from .preprocess import prepare as prepare
 from .preprocess import with_neighbours as with_neighbours
-from .prior import NO_PRIOR as NO_PRIOR
-from .prior import PRIOR_FILE as PRIOR_FILE
-from .prior import ClassPrior as ClassPrior
-from .prior import Moments as Moments
 from .propagation import AIRS as AIRS
 from .propagation import box_with_air as box_with_air
 from .propagation import softened as softened

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.errors import MissingDependencyError
 from napari_scsam.core.prompts import PointPrompt, Prompts
-from napari_scsam.core.propagation import Carried, Trail
 from napari_scsam.core.settings import CACHE_GB, Device
 from napari_scsam.core.volume import Around
 from napari_scsam.models.protocols import (
@@ -21,6 +20,7 @@ from napari_scsam.models.protocols import (
     RoundModels,
     SamBackend,
 )
+from napari_scsam.propagation.walk import Carried, Trail
 
 if TYPE_CHECKING:
     from napari_scsam.models.metrics import Evaluation
@@ -81,7 +81,7 @@ def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
     ModelError
         If the folder is no tuning, was not kept, is damaged, or belongs to another base.
     """
-    backend: SamModel = _module("tuned").load_tuned(folder, device=device)
+    backend: SamModel = _module("tuned_sam").load_tuned(folder, device=device)
     return backend
 
 
@@ -141,7 +141,7 @@ def decode_region(
     InputError
         As `SamBackend.decode`.
     """
-    decoded: Decoded = _module("regions").decode_region(
+    decoded: Decoded = _module("crop_decoding").decode_region(
         backend, cache, image, embedding, prompts, class_id
     )
     return decoded

@@ -19,7 +19,7 @@ from napari_scsam.core.round_contract import ADAPTER_FOLDER, CONFIG_FILE, MANIFE
 from napari_scsam.core.settings import Device, PredictWith
 from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import sha256_of_file
-from napari_scsam.models.clicks import carve
+from napari_scsam.models.clicks_to_box import carve
 from napari_scsam.models.device import resolve_device
 from napari_scsam.models.outline import expected_iou, log_odds, picked_parts
 from napari_scsam.models.protocols import Decoded, Embedding, SamBackend

@@ -19,13 +19,13 @@ from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.base import BaseSam, decoder_copy, load_base
-from napari_scsam.models.clicks import box_from_prompts, carve
+from napari_scsam.models.class_prior import PRIOR_FILE, ClassPrior
+from napari_scsam.models.clicks_to_box import box_from_prompts, carve
 from napari_scsam.models.decoder import decode_mask, for_best_dice
 from napari_scsam.models.device import Place, bring, resolve_device
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.encoder import for_inference, stopped_by
 from napari_scsam.models.preprocess import Frame, prepare
-from napari_scsam.models.prior import PRIOR_FILE, ClassPrior
 from napari_scsam.models.protocols import Decoded, Embedding
 from napari_scsam.models.zoo import ZooEntry, find_entry
 

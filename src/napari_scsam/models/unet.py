@@ -21,6 +21,7 @@ from napari_scsam.core.round_contract import SIDE_MULTIPLE
 from napari_scsam.core.settings import UNetKind
 from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict
+from napari_scsam.models.class_prior import ClassPrior
 from napari_scsam.models.device import Place, bring
 from napari_scsam.models.preprocess import (
     PREPROCESS_VERSION,
@@ -30,7 +31,6 @@ from napari_scsam.models.preprocess import (
 )
 from napari_scsam.models.pretrained import ENCODER, fold_batch_norm
 from napari_scsam.models.pretrained_unet import PretrainedUNet
-from napari_scsam.models.prior import ClassPrior
 from napari_scsam.models.protocols import Embedding
 from napari_scsam.models.scratch_unet import FoldedUNet, build_network, fold_for, is_standardised
 

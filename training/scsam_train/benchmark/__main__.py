@@ -13,11 +13,11 @@ from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import Device, TrainSettings, UNetKind
 from napari_scsam.models import load_sam
 from scsam_train.benchmark import (
-    again,
-    carrying,
+    after_tuning,
     interactive,
-    learned,
+    propagation,
     scale,
+    second_round,
     semi,
     semi_table,
     speed,
@@ -74,13 +74,13 @@ def _interactive(options: argparse.Namespace) -> int:
 
 
 def _learned(options: argparse.Namespace, console: Console) -> int:
-    plan = learned.Plan(
+    plan = after_tuning.Plan(
         options.model, options.tuned, tuple(options.seeds), options.limit, options.device
     )
     out = Path(options.out)
     sets = [name for name in options.sets if name in LEARNED]
-    report = learned.measure(Path(options.data), out, sets, plan, on_done=console.log)
-    sys.stdout.write(learned.markdown(report))
+    report = after_tuning.measure(Path(options.data), out, sets, plan, on_done=console.log)
+    sys.stdout.write(after_tuning.markdown(report))
     return 0
 
 
@@ -94,9 +94,9 @@ def _propagation(options: argparse.Namespace) -> int:
         "understands_points": sam.understands_points,
         "limit": options.limit,
     }
-    report |= carrying.measure(sam, Path(options.data), limit=options.limit, on_done=console.log)
-    carrying.write(Path(options.out), report)
-    sys.stdout.write(carrying.markdown(report))
+    report |= propagation.measure(sam, Path(options.data), limit=options.limit, on_done=console.log)
+    propagation.write(Path(options.out), report)
+    sys.stdout.write(propagation.markdown(report))
     return 0
 
 
@@ -133,7 +133,7 @@ def _semi(options: argparse.Namespace) -> int:
 
 
 def _again(options: argparse.Namespace) -> int:
-    plan = again.Plan(
+    plan = second_round.Plan(
         options.set,
         options.labels,
         options.more,
@@ -142,9 +142,9 @@ def _again(options: argparse.Namespace) -> int:
         options.threads,
     )
     out = Path(options.out)
-    report = again.measure(Path(options.data), out, plan, on_done=Console(stderr=True).log)
-    again.write(out, report)
-    sys.stdout.write(again.markdown(report))
+    report = second_round.measure(Path(options.data), out, plan, on_done=Console(stderr=True).log)
+    second_round.write(out, report)
+    sys.stdout.write(second_round.markdown(report))
     return 0
 
 

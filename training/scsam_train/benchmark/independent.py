@@ -12,8 +12,8 @@ from napari_scsam.models import Embedding, Pair, UNet, load_round, open_cache
 from scsam_train.benchmark.embedded import CACHE_GB
 from scsam_train.config import read_inputs
 from scsam_train.data import load_planes
-from scsam_train.judging import Judge
 from scsam_train.splitting import split_planes
+from scsam_train.validation_metrics import Judge
 from scsam_train.weighing import Weighing, weigh
 
 

@@ -36,15 +36,15 @@ from napari_scsam.models import (
     resize_vit,
     sized,
 )
+from scsam_train.batches import BatchSampler, SupervisedLoss
 from scsam_train.benchmark.common import write_report
-from scsam_train.kit import Kit
-from scsam_train.lessons import Lessons, Marker
-from scsam_train.meter import peak_memory
+from scsam_train.cost_meter import peak_memory
+from scsam_train.distributed import World
+from scsam_train.embedded_views import Materials, SamView
 from scsam_train.pseudo import PseudoLabels
+from scsam_train.recipe_context import RecipeContext
 from scsam_train.sam_student import SamStudent
 from scsam_train.students import UNetStudent
-from scsam_train.views import Materials, SamView
-from scsam_train.world import World
 
 SIDE, EACH = 256, 6
 CLASSES = (1, 2)
@@ -168,7 +168,7 @@ class Step:
         for index, sure in enumerate(self._sure):
             self._pseudo.keep(index, sure)
         self.sam = SamStudent(kit, self._pseudo)
-        self._lessons, self._marker = Lessons(kit), Marker(kit)
+        self._lessons, self._marker = BatchSampler(kit), SupervisedLoss(kit)
 
     def __call__(self, number: int) -> None:
         """Let both learn."""
@@ -187,7 +187,7 @@ class Step:
         return self._sure[chosen]
 
 
-def _kit(configuration: Configuration) -> Kit:
+def _kit(configuration: Configuration) -> RecipeContext:
     settings = TrainSettings(
         image_size=SIDE,
         labelled_batch=EACH,
@@ -199,7 +199,7 @@ def _kit(configuration: Configuration) -> Kit:
     )
     unet = UNet(new_network("scratch", 1 + len(CLASSES), SIDE, 0), CLASSES, SIDE)
     sam = _random_sam(configuration, settings)
-    return Kit(unet, sam, _materials(sam), settings, World())
+    return RecipeContext(unet, sam, _materials(sam), settings, World())
 
 
 def _random_sam(configuration: Configuration, settings: TrainSettings) -> SamModel:

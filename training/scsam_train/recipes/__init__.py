@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_scsam.core.settings import Recipe as RecipeName
-from scsam_train.kit import Recipe
+from scsam_train.recipe_context import Recipe
 from scsam_train.recipes.cps import Cps
 from scsam_train.recipes.mean_teacher import MeanTeacher
 from scsam_train.recipes.sam_only import SamOnly

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from napari_scsam.models import Partner, twin_network
-from scsam_train.kit import Kit, StepReport
-from scsam_train.lessons import Batch, Lessons, Marker
+from scsam_train.batches import Batch, BatchSampler, SupervisedLoss
 from scsam_train.losses import likeliest_known
+from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.schedules import ramp
 from scsam_train.students import UNetStudent
 
@@ -37,13 +37,13 @@ class Cps:
     from_scratch: ClassVar[bool] = False
     partner: ClassVar[Partner] = "sam"
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: RecipeContext) -> None:
         self._kit = kit
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(kit.settings.seed + 1)
             second = twin_network(kit.unet.network).to(kit.unet.device)
         self._students = [UNetStudent(network, kit) for network in (kit.unet.network, second)]
-        self._lessons, self._marker = Lessons(kit), Marker(kit)
+        self._lessons, self._marker = BatchSampler(kit), SupervisedLoss(kit)
         self._own = kit.settings.labelled_batch
         self._others = kit.settings.unlabelled_batch if len(kit.materials.other_images) else 0
         self._step, self._last = 0, 0.0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from scsam_train.augment import Augmenter
-from scsam_train.kit import Kit, StepReport
+from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.recipes.supervised import Supervised
 from scsam_train.sam_inputs import dropped
 from scsam_train.schedules import ramp, shrunk, shrunk_labels
@@ -28,7 +28,7 @@ class MeanTeacher(Supervised):
     uses_unlabelled: ClassVar[bool] = True
     from_scratch: ClassVar[bool] = False
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: RecipeContext) -> None:
         super().__init__(kit)
         self._size = kit.settings.labelled_batch
         self._others = kit.settings.unlabelled_batch if len(kit.materials.other_images) else 0

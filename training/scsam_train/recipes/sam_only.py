@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from napari_scsam.models import Partner
-from scsam_train.kit import Kit, StepReport
+from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.sam_student import SamStudent
 
 
@@ -19,7 +19,7 @@ class SamOnly:
     from_scratch: ClassVar[bool] = False
     partner: ClassVar[Partner] = "sam"
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: RecipeContext) -> None:
         self._student, self._size = SamStudent(kit), kit.settings.sam_batch
 
     def step(self, fraction: float) -> StepReport:

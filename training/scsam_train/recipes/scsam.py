@@ -19,15 +19,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_scsam.models import Partner
-from scsam_train.exam import Exam
-from scsam_train.kit import Kit, StepReport
-from scsam_train.lessons import Batch, Lessons, Marker
+from scsam_train.batches import Batch, BatchSampler, SupervisedLoss
 from scsam_train.losses import likeliest
 from scsam_train.pseudo import PseudoLabels, of_trusted
+from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.refinement import EarlyMaps
 from scsam_train.sam_student import MIN_WEIGHT, SamStudent
 from scsam_train.schedules import ramp, shrunk
 from scsam_train.students import UNetStudent
+from scsam_train.teacher_reliability import TeacherReliability
 
 # The U-Net's share in a pseudo-label is the agreement to this power. To the first, a pixel that
 # the U-Net is wrongly sure of never reaches the confidence that a label needs, and it learns
@@ -71,7 +71,7 @@ class ScSam:
     from_scratch: ClassVar[bool] = False
     partner: ClassVar[Partner] = "prompted"
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: RecipeContext) -> None:
         self._kit, self._data = kit, kit.materials
         usable = len(self._data.other_features)
         self._unet = UNetStudent(kit.unet.network, kit)
@@ -80,8 +80,8 @@ class ScSam:
         )
         self._early = EarlyMaps()
         self._sam = SamStudent(kit, self._pseudo, self._early)
-        self._lessons, self._marker = Lessons(kit), Marker(kit)
-        self._exam = Exam(kit.classes)
+        self._lessons, self._marker = BatchSampler(kit), SupervisedLoss(kit)
+        self._exam = TeacherReliability(kit.classes)
         lead = LEAD_TOLD if self._sam.is_told else LEAD
         self._lead = lead if kit.fresh else 0.0
         self._without = kit.settings.without

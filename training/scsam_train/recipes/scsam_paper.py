@@ -49,15 +49,15 @@ from napari_scsam.models import Partner, trainable_parameters
 from scsam_train.augment import Augmenter
 from scsam_train.clicks import Click
 from scsam_train.decoding import Ask, Decoder
+from scsam_train.embedded_views import VIEWS_STREAM, embedded_view
 from scsam_train.encoding import encoding_of
-from scsam_train.kit import Kit, StepReport
 from scsam_train.losses import IGNORE, likeliest_known, merged
 from scsam_train.paper_losses import batch_loss, entropy_loss
 from scsam_train.paper_views import STRONG, WEAK, View, Views, taken_at, unmoved
 from scsam_train.precision import mixed_precision
+from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.schedules import ramp
 from scsam_train.students import descend
-from scsam_train.views import VIEWS_STREAM, embedded_view
 
 # docs/explanation/published-method.md: points, losses, optimisers.
 POINTS = 5
@@ -91,7 +91,7 @@ class ScSamPaper:
     from_scratch: ClassVar[bool] = True
     partner: ClassVar[Partner] = "sam"
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: RecipeContext) -> None:
         self._kit, self._data = kit, kit.materials
         self._network = kit.unet.network
         self._decoder = Decoder(kit.sam.module)

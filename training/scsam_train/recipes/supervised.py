@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from napari_scsam.models import Partner
-from scsam_train.kit import Kit, StepReport
-from scsam_train.lessons import Lessons, Marker
+from scsam_train.batches import BatchSampler, SupervisedLoss
+from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.students import UNetStudent
 
 
@@ -20,10 +20,10 @@ class Supervised:
     from_scratch: ClassVar[bool] = False
     partner: ClassVar[Partner] = "sam"
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: RecipeContext) -> None:
         self._kit = kit
         self._student = UNetStudent(kit.unet.network, kit)
-        self._lessons, self._marker = Lessons(kit), Marker(kit)
+        self._lessons, self._marker = BatchSampler(kit), SupervisedLoss(kit)
         self._size = kit.settings.labelled_batch + kit.settings.unlabelled_batch
         self._step, self._last = 0, 0.0
 

@@ -25,7 +25,7 @@ FIRST_CLICK = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Exam:
+class TeacherReliability:
     """Objects of held-out planes.
 
     Attributes
@@ -40,7 +40,7 @@ class Exam:
     priors: tuple[Tensor | None, ...]
 
     @staticmethod
-    def of(corpus: Sequence[Embedded]) -> Exam:
+    def of(corpus: Sequence[Embedded]) -> TeacherReliability:
         """At most `MOST_OBJECTS` of the objects on these planes."""
         found = [
             (item.features, target, prior)
@@ -51,7 +51,7 @@ class Exam:
         ]
         picks = np.linspace(0, len(found) - 1, min(len(found), MOST_OBJECTS)).astype(int)
         features, targets, priors = zip(*(found[int(i)] for i in picks), strict=True)
-        return Exam(torch.stack(features), torch.stack(targets)[:, None], priors)
+        return TeacherReliability(torch.stack(features), torch.stack(targets)[:, None], priors)
 
     def take(self, decoder: Decoder, *, primed: bool = False) -> NDArray[np.float32]:
         """Dice of shape (CLICKS + 1, N): after each click, then with the box alone.

@@ -15,11 +15,11 @@ from torch import Tensor
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.models import ClassPrior, EmbeddingCache, Moments, SamModel
+from scsam_train.class_priors import fit_priors, for_prior
 from scsam_train.data import TrainPlane
+from scsam_train.embedded_views import label_canvas
 from scsam_train.episodes import Embedded
-from scsam_train.looks import fit_priors, for_prior
 from scsam_train.losses import IGNORE
-from scsam_train.views import label_canvas
 
 # On the grid of SAM's low-resolution masks; a smaller object can't be clicked on with sense.
 MIN_PIXELS = 12

@@ -25,7 +25,7 @@ from napari_scsam.models import (
 )
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.fit import Tuner
-from scsam_train.tuning.gate import Exam, figures, judge
+from scsam_train.tuning.gate import TeacherReliability, figures, judge
 from scsam_train.tuning.objects import (
     Clickable,
     embed_planes,
@@ -154,13 +154,13 @@ def tune(
 
 def _hold_out(
     corpus: Sequence[Clickable],
-) -> tuple[list[list[Clickable]], list[Exam], Literal["cases", "slices"]]:
+) -> tuple[list[list[Clickable]], list[TeacherReliability], Literal["cases", "slices"]]:
     """Each part of the planes as an exam, what is to be learned for it, and what a part is."""
     parts, unit = folds(corpus)
     learners, exams = [], []
     for part in parts:
         learner = [item for i, item in enumerate(corpus) if i not in part]
-        exams.append(Exam.of(primed([corpus[i] for i in part], prior_of(learner))))
+        exams.append(TeacherReliability.of(primed([corpus[i] for i in part], prior_of(learner))))
         learners.append(with_priors(learner))
     return learners, exams, unit
 
@@ -178,7 +178,7 @@ class _Trial:
 def _try_out(
     tuner: Tuner,
     learners: Sequence[Sequence[Clickable]],
-    exams: Sequence[Exam],
+    exams: Sequence[TeacherReliability],
     end: float,
     tell: Callable[[str], None],
 ) -> _Trial:

@@ -18,8 +18,8 @@ from napari_scsam.models import PREPROCESS_VERSION, SamModel
 from scsam_train import episodes
 from scsam_train.clicks import jittered_box
 from scsam_train.decoding import Ask, Decoder
+from scsam_train.embedded_views import label_canvas
 from scsam_train.losses import IGNORE
-from scsam_train.views import label_canvas
 from scsam_train.warmup.curriculum import part_of
 from scsam_train.warmup.phantoms import Domain, Scene, make_phantom, make_relief, usable
 from scsam_train.warmup.pictures import backdrop, brain_scene, photograph_scene, textures

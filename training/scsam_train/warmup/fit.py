@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from napari_scsam.core.errors import InputError
 from napari_scsam.models import trainable_parameters
 from scsam_train.decoding import Decoder
+from scsam_train.episode_loss import answer, episode_loss, frozen_decoder
 from scsam_train.episodes import Episode, advance, begin
 from scsam_train.schedules import MovingAverage
-from scsam_train.teaching import answer, episode_loss, frozen_decoder
 from scsam_train.warmup import curriculum
 from scsam_train.warmup.corpus import Embedded
 from scsam_train.warmup.curriculum import part_at, rate_at
-from scsam_train.warmup.judging import Exam, judge
+from scsam_train.warmup.judging import TeacherReliability, judge
 
 # So many episodes are under way by turns, so that neighbouring steps see other objects.
 UNDER_WAY = 6
@@ -79,14 +79,19 @@ class WarmUp:
     model : PeftModel
         The released SAM with a fresh adapter.
     corpus : sequence of Embedded
-    exam : Exam
+    exam : TeacherReliability
     plan : Plan
     folder : Path
         For its state and its log.
     """
 
     def __init__(
-        self, model: PeftModel, corpus: Sequence[Embedded], exam: Exam, plan: Plan, folder: Path
+        self,
+        model: PeftModel,
+        corpus: Sequence[Embedded],
+        exam: TeacherReliability,
+        plan: Plan,
+        folder: Path,
     ) -> None:
         self.model = model
         self._released = frozen_decoder(model)

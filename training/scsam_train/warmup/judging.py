@@ -21,7 +21,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Exam:
+class TeacherReliability:
     """One object of each held-out scene.
 
     Attributes
@@ -36,9 +36,9 @@ class Exam:
     domains: tuple[Domain, ...]
 
     @staticmethod
-    def of(corpus: Sequence[Embedded]) -> Exam:
+    def of(corpus: Sequence[Embedded]) -> TeacherReliability:
         """The first object of each scene."""
-        return Exam(
+        return TeacherReliability(
             torch.stack([scene.features for scene in corpus]),
             torch.stack([scene.targets[0] for scene in corpus])[:, None],
             tuple(scene.domain for scene in corpus),
@@ -46,7 +46,7 @@ class Exam:
 
 
 @torch.no_grad()
-def judge(decoder: Decoder, exam: Exam) -> dict[str, Any]:
+def judge(decoder: Decoder, exam: TeacherReliability) -> dict[str, Any]:
     """Mean Dice after 1, 3, 5 and 10 clicks and with a box, over all and by domain.
 
     Returns

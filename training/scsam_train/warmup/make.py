@@ -25,7 +25,7 @@ from scsam_train.decoding import Decoder
 from scsam_train.warmup.corpus import CORPUS_VERSION, build_corpus
 from scsam_train.warmup.curriculum import TIMES
 from scsam_train.warmup.fit import Plan, WarmUp
-from scsam_train.warmup.judging import Exam, judge
+from scsam_train.warmup.judging import TeacherReliability, judge
 
 BASE = "lite-medsam-released"
 RANK = 16
@@ -72,7 +72,9 @@ def make_adapter(
     out.mkdir(parents=True, exist_ok=True)
     report = _reporter(on_event)
     corpus = build_corpus(sam, plan.seed, scenes, kept, held_out=False, on_scene=report)
-    exam = Exam.of(build_corpus(sam, plan.seed, held_out, kept, held_out=True, on_scene=report))
+    exam = TeacherReliability.of(
+        build_corpus(sam, plan.seed, held_out, kept, held_out=True, on_scene=report)
+    )
     before = judge(Decoder(sam.module), exam)
     on_event({"released": before, "minutes": round((time.monotonic() - began) / 60, 1)})
     info = AdapterInfo(

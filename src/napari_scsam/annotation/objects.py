@@ -1,0 +1,108 @@
+"""Which of a class's objects on a plane a prompt belongs to, and what it takes the place of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from napari_scsam.core.prompt_edits import without_point
+from napari_scsam.core.prompts import Box, ObjectKey, Point, PointPrompt, PromptSet
+
+# A box under one pixel wide or high is none: nothing lies inside it.
+LEAST_SIDE = 1.0
+
+
+def object_numbers(prompts: PromptSet, class_id: int) -> tuple[int, ...]:
+    """Numbers of a class's objects that have any prompt, ascending."""
+    return tuple(number for owner, number in prompts.objects() if owner == class_id)
+
+
+def another_object(prompts: PromptSet, class_id: int) -> int:
+    """The number that the class's next object gets."""
+    return max(object_numbers(prompts, class_id), default=0) + 1
+
+
+def object_for_outline(prompts: PromptSet, active: ObjectKey, box: Box) -> ObjectKey:
+    """The object that a box, or a line round something, is meant for.
+
+    An outline that meets the active object says more of it, and so does any outline while
+    that object has nothing inside yet. Otherwise it is meant for the object of the class
+    that it meets, and for another one where it meets none.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+    active : (class id, object number)
+    box : (row0, col0, row1, col1)
+        What was drawn, or what goes round it.
+    """
+    class_id, _ = active
+    if extent(prompts, active) is None:
+        return active
+    keys = [active, *((class_id, n) for n in object_numbers(prompts, class_id))]
+    met = (key for key in keys if _meet(extent(prompts, key), box))
+    return next(met, (class_id, another_object(prompts, class_id)))
+
+
+def extent(prompts: PromptSet, key: ObjectKey) -> Box | None:
+    """Box round everything that is said to be inside an object; None while nothing is."""
+    places: list[Point] = [
+        (p.row, p.col)
+        for p in prompts.points
+        if p.object_key == key and p.positive and p.state != "rejected"
+    ]
+    for stroke in prompts.strokes:
+        if stroke.object_key == key and stroke.positive:
+            places += stroke.path
+    if key in prompts.boxes:
+        r0, c0, r1, c1 = prompts.boxes[key]
+        places += [(r0, c0), (r1, c1)]
+    return box_round(places) if places else None
+
+
+def box_round(places: Iterable[Point]) -> Box:
+    """The smallest box that holds all `places` (row, col)."""
+    rows_cols = np.asarray(list(places), float)
+    (r0, c0), (r1, c1) = rows_cols.min(axis=0), rows_cols.max(axis=0)
+    return (float(r0), float(c0), float(r1), float(c1))
+
+
+def has_area(box: Box) -> bool:
+    """Whether a box is large enough to hold something."""
+    r0, c0, r1, c1 = box
+    return r1 - r0 >= LEAST_SIDE and c1 - c0 >= LEAST_SIDE
+
+
+def _meet(a: Box | None, b: Box) -> bool:
+    if a is None:
+        return False
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+
+
+def with_point(prompts: PromptSet, point: PointPrompt, at: int | None = None) -> PromptSet:
+    """`prompts` with a point added, or put in the place of point `at`.
+
+    It takes the place of what was said of the same object at the same pixel before: two
+    points there could only repeat or contradict each other.
+    """
+    if at is None:
+        points = (*prompts.points, point)
+    else:
+        points = (*prompts.points[:at], point, *prompts.points[at + 1 :])
+    placed = replace(prompts, points=points)
+    for index in reversed(range(len(points))):
+        if points[index] is not point and _same_place(points[index], point):
+            placed = without_point(placed, index)
+    return placed
+
+
+def _same_place(a: PointPrompt, b: PointPrompt) -> bool:
+    same_pixel = (round(a.row), round(a.col)) == (round(b.row), round(b.col))
+    return a.object_key == b.object_key and same_pixel
+
+
+def without_stroke(prompts: PromptSet, index: int) -> PromptSet:
+    """`prompts` without stroke `index`."""
+    return replace(prompts, strokes=prompts.strokes[:index] + prompts.strokes[index + 1 :])

@@ -1,0 +1,275 @@
+"""From what is going on to what the dock shows: one pure function, one frozen value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from napari_scsam.annotation.objects import object_numbers
+from napari_scsam.annotation.work import Draft
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.prompt_edits import is_question
+from napari_scsam.core.prompts import Line, ObjectKey, PointPrompt, PromptSet
+
+Busy = Literal["", "opening", "thinking", "saving"]
+Tool = Literal["inside", "outside", "box", "scribble", "lasso"]
+
+# What each kind of proposal is called, for one and for more, and its mark on the canvas.
+_KIND_WORDS = {
+    "confirm": ("sure", "sure", "●"),
+    "query": ("question", "questions", "◆"),
+    "missed": ("maybe missed", "maybe missed", "○"),
+    "negative": ("outside", "outside", "✕"),
+}
+
+# SAM's own estimate of an outline's IoU, from this on, in a word.
+SURENESS = ((0.85, "sure"), (0.65, "fair"), (0.0, "unsure"))
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that decides what a person can do now.
+
+    Attributes
+    ----------
+    image_name : str, optional
+        None while no image is open.
+    plane : Plane, optional
+        None in a three-dimensional view.
+    plane_count : int
+        Planes along the axis of `plane`; 1 for a two-dimensional image.
+    prompts : PromptSet
+        Of the plane.
+    plane_names : tuple of str
+        What the planes along each axis are called; empty for a two-dimensional image.
+    selected : int, optional
+        Index into ``prompts.points``.
+    line : (class id, object number) or int, optional
+        The selected box, or index into ``prompts.strokes``.
+    active : (class id, object number)
+        The object that the next click is for.
+    iou : float, optional
+        SAM's own estimate of the IoU of the outline on show.
+    draft : Draft, optional
+        What was carried over to the plane.
+    drafts, flagged : int
+        Drafts of the image that nothing speaks against, and those that want a look.
+    propagating : str
+        How far masks are being carried, such as ``"slice 31 of 60"``; empty while none are.
+    has_preview, is_committed : bool
+        Whether the plane shows a preview; whether its label is committed.
+    can_undo, can_redo, read_only : bool
+    busy : {'', 'opening', 'thinking', 'saving'}
+    message, error : str
+        What was last said; `error` is shown instead while it stands.
+    """
+
+    image_name: str | None = None
+    plane: Plane | None = None
+    plane_count: int = 1
+    prompts: PromptSet = PromptSet()
+    plane_names: tuple[str, ...] = ()
+    selected: int | None = None
+    line: Line | None = None
+    active: ObjectKey = (1, 1)
+    iou: float | None = None
+    draft: Draft | None = None
+    drafts: int = 0
+    flagged: int = 0
+    propagating: str = ""
+    has_preview: bool = False
+    is_committed: bool = False
+    can_undo: bool = False
+    can_redo: bool = False
+    read_only: bool = False
+    busy: Busy = ""
+    message: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """What the dock shows.
+
+    Attributes
+    ----------
+    enabled : frozenset of str
+        Object names of the controls that can be used now (docs/reference/dock.md).
+    heading : str
+        Image and slice, such as ``"case_017, slice 14 of 30"``.
+    counts : str
+        What is on the canvas, and what it wants.
+    status : str
+        One line; whole.
+    is_error : bool
+        Whether `status` is an error.
+    axes : tuple of str
+        Names of the planes that can be shown, one for each axis; empty where there is no
+        choice.
+    axis : int
+        The one on show.
+    propagate, commit_drafts : str
+        What the two buttons say; hidden in a picture, and while there is no draft.
+    """
+
+    enabled: frozenset[str]
+    heading: str
+    counts: str
+    status: str
+    is_error: bool
+    axes: tuple[str, ...] = ()
+    axis: int = 0
+    propagate: str = "Propagate"
+    commit_drafts: str = ""
+
+
+def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
+    """What the dock shows in a situation.
+
+    Parameters
+    ----------
+    now : Situation
+    classes : tuple of LabelClass
+        The project's, for the words of questions.
+    """
+    return ViewState(
+        enabled=_enabled(now),
+        heading=_heading(now),
+        counts=_counts(now, classes),
+        status=now.error or now.message or _progress(now),
+        is_error=bool(now.error),
+        axes=now.plane_names if now.plane is not None else (),
+        axis=0 if now.plane is None else now.plane.axis,
+        propagate=_propagate(now),
+        commit_drafts=_commit_drafts(now),
+    )
+
+
+def _enabled(now: Situation) -> frozenset[str]:
+    names = {"queue", "class_list", "prompt_kind"}
+    on_plane = now.image_name is not None and now.plane is not None
+    if on_plane:
+        names |= {"suggest", "skip"}
+    idle = now.busy not in ("opening", "saving")
+    if on_plane and idle:
+        proposed = any(p.state == "proposed" for p in now.prompts.points)
+        names |= {"accept_all", "reject"} if proposed else set()
+        if not now.read_only:
+            names |= {"commit", "accept_next", "new_object"}
+            names |= {"propagate"} if _can_propagate(now) else set()
+            names |= {"commit_drafts"} if now.drafts else set()
+    if now.propagating:
+        names.add("propagate")
+    if idle and now.can_undo:
+        names.add("undo")
+    if idle and now.can_redo:
+        names.add("redo")
+    return frozenset(names)
+
+
+def _can_propagate(now: Situation) -> bool:
+    mine = now.has_preview and (now.draft is None or not now.prompts.is_empty)
+    return now.plane_count > 1 and (mine or now.is_committed)
+
+
+def _propagate(now: Situation) -> str:
+    if now.propagating:
+        return f"Stop   ·   {now.propagating}"
+    return "" if now.plane is not None and now.plane_count == 1 else "Propagate"
+
+
+def _progress(now: Situation) -> str:
+    return f"Propagating: {now.propagating}." if now.propagating else ""
+
+
+def _commit_drafts(now: Situation) -> str:
+    if not now.drafts + now.flagged:
+        return ""
+    look = f"   ·   {now.flagged} to look at  N" if now.flagged else ""
+    if not now.drafts:
+        return f"No draft to commit unseen{look}"
+    number = "the draft" if now.drafts == 1 else f"all {now.drafts} drafts"
+    return f"Commit {number}{look}"
+
+
+def _heading(now: Situation) -> str:
+    if now.image_name is None:
+        return "No image open"
+    if now.plane is None:
+        return f"{now.image_name}: switch to the 2D view to annotate"
+    if now.plane_count == 1:
+        return now.image_name
+    # Which way it is cut stands beside it, in `plane_axis`.
+    return f"{now.image_name}, slice {now.plane.index + 1} of {now.plane_count}"
+
+
+def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
+    if now.image_name is None or now.plane is None:
+        return ""
+    names = {c.id: c.name for c in classes}
+    points = [p for p in now.prompts.points if p.state != "rejected"]
+    if now.selected is not None:
+        point = now.prompts.points[now.selected]
+        if point.kind == "query" and point.state == "proposed":
+            return f"Is this point inside the {names[point.class_id]}?  Q yes  ·  W no"
+    if now.line is not None:
+        return _line_words(now.prompts, now.line, names)
+    if not points and not now.prompts.boxes and not now.prompts.strokes:
+        if now.draft is not None:
+            look = f" It wants a look: {now.draft.flag}." if now.draft.flag else ""
+            return f"A draft from the slices beside it.{look}"
+        return (
+            "Committed."
+            if now.is_committed
+            else "Click the structure, or drag a box with the right button."
+        )
+    words = [_number(len(points), "point") + _kinds(points)] if points else []
+    kinds = ["box"] * len(now.prompts.boxes) + [s.kind for s in now.prompts.strokes]
+    words += [_number(n, kind) for kind, n in Counter(kinds).items()]
+    parts = [", ".join(words), _objects(now), _sureness(now.iou)]
+    parts += ["N asks"] if any(is_question(p) for p in points) else []
+    return "  ·  ".join(part for part in parts if part)
+
+
+def _line_words(prompts: PromptSet, line: Line, names: dict[int, str]) -> str:
+    if isinstance(line, tuple):
+        return f"A box of {names[line[0]]} is selected: Delete removes it, Esc lets it go."
+    stroke = prompts.strokes[line]
+    side = names[stroke.class_id] if stroke.positive else f"outside {names[stroke.class_id]}"
+    return f"A {stroke.kind}, {side}, is selected: Delete removes it, Esc lets it go."
+
+
+def _objects(now: Situation) -> str:
+    """How many objects the active class has here, where it is not just one."""
+    class_id, active = now.active
+    numbers = object_numbers(now.prompts, class_id)
+    if not numbers or (len(numbers) == 1 and active in numbers):
+        return ""
+    which = f"now number {active}" if active in numbers else "now another"
+    return f"{_number(len(numbers), 'object')}, {which}"
+
+
+def _sureness(iou: float | None) -> str:
+    if iou is None:
+        return ""
+    word = next(word for least, word in SURENESS if max(iou, 0.0) >= least)
+    return f"outline: {word} {min(max(iou, 0.0), 1.0):.2f}"
+
+
+def _kinds(points: list[PointPrompt]) -> str:
+    kinds = Counter("yours" if p.origin == "person" else p.kind for p in points)
+    parts = []
+    for kind, n in kinds.items():
+        one, more, mark = _KIND_WORDS.get(kind, ("yours", "yours", ""))
+        parts.append(f"{n} {one if n == 1 else more} {mark}".rstrip())
+    if len(parts) == 1:
+        # "2 points, yours": the number is said already.
+        return f", {parts[0].split(' ', 1)[1]}"
+    return f": {', '.join(parts)}"
+
+
+def _number(n: int, word: str) -> str:
+    plural = "es" if word == "box" else "s"
+    return f"{n} {word}{'' if n == 1 else plural}"

@@ -1,0 +1,123 @@
+"""The person's work as immutable values: prompts of every plane, and label versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from napari_scsam.core.geometry import Plane, SliceKey
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
+from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.volume import LabelArray, take_plane
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A mask that was carried over from a neighbouring plane.
+
+    Attributes
+    ----------
+    label : ndarray of shape (rows, cols), uint8
+    flag : str
+        Why the plane wants a look; empty where nothing speaks against the mask.
+    """
+
+    label: LabelArray
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step of the history; undo goes back to the one before.
+
+    Attributes
+    ----------
+    at : (image id, Plane), optional
+        Where the step was taken, so that undo can show it.
+    prompts : mapping of (image id, Plane) to PromptSet
+        Only planes that have any.
+    versions : mapping of image id to int or None
+        Label version after the step, of the images committed in this session.
+    drafts : mapping of (image id, Plane) to Draft
+        Masks carried over from a neighbouring plane, which nobody has accepted yet.
+    """
+
+    at: SliceKey | None = None
+    prompts: Mapping[SliceKey, PromptSet] = field(default_factory=dict)
+    versions: Mapping[str, int | None] = field(default_factory=dict)
+    drafts: Mapping[SliceKey, Draft] = field(default_factory=dict)
+
+    def prompts_at(self, key: SliceKey) -> PromptSet:
+        """Prompts of one plane; an empty set where there are none."""
+        return self.prompts.get(key, PromptSet())
+
+    def with_prompts(self, key: SliceKey, prompts: PromptSet) -> Work:
+        """Same work with the prompts of one plane replaced."""
+        others = {k: v for k, v in self.prompts.items() if k != key}
+        if not prompts.is_empty:
+            others[key] = prompts
+        return replace(self, at=key, prompts=others)
+
+    def with_drafts(self, drafts: Mapping[SliceKey, Draft | None]) -> Work:
+        """Same work with the drafts of some planes replaced; None takes one away."""
+        merged = {**self.drafts, **drafts}
+        return replace(self, drafts={k: d for k, d in merged.items() if d is not None})
+
+    def with_version(self, image_id: str, version: int | None) -> Work:
+        """Same work with the label version of one image replaced."""
+        return replace(self, versions={**self.versions, image_id: version})
+
+
+def crossing(
+    drafts: Mapping[Plane, LabelArray], plane: Plane, shape: tuple[int, ...]
+) -> LabelArray | None:
+    """What drafts along the other axes show on `plane` of a volume; None where none crosses it.
+
+    Parameters
+    ----------
+    drafts : mapping of Plane to ndarray of shape (rows, cols), uint8
+    plane : Plane
+    shape : tuple of int
+        The image's spatial shape.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols), uint8, or None
+    """
+    others = {p: label for p, label in drafts.items() if p.axis != plane.axis}
+    if not others:
+        return None
+    axes = [axis for axis in range(3) if axis != plane.axis]
+    shown = np.zeros([shape[axis] for axis in axes], np.uint8)
+    for other, label in others.items():
+        across = [axis for axis in range(3) if axis != other.axis].index(plane.axis)
+        line = np.take(label, plane.index, axis=across)
+        np.moveaxis(shown, axes.index(other.axis), 0)[other.index] = line
+    return shown
+
+
+def merge_plane(
+    before: LabelArray | None, preview: LabelArray, plane: Plane, touched: Iterable[int]
+) -> LabelArray:
+    """The label plane to commit: `preview` over what was committed there before.
+
+    Parameters
+    ----------
+    before : ndarray of uint8, optional
+        The committed label of the whole image.
+    preview : ndarray of shape (rows, cols), uint8
+        What the person sees and accepts.
+    plane : Plane
+        Where `preview` lies.
+    touched : iterable of int
+        Classes that were asked for on this plane; the others keep their pixels.
+    """
+    if before is None:
+        return preview.copy()
+    merged: LabelArray = np.array(take_plane(before, plane, before.ndim))
+    merged[merged == NOT_ANNOTATED] = BACKGROUND
+    merged[np.isin(merged, list(touched))] = BACKGROUND
+    merged[preview > 0] = preview[preview > 0]
+    return merged

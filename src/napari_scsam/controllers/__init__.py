@@ -1,1 +1,0 @@
-"""What the person does, without Qt."""

@@ -1,0 +1,130 @@
+"""What can be done with the prompts of a plane: pure functions from prompts to prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from napari_scsam.core.prompts import Box, Kind, ObjectKey, PointPrompt, PromptSet, State
+
+
+def replace_point(prompts: PromptSet, index: int, point: PointPrompt) -> PromptSet:
+    """`prompts` with point `index` replaced."""
+    points = (*prompts.points[:index], point, *prompts.points[index + 1 :])
+    return replace(prompts, points=points)
+
+
+def edited(point: PointPrompt) -> PointPrompt:
+    """`point` as a person's decision: a proposal becomes 'edited' and certain."""
+    if point.origin == "model":
+        return replace(point, state="edited", confidence=1.0)
+    return replace(point, state="accepted", confidence=1.0)
+
+
+def flipped(point: PointPrompt) -> PointPrompt:
+    """`point` with the other polarity, as a person's decision."""
+    positive = not point.positive
+    kind: Kind = "confirm" if positive else "negative"
+    return edited(replace(point, positive=positive, kind=kind))
+
+
+def with_state(prompts: PromptSet, state: State) -> PromptSet:
+    """`prompts` with every proposal that waits for a decision set to `state`."""
+    points = tuple(replace(p, state=state) if p.state == "proposed" else p for p in prompts.points)
+    return replace(prompts, points=points)
+
+
+def with_proposals(
+    prompts: PromptSet, proposals: Iterable[PointPrompt], class_ids: Iterable[int]
+) -> PromptSet:
+    """`prompts` with the undecided proposals of some classes replaced by new ones."""
+    asked = set(class_ids)
+    kept = [p for p in prompts.points if p.state != "proposed" or p.class_id not in asked]
+    return replace(prompts, points=(*kept, *proposals))
+
+
+def without_point(prompts: PromptSet, index: int) -> PromptSet:
+    """`prompts` without a person's point; a deleted proposal is kept as rejected."""
+    point = prompts.points[index]
+    if point.origin == "model":
+        return replace_point(prompts, index, replace(point, state="rejected"))
+    return replace(prompts, points=prompts.points[:index] + prompts.points[index + 1 :])
+
+
+def is_question(point: PointPrompt) -> bool:
+    """Whether a proposal asks to be answered."""
+    return point.kind in ("query", "missed") and point.state == "proposed"
+
+
+def answered(point: PointPrompt, inside: bool) -> PointPrompt:
+    """`point` with a person's answer to "is this inside?"."""
+    return edited(point) if point.positive == inside else flipped(point)
+
+
+def next_question(prompts: PromptSet, after: int | None) -> int | None:
+    """Index of the next point that asks something, from the start again at the end."""
+    waiting = [i for i, p in enumerate(prompts.points) if is_question(p)]
+    later = [i for i in waiting if after is not None and i > after]
+    return next(iter(later or waiting), None)
+
+
+def with_box(prompts: PromptSet, key: ObjectKey, box: Box | None) -> PromptSet:
+    """`prompts` with the box of one object replaced, or taken away."""
+    boxes = {k: v for k, v in prompts.boxes.items() if k != key}
+    if box is not None:
+        boxes[key] = box
+    return replace(prompts, boxes=boxes)
+
+
+def to_decode(prompts: PromptSet) -> PromptSet:
+    """`prompts` without the "maybe missed" points that nobody has decided on.
+
+    They ask to be looked at; a mask for them would show what is probably not there.
+    """
+    decided = (p for p in prompts.points if p.kind != "missed" or p.state != "proposed")
+    return replace(prompts, points=tuple(decided))
+
+
+def accepted(prompts: PromptSet) -> PromptSet:
+    """`prompts` as a commit accepts them: what took part in the mask, and no more."""
+    points = tuple(
+        replace(p, state="accepted") if p.state == "proposed" and p.kind != "missed" else p
+        for p in prompts.points
+    )
+    return replace(prompts, points=points)
+
+
+def askable_objects(prompts: PromptSet, drafted: Iterable[int] = ()) -> tuple[ObjectKey, ...]:
+    """Objects with a box, a stroke or a point inside; what is outside says nothing to decode.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+    drafted : iterable of int
+        Classes that a draft shows already: for their first object, outside is enough.
+    """
+    inside = {p.object_key for p in prompts.points if p.positive and p.state != "rejected"}
+    inside |= {s.object_key for s in prompts.strokes if s.positive}
+    first = {(class_id, 1) for class_id in drafted}
+    return tuple(sorted(inside | set(prompts.boxes) | (first & set(prompts.objects()))))
+
+
+def asked_in_turn(prompts: PromptSet, key: ObjectKey) -> list[PromptSet]:
+    """The prompts of one object as they were asked, a person's later clicks one by one.
+
+    What the model proposed, boxes and strokes come first, together. The answer to each entry
+    is fed back with the next, so that the mask follows from the prompts alone, whatever was
+    undone on the way.
+    """
+    mine = [p for p in prompts.points if p.object_key == key and p.state != "rejected"]
+    together = [p for p in mine if p.origin == "model"]
+    one_by_one = [p for p in mine if p.origin == "person"]
+    strokes = tuple(s for s in prompts.strokes if s.object_key == key)
+    boxes = {k: v for k, v in prompts.boxes.items() if k == key}
+    if not (together or strokes or boxes):
+        together, one_by_one = one_by_one[:1], one_by_one[1:]
+    sets = [
+        PromptSet((*together, *one_by_one[:n]), boxes, strokes) for n in range(len(one_by_one) + 1)
+    ]
+    # Clicks outside alone can't be asked: they wait for the first one that can.
+    return [s for s in sets if askable_objects(s)] or sets[-1:]

@@ -1,0 +1,137 @@
+"""Which planes a person will probably ask about next, so that they are embedded by then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.geometry import Plane, SliceKey
+from napari_scsam.core.job_runner import JobRunner
+from napari_scsam.core.jobs import CancelToken, Job
+from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.volume import Volume
+from napari_scsam.inference.previews import Previewer
+from napari_scsam.inference.segmenter import Question
+from napari_scsam.project.image_queue import neighbour, plane_total
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project
+
+# Slices on each side, and images further down the list.
+NEAR = 2
+# Those directly beside the plane in view.
+BESIDE = 2
+NEXT_IMAGES = 2
+
+
+class LookAhead:
+    """Has planes embedded ahead: the ones next to the one in view, then the queue's next.
+
+    Parameters
+    ----------
+    project : Project
+    previewer : Previewer
+    reader : JobRunner
+        Reads the next images; not the one that saves, since that must not wait for it.
+    """
+
+    def __init__(self, project: Project, previewer: Previewer, reader: JobRunner) -> None:
+        self._project = project
+        self._previewer = previewer
+        self._reader = reader
+        self._at: SliceKey | None = None
+        self._reading: CancelToken | None = None
+        # Planes of images that are not open, by key: their image is read once.
+        self._read: dict[SliceKey, Question] = {}
+
+    def around(self, question: Question, volume: Volume) -> None:
+        """Embed ahead from a plane that a person rests on.
+
+        Parameters
+        ----------
+        question : Question
+            About that plane.
+        volume : Volume
+            The image that it is of.
+        """
+        plain = replace(question, prompts=PromptSet(), draft=None, around=None)
+        near = [
+            replace(plain, key=(plain.key[0], plane), pixels=volume.plane(plane))
+            for plane in self._near(plain.key, volume)
+        ]
+        self._at = key = plain.key
+        self._previewer.prefetch(near)
+        if self._reading is not None:
+            self._reading.cancel()
+
+        def read(_progress: Any, cancel: CancelToken) -> list[Question]:
+            return self._upcoming(plain, volume, cancel)
+
+        def found(upcoming: Sequence[Question]) -> None:
+            if key == self._at:
+                # The second neighbours can wait: the first ones come with the next step.
+                self._previewer.prefetch([*near[:BESIDE], *upcoming, *near[BESIDE:]])
+
+        self._reading = self._reader.run(Job("Looking ahead", read), found, _ignore)
+
+    def close(self) -> None:
+        """Look no further."""
+        self._at = None
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _near(self, key: SliceKey, volume: Volume) -> list[Plane]:
+        """The planes on both sides, the next in the direction of travel first."""
+        image, plane = key
+        step = 1
+        if self._at is not None and self._at[0] == image and self._at[1].axis == plane.axis:
+            step = -1 if plane.index < self._at[1].index else 1
+        offsets = [sign * step * n for n in range(1, NEAR + 1) for sign in (1, -1)]
+        total = volume.plane_count(plane.axis)
+        indices = [plane.index + offset for offset in offsets]
+        return [Plane(plane.axis, i) for i in indices if 0 <= i < total]
+
+    def _upcoming(self, at: Question, volume: Volume, cancel: CancelToken) -> list[Question]:
+        """Questions about what J and the list open next; reads images that are not open."""
+        wanted = self._next_keys(at.key)
+        self._read = {k: q for k, q in self._read.items() if k in wanted}
+        for image in dict.fromkeys(key[0] for key in wanted):
+            cancel.check()
+            missing = [k for k in wanted if k[0] == image and not self._is_read(k, at)]
+            if not missing:
+                continue
+            try:
+                source = volume if image == at.key[0] else self._project.volume(image)
+            except ScsamError:
+                continue  # whoever opens it is told
+            window = at.window.on(source)
+            for key in missing:
+                # A copy: the plane is kept, not its whole volume.
+                pixels = source.plane(key[1]).copy()
+                self._read[key] = replace(at, key=key, pixels=pixels, window=window)
+        return [self._read[key] for key in wanted if key in self._read]
+
+    def _is_read(self, key: SliceKey, at: Question) -> bool:
+        known = self._read.get(key)
+        if known is None:
+            return False
+        return (known.window.name, known.round_folder) == (at.window.name, at.round_folder)
+
+    def _next_keys(self, key: SliceKey) -> list[SliceKey]:
+        """The next open plane; then the first open and the middle one of the next images."""
+        following = neighbour(self._project, key)
+        keys = [] if following is None else [following]
+        records = self._project.images()
+        committed = self._project.all_committed_planes()
+        at = next(i for i, record in enumerate(records) if record.id == key[0])
+        for record in records[at + 1 : at + 1 + NEXT_IMAGES]:
+            total, done = plane_total(record), committed.get(record.id, ())
+            still_open = [i for i in range(total) if i not in done]
+            keys += [(record.id, Plane(0, i)) for i in (*still_open[:1], total // 2)]
+        return list(dict.fromkeys(keys))
+
+
+def _ignore(_: Exception) -> None:
+    """What could not be read ahead is told of when it is opened."""

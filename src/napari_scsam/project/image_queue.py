@@ -1,0 +1,79 @@
+"""The images of a project in plain order, how much of each is done, and what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_scsam.core.geometry import Plane, SliceKey
+
+if TYPE_CHECKING:
+    from napari_scsam.project import ImageRecord, Project
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """One image in the list.
+
+    Attributes
+    ----------
+    image_id, name : str
+    done, total : int
+        Committed planes, and all planes along axis 0.
+    """
+
+    image_id: str
+    name: str
+    done: int
+    total: int
+
+
+def rows(project: Project) -> list[QueueRow]:
+    """One row for each image, in the order in which they were added."""
+    done = project.all_committed_planes()
+    return [
+        QueueRow(r.id, r.name, len(done.get(r.id, ())), plane_total(r)) for r in project.images()
+    ]
+
+
+def plane_total(record: ImageRecord) -> int:
+    """Planes of an image along axis 0."""
+    return 1 if len(record.shape) == 2 else int(record.shape[0])
+
+
+def neighbour(
+    project: Project, key: SliceKey, step: int = 1, *, only_open: bool = True
+) -> SliceKey | None:
+    """The plane that comes after (`step` 1) or before (-1) `key`.
+
+    Planes of an image come in order, then those of the next image. Always along axis 0.
+
+    Parameters
+    ----------
+    project : Project
+    key : (image id, Plane)
+    step : {1, -1}
+    only_open : bool
+        Pass over planes that are committed.
+
+    Returns
+    -------
+    (image id, Plane) or None
+        None at the end of the list.
+    """
+    images = project.images()
+    committed = project.all_committed_planes() if only_open else {}
+    at = next(i for i, record in enumerate(images) if record.id == key[0])
+    index = key[1].index if key[1].axis == 0 else -1
+    while 0 <= at < len(images):
+        record = images[at]
+        done = set(committed.get(record.id, ()))
+        index += step
+        while 0 <= index < plane_total(record):
+            if index not in done:
+                return (record.id, Plane(0, index))
+            index += step
+        at += step
+        if 0 <= at < len(images):
+            index = -1 if step > 0 else plane_total(images[at])
+    return None

@@ -1,0 +1,1 @@
+"""From outlined slices to a volume."""

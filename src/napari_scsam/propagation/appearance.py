@@ -1,0 +1,158 @@
+"""What tells an outlined object from what lies right beside it, learned on one plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+from torch import Tensor
+
+from napari_scsam.core.arrays import Logits, Mask
+from napari_scsam.core.labels import NOT_ANNOTATED
+from napari_scsam.models.class_prior import ClassPrior, Moments
+from napari_scsam.models.preprocess import Frame, resize
+from napari_scsam.models.protocols import Embedding
+
+# Cells of SAM's embedding are so many pixels of its low-resolution masks, which all widths below
+# are in.
+_CELL = 4
+# How far from the outline the look is learned, how far it is told of, and over how many pixels it
+# fades out there. Learned on the whole plane it took other chambers of a heart for an atrium.
+_LEARNED, _TOLD, _FADES = 24.0, 32.0, 4.0
+# Nearer to the outline than this a cell is of both sides.
+_MIXED = 3.0
+# How well the look tells sectors round the object apart that it did not learn from (area under
+# the ROC curve): up to the first it is not told of at all, from the second on to the full.
+_TRUSTED = (0.85, 0.95)
+_SECTORS = 6
+# Most log-odds that it says, and their weight beside those of the outline: where a place looks
+# different it is not the object, but what looks the same may be another one.
+_LIMIT, _AGAINST, _FOR = 6.0, 2.0, 1.0
+# Share of the covariance that is left on its diagonal: there are about as many cells beside one
+# outline as there are features.
+_SHRINKAGE = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Discriminants of an object and its surroundings, and how far they are to be trusted.
+
+    Attributes
+    ----------
+    prior : ClassPrior
+        Of 1, the object, against 0.
+    trust : float
+        0..1, by what it got right where it had not looked.
+    """
+
+    prior: ClassPrior
+    trust: float
+
+    @classmethod
+    def of(cls, embedding: Embedding, mask: Mask) -> Look | None:
+        """Learn what an object looks like, where SAM's features tell it from what is beside it.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Of the plane.
+        mask : ndarray of shape (rows, cols), bool
+
+        Returns
+        -------
+        Look or None
+            None where its surroundings look the same, or it is too small to tell.
+        """
+        features = _features(embedding)
+        if features is None:
+            return None
+        inside, valid = _on_canvas(mask, features)
+        distance = _distance(inside)
+        label = inside.astype(np.uint8)
+        label[~valid | (~inside & (distance > _LEARNED))] = NOT_ANNOTATED
+        low, high = _TRUSTED
+        right = _told_apart(features, label, distance)
+        trust = float(np.clip((right - low) / (high - low), 0, 1))
+        return cls(_fit(features, label), trust) if trust else None
+
+    def hint(self, embedding: Embedding, mask: Mask) -> Logits | None:
+        """Log-odds that go on top of an outline's, on the plane's own grid.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Of the plane to tell of.
+        mask : ndarray of shape (rows, cols), bool
+            Where the object was on the plane before: nothing is said of places far from its
+            outline.
+
+        Returns
+        -------
+        ndarray of shape (rows, cols), float32, or None
+            None where the object is too small for SAM's features.
+        """
+        features = _features(embedding)
+        if features is None:
+            return None
+        inside, _ = _on_canvas(mask, features)
+        if not inside.any():
+            return None
+        odds = self.prior.log_odds(features[None], 1).clamp(-_LIMIT, _LIMIT)
+        near = np.clip((_TOLD - _distance(inside)) / _FADES, 0, 1).astype(np.float32)
+        told = odds * torch.where(odds > 0, _FOR, _AGAINST) * self.trust * torch.from_numpy(near)
+        return Frame(embedding.shape, told.shape[-1]).logits_to_plane(told)[0, 0].numpy()
+
+
+def _features(embedding: Embedding) -> Tensor | None:
+    """SAM's features (D, e, e), where the backend has such."""
+    found = embedding.features
+    if not isinstance(found, Tensor) or found.ndim != 4:
+        return None
+    return found[0].detach().float().cpu()
+
+
+def _on_canvas(mask: Mask, features: Tensor) -> tuple[Mask, Mask]:
+    """A mask on the grid of SAM's low-resolution masks, and where that is not padding."""
+    side = _CELL * features.shape[-1]
+    rows, cols = Frame((mask.shape[0], mask.shape[1]), side).resized
+    inside, valid = np.zeros((2, side, side), bool)
+    inside[:rows, :cols] = resize(mask.astype(np.float32), (rows, cols)) >= 0.5
+    valid[:rows, :cols] = True
+    return inside, valid
+
+
+def _distance(inside: Mask) -> Logits:
+    """Of each pixel from the outline, on either side of it."""
+    outwards = ndimage.distance_transform_edt(~inside)
+    return np.asarray(outwards + ndimage.distance_transform_edt(inside))
+
+
+def _fit(features: Tensor, label: NDArray[np.uint8]) -> ClassPrior:
+    moments = Moments.of(features, torch.from_numpy(label))
+    return ClassPrior.fit([moments], shrinkage=_SHRINKAGE)
+
+
+def _told_apart(features: Tensor, label: NDArray[np.uint8], distance: Logits) -> float:
+    """Area under the ROC curve over sectors round the object, each by what the others taught."""
+    if not (label == 1).any():
+        return 0.0
+    row, col = ndimage.center_of_mass(label == 1)
+    rows, cols = np.indices(label.shape)
+    turn = np.arctan2(rows - row, cols - col) / (2 * np.pi) + 0.5
+    sector = (turn * _SECTORS).astype(int) % _SECTORS
+    odds = np.zeros(label.shape)
+    for which in range(_SECTORS):
+        prior = _fit(features, np.where(sector == which, np.uint8(NOT_ANNOTATED), label))
+        if not prior.knows(1):
+            return 0.0
+        said = prior.log_odds(features[None], 1)[0, 0].numpy()
+        odds[sector == which] = said[sector == which]
+    asked = (label != NOT_ANNOTATED) & (distance > _MIXED) & (distance < _LEARNED)
+    inside, outside = odds[asked & (label == 1)], odds[asked & (label == 0)]
+    if not inside.size or not outside.size:
+        return 0.0
+    better = stats.mannwhitneyu(inside, outside).statistic
+    return float(better / (inside.size * outside.size))

@@ -1,0 +1,283 @@
+"""One step of a propagation: the masks of a plane, found again on the next one by SAM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_scsam.core.arrays import Logits, Mask
+from napari_scsam.core.log_odds import SURE, label_of
+from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
+from napari_scsam.core.volume import Around
+from napari_scsam.models.crop_decoding import decode_region
+from napari_scsam.models.outline import connected_parts, log_odds
+from napari_scsam.models.protocols import (
+    Decoded,
+    Embedding,
+    EmbeddingCache,
+    RoundModels,
+    SamBackend,
+)
+from napari_scsam.propagation.appearance import Look
+from napari_scsam.propagation.motion import Drift
+from napari_scsam.propagation.stopping import MIN_PIXELS, RULE, Found, judge
+from napari_scsam.propagation.two_ways import TwoWays, drifted, joined
+from napari_scsam.propagation.walk import Carried, Trail, iou
+
+# Air between the neighbour's object and the box drawn for the next, as shares of the plane's
+# longer side. A SAM that is asked by the mask, too, follows it out of a tight box. One that is
+# asked by the box alone and fills it doubles an object within six slices by 2 % of air; one
+# that does not fill it needs some to follow an object that moves. Which it is, the annotated
+# plane tells: the loosest box by which its own mask comes back nearly as well as by the best.
+TIGHT = 0.0025
+AIRS = (0.0, 0.005, 0.01, 0.02)
+_NEARLY = 0.02
+# An object moves and grows by no more than this share of the plane's longer side.
+_REACH = 0.03
+# An object of a smaller share of its class is not followed by itself.
+_MIN_SHARE = 0.02
+# So many planes make a trend.
+_MEMORY = 4
+# Log-odds per pixel from the neighbour's outline: the next plane's may lie some beside it. From
+# 0.2 to 0.5 two left atria came out the same; at 1 the neighbour's mask was copied on and on.
+_SLOPE = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """The new plane, ready to be asked about."""
+
+    sam: SamBackend
+    pixels: NDArray[Any]
+    embedding: Embedding
+    cache: EmbeddingCache | None
+
+    def decode(self, prompts: Prompts, class_id: int) -> Decoded:
+        """SAM's answer for one object; of a small one in a large plane, by a closer look."""
+        if self.cache is None:
+            return self.sam.decode(self.embedding, prompts, class_id=class_id)
+        return decode_region(self.sam, self.cache, self.pixels, self.embedding, prompts, class_id)
+
+
+def carry(
+    sam: SamBackend,
+    pixels: NDArray[Any],
+    trail: Trail,
+    *,
+    cache: EmbeddingCache | None = None,
+    taught: RoundModels | None = None,
+    around: Around | None = None,
+) -> Carried:
+    """Find the masks of a neighbouring plane again; see `napari_scsam.models.carry`."""
+    if np.ptp(pixels) == 0:
+        return _stopped(trail, dict.fromkeys(trail.areas, "the slice is empty"))
+    embedding = sam.embed(pixels) if cache is None else cache.get_or_embed(sam, pixels)
+    scene = _Scene(sam, pixels, embedding, cache)
+    if not trail.air:
+        return Carried(_started(scene, trail), {}, {})
+    if trail.drift is not None:
+        trail = replace(trail, drift=trail.drift.onto(embedding.view))
+    unet = None if taught is None else taught.probabilities(pixels, embedding, "unet", around)
+    odds: dict[int, Logits] = {}
+    if taught is not None and unet is not None:
+        ids = taught.class_ids
+        odds = {c: log_odds(unet, 1 + ids.index(c)) for c in trail.areas if c in ids}
+    first = _walked(scene, trail, trail.areas, odds)
+    if not isinstance(trail, TwoWays):
+        return first
+    # Where a round's U-Net sees a class, it says more of it than one plane's look.
+    told = {c: look for c, look in trail.looks.items() if c in trail.areas and c not in odds}
+    second = replace(trail.second, drift=trail.drift)
+    return joined(trail, first, _walked(scene, second, told, {}, told), told)
+
+
+def _walked(
+    scene: _Scene,
+    trail: Trail,
+    classes: Iterable[int],
+    odds: Mapping[int, Logits],
+    looks: Mapping[int, Look] | None = None,
+) -> Carried:
+    """One way's step; `odds` are the U-Net's, and a class of `looks` is asked for with its look."""
+    logits: dict[int, Logits] = {}
+    moved: dict[int, Logits] = {}
+    flags: dict[int, str] = {}
+    for class_id in sorted(classes):
+        look = (looks or {}).get(class_id)
+        found = _find(scene, trail, class_id, odds.get(class_id), look)
+        outline = drifted(trail, class_id)
+        if outline is not None:
+            moved[class_id] = outline
+            found = replace(found, drift=iou(found.logits > 0, outline > 0))
+        reason, stops = judge(trail.label == class_id, found, trail.areas[class_id], RULE)
+        if reason:
+            flags[class_id] = reason
+        if not stops:
+            logits[class_id] = found.logits
+    return _carried(trail, logits, moved, flags)
+
+
+def _started(scene: _Scene, trail: Trail) -> Trail:
+    """What is learned on the annotated plane itself."""
+    outlines = {class_id: softened(trail.label == class_id) for class_id in trail.areas}
+    drift = Drift.start(scene.embedding.view, outlines)
+    trail = replace(trail, air=_learned(scene, trail), drift=drift)
+    looks = _looks(scene, trail)
+    if not looks:
+        return trail
+    return TwoWays(
+        trail.label, trail.areas, trail.doubts, trail.air, trail.drift, looks=looks, second=trail
+    )
+
+
+def _looks(scene: _Scene, trail: Trail) -> dict[int, Look]:
+    """Looks that are worth telling a SAM that reads masks."""
+    if not scene.sam.understands_points:
+        return {}
+    found = {c: Look.of(scene.embedding, trail.label == c) for c in trail.areas}
+    return {c: look for c, look in found.items() if look is not None}
+
+
+def _carried(
+    trail: Trail,
+    logits: Mapping[int, Logits],
+    moved: Mapping[int, Logits],
+    flags: Mapping[int, str],
+) -> Carried:
+    """SAM's outline goes on; what is shown is its mean with the one that the picture has moved."""
+    label = label_of(logits, trail.label.shape)
+    areas = {c: (*trail.areas[c], int((label == c).sum()))[-_MEMORY:] for c in logits}
+    doubts = {c: trail.doubts.get(c, 0) + 1 for c in flags}
+    tired = {c for c, number in doubts.items() if number >= RULE.patience}
+    kept = {c: past for c, past in areas.items() if past[-1] and c not in tired}
+    # Half precision is plenty for log-odds within +-8, and a gap keeps many planes of them.
+    shown = {c: _mean_if_same(odds, moved.get(c)) for c, odds in logits.items()}
+    small = {class_id: odds.astype(np.float16) for class_id, odds in shown.items()}
+    return Carried(replace(trail, label=label, areas=kept, doubts=doubts), small, flags)
+
+
+def _stopped(trail: Trail, flags: Mapping[int, str]) -> Carried:
+    return Carried(Trail(np.zeros_like(trail.label), {}), {}, flags)
+
+
+def _learned(scene: _Scene, trail: Trail) -> dict[int, float]:
+    """The air that suits each class, found on the plane that was annotated."""
+    if scene.sam.understands_points:
+        return dict.fromkeys(trail.areas, TIGHT)
+    learned = {}
+    for class_id in trail.areas:
+        mask = trail.label == class_id
+        agreement = {}
+        for air in AIRS:
+            asked = replace(trail, air={class_id: air})
+            agreement[air] = iou(_find(scene, asked, class_id).logits > 0, mask)
+        enough = max(agreement.values()) - _NEARLY
+        learned[class_id] = max(air for air in AIRS if agreement[air] >= enough)
+    return learned
+
+
+def _find(
+    scene: _Scene,
+    trail: Trail,
+    class_id: int,
+    odds: Logits | None = None,
+    look: Look | None = None,
+) -> Found:
+    """Each object of the class by itself: one box around two of them would merge them."""
+    label, air = trail.label, trail.air[class_id]
+    objects = _objects(label == class_id)
+    shape = scene.embedding.shape
+    logits = np.full(shape, -SURE, np.float32)
+    estimates, sizes = [], []
+    for position, mask in enumerate(objects):
+        others = [o for i, o in enumerate(objects) if i != position]
+        others += [label == c for c in np.unique(label) if c not in (0, class_id)]
+        hint = None if look is None else look.hint(scene.embedding, mask)
+        box = box_with_air(mask, air)
+        asked = _asked(mask, others, box, scene.sam.understands_points, hint)
+        answer = scene.decode(asked, class_id)
+        near = _within(shape, box_with_air(mask, _REACH))
+        logits = np.where(near, np.maximum(logits, answer.logits), logits)
+        estimates.append(answer.iou)
+        sizes.append(int(mask.sum()))
+    logits = np.clip(logits, -SURE, SURE)
+    estimate = float(np.average(estimates, weights=sizes))
+    if odds is None:
+        return Found(logits, estimate)
+    near = np.any([_within(shape, box_with_air(mask, _REACH)) for mask in objects], axis=0)
+    odds = np.where(near, odds, -SURE)
+    return Found(_mean_if_same(logits, odds), estimate, iou(logits > 0, odds > 0))
+
+
+def _mean_if_same(logits: Logits, others: Logits | None) -> Logits:
+    """The mean of two log-odds that mean the same object.
+
+    What outlines something else must not pull the outline there.
+    """
+    if others is None or iou(logits > 0, others > 0) < RULE.agreement[0]:
+        return logits
+    return np.asarray((logits + np.clip(others, -SURE, SURE)) / 2)
+
+
+def _objects(mask: Mask) -> list[Mask]:
+    """Components worth following, the largest first; crumbs go with none of them."""
+    least = max(MIN_PIXELS, _MIN_SHARE * mask.sum())
+    return connected_parts(mask, least) or connected_parts(mask, 0)[:1]
+
+
+def _asked(
+    mask: Mask, others: list[Mask], box: Box, by_points: bool, hint: Logits | None
+) -> Prompts:
+    """How one object is asked for: by its box, and by its mask where this SAM reads masks.
+
+    A `hint` is added to the mask's log-odds.
+
+    Not by a point inside, too: beside a mask it made a left atrium grow from slice to slice.
+    """
+    if not by_points:
+        return Prompts(box=box)
+    outside, outline = _neighbours(others, box), softened(mask)
+    if hint is not None:
+        outline = np.clip(outline + hint, -SURE, SURE, dtype=np.float32)
+    return Prompts(
+        points=outside,
+        labels=[0] * len(outside),
+        box=box,
+        mask=outline,
+    )
+
+
+def _neighbours(others: list[Mask], box: Box) -> list[Point]:
+    """Middles of the other objects that lie in the box: SAM would take them in."""
+    r0, c0, r1, c1 = box
+    middles = [deepest(other) for other in others if other.any()]
+    return [(r, c) for r, c in middles if r0 <= r <= r1 and c0 <= c <= c1]
+
+
+def softened(mask: Mask) -> NDArray[np.float32]:
+    """Log-odds that are unsure about the outline, which has moved since the plane before."""
+    outside: Any = ndimage.distance_transform_edt(~mask)
+    inside: Any = ndimage.distance_transform_edt(mask)
+    return np.asarray(np.clip(_SLOPE * (inside - outside), -SURE, SURE), np.float32)
+
+
+def box_with_air(mask: Mask, share: float) -> Box:
+    """Box around a mask with a share of the plane's longer side as air, cut to the plane."""
+    corners = np.array(bounding_box(mask), float)
+    air = share * max(mask.shape) + 0.5  # pixels have edges: no box is without area
+    limit = np.array(mask.shape) - 1
+    r0, c0 = np.clip(corners[:2] - air, 0, limit)
+    r1, c1 = np.clip(corners[2:] + air, 0, limit)
+    return (float(r0), float(c0), float(r1), float(c1))
+
+
+def _within(shape: tuple[int, int], box: Box) -> Mask:
+    r0, c0, r1, c1 = box
+    rows, cols = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
+    inside: Mask = (rows >= r0) & (rows <= r1) & (cols >= c0) & (cols <= c1)
+    return inside

@@ -1,0 +1,1 @@
+"""Rounds and tunings: started as child processes, watched, estimated, and chosen among."""

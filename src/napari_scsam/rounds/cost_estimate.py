@@ -1,0 +1,326 @@
+"""What a round will take, before it starts: from its planes, its settings, and earlier rounds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_scsam.core.round_contract import (
+    EMBEDDING_SHARE,
+    JUDGING_SHARE,
+    LABELLED_EMBEDDINGS,
+    MAX_CLICKED,
+    MAX_JUDGED,
+    MAX_VIEWS,
+    MIN_PLANES_TO_HOLD_OUT,
+)
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project.image_queue import plane_total
+from napari_scsam.project.rounds import round_settings
+from napari_scsam.rounds.assumed_costs import (
+    BASE_GB,
+    COSTS,
+    EMBEDDING_GB,
+    JUDGED_GB,
+    JUDGED_S,
+    LOADING_S,
+    OBJECT_GB,
+    SAM_GB,
+    STARTING_S,
+    STEP_GB_PER_PIXEL,
+    Past,
+    Planes,
+    assumed_embedding_s,
+    assumed_picture_s,
+    assumed_step_s,
+    labelled_share,
+    pictures_in_step,
+    pixels_in_step,
+    uses_embeddings,
+)
+from napari_scsam.rounds.measured_costs import recall
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project, RoundRecord
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a round of a project would find now.
+
+    Attributes
+    ----------
+    labelled : mapping of str to int
+        Labelled planes by case.
+    unlabelled : tuple of int
+        Unlabelled planes of each image.
+    classes : int
+        K.
+    plane_pixels : float
+        Mean number of pixels of a plane.
+    past : Past or None
+        None where no round has been measured.
+    machine : Past or None
+        What was measured of this machine, for where no round tells.
+    """
+
+    labelled: Mapping[str, int]
+    unlabelled: tuple[int, ...]
+    classes: int
+    plane_pixels: float
+    past: Past | None = None
+    machine: Past | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a round will take.
+
+    Attributes
+    ----------
+    seconds, memory_gb : float
+    measured_in : int or None
+        The round whose cost it comes from.
+    measured : bool
+        Whether it comes from what was measured, and not from what is assumed.
+    source : str
+        Where it comes from, such as ``"measured in round 3"``.
+    detail : str
+        What the time goes to.
+    note : str
+        What a time limit that is too short can do; empty where it is long enough.
+    """
+
+    seconds: float
+    memory_gb: float
+    measured_in: int | None
+    measured: bool
+    source: str
+    detail: str
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """Such as ``"about 4 min, 2.1 GB"``."""
+        return f"about {rounded_time(self.seconds)}, {self.memory_gb:.1f} GB"
+
+    @property
+    def sentence(self) -> str:
+        """Such as ``"About 4 min, 2.1 GB (measured in round 3)."``."""
+        return f"A{self.text[1:]} ({self.source})."
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "seconds": round(self.seconds, 1),
+            "memory_gb": round(self.memory_gb, 2),
+            "measured_in": self.measured_in,
+            "text": self.sentence,
+            "note": self.note,
+        }
+
+
+def estimate_round(project: Project, settings: TrainSettings) -> Estimate | None:
+    """What a round of a project would take now; None while there is nothing to learn from."""
+    return estimate(survey(project), settings)
+
+
+def survey(project: Project) -> Survey:
+    """Count planes by commits and image shapes, reading neither images nor labels."""
+    images = [image for image in project.images() if image.path.is_file()]
+    labels = project.all_committed_planes()
+    labelled: Counter[str] = Counter()
+    rest, pixels = [], 0
+    for image in images:
+        total = plane_total(image)
+        # A commit along another axis annotates a line of every plane: all are learned from.
+        count = len(labels[image.id]) or total if image.id in labels else 0
+        labelled[image.case] += count
+        rest.append(total - count)
+        pixels += image.shape[-2] * image.shape[-1]
+    return Survey(
+        {case: count for case, count in labelled.items() if count},
+        tuple(rest),
+        len(project.classes),
+        pixels / max(1, len(images)),
+        _past(project.rounds()),
+        recall(),
+    )
+
+
+def _past(rounds: list[RoundRecord]) -> Past | None:
+    for record in reversed(rounds):
+        rates, settings = record.metrics.get("rates"), round_settings(record.folder)
+        if rates and settings is not None:
+            metrics = record.metrics
+            planes = Planes(
+                int(metrics["labelled_planes"]),
+                int(metrics["validation"]["planes"]),
+                int(metrics["unlabelled_planes"]),
+                max(1, len(metrics["dice"]["pair"]) - 1),
+            )
+            return Past(record.number, settings, planes, rates)
+    return None
+
+
+def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
+    """What a round would take; None while there is nothing to learn from."""
+    planes = count_planes(found, settings)
+    if not planes.train:
+        return None
+    known = (past for past in (found.past, found.machine) if past is not None)
+    past = next((past for past in known if _comparable(past, settings)), None)
+    embedding_s = _measured(past, "seconds_per_embedding") or assumed_embedding_s(settings)
+    embeddings = _embeddings(settings, planes)
+    loading_s = _measured(past, "seconds_loading") or LOADING_S
+    if settings.minutes is not None:
+        most = EMBEDDING_SHARE * 60 * settings.minutes / embedding_s
+        embeddings = min(embeddings, max(planes.train, int(most)))
+    adapts = settings.profile == "adapted-encoder"
+    picture_s = _picture_s(past, settings, planes)
+    parts = (
+        STARTING_S + loading_s + (0 if adapts else embeddings * embedding_s),
+        _budget(settings, planes) * picture_s,
+        _judging_s(past, settings, planes, embedding_s),
+    )
+    seconds, note = sum(parts), ""
+    detail = (
+        f"Preparing {embeddings} views of slices {rounded_time(parts[0])}, training "
+        f"{rounded_time(parts[1])}, checking {rounded_time(parts[2])}."
+    )
+    if settings.minutes is not None and 60 * settings.minutes < seconds:
+        seconds, detail = 60 * settings.minutes, "As long as the time limit."
+        note = _hurry(settings, planes, parts[0] - STARTING_S, loading_s, picture_s)
+    memory = _memory_gb(found, past, settings, planes, embeddings)
+    number, source = (None, "assumed for two cores") if past is None else (past.number, past.source)
+    return Estimate(seconds, memory, number, past is not None, source, detail, note)
+
+
+def _budget(settings: TrainSettings, planes: Planes) -> float:
+    """Pictures that the U-Net learns from, where no time limit ends the round."""
+    by_steps = settings.max_steps * pictures_in_step(settings, planes)
+    budget = settings.budget(planes.train)
+    return by_steps if budget is None else min(budget, by_steps)
+
+
+def _hurry(
+    settings: TrainSettings, planes: Planes, preparing_s: float, loading_s: float, picture_s: float
+) -> str:
+    """What a time limit can do in which not every labelled slice is seen; else empty."""
+    limit_s = 60 * (settings.minutes or 0.0)
+    judging, embedding = JUDGING_SHARE, EMBEDDING_SHARE if uses_embeddings(settings) else 0.0
+    pass_s = planes.train * picture_s / labelled_share(settings, planes)
+    trained_s = max(0.0, (1 - judging) * limit_s - preparing_s)
+    if trained_s >= pass_s:
+        return ""
+    # Given more time, a round may embed more views, up to their share.
+    enough_s = (loading_s + pass_s) / (1 - judging - embedding)
+    enough_s = max(enough_s, (preparing_s + pass_s) / (1 - judging))
+    seen = int(planes.train * trained_s / pass_s)
+    return (
+        f"In {settings.minutes:g} min the U-Net sees about {seen} of {planes.train} labelled "
+        f"slices; {math.ceil(enough_s / 30) / 2:g} min are enough to see each once."
+    )
+
+
+def count_planes(found: Survey, settings: TrainSettings) -> Planes:
+    """How many planes of each kind a round would have, if none of them is constant."""
+    total, cases = sum(found.labelled.values()), len(found.labelled)
+    held_out = 0
+    if settings.holdout and cases >= 2:
+        share = min(cases - 1, max(1, round(settings.holdout * cases))) / cases
+        held_out = min(total - 1, round(share * total))
+    elif settings.holdout and total >= MIN_PLANES_TO_HOLD_OUT:
+        held_out = max(1, int(settings.holdout * total))
+    wanted = settings.unlabelled_planes if settings.unlabelled_batch else 0
+    if not COSTS[settings.recipe].uses_unlabelled:
+        wanted = 0
+    share = -(-wanted // max(1, len(found.unlabelled)))
+    unlabelled = min(wanted, sum(min(count, 2 * share) for count in found.unlabelled))
+    return Planes(total - held_out, min(held_out, MAX_JUDGED), unlabelled, found.classes)
+
+
+def _measured(past: Past | None, name: str) -> float | None:
+    value = None if past is None else past.rates.get(name)
+    return None if value is None else float(value)
+
+
+def _comparable(past: Past, settings: TrainSettings) -> bool:
+    """Whether another round was measured on the same device with the same SAM."""
+    sams = [(s.sam, s.sam_size, s.profile) for s in (past.settings, settings)]
+    return sams[0] == sams[1] and settings.device in ("auto", past.rates["device"])
+
+
+def _embeddings(settings: TrainSettings, planes: Planes) -> int:
+    if not uses_embeddings(settings) or not planes.train:
+        return 0
+    views = min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // planes.train))
+    if settings.profile == "adapted-encoder" or not COSTS[settings.recipe].uses_sam:
+        views = 1  # each step draws its own, or only the U-Net sees it
+    return views * planes.train + planes.unlabelled
+
+
+def _picture_s(past: Past | None, settings: TrainSettings, planes: Planes) -> float:
+    """The assumed time of a picture, corrected by what the last round's really took."""
+    assumed = assumed_picture_s(settings, planes)
+    if past is None:
+        return assumed
+    measured = _measured(past, "seconds_per_picture")
+    if measured is not None:
+        return assumed * measured / assumed_picture_s(past.settings, past.planes)
+    measured = _measured(past, "seconds_per_step")  # all that rounds of 0.1 tell
+    if measured is None:
+        return assumed
+    return assumed * measured / assumed_step_s(past.settings, past.planes)
+
+
+def _judging_s(
+    past: Past | None, settings: TrainSettings, planes: Planes, embedding_s: float
+) -> float:
+    def assumed(of: TrainSettings, on: Planes) -> float:
+        objects = min(MAX_CLICKED, (on.held_out or on.train) * on.classes)
+        clicked = objects * embedding_s if COSTS[of.recipe].uses_sam else 0.0
+        return 1.0 + clicked + on.held_out * (embedding_s + JUDGED_S)
+
+    measured = _measured(past, "seconds_judging")
+    if past is None or measured is None:
+        return assumed(settings, planes)
+    return measured * assumed(settings, planes) / assumed(past.settings, past.planes)
+
+
+def _memory_gb(
+    found: Survey, past: Past | None, settings: TrainSettings, planes: Planes, embeddings: int
+) -> float:
+    assumed = _assumed_gb(found, settings, planes, embeddings)
+    measured = _measured(past, "memory_gb")
+    if past is None or measured is None:
+        return assumed
+    then = _assumed_gb(found, past.settings, past.planes, _embeddings(past.settings, past.planes))
+    return max(BASE_GB, measured + assumed - then)
+
+
+def _assumed_gb(found: Survey, settings: TrainSettings, planes: Planes, embeddings: int) -> float:
+    side = settings.image_size**2
+    values = 2 * (1 + planes.classes) if settings.recipe == "scsam" else 0  # of pseudo-labels
+    canvases = planes.train * 13 * side + planes.unlabelled * (13 + values) * side
+    pixels = 5 * found.plane_pixels * (planes.train + planes.held_out + planes.unlabelled)
+    sam = 0.0
+    if COSTS[settings.recipe].uses_sam:
+        sam = SAM_GB + OBJECT_GB * settings.sam_batch
+    if uses_embeddings(settings):
+        sam += EMBEDDING_GB * embeddings + JUDGED_GB * planes.held_out
+    step = STEP_GB_PER_PIXEL * pixels_in_step(settings) if COSTS[settings.recipe].unet else 0.0
+    return BASE_GB + sam + step + (canvases + pixels) / 1e9
+
+
+def rounded_time(seconds: float) -> str:
+    """As one says it: ``"40 s"``, ``"4 min"``, ``"1.5 h"``."""
+    if seconds < 57.5:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    minutes = seconds / 60
+    if minutes < 87.5:
+        return f"{round(minutes) if minutes < 29.5 else 5 * round(minutes / 5)} min"
+    return f"{round(2 * minutes / 60) / 2:g} h"

@@ -1,0 +1,150 @@
+"""Measuring this machine by a very small round, so that the first real one can be announced."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from napari_scsam.core.errors import Cancelled, ModelError, ScsamError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.job_runner import JobRunner
+from napari_scsam.core.jobs import CancelToken, Job
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project import Project
+from napari_scsam.rounds.assumed_costs import Past, Planes
+from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
+from napari_scsam.rounds.measured_costs import recall, remember
+from napari_scsam.rounds.running_round import POLL_S, RunningRound, TrainingController
+
+# As few as hold one step in which SAM learns, too: every eighth.
+STEPS = 8
+# Of the phantom: slices, the side of each, and where its block is.
+SLICES, SIDE = 3, 192
+BLOCK = (slice(48, 120), slice(60, 140))
+
+
+def small_round(settings: TrainSettings | None = None) -> TrainSettings:
+    """Settings of a round that takes each kind of step, and little else."""
+    given = (settings or TrainSettings()).to_dict()
+    small = {"steps": STEPS, "minutes": None, "pictures": None, "unlabelled_planes": 1}
+    return TrainSettings.from_dict({**given, **small, "holdout": 0.0})
+
+
+def measure(settings: TrainSettings | None = None, cancel: CancelToken | None = None) -> Past:
+    """Train a small round on a phantom in a child process, and keep what it took; blocks.
+
+    The real step, the real embedding. ``doctor``, which does this and little more, took 24 s on
+    two quiet cores with AVX2 only, most of it for loading and
+    for a few embeddings.
+
+    Parameters
+    ----------
+    settings : TrainSettings, optional
+        Whose recipe, networks and sizes are measured.
+    cancel : CancelToken, optional
+        Ends the child at once.
+
+    Raises
+    ------
+    ModelError
+        If the small round fails: what the child said.
+    Cancelled
+    """
+    settings = small_round(settings)
+    with tempfile.TemporaryDirectory(prefix="scsam-") as folder, _phantom(Path(folder)) as project:
+        running = TrainingController(project).start(settings)
+        try:
+            _wait(running, cancel or CancelToken())
+            record = running.finish()
+        except Cancelled:
+            raise
+        except ScsamError as exc:
+            raise ModelError(f"This machine could not be measured. {exc}") from exc
+        finally:
+            running.kill()
+    if record is None:
+        raise Cancelled("Cancelled.")
+    metrics = record.metrics
+    planes = Planes(int(metrics["labelled_planes"]), 0, int(metrics["unlabelled_planes"]), 1)
+    past = Past(None, settings, planes, metrics["rates"])
+    remember(past)
+    return past
+
+
+def _wait(running: RunningRound, cancel: CancelToken) -> None:
+    while running.alive:
+        cancel.check()
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def _phantom(folder: Path) -> Iterator[Project]:
+    """A project of one small volume: a bright block on noise, labelled on one slice."""
+    pixels = np.random.default_rng(0).integers(0, 60, (SLICES, SIDE, SIDE), np.uint8)
+    pixels[:, *BLOCK] += 120
+    tifffile.imwrite(folder / "phantom.tif", pixels, photometric="minisblack")
+    with Project.create(folder / "project", ["block"]) as project:
+        (image,) = project.add_images([folder / "phantom.tif"])
+        label = np.zeros((SIDE, SIDE), np.uint8)
+        label[BLOCK] = 1
+        project.commit(image, label, plane=Plane(0, 1))
+        yield project
+
+
+class SpeedController:
+    """Measures this machine once, when nothing else is at work in the background.
+
+    Parameters
+    ----------
+    runner : JobRunner
+        Its own: measuring takes as long as a small round.
+    jobs : JobQueue
+        Shared by all background jobs of the project.
+    on_measured : callable
+        Called when estimates can be made anew.
+    """
+
+    def __init__(self, runner: JobRunner, jobs: JobQueue, on_measured: Callable[[], None]) -> None:
+        self._runner, self._jobs, self._on_measured = runner, jobs, on_measured
+        self._asked = False
+        self._cancel = CancelToken()
+
+    def wanted(self) -> None:
+        """Have it measured; once, whatever becomes of it."""
+        if not self._asked:
+            self._asked = True
+            self._jobs.ask(BackgroundJob("measuring", self._begin, self._stop))
+
+    def close(self) -> None:
+        """End the small round with the window."""
+        self._cancel.cancel()
+
+    def _begin(self) -> None:
+        def work(_progress: Any, cancel: CancelToken) -> None:
+            if recall() is None:  # another window may have been quicker
+                measure(cancel=cancel)
+
+        job = Job("Measuring this machine", work)
+        self._cancel = self._runner.run(job, self._measured, self._failed)
+
+    def _stop(self) -> None:
+        self._cancel.cancel()
+
+    def _measured(self, _: Any) -> None:
+        self._jobs.ended("measuring")
+        self._on_measured()
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, Cancelled):
+            self._jobs.stopped("measuring")
+            return
+        self._jobs.ended("measuring")
+        if not isinstance(error, ScsamError):
+            raise error

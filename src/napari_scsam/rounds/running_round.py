@@ -1,0 +1,241 @@
+"""Running a round as a child process: start, watch, pause, cancel, adopt."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.round_contract import (
+    CONTROL_FILE,
+    PARTIAL,
+    RESUME_FILE,
+    ROUND_MODULE,
+    Command,
+    EventKind,
+)
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.project.process import record_process, training_process
+from napari_scsam.rounds.background_jobs import refuse_beside_another
+from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project, RoundRecord
+
+# A step ends within this on the slowest backend; after it a cancel becomes a kill.
+CANCEL_GRACE_S = 30.0
+POLL_S = 0.2
+
+
+class RunningRound:
+    """One round whose child process is at work, or has just ended.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    folder : Path
+        ``rounds/NNNN.partial``.
+    child : subprocess.Popen, optional
+        The child, when this process started it.
+    resumed : bool
+        Whether it goes on with a round that was killed.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        folder: Path,
+        child: subprocess.Popen[bytes] | None = None,
+        *,
+        resumed: bool = False,
+    ) -> None:
+        self._project = project
+        self._child = child
+        self._cancelled_at: float | None = None
+        self.folder = folder
+        self.resumed = resumed
+        self.number = int(folder.name.split(".")[0])
+        self.final_folder = folder.with_name(f"{self.number:04d}")
+        self._events = ChildEvents(self.folder, self.final_folder)
+
+    @property
+    def log_path(self) -> Path:
+        """What the child wrote to its standard streams.
+
+        It lies beside the folder: Windows renames no folder with an open file in it.
+        """
+        return self.final_folder.with_suffix(".log")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child still works; kills it when it has not obeyed a cancel."""
+        alive = self._process_alive()
+        overdue = self._cancelled_at and time.monotonic() - self._cancelled_at > CANCEL_GRACE_S
+        if alive and overdue:
+            self.kill()
+            return False
+        return alive
+
+    def _process_alive(self) -> bool:
+        if self._child is not None:
+            return self._child.poll() is None
+        return training_process(self.folder) is not None
+
+    def poll(self) -> list[Event]:
+        """Events that the child has written since the last call, oldest first."""
+        return self._events.poll()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was asked to hold, by this window or one before."""
+        try:
+            asked = json.loads((self.folder / CONTROL_FILE).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return bool(asked == {"command": Command.PAUSE})
+
+    def pause(self) -> None:
+        """Ask the child to hold before its next step."""
+        self._command(Command.PAUSE)
+
+    def resume(self) -> None:
+        """Let a paused child go on."""
+        self._command(Command.RUN)
+
+    def cancel(self) -> None:
+        """Ask the child to stop within one step; the active round stays as it is."""
+        self._cancelled_at = self._cancelled_at or time.monotonic()
+        self._command(Command.CANCEL)
+
+    def kill(self) -> None:
+        """End the child at once."""
+        process = training_process(self.folder)
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        elif process is not None:
+            process.kill()
+            psutil.wait_procs([process], timeout=5)
+
+    def _command(self, command: Command) -> None:
+        temporary = self.folder / f"{CONTROL_FILE}.tmp"
+        try:
+            temporary.write_text(json.dumps({"command": command}))
+            temporary.replace(self.folder / CONTROL_FILE)
+        except FileNotFoundError:
+            return  # it has finished, and its folder has its final name
+
+    def finish(self) -> RoundRecord | None:
+        """Take the ended round into the project.
+
+        Returns
+        -------
+        RoundRecord or None
+            The round, promoted or not; None when it was cancelled.
+
+        Raises
+        ------
+        ProjectError
+            When the child failed or was killed: one line with the reason.
+        """
+        self.poll()
+        if self.final_folder.is_dir():
+            self._project.adopt_rounds()
+            return next(r for r in self._project.rounds() if r.number == self.number)
+        if self._can_go_on():
+            raise ProjectError(
+                f"The training process of round {self.number} ended unexpectedly. Nothing you made "
+                "is lost; train again with the same settings and labels to go on where it was."
+            )
+        self._project.discard_partial(self.folder)
+        if self._events.last.get("event") == EventKind.CANCELLED or self._cancelled_at is not None:
+            return None
+        if self._events.last.get("event") == EventKind.FAILED:
+            raise ProjectError(str(self._events.last["error"]))
+        code = "" if self._child is None else f" (exit code {self._child.returncode})"
+        raise ProjectError(
+            f"The training process ended unexpectedly{code}. Nothing you made is lost and the "
+            f"active round stays; train again. Its log: {self.log_path}"
+        )
+
+    def _can_go_on(self) -> bool:
+        """Whether it was killed after it had kept its state, and not cancelled or refused."""
+        told = self._events.last.get("event") in (EventKind.CANCELLED, EventKind.FAILED)
+        kept = (self.folder / RESUME_FILE).is_file()
+        return kept and not told and self._cancelled_at is None
+
+    def run(
+        self, on_event: Callable[[Event], None], cancel: CancelToken | None = None
+    ) -> RoundRecord | None:
+        """Wait for the round, handing on its events; blocks. Returns `finish()`."""
+        asked = False
+        while self.alive:
+            if cancel is not None and cancel.cancelled and not asked:
+                self.cancel()
+                asked = True
+            for event in self.poll():
+                on_event(event)
+            time.sleep(POLL_S)
+        for event in self.poll():
+            on_event(event)
+        return self.finish()
+
+
+class TrainingController:
+    """Starts rounds of a project, one at a time, and finds a running one again.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.running: RunningRound | None = self._find_running()
+
+    def _find_running(self) -> RunningRound | None:
+        for folder in sorted((self._project.folder / "rounds").glob(f"*{PARTIAL}")):
+            if training_process(folder) is not None:
+                return RunningRound(self._project, folder)
+        return None
+
+    def start(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> RunningRound:
+        """Begin a round, or go on with one that was killed, of the same inputs.
+
+        Parameters
+        ----------
+        settings : TrainSettings
+        held_out : sequence of str or path
+            As `Project.begin_round` takes them.
+
+        Raises
+        ------
+        InputError
+            If the images `held_out` can't be.
+        ProjectError
+            If a round or another background job is running, or the project has nothing to learn
+            from.
+        """
+        if self.running is not None and self.running.alive:
+            raise ProjectError(
+                f"Round {self.running.number} is still running. Wait for it, or cancel it first."
+            )
+        refuse_beside_another(self._project.folder)
+        folder = self._project.begin_round(settings, held_out)
+        # What the last window asked for, such as a pause, is not meant for the round that goes on.
+        (folder / CONTROL_FILE).unlink(missing_ok=True)
+        resumed = (folder / RESUME_FILE).is_file()
+        running = RunningRound(self._project, folder)
+        child = start_child(ROUND_MODULE, folder, running.log_path, self._project.folder)
+        record_process(folder, child.pid)
+        self.running = RunningRound(self._project, folder, child, resumed=resumed)
+        return self.running

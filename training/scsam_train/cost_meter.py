@@ -1,0 +1,132 @@
+"""What a round costs, measured while it runs: the estimate of the next one comes from it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+from numpy.typing import NDArray
+
+from napari_scsam.core.jobs import CancelToken
+from napari_scsam.models import Embedding, EmbeddingCache, SamBackend
+
+
+class CostMeter:
+    """Adds up seconds, and counts the embeddings that were made and not found.
+
+    Parameters
+    ----------
+    now : callable
+        Seconds of a clock that stands still while the round is paused.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._seconds: dict[str, float] = {}
+        self._times: Counter[str] = Counter()
+        self._latest: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._made = self._charged = 0
+        self._lap = now()
+
+    @contextmanager
+    def timing(self, what: str) -> Iterator[None]:
+        """Charge the time of the block to `what`, unless it fails."""
+        began = self._now()
+        yield
+        self.add(what, self._now() - began)
+
+    def add(self, what: str, seconds: float) -> None:
+        """Charge `seconds` to `what`."""
+        self._seconds[what] = self._seconds.get(what, 0.0) + seconds
+        self._times[what] += 1
+        self._latest[what] = seconds
+
+    def latest(self, what: str) -> float | None:
+        """Seconds that `what` was last charged; None where it never was."""
+        return self._latest.get(what)
+
+    def counting(self, cache: EmbeddingCache) -> EmbeddingCache:
+        """The same cache, telling this meter of each embedding that it has to make."""
+        self._lap = self._now()
+        return _CountingCache(cache, self._count)
+
+    def _count(self) -> None:
+        with self._lock:  # several may be made side by side
+            self._made += 1
+
+    def lap(self) -> None:
+        """Charge the time since the last lap to the embeddings that were made in it."""
+        now = self._now()
+        if self._made > self._charged:
+            self.add("embedding", now - self._lap)
+        self._charged, self._lap = self._made, now
+
+    def seconds(self, what: str) -> float:
+        """All that `what` was charged."""
+        return self._seconds.get(what, 0.0)
+
+    def rates(self, device: str, pictures: int) -> dict[str, Any]:
+        """For metrics.json, of a round that saw so many pictures; None for what was not done."""
+        return {
+            "device": device,
+            "seconds_loading": round(self._seconds.get("loading", 0.0), 2),
+            "embeddings": self._charged,
+            "seconds_per_embedding": _per(self._seconds.get("embedding"), self._charged),
+            "seconds_per_step": _per(self._seconds.get("step"), self._times["step"]),
+            "seconds_per_picture": _per(self._seconds.get("step"), pictures),
+            "pictures": pictures,
+            "seconds_looking": round(self.seconds("looking"), 2),
+            "seconds_judging": round(self._seconds.get("judging", 0.0), 2),
+            "memory_gb": round(peak_memory() / 1e9, 3),
+        }
+
+
+def _per(seconds: float | None, count: int) -> float | None:
+    return None if seconds is None or not count else round(seconds / count, 4)
+
+
+class _CountingCache:
+    def __init__(self, cache: EmbeddingCache, on_made: Callable[[], None]) -> None:
+        self._cache, self._on_made = cache, on_made
+
+    def get_or_embed(
+        self, backend: SamBackend, image: NDArray[Any], cancel: CancelToken | None = None
+    ) -> Embedding:
+        """See `EmbeddingCache.get_or_embed`."""
+        counted = cast(SamBackend, _CountingBackend(backend, self._on_made))
+        return self._cache.get_or_embed(counted, image, cancel)
+
+
+class _CountingBackend:
+    def __init__(self, backend: SamBackend, on_made: Callable[[], None]) -> None:
+        self._backend, self._on_made = backend, on_made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def embed(self, image: NDArray[Any], cancel: CancelToken | None = None) -> Embedding:
+        """See `SamBackend.embed`."""
+        self._on_made()
+        return self._backend.embed(image, cancel)
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    if sys.platform == "win32":
+        peak = psutil.Process().memory_info().peak_wset
+    elif sys.platform == "linux":
+        # Not getrusage: its peak begins with that of the window that started this process.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    else:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    return int(peak)

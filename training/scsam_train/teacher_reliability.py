@@ -1,0 +1,86 @@
+"""How well each teacher does on the labelled planes, which says how far to believe it elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scsam_train.losses import IGNORE
+
+# Each new answer counts this much against all earlier ones: teachers change.
+RENEWAL = 0.15
+
+
+class TeacherReliability:
+    """Running Dice of U-Net and SAM per class on the labelled planes that were judged for it.
+
+    Agreement alone can't tell a pair that is right from one that has not found a class yet:
+    both leave a small one out, agree, and would teach each other to leave it out for good.
+
+    Parameters
+    ----------
+    classes : int
+        K.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._both = np.zeros((2, classes))
+        self._sizes = np.zeros((2, classes))
+
+    def mark(
+        self,
+        from_unet: NDArray[np.int64],
+        from_sam: NDArray[np.int64],
+        truth: NDArray[np.uint8],
+        judged: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Take in the label maps (h, w), 0..K, that both gave for one labelled plane.
+
+        `judged` (K,) says which classes the plane was judged for: all by default.
+        """
+        known = truth != IGNORE
+        columns = range(self._both.shape[1]) if judged is None else np.flatnonzero(judged)
+        for member, label in enumerate((from_unet, from_sam)):
+            for column in columns:
+                guess, mask = (label == column + 1) & known, truth == column + 1
+                for total, value in (
+                    (self._both, 2 * (guess & mask).sum()),
+                    (self._sizes, guess.sum() + mask.sum()),
+                ):
+                    total[member, column] += RENEWAL * (value - total[member, column])
+
+    @property
+    def dice(self) -> NDArray[np.float64]:
+        """Dice of shape (2, K): U-Net and SAM; 0 before anything was marked."""
+        found: NDArray[np.float64] = self._both / np.maximum(self._sizes, 1e-6)
+        return found
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Mean Dice of the U-Net and of SAM, over the classes that anything is known of."""
+        seen = self._sizes.max(axis=0) > 0
+        if not seen.any():
+            return 0.0, 0.0
+        unet, sam = self.dice[:, seen].mean(axis=1).tolist()
+        return unet, sam
+
+    @property
+    def unet_share(self) -> float:
+        """How far the U-Net leads where the two disagree, 0..1, by inverse squared error."""
+        unet, sam = ((1 - mean) ** 2 + 1e-4 for mean in self.means)
+        return float(sam / (unet + sam))
+
+    @property
+    def reliability(self) -> NDArray[np.float64]:
+        """Dice of shape (K,) that may be expected of the mixed teacher."""
+        share = self.unet_share
+        mixed: NDArray[np.float64] = share * self.dice[0] + (1 - share) * self.dice[1]
+        return mixed
+
+    def state(self) -> dict[str, list[list[float]]]:
+        """What was marked so far, to be kept."""
+        return {"both": self._both.tolist(), "sizes": self._sizes.tolist()}
+
+    def restore(self, state: dict[str, list[list[float]]]) -> None:
+        """Go on from a kept `state`."""
+        self._both, self._sizes = np.array(state["both"]), np.array(state["sizes"])
