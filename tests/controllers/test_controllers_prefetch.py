@@ -14,12 +14,12 @@ pytest.importorskip("torch")
 
 import torch
 
+from napari_scsam import models
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import PointPrompt, Prompts, PromptSet
 from napari_scsam.core.windows import PRESETS
-from napari_scsam.inference import segmenter
 from napari_scsam.inference.process_server import reply_to
 from napari_scsam.inference.segmenter import GPU_FULL, Question, Segmenter
 from napari_scsam.models import Decoded, Embedding
@@ -172,7 +172,7 @@ def test_the_server_takes_it_and_says_nothing(segmenter, sam) -> None:
 
 def test_leaving_a_full_gpu_is_told(segmenter, sam, monkeypatch) -> None:
     assert segmenter.decode(about(5)).note == ""
-    monkeypatch.setattr(segmenter.models, "available_devices", lambda: ["cuda", "cpu"])
+    monkeypatch.setattr(models, "available_devices", lambda: ["cuda", "cpu"])
     assert segmenter.decode(about(5)).note == GPU_FULL
     assert segmenter.describe().endswith("(the GPU was full)")
     sam.device = "cuda"

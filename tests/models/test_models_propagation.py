@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_scsam import models
+from napari_scsam import propagation
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.propagation.stopping import RULE, Found, judge
@@ -82,7 +82,7 @@ def carried_through(sam, truth: np.ndarray, start: int):
     found = np.zeros_like(truth)
     found[start] = truth[start]
     flags = {}
-    step = lambda index, trail: models.carry(sam, picture[index], trail)  # noqa: E731
+    step = lambda index, trail: propagation.carry(sam, picture[index], trail)  # noqa: E731
     for filled in propagate(step, {start: truth[start]}, len(truth)):
         found[filled.index], flags[filled.index] = filled.label, dict(filled.flags)
     return found, flags
@@ -104,7 +104,7 @@ def test_real_weights_follow_a_tube(lite):
     picture = (80 + 70 * (truth > 0) + noise).astype(np.float32)
     found = np.zeros_like(truth)
     found[2] = truth[2]
-    step = lambda index, trail: models.carry(lite, picture[index], trail)  # noqa: E731
+    step = lambda index, trail: propagation.carry(lite, picture[index], trail)  # noqa: E731
     for filled in propagate(step, {2: truth[2]}, len(truth)):
         found[filled.index] = filled.label
     assert dice(found == 1, truth == 1) > 0.85
@@ -115,7 +115,7 @@ def test_objects_that_lie_apart_are_asked_one_by_one_and_kept_apart_by_points():
     label[disc(20, 20, 8) | disc(20, 52, 6)] = 1
     label[disc(30, 26, 4)] = 2
     sam = Thresholder()
-    models.carry(sam, (label > 0).astype(np.float32), ready(label))
+    propagation.carry(sam, (label > 0).astype(np.float32), ready(label))
     first, second, third = sam.asked
     assert first.box[3] < 40 < second.box[1]
     assert not any(first.labels)
@@ -129,7 +129,7 @@ def test_objects_that_lie_apart_are_asked_one_by_one_and_kept_apart_by_points():
 def test_a_model_of_boxes_is_asked_by_boxes():
     label = disc(20, 20, 8).astype(np.uint8)
     sam = Thresholder(understands_points=False)
-    models.carry(sam, label.astype(np.float32), ready(label))
+    propagation.carry(sam, label.astype(np.float32), ready(label))
     assert sam.asked[0].box is not None
     assert not sam.asked[0].points
     assert sam.asked[0].mask is None
@@ -138,7 +138,7 @@ def test_a_model_of_boxes_is_asked_by_boxes():
 def test_an_empty_slice_ends_everything_without_asking():
     label = disc(20, 20, 8).astype(np.uint8)
     sam = Thresholder()
-    carried = models.carry(sam, np.full(SHAPE, 7.0), ready(label))
+    carried = propagation.carry(sam, np.full(SHAPE, 7.0), ready(label))
     assert carried.flags == {1: "the slice is empty"}
     assert not carried.trail.areas
     assert not sam.asked
@@ -148,12 +148,12 @@ def test_a_round_that_sees_something_else_is_heard_and_not_followed():
     label = disc(30, 30, 10).astype(np.uint8)
     picture = label.astype(np.float32)
     trail = ready(label)
-    same = models.carry(Thresholder(), picture, trail, taught=Taught(disc(30, 30, 9)))
+    same = propagation.carry(Thresholder(), picture, trail, taught=Taught(disc(30, 30, 9)))
     assert not same.flags
-    other = models.carry(Thresholder(), picture, trail, taught=Taught(disc(26, 24, 6)))
+    other = propagation.carry(Thresholder(), picture, trail, taught=Taught(disc(26, 24, 6)))
     assert other.flags == {1: "the models disagree"}
     np.testing.assert_array_equal(other.trail.label, label)  # SAM's own
-    none = models.carry(Thresholder(), picture, trail, taught=Taught(np.zeros(SHAPE, bool)))
+    none = propagation.carry(Thresholder(), picture, trail, taught=Taught(np.zeros(SHAPE, bool)))
     assert 1 not in none.trail.areas
 
 
@@ -209,9 +209,9 @@ def test_sam_is_not_followed_where_the_picture_did_not_go():
     label = disc(30, 20, 8).astype(np.uint8)
     picture = np.random.default_rng(0).normal(0, 0.1, SHAPE).astype(np.float32) + label
     trail, reasons = Trail.start(label), []
-    trail = models.carry(Slider(), picture, trail).trail
+    trail = propagation.carry(Slider(), picture, trail).trail
     for _ in range(12):
-        carried = models.carry(Slider(), picture, trail)
+        carried = propagation.carry(Slider(), picture, trail)
         trail = carried.trail
         reasons.append(carried.flags.get(1, ""))
         if not trail.areas:
@@ -226,9 +226,9 @@ def test_an_object_too_small_to_be_seen_moving_is_followed_all_the_same():
     picture = ((rows - 500) ** 2 + (cols - 300) ** 2 <= 9).astype(np.float32)
     picture += np.random.default_rng(0).normal(0, 0.05, picture.shape).astype(np.float32)
     label = (picture > 0.5).astype(np.uint8)
-    trail = models.carry(Thresholder(), picture, Trail.start(label)).trail
+    trail = propagation.carry(Thresholder(), picture, Trail.start(label)).trail
     for _ in range(4):
-        carried = models.carry(Thresholder(), picture, trail)
+        carried = propagation.carry(Thresholder(), picture, trail)
         assert not carried.flags
         trail = carried.trail
     np.testing.assert_array_equal(trail.label, label)
@@ -245,8 +245,8 @@ def test_how_loose_a_box_may_be_is_learned_where_the_mask_is_known():
     label = np.zeros(SHAPE, np.uint8)
     label[20:40, 20:44] = 1
     picture = label.astype(np.float32)
-    follower = models.carry(Thresholder(False), picture, Trail.start(label)).trail
-    filler = models.carry(Filler(False), picture, Trail.start(label)).trail
+    follower = propagation.carry(Thresholder(False), picture, Trail.start(label)).trail
+    filler = propagation.carry(Filler(False), picture, Trail.start(label)).trail
     assert follower.air[1] > 0.01  # it can follow what moves
     assert filler.air[1] < 0.01  # it would grow from slice to slice
     np.testing.assert_array_equal(filler.label, label)
@@ -256,7 +256,7 @@ def test_three_doubtful_slices_in_a_row_are_the_last():
     label = disc(30, 30, 10).astype(np.uint8)
     trail = ready(label)
     for expected in (True, True, False):
-        carried = models.carry(Thresholder(iou=0.5), label.astype(np.float32), trail)
+        carried = propagation.carry(Thresholder(iou=0.5), label.astype(np.float32), trail)
         assert carried.flags == {1: "outline unsure"}
         trail = carried.trail
         assert (1 in trail.areas) is expected
@@ -307,13 +307,13 @@ def picture_of(bright: np.ndarray) -> np.ndarray:
 
 
 def started(sam, bright: np.ndarray, label: np.ndarray) -> Trail:
-    return models.carry(sam, picture_of(bright), Trail.start(label.astype(np.uint8))).trail
+    return propagation.carry(sam, picture_of(bright), Trail.start(label.astype(np.uint8))).trail
 
 
 def test_what_looks_unlike_its_surroundings_is_followed_by_a_sam_that_copies_its_mask():
     trail = started(Copier(), ball(80), ball(80))
     for step in range(1, 13):
-        carried = models.carry(Copier(), picture_of(ball(80 + 3 * step)), trail)
+        carried = propagation.carry(Copier(), picture_of(ball(80 + 3 * step)), trail)
         assert not carried.flags
         trail = carried.trail
     assert dice(trail.label == 1, ball(116)) > 0.9 > 0.5 > dice(ball(80), ball(116))
@@ -324,24 +324,24 @@ def test_what_looks_like_its_surroundings_is_asked_for_once():
     sam, rows = Copier(), np.indices(WIDE)[0]
     bright = rows > 0
     trail = started(sam, bright, ball(80))
-    models.carry(sam, picture_of(bright), trail)
+    propagation.carry(sam, picture_of(bright), trail)
     assert len(sam.asked) == 1
 
 
 def test_each_way_goes_on_by_itself_while_they_agree():
     sam = Copier()
     trail = started(sam, ball(80), ball(80))
-    carried = models.carry(sam, picture_of(ball(82)), trail)
+    carried = propagation.carry(sam, picture_of(ball(82)), trail)
     plain, told = (asked.mask > 0 for asked in sam.asked)
     assert 0.8 < dice(plain, told) < 1
-    carried = models.carry(sam, picture_of(ball(82)), carried.trail)
+    carried = propagation.carry(sam, picture_of(ball(82)), carried.trail)
     np.testing.assert_array_equal(sam.asked[2].mask > 0, plain)
     assert dice(sam.asked[3].mask > 0, ball(82)) > dice(plain, ball(82))
 
 
 def test_a_class_that_one_way_lost_is_let_go():
     trail = started(Wanderer(), ball(80), ball(80))
-    carried = models.carry(Wanderer(), picture_of(ball(80)), trail)
+    carried = propagation.carry(Wanderer(), picture_of(ball(80)), trail)
     assert carried.flags == {1: "outline unsure"}
     assert not carried.trail.areas
 
@@ -349,13 +349,13 @@ def test_a_class_that_one_way_lost_is_let_go():
 def test_a_class_that_the_unet_sees_is_not_told_of_its_look():
     sam = Copier()
     trail = started(sam, ball(80), ball(80))
-    models.carry(sam, picture_of(ball(80)), trail, taught=Taught(ball(80)))
+    propagation.carry(sam, picture_of(ball(80)), trail, taught=Taught(ball(80)))
     assert len(sam.asked) == 1
 
 
 def test_a_trail_goes_to_another_process_and_back():
     trail = started(Copier(), ball(80), ball(80))
     picture = picture_of(ball(83))
-    here = models.carry(Copier(), picture, trail)
-    there = models.carry(Copier(), picture, pickle.loads(pickle.dumps(trail)))
+    here = propagation.carry(Copier(), picture, trail)
+    there = propagation.carry(Copier(), picture, pickle.loads(pickle.dumps(trail)))
     np.testing.assert_array_equal(here.logits[1], there.logits[1])

@@ -141,7 +141,7 @@ class Decoder:
 def class_probabilities(
     decoder: Decoder, features: Tensor, known: Tensor, size: int, odds: Tensor | None = None
 ) -> Tensor:
-    """SAM's probabilities (N, K + 1, size, size) by its class tokens, and by `odds` (`ClassPriors`).
+    """SAM's probabilities (N, K + 1, size, size) by its class tokens and `odds` (`ClassPriors`).
 
     A softmax over the logits of each class, the background's being 0. A class that is not
     `known` (K,), bool, has the probability 0: its token has learned nothing.

@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_scsam.core.arrays import Mask
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import deepest, pixels_of
-from napari_scsam.models import AIRS, box_with_air, softened
+from napari_scsam.propagation import AIRS, box_with_air, softened
 from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, as_shown
 from scsam_train.losses import IGNORE

@@ -20,8 +20,8 @@ DROPPED = 1 / 3
 class SamInputs:
     """SAM's embeddings and the classes' log-odds, as `UNet` joins them.
 
-    A labelled plane's log-odds are those that the others' labels give (`ClassPriors`): its own label
-    would have the U-Net trust them more than a new plane's deserve.
+    A labelled plane's log-odds are those that the others' labels give (`ClassPriors`). Its own
+    label would have the U-Net trust them more than a new plane's deserve.
 
     Parameters
     ----------

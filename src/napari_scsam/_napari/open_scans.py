@@ -8,7 +8,7 @@ from typing import Any
 
 from napari.layers import Image
 
-from napari_scsam.workflows.open_layers import OpenScan
+from napari_scsam.project.open_layers import OpenScan
 
 
 def open_scans(viewer: Any, ours: Iterable[Any] = ()) -> list[tuple[Image, OpenScan]]:

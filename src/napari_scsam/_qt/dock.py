@@ -27,10 +27,10 @@ from napari_scsam.inference.segmenter import SegmenterLike
 from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
 from napari_scsam.project.image_queue import QueueRow
+from napari_scsam.project.open_layers import OpenScan
 from napari_scsam.rounds.controller import RoundsState
 from napari_scsam.rounds.tuning import TuningState
 from napari_scsam.workflows import projects
-from napari_scsam.workflows.open_layers import OpenScan
 
 EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
     ("nifti", "NIfTI, with the source's affine"),

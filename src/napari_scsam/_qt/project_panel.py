@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
 from napari_scsam._qt.widgets import button, set_title, small_button, text_label, title
 from napari_scsam.core.settings import Modality
-from napari_scsam.workflows.open_layers import OpenScan
+from napari_scsam.project.open_layers import OpenScan
 
 WELCOME = (
     "Annotate scans with a model that learns from you.\n\n"

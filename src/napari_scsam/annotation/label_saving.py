@@ -14,7 +14,7 @@ from napari_scsam.annotation.suggestions import Suggestions
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompt_edits import accepted, askable_objects, to_decode
 from napari_scsam.core.prompts import PromptSet
-from napari_scsam.propagation.walk import Trail
+from napari_scsam.propagation import Trail
 
 NO_OUTLINE = (
     "There is no outline to save, since the model could not draw one here. Delete the prompts "

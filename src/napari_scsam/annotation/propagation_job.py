@@ -23,7 +23,7 @@ from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
 from napari_scsam.core.windows import AUTO
 from napari_scsam.inference.segmenter import SegmenterLike
-from napari_scsam.propagation.walk import Carried, Carry, Filled, Trail, propagate
+from napari_scsam.propagation import Carried, Carry, Filled, Trail, propagate
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project

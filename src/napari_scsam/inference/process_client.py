@@ -15,7 +15,7 @@ from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.inference.process_server import Reply, send
 from napari_scsam.inference.segmenter import Answer, Question
-from napari_scsam.propagation.walk import Carried, Trail
+from napari_scsam.propagation import Carried, Trail
 
 SERVER = "napari_scsam.inference.process_server"
 LOG_FILE = "models.log"

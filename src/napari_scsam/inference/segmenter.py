@@ -25,7 +25,7 @@ from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.inference.composing import compose
 from napari_scsam.inference.idle_worker import Errand, WorkAhead
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
-from napari_scsam.propagation.walk import Carried, Trail
+from napari_scsam.propagation import Carried, Trail, carry
 
 _log = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ class Segmenter:
         stretch, shape = question.stretch, question.pixels.shape[:2]
         with self._ahead.making_way(question.key):
             asked, sam = question.seen().squared(), self._answering(question)
-            carried = models.carry(
+            carried = carry(
                 sam,
                 asked.pixels,
                 _squared(trail, stretch, shape),

@@ -8,7 +8,6 @@ from .adapters import read_info as read_info
 from .adapters import save_adapter as save_adapter
 from .adapters import trainable_parameters as trainable_parameters
 from .api import available_devices as available_devices
-from .api import carry as carry
 from .api import decode_region as decode_region
 from .api import describe as describe
 from .api import evaluate as evaluate
@@ -30,6 +29,7 @@ from .decoder import decode_mask as decode_mask
 from .decoder import for_best_dice as for_best_dice
 from .device import resolve_device as resolve_device
 from .metrics import Evaluation as Evaluation
+from .outline import connected_parts as connected_parts
 from .outline import log_odds as log_odds
 from .pair import Pair as Pair
 from .pair import Partner as Partner
@@ -38,10 +38,8 @@ from .preprocess import SAM_MEAN as SAM_MEAN
 from .preprocess import SAM_STD as SAM_STD
 from .preprocess import Frame as Frame
 from .preprocess import prepare as prepare
+from .preprocess import resize as resize
 from .preprocess import with_neighbours as with_neighbours
-from .propagation import AIRS as AIRS
-from .propagation import box_with_air as box_with_air
-from .propagation import softened as softened
 from .protocols import Decoded as Decoded
 from .protocols import Embedding as Embedding
 from .protocols import EmbeddingCache as EmbeddingCache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_scsam.core.errors import MissingDependencyError
+from napari_scsam.core.optional import imported
 from napari_scsam.core.prompts import PointPrompt, Prompts
 from napari_scsam.core.settings import CACHE_GB, Device
 from napari_scsam.core.volume import Around
@@ -20,7 +20,6 @@ from napari_scsam.models.protocols import (
     RoundModels,
     SamBackend,
 )
-from napari_scsam.propagation.walk import Carried, Trail
 
 if TYPE_CHECKING:
     from napari_scsam.models.metrics import Evaluation
@@ -56,7 +55,7 @@ def load_sam(
     MissingDependencyError
         If torch or segment-anything is not installed.
     """
-    sam = _module("sam")
+    sam = _imported("sam")
     backend: SamModel = sam.load_sam(name, device=device, checkpoint=checkpoint, adapter=adapter)
     return backend
 
@@ -69,7 +68,7 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     ModelError
         If the folder is no round, or a hash in its manifest does not match.
     """
-    models: Pair = _module("pair").load_round(folder, device=device)
+    models: Pair = _imported("pair").load_round(folder, device=device)
     return models
 
 
@@ -81,7 +80,7 @@ def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
     ModelError
         If the folder is no tuning, was not kept, is damaged, or belongs to another base.
     """
-    backend: SamModel = _module("tuned_sam").load_tuned(folder, device=device)
+    backend: SamModel = _imported("tuned_sam").load_tuned(folder, device=device)
     return backend
 
 
@@ -103,7 +102,7 @@ def open_cache(
         Size that the folder is kept under, in GB of 10^9 bytes.
     """
     path = None if folder is None else Path(folder)
-    cache: EmbeddingCache = _module("embeddings").LruEmbeddingCache(
+    cache: EmbeddingCache = _imported("embeddings").LruEmbeddingCache(
         path, memory_items=memory_items, max_bytes=int(max_gb * 1e9)
     )
     return cache
@@ -141,7 +140,7 @@ def decode_region(
     InputError
         As `SamBackend.decode`.
     """
-    decoded: Decoded = _module("crop_decoding").decode_region(
+    decoded: Decoded = _imported("crop_decoding").decode_region(
         backend, cache, image, embedding, prompts, class_id
     )
     return decoded
@@ -161,48 +160,10 @@ def propose(
     Deterministic; empty when there is nothing to suggest. `around` as for
     `RoundModels.probabilities`.
     """
-    proposals: list[PointPrompt] = _module("proposals").propose(
+    proposals: list[PointPrompt] = _imported("proposals").propose(
         models, image, embedding, class_id, around
     )
     return proposals
-
-
-def carry(
-    sam: SamBackend,
-    pixels: NDArray[Any],
-    trail: Trail,
-    *,
-    cache: EmbeddingCache | None = None,
-    taught: RoundModels | None = None,
-    around: Around | None = None,
-) -> Carried:
-    """Find the masks of a neighbouring plane again: one step of `core.propagation.propagate`.
-
-    On the annotated plane itself, whose trail knows nothing yet, it only learns how loose a
-    box suits each class of a SAM that is asked by boxes alone. From there on each object is
-    asked for by a box around it, with its softened mask and points in the objects next to it,
-    where the SAM understands those; where there is a round, its U-Net's log-odds are averaged
-    in. A class stops where its area jumps, SAM's own estimate is low, its shape or the two
-    models do not agree, nothing is left, or three planes in a row want a look.
-
-    Parameters
-    ----------
-    sam : SamBackend
-    pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
-        The plane's own values.
-    trail : Trail
-        The plane that the masks come from.
-    cache : EmbeddingCache, optional
-        Keeps embeddings; small objects of large planes are then found as by `decode_region`.
-    taught : RoundModels, optional
-        The active round; `sam` is its SAM.
-    around : pair of ndarrays of the shape of `pixels`, optional
-        As for `RoundModels.probabilities`.
-    """
-    carried: Carried = _module("propagation").carry(
-        sam, pixels, trail, cache=cache, taught=taught, around=around
-    )
-    return carried
 
 
 def evaluate(
@@ -216,7 +177,7 @@ def evaluate(
 
     See `napari_scsam.models.metrics.evaluate`.
     """
-    result: Evaluation = _module("metrics").evaluate(
+    result: Evaluation = _imported("metrics").evaluate(
         prediction, truth, spacing_mm=spacing_mm, class_names=class_names
     )
     return result
@@ -224,26 +185,15 @@ def evaluate(
 
 def describe(backend: SamBackend) -> str:
     """What runs where, such as ``"LiteMedSAM on CPU, 2 threads"``."""
-    text: str = _module("device").describe(backend.name, backend.device)
+    text: str = _imported("device").describe(backend.name, backend.device)
     return text
 
 
 def available_devices() -> list[str]:
     """Devices that torch can use on this machine, the best first."""
-    devices: list[str] = _module("device").available_devices()
+    devices: list[str] = _imported("device").available_devices()
     return devices
 
 
-def _module(name: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(f"napari_scsam.models.{name}")
-    except ImportError as exc:
-        if (exc.name or "").startswith("napari_scsam"):
-            raise
-        raise MissingDependencyError(
-            f"The package {exc.name!r} is not installed. "
-            'Install the models with: pip install "napari-scsam[all]"',
-            name=exc.name,
-        ) from exc
+def _imported(name: str) -> Any:
+    return imported(f"napari_scsam.models.{name}")

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from napari_scsam.core.arrays import Logits, Mask
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.models.class_prior import ClassPrior, Moments
-from napari_scsam.models.preprocess import Frame, resize
-from napari_scsam.models.protocols import Embedding
+from napari_scsam.models import ClassPrior, Embedding, Frame, Moments, resize
 
 # Cells of SAM's embedding are so many pixels of its low-resolution masks, which all widths below
 # are in.

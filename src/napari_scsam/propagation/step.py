@@ -14,14 +14,15 @@ from napari_scsam.core.arrays import Logits, Mask
 from napari_scsam.core.log_odds import SURE, label_of
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
 from napari_scsam.core.volume import Around
-from napari_scsam.models.crop_decoding import decode_region
-from napari_scsam.models.outline import connected_parts, log_odds
-from napari_scsam.models.protocols import (
+from napari_scsam.models import (
     Decoded,
     Embedding,
     EmbeddingCache,
     RoundModels,
     SamBackend,
+    connected_parts,
+    decode_region,
+    log_odds,
 )
 from napari_scsam.propagation.appearance import Look
 from napari_scsam.propagation.motion import Drift
@@ -73,7 +74,7 @@ def carry(
     taught: RoundModels | None = None,
     around: Around | None = None,
 ) -> Carried:
-    """Find the masks of a neighbouring plane again; see `napari_scsam.models.carry`."""
+    """Find the masks of a neighbouring plane again; see `napari_scsam.propagation.carry`."""
     if np.ptp(pixels) == 0:
         return _stopped(trail, dict.fromkeys(trail.areas, "the slice is empty"))
     embedding = sam.embed(pixels) if cache is None else cache.get_or_embed(sam, pixels)

@@ -118,7 +118,7 @@ def propagate(
     Parameters
     ----------
     carry : callable
-        (index, Trail) -> Carried: one step, such as `napari_scsam.models.carry`. Asked first
+        (index, Trail) -> Carried: one step, such as `napari_scsam.propagation.carry`. Asked first
         on each annotated plane itself, to learn there; its trail is what the walk begins with.
     anchors : mapping of int to ndarray of shape (rows, cols), uint8
         Labels of the annotated planes; they are walked from, and never filled.

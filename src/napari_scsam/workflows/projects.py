@@ -11,7 +11,7 @@ import platformdirs
 from napari_scsam.core.errors import InputError, ReadOnlyError
 from napari_scsam.core.settings import Modality
 from napari_scsam.project import Project
-from napari_scsam.workflows.open_layers import OpenScan, as_file
+from napari_scsam.project.open_layers import OpenScan, as_file
 
 
 def open_project(folder: Path) -> Project:

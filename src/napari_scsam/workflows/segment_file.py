@@ -16,8 +16,8 @@ from napari_scsam.core.settings import Device, SamName
 from napari_scsam.core.volume import LabelArray, Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.io import read_volume
-from napari_scsam.models import SamBackend, carry, decode_region, load_sam, open_cache
-from napari_scsam.propagation.walk import propagate
+from napari_scsam.models import SamBackend, decode_region, load_sam, open_cache
+from napari_scsam.propagation import carry, propagate
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from napari_scsam.core.arrays import Mask
 from napari_scsam.core.prompts import Point, Prompts, bounding_box, deepest, pixels_of
 from napari_scsam.models import Decoded, Embedding, SamBackend
-from napari_scsam.propagation.walk import iou
+from napari_scsam.propagation import iou
 from scsam_train.clicks import next_click
 
 # Deviation of a click from its aim in pixels; only for seeds other than 0.

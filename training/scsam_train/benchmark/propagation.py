@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from napari_scsam.core.arrays import LabelArray, Mask
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts, bounding_box
-from napari_scsam.models import Embedding, SamBackend, carry
-from napari_scsam.propagation.walk import propagate
+from napari_scsam.models import Embedding, SamBackend
+from napari_scsam.propagation import carry, propagate
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import Scan, atrium_scans
 

@@ -16,7 +16,7 @@ from segment_anything import SamPredictor, sam_model_registry
 
 from napari_scsam.core.prompts import Prompts, bounding_box, deepest
 from napari_scsam.models import Embedding, SamModel, SamWeights, load_base, prepare
-from napari_scsam.propagation.walk import iou
+from napari_scsam.propagation import iou
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import SETS, Case
 
