@@ -208,12 +208,14 @@ def test_nothing_is_repainted_where_there_was_and_is_no_draft(monkeypatch):
 def test_a_plane_that_crosses_drafts_takes_nothing_of_them_away_when_it_is_left(qtbot):
     fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
     painter = PreviewPainter(fill, outline, 3)
-    drafts = {Plane(0, i): ShownMask(np.ones((20, 30), np.uint8), True) for i in range(3)}
+    square = np.zeros((20, 30), np.uint8)
+    square[5:15, 6:20] = 1
+    drafts = {Plane(0, i): ShownMask(square.copy(), True) for i in range(3)}
     painter.show(drafts, Plane(0, 0))
     dashed = outline.data[0].copy()
-    crossing = ShownMask(np.ones((3, 30), np.uint8), True)
+    crossing = ShownMask(np.stack([square[10]] * 3), True)
     painter.show(drafts, Plane(1, 10), crossing)
     assert (outline.data[0] != dashed).any()
     painter.show(drafts, Plane(0, 0))
-    assert fill.data.all()
+    np.testing.assert_array_equal(fill.data, [square] * 3)
     np.testing.assert_array_equal(outline.data[0], dashed)

@@ -103,10 +103,11 @@ class LabelSaver:
 
     def _begin(self, image_id: str) -> None:
         """Say that it begins, and note which label the image has, for undo to go back to."""
-        now = self._store.now
-        if image_id not in now.work.versions:
-            self._store.amend(now.work.with_version(image_id, self._committed.version))
-        self._store.put(self._store.now.doing("saving", "Saving …"))
+        now = self._store.now.doing("saving", "Saving …")
+        work = now.work
+        if image_id not in work.versions:
+            work = work.with_version(image_id, self._committed.version)
+        self._store.amend(replace(now, work=work))
 
 
 def in_slices(number: int) -> str:

@@ -234,10 +234,10 @@ class StateStore:
         self._history.push(state.work)
         self.put(state)
 
-    def amend(self, work: Work) -> None:
-        """Put `work` in the place of the present step, without a step between them."""
-        self._history.amend(work)
-        self.put(self._now)
+    def amend(self, state: AnnotationState) -> None:
+        """Take another state; its work takes the place of the present step."""
+        self._history.amend(state.work)
+        self.put(state)
 
     def undo(self) -> None:
         """Take back the last step."""

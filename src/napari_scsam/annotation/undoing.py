@@ -48,7 +48,8 @@ class Undoing:
             if now.work is left:
                 move()
             else:  # another step was taken meanwhile: only the label has been brought back
-                self._store.amend(now.work.with_version(image_id, to.versions[image_id]))
+                work = now.work.with_version(image_id, to.versions[image_id])
+                self._store.amend(replace(now, work=work))
             self._opener.open(image_id, plane, then=arrived)
 
         def arrived() -> None:
