@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import tifffile
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from annotation_desk import Desk
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,3 +71,27 @@ def finish_round() -> Callable[..., Path]:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A project of two small volumes; folders of tests may have another."""
+    scans = []
+    for name, shape in (("volume", (5, 20, 30)), ("other", (3, 16, 18))):
+        scan = np.random.default_rng(len(name)).normal(size=shape).astype(np.float32)
+        scans.append(tmp_path / f"{name}.tif")
+        tifffile.imwrite(scans[-1], scan, imagej=True, metadata={"axes": "ZYX"})
+    with Project.create(tmp_path / "project", ["one", "two"]) as made:
+        made.add_images(scans)
+        yield made
+
+
+@pytest.fixture
+def desk(project: Project) -> Desk:
+    """A desk at which an image of the project is open at its middle slice."""
+    from annotation_desk import Desk
+
+    made = Desk(project)
+    made.annotation.navigation.open_image(project.images()[0].id, Plane(0, 1))
+    made.settle()
+    return made

@@ -15,7 +15,7 @@ from segment_anything.modeling import (
 )
 
 from napari_scsam.models.base import BaseSam
-from napari_scsam.models.resize import resize_vit
+from napari_scsam.models.resized_sam import resize_vit
 from napari_scsam.models.zoo import find_entry, sized
 
 

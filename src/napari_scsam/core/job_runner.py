@@ -1,4 +1,4 @@
-"""What the controllers ask of a view: a runner for long work."""
+"""What long work needs of a view: a runner that keeps it off the window's thread."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ from .protocols import Embedding as Embedding
 from .protocols import EmbeddingCache as EmbeddingCache
 from .protocols import RoundModels as RoundModels
 from .protocols import SamBackend as SamBackend
-from .resize import resize_vit as resize_vit
+from .resized_sam import resize_vit as resize_vit
 from .sam import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .sam import SamModel as SamModel
 from .sam import SamWeights as SamWeights

@@ -12,7 +12,7 @@ from torch import nn
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
-from napari_scsam.models.resize import resize_vit
+from napari_scsam.models.resized_sam import resize_vit
 from napari_scsam.models.warm_up import WEIGHTS, hash_of_parts, merge_warm_up
 from napari_scsam.models.zoo import ZooEntry, find_entry, sized
 

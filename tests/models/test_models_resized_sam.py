@@ -14,7 +14,7 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter
 from napari_scsam.models.base import build_network, load_base
-from napari_scsam.models.resize import resize_vit
+from napari_scsam.models.resized_sam import resize_vit
 from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.zoo import ENTRIES, find_entry, sized
 
