@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import toy_kit
+from toy import toy_context
 
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Embedding
@@ -112,13 +112,13 @@ def test_background_that_may_be_a_class_does_not_teach_that_it_is_not():
 
 
 def test_a_round_s_sam_is_asked_with_it_in_training_and_answering():
-    kit = toy_kit()
-    student = SamStudent(kit)
-    assert kit.sam.prior is not None and kit.sam.prior.class_ids == (0, 1)
-    view = kit.materials.views[0][0]
+    context = toy_context()
+    student = SamStudent(context)
+    assert context.sam.prior is not None and context.sam.prior.class_ids == (0, 1)
+    view = context.materials.views[0][0]
     embedding = Embedding(view.features.float(), (32, 32), None, "key")
-    told = kit.sam.decode(embedding, Prompts(), class_id=1).logits
-    plain_student = SamStudent(plain := toy_kit(without="prior"))
+    told = context.sam.decode(embedding, Prompts(), class_id=1).logits
+    plain_student = SamStudent(plain := toy_context(without="prior"))
     assert plain.sam.prior is None
     assert abs(plain.sam.decode(embedding, Prompts(), class_id=1).logits - told).max() > 1e-3
     maps, without = (s.taught([view.features], 32) for s in (student, plain_student))
@@ -128,6 +128,6 @@ def test_a_round_s_sam_is_asked_with_it_in_training_and_answering():
 
 
 def test_a_sam_whose_encoder_learns_is_told_nothing():
-    kit = toy_kit(profile="adapted-encoder")
-    RECIPES["scsam"](kit)
-    assert kit.sam.prior is None
+    context = toy_context(profile="adapted-encoder")
+    RECIPES["scsam"](context)
+    assert context.sam.prior is None

@@ -19,7 +19,7 @@ import torch
 from scsam_train import precision, students
 from scsam_train.recipes import RECIPES, cps
 from scsam_train.distributed import World
-from toy import run, toy_kit, weights_of
+from toy import run, toy_context, weights_of
 # Half precision rounds the two ways apart: the networks' own, and that in Muon's iteration. And
 # Adam makes whole steps of gradients that are rounding alone, as those of a bias before a
 # normalisation, unless its epsilon is well above them.
@@ -33,7 +33,7 @@ cps.WEIGHT = 1.0
 torch.set_num_threads(1)
 world, found = World(), {}
 for name in sys.argv[3:]:
-    toy = toy_kit(recipe=name, steps=10, world=world, labelled_batch=4, sam_batch=4)
+    toy = toy_context(recipe=name, steps=10, world=world, labelled_batch=4, sam_batch=4)
     recipe = RECIPES[name](toy)
     reports = run(recipe, 0, 10, 10)
     recipe.finish()

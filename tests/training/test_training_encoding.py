@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from thin import thin_base
-from toy import run, toy_kit, weights_of
+from toy import run, toy_context, weights_of
 
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import TrainSettings
@@ -185,8 +185,8 @@ def test_a_view_moves_the_label_with_the_picture(normalisation):
 
 
 def test_kept_embeddings_are_taken_as_they_are_and_hidden_in_part():
-    kit = toy_kit()
-    encode = encoding_of(kit.sam, kit.settings)
+    context = toy_context()
+    encode = encoding_of(context.sam, context.settings)
     kept, target = torch.randn((1, 256, 8, 8)).half(), torch.ones((32, 32), dtype=torch.uint8)
     assert torch.equal(encode(kept), kept.float())
     weak, strong = (
@@ -206,7 +206,7 @@ def test_pictures_are_kept_for_the_steps_and_nothing_is_embedded(tmp_path):
     cache = open_cache(tmp_path / "cache")
     embedder = Embedder(sam, cache, (1,), 16, Augmenter(TrainSettings(), 1))
     embedder.fill(materials, planes[:1], planes[1:], lambda done, total: None)
-    assert len(materials.views[0]) == 1 and len(materials.other_features) == 1
+    assert len(materials.views[0]) == 1 and len(materials.unlabelled_features) == 1
     kept = materials.views[0][0].features
     assert torch.equal(kept, prepare(pixels, 64, "sam").pixels[None].half())
     assert not (tmp_path / "cache").exists()
@@ -218,7 +218,9 @@ SAM_RECIPES = [name for name in sorted(RECIPES) if "sam" in RECIPES[name].member
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SAM_RECIPES)
 def test_a_recipe_trains_the_encoders_adapter_and_goes_on_where_it_was_stopped(name, method):
-    kits = [toy_kit(recipe=name, profile=ADAPTED, adapter=method, steps=STEPS) for _ in range(2)]
+    kits = [
+        toy_context(recipe=name, profile=ADAPTED, adapter=method, steps=STEPS) for _ in range(2)
+    ]
     before = weights_of(kits[0])
     whole = RECIPES[name](kits[0])
     run(whole, 0, 5, STEPS)
@@ -241,7 +243,7 @@ def test_a_recipe_trains_the_encoders_adapter_and_goes_on_where_it_was_stopped(n
 
 
 def test_sam_learns_with_its_encoder():
-    kit = toy_kit(recipe="sam-only", profile=ADAPTED, steps=24, mirror=False)
-    reports = run(RECIPES["sam-only"](kit), 0, 24, 24)
+    context = toy_context(recipe="sam-only", profile=ADAPTED, steps=24, mirror=False)
+    reports = run(RECIPES["sam-only"](context), 0, 24, 24)
     losses = [report.loss_sam for report in reports]
     assert np.mean(losses[-6:]) < 0.6 * np.mean(losses[:6])

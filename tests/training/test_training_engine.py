@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from toy import SIDE, toy_kit
+from toy import SIDE, toy_context
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
@@ -58,16 +58,16 @@ def sums(values):
 
 def kit_of(recipe, kind, steps):
     """The toy's, with another kind of U-Net."""
-    kit = toy_kit(recipe=recipe, steps=steps, unet=kind, **RATES)
+    context = toy_context(recipe=recipe, steps=steps, unet=kind, **RATES)
     if kind == "scratch":
-        return kit
+        return context
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        channels = kit.materials.other_features[0].shape[1] + kit.classes
-        unet = UNet(new_network(kind, 1 + kit.classes, SIDE, channels), (1,), SIDE)
+        channels = context.materials.unlabelled_features[0].shape[1] + context.classes
+        unet = UNet(new_network(kind, 1 + context.classes, SIDE, channels), (1,), SIDE)
     if unet.sees_sam:
-        unet.prior = kit.looks.named((1,))
-    return replace(kit, unet=unet)
+        unet.prior = context.looks.named((1,))
+    return replace(context, unet=unet)
 
 
 def learned(name):
@@ -85,13 +85,13 @@ def learned(name):
         ):
             stack.enter_context(patched)
         steps = STEPS.get(name, FEW_STEPS)
-        kit = kit_of(name, kind, steps)
-        recipe = RECIPES[name](kit)
+        context = kit_of(name, kind, steps)
+        recipe = RECIPES[name](context)
         reports = [recipe.step(step / steps) for step in range(steps)]
         recipe.finish()
-        pair = Pair(kit.unet, kit.sam, trained=recipe.members)
-        picture = kit.materials.images[0].permute(1, 2, 0).numpy()
-        features = kit.materials.views[0][0].features.float()
+        pair = Pair(context.unet, context.sam, trained=recipe.members)
+        picture = context.materials.images[0].permute(1, 2, 0).numpy()
+        features = context.materials.views[0][0].features.float()
         embedding = Embedding(features, (SIDE, SIDE), picture.mean(2), "toy")
         answers = pair.members(picture, embedding)
     return {
@@ -118,7 +118,7 @@ def read():
         for context in (False, True):
             planes = [plane], [plane if context else other]
             made = build_canvases(*planes, (1,), SIDE, torch.device("cpu"), context=context)
-            for part in ("images", "labels", "other_images", "other_valid"):
+            for part in ("images", "labels", "unlabelled_images", "unlabelled_valid"):
                 found[f"{name}, context {context}, {part}"] = sums(getattr(made, part))
     for normalisation in ("sam", "unit"):
         found[f"SAM's input, {normalisation}"] = sums(prepare(colour, 64, normalisation).pixels)

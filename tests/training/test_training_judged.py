@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from toy import SIDE, run, toy_kit, weights_of
+from toy import SIDE, run, toy_context, weights_of
 
 from napari_scsam.core.judged import Judged
 from napari_scsam.core.settings import TrainSettings
@@ -175,7 +175,7 @@ def test_an_unknown_class_is_answered_as_background():
 
 
 def kit_of(judged, labels=None, classes=2):
-    """What the students need of a kit: two labelled planes of noise, one unlabelled."""
+    """What the students need of a context: two labelled planes of noise, one unlabelled."""
     settings = TrainSettings(image_size=SIDE, labelled_batch=2, unlabelled_batch=2)
     if labels is None:
         labels = torch.zeros((2, SIDE, SIDE), dtype=torch.uint8)
@@ -204,7 +204,7 @@ def kit_of(judged, labels=None, classes=2):
 
 
 def test_batches_carry_what_was_judged_into_the_loss():
-    lessons = BatchSampler(kit := kit_of([(1, 2), (1,)]))
+    lessons = BatchSampler(context := kit_of([(1, 2), (1,)]))
     batch = lessons.labelled(16, 0)
     expected = {"a:0": [1, 1], "b:0": [1, 0]}
     assert set(batch.names) == set(expected)
@@ -213,15 +213,15 @@ def test_batches_carry_what_was_judged_into_the_loss():
     assert (batch.part(slice(0, 1)) + other).known.tolist() == [*batch.known[:1].tolist(), [1, 1]]
     only_b = replace(batch, known=torch.tensor([[1.0, 0.0]]).expand(16, -1))
     logits = torch.randn((16, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
-    marker = SupervisedLoss(kit)
+    marker = SupervisedLoss(context)
     assert float(marker(logits, batch, 1.0, 16)) > float(marker(logits, only_b, 1.0, 16))
 
 
 def two_classes(judged, **settings):
-    """A toy kit of two classes, of which the planes hold the first only."""
-    kit = toy_kit(classes=2, **settings)
-    kit.materials.judged = torch.tensor(judged)
-    return kit
+    """A toy context of two classes, of which the planes hold the first only."""
+    context = toy_context(classes=2, **settings)
+    context.materials.judged = torch.tensor(judged)
+    return context
 
 
 def test_sam_is_asked_for_a_class_only_where_it_was_judged():
@@ -232,19 +232,19 @@ def test_sam_is_asked_for_a_class_only_where_it_was_judged():
 
 
 def test_sam_is_never_asked_for_a_class_that_nobody_judged():
-    kit = two_classes([[True, False], [True, False]])
-    student = SamStudent(kit)
+    context = two_classes([[True, False], [True, False]])
+    student = SamStudent(context)
     rng = np.random.default_rng(0)
     assert {student._labelled_object(rng).position for _ in range(100)} == {1}
-    found = student.taught([kit.materials.views[0][0].features], SIDE)
+    found = student.taught([context.materials.views[0][0].features], SIDE)
     assert (found[:, 2] == 0).all() and (found[:, 1] > 0).any()
 
 
 def test_an_unknown_class_teaches_the_teachers_nothing_and_is_not_answered():
-    kit = two_classes([[True, False], [True, False]])
-    unet = UNetStudent(kit.unet.network, kit)
-    found = unet.taught(kit.materials.images)
-    plain = unet(kit.materials.images).softmax(1)
+    context = two_classes([[True, False], [True, False]])
+    unet = UNetStudent(context.unet.network, context)
+    found = unet.taught(context.materials.images)
+    plain = unet(context.materials.images).softmax(1)
     assert (found[:, 2] == 0).all()
     torch.testing.assert_close(found[:, 0], plain[:, 0] + plain[:, 2])
     torch.testing.assert_close(found[:, 1], plain[:, 1])
@@ -255,10 +255,10 @@ def test_an_unknown_class_teaches_the_teachers_nothing_and_is_not_answered():
 def test_a_round_learns_beside_a_class_that_is_unknown(name, late, monkeypatch):
     """Of a class that nobody judged, or on one plane of two: losses and weights are numbers."""
     monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
-    kit = two_classes([[True, False], [True, late]], recipe=name)
-    reports = run(RECIPES[name](kit), 0, 10, 12)
+    context = two_classes([[True, False], [True, late]], recipe=name)
+    reports = run(RECIPES[name](context), 0, 10, 12)
     assert np.isfinite(reports[-1].loss_unet)
-    assert all(value.isfinite().all() for value in weights_of(kit).values())
+    assert all(value.isfinite().all() for value in weights_of(context).values())
 
 
 # Trust, by class
@@ -288,8 +288,8 @@ def test_a_class_without_evidence_stops_no_other_s_pseudo_labels(unlabelled, mon
     """Class 2 has no label, or nobody judged it: class 1 is learned from pseudo-labels."""
     trust = property(lambda exam: np.array([0.8, 0.0]))
     monkeypatch.setattr("scsam_train.teacher_reliability.TeacherReliability.reliability", trust)
-    kit = two_classes([[True, unlabelled]] * 2, recipe="scsam")
-    recipe = RECIPES["scsam"](kit)
+    context = two_classes([[True, unlabelled]] * 2, recipe="scsam")
+    recipe = RECIPES["scsam"](context)
     seen = []
     monkeypatch.setattr(
         recipe, "_marker", lambda logits, batch, *_: seen.append(batch) or logits.sum()
@@ -308,8 +308,8 @@ def test_a_class_without_evidence_stops_no_other_s_pseudo_labels(unlabelled, mon
 
 
 def test_each_class_s_pseudo_labels_weigh_what_it_is_trusted():
-    kit = two_classes([[True, True]] * 2, recipe="scsam")
-    recipe = RECIPES["scsam"](kit)
+    context = two_classes([[True, True]] * 2, recipe="scsam")
+    recipe = RECIPES["scsam"](context)
     recipe._look(3)
     batch = recipe._pseudo_labelled(recipe._pseudo.ready, 2, np.array([0.4, 0.8]), 0.5)
     assert batch.weights.tolist() == pytest.approx([0.8, 0.8])
@@ -348,11 +348,12 @@ def test_what_was_not_judged_is_not_counted():
 
 
 def test_a_pair_never_answers_a_class_that_its_round_knew_nothing_of():
-    kit = two_classes([[True, False]] * 2)
+    context = two_classes([[True, False]] * 2)
     image = np.random.default_rng(0).random((SIDE, SIDE)).astype(np.float32)
-    embedding = kit.sam.embed(image)
+    embedding = context.sam.embed(image)
     found, plain = (
-        Pair(kit.unet, kit.sam, unknown=unknown).members(image, embedding) for unknown in ((2,), ())
+        Pair(context.unet, context.sam, unknown=unknown).members(image, embedding)
+        for unknown in ((2,), ())
     )
     for name, probabilities in found.items():
         assert (probabilities[2] < 1e-5).all() and plain[name][2].max() > 1e-3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toy import run, toy_kit
+from toy import run, toy_context
 
 from napari_scsam.core.settings import TrainSettings
 from scsam_train.augment import Augmenter
@@ -148,7 +148,7 @@ def overheard(monkeypatch):
 
 @pytest.mark.parametrize("fraction", [0.0, 0.125, 0.5])
 def test_labels_other_answers_and_entropy_count_1_1_and_09(overheard, fraction):
-    report = RECIPES["scsam-paper"](toy_kit(recipe="scsam-paper")).step(fraction)
+    report = RECIPES["scsam-paper"](toy_context(recipe="scsam-paper")).step(fraction)
     kinds = [name for name, *_ in overheard]
     assert kinds == ["batch_loss"] * 4 + ["entropy_loss"]
     own, cross, sam_own, sam_cross, entropy = (value for *_, value in overheard)
@@ -163,9 +163,9 @@ def test_labels_other_answers_and_entropy_count_1_1_and_09(overheard, fraction):
 
 
 def test_padding_of_an_unlabelled_picture_teaches_nothing(overheard):
-    kit = toy_kit(recipe="scsam-paper")
-    kit.materials.other_valid[:] = False
-    RECIPES["scsam-paper"](kit).step(0.5)
+    context = toy_context(recipe="scsam-paper")
+    context.materials.unlabelled_valid[:] = False
+    RECIPES["scsam-paper"](context).step(0.5)
     assert bool((overheard[1][2] == IGNORE).all())
 
 
@@ -178,7 +178,7 @@ def test_rates_fall_linearly_to_nothing_and_no_gradient_is_clipped(monkeypatch):
         return plain(*args, clip=clip)
 
     monkeypatch.setattr(scsam_paper, "descend", descend)
-    recipe = RECIPES["scsam-paper"](toy_kit(recipe="scsam-paper"))
+    recipe = RECIPES["scsam-paper"](toy_context(recipe="scsam-paper"))
     rates = []
     for fraction in (0.0, 0.25, 1.0):
         recipe.step(fraction)
@@ -303,12 +303,12 @@ def test_labelled_planes_get_weak_views_and_others_strong_ones(monkeypatch):
         return plain(strength, rng, mirror=mirror)
 
     monkeypatch.setattr(scsam_paper.View, "draw", draw)
-    RECIPES["scsam-paper"](toy_kit(recipe="scsam-paper", mirror=False)).step(0.5)
+    RECIPES["scsam-paper"](toy_context(recipe="scsam-paper", mirror=False)).step(0.5)
     assert given == [(WEAK, False)] * 2 + [(STRONG, False)] * 2
 
 
 def test_no_two_steps_see_the_same_and_each_plane_comes_once_a_turn(monkeypatch):
-    recipe = RECIPES["scsam-paper"](toy_kit(recipe="scsam-paper"))
+    recipe = RECIPES["scsam-paper"](toy_context(recipe="scsam-paper"))
     seen = []
     recipe._network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     run(recipe, 0, 3, 3)
@@ -350,14 +350,14 @@ def test_too_few_places_are_padded_as_sam_pads():
 
 def test_sams_answer_is_moved_into_the_unets_view(monkeypatch, overheard):
     """A decoder that draws the object as it is on the plane fits the labels of the view."""
-    kit = toy_kit(recipe="scsam-paper", labelled_batch=2, unlabelled_batch=0)
-    recipe = RECIPES["scsam-paper"](kit)
+    context = toy_context(recipe="scsam-paper", labelled_batch=2, unlabelled_batch=0)
+    recipe = RECIPES["scsam-paper"](context)
     order, _ = recipe._choose()
-    truth = torch.stack([kit.materials.views[i][0].label for _, i in order])
+    truth = torch.stack([context.materials.views[i][0].label for _, i in order])
 
     def decoder(features, ask):
         drawn = (truth[:, None].float() - 0.5) * 20
-        return (drawn + 0 * recipe._kit.sam.module.class_tokens(ask.classes).sum()), None
+        return (drawn + 0 * recipe._context.sam.module.class_tokens(ask.classes).sum()), None
 
     decoder.side = recipe._decoder.side
     monkeypatch.setattr(recipe, "_decoder", decoder)
@@ -371,8 +371,8 @@ def test_sams_answer_is_moved_into_the_unets_view(monkeypatch, overheard):
 @pytest.mark.parametrize("seed", range(4))
 def test_with_an_adapted_encoder_sam_is_shown_the_unets_view(seed):
     """Its pixels are those of Kirillov et al.'s code: (0..255 - mean) / deviation, padding 0."""
-    kit = toy_kit(recipe="scsam-paper", profile="adapted-encoder")
-    encoder = TrainedEncoder(kit.sam, kit.settings)
+    context = toy_context(recipe="scsam-paper", profile="adapted-encoder")
+    encoder = TrainedEncoder(context.sam, context.settings)
     mean = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
     deviation = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
     images, _ = squares(64)
@@ -390,11 +390,11 @@ def test_with_an_adapted_encoder_sam_is_shown_the_unets_view(seed):
 
 @pytest.mark.parametrize("profile", ["frozen-encoder", "adapted-encoder"])
 def test_holes_are_in_sams_labels_only_where_it_sees_them(overheard, profile):
-    kit = toy_kit(recipe="scsam-paper", profile=profile)
-    kit.materials.labels[:] = 1
+    context = toy_context(recipe="scsam-paper", profile=profile)
+    context.materials.labels[:] = 1
     for step in (0.0, 0.3, 0.6, 0.9):
-        RECIPES["scsam-paper"](kit).step(step)
-    recipe = RECIPES["scsam-paper"](kit)
+        RECIPES["scsam-paper"](context).step(step)
+    recipe = RECIPES["scsam-paper"](context)
     run(recipe, 0, 8, 8)
     unet, sam = ([labels for *_, labels, _ in overheard[at::5]] for at in (0, 2))
     assert any(bool((labels == 0).any()) for labels in unet)
@@ -415,8 +415,8 @@ def test_an_embedded_view_is_the_same_for_the_unet_at_its_own_size(view):
 
 
 def test_of_a_labelled_plane_each_embedded_view_is_shown(monkeypatch):
-    kit = toy_kit(recipe="scsam-paper")
-    kit.materials.views[:] = [3 * views for views in kit.materials.views]
+    context = toy_context(recipe="scsam-paper")
+    context.materials.views[:] = [3 * views for views in context.materials.views]
     taken = []
     plain = scsam_paper.embedded_view
 
@@ -425,7 +425,7 @@ def test_of_a_labelled_plane_each_embedded_view_is_shown(monkeypatch):
         return plain(augmenter, image, label, at, view)
 
     monkeypatch.setattr(scsam_paper, "embedded_view", embedded)
-    run(RECIPES["scsam-paper"](kit), 0, 12, 12)
+    run(RECIPES["scsam-paper"](context), 0, 12, 12)
     assert set(taken) == {(0, 1), (0, 2), (1, 1), (1, 2)}
     assert len(taken) < 2 * 12  # the unchanged one, too
 
@@ -436,10 +436,10 @@ def test_only_the_paper_starts_its_unet_from_scratch_in_any_case():
 
 def test_a_class_that_a_plane_was_not_judged_for_is_part_of_its_background(overheard):
     """Nobody judged the only class on plane a: the U-Net may answer what it likes there."""
-    kit = toy_kit(recipe="scsam-paper", unlabelled_batch=0)
-    kit.materials.judged[0] = False
-    kit.materials.labels[0] = 0
-    recipe = RECIPES["scsam-paper"](kit)
+    context = toy_context(recipe="scsam-paper", unlabelled_batch=0)
+    context.materials.judged[0] = False
+    context.materials.labels[0] = 0
+    recipe = RECIPES["scsam-paper"](context)
     order, _ = recipe._choose()
     report = recipe.step(0.5)
     (_, logits, _, _) = overheard[0]

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from toy import SIDE, run, toy_kit, weights_of
+from toy import SIDE, run, toy_context, weights_of
 
 from napari_scsam.core.settings import Recipe, TrainSettings
 from scsam_train.recipe_context import Diverged
@@ -24,22 +24,22 @@ def test_every_recipe_that_can_be_chosen_is_there():
 
 
 def trained(name, steps=STEPS, **settings):
-    kit = toy_kit(recipe=name, steps=steps, **settings)
-    recipe = RECIPES[name](kit)
+    context = toy_context(recipe=name, steps=steps, **settings)
+    recipe = RECIPES[name](context)
     reports = run(recipe, 0, steps, steps)
     recipe.finish()
-    return kit, reports
+    return context, reports
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def whole_run(request):
-    """A recipe's name, the kit that it trained without a break, and its reports."""
+    """A recipe's name, the context that it trained without a break, and its reports."""
     return request.param, *trained(request.param)
 
 
 def test_a_recipe_changes_its_members_only(whole_run):
-    name, kit, _ = whole_run
-    before, after = weights_of(toy_kit()), weights_of(kit)
+    name, context, _ = whole_run
+    before, after = weights_of(toy_context()), weights_of(context)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert any(key.startswith("unet.") for key in changed) == ("unet" in RECIPES[name].members)
     assert any("class_tokens" in key for key in changed) == ("sam" in RECIPES[name].members)
@@ -49,12 +49,12 @@ def test_a_recipe_changes_its_members_only(whole_run):
 def test_a_recipe_repeats_and_goes_on_where_it_was_stopped(whole_run):
     """The second run is stopped and goes on with new models: it reports and makes the same."""
     name, whole, reports = whole_run
-    stopped = RECIPES[name](toy_kit(recipe=name, steps=STEPS))
+    stopped = RECIPES[name](toy_context(recipe=name, steps=STEPS))
     assert run(stopped, 0, 8, STEPS) == reports[:8]
     stream = io.BytesIO()
     torch.save(stopped.state(), stream)
     stream.seek(0)
-    resumed = toy_kit(recipe=name, steps=STEPS)
+    resumed = toy_context(recipe=name, steps=STEPS)
     recipe = RECIPES[name](resumed)
     recipe.restore(torch.load(stream, weights_only=True))
     assert run(recipe, 8, STEPS, STEPS) == reports[8:]
@@ -75,8 +75,8 @@ def test_a_baseline_learns(name, loss):
 
 @pytest.mark.parametrize("name", ["scsam", "scsam-paper", "cps", "mean-teacher"])
 def test_without_unlabelled_planes_it_is_supervised(name):
-    kit = toy_kit(unlabelled=0, recipe=name)
-    recipe = RECIPES[name](kit)
+    context = toy_context(unlabelled=0, recipe=name)
+    recipe = RECIPES[name](context)
     assert all(report.agreement is None for report in run(recipe, 0, 6, 6))
 
 
@@ -86,32 +86,34 @@ def test_unlabelled_planes_teach(name, monkeypatch):
     monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
     trusted = property(lambda exam: np.array([1.0]))
     monkeypatch.setattr("scsam_train.teacher_reliability.TeacherReliability.reliability", trusted)
-    kits = [toy_kit(recipe=name, steps=STEPS) for _ in range(2)]
-    kits[1].materials.other_images[:] = kits[1].materials.other_images.flip(3)
-    kits[1].materials.other_features[:] = [f.flip(3) for f in kits[1].materials.other_features]
-    for kit in kits:
-        run(RECIPES[name](kit), 0, STEPS, STEPS)
-    first, second = (weights_of(kit) for kit in kits)
+    kits = [toy_context(recipe=name, steps=STEPS) for _ in range(2)]
+    kits[1].materials.unlabelled_images[:] = kits[1].materials.unlabelled_images.flip(3)
+    kits[1].materials.unlabelled_features[:] = [
+        f.flip(3) for f in kits[1].materials.unlabelled_features
+    ]
+    for context in kits:
+        run(RECIPES[name](context), 0, STEPS, STEPS)
+    first, second = (weights_of(context) for context in kits)
     assert any(not torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", ["supervised", "mean-teacher", "cps", "scsam"])
 def test_small_pictures_come_in_batches_of_twice_as_many(name):
-    kit, side = toy_kit(recipe=name), 128
-    for part in ("images", "labels", "other_images", "other_valid"):
-        values = getattr(kit.materials, part)
+    context, side = toy_context(recipe=name), 128
+    for part in ("images", "labels", "unlabelled_images", "unlabelled_valid"):
+        values = getattr(context.materials, part)
         values = values.repeat_interleave(side // SIDE, -1).repeat_interleave(side // SIDE, -2)
-        object.__setattr__(kit.materials, part, values)
-    kit.unet.image_size = side
-    object.__setattr__(kit, "fresh", False)  # no lead of SAM's
+        object.__setattr__(context.materials, part, values)
+    context.unet.image_size = side
+    object.__setattr__(context, "fresh", False)  # no lead of SAM's
     seen = []
 
     def watch(network, inputs):
         if torch.is_grad_enabled():
             seen.append(tuple(inputs[0].shape))
 
-    kit.unet.network.register_forward_pre_hook(watch)
-    recipe = RECIPES[name](kit)
+    context.unet.network.register_forward_pre_hook(watch)
+    recipe = RECIPES[name](context)
     for fraction in (0.0, 0.1, 0.9):  # SAM looks at all planes first
         recipe.step(fraction)
     assert seen[-2:] == [(8, 3, 64, 64), (4, 3, 128, 128)]
@@ -120,7 +122,7 @@ def test_small_pictures_come_in_batches_of_twice_as_many(name):
 @pytest.mark.parametrize(("without", "lead"), [("nothing", 2), ("prior", 4)])
 def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learns(without, lead):
     """Of 40 steps 5 % where it is told how the classes look, and else 10 %."""
-    recipe = RECIPES["scsam"](toy_kit(recipe="scsam", steps=40, without=without))
+    recipe = RECIPES["scsam"](toy_context(recipe="scsam", steps=40, without=without))
     reports = run(recipe, 0, lead, 40)
     assert all(r.loss_unet is None and r.loss_sam is not None for r in reports)
     assert not len(recipe._pseudo.ready)
@@ -130,16 +132,16 @@ def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learn
 
 
 def test_a_round_that_goes_on_from_another_has_no_lead():
-    kit = toy_kit(recipe="scsam")
-    object.__setattr__(kit, "fresh", False)
-    reports = run(RECIPES["scsam"](kit), 0, 2, 40)
+    context = toy_context(recipe="scsam")
+    object.__setattr__(context, "fresh", False)
+    reports = run(RECIPES["scsam"](context), 0, 2, 40)
     assert reports[0].loss_sam is None and reports[0].loss_unet is None  # it looks at the planes
     assert reports[1].loss_unet is not None
 
 
 def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(monkeypatch):
     monkeypatch.setattr("scsam_train.recipes.scsam.PICTURES_PER_LOOK", 4)
-    recipe = RECIPES["scsam"](toy_kit(recipe="scsam", steps=40))
+    recipe = RECIPES["scsam"](toy_context(recipe="scsam", steps=40))
     run(recipe, 0, 8, 40)  # SAM's lead, a look at every plane, and one of the U-Net's steps
     before = recipe._looked
     run(recipe, 8, 28, 40)
@@ -155,9 +157,9 @@ def scsam_without(part):
             "scsam_train.teacher_reliability.TeacherReliability.reliability",
             property(lambda exam: np.array([1.0])),
         )
-        kit = toy_kit(recipe="scsam", steps=24, without=part)
-        run(RECIPES["scsam"](kit), 0, 24, 24)
-        return weights_of(kit)
+        context = toy_context(recipe="scsam", steps=24, without=part)
+        run(RECIPES["scsam"](context), 0, 24, 24)
+        return weights_of(context)
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +180,13 @@ def test_a_short_run_repeats_so_what_differs_is_the_part(whole):
 
 @pytest.mark.parametrize("name", ["supervised", "scsam-paper"])
 def test_a_loss_that_is_no_number_changes_nothing_and_names_the_images(name):
-    kit = toy_kit(recipe=name)
-    kit.materials.images[:] = float("nan")
-    recipe = RECIPES[name](kit)
-    before = weights_of(kit)
+    context = toy_context(recipe=name)
+    context.materials.images[:] = float("nan")
+    recipe = RECIPES[name](context)
+    before = weights_of(context)
     with pytest.raises(Diverged, match=r"a:0|b:0"):
         recipe.step(0.5)
-    assert all(torch.equal(before[key], value) for key, value in weights_of(kit).items())
+    assert all(torch.equal(before[key], value) for key, value in weights_of(context).items())
 
 
 def test_rare_classes_and_small_cases_are_drawn_as_often():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from toy import SIDE as SMALL
-from toy import toy_kit
+from toy import toy_context
 
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Embedding
@@ -86,19 +86,19 @@ def test_early_maps_are_of_the_plane_and_class_and_come_back_after_a_kill():
 
 
 def test_a_refined_map_is_what_sam_answers_to_its_box_and_map():
-    kit = toy_kit()
-    student, side = SamStudent(kit), 256
+    context = toy_context()
+    student, side = SamStudent(context), 256
     probabilities = torch.full((2, 2, SMALL, SMALL), 0.02)
     probabilities[0, 1, 8:20, 6:22] = 0.9
     probabilities[:, 0] = 1 - probabilities[:, 1]
-    features = kit.materials.other_features[:2]
+    features = context.materials.unlabelled_features[:2]
     found = student.refined(features, probabilities)
     finer = torch.nn.functional.interpolate(probabilities, (side, side), mode="bilinear")
     odds = (finer[0, 1].log() - finer[0, 0].log()).numpy()
     (prompts,) = prompted_by(odds)
     told = Embedding(features[0].float(), (side, side), np.zeros((side, side), np.float32), "k")
     asked = Prompts(box=prompts.box, mask=prompts.mask)
-    logits = torch.from_numpy(kit.sam.decode(told, asked, class_id=1).logits)
+    logits = torch.from_numpy(context.sam.decode(told, asked, class_id=1).logits)
     expected = torch.nn.functional.interpolate(
         logits.sigmoid()[None, None], (SMALL, SMALL), mode="bilinear", antialias=True
     )

@@ -122,7 +122,7 @@ def test_canvases_hold_the_neighbours_only_with_context():
     plane = TrainPlane("i", "i", 1, here, np.zeros((SIDE, SIDE), np.uint8), around=(before, after))
     for context in (True, False):
         made = build_canvases([plane], [plane], (1,), SIDE, "cpu", context=context)
-        for canvas in (made.images[0], made.other_images[0]):
+        for canvas in (made.images[0], made.unlabelled_images[0]):
             for channel, seen in zip(canvas.numpy(), (before, here, after), strict=True):
                 expected = seen if context else here
                 assert np.corrcoef(channel.ravel(), expected.ravel())[0, 1] > 0.99

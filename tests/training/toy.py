@@ -1,4 +1,4 @@
-"""A small kit for recipes: made-up embeddings or a thin ViT, everything else real."""
+"""A small context for recipes: made-up embeddings or a thin ViT, everything else real."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scsam_train.recipe_context import RecipeContext
 SIDE = 32
 
 
-def toy_kit(unlabelled=3, world=None, classes=1, **settings):
+def toy_context(unlabelled=3, world=None, classes=1, **settings):
     """Two labelled planes and some others, each with a bright rectangle of its own.
 
     The rectangles are of class 1; of any other of the `classes` there is no label.
@@ -72,19 +72,19 @@ def toy_kit(unlabelled=3, world=None, classes=1, **settings):
         labels=label[:2],
         cases=["a", "b"],
         names=["a:0", "b:0"],
-        other_images=images[2:],
-        other_valid=torch.ones((unlabelled, SIDE, SIDE), dtype=torch.bool),
-        other_names=[f"u{i}:0" for i in range(unlabelled)],
+        unlabelled_images=images[2:],
+        unlabelled_valid=torch.ones((unlabelled, SIDE, SIDE), dtype=torch.bool),
+        unlabelled_names=[f"u{i}:0" for i in range(unlabelled)],
         judged=torch.ones((2, classes), dtype=torch.bool),
         views=[[SamView(features[i], on_grid[i])] for i in range(2)],
-        other_features=features[2:],
+        unlabelled_features=features[2:],
     )
     return RecipeContext(unet, sam, materials, chosen, world or World())
 
 
-def weights_of(kit):
+def weights_of(context):
     """All weights of both networks."""
-    found = {**kit.unet.network.state_dict(), **kit.sam.module.state_dict()}
+    found = {**context.unet.network.state_dict(), **context.sam.module.state_dict()}
     return {name: value.clone() for name, value in found.items()}
 
 

@@ -74,16 +74,16 @@ class BatchSampler:
 
     Parameters
     ----------
-    kit : RecipeContext
+    context : RecipeContext
     stream : int
         Tells the draws for several networks apart.
     """
 
-    def __init__(self, kit: RecipeContext, stream: int = 0) -> None:
-        self._data, self._seed, self._stream = kit.materials, kit.settings.seed, stream
-        self._augmenter = Augmenter(kit.settings, 10 + stream)
-        self._sam, self._side_at = kit.sam_inputs, kit.side_at
-        self._sampler = BalancedSampler(self._data.labels.cpu(), self._data.cases, kit.classes)
+    def __init__(self, context: RecipeContext, stream: int = 0) -> None:
+        self._data, self._seed, self._stream = context.materials, context.settings.seed, stream
+        self._augmenter = Augmenter(context.settings, 10 + stream)
+        self._sam, self._side_at = context.sam_inputs, context.side_at
+        self._sampler = BalancedSampler(self._data.labels.cpu(), self._data.cases, context.classes)
 
     def labelled(self, count: int, number: int, fraction: float = 1.0) -> Batch:
         """Labelled planes: half of them in a mild view, half in a strong one.
@@ -124,13 +124,13 @@ class BatchSampler:
         `known` (K,) says how far each class may be believed, as in `Batch`; as far as it can be
         by default: the classes that some labelled plane was judged for.
         """
-        images = self._data.other_images[torch.from_numpy(chosen)]
+        images = self._data.unlabelled_images[torch.from_numpy(chosen)]
         images, labels = self._sized(images, labels, fraction)
         images, labels = self._augmenter.move(images, labels, 2 * number + 1)
         rng = np.random.default_rng([self._seed, 40 + self._stream, number])
         sam = None if self._sam is None else self._joined(self._sam.unlabelled(chosen), rng)
         views = self._augmenter.strong(images, 2 * number + 1)
-        names = [self._data.other_names[i] for i in chosen]
+        names = [self._data.unlabelled_names[i] for i in chosen]
         weights = torch.full((len(views),), weight, device=views.device)
         known = self._data.known.float() if known is None else known.to(views.device)
         return Batch(views, labels, weights, names, known.expand(len(views), -1), sam)
@@ -149,11 +149,11 @@ class SupervisedLoss:
 
     Parameters
     ----------
-    kit : RecipeContext
+    context : RecipeContext
     """
 
-    def __init__(self, kit: RecipeContext) -> None:
-        self._counts = pixel_counts(kit.materials.labels, 1 + kit.classes)
+    def __init__(self, context: RecipeContext) -> None:
+        self._counts = pixel_counts(context.materials.labels, 1 + context.classes)
 
     def __call__(self, logits: Tensor, batch: Batch, fraction: float, of: int) -> Tensor:
         """Cross-entropy and Dice; `of` is the size of the global batch."""

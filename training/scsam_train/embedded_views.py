@@ -83,14 +83,14 @@ class Materials:
         Labelled planes as the U-Net sees them.
     cases, names : list of str, length L
         Of the labelled planes.
-    other_images, other_valid : Tensor of shape (U, 3, s, s) float32, and (U, s, s) bool
+    unlabelled_images, unlabelled_valid : Tensor of shape (U, 3, s, s) float32, and (U, s, s) bool
         Unlabelled planes, and where they are not padding.
-    other_names : list of str, length U
+    unlabelled_names : list of str, length U
     judged : Tensor of shape (L, K), bool
         Whether a class was judged on a labelled plane; elsewhere it is unknown there.
     views : list of list of SamView
         For each labelled plane, the unchanged one first. Empty for a recipe without SAM.
-    other_features : list of Tensor
+    unlabelled_features : list of Tensor
         Of the unlabelled planes, as in `SamView`; fewer than U when the time
         for embedding ended.
     """
@@ -99,12 +99,12 @@ class Materials:
     labels: Tensor
     cases: list[str]
     names: list[str]
-    other_images: Tensor
-    other_valid: Tensor
-    other_names: list[str]
+    unlabelled_images: Tensor
+    unlabelled_valid: Tensor
+    unlabelled_names: list[str]
     judged: Tensor
     views: list[list[SamView]] = field(default_factory=list)
-    other_features: list[Tensor] = field(default_factory=list)
+    unlabelled_features: list[Tensor] = field(default_factory=list)
 
     @property
     def known(self) -> Tensor:
@@ -142,9 +142,9 @@ def build_canvases(
         labels=torch.from_numpy(np.stack(labels)).to(device),
         cases=[plane.case for plane in labelled],
         names=[plane.name for plane in labelled],
-        other_images=_canvases(unlabelled, size, context).to(device),
-        other_valid=torch.from_numpy(np.array(valid, bool).reshape(-1, size, size)).to(device),
-        other_names=[plane.name for plane in unlabelled],
+        unlabelled_images=_canvases(unlabelled, size, context).to(device),
+        unlabelled_valid=torch.from_numpy(np.array(valid, bool).reshape(-1, size, size)).to(device),
+        unlabelled_names=[plane.name for plane in unlabelled],
         judged=torch.from_numpy(judged_table(labelled, class_ids)).to(device),
     )
 
@@ -230,7 +230,7 @@ class Embedder:
         return pixels, lambda features: views.append(SamView(features, label))
 
     def _other(self, materials: Materials, plane: TrainPlane) -> _Job:
-        return plane.pixels, materials.other_features.append
+        return plane.pixels, materials.unlabelled_features.append
 
     def _changed(self, plane: TrainPlane, at: int, view: int) -> tuple[NDArray[np.float32], Tensor]:
         size = self._sam.entry.input_size

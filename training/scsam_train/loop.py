@@ -95,7 +95,7 @@ def run_round(folder: Path) -> Path:
 class _Run:
     """A recipe at work, and how far it has come."""
 
-    kit: RecipeContext
+    context: RecipeContext
     recipe: Recipe
     clock: Clock
     step: int = 0
@@ -108,7 +108,7 @@ class _Run:
         return self.clock.fraction(self.step, self.pictures)
 
     def saved(self, session: Session) -> Saved:
-        embedded = len(self.kit.materials.other_features)
+        embedded = len(self.context.materials.unlabelled_features)
         trained_s = self.clock.trained_s()
         spent, state = session.spent(), self.recipe.state()
         ending = self.clock.ending
@@ -149,8 +149,8 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
     run.recipe.finish()
     if session.world.leads:
         keeper.forget()
-    data = run.kit.materials
-    others = len(data.other_features) if session.embeds else len(data.other_images)
+    data = run.context.materials
+    others = len(data.unlabelled_features) if session.embeds else len(data.unlabelled_images)
     return {
         "steps": run.step,
         "pictures": run.pictures,
@@ -164,19 +164,19 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
         session.started = time.monotonic() - saved.spent_s
         session.log.message(f"Going on from step {saved.step}.")
     materials = _gather(session, saved)
-    kit = RecipeContext(
+    context = RecipeContext(
         session.unet, session.sam, materials, session.settings, session.world, session.fresh
     )
     if session.unet.sees_sam:
         ids = session.inputs.class_ids
-        session.unet.prior = NO_PRIOR if kit.looks is None else kit.looks.named(ids)
-    recipe = session.recipe(kit)
+        session.unet.prior = NO_PRIOR if context.looks is None else context.looks.named(ids)
+    recipe = session.recipe(context)
     if saved is None:
-        return _Run(kit, recipe, Clock(session))
+        return _Run(context, recipe, Clock(session))
     recipe.restore(saved.recipe)
     ending = saved.stopping["ending"]
     clock = Clock(session, saved.trained_s, None if ending is None else Ending(**ending))
-    run = _Run(kit, recipe, clock, saved.step, saved.pictures)
+    run = _Run(context, recipe, clock, saved.step, saved.pictures)
     run.stopping.restore(saved.stopping["stopping"])
     return run
 
@@ -212,7 +212,7 @@ def _out_of_memory(exc: BaseException) -> bool:
 
 def _halve(session: Session, run: _Run, exc: BaseException) -> None:
     """Go on with half the batch, from the weights as they are."""
-    old = run.kit.settings
+    old = run.context.settings
     if old.labelled_batch == 1 and old.unlabelled_batch <= 1 and old.sam_batch == 1:
         raise TrainingFailed(
             "There is not enough memory, even for one image in a step. Close other programs, "
@@ -225,8 +225,8 @@ def _halve(session: Session, run: _Run, exc: BaseException) -> None:
         sam_batch=max(1, old.sam_batch // 2),
     )
     state = run.recipe.state()
-    run.kit = replace(run.kit, settings=smaller)
-    run.recipe = session.recipe(run.kit)
+    run.context = replace(run.context, settings=smaller)
+    run.recipe = session.recipe(run.context)
     run.recipe.restore(state)
     if session.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -256,7 +256,7 @@ def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
     """
     with session.meter.timing("looking"):
         dice = _marked(session, judge, run)
-    run.kit.scores.update(dice)
+    run.context.scores.update(dice)
     session.log.write(EventKind.VALIDATION, step=run.step, fraction=done, dice=dice)
     has_learned = run.stopping.has_learned(dice["pair"]["mean"], run.pictures)
     if has_learned and (ending := run.clock.end_early(run.pictures, done)):

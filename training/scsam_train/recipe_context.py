@@ -140,7 +140,7 @@ class Recipe(Protocol):
     from_scratch: ClassVar[bool]
     partner: ClassVar[Partner]
 
-    def __init__(self, kit: RecipeContext) -> None: ...
+    def __init__(self, context: RecipeContext) -> None: ...
 
     def step(self, fraction: float) -> StepReport:
         """Take one step at `fraction` (0..1) of the round.

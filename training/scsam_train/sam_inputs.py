@@ -41,7 +41,7 @@ class SamInputs:
 
     def unlabelled(self, chosen: NDArray[np.int64]) -> Tensor:
         """Of unlabelled planes, (N, D + K, e, e); all 0 for those without an embedding."""
-        known = self._data.other_features
+        known = self._data.unlabelled_features
         found = [self._of(known[i]) if i < len(known) else None for i in chosen]
         blank = torch.zeros_like(self._of(self._data.views[0][0].features, 0))
         return torch.cat([blank if one is None else one for one in found])

@@ -72,7 +72,7 @@ class SamStudent:
 
     Parameters
     ----------
-    kit : RecipeContext
+    context : RecipeContext
     pseudo : PseudoLabels, optional
         What else to learn from than labels.
     early : EarlyMaps, optional
@@ -80,25 +80,28 @@ class SamStudent:
     """
 
     def __init__(
-        self, kit: RecipeContext, pseudo: PseudoLabels | None = None, early: EarlyMaps | None = None
+        self,
+        context: RecipeContext,
+        pseudo: PseudoLabels | None = None,
+        early: EarlyMaps | None = None,
     ) -> None:
-        self._parameters = trainable_parameters(kit.sam.module)
-        self.decoder = Decoder(kit.sam.module)
+        self._parameters = trainable_parameters(context.sam.module)
+        self.decoder = Decoder(context.sam.module)
         self.teacher = MovingAverage(self._parameters)
         self.loss: float | None = None
-        self._kit, self._pseudo, self._early = kit, pseudo, early or EarlyMaps()
-        self._encoding = encoding_of(kit.sam, kit.settings)
+        self._context, self._pseudo, self._early = context, pseudo, early or EarlyMaps()
+        self._encoding = encoding_of(context.sam, context.settings)
         self._step = 0
-        views = kit.materials.views
-        self._looks = kit.looks
+        views = context.materials.views
+        self._looks = context.looks
         if self._looks is not None:
-            kit.sam.prior = self._looks.named(kit.unet.class_ids)
+            context.sam.prior = self._looks.named(context.unet.class_ids)
         self._holding = [
             [plane for plane, found in enumerate(views) if _holds(found[0], position)]
-            for position in range(1, 1 + kit.classes)
+            for position in range(1, 1 + context.classes)
         ]
         # A class is asked for where it was judged: elsewhere nobody knows that it is absent.
-        judged = kit.materials.judged.cpu().T
+        judged = context.materials.judged.cpu().T
         self._judged = [column.nonzero()[:, 0].tolist() for column in judged]
         self._asked = [position for position, planes in enumerate(self._judged, 1) if planes]
         tokens = [p for name, p in self._parameters.items() if "class_tokens" in name]
@@ -120,17 +123,17 @@ class SamStudent:
         trust_in_pseudo : ndarray of shape (K,), optional
             Weight of the pseudo-labels of each class; none of them without it.
         """
-        rng = np.random.default_rng([self._kit.settings.seed, 2, self._step])
+        rng = np.random.default_rng([self._context.settings.seed, 2, self._step])
         self._step += 1
         rates = (1.0, TOKEN_RATE)
         for group, factor in zip(self._optimiser.param_groups, rates, strict=True):
-            group["lr"] = self._kit.settings.sam_lr * learning_rate(fraction) * factor
+            group["lr"] = self._context.settings.sam_lr * learning_rate(fraction) * factor
         kind = self._kind(fraction, rng)
         objects = self._objects(kind, trust_in_pseudo, rng)
         if not objects:
             return
         device = self.decoder.device
-        own = self._kit.world.part(len(objects))
+        own = self._context.world.part(len(objects))
         features = self._encoding(torch.cat([o.features for o in objects])[own])
         target = torch.stack([o.target for o in objects])[:, None][own].to(device)
         weight = torch.tensor([o.weight for o in objects], device=device)[own]
@@ -146,14 +149,14 @@ class SamStudent:
         share = len(target) / len(objects)
         names = [o.name for o in objects]
         parameters = self._parameters.values()
-        self.loss = descend(loss * share, parameters, [self._optimiser], self._kit.world, names)
+        self.loss = descend(loss * share, parameters, [self._optimiser], self._context.world, names)
         self.teacher.update()
 
     def _kind(self, fraction: float, rng: np.random.Generator) -> Kind:
         """What this step asks by."""
         if self._early.known and rng.random() < REFINED:
             return "map"
-        if fraction <= TOKENS_FIRST or self._kit.settings.without == "points":
+        if fraction <= TOKENS_FIRST or self._context.settings.without == "points":
             return "token"
         drawn = rng.random()
         if drawn < TOKENS_ONLY:
@@ -176,7 +179,7 @@ class SamStudent:
         with self.teacher.in_place():
             embeddings = self._encoding(torch.cat(list(features)))
             odds = None if self._looks is None else self._looks.odds(embeddings, plane)
-            known = self._kit.materials.known
+            known = self._context.materials.known
             return class_probabilities(self.decoder, embeddings, known, size, odds)
 
     @torch.no_grad()
@@ -220,12 +223,12 @@ class SamStudent:
         Maps are corrected where the truth is known, on labelled planes alone.
         """
         if kind == "map":
-            found = [self._mapped_object(rng) for _ in range(self._kit.settings.sam_batch)]
+            found = [self._mapped_object(rng) for _ in range(self._context.settings.sam_batch)]
             return [one for one in found if one is not None]
         trusted: NDArray[np.int64] = np.zeros(0, np.int64)
         if trust is not None and self._pseudo is not None and len(self._pseudo.ready):
             trusted = np.flatnonzero(trust > MIN_WEIGHT)
-        size = self._kit.settings.sam_batch
+        size = self._context.settings.sam_batch
         taught = size // 2 if trust is not None and len(trusted) else 0
         objects = [self._labelled_object(rng) for _ in range(size - taught)]
         if trust is not None and taught:
@@ -242,16 +245,19 @@ class SamStudent:
 
     def _labelled_object(self, rng: np.random.Generator) -> _Object:
         position, plane = self._draw(rng)
-        choices = self._kit.materials.views[plane]
+        choices = self._context.materials.views[plane]
         view = choices[int(rng.integers(len(choices)))]
         features, target = self._encoding.weak(view.features, _mask_of(view, position), rng)
-        name, odds = self._kit.materials.names[plane], self._odds(view.features, position, plane)
+        name, odds = (
+            self._context.materials.names[plane],
+            self._odds(view.features, position, plane),
+        )
         return _Object(features, position, target, 1.0, name, odds)
 
     def _mapped_object(self, rng: np.random.Generator) -> _Object | None:
         """A class on a labelled plane, by a map of it: the U-Net's, or a corrupted truth."""
         position, plane = self._draw(rng)
-        choices, side = self._kit.materials.views[plane], self.decoder.side
+        choices, side = self._context.materials.views[plane], self.decoder.side
         # The U-Net's maps are of the planes as they lie; a moving view has none.
         is_made = len(self._early) == 0 or rng.random() < CORRUPTED
         view = choices[int(rng.integers(len(choices))) if is_made else 0]
@@ -263,7 +269,7 @@ class SamStudent:
         found = refinement_of(odds, target, rng)
         if found is None:
             return None
-        name = self._kit.materials.names[plane]
+        name = self._context.materials.names[plane]
         return _Object(features, position, found.target, 1.0, name, prompts=found.prompts)
 
     def _odds(self, features: Tensor, position: int, plane: int | None = None) -> Tensor | None:
@@ -277,7 +283,7 @@ class SamStudent:
     ) -> list[_Object]:
         """One object of each of these classes, on random planes."""
         assert self._pseudo is not None
-        data = self._kit.materials
+        data = self._context.materials
         indices = rng.choice(self._pseudo.ready, len(columns))
         leads = self._unet_leads()
         shares = [UNET_ALONE if leads[column] else BOTH for column in columns]
@@ -286,9 +292,9 @@ class SamStudent:
         for row, (index, column) in enumerate(zip(indices, columns, strict=True)):
             label = maps[shares[row]][row]
             target = (label == column + 1).to(torch.uint8).masked_fill(label == IGNORE, IGNORE)
-            features, target = self._encoding.strong(data.other_features[index], target, rng)
-            weight, name = float(trust[column]), data.other_names[index]
-            odds = self._odds(data.other_features[index], int(column) + 1)
+            features, target = self._encoding.strong(data.unlabelled_features[index], target, rng)
+            weight, name = float(trust[column]), data.unlabelled_names[index]
+            odds = self._odds(data.unlabelled_features[index], int(column) + 1)
             objects.append(_Object(features, int(column) + 1, target, weight, name, odds))
         return objects
 
@@ -307,8 +313,8 @@ class SamStudent:
 
         There alone its labels may contradict SAM; without held-out planes nobody knows.
         """
-        unet, sam = (self._kit.scores.get(member, {}) for member in ("unet", "sam"))
-        names = [name for name in unet if name != "mean"] or [""] * self._kit.classes
+        unet, sam = (self._context.scores.get(member, {}) for member in ("unet", "sam"))
+        names = [name for name in unet if name != "mean"] or [""] * self._context.classes
         pairs = [(unet.get(name), sam.get(name)) for name in names]
         return [a is not None and b is not None and a >= b for a, b in pairs]
 
@@ -357,7 +363,7 @@ class SamStudent:
             "teacher": self.teacher.state(),
             "optimiser": self._optimiser.state_dict(),
             "step": self._step,
-            "scores": dict(self._kit.scores),
+            "scores": dict(self._context.scores),
         }
 
     @torch.no_grad()
@@ -369,7 +375,7 @@ class SamStudent:
         self.teacher.restore(state["teacher"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._step = int(state["step"])
-        self._kit.scores.update(state["scores"])
+        self._context.scores.update(state["scores"])
 
 
 def _by_maps(classes: Tensor, prompts: Sequence[Prompts], *, pointed: bool) -> Ask:

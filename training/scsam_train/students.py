@@ -26,19 +26,19 @@ class UNetStudent:
     ----------
     network : nn.Module
         Logits (N, K + 1, s, s) of images (N, 3, s, s).
-    kit : RecipeContext
+    context : RecipeContext
     """
 
-    def __init__(self, network: nn.Module, kit: RecipeContext) -> None:
+    def __init__(self, network: nn.Module, context: RecipeContext) -> None:
         parameters = dict(network.named_parameters())
         self.network = network
         self.teacher = MovingAverage(parameters)
         self.loss: float | None = None
-        self.device = kit.unet.device
-        self._world = kit.world
+        self.device = context.unet.device
+        self._world = context.world
         self._parameters = list(parameters.values())
-        self._optimisers = unet_optimisers(network, kit.settings.unet_lr)
-        self._known = kit.materials.known
+        self._optimisers = unet_optimisers(network, context.settings.unet_lr)
+        self._known = context.materials.known
 
     def __call__(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
         """Logits, with gradients; `sam` is what SAM sees of the views, where that joins."""

@@ -158,17 +158,23 @@ class Step:
 
     def __init__(self, configuration: Configuration) -> None:
         torch.manual_seed(0)
-        kit = _kit(configuration)
-        self._unet, self._others = UNetStudent(kit.unet.network, kit), kit.materials.other_images
+        context = _context(configuration)
+        self._unet, self._others = (
+            UNetStudent(context.unet.network, context),
+            context.materials.unlabelled_images,
+        )
         self._pseudo = PseudoLabels(
-            kit.materials.other_valid, kit.classes, self._ask_unet, lambda agreement: 0.0
+            context.materials.unlabelled_valid,
+            context.classes,
+            self._ask_unet,
+            lambda agreement: 0.0,
         )
         one_hot = torch.nn.functional.one_hot(_labels().long(), 1 + len(CLASSES))
         self._sure = one_hot.permute(0, 3, 1, 2).float()
         for index, sure in enumerate(self._sure):
             self._pseudo.keep(index, sure)
-        self.sam = SamStudent(kit, self._pseudo)
-        self._lessons, self._marker = BatchSampler(kit), SupervisedLoss(kit)
+        self.sam = SamStudent(context, self._pseudo)
+        self._lessons, self._marker = BatchSampler(context), SupervisedLoss(context)
 
     def __call__(self, number: int) -> None:
         """Let both learn."""
@@ -187,7 +193,7 @@ class Step:
         return self._sure[chosen]
 
 
-def _kit(configuration: Configuration) -> RecipeContext:
+def _context(configuration: Configuration) -> RecipeContext:
     settings = TrainSettings(
         image_size=SIDE,
         labelled_batch=EACH,
@@ -230,12 +236,12 @@ def _materials(sam: SamModel) -> Materials:
         labels=labels,
         cases=names,
         names=names,
-        other_images=torch.rand((EACH, 3, SIDE, SIDE)),
-        other_valid=torch.ones((EACH, SIDE, SIDE), dtype=torch.bool),
-        other_names=names,
+        unlabelled_images=torch.rand((EACH, 3, SIDE, SIDE)),
+        unlabelled_valid=torch.ones((EACH, SIDE, SIDE), dtype=torch.bool),
+        unlabelled_names=names,
         judged=torch.ones((EACH, len(CLASSES)), dtype=torch.bool),
         views=[[SamView(torch.rand(shape).half(), label)] for label in on_grid],
-        other_features=[torch.rand(shape).half() for _ in range(EACH)],
+        unlabelled_features=[torch.rand(shape).half() for _ in range(EACH)],
     )
 
 

@@ -37,30 +37,34 @@ class Cps:
     from_scratch: ClassVar[bool] = False
     partner: ClassVar[Partner] = "sam"
 
-    def __init__(self, kit: RecipeContext) -> None:
-        self._kit = kit
+    def __init__(self, context: RecipeContext) -> None:
+        self._context = context
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(kit.settings.seed + 1)
-            second = twin_network(kit.unet.network).to(kit.unet.device)
-        self._students = [UNetStudent(network, kit) for network in (kit.unet.network, second)]
-        self._lessons, self._marker = BatchSampler(kit), SupervisedLoss(kit)
-        self._own = kit.settings.labelled_batch
-        self._others = kit.settings.unlabelled_batch if len(kit.materials.other_images) else 0
+            torch.manual_seed(context.settings.seed + 1)
+            second = twin_network(context.unet.network).to(context.unet.device)
+        self._students = [
+            UNetStudent(network, context) for network in (context.unet.network, second)
+        ]
+        self._lessons, self._marker = BatchSampler(context), SupervisedLoss(context)
+        self._own = context.settings.labelled_batch
+        self._others = (
+            context.settings.unlabelled_batch if len(context.materials.unlabelled_images) else 0
+        )
         self._step, self._last = 0, 0.0
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
-        labelled = self._kit.pictures_at(fraction, self._own)
-        unlabelled = self._kit.pictures_at(fraction, self._others)
+        labelled = self._context.pictures_at(fraction, self._own)
+        unlabelled = self._context.pictures_at(fraction, self._others)
         own = self._lessons.labelled(labelled, self._step, fraction)
-        own = own.part(self._kit.world.part(labelled))
+        own = own.part(self._context.world.part(labelled))
         others = self._unlabelled(unlabelled, fraction)
         seen = own if others is None else own + others
         answers = [student(seen.images, seen.sam) for student in self._students]
         for at, student in enumerate(self._students):
             loss = self._marker(answers[at][: len(own)], own, fraction, labelled)
             if others is not None:
-                other, known = answers[1 - at][len(own) :].detach(), self._kit.materials.known
+                other, known = answers[1 - at][len(own) :].detach(), self._context.materials.known
                 from_other = likeliest_known(other, known).to(torch.uint8)
                 labels = from_other.masked_fill(others.labels != 0, 255)
                 taught = replace(others, labels=labels)
@@ -74,18 +78,18 @@ class Cps:
         """Unlabelled planes; the labels say only where there is a picture (0) and not (255)."""
         if not count:
             return None
-        data = self._kit.materials
-        everything = np.arange(len(data.other_images))
+        data = self._context.materials
+        everything = np.arange(len(data.unlabelled_images))
         chosen = self._lessons.choose_others(everything, count, self._step)
-        valid = data.other_valid[torch.from_numpy(chosen)]
+        valid = data.unlabelled_valid[torch.from_numpy(chosen)]
         unknown = torch.where(valid, 0, 255).to(torch.uint8)
         found = self._lessons.others(chosen, unknown, 1.0, self._step, fraction)
-        return found.part(self._kit.world.part(count))
+        return found.part(self._context.world.part(count))
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
         """Have the networks hold their averages inside the block."""
-        with ExitStack() as stack, self._kit.unet_at(self._last):
+        with ExitStack() as stack, self._context.unet_at(self._last):
             for student in self._students:
                 stack.enter_context(student.teacher.in_place())
             yield

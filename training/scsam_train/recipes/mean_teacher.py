@@ -28,17 +28,19 @@ class MeanTeacher(Supervised):
     uses_unlabelled: ClassVar[bool] = True
     from_scratch: ClassVar[bool] = False
 
-    def __init__(self, kit: RecipeContext) -> None:
-        super().__init__(kit)
-        self._size = kit.settings.labelled_batch
-        self._others = kit.settings.unlabelled_batch if len(kit.materials.other_images) else 0
-        self._augmenter = Augmenter(kit.settings, _STREAM)
+    def __init__(self, context: RecipeContext) -> None:
+        super().__init__(context)
+        self._size = context.settings.labelled_batch
+        self._others = (
+            context.settings.unlabelled_batch if len(context.materials.unlabelled_images) else 0
+        )
+        self._augmenter = Augmenter(context.settings, _STREAM)
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
-        student, world = self._student, self._kit.world
-        labelled = self._kit.pictures_at(fraction, self._size)
-        unlabelled = self._kit.pictures_at(fraction, self._others)
+        student, world = self._student, self._context.world
+        labelled = self._context.pictures_at(fraction, self._size)
+        unlabelled = self._context.pictures_at(fraction, self._others)
         batch = self._lessons.labelled(labelled, self._step, fraction)
         batch = batch.part(world.part(labelled))
         images, sam = batch.images, batch.sam
@@ -62,17 +64,17 @@ class MeanTeacher(Supervised):
         return StepReport(loss_unet=student.loss, pictures=labelled + unlabelled)
 
     def _rng(self) -> np.random.Generator:
-        return np.random.default_rng([self._kit.settings.seed, 50, self._step])
+        return np.random.default_rng([self._context.settings.seed, 50, self._step])
 
     def _views(self, count: int, fraction: float) -> tuple[Any, Any, Any, Any]:
         """Unlabelled planes weakly and strongly changed, where they are not padding, SAM's maps."""
-        data, joined = self._kit.materials, self._kit.sam_inputs
-        everything = np.arange(len(data.other_images))
+        data, joined = self._context.materials, self._context.sam_inputs
+        everything = np.arange(len(data.unlabelled_images))
         drawn = self._lessons.choose_others(everything, count, self._step)
         chosen = torch.from_numpy(drawn)
-        unknown = torch.where(data.other_valid[chosen], 0, 255).to(torch.uint8)
-        side = self._kit.side_at(fraction)
-        images = shrunk(data.other_images[chosen], side)
+        unknown = torch.where(data.unlabelled_valid[chosen], 0, 255).to(torch.uint8)
+        side = self._context.side_at(fraction)
+        images = shrunk(data.unlabelled_images[chosen], side)
         weak, label = self._augmenter.move(images, shrunk_labels(unknown, side), self._step)
         maps = None if joined is None else self._augmenter.carry(joined.unlabelled(drawn))
         return weak, self._augmenter.strong(weak, self._step), (label == 0).float(), maps

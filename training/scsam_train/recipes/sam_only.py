@@ -19,8 +19,8 @@ class SamOnly:
     from_scratch: ClassVar[bool] = False
     partner: ClassVar[Partner] = "sam"
 
-    def __init__(self, kit: RecipeContext) -> None:
-        self._student, self._size = SamStudent(kit), kit.settings.sam_batch
+    def __init__(self, context: RecipeContext) -> None:
+        self._student, self._size = SamStudent(context), context.settings.sam_batch
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""

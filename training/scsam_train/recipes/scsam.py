@@ -71,21 +71,21 @@ class ScSam:
     from_scratch: ClassVar[bool] = False
     partner: ClassVar[Partner] = "prompted"
 
-    def __init__(self, kit: RecipeContext) -> None:
-        self._kit, self._data = kit, kit.materials
-        usable = len(self._data.other_features)
-        self._unet = UNetStudent(kit.unet.network, kit)
+    def __init__(self, context: RecipeContext) -> None:
+        self._context, self._data = context, context.materials
+        usable = len(self._data.unlabelled_features)
+        self._unet = UNetStudent(context.unet.network, context)
         self._pseudo = PseudoLabels(
-            self._data.other_valid[:usable], kit.classes, self._ask_unet_of, self._share
+            self._data.unlabelled_valid[:usable], context.classes, self._ask_unet_of, self._share
         )
         self._early = EarlyMaps()
-        self._sam = SamStudent(kit, self._pseudo, self._early)
-        self._lessons, self._marker = BatchSampler(kit), SupervisedLoss(kit)
-        self._exam = TeacherReliability(kit.classes)
+        self._sam = SamStudent(context, self._pseudo, self._early)
+        self._lessons, self._marker = BatchSampler(context), SupervisedLoss(context)
+        self._exam = TeacherReliability(context.classes)
         lead = LEAD_TOLD if self._sam.is_told else LEAD
-        self._lead = lead if kit.fresh else 0.0
-        self._without = kit.settings.without
-        from_scratch = kit.unet.kind == "scratch"
+        self._lead = lead if context.fresh else 0.0
+        self._without = context.settings.without
+        from_scratch = context.unet.kind == "scratch"
         self._refines = not from_scratch and self._without != "unet-to-sam"
         self._ramp = LEADS_TO_UNET * lead
         self._surveyed_at, self._sam_every = self._lead, SAM_EVERY
@@ -100,7 +100,9 @@ class ScSam:
         pictures = 0
         if fraction < self._lead:
             self._sam.update(fraction)
-            pictures = self._kit.settings.labelled_batch + self._kit.settings.unlabelled_batch
+            pictures = (
+                self._context.settings.labelled_batch + self._context.settings.unlabelled_batch
+            )
         elif self._looked < len(self._pseudo) and fraction >= self._surveyed_at:
             self._look(SURVEYED)
         else:
@@ -132,7 +134,7 @@ class ScSam:
             return
         self._kept_early += 1
         self._early.known = True
-        if self._kit.sam.adapts_encoder or not self._kit.fresh:
+        if self._context.sam.adapts_encoder or not self._context.fresh:
             return
         count = len(self._data.images)
         parts = [np.arange(count)[at : at + SURVEYED] for at in range(0, count, SURVEYED)]
@@ -143,7 +145,7 @@ class ScSam:
         if not self._looked:
             return 0
         before = self._shown
-        self._shown += self._kit.pictures_at(fraction, self._kit.settings.unlabelled_batch)
+        self._shown += self._context.pictures_at(fraction, self._context.settings.unlabelled_batch)
         return self._shown // PICTURES_PER_LOOK - before // PICTURES_PER_LOOK
 
     def _update_unet(self, fraction: float, trust: NDArray[np.float64]) -> int:
@@ -151,8 +153,8 @@ class ScSam:
 
         Until any class's pseudo-labels can be trusted, labelled planes take their places.
         """
-        own = self._kit.pictures_at(fraction, self._kit.settings.labelled_batch)
-        others = self._kit.pictures_at(fraction, self._kit.settings.unlabelled_batch)
+        own = self._context.pictures_at(fraction, self._context.settings.labelled_batch)
+        others = self._context.pictures_at(fraction, self._context.settings.unlabelled_batch)
         ready = self._pseudo.ready
         if not len(ready) or trust.max() < MIN_WEIGHT:
             own, others = own + others, 0
@@ -160,7 +162,7 @@ class ScSam:
         if others:
             batch = batch + self._pseudo_labelled(ready, others, trust, fraction)
         size = len(batch)
-        batch = batch.part(self._kit.world.part(size))
+        batch = batch.part(self._context.world.part(size))
         loss = self._marker(self._unet(batch.images, batch.sam), batch, fraction, size)
         self._unet.learn(loss, fraction, batch.names)
         return size
@@ -176,7 +178,7 @@ class ScSam:
         trusted = trust >= MIN_WEIGHT
         known = torch.from_numpy(np.where(trusted, trust, 0.0) / trust.max()).float()
         chosen = self._lessons.choose_others(ready, count, self._step)
-        side = self._kit.side_at(fraction)
+        side = self._context.side_at(fraction)
         labels = of_trusted(self._pseudo.label_maps(chosen, side), trusted)
         weight = float(trust.max())
         return self._lessons.others(chosen, labels, weight, self._step, fraction, known)
@@ -188,12 +190,12 @@ class ScSam:
         self._looked += len(chosen)
         if not chosen:
             return
-        features = [self._data.other_features[i] for i in chosen]
+        features = [self._data.unlabelled_features[i] for i in chosen]
         if self._refines:
             maps = self._sized(self._ask_unet_of(np.array(chosen)))
             answers = self._sam.refined(features, maps)
         else:
-            answers = self._sam.taught(features, self._data.other_images.shape[-1])
+            answers = self._sam.taught(features, self._data.unlabelled_images.shape[-1])
         for index, from_sam in zip(chosen, answers, strict=True):
             self._pseudo.keep(index, from_sam)
 
@@ -202,18 +204,18 @@ class ScSam:
         return functional.interpolate(maps, (side, side), mode="bilinear")
 
     def _ask_unet_of(self, indices: NDArray[np.int64]) -> Tensor:
-        joined = self._kit.sam_inputs
+        joined = self._context.sam_inputs
         maps = None if joined is None else joined.unlabelled(indices)
-        return self._ask_unet(self._data.other_images[torch.from_numpy(indices)], maps)
+        return self._ask_unet(self._data.unlabelled_images[torch.from_numpy(indices)], maps)
 
     def _ask_unet_of_labelled(self, indices: NDArray[np.int64]) -> Tensor:
-        joined = self._kit.sam_inputs
+        joined = self._context.sam_inputs
         maps = None if joined is None else joined.labelled(indices)
         return self._ask_unet(self._data.images[torch.from_numpy(indices)], maps)
 
     def _ask_unet(self, images: Tensor, maps: Tensor | None) -> Tensor:
         """The U-Net teacher's probabilities, from pictures of the size that it learns at."""
-        return self._unet.taught(shrunk(images, self._kit.side_at(self._since)), maps)
+        return self._unet.taught(shrunk(images, self._context.side_at(self._since)), maps)
 
     def _share(self, agreement: float) -> float:
         """The U-Net's share in a pseudo-label."""
@@ -243,7 +245,7 @@ class ScSam:
         with (
             self._unet.teacher.in_place(),
             self._sam.teacher.in_place(),
-            self._kit.unet_at(self._since),
+            self._context.unet_at(self._since),
         ):
             yield
 

@@ -91,13 +91,13 @@ class ScSamPaper:
     from_scratch: ClassVar[bool] = True
     partner: ClassVar[Partner] = "sam"
 
-    def __init__(self, kit: RecipeContext) -> None:
-        self._kit, self._data = kit, kit.materials
-        self._network = kit.unet.network
-        self._decoder = Decoder(kit.sam.module)
-        self._encoding = encoding_of(kit.sam, kit.settings)
-        self._augmenter = Augmenter(kit.settings, VIEWS_STREAM)
-        self._sam_parameters = trainable_parameters(kit.sam.module)
+    def __init__(self, context: RecipeContext) -> None:
+        self._context, self._data = context, context.materials
+        self._network = context.unet.network
+        self._decoder = Decoder(context.sam.module)
+        self._encoding = encoding_of(context.sam, context.settings)
+        self._augmenter = Augmenter(context.settings, VIEWS_STREAM)
+        self._sam_parameters = trainable_parameters(context.sam.module)
         self._unet_parameters = list(self._network.parameters())
         self._unet_optimiser = torch.optim.SGD(
             self._unet_parameters, lr=UNET_RATE, momentum=MOMENTUM, weight_decay=DECAY
@@ -109,15 +109,15 @@ class ScSamPaper:
         """Take one step; see `Recipe.step`."""
         chosen, names = self._choose()
         of = len(chosen)
-        own = range(of)[self._kit.world.part(of)]
-        seed = [self._kit.settings.seed, 30, self._step]
+        own = range(of)[self._context.world.part(of)]
+        seed = [self._context.settings.seed, 30, self._step]
         rngs = [np.random.default_rng([*seed, at]) for at in own]
         shown = [self._show(*chosen[at], rng) for at, rng in zip(own, rngs, strict=True)]
         losses = self._losses(shown, rngs, fraction, of)
         for optimiser, rate in ((self._unet_optimiser, UNET_RATE), (self._sam_optimiser, SAM_RATE)):
             optimiser.param_groups[0]["lr"] = rate * max(1 - fraction, 0.0)
         of_unet, of_sam = (
-            descend(loss, parameters, [optimiser], self._kit.world, names, clip=math.inf)
+            descend(loss, parameters, [optimiser], self._context.world, names, clip=math.inf)
             for loss, parameters, optimiser in (
                 (losses[0], self._unet_parameters, self._unet_optimiser),
                 (losses[1], self._sam_parameters.values(), self._sam_optimiser),
@@ -134,13 +134,13 @@ class ScSamPaper:
         of: int,
     ) -> tuple[Tensor, Tensor]:
         """The U-Net's and SAM's, this process's part of a batch of `of` pictures."""
-        mirror = self._kit.settings.mirror
+        mirror = self._context.settings.mirror
         strengths = [WEAK if one.labelled else STRONG for one in shown]
         views = Views(
             [View.draw(how, rng, mirror=mirror) for how, rng in zip(strengths, rngs, strict=True)]
         )
         images = views.pictures(torch.cat([one.image for one in shown]))
-        with mixed_precision(self._kit.unet.device):
+        with mixed_precision(self._context.unet.device):
             from_unet = self._network(images).float()
         guess = likeliest_known(from_unet, self._data.known)
         from_sam = self._ask(views, shown, guess, rngs)
@@ -167,26 +167,26 @@ class ScSamPaper:
         known = torch.cat([one.known for one in shown])
         if not bool(known.all()):
             logits = merged(logits, known)
-        world = self._kit.world
+        world = self._context.world
         own = batch_loss(logits, of_labels.long(), world)
         return own + weight * batch_loss(logits, of_other.long(), world)
 
     def _choose(self) -> tuple[list[tuple[bool, int]], list[str]]:
         """Whether labelled, and which, of each picture of the step; their names."""
-        settings, data = self._kit.settings, self._data
-        seed, usable = settings.seed, len(data.other_features)
+        settings, data = self._context.settings, self._data
+        seed, usable = settings.seed, len(data.unlabelled_features)
         own = _in_turn(len(data.images), settings.labelled_batch, self._step, [seed, 31])
         others = _in_turn(usable, settings.unlabelled_batch, self._step, [seed, 32])
-        names = [data.names[i] for i in own] + [data.other_names[i] for i in others]
+        names = [data.names[i] for i in own] + [data.unlabelled_names[i] for i in others]
         return [*((True, i) for i in own), *((False, i) for i in others)], names
 
     def _show(self, labelled: bool, index: int, rng: np.random.Generator) -> _Shown:
         data = self._data
         if not labelled:
-            label = torch.zeros_like(data.other_valid[index : index + 1], dtype=torch.uint8)
-            label = label.masked_fill(~data.other_valid[index : index + 1], IGNORE)
-            image = data.other_images[index : index + 1]
-            return _Shown(False, image, label, data.known[None], data.other_features[index])
+            label = torch.zeros_like(data.unlabelled_valid[index : index + 1], dtype=torch.uint8)
+            label = label.masked_fill(~data.unlabelled_valid[index : index + 1], IGNORE)
+            image = data.unlabelled_images[index : index + 1]
+            return _Shown(False, image, label, data.known[None], data.unlabelled_features[index])
         image, label = data.images[index : index + 1], data.labels[index : index + 1]
         view = int(rng.integers(len(data.views[index])))
         if view:
@@ -208,7 +208,7 @@ class ScSamPaper:
         moves = not self._encoding.sees_views
         places = views.places(size) if moves else unmoved(len(shown), size)
         logits = []
-        for position in range(1, 1 + self._kit.classes):
+        for position in range(1, 1 + self._context.classes):
             classes = torch.full((len(guess),), position - 1, device=features.device)
             masks = (guess == position).cpu().numpy()
             clicks = [

@@ -20,17 +20,19 @@ class Supervised:
     from_scratch: ClassVar[bool] = False
     partner: ClassVar[Partner] = "sam"
 
-    def __init__(self, kit: RecipeContext) -> None:
-        self._kit = kit
-        self._student = UNetStudent(kit.unet.network, kit)
-        self._lessons, self._marker = BatchSampler(kit), SupervisedLoss(kit)
-        self._size = kit.settings.labelled_batch + kit.settings.unlabelled_batch
+    def __init__(self, context: RecipeContext) -> None:
+        self._context = context
+        self._student = UNetStudent(context.unet.network, context)
+        self._lessons, self._marker = BatchSampler(context), SupervisedLoss(context)
+        self._size = context.settings.labelled_batch + context.settings.unlabelled_batch
         self._step, self._last = 0, 0.0
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
-        size = self._kit.pictures_at(fraction, self._size)
-        batch = self._lessons.labelled(size, self._step, fraction).part(self._kit.world.part(size))
+        size = self._context.pictures_at(fraction, self._size)
+        batch = self._lessons.labelled(size, self._step, fraction).part(
+            self._context.world.part(size)
+        )
         loss = self._marker(self._student(batch.images, batch.sam), batch, fraction, size)
         self._student.learn(loss, fraction, batch.names)
         self._step, self._last = self._step + 1, fraction
@@ -39,7 +41,7 @@ class Supervised:
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
         """Have the network hold its average inside the block."""
-        with self._student.teacher.in_place(), self._kit.unet_at(self._last):
+        with self._student.teacher.in_place(), self._context.unet_at(self._last):
             yield
 
     def finish(self) -> None:
