@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from annotation_desk import Desk
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and those that open windows in one altogether."""
+    """Keep a file's tests in one process, so that what they share is made once."""
     for item in items:
-        windowed = item.get_closest_marker("gui") is not None
-        item.add_marker(pytest.mark.xdist_group("gui" if windowed else item.path.name))
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(autouse=True)

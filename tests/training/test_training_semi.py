@@ -89,6 +89,7 @@ def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
     assert report["plan"]["labels"] == 2 and report["machine"]["cores"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_pair_of_two_rounds_is_measured_as_on_an_ordinary_processor(tmp_path):
     write_set(tmp_path / "data", train=6)
@@ -116,6 +117,7 @@ def test_a_pair_of_two_rounds_is_measured_as_on_an_ordinary_processor(tmp_path):
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_second_round_is_compared_case_by_case(tmp_path):
     write_set(tmp_path / "data", train=4)
