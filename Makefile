@@ -18,11 +18,11 @@ endif
 
 # One thread each: two processes with two threads each would wait for one another.
 test: install lint
-	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What the hosted workflow does every night: everything, and the documentation.
 test-all: docs lint
-	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
+	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadfile -m ""
 
 # The hooks are programs of the environment (.pre-commit-config.yaml).
 lint: install

@@ -1,4 +1,4 @@
-"""Which tests may run side by side, and a finished round as training leaves one behind."""
+"""What tests of every room share: a project, a desk, a finished round as training leaves one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,6 @@ from napari_scsam.project import Project
 
 if TYPE_CHECKING:
     from annotation_desk import Desk
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, so that what they share is made once."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(autouse=True)
