@@ -12,9 +12,9 @@ from scsam_train.session import Session
 
 EVENT_EVERY_S = 0.5
 # Seconds for saving, and for clicking on a few objects; then so many times as long as the latest
-# look at the held-out planes took: the pair is marked up to four times, two of them with more to
+# look at the held-out planes took: the pair is marked up to five times, two of them with more to
 # ask, and its parent once.
-SAVING_S, LOOKS = 5.0, 24
+SAVING_S, LOOKS = 5.0, 28
 
 # After so many pictures, and so many seconds of steps, a round says what it will take: the first
 # step alone takes several times as long as others.

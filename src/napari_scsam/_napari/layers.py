@@ -10,8 +10,9 @@ from napari.layers import Image, Labels, Points, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_scsam._napari.display import contrast, kind, units
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.volume import LabelArray, Volume
+from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import Limits
 
 IMAGE = "image"

@@ -11,8 +11,9 @@ from qtpy.QtCore import QTimer
 from skimage.segmentation import find_boundaries
 
 from napari_scsam.annotation.scene import ShownMask
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.volume import LabelArray, take_plane
+from napari_scsam.core.volume import take_plane
 
 FLASH_MS = 120
 # Pixels of a dash in the outline of a draft, and of the gap after it.

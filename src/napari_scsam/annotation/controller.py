@@ -21,11 +21,11 @@ from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
 from napari_scsam.annotation.undoing import Undoing
 from napari_scsam.annotation.view_state import ViewState
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.geometry import SliceKey
 from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.prompts import PromptSet
-from napari_scsam.core.volume import LabelArray
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.inference.segmenter import SegmenterLike
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.state import OpenImage, Selection, StateStore
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.volume import LabelArray, Volume
+from napari_scsam.core.volume import Volume
 
 if TYPE_CHECKING:
     from napari_scsam.project import ImageRecord, Project

@@ -9,10 +9,11 @@ from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.annotation.scene import shown_label
 from napari_scsam.annotation.state import StateStore
 from napari_scsam.annotation.work import Draft
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.stretch import Stretch
-from napari_scsam.core.volume import LabelArray, Volume
+from napari_scsam.core.volume import Volume
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.inference.segmenter import Answer, Question
 

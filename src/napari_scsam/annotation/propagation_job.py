@@ -14,13 +14,14 @@ from napari_scsam.annotation.label_saving import in_slices
 from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.work import Draft
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import CancelToken, Job, Progress, ProgressFn
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
 from napari_scsam.core.prompts import PromptSet
-from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO
 from napari_scsam.inference.segmenter import SegmenterLike
 from napari_scsam.propagation import Carried, Carry, Filled, Trail, propagate

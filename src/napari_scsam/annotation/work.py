@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import PromptSet
-from napari_scsam.core.volume import LabelArray, take_plane
+from napari_scsam.core.volume import take_plane
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_scsam.core.arrays import Affine
-from napari_scsam.core.arrays import LabelArray as LabelArray
-from napari_scsam.core.arrays import Pixels as Pixels
+from napari_scsam.core.arrays import Affine, Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import (
     Plane,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from napari_scsam import models
+from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import SliceKey
 from napari_scsam.core.jobs import CancelToken
@@ -20,7 +21,7 @@ from napari_scsam.core.prompt_edits import askable_objects, asked_in_turn, to_de
 from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.core.stretch import Stretch
-from napari_scsam.core.volume import Around, LabelArray, Pixels
+from napari_scsam.core.volume import Around
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.inference.composing import compose
 from napari_scsam.inference.idle_worker import Errand, WorkAhead

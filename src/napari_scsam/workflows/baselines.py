@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_scsam.core.volume import LabelArray
+from napari_scsam.core.arrays import LabelArray
 
 # How far beyond the labelled slices the structure may reach, in slices.
 REACH = 5

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn
@@ -17,7 +18,6 @@ from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.settings import Device, TrainSettings
-from napari_scsam.core.volume import LabelArray
 from napari_scsam.io import read_volume, write_labels
 from napari_scsam.io.sample import CLASSES, SampleScan, load_sample_scan, write_sample_picture
 from napari_scsam.models import (

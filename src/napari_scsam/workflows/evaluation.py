@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_scsam.core.arrays import Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import (
     BACKGROUND,
@@ -17,7 +18,6 @@ from napari_scsam.core.labels import (
     as_label_array,
     make_classes,
 )
-from napari_scsam.core.volume import Pixels
 from napari_scsam.io import read_label_volume, read_labels, stem
 from napari_scsam.models import evaluate
 

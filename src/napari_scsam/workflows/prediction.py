@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
 from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.core.round_contract import MANIFEST_FILE
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith
-from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.io import SUFFIXES, read_volume, stem, write_labels
 from napari_scsam.models import (

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn, ignore_progress
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.settings import Device, SamName
-from napari_scsam.core.volume import LabelArray, Volume, take_plane
+from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.io import read_volume
 from napari_scsam.models import SamBackend, decode_region, load_sam, open_cache
