@@ -278,7 +278,8 @@ def test_another_axis_is_filled_along_itself_and_never_over_what_is_committed(de
     label = desk.project.label(desk.image)
     np.testing.assert_array_equal(label[3], before)
     assert label[6, 10, 4] == 1
-    assert (label[[0, 6], :, 20] == 255).all()  # the slice that was clicked is not committed
+    assert label[6, 10, 20] == 1  # the slice that was clicked is committed with them
+    assert (label[0, :, 20] == 0).all()
 
 
 def test_a_plane_across_the_drafts_shows_them(desk):

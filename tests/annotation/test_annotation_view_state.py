@@ -43,6 +43,10 @@ SEEN = {
     "busy": (HERE, "saving"),
     "message": (HERE, "Saved."),
     "error": (HERE, "No."),
+    "deaf": (HERE, "Another layer has the mouse."),
+    "tool": (HERE, "brush"),
+    "over": (HERE, "all"),
+    "drawn": (EMPTY, 1),
 }
 
 

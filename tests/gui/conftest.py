@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
@@ -24,6 +25,7 @@ from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 from napari_scsam._qt.dock import ScsamDock
 from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.inference.process_client import SegmenterProcess
+from napari_scsam.inference.segmenter import Answer, Question
 
 if sys.platform.startswith("linux"):
     import os
@@ -32,6 +34,8 @@ if sys.platform.startswith("linux"):
         pytest.skip("no display; run under xvfb-run", allow_module_level=True)
 
 WAIT_MS = 90_000
+# Of the volume that `loop` is about.
+LOOP_SHAPE = (8, 60, 70)
 
 
 def phantom_slice(size: int, row: float, col: float, radius: float, seed: int) -> np.ndarray:
@@ -157,6 +161,10 @@ class Hand:
         window = self.viewer.window._qt_window
         QTest.keyClick(window if where is None else where, key)
 
+    def pick_tool(self, tool: str) -> None:
+        box = self.find("prompt_kind")
+        box.setCurrentIndex(box.findData(tool))
+
     def points(self) -> tuple[PointPrompt, ...]:
         assert self.dock.session is not None
         return self.dock.session.annotation.prompts.points
@@ -231,3 +239,45 @@ class Hand:
 @pytest.fixture
 def hand(viewer: Any, dock: ScsamDock, qtbot: Any) -> Hand:
     return Hand(viewer, dock, qtbot)
+
+
+class Squares:
+    """Paints a square round every inside point, box and stroke of a class."""
+
+    def prepare(self, _round: Any, *_more: Any) -> None:
+        pass
+
+    def describe(self) -> str:
+        return "Squares"
+
+    def embed(self, _question: Question) -> None:
+        pass
+
+    def prefetch(self, _questions: Any) -> None:
+        pass
+
+    def decode(self, question: Question) -> Answer:
+        label = np.zeros(question.pixels.shape[:2], np.uint8)
+        prompts = question.prompts
+        for point in prompts.points:
+            if point.positive:
+                row, col = round(point.row), round(point.col)
+                label[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3] = point.class_id
+        for (class_id, _), box in prompts.boxes.items():
+            r0, c0, r1, c1 = (round(v) for v in box)
+            label[r0 : r1 + 1, c0 : c1 + 1] = class_id
+        return Answer(prompts, label, "points", 0.7)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def loop(hand: Any, dock: Any, tmp_path: Path) -> Any:
+    """The annotation of a noisy volume whose slices are four times as thick as its pixels."""
+    scan = np.random.default_rng(0).normal(size=LOOP_SHAPE).astype(np.float32)
+    nib.save(nib.Nifti1Image(scan.T, np.diag([1.0, 1.0, 4.0, 1.0])), tmp_path / "scan.nii.gz")
+    dock._make_segmenter = lambda _folder, _gb: Squares()
+    dock.create_project(tmp_path / "project", ["one", "two"], [tmp_path / "scan.nii.gz"], "mr")
+    hand.wait_for_image()
+    return dock.session.annotation

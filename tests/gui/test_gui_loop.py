@@ -146,3 +146,37 @@ def test_every_slice_of_every_axis_takes_prompts(hand, dock, volume_path, tmp_pa
     assert not hand.find("commit").isEnabled()
     hand.viewer.dims.ndisplay = 2
     assert len(hand.points()) == 1
+
+
+def test_a_committed_outline_is_corrected_after_a_restart_and_beside_another_class(
+    hand, dock, volume_path, tmp_path
+):
+    dock.create_project(tmp_path / "project", ["disc", "other"], [volume_path])
+    hand.wait_for_image()
+    hand.drag((18, 42), (50, 74), Qt.MouseButton.RightButton)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved: disc. other: not on this slice."))
+    committed = dock.session.canvas.layers["committed"].data[3] == 1
+    dock.close_project()
+
+    dock.open_project_folder(tmp_path / "project")
+    image_id, plane = hand.wait_for_image()
+    assert plane.index == 3
+    hand.key(Qt.Key.Key_2)
+    hand.drag((70, 10), (85, 30), Qt.MouseButton.RightButton)
+    hand.wait_for_mask()
+    shown = dock.session.canvas.layers["preview"].data[3]
+    np.testing.assert_array_equal(shown == 1, committed)
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved: disc and other."))
+    hand.key(Qt.Key.Key_1)
+    hand.click(8, 8, shift=True)  # outside: what was committed is what it corrects
+    hand.wait_for_mask()
+    shown = dock.session.canvas.layers["preview"].data[3]
+    assert dice(shown == 1, committed) > 0.8
+    assert (shown == 2).any()
+    hand.press("commit")
+    hand.until(lambda: dock.session.project.label_version(image_id) == 3)
+    label = dock.session.project.label(image_id)[3]
+    np.testing.assert_array_equal(label, shown)

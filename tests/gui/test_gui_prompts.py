@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
@@ -13,59 +11,10 @@ from qtpy.QtCore import Qt
 
 from napari_scsam._napari.masks import FLASH_MS
 from napari_scsam.core.geometry import Plane
-from napari_scsam.inference.segmenter import Answer, Question
 
 pytestmark = pytest.mark.gui
 
 RIGHT = Qt.MouseButton.RightButton
-SHAPE = (8, 60, 70)
-
-
-class Squares:
-    """Paints a square round every inside point, box and stroke of a class."""
-
-    def prepare(self, _round: Any, *_more: Any) -> None:
-        pass
-
-    def describe(self) -> str:
-        return "Squares"
-
-    def embed(self, _question: Question) -> None:
-        pass
-
-    def prefetch(self, _questions: Any) -> None:
-        pass
-
-    def decode(self, question: Question) -> Answer:
-        label = np.zeros(question.pixels.shape[:2], np.uint8)
-        prompts = question.prompts
-        for point in prompts.points:
-            if point.positive:
-                row, col = round(point.row), round(point.col)
-                label[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3] = point.class_id
-        for (class_id, _), box in prompts.boxes.items():
-            r0, c0, r1, c1 = (round(v) for v in box)
-            label[r0 : r1 + 1, c0 : c1 + 1] = class_id
-        return Answer(prompts, label, "points", 0.7)
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def loop(hand: Any, dock: Any, tmp_path: Path) -> Any:
-    """The annotation of a noisy volume whose slices are four times as thick as its pixels."""
-    scan = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-    nib.save(nib.Nifti1Image(scan.T, np.diag([1.0, 1.0, 4.0, 1.0])), tmp_path / "scan.nii.gz")
-    dock._make_segmenter = lambda _folder, _gb: Squares()
-    dock.create_project(tmp_path / "project", ["one", "two"], [tmp_path / "scan.nii.gz"], "mr")
-    hand.wait_for_image()
-    return dock.session.annotation
-
-
-def pick_tool(hand: Any, tool: str) -> None:
-    box = hand.find("prompt_kind")
-    box.setCurrentIndex(box.findData(tool))
 
 
 def lines(dock: Any) -> Any:
@@ -73,7 +22,7 @@ def lines(dock: Any) -> Any:
 
 
 def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, dock, loop):
-    pick_tool(hand, "scribble")
+    hand.pick_tool("scribble")
     hand.trace([(10, 10), (10, 30), (20, 30)])
     (scribble,) = loop.prompts.strokes
     assert (scribble.kind, scribble.positive, len(scribble.path)) == ("scribble", True, 3)
@@ -83,7 +32,7 @@ def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, doc
     assert not loop.prompts.strokes[1].positive
     assert len(lines(dock).data) > 4  # in dashes
     hand.key(Qt.Key.Key_2)
-    pick_tool(hand, "lasso")
+    hand.pick_tool("lasso")
     hand.trace([(30, 50), (30, 60), (40, 60), (40, 50)])
     lasso = loop.prompts.strokes[2]
     assert (lasso.kind, lasso.class_id) == ("lasso", 2)
@@ -99,7 +48,7 @@ def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, doc
 def test_a_stroke_runs_within_a_screen_pixel_of_the_hand_on_thick_slices(hand, dock, loop):
     hand.find("plane_axis").setCurrentIndex(2)
     hand.qtbot.wait(50)
-    pick_tool(hand, "scribble")
+    hand.pick_tool("scribble")
     # Up and down by three screen pixels, in rows that are four times as high as columns are wide.
     step = 3 / (4 * hand.viewer.scene.camera.zoom)
     hand.trace([(3, 5), (3 + step, 18), (3, 31), (3 + step, 44), (3, 55)])
@@ -132,14 +81,14 @@ def test_a_new_scene_repaints_only_what_it_changes(hand, dock, loop, monkeypatch
     assert repainted == {"prompts"}
     repainted.clear()
     hand.press("commit")
-    hand.until(lambda: hand.status() == "Saved.")
+    hand.until(lambda: hand.status().startswith("Saved: one."))
     assert repainted == {"prompts", "preview", "preview outline", "committed"}
 
 
 def test_escape_stops_a_stroke_and_another_slice_ends_it(hand, dock, loop):
     hand.trace([(5, 5), (20, 20)], RIGHT)
     shown = lines(dock).data.copy()
-    pick_tool(hand, "scribble")
+    hand.pick_tool("scribble")
     under_way = []
 
     def escape() -> None:
@@ -173,7 +122,7 @@ def test_boxes_begin_objects_and_a_click_on_a_line_selects_it_for_delete(hand, d
     hand.window_key(Qt.Key.Key_A)
     hand.click(10, 10)
     assert hand.points()[0].object_key == (1, 3)
-    pick_tool(hand, "box")
+    hand.pick_tool("box")
     hand.click(30, 20)
     assert len(hand.points()) == 2  # a box without an area is a click
 
@@ -199,12 +148,12 @@ def test_any_axis_is_picked_annotated_committed_and_undone(hand, dock, loop):
     hand.trace([(2, 10), (5, 30)], RIGHT)
     assert loop.prompts.boxes[1, 1] == pytest.approx((2, 10, 5, 30), abs=1)
     hand.wait_for_mask()
-    pick_tool(hand, "scribble")
+    hand.pick_tool("scribble")
     hand.trace([(3, 12), (4, 25), (3, 40)], shift=True)
     assert not loop.prompts.strokes[0].positive
     hand.wait_for_mask()
     hand.press("commit")
-    hand.until(lambda: hand.status() == "Saved.")
+    hand.until(lambda: hand.status().startswith("Saved: one."))
     axis.setCurrentIndex(0)
     assert loop.key[1].axis == 0
     assert hand.viewer.dims.range[0].step == 4  # the slider goes from slice to slice
@@ -230,7 +179,7 @@ def test_every_kind_together_gives_the_union_of_two_classes(hand, dock, tmp_path
     hand.trace([(12, 9), (38, 35)], RIGHT)
     hand.trace([(12, 47), (38, 73)], RIGHT)
     dock.session.annotation.editor.set_class(2)
-    pick_tool(hand, "lasso")
+    hand.pick_tool("lasso")
     around = np.linspace(0, 2 * np.pi, 9)[:-1]
     hand.trace([(70 + 11 * np.sin(a), 40 + 11 * np.cos(a)) for a in around])
     hand.wait_for_mask()

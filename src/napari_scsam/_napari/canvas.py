@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from napari.layers import Layer
 
+from napari_scsam._napari.brushes import Brushes, touched_indices
+from napari_scsam._napari.committed import CommittedPainter
 from napari_scsam._napari.hand import Hand
-from napari_scsam._napari.layers import LINES, OUTLINE, PREVIEW, PROMPTS, ImageLayers
+from napari_scsam._napari.layers import (
+    COMMITTED,
+    LINES,
+    OUTLINE,
+    PREVIEW,
+    PROMPTS,
+    ImageLayers,
+)
 from napari_scsam._napari.lines import LinePainter
 from napari_scsam._napari.masks import PreviewPainter
 from napari_scsam._napari.plane_view import PlaneView
@@ -17,6 +26,7 @@ from napari_scsam._napari.prompt_painter import PromptPainter
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.scene import Scene
 from napari_scsam.annotation.state import OpenImage
+from napari_scsam.annotation.view_state import Tool
 from napari_scsam.core.geometry import Plane
 
 
@@ -36,22 +46,27 @@ class NapariCanvas(Canvas):
         self._pick_class = pick_class
         self._view = PlaneView(viewer)
         self._hand = Hand(self._view)
+        self._brushes = Brushes(viewer, self._on_stroke, self._on_hand, self._on_label)
         self._layers = ImageLayers(viewer, self._bind_keys)
         self._masks: PreviewPainter | None = None
+        self._committed: CommittedPainter | None = None
         self._prompts: PromptPainter | None = None
         self._scene = Scene()
         self._rendering = False
+        # Whether the slider has left the scene's plane, which is not reported yet.
+        self._leaving = False
         for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.connect(self._on_dims)
 
     def close(self) -> None:
         """Let go of the viewer and take our layers away."""
         self._hand.listener = CanvasListener()
+        self._brushes.close()
         for event in (dims := self._viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.disconnect(self._on_dims)
         if self._masks is not None:
             self._masks.close()
-        self._masks = self._prompts = None
+        self._masks = self._prompts = self._committed = None
         self._view.volume = None
         self._layers.close()
 
@@ -85,14 +100,15 @@ class NapariCanvas(Canvas):
         self._hand.drag = scene.drag
         if scene.image is None:
             return
+        opens = scene.image is not last.image
         self._rendering = True
         try:
-            if scene.image is not last.image:
-                last = self._open(scene, scene.image)
-            self._draw(scene, last)
+            self._draw(scene, self._open(scene, scene.image) if opens else last)
         finally:
             self._rendering = False
-        if scene.plane is not None and self.plane != scene.plane:
+        if opens:
+            self._brushes.observe()
+        if scene.plane is not None and self.plane != scene.plane and not self._leaving:
             self._hand.listener.plane_changed(self.plane)
 
     def _open(self, scene: Scene, image: OpenImage) -> Scene:
@@ -104,6 +120,7 @@ class NapariCanvas(Canvas):
         self._layers.open(image.name, volume, scene.committed, scene.classes)
         self._view.volume = volume
         layers = self._layers.named
+        self._committed = CommittedPainter(layers[COMMITTED], volume.ndim, scene.committed)
         self._masks = PreviewPainter(layers[PREVIEW], layers[OUTLINE], volume.ndim)
         self._prompts = PromptPainter(
             layers[PROMPTS],
@@ -113,6 +130,7 @@ class NapariCanvas(Canvas):
             self._view.zoom,
         )
         self._hand.hold(layers[PROMPTS], self._prompts)
+        self._brushes.hold(layers)
         self._view.orient()
         self._viewer.reset_view()
         as_usual = scene.contrast is not None and scene.contrast.limits is None
@@ -122,23 +140,68 @@ class NapariCanvas(Canvas):
     def _draw(self, scene: Scene, last: Scene) -> None:
         if scene.contrast is not None and scene.contrast is not last.contrast:
             self._layers.show_contrast(scene.contrast.limits)
-        if scene.committed is not last.committed:
-            self._layers.show_committed(scene.committed)
-        if scene.plane is not None and scene.plane != self.plane:
+        if scene.plane is not None and scene.plane != self.plane and not self._leaving:
             self._view.go_to(scene.plane)
         if self._prompts is not None and scene.prompts != last.prompts:
             self._prompts.show(scene.prompts)
-        if self._masks is not None:
+        if self._masks is not None and self._committed is not None:
+            # What is being corrected is shown as that, not as committed.
+            corrected = {plane for plane, mask in scene.masks.items() if not mask.is_draft}
+            self._committed.show(scene.committed, corrected)
+            self._masks.hold(self._brushes.pressed)
             self._masks.show(scene.masks, scene.plane, scene.crossing)
+        self._brushes.show(scene.hand)
 
     # ---------------------------------------------------------------- hands
+
+    def attend(self) -> None:
+        """Have the mouse go to our tool: its layer, flat, one picture."""
+        self._brushes.attend()
+
+    def finish_stroke(self) -> None:
+        """Report what is drawn so far of a stroke under way."""
+        if self._brushes.pressed:
+            self._brushes.pressed = False
+            self._on_stroke(())
+
+    def _on_stroke(self, item: Sequence[Any]) -> None:
+        """Report what was drawn on the plane that was on show, and let the scene say what stays."""
+        shown, masks, committed = self._scene.plane, self._masks, self._committed
+        if shown is None or masks is None or committed is None:
+            return
+        planes = {shown}
+        if self._view.volume is not None and self._view.volume.ndim == 3:
+            planes |= {Plane(shown.axis, index) for index in touched_indices(item, shown.axis)}
+        drawn = [(p, painter.taken(p)) for p in planes for painter in (masks, committed)]
+        masks.hold(False)
+        for plane, found in drawn:
+            if found is not None:
+                self._hand.listener.paint(plane, *found)
+        masks.refresh()
+        committed.refresh()
+
+    def _on_hand(self, tool: Tool | None, deaf: str) -> None:
+        if not self._rendering:
+            self._hand.listener.hand_changed(tool, deaf)
 
     def _on_dims(self, _event: Any = None) -> None:
         if self._view.volume is None:
             return
         self._view.orient()
         if not self._rendering:
+            self._leaving = True
+            try:
+                self.finish_stroke()
+            finally:
+                self._leaving = False
+        if not self._rendering:
             self._hand.listener.plane_changed(self.plane)
+            self._brushes.observe()
+
+    def _on_label(self, value: int) -> None:
+        ids = [c.id for c in self._scene.classes]
+        if value in ids and not self._rendering:
+            self._pick_class(ids.index(value))
 
     def _bind_keys(self, layer: Any) -> None:
         # Digits are taken on napari's own layers ("1" deletes points), so ours get them back.

@@ -75,11 +75,6 @@ class ImageLayers:
         if self._volume is not None and not self._volume.rgb:
             self._named[IMAGE].contrast_limits = limits or contrast(self._volume.data)
 
-    def show_committed(self, label: LabelArray | None) -> None:
-        """Show the committed label of the whole image."""
-        if self._volume is not None:
-            self._named[COMMITTED].data = _filled(self._volume, label)
-
     def _add(
         self, name: str, volume: Volume, label: LabelArray | None, classes: Sequence[LabelClass]
     ) -> None:
@@ -130,4 +125,5 @@ def _make(
 
 
 def _filled(volume: Volume, label: LabelArray | None) -> LabelArray:
-    return np.zeros(volume.shape, np.uint8) if label is None else label
+    # The layer's own: what is drawn on it must not reach the label that it shows.
+    return np.zeros(volume.shape, np.uint8) if label is None else label.copy()

@@ -37,6 +37,9 @@ class PreviewPainter:
         self._ndim = ndim
         self._masks: Mapping[Plane, ShownMask] = {}
         self._shown: tuple[Plane | None, ShownMask | None] = (None, None)
+        self._held = False
+        self._waiting: tuple[Mapping[Plane, ShownMask], Plane | None, ShownMask | None] | None
+        self._waiting = None
         self._lit: tuple[Plane, NDArray[np.uint8]] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -62,6 +65,9 @@ class PreviewPainter:
             What the others show on the plane on show, where that has no mask; it is theirs,
             and stays when the plane is left.
         """
+        if self._held:
+            self._waiting = (masks, shown, crossing)
+            return
         last, self._masks = self._masks, masks
         again = (shown, crossing) != self._shown
         self._shown = (shown, crossing)
@@ -73,6 +79,28 @@ class PreviewPainter:
         crossed = any(plane.axis != shown.axis for plane in others)
         if again or crossed or shown in changed:
             self._paint_all({shown: masks.get(shown, crossing)})
+
+    def hold(self, held: bool) -> None:
+        """Paint nothing while a hand draws on the layer; what came meanwhile is painted after."""
+        self._held = held
+        waiting, self._waiting = self._waiting, None
+        if not held and waiting is not None:
+            self.show(*waiting)
+
+    def taken(self, plane: Plane) -> tuple[LabelArray, LabelArray] | None:
+        """What was on `plane` and what a hand made of it; None for nothing. It is put back."""
+        view = take_plane(self._fill.data, plane, self._ndim)
+        mask = self._masks.get(plane, self._shown[1] if plane == self._shown[0] else None)
+        before = np.zeros_like(view) if mask is None else mask.label
+        if np.array_equal(view, before):
+            return None
+        after = view.copy()
+        view[...] = before
+        return before, after
+
+    def refresh(self) -> None:
+        """Have the fill drawn again."""
+        self._fill.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _paint_all(self, masks: Mapping[Plane, ShownMask | None]) -> None:
         drafts = {p: m for p, m in masks.items() if m is None or m.is_draft}

@@ -37,12 +37,22 @@ TOOLS = (
     ("box", "Drag a box"),
     ("scribble", "Scribble"),
     ("lasso", "Lasso"),
+    ("brush", "Brush   D"),
+    ("eraser", "Eraser   R"),
+    ("outline", "Exact outline"),
+    ("fill", "Fill"),
 )
 GESTURES = "Shift: outside  ·  right-drag: box"
 TOOL_TIP = (
     "What clicking and dragging do. Always: Shift means outside, a right-drag is a box, "
     "dragging a point moves it, W flips the selected one. A click on a box or a stroke selects "
-    "it, Delete removes it, Esc stops a drag. While dragging draws, Ctrl+drag moves the picture."
+    "it, Delete removes it, Esc stops a drag. While dragging draws, Ctrl+drag moves the picture. "
+    "Brush (D, size by [ and ]), eraser (R), exact outline and fill change the label itself: "
+    "what they draw stays as drawn. I goes back to clicking."
+)
+OVER_TIP = (
+    "What you draw or click may take from other classes (T switches): nothing, whatever is "
+    "there, or one class's pixels. What is kept is kept whole."
 )
 NEW_OBJECT_TIP = (
     "Begin another object of the class on this slice (A). A box apart from the others does so "
@@ -54,7 +64,8 @@ PROPAGATE_TIP = (
     "drafts. Press again to stop; what was made stays, and one undo takes it all back."
 )
 COMMIT_DRAFTS_TIP = (
-    "Save every draft that nothing speaks against, as one step. Slices that want a look stay: N "
+    "Save every draft that nothing speaks against, and what you outlined by hand, as one step. "
+    "Slices that want a look stay: N "
     "goes to the next of them, J accepts it."
 )
 CLASS_TIP = "Class of the next click. Key on the image: its number."
@@ -62,10 +73,14 @@ CLASS_TIP = "Class of the next click. Key on the image: its number."
 CLASS_LINES = 4
 CLASS_GAP = 26
 
+ACCEPT_TIP = (
+    "Accept, commit and go to the next open slice (J). Classes that are not on it count as absent; "
+    "with Shift+J as not annotated yet."
+)
 # object name, text, tool tip, column, columns of six
 PRIMARY = (
     ("suggest", "Suggest   G", "Let the active round propose points on this slice (G)", 0, 3),
-    ("accept_next", "Accept + next   J", "Accept, commit and go to the next open slice (J)", 3, 3),
+    ("accept_next", "Accept + next   J", ACCEPT_TIP, 3, 3),
 )
 # object name, text, tool tip, row, column, columns of six
 BUTTONS = (
@@ -90,7 +105,10 @@ class AnnotatePanel(QWidget):
     class_picked : int
         Class id.
     tool_picked : str
-        ``inside``, ``outside``, ``box``, ``scribble`` or ``lasso``.
+        ``inside``, ``outside``, ``box``, ``scribble``, ``lasso``, ``brush``, ``eraser``,
+        ``outline`` or ``fill``.
+    over_picked : str or int
+        ``free``, ``all``, or the class that may be painted over.
     axis_picked : int
         Axis that the slices to show lie along.
     """
@@ -98,6 +116,7 @@ class AnnotatePanel(QWidget):
     pressed = Signal(str)
     class_picked = Signal(int)
     tool_picked = Signal(str)
+    over_picked = Signal(object)
     axis_picked = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -106,6 +125,7 @@ class AnnotatePanel(QWidget):
         self._counts = text_label("counts")
         self.classes = self._make_class_list()
         self.tool = self._make_tool_box()
+        self._over = self._make_over_box()
         self._axis = self._make_axis_box()
         self.window_box = WindowBox()
         self._buttons: dict[str, QPushButton] = {}
@@ -124,6 +144,7 @@ class AnnotatePanel(QWidget):
         layout.addWidget(self.window_box)
         layout.addWidget(self.classes)
         layout.addLayout(tools)
+        layout.addWidget(self._over)
         layout.addWidget(text_label("gestures", GESTURES))
         layout.addLayout(grid)
         layout.addWidget(self._counts)
@@ -168,6 +189,25 @@ class AnnotatePanel(QWidget):
         made.currentIndexChanged.connect(lambda i: self.tool_picked.emit(made.itemData(i)))
         return made
 
+    def _make_over_box(self) -> QComboBox:
+        made = QComboBox()
+        made.setObjectName("paint_over")
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        made.setToolTip(OVER_TIP)
+        made.currentIndexChanged.connect(lambda i: self.over_picked.emit(made.itemData(i)))
+        made.hide()
+        return made
+
+    def _fill_over_box(self, classes: Sequence[LabelClass]) -> None:
+        self._over.blockSignals(True)
+        self._over.clear()
+        self._over.addItem("Keep other classes   T", "free")
+        self._over.addItem("Replace other classes   T", "all")
+        for item in classes:
+            self._over.addItem(f"Replace {item.name} only", item.id)
+        self._over.blockSignals(False)
+        self._over.setVisible(len(classes) > 1)
+
     def _make_axis_box(self) -> QComboBox:
         made = QComboBox()
         made.setObjectName("plane_axis")
@@ -208,6 +248,7 @@ class AnnotatePanel(QWidget):
         if classes:
             self.classes.setCurrentRow(0)
         self._fit_classes()
+        self._fill_over_box(classes)
 
     def _fit_classes(self) -> None:
         """Make the list as high as its names need at its present width."""
@@ -235,8 +276,19 @@ class AnnotatePanel(QWidget):
         set_title(self._heading, state.heading)
         self._counts.setText(state.counts)
         self._show_axes(state)
+        _show_choice(self.tool, state.tool)
+        _show_choice(self._over, state.over)
         for name, text in (("propagate", state.propagate), ("commit_drafts", state.commit_drafts)):
             self._buttons[name].setText(text)
             self._buttons[name].setVisible(bool(text))
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)
+
+
+def _show_choice(box: QComboBox, value: object) -> None:
+    """Show what was chosen elsewhere, without choosing it once more."""
+    index = box.findData(value)
+    if index >= 0 and index != box.currentIndex():
+        box.blockSignals(True)
+        box.setCurrentIndex(index)
+        box.blockSignals(False)

@@ -92,7 +92,8 @@ class ScsamDock(QWidget):
         )
         parts.annotate.pressed.connect(self.press)
         parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.editor.set_class(c)))
-        parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.editor.set_tool(t)))
+        parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.pick_tool(t)))
+        parts.annotate.over_picked.connect(lambda o: self._with(lambda a: a.editor.set_over(o)))
         parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
         parts.annotate.window_box.picked.connect(self._pick_window)
         parts.training.pressed.connect(self._press_training)
@@ -303,6 +304,11 @@ class ScsamDock(QWidget):
             "N": lambda: self._with(lambda a: a.next_look()),
             "Q": lambda: self._with(lambda a: a.editor.answer(True)),
             "W": lambda: self._with(lambda a: a.editor.answer(False)),
+            "D": lambda: self._with(lambda a: a.pick_tool("brush")),
+            "R": lambda: self._with(lambda a: a.pick_tool("eraser")),
+            "I": lambda: self._with(lambda a: a.pick_tool("inside")),
+            "Shift+J": lambda: self._with(lambda a: a.accept_and_next(others_open=True)),
+            "T": lambda: self._with(lambda a: a.editor.switch_over()),
         }
 
     def _in_session(self, action: Callable[[Session], None]) -> None:

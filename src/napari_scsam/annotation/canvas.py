@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from napari_scsam.annotation.scene import Scene
+from napari_scsam.annotation.view_state import Tool
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Box, Line, Point, StrokeKind
 
@@ -37,6 +39,12 @@ class CanvasListener:
         (kind, path, positive): a scribble or a lasso was drawn; perhaps beyond the image.
     plane_changed : callable
         (plane): the slider moved; None in a three-dimensional view.
+    paint : callable
+        (plane, before, after): a brush, an eraser or a polygon made `after` of the label plane
+        `before`, both uint8 (rows, cols).
+    hand_changed : callable
+        (tool or None, why): a person took one of our tools through napari's own controls, and
+        why a click on the picture does nothing now; empty while it does something.
     """
 
     add_point: Callable[[float, float, bool], None] = _ignore
@@ -47,6 +55,8 @@ class CanvasListener:
     set_box: Callable[[Box], None] = _ignore
     add_stroke: Callable[[StrokeKind, Sequence[Point], bool], None] = _ignore
     plane_changed: Callable[[Plane | None], None] = _ignore
+    paint: Callable[[Plane, LabelArray, LabelArray], None] = _ignore
+    hand_changed: Callable[[Tool | None, str], None] = _ignore
 
 
 class Canvas(ABC):
@@ -63,3 +73,9 @@ class Canvas(ABC):
     @abstractmethod
     def index_along(self, axis: int) -> int:
         """Where the view is along `axis` of the open image, also where it shows that axis."""
+
+    def attend(self) -> None:  # noqa: B027 - a canvas that always listens has nothing to do
+        """Have the mouse go to our tool, whatever had it."""
+
+    def finish_stroke(self) -> None:  # noqa: B027 - a canvas without brushes has none
+        """Report what is drawn so far of a stroke under way."""

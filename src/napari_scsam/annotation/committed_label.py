@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.annotation.work import merge_plane
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.job_runner import JobRunner, OnFailed
 from napari_scsam.core.jobs import Job
+from napari_scsam.core.judged import ClassIds
 from napari_scsam.core.labels import NOT_ANNOTATED, is_done
-from napari_scsam.core.prompt_edits import to_decode
+from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import take_plane
 
@@ -23,6 +23,25 @@ if TYPE_CHECKING:
 
 # Without it a slice of nothing but 0 and 255 would be taken for a {0, 255} picture.
 AS_IT_IS = {NOT_ANNOTATED: NOT_ANNOTATED}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the label of a plane was made from.
+
+    Attributes
+    ----------
+    prompts : PromptSet
+    drawn : tuple of Patch
+        What was drawn by hand.
+    judged : tuple of int, optional
+        Classes that were looked for; None for all of the project's.
+    """
+
+    prompts: PromptSet
+    drawn: tuple[Patch, ...] = ()
+    judged: ClassIds | None = None
+
 
 OnSaved = Callable[[int | None], None]
 
@@ -57,32 +76,25 @@ class CommittedLabel:
     def commit(
         self,
         key: SliceKey,
-        preview: LabelArray,
-        prompts: PromptSet,
+        label: LabelArray,
+        made: Made,
         shape: tuple[int, ...],
         on_saved: OnSaved,
         on_failed: OnFailed,
-        *,
-        drafted: Sequence[int] = (),
     ) -> None:
-        """Make `preview` the label of one plane; `on_saved` comes when it is durable.
+        """Make `label` the label of one plane; `on_saved` comes when it is durable.
 
         Parameters
         ----------
         key : (image id, Plane)
-        preview : ndarray of shape (rows, cols), uint8
-        prompts : PromptSet
-            What it was made from: their classes are replaced on the plane, other
-            classes stay, and the prompts go into the project's journal.
+        label : ndarray of shape (rows, cols), uint8
+            The whole plane, with what was committed of other classes.
+        made : Made
         shape : tuple of int
             The image's spatial shape.
         on_saved, on_failed : callable
-        drafted : sequence of int
-            Classes of the draft that the prompts corrected, if any.
         """
-        plane = key[1]
-        touched = {*to_decode(prompts).class_ids(), *drafted}
-        merged = merge_plane(self.array, preview, plane, touched)
+        plane, merged = key[1], label.copy()
         whole = np.full(shape, NOT_ANNOTATED, np.uint8) if self.array is None else self.array.copy()
         _plane_view(whole, plane)[...] = merged
 
@@ -93,7 +105,8 @@ class CommittedLabel:
                 merged if along else whole,
                 plane=plane if along else None,
                 mapping=AS_IT_IS,
-                source=("prompts", _journal_entry(key, prompts)),
+                judged=self._judged(key, made.judged),
+                source=("prompts", _journal_entry(key, made)),
             )
             return saved.version
 
@@ -104,29 +117,42 @@ class CommittedLabel:
 
         self._files.run(Job("Saving", save), saved, on_failed)
 
+    def _judged(self, key: SliceKey, ids: ClassIds | None) -> ClassIds | None:
+        """The classes judged now, and those that were judged on the plane before."""
+        if ids is None or key[1].axis != 0 or not any(self._project.commits(key[0])):
+            return ids if key[1].axis == 0 else None
+        before = self._project.commits(key[0])[-1]
+        known = before.judged.on(key[1].index) if key[1].index in before.planes else ()
+        return tuple(sorted({*ids, *known}))
+
     def fill(
         self,
         image_id: str,
-        labels: Mapping[Plane, LabelArray],
+        labels: tuple[Mapping[Plane, LabelArray], Mapping[Plane, LabelArray]],
         shape: tuple[int, ...],
         on_saved: OnSaved,
         on_failed: OnFailed,
     ) -> None:
-        """Commit drafts of several planes as one version; what is annotated stays as it is.
+        """Commit several planes as one version.
 
         Parameters
         ----------
         image_id : str
-        labels : mapping of Plane to ndarray of shape (rows, cols), uint8
+        labels : pair of mappings of Plane to ndarray of shape (rows, cols), uint8
+            What a person outlined, and drafts: those leave what is annotated as it is.
         shape : tuple of int
             The image's spatial shape.
         on_saved, on_failed : callable
         """
         whole = np.full(shape, NOT_ANNOTATED, np.uint8) if self.array is None else self.array.copy()
-        for plane, label in labels.items():
+        by_hand, drafts = labels
+        for plane, label in by_hand.items():
+            _plane_view(whole, plane)[...] = label
+        for plane, label in drafts.items():
             view = _plane_view(whole, plane)
             np.copyto(view, label, where=view == NOT_ANNOTATED)
-        planes = [{"axis": plane.axis, "plane": plane.index} for plane in sorted(labels)]
+        saved_now = sorted({**by_hand, **drafts})
+        planes = [{"axis": plane.axis, "plane": plane.index} for plane in saved_now]
 
         def save(_progress: Any, _cancel: Any) -> int | None:
             source = ("drafts", {"planes": planes})
@@ -161,7 +187,8 @@ def _plane_view(whole: LabelArray, plane: Plane) -> LabelArray:
     return take_plane(whole, plane, whole.ndim)
 
 
-def _journal_entry(key: SliceKey, prompts: PromptSet) -> dict[str, Any]:
+def _journal_entry(key: SliceKey, made: Made) -> dict[str, Any]:
+    prompts = made.prompts
     return {
         "axis": key[1].axis,
         "plane": key[1].index,
@@ -171,4 +198,5 @@ def _journal_entry(key: SliceKey, prompts: PromptSet) -> dict[str, Any]:
             for (c, n), box in prompts.boxes.items()
         ],
         "strokes": [asdict(s) for s in prompts.strokes],
+        "drawn": [patch.to_json() for patch in made.drawn],
     }

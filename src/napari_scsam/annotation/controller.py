@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.editor import PromptEditor
+from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.annotation.label_saving import LabelSaver
 from napari_scsam.annotation.navigation import Navigation
 from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.outlines import Outlines
+from napari_scsam.annotation.painting import Painting
 from napari_scsam.annotation.presenter import Presenter
 from napari_scsam.annotation.propagation_job import PropagationJob
 from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
 from napari_scsam.annotation.undoing import Undoing
-from napari_scsam.annotation.view_state import ViewState
+from napari_scsam.annotation.view_state import Tool, ViewState
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.geometry import SliceKey
@@ -80,23 +82,27 @@ class AnnotationController:
         committed = CommittedLabel(project, files)
         opener = ImageOpener(project, files, store, committed)
         self.window = IntensityWindow(project, files)
-        self.outlines = Outlines(store, previewer, self.window)
-        self.editor = PromptEditor(store, project.classes, read_only=project.read_only)
+        grounds = Grounds(store, committed, previewer)
+        self.outlines = Outlines(store, previewer, self.window, grounds)
+        self.editor = PromptEditor(store, grounds, project.classes, read_only=project.read_only)
+        painting = Painting(store, grounds, project.classes, read_only=project.read_only)
         self._suggestions = Suggestions(store, self.outlines, project.classes)
         self.navigation = Navigation(
             project, files, store, opener, committed, self._suggestions.arrived
         )
-        self._saver = LabelSaver(store, committed, self.outlines, self._suggestions)
+        self._saver = LabelSaver(
+            store, committed, grounds, self.outlines, self._suggestions, project.classes
+        )
         self._undoing = Undoing(store, opener, committed)
         self._propagation = PropagationJob(
             project, store, committed, self.outlines, segmenter, carrier
         )
         self._presenter = Presenter(
-            project, store, self.outlines, committed, self.window, canvas, on_change
+            project, store, self.outlines, grounds, committed, self.window, canvas, on_change
         )
-        canvas.listen(self._listener())
+        canvas.listen(self._listener(painting))
 
-    def _listener(self) -> CanvasListener:
+    def _listener(self, painting: Painting) -> CanvasListener:
         editor = self.editor
         return CanvasListener(
             add_point=editor.add_point,
@@ -107,6 +113,8 @@ class AnnotationController:
             set_box=editor.set_box,
             add_stroke=editor.add_stroke,
             plane_changed=self.navigation.plane_changed,
+            paint=painting.paint,
+            hand_changed=editor.hand_changed,
         )
 
     def _show(self) -> None:
@@ -151,12 +159,22 @@ class AnnotationController:
         """Ask the active round for proposals."""
         self._suggestions.suggest()
 
+    def pick_tool(self, tool: Tool) -> None:
+        """Take a tool, and have the mouse go to it whatever had it before."""
+        self.editor.set_tool(tool)
+        self._canvas.attend()
+
     def commit(self) -> None:
         """Save the mask on show as the plane's label; no mask at all saves "nothing here"."""
+        self._canvas.finish_stroke()
         self._saver.commit()
 
-    def accept_and_next(self) -> None:
-        """Accept and commit what is on show, then go to the next draft or open plane."""
+    def accept_and_next(self, *, others_open: bool = False) -> None:
+        """Accept and commit what is on show, then go to the next draft or open plane.
+
+        With `others_open`, classes that are not on the plane are not annotated yet, not absent.
+        """
+        self._canvas.finish_stroke()
         now = self._store.now
         if now.key is None:
             return
@@ -164,7 +182,7 @@ class AnnotationController:
             said = "Nothing to accept yet: click the structure, press G, or K to skip."
             self._store.say(said)
             return
-        self._saver.commit(then=self.navigation.next_draft)
+        self._saver.commit(self.navigation.next_draft, others_open=others_open)
 
     def commit_drafts(self) -> None:
         """Commit every draft of the open image that nothing speaks against, as one version."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from napari_scsam.annotation.ground import Over
+from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.objects import (
     another_object,
     box_round,
@@ -46,6 +48,8 @@ from napari_scsam.core.prompts import (
 
 OUTSIDE_IMAGE = "That is beside the image: nothing was added."
 NO_AREA = "That box has no area: drag it from one corner of the structure to the other."
+REPLACES = "What you draw or click takes the place of other classes now; T keeps them again."
+KEEPS = "Other classes are kept: what you draw or click takes what is free."
 TOO_SHORT = "That line is too short: draw it with the button held."
 
 
@@ -55,6 +59,8 @@ class PromptEditor:
     Parameters
     ----------
     store : StateStore
+    grounds : Grounds
+        What is kept of the other classes while one is edited.
     classes : sequence of LabelClass
         The project's.
     read_only : bool
@@ -62,9 +68,15 @@ class PromptEditor:
     """
 
     def __init__(
-        self, store: StateStore, classes: Sequence[LabelClass], *, read_only: bool
+        self,
+        store: StateStore,
+        grounds: Grounds,
+        classes: Sequence[LabelClass],
+        *,
+        read_only: bool,
     ) -> None:
         self._store = store
+        self._grounds = grounds
         self._classes = classes
         self._read_only = read_only
 
@@ -78,6 +90,29 @@ class PromptEditor:
     def set_tool(self, tool: Tool) -> None:
         """Pick what a plain click and a drag do."""
         self._store.put(replace(self._store.now, tool=tool))
+
+    def hand_changed(self, tool: Tool | None, deaf: str) -> None:
+        """Follow a person who took a tool, or another layer, through napari's own controls."""
+        now = self._store.now
+        changed = replace(now, tool=tool or now.tool, deaf=deaf)
+        if (changed.tool, changed.deaf) != (now.tool, now.deaf):
+            self._store.put(changed)
+
+    def set_over(self, over: Over) -> None:
+        """Choose what the object under the hand may take from other classes."""
+        now = replace(self._store.now, over=over)
+        ground = None if now.key is None or now.is_untouched else self._grounds.of(now.key)
+        if now.key is None or ground is None or ground.over == over:
+            self._store.put(now)
+            return
+        changed = now.work.with_ground(now.key, replace(ground, over=over))
+        self._store.step(replace(now, work=changed))
+
+    def switch_over(self) -> None:
+        """Keep the other classes' pixels, or let the object under the hand take them."""
+        taken = self._store.now.over == "free"
+        self.set_over("all" if taken else "free")
+        self._store.say(REPLACES if taken else KEEPS)
 
     def new_object(self) -> None:
         """Let the next prompt begin another object of the active class."""
@@ -225,7 +260,8 @@ class PromptEditor:
         if prompts == now.prompts:
             self._store.put(changed)
             return
-        work = now.work.with_prompts(now.key, prompts)
+        ground = self._grounds.for_edit(now.key, prompts)
+        work = now.work.with_prompts(now.key, prompts).with_ground(now.key, ground)
         self._store.step(replace(changed.saying(""), work=work, selection=Selection(select)))
 
     def _is_positive(self, positive: bool) -> bool:

@@ -144,7 +144,8 @@ class Navigation:
         said = self._store.now.status.message
 
         def arrived() -> None:
-            self._store.say(said)
+            if not self._store.now.status.error:
+                self._store.say(said)
             now = self._store.now
             done = now.plane is not None and self._committed.has(now.plane)
             if now.is_untouched and not done:

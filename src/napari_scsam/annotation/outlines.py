@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
+from napari_scsam.annotation.ground import Ground, already_told, begun_from
+from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
-from napari_scsam.annotation.scene import shown_label
-from napari_scsam.annotation.state import StateStore
-from napari_scsam.annotation.work import Draft
+from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.core.arrays import LabelArray
+from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.stretch import Stretch
@@ -18,6 +19,11 @@ from napari_scsam.inference.previews import Previewer
 from napari_scsam.inference.segmenter import Answer, Question
 
 VIA_BOX = "This model reads boxes, so your clicks became one; after a first round it reads points."
+
+LEFT = (
+    "Slice {number} was not saved: you left it before its outline was there. It keeps its "
+    "prompts; go back and press J."
+)
 
 
 class Outlines:
@@ -29,13 +35,19 @@ class Outlines:
     previewer : Previewer
     window : IntensityWindow
         What the models see of the values.
+    grounds : Grounds
+        What the models may change.
     """
 
-    def __init__(self, store: StateStore, previewer: Previewer, window: IntensityWindow) -> None:
+    def __init__(
+        self, store: StateStore, previewer: Previewer, window: IntensityWindow, grounds: Grounds
+    ) -> None:
         self._store = store
         self._previewer = previewer
         self._window = window
-        self._drafts: Mapping[SliceKey, Draft] = {}
+        self._grounds = grounds
+        # On which ground each plane's answer was made.
+        self._made_on: dict[SliceKey, Ground | None] = {}
         # What was asked last; it is not asked again while it has no answer, for it failed.
         self._asked: tuple[SliceKey, PromptSet] | None = None
         # What waits for an answer about a plane.
@@ -53,19 +65,15 @@ class Outlines:
     @property
     def preview(self) -> LabelArray | None:
         """The mask on show, uint8 (rows, cols), or None while there is none."""
-        now = self._store.now
-        answer = None if now.key is None else self._previewer.get(now.key, now.prompts)
-        return shown_label(now, answer)
+        key = self._store.now.key
+        return None if key is None else self._grounds.to_save(key)
 
     @property
     def answers(self) -> dict[Plane, Answer]:
-        """Of the open image's planes, the answers to just the prompts that they have now."""
+        """Of the open image's planes, the labels of just the prompts that they have now."""
         now = self._store.now
-        found = {
-            key[1]: self._previewer.get(key, prompts)
-            for key, prompts in now.work.prompts.items()
-            if now.is_open(key[0])
-        }
+        keys = (key for key in {**now.work.prompts, **now.work.grounds} if now.is_open(key[0]))
+        found = {key[1]: self._grounds.answer(key) for key in keys}
         return {plane: answer for plane, answer in found.items() if answer is not None}
 
     @property
@@ -82,16 +90,18 @@ class Outlines:
         if now.key is None or now.image is None:
             raise RuntimeError("A question needs an open plane.")
         plane, volume = now.key[1], now.image.volume
+        ground = self._grounds.of(now.key)
         return Question(
             now.key,
             volume.plane(plane),
             prompts,
             None if now.round is None else now.round.folder,
-            None if now.draft is None else now.draft.label,
+            begun_from(ground, self._grounds.origin(now.key), prompts),
             self._window.asked(volume),
             now.tuned,
             Stretch.of(volume, plane),
             self._window.neighbours(volume, plane),
+            already_told(ground, prompts),
         )
 
     # ---------------------------------------------------------------- asking
@@ -99,23 +109,28 @@ class Outlines:
     def update(self) -> None:
         """Ask for an outline where there is none, and take back what nobody waits for."""
         now = self._store.now
-        self._forget_redrafted(now.work.drafts)
+        self._forget_overtaken(now)
         if self._then is not None and self._then[0] != now.key:
-            self._then = None
+            left, self._then = self._then[0][1], None
+            self._drop()
+            self._store.fail(ModelError(LEFT.format(number=left.index + 1)))
+            now = self._store.now
         if now.key is None or now.status.busy == "opening":
             self._drop()
             return
-        known = now.prompts.is_empty or self._previewer.get(now.key, now.prompts) is not None
+        known = now.prompts.is_empty or self._grounds.answer(now.key) is not None
         asking = self._previewer.is_asking(now.key, now.prompts)
         if known and not asking:  # what is asked of just what is shown is a suggestion
             self._drop()
         elif not known and not asking and self._asked != (now.key, now.prompts):
             self._asked = (now.key, now.prompts)
+            self._made_on[now.key] = self._grounds.of(now.key)
             self._previewer.decode(self.question(now.prompts), self.settle, self.fail)
 
     def suggest(self, class_ids: tuple[int, ...], on_answer: Callable[[Answer], None]) -> None:
         """Ask for proposals on the plane on show, and for their masks."""
         question = self.question(self._store.now.prompts)
+        self._made_on[question.key] = self._grounds.of(question.key)
         self._previewer.suggest(question, class_ids, on_answer, self.fail)
 
     def prepare(self, on_ready: Callable[[str], None]) -> None:
@@ -155,13 +170,11 @@ class Outlines:
         self._previewer.forget()
         self._asked = None
 
-    def _forget_redrafted(self, drafts: Mapping[SliceKey, Draft]) -> None:
-        """Forget the answers that were made with another draft than the plane has now."""
-        before, self._drafts = self._drafts, drafts
-        if before is drafts:
-            return
-        for key in {*before, *drafts}:
-            if before.get(key) is not drafts.get(key):
+    def _forget_overtaken(self, now: AnnotationState) -> None:
+        """Forget the answers of the open image that were made on another ground than is there."""
+        for key in [key for key in self._made_on if now.is_open(key[0])]:
+            if self._grounds.of(key) is not self._made_on[key]:
+                del self._made_on[key]
                 self._previewer.forget(key)
                 self._asked = None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.canvas import Canvas
 from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.scene import Facts, Scene, resolve
@@ -25,6 +26,7 @@ class Presenter:
     project : Project
     store : StateStore
     outlines : Outlines
+    grounds : Grounds
     committed : CommittedLabel
     window : IntensityWindow
     canvas : Canvas
@@ -38,6 +40,7 @@ class Presenter:
         project: Project,
         store: StateStore,
         outlines: Outlines,
+        grounds: Grounds,
         committed: CommittedLabel,
         window: IntensityWindow,
         canvas: Canvas,
@@ -47,6 +50,7 @@ class Presenter:
         self._read_only = project.read_only
         self._store = store
         self._outlines = outlines
+        self._grounds = grounds
         self._committed = committed
         self._window = window
         self._canvas = canvas
@@ -67,6 +71,7 @@ class Presenter:
             self._outlines.answers,
             committed=self._committed.array,
             is_committed=now.plane is not None and self._committed.has(now.plane),
+            base=None if now.plane is None else self._grounds.committed(now.plane),
             contrast=None if now.image is None else self._window.contrast(now.image.volume),
             can_undo=self._store.can_undo,
             can_redo=self._store.can_redo,

@@ -126,7 +126,8 @@ class PropagationJob:
                 if self._committed.has(plane):
                     found[index] = np.array(take_plane(label, plane, label.ndim))
         preview = self._outlines.preview
-        if preview is not None and (now.draft is None or not now.prompts.is_empty):
+        touched = not now.prompts.is_empty or now.ground is not None
+        if preview is not None and (now.draft is None or touched):
             found[shown.index] = preview
         return found
 
@@ -186,7 +187,8 @@ class PropagationJob:
         done = set(self._project.committed_planes(image_id)) if plane.axis == 0 else set()
         for index, filled in made.filled.items():
             key = (image_id, Plane(plane.axis, index))
-            if index not in done and now.work.prompts_at(key).is_empty:
+            untouched = now.work.prompts_at(key).is_empty and key not in now.work.grounds
+            if index not in done and untouched:
                 label = self._beside_committed(key, filled.label)
                 drafts[key] = Draft(label, _flag_words(filled, self._project.classes))
         kept = [draft for draft in drafts.values() if draft is not None]

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 
 from napari_scsam.annotation import view_state
+from napari_scsam.annotation.ground import Over
 from napari_scsam.annotation.intensity_window import Contrast
 from napari_scsam.annotation.state import AnnotationState, OpenImage
-from napari_scsam.annotation.view_state import Situation, Tool, ViewState
+from napari_scsam.annotation.view_state import PAINT_TOOLS, Situation, Tool, ViewState
 from napari_scsam.annotation.work import crossing
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane
@@ -71,6 +72,27 @@ class ShownMask:
         return hash((id(self.label), self.is_draft))
 
 
+@dataclass(frozen=True)
+class ShownHand:
+    """What the mouse is to do on the picture.
+
+    Attributes
+    ----------
+    tool : Tool
+    class_id : int
+        What the brush paints.
+    over : {'free', 'all'} or int
+        What it may paint over.
+    locked : bool
+        Whether nothing can be drawn now.
+    """
+
+    tool: Tool = "inside"
+    class_id: int = 1
+    over: Over = "free"
+    locked: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """Everything that is drawn; two are compared part by part.
@@ -93,6 +115,8 @@ class Scene:
         The values that are shown black and white.
     drag : {'pan', 'box', 'scribble', 'lasso'}
         What dragging with the left button does.
+    hand : ShownHand
+        What the mouse does.
     dock : ViewState
         What the dock shows.
     """
@@ -106,6 +130,7 @@ class Scene:
     committed: LabelArray | None = None
     contrast: Contrast | None = None
     drag: Drag = "pan"
+    hand: ShownHand = ShownHand()
     dock: ViewState = ViewState(frozenset(), "", "", "", False)
 
 
@@ -124,6 +149,8 @@ class Facts:
         The committed label of the open image.
     is_committed : bool
         Whether the plane on show is annotated in it.
+    base : ndarray of shape (rows, cols), uint8, optional
+        What is committed of the plane on show, where it is annotated.
     contrast : Contrast, optional
         None with no image.
     can_undo, can_redo, read_only : bool
@@ -136,6 +163,7 @@ class Facts:
     answers: Mapping[Plane, Answer] = field(default_factory=dict)
     committed: LabelArray | None = None
     is_committed: bool = False
+    base: LabelArray | None = None
     contrast: Contrast | None = None
     can_undo: bool = False
     can_redo: bool = False
@@ -167,6 +195,12 @@ def resolve(facts: Facts, before: Scene) -> Scene:
         committed=facts.committed,
         contrast=facts.contrast,
         drag=_DRAGS.get(state.tool, "pan"),
+        hand=ShownHand(
+            state.tool,
+            state.active_class.id,
+            state.over,
+            locked=facts.read_only or state.plane is None,
+        ),
         dock=view_state.resolve(_situation(facts), facts.classes),
     )
 
@@ -204,13 +238,18 @@ def _prompts(state: AnnotationState, plane: Plane) -> ShownPrompts:
 def _masks(facts: Facts, before: Scene) -> dict[Plane, ShownMask]:
     state = facts.state
     drafts = {plane: ShownMask(draft.label, True) for plane, draft in state.drafts.items()}
-    prompted = {plane for image, plane in state.work.prompts if state.is_open(image)}
+    worked = {**state.work.prompts, **state.work.grounds}
+    prompted = {plane for image, plane in worked if state.is_open(image)}
     masks = {plane: mask for plane, mask in drafts.items() if plane not in prompted}
     for plane in prompted:
         if plane in facts.answers:
             masks[plane] = ShownMask(facts.answers[plane].preview)
         elif plane in before.masks:
             masks[plane] = before.masks[plane]
+    shown, paints = state.plane, state.tool in PAINT_TOOLS
+    if paints and facts.base is not None and shown is not None and shown not in masks:
+        # What is committed is drawn on as it is.
+        masks[shown] = ShownMask(facts.base)
     return masks
 
 
@@ -258,5 +297,9 @@ def _situation(facts: Facts) -> Situation:
         read_only=facts.read_only,
         busy=state.status.busy or ("thinking" if facts.is_waiting else ""),
         message=state.status.message,
+        deaf=state.deaf,
+        tool=state.tool,
+        over=state.over,
+        drawn=0 if state.ground is None else len(state.ground.patches),
         error=state.status.error,
     )

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_scsam.annotation.ground import Ground, Over
 from napari_scsam.annotation.objects import another_object, object_numbers
 from napari_scsam.annotation.view_state import Busy, Tool
 from napari_scsam.annotation.work import Draft, Work
@@ -78,7 +79,11 @@ class AnnotationState:
     selection : Selection
     active_objects : mapping of class id to object number
         Of the plane on show, where a person chose one.
-    tool : {'inside', 'outside', 'box', 'scribble', 'lasso'}
+    tool : {'inside', 'outside', 'box', 'scribble', 'lasso', 'brush', 'eraser', 'outline', 'fill'}
+    over : {'free', 'all'} or int
+        What the object under the hand may take from other classes.
+    deaf : str
+        Why a click on the picture does nothing now; empty while it does something.
     round : RoundRecord, optional
         The active round.
     tuned : Path, optional
@@ -97,6 +102,8 @@ class AnnotationState:
     selection: Selection = Selection()
     active_objects: Mapping[int, int] = field(default_factory=dict)
     tool: Tool = "inside"
+    over: Over = "free"
+    deaf: str = ""
     round: RoundRecord | None = None
     tuned: Path | None = None
     status: Status = Status()
@@ -126,9 +133,14 @@ class AnnotationState:
         return None if self.key is None else self.work.drafts.get(self.key)
 
     @property
+    def ground(self) -> Ground | None:
+        """What was drawn by hand on the plane on show, or kept from the models there."""
+        return None if self.key is None else self.work.grounds.get(self.key)
+
+    @property
     def is_untouched(self) -> bool:
-        """Whether the plane on show has neither prompts nor a draft."""
-        return self.prompts.is_empty and self.draft is None
+        """Whether the plane on show has neither prompts nor a draft, and nothing drawn."""
+        return self.prompts.is_empty and self.draft is None and self.ground is None
 
     @cached_property
     def drafts(self) -> dict[Plane, Draft]:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from napari_scsam.annotation.ground import Over
 from napari_scsam.annotation.objects import object_numbers
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
@@ -14,7 +15,11 @@ from napari_scsam.core.prompt_edits import is_question
 from napari_scsam.core.prompts import Line, ObjectKey, PointPrompt, PromptSet
 
 Busy = Literal["", "opening", "thinking", "saving"]
-Tool = Literal["inside", "outside", "box", "scribble", "lasso"]
+Tool = Literal[
+    "inside", "outside", "box", "scribble", "lasso", "brush", "eraser", "outline", "fill"
+]
+# Tools that change the label's pixels themselves.
+PAINT_TOOLS = frozenset({"brush", "eraser", "outline", "fill"})
 
 # What each kind of proposal is called, for one and for more, and its mark on the canvas.
 _KIND_WORDS = {
@@ -64,6 +69,13 @@ class Situation:
     busy : {'', 'opening', 'thinking', 'saving'}
     message, error : str
         What was last said; `error` is shown instead while it stands.
+    deaf : str
+        Why a click on the picture does nothing now; empty while it does something.
+    tool : Tool
+    over : {'free', 'all'} or int
+        What the object under the hand may take from other classes.
+    drawn : int
+        How often something was drawn by hand on the plane.
     """
 
     image_name: str | None = None
@@ -87,6 +99,10 @@ class Situation:
     busy: Busy = ""
     message: str = ""
     error: str = ""
+    deaf: str = ""
+    tool: Tool = "inside"
+    over: Over = "free"
+    drawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,8 @@ class ViewState:
         The one on show.
     propagate, commit_drafts : str
         What the two buttons say; hidden in a picture, and while there is no draft.
+    tool : Tool
+    over : {'free', 'all'} or int
     """
 
     enabled: frozenset[str]
@@ -123,6 +141,8 @@ class ViewState:
     axis: int = 0
     propagate: str = "Propagate"
     commit_drafts: str = ""
+    tool: Tool = "inside"
+    over: Over = "free"
 
 
 def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
@@ -138,12 +158,14 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         enabled=_enabled(now),
         heading=_heading(now),
         counts=_counts(now, classes),
-        status=now.error or now.message or _progress(now),
+        status=now.error or "  ".join(filter(None, (now.message, now.deaf))) or _progress(now),
         is_error=bool(now.error),
         axes=now.plane_names if now.plane is not None else (),
         axis=0 if now.plane is None else now.plane.axis,
         propagate=_propagate(now),
         commit_drafts=_commit_drafts(now),
+        tool=now.tool,
+        over=now.over,
     )
 
 
@@ -170,7 +192,7 @@ def _enabled(now: Situation) -> frozenset[str]:
 
 
 def _can_propagate(now: Situation) -> bool:
-    mine = now.has_preview and (now.draft is None or not now.prompts.is_empty)
+    mine = now.has_preview and (now.draft is None or not now.prompts.is_empty or now.drawn > 0)
     return now.plane_count > 1 and (mine or now.is_committed)
 
 
@@ -216,7 +238,10 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
             return f"Is this point inside the {names[point.class_id]}?  Q yes  ·  W no"
     if now.line is not None:
         return _line_words(now.prompts, now.line, names)
-    if not points and not now.prompts.boxes and not now.prompts.strokes:
+    nothing = not points and not now.prompts.boxes and not now.prompts.strokes
+    if nothing and now.drawn:
+        return "Drawn by hand."
+    if nothing:
         if now.draft is not None:
             look = f" It wants a look: {now.draft.flag}." if now.draft.flag else ""
             return f"A draft from the slices beside it.{look}"
@@ -228,6 +253,7 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
     words = [_number(len(points), "point") + _kinds(points)] if points else []
     kinds = ["box"] * len(now.prompts.boxes) + [s.kind for s in now.prompts.strokes]
     words += [_number(n, kind) for kind, n in Counter(kinds).items()]
+    words += ["drawn by hand"] if now.drawn else []
     parts = [", ".join(words), _objects(now), _sureness(now.iou)]
     parts += ["N asks"] if any(is_question(p) for p in points) else []
     return "  ·  ".join(part for part in parts if part)

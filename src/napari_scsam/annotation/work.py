@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from napari_scsam.annotation.ground import Ground
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import PromptSet
-from napari_scsam.core.volume import take_plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +42,15 @@ class Work:
         Label version after the step, of the images committed in this session.
     drafts : mapping of (image id, Plane) to Draft
         Masks carried over from a neighbouring plane, which nobody has accepted yet.
+    grounds : mapping of (image id, Plane) to Ground
+        What was drawn by hand, and what the models may not change any more.
     """
 
     at: SliceKey | None = None
     prompts: Mapping[SliceKey, PromptSet] = field(default_factory=dict)
     versions: Mapping[str, int | None] = field(default_factory=dict)
     drafts: Mapping[SliceKey, Draft] = field(default_factory=dict)
+    grounds: Mapping[SliceKey, Ground] = field(default_factory=dict)
 
     def prompts_at(self, key: SliceKey) -> PromptSet:
         """Prompts of one plane; an empty set where there are none."""
@@ -65,6 +67,19 @@ class Work:
         """Same work with the drafts of some planes replaced; None takes one away."""
         merged = {**self.drafts, **drafts}
         return replace(self, drafts={k: d for k, d in merged.items() if d is not None})
+
+    def with_ground(self, key: SliceKey, ground: Ground | None) -> Work:
+        """Same work with the ground of one plane replaced; None takes it away."""
+        if ground is self.grounds.get(key):
+            return self
+        others = {k: v for k, v in self.grounds.items() if k != key}
+        if ground is not None:
+            others[key] = ground
+        return replace(self, at=key, grounds=others)
+
+    def without_plane(self, key: SliceKey) -> Work:
+        """Same work with nothing that waits to be saved on one plane."""
+        return self.with_ground(key, None).with_prompts(key, PromptSet()).with_drafts({key: None})
 
     def with_version(self, image_id: str, version: int | None) -> Work:
         """Same work with the label version of one image replaced."""
@@ -97,28 +112,3 @@ def crossing(
         line = np.take(label, plane.index, axis=across)
         np.moveaxis(shown, axes.index(other.axis), 0)[other.index] = line
     return shown
-
-
-def merge_plane(
-    before: LabelArray | None, preview: LabelArray, plane: Plane, touched: Iterable[int]
-) -> LabelArray:
-    """The label plane to commit: `preview` over what was committed there before.
-
-    Parameters
-    ----------
-    before : ndarray of uint8, optional
-        The committed label of the whole image.
-    preview : ndarray of shape (rows, cols), uint8
-        What the person sees and accepts.
-    plane : Plane
-        Where `preview` lies.
-    touched : iterable of int
-        Classes that were asked for on this plane; the others keep their pixels.
-    """
-    if before is None:
-        return preview.copy()
-    merged: LabelArray = np.array(take_plane(before, plane, before.ndim))
-    merged[merged == NOT_ANNOTATED] = BACKGROUND
-    merged[np.isin(merged, list(touched))] = BACKGROUND
-    merged[preview > 0] = preview[preview > 0]
-    return merged

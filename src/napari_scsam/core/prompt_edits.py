@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from napari_scsam.core.prompts import Box, Kind, ObjectKey, PointPrompt, PromptSet, State
@@ -107,6 +107,24 @@ def askable_objects(prompts: PromptSet, drafted: Iterable[int] = ()) -> tuple[Ob
     inside |= {s.object_key for s in prompts.strokes if s.positive}
     first = {(class_id, 1) for class_id in drafted}
     return tuple(sorted(inside | set(prompts.boxes) | (first & set(prompts.objects()))))
+
+
+def of_classes(prompts: PromptSet, class_ids: Collection[int]) -> PromptSet:
+    """The prompts of some classes alone."""
+    return PromptSet(
+        tuple(p for p in prompts.points if p.class_id in class_ids),
+        {key: box for key, box in prompts.boxes.items() if key[0] in class_ids},
+        tuple(s for s in prompts.strokes if s.class_id in class_ids),
+    )
+
+
+def without(prompts: PromptSet, told: PromptSet) -> PromptSet:
+    """`prompts` less those that `told` holds, too."""
+    return PromptSet(
+        tuple(p for p in prompts.points if p not in told.points),
+        {key: box for key, box in prompts.boxes.items() if told.boxes.get(key) != box},
+        tuple(s for s in prompts.strokes if s not in told.strokes),
+    )
 
 
 def asked_in_turn(prompts: PromptSet, key: ObjectKey) -> list[PromptSet]:

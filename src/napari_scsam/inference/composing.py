@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy import ndimage
 
-from napari_scsam.core.arrays import LabelArray, Logits
+from napari_scsam.core.arrays import LabelArray, Logits, Mask
 from napari_scsam.core.labels import BACKGROUND
-from napari_scsam.core.log_odds import label_of
 from napari_scsam.core.prompts import ObjectKey
 from napari_scsam.models import Decoded
 
+# A region that is more than this share of an object decides whether there is such an object.
+MOST_OF_IT = 0.5
+
 
 def compose(
-    decoded: Mapping[ObjectKey, Decoded], shape: tuple[int, int], draft: LabelArray | None = None
+    decoded: Mapping[ObjectKey, Decoded], shape: tuple[int, int], left: LabelArray | None = None
 ) -> LabelArray:
     """One label plane out of the masks of several objects.
 
-    Where masks overlap, the class with the higher log-odds has the pixel.
+    Where classes overlap, each connected region goes to one of them as a whole, so that they
+    never interleave. A class that the region is most of has it, since it would vanish without:
+    that is what lies within another structure. Otherwise the one with the higher mean log-odds.
 
     Parameters
     ----------
     decoded : mapping of (class id, object number) to Decoded
     shape : (rows, cols)
-    draft : ndarray of shape (rows, cols), uint8, optional
-        What stays of the classes that nothing was asked about.
+    left : ndarray of shape (rows, cols), uint8, optional
+        What stays where no object is inside.
 
     Returns
     -------
@@ -35,5 +40,31 @@ def compose(
     odds: dict[int, Logits] = {}
     for (class_id, _), answer in decoded.items():
         odds[class_id] = np.maximum(odds.get(class_id, -np.inf), answer.logits)
-    left = None if draft is None else np.where(np.isin(draft, list(odds)), BACKGROUND, draft)
-    return label_of(odds, shape, left)
+    inside = {class_id: values > 0 for class_id, values in sorted(odds.items())}
+    label = np.full(shape, BACKGROUND, np.uint8) if left is None else left.astype(np.uint8)
+    for class_id, mask in inside.items():
+        label[mask] = class_id
+    for region in _contested(list(inside.values())):
+        claims = {
+            class_id: _claim(mask, odds[class_id], region) for class_id, mask in inside.items()
+        }
+        for class_id in sorted(claims, key=claims.__getitem__):
+            label[region & inside[class_id]] = class_id
+    return label
+
+
+def _contested(masks: list[Mask]) -> list[Mask]:
+    """The connected regions that lie in more than one mask."""
+    if len(masks) < 2:
+        return []
+    regions, count = ndimage.label(np.sum(masks, axis=0) > 1)
+    return [regions == number for number in range(1, count + 1)]
+
+
+def _claim(mask: Mask, odds: Logits, region: Mask) -> tuple[float, float]:
+    """How strongly a class claims a region: by what it is of it, then by how sure it is."""
+    part = region & mask
+    if not part.any():
+        return (0.0, -np.inf)
+    share = float(part.sum() / mask.sum())
+    return (share if share > MOST_OF_IT else 0.0, float(odds[part].mean()))

@@ -55,6 +55,10 @@ class Previewer:
         answer = self._answers.get(key)
         return answer if answer is not None and answer.prompts == prompts else None
 
+    def last(self, key: SliceKey) -> Answer | None:
+        """The last answer for one plane, perhaps made from older prompts."""
+        return self._answers.get(key)
+
     def start(self, round_folder: Path | None) -> None:
         """Load the models ahead of the first question, which meets the error if there is one."""
         job = Job("Loading the models", lambda _p, _c: self._segmenter.prepare(round_folder))

@@ -13,17 +13,24 @@ from typing import Any, Protocol
 import numpy as np
 
 from napari_scsam import models
-from napari_scsam.core.arrays import LabelArray, Pixels
+from napari_scsam.core.arrays import LabelArray, Logits, Mask, Pixels
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import SliceKey
 from napari_scsam.core.jobs import CancelToken
-from napari_scsam.core.prompt_edits import askable_objects, asked_in_turn, to_decode, with_proposals
+from napari_scsam.core.prompt_edits import (
+    askable_objects,
+    asked_in_turn,
+    to_decode,
+    with_proposals,
+    without,
+)
 from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.core.stretch import Stretch
 from napari_scsam.core.volume import Around
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.inference.composing import compose
+from napari_scsam.inference.correcting import begun_from, left_of
 from napari_scsam.inference.idle_worker import Errand, WorkAhead
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 from napari_scsam.propagation import Carried, Trail, carry
@@ -57,6 +64,8 @@ class Question:
         What makes the plane's pixels square.
     around : pair of ndarrays of the shape of `pixels`, optional
         The planes before and after, as `pixels`; for a round whose U-Net sees them, too.
+    told : PromptSet
+        Prompts of these that `draft` was made of: they are not asked again.
     """
 
     key: SliceKey
@@ -68,6 +77,7 @@ class Question:
     tuned_folder: Path | None = None
     stretch: Stretch = Stretch()
     around: Around | None = None
+    told: PromptSet = PromptSet()
 
     def squared(self) -> Question:
         """The same question about the plane with square pixels."""
@@ -78,6 +88,7 @@ class Question:
             self,
             pixels=self.stretch.pixels(self.pixels),
             prompts=self.stretch.prompts(self.prompts, (rows, cols)),
+            told=self.stretch.prompts(self.told, (rows, cols)),
             draft=None if self.draft is None else self.stretch.label(self.draft),
             stretch=Stretch(),
             around=_each(self.stretch.pixels, self.around),
@@ -266,16 +277,17 @@ class Segmenter:
     def _decode(self, question: Question) -> Answer:
         embedding = self._embed(question)
         sam = self._answering(question)
-        prompts = to_decode(question.prompts)
+        prompts = without(to_decode(question.prompts), question.told)
         drafted = () if question.draft is None else np.unique(question.draft).tolist()
+        keys = askable_objects(prompts, drafted)
+        begun = {key: begun_from(question.draft, key, prompts) for key in keys}
         decoded = {
-            key: self._object(sam, embedding, question, prompts, key)
-            for key in askable_objects(prompts, drafted)
+            key: self._object(sam, embedding, question, prompts, key, begun[key]) for key in keys
         }
         vias = {answer.via for answer in decoded.values()}
         via = "box from clicks" if "box from clicks" in vias else next(iter(sorted(vias)), "")
         iou = min((answer.iou for answer in decoded.values()), default=None)
-        preview = compose(decoded, embedding.shape, question.draft)
+        preview = compose(decoded, embedding.shape, left_of(question.draft, begun.values()))
         note = GPU_FULL if _left_gpu(sam) else ""
         return Answer(question.prompts, preview, via, iou, note)
 
@@ -314,10 +326,10 @@ class Segmenter:
         question: Question,
         prompts: PromptSet,
         key: ObjectKey,
+        begun: Mask | None,
     ) -> Decoded:
         """Mask of one object, each later click told what the ones before it gave."""
-        drafted = None if question.draft is None or key[1] != 1 else question.draft == key[0]
-        before = drafted if drafted is not None and drafted.any() else None
+        before: Mask | Logits | None = begun
         turns = asked_in_turn(prompts, key)
         # A model of boxes makes nothing of its own answer: it is asked everything at once.
         for turn in turns if sam.understands_points else turns[-1:]:

@@ -1,0 +1,232 @@
+"""napari's own brush, eraser, polygon and fill on our layers, and which layer has the mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from napari_scsam._napari.layers import COMMITTED, OUTLINE, PREVIEW, PROMPTS
+from napari_scsam.annotation.scene import ShownHand
+from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
+
+MODES: Mapping[Tool, str] = {
+    "brush": "paint",
+    "eraser": "erase",
+    "outline": "polygon",
+    "fill": "fill",
+}
+TOOLS: Mapping[str, Tool] = {mode: tool for tool, mode in MODES.items()}
+BACK = "I brings our tool back."
+IN_3D = f"In the 3D view clicks only turn the picture: {BACK}"
+IN_GRID = f"In the grid view clicks do nothing: {BACK}"
+
+
+class Brushes:
+    """Sets napari's tools as a scene wants them, and reports which one a person takes.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    on_stroke : callable
+        Called when something was drawn on one of our layers, with the item of napari's history.
+    on_hand : callable
+        (tool or None, why a click does nothing or empty): what the mouse does now.
+    on_label : callable
+        (value): which value a person picked to paint with.
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        on_stroke: Callable[[Sequence[Any]], None],
+        on_hand: Callable[[Tool | None, str], None],
+        on_label: Callable[[int], None],
+    ) -> None:
+        self._viewer = viewer
+        self._on_stroke = on_stroke
+        self._on_hand = on_hand
+        self._on_label = on_label
+        self._layers: Mapping[str, Any] = {}
+        self._hand: ShownHand | None = None
+        self._setting = False
+        self.pressed = False
+        self._told: Sequence[Any] = ()
+        for event in self._watched():
+            event.connect(self.observe)
+
+    def _watched(self) -> tuple[Any, ...]:
+        viewer = self._viewer
+        return (
+            viewer.layers.selection.events.active,
+            viewer.canvas.grid.events.enabled,
+        )
+
+    def hold(self, layers: Mapping[str, Any]) -> None:
+        """Work on these layers from now on."""
+        fresh = self._layers.get(PREVIEW) is not layers[PREVIEW]
+        self._layers = dict(layers)
+        self._hand = None
+        layers[OUTLINE].editable = False
+        if not fresh:
+            return
+        # napari's brush cursor draws a box under itself, and software rendering crashes on it.
+        self._viewer.canvas.overlays["_brush_circle"].box = False
+        for name in (PREVIEW, COMMITTED, OUTLINE):
+            layers[name].events.editable.connect(self._keep_locked)
+        for name in (PREVIEW, COMMITTED):
+            layer = layers[name]
+            layer.events.paint.connect(self._painted)
+            layer.events.labels_update.connect(self._updated)
+            layer.events.mode.connect(self.observe)
+            layer.events.n_edit_dimensions.connect(self._keep_flat)
+            layer.mouse_drag_callbacks.insert(0, self._press)
+        layers[PREVIEW].events.selected_label.connect(self._picked)
+        for event in (layers[COMMITTED].events.brush_size, layers[COMMITTED].events.selected_label):
+            event.connect(self._share)
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        for event in self._watched():
+            event.disconnect(self.observe)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Put the tools away, before layers are removed: napari draws a brush that has no layer."""
+        layers, self._layers = self._layers, {}
+        for name in set(layers) & {PREVIEW, COMMITTED}:
+            layers[name].mode = "pan_zoom"
+
+    def show(self, hand: ShownHand) -> None:
+        """Set napari's tools as `hand` says."""
+        last, self._hand = self._hand, hand
+        if not self._layers or hand == last:
+            return
+        self._setting = True
+        try:
+            for name in (PREVIEW, COMMITTED):
+                layer = self._layers[name]
+                layer.editable = not hand.locked
+                layer.selected_label = hand.class_id
+                layer.preserve_labels = hand.over == "free"
+            if last is None or (hand.tool, hand.locked) != (last.tool, last.locked):
+                self._take_up(hand)
+        finally:
+            self._setting = False
+
+    def attend(self) -> None:
+        """Have the mouse go to our tool: its layer, flat, one picture."""
+        if not self._layers or self._hand is None:
+            return
+        self._viewer.canvas.grid.enabled = False
+        self._viewer.dims.ndisplay = 2
+        self._setting = True
+        try:
+            self._take_up(self._hand, always=True)
+        finally:
+            self._setting = False
+        self.observe()
+
+    def _take_up(self, hand: ShownHand, *, always: bool = False) -> None:
+        preview, active = self._layers[PREVIEW], self._viewer.layers.selection.active
+        paints = hand.tool in PAINT_TOOLS and not hand.locked
+        preview.mode = MODES[hand.tool] if paints else "pan_zoom"
+        if paints or always or active in (preview, self._layers[COMMITTED]):
+            wanted = self._layers[PREVIEW if paints else PROMPTS]
+            self._viewer.layers.selection.active = wanted
+
+    # ---------------------------------------------------------------- what a person does
+
+    def _press(self, layer: Any, event: Any) -> Generator[None, None, None]:
+        self.pressed = str(layer.mode) in ("paint", "erase")
+        yield
+        while event.type == "mouse_move":
+            yield
+        if self.pressed:
+            self._painted()
+
+    def _painted(self, event: Any = None) -> None:
+        self.pressed = False
+        self._told = () if event is None else event.value
+        self._on_stroke(self._told)
+
+    def _updated(self, _event: Any) -> None:
+        """Take up what napari tells of before it is drawn: a polygon, a fill, a script's."""
+        if self._told and not self.pressed:
+            item, self._told = self._told, ()
+            self._on_stroke(item)
+
+    def _keep_locked(self, event: Any) -> None:
+        """Lock a layer again that napari unlocked by itself: it does where the view is turned."""
+        locked = self._hand is not None and self._hand.locked
+        if event.source.editable and (locked or event.source is self._layers.get(OUTLINE)):
+            event.source.editable = False
+
+    def _keep_flat(self, event: Any) -> None:
+        """Draw on the slice on show alone: what lies on others would not be seen."""
+        if event.source.n_edit_dimensions != 2:
+            event.source.n_edit_dimensions = 2
+
+    def _picked(self, event: Any) -> None:
+        if not self._setting:
+            self._on_label(int(event.source.selected_label))
+
+    def _share(self, _event: Any = None) -> None:
+        """What is chosen for the committed layer counts where it is drawn on: on the preview."""
+        if self._layers and not self._setting:
+            preview, committed = self._layers[PREVIEW], self._layers[COMMITTED]
+            preview.brush_size = committed.brush_size
+            preview.selected_label = committed.selected_label
+
+    def observe(self, _event: Any = None) -> None:
+        """Report what the mouse does now."""
+        if self._setting or not self._layers:
+            return
+        active, layers = self._viewer.layers.selection.active, self._layers
+        if active is layers[COMMITTED] and str(active.mode) in TOOLS:
+            self._hand_over(active)
+            active = layers[PREVIEW]
+        if active is layers[PREVIEW] and str(active.mode) in TOOLS:
+            self._on_hand(TOOLS[str(active.mode)], self._why_deaf(active))
+        elif active is layers[PROMPTS]:
+            paints = self._hand is not None and self._hand.tool in PAINT_TOOLS
+            self._on_hand("inside" if paints else None, self._why_deaf(active))
+        else:
+            self._on_hand(None, self._why_deaf(active))
+
+    def _hand_over(self, committed: Any) -> None:
+        """Go on on the preview, which shows the plane's label while it is being drawn on."""
+        preview, mode = self._layers[PREVIEW], str(committed.mode)
+        self._share()
+        self._setting = True
+        try:
+            committed.mode = "pan_zoom"
+            self._viewer.layers.selection.active = preview
+            preview.mode = mode
+        finally:
+            self._setting = False
+
+    def _why_deaf(self, active: Any) -> str:
+        """Why a click does nothing where `active` is the layer that has the mouse."""
+        if self._viewer.dims.ndisplay != 2:
+            return IN_3D
+        if self._viewer.canvas.grid.enabled:
+            return IN_GRID
+        draws = active is self._layers[PREVIEW] and str(active.mode) in TOOLS
+        if active is self._layers[PROMPTS] or draws:
+            return ""
+        if active is None:
+            return f"No layer is selected, so clicks do nothing: {BACK}"
+        if active is self._layers[OUTLINE]:
+            return f"“{active.name}” only shows and can't be drawn on: D draws, {BACK}"
+        return f"Clicks go to the layer “{active.name}” now: {BACK}"
+
+
+def touched_indices(item: Sequence[Any], axis: int) -> set[int]:
+    """Where along `axis` a stroke changed anything, told by the item of napari's history."""
+    found: set[int] = set()
+    for atom in item:
+        at = (atom[0] if isinstance(atom, tuple) else atom.slice_key)[axis]
+        found |= set(range(at.start, at.stop)) if isinstance(at, slice) else set(np.unique(at))
+    return {int(index) for index in found}

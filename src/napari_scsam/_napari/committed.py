@@ -1,0 +1,75 @@
+"""Draws what is committed, but for the planes that are being corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_scsam.core.arrays import LabelArray
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.volume import take_plane
+
+
+class CommittedPainter:
+    """Keeps a layer's own copy of the committed label; a stroke on it never reaches the label.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        Its data is painted in place.
+    ndim : int
+        Dimensions of the image, without colour.
+    label : ndarray of uint8, optional
+        What it shows already.
+    """
+
+    def __init__(self, layer: Labels, ndim: int, label: LabelArray | None) -> None:
+        self._layer = layer
+        self._ndim = ndim
+        self._label = label
+        self._hidden: frozenset[Plane] = frozenset()
+
+    def show(self, label: LabelArray | None, hidden: Collection[Plane]) -> None:
+        """Show `label`, nothing of it on the `hidden` planes."""
+        left = self._hidden - set(hidden)
+        changed = label is not self._label or self._hidden != set(hidden)
+        if label is not self._label:
+            self._layer.data[...] = 0 if label is None else label
+        self._label, self._hidden = label, frozenset(hidden)
+        if not changed:
+            return
+        for plane in left:
+            self._plane(plane)[...] = self._committed(plane)
+        for plane in hidden:
+            self._plane(plane)[...] = 0
+        self.refresh()
+
+    def taken(self, plane: Plane) -> tuple[LabelArray, LabelArray] | None:
+        """What was on `plane` and what a hand made of it; None for nothing. It is put back."""
+        view = self._plane(plane)
+        before = np.zeros_like(view) if plane in self._hidden else self._committed(plane)
+        if np.array_equal(view, before):
+            return None
+        after = view.copy()
+        view[...] = before
+        return before, after
+
+    def refresh(self) -> None:
+        """Have the layer drawn again."""
+        self._layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def _plane(self, plane: Plane) -> LabelArray:
+        return take_plane(self._layer.data, plane, self._ndim)
+
+    def _committed(self, plane: Plane) -> LabelArray:
+        if self._label is None:
+            return np.zeros_like(self._plane(plane))
+        shown = take_plane(self._label, plane, self._ndim).copy()
+        # Hidden planes along other axes leave a gap across it.
+        for other in self._hidden:
+            if other.axis != plane.axis:
+                across = [axis for axis in range(self._ndim) if axis != plane.axis]
+                np.moveaxis(shown, across.index(other.axis), 0)[other.index] = 0
+        return shown

@@ -1,0 +1,194 @@
+"""The ground of every plane: drawn by hand, drafted, or committed before."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.ground import (
+    Ground,
+    begun_from,
+    changed_classes,
+    settled,
+)
+from napari_scsam.annotation.state import StateStore
+from napari_scsam.annotation.work import Draft
+from napari_scsam.core.arrays import LabelArray
+from napari_scsam.core.geometry import Plane, SliceKey
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED, is_done
+from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.volume import take_plane
+from napari_scsam.inference.previews import Previewer
+from napari_scsam.inference.segmenter import Answer
+
+# Planes whose committed label is held ready. Arbitrary.
+PLANES_KEPT = 64
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The ground that a plane has by itself, and of which label it was made."""
+
+    source: Any
+    ground: Ground | None
+    origin: LabelArray | None
+
+
+class Grounds:
+    """Says what lies under the hand on each plane, and what that makes of the models' answers.
+
+    Parameters
+    ----------
+    store : StateStore
+    committed : CommittedLabel
+    previewer : Previewer
+        Holds the models' answers.
+    """
+
+    def __init__(self, store: StateStore, committed: CommittedLabel, previewer: Previewer) -> None:
+        self._store = store
+        self._committed = committed
+        self._previewer = previewer
+        self._found: OrderedDict[SliceKey, _Found] = OrderedDict()
+        self._settled: dict[SliceKey, tuple[Any, Ground, Answer]] = {}
+
+    def of(self, key: SliceKey) -> Ground | None:
+        """The ground of a plane; None where the models' answer is all that there is."""
+        ground = self._store.now.work.grounds.get(key)
+        return self._own(key).ground if ground is None else ground
+
+    def origin(self, key: SliceKey) -> LabelArray | None:
+        """The draft or the committed label that a plane has without prompts, (rows, cols)."""
+        return self._own(key).origin
+
+    def answer(self, key: SliceKey) -> Answer | None:
+        """The label of just the prompts that a plane has now; None while there is none."""
+        now = self._store.now
+        prompts, drawn = now.work.prompts_at(key), now.work.grounds.get(key)
+        if drawn is not None and (prompts == drawn.told or prompts.is_empty):
+            return self._by_hand(key, drawn, prompts)
+        answer = self._previewer.get(key, prompts)
+        return None if answer is None else self._settle(key, answer)
+
+    def to_save(self, key: SliceKey) -> LabelArray | None:
+        """The label that a commit of a plane saves; None while nothing was asked or drafted."""
+        answer = self.answer(key)
+        if answer is not None:
+            return answer.preview
+        work = self._store.now.work
+        draft = work.drafts.get(key)
+        return draft.label if draft is not None and work.prompts_at(key).is_empty else None
+
+    def shown(self, key: SliceKey) -> tuple[LabelArray, PromptSet] | None:
+        """The label on show on a plane, and the prompts it was made of; None for nothing.
+
+        The prompts are older than those now while the models are at work.
+        """
+        last = self._previewer.last(key)
+        answer = self.answer(key) or (None if last is None else self._settle(key, last))
+        if answer is not None:
+            return answer.preview, answer.prompts
+        ground = self.of(key)
+        return None if ground is None else (ground.label, ground.told)
+
+    def for_edit(self, key: SliceKey, prompts: PromptSet) -> Ground | None:
+        """The ground that a plane has once its prompts are these; None for its own.
+
+        Where the hand passes to another class, what is on show of the others is kept from now on.
+        """
+        now = self._store.now
+        before, ground = now.work.prompts_at(key), self.of(key)
+        told = PromptSet() if ground is None else ground.told
+        others = changed_classes(before, told) - changed_classes(prompts, before)
+        shown = self.shown(key) if others else None
+        if shown is not None:
+            ground = self._or_empty(ground, shown[0]).frozen(shown[1], shown[0])
+        over = "free" if ground is None else ground.over
+        if ground is None or over == now.over:
+            return ground if shown is not None else now.work.grounds.get(key)
+        return replace(ground, over=now.over)
+
+    def for_patch(self, key: SliceKey) -> tuple[Ground, LabelArray, PromptSet]:
+        """What is drawn on: a plane's ground, the label on show, and what that was made of."""
+        shown, ground = self.shown(key), self.of(key)
+        if shown is None:
+            shown = (np.zeros(self._store.now.plane_shape, np.uint8), PromptSet())
+        return self._or_empty(ground, shown[0]), *shown
+
+    def _or_empty(self, ground: Ground | None, shown: LabelArray) -> Ground:
+        return ground or Ground(np.zeros(shown.shape, np.uint8), over=self._store.now.over)
+
+    # ---------------------------------------------------------------- answers on it
+
+    def _by_hand(self, key: SliceKey, ground: Ground, prompts: PromptSet) -> Answer:
+        """A label that needs no model."""
+        held = self._settled.get(key)
+        if held is None or held[1] is not ground or held[0] != prompts:
+            begun = begun_from(ground, self.origin(key), prompts)
+            label = ground.label if begun is None else settled(ground, prompts, begun)
+            held = (prompts, ground, Answer(prompts, label, ""))
+            self._settled[key] = held
+        return held[2]
+
+    def _settle(self, key: SliceKey, answer: Answer) -> Answer:
+        ground = self.of(key)
+        if ground is None:
+            return answer
+        held = self._settled.get(key)
+        if held is None or held[0] is not answer or held[1] is not ground:
+            label = settled(ground, answer.prompts, answer.preview)
+            held = (answer, ground, replace(answer, preview=label))
+            self._settled[key] = held
+        return held[2]
+
+    # ---------------------------------------------------------------- a plane's own
+
+    def _own(self, key: SliceKey) -> _Found:
+        now = self._store.now
+        draft = now.work.drafts.get(key)
+        committed = (now.image_id, self._committed.version, self._committed.array is None)
+        source = committed if draft is None else draft
+        held = self._found.get(key)
+        if held is not None and (held.source is source or held.source == source):
+            return held
+        if draft is not None:
+            found = _Found(source, Ground(draft.label), draft.label)
+        else:
+            found = self._of_committed(key, source, held)
+        self._found[key] = found
+        self._found.move_to_end(key)
+        while len(self._found) > PLANES_KEPT:
+            self._found.popitem(last=False)
+        return found
+
+    def _of_committed(self, key: SliceKey, source: Any, held: _Found | None) -> _Found:
+        """What is committed of a plane; the very same as before where it has not changed."""
+        label = self._committed_plane(key)
+        if label is None:
+            return _Found(source, None, None)
+        done = is_done(label)
+        label[label == NOT_ANNOTATED] = BACKGROUND
+        if held is not None and held.ground is not None and not isinstance(held.source, Draft):
+            unchanged = np.array_equal(held.ground.base, label)
+            if unchanged and (held.origin is not None) == done:
+                return replace(held, source=source)
+        # Lines that planes along other axes have left are kept, but no outline begins from them.
+        ground = Ground(label) if done or label.any() else None
+        return _Found(source, ground, label if done else None)
+
+    def _committed_plane(self, key: SliceKey) -> LabelArray | None:
+        array, (image_id, plane) = self._committed.array, key
+        if array is None or not self._store.now.is_open(image_id):
+            return None
+        return np.array(take_plane(array, plane, array.ndim))
+
+    def committed(self, plane: Plane) -> LabelArray | None:
+        """The committed label of a plane of the open image, where it is annotated."""
+        now = self._store.now
+        if now.image is None or not self._committed.has(plane):
+            return None
+        return self._own((now.image.id, plane)).origin

@@ -1,0 +1,81 @@
+"""What a person draws on the picture becomes the label, pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from napari_scsam.annotation.ground import drawable
+from napari_scsam.annotation.grounds import Grounds
+from napari_scsam.annotation.state import Selection, StateStore
+from napari_scsam.core.arrays import LabelArray
+from napari_scsam.core.errors import InputError, ReadOnlyError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
+
+DRAWN = "Drawn by hand: it stays as it is. J saves it."
+
+
+class Painting:
+    """Takes up strokes of the brush, the eraser and the polygon as steps of the history.
+
+    Parameters
+    ----------
+    store : StateStore
+    grounds : Grounds
+    classes : sequence of LabelClass
+        The project's.
+    read_only : bool
+        Refuse every stroke.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        grounds: Grounds,
+        classes: Sequence[LabelClass],
+        *,
+        read_only: bool,
+    ) -> None:
+        self._store = store
+        self._grounds = grounds
+        self._names = {c.id: c.name for c in classes}
+        self._read_only = read_only
+
+    def paint(self, plane: Plane, before: LabelArray, after: LabelArray) -> None:
+        """Draw on the plane on show what made `after` of `before`, both (rows, cols)."""
+        now = self._store.now
+        if now.key is None or plane != now.plane or self._read_only:
+            error = ReadOnlyError("The project is open read-only: nothing can be drawn.")
+            self._store.fail(error if self._read_only else InputError("Draw on the slice on show."))
+            return
+        changed = before != after
+        strange = set(np.unique(after[changed]).tolist()) - {0, *self._names}
+        if strange:
+            self._store.fail(InputError(self._no_class(strange)))
+            return
+        ground, shown, made_of = self._grounds.for_patch(now.key)
+        wanted = np.where(changed, after, shown).astype(np.uint8)
+        patch, left = drawable(shown, wanted, now.over, now.active_class.id)
+        said = f"{self._kept(left)} {DRAWN}".strip() if patch is not None else self._kept(left)
+        if patch is None:
+            self._store.say(said)
+            return
+        drawn = ground.with_patch(patch, made_of, shown)
+        work = now.work.with_ground(now.key, drawn)
+        self._store.step(replace(now.saying(said), work=work, selection=Selection()))
+
+    def _no_class(self, strange: Collection[int]) -> str:
+        named = ", ".join(f"{i}={name}" for i, name in self._names.items())
+        got = ", ".join(str(value) for value in sorted(strange))
+        return f"Nothing was drawn: {got} is no class of this project ({named}). Pick one of them."
+
+    def _kept(self, left: Collection[int]) -> str:
+        """Which classes the stroke left alone."""
+        names = [self._names[i] for i in sorted(left) if i != NOT_ANNOTATED]
+        if not names:
+            return ""
+        verb = "was" if len(names) == 1 else "were"
+        return f"{' and '.join(names)} {verb} kept: T lets you paint over other classes."

@@ -1,0 +1,75 @@
+"""Which part of a label that is there the prompts of an object correct."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy import ndimage
+
+from napari_scsam.core.arrays import IndexArray, LabelArray, Mask
+from napari_scsam.core.labels import BACKGROUND
+from napari_scsam.core.prompts import ObjectKey, Point, PromptSet, pixels_of
+
+
+def begun_from(draft: LabelArray | None, key: ObjectKey, prompts: PromptSet) -> Mask | None:
+    """The mask that an object's prompts go on from; None where they begin a new one.
+
+    Of a class in several pieces these are the pieces that the prompts touch. Where they touch
+    none, a box, a lasso and a further object begin something new; clicks correct the whole class.
+
+    Parameters
+    ----------
+    draft : ndarray of shape (rows, cols), uint8, optional
+    key : (class id, object number)
+    prompts : PromptSet
+        Those that are asked.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols), bool, or None
+    """
+    if draft is None or not (draft == key[0]).any():
+        return None
+    mask: Mask = draft == key[0]
+    pieces, _ = ndimage.label(mask)
+    lassos = [s for s in prompts.strokes if s.object_key == key and s.kind == "lasso"]
+    touched = set(pieces[tuple(_places(prompts, key, mask.shape).T)].tolist())
+    touched |= set(np.unique(pieces[_boxed(prompts, key)]).tolist())
+    for lasso in lassos:
+        touched |= set(np.unique(pieces[lasso.region((mask.shape[0], mask.shape[1]))]).tolist())
+    touched -= {0}
+    if touched:
+        return np.isin(pieces, list(touched))
+    encircled = key in prompts.boxes or any(s.positive for s in lassos)
+    return mask if key[1] == 1 and not encircled else None
+
+
+def left_of(draft: LabelArray | None, begun: Iterable[Mask | None]) -> LabelArray | None:
+    """What stays of a label: all but the masks that prompts go on from."""
+    if draft is None:
+        return None
+    left = draft.copy()
+    for mask in begun:
+        if mask is not None:
+            left[mask] = BACKGROUND
+    return left
+
+
+def _places(prompts: PromptSet, key: ObjectKey, shape: tuple[int, ...]) -> IndexArray:
+    """Pixels that an object's points and scribbles lie in, (N, 2)."""
+    places: list[Point] = [
+        (p.row, p.col) for p in prompts.points if p.object_key == key and p.state != "rejected"
+    ]
+    for stroke in prompts.strokes:
+        scribbled = stroke.object_key == key and stroke.kind == "scribble"
+        places += stroke.path if scribbled else ()
+    return pixels_of(places, shape)
+
+
+def _boxed(prompts: PromptSet, key: ObjectKey) -> tuple[slice, slice]:
+    """What an object's box holds; nothing without one."""
+    if key not in prompts.boxes:
+        return (slice(0, 0), slice(0, 0))
+    r0, c0, r1, c1 = (round(max(v, 0)) for v in prompts.boxes[key])
+    return (slice(r0, r1 + 1), slice(c0, c1 + 1))

@@ -1,0 +1,153 @@
+"""What J says that it saves, what it asks about, and what it never drops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from annotation_desk import Desk
+
+from napari_scsam.annotation.work import Draft
+from napari_scsam.core.geometry import Plane
+
+
+def outline(desk: Desk, row: int = 5, col: int = 5) -> None:
+    desk.annotation.editor.add_point(row, col)
+    desk.settle()
+
+
+def saved(desk: Desk) -> np.ndarray:
+    key = desk.annotation.key
+    assert key is not None
+    label = desk.project.label(key[0])
+    assert label is not None
+    return np.asarray(label[key[1].index])
+
+
+def put_draft(desk: Desk, plane: Plane, label: np.ndarray, flag: str = "") -> None:
+    store = desk.annotation._store
+    key = (store.now.image_id, plane)
+    store.step(replace(store.now, work=store.now.work.with_drafts({key: Draft(label, flag)})))
+
+
+def test_j_names_what_it_saved_and_what_it_recorded_as_absent(desk: Desk) -> None:
+    outline(desk)
+    desk.annotation.commit()
+    desk.settle()
+    assert desk.state.status == "Saved: one. two: not on this slice."
+    image_id, plane = desk.annotation.key
+    assert desk.project.commits(image_id)[-1].judged.on(plane.index) == (1, 2)
+
+
+def test_the_other_classes_can_be_left_open_and_looked_for_later(desk: Desk) -> None:
+    outline(desk)
+    image_id, plane = desk.annotation.key
+    desk.annotation.accept_and_next(others_open=True)
+    desk.settle()
+    assert desk.state.status.startswith("Saved: one. two: not annotated yet.")
+    assert desk.project.commits(image_id)[-1].judged.on(plane.index) == (1,)
+    desk.canvas.go_to(plane)
+    desk.annotation.editor.set_class(2)
+    outline(desk, 10, 10)
+    desk.annotation.accept_and_next(others_open=True)
+    desk.settle()
+    assert desk.project.commits(image_id)[-1].judged.on(plane.index) == (1, 2)
+
+
+def test_leaving_everything_open_saves_nothing(desk: Desk) -> None:
+    put_draft(desk, desk.annotation.key[1], np.zeros(desk.annotation.now.plane_shape, np.uint8))
+    desk.annotation.accept_and_next(others_open=True)
+    desk.settle()
+    assert "no outline to save" in desk.state.status
+    assert desk.project.label_version(desk.annotation.key[0]) is None
+
+
+@pytest.mark.parametrize("press", ["commit", "accept_and_next"])
+def test_an_empty_doubtful_draft_takes_two_presses(desk: Desk, press: str) -> None:
+    image_id, plane = desk.annotation.key
+    put_draft(desk, plane, np.zeros(desk.annotation.now.plane_shape, np.uint8), "object lost")
+    getattr(desk.annotation, press)()
+    desk.settle()
+    assert f"Slice {plane.index + 1}" in desk.state.status
+    assert "object lost" in desk.state.status
+    assert desk.project.committed_planes(image_id) == []
+    getattr(desk.annotation, press)()
+    desk.settle()
+    assert desk.project.committed_planes(image_id) == [plane.index]
+
+
+def test_commit_all_includes_what_was_outlined_by_hand(desk: Desk) -> None:
+    image_id, plane = desk.annotation.key
+    other = Plane(0, plane.index + 1)
+    label = np.zeros(desk.annotation.now.plane_shape, np.uint8)
+    label[3:6, 3:6] = 1
+    put_draft(desk, other, label)
+    outline(desk, 8, 8)
+    drawn = desk.annotation.preview
+    desk.annotation.commit_drafts()
+    desk.settle()
+    assert desk.state.status.startswith("Saved 2 slices.")
+    assert desk.project.committed_planes(image_id) == sorted([plane.index, other.index])
+    np.testing.assert_array_equal(saved(desk), drawn)
+    assert desk.annotation.prompts.is_empty
+    desk.annotation.undo()
+    desk.settle()
+    assert not desk.annotation.prompts.is_empty
+    assert list(desk.annotation.now.drafts) == [other]
+
+
+@pytest.mark.parametrize("leave", ["slider", "skip"])
+def test_leaving_a_plane_while_j_waits_for_its_outline_is_said(desk: Desk, leave: str) -> None:
+    image_id, plane = desk.annotation.key
+    desk.annotation.editor.add_point(5, 5)
+    desk.annotation.accept_and_next()
+    if leave == "slider":
+        desk.canvas.go_to(Plane(0, plane.index + 1))
+    else:
+        desk.annotation.navigation.skip()
+    desk.settle()
+    assert desk.state.is_error
+    assert desk.state.status.startswith(f"Slice {plane.index + 1} was not saved")
+    assert desk.project.committed_planes(image_id) == []
+    desk.canvas.go_to(plane)
+    desk.settle()
+    assert desk.annotation.preview[5, 5] == 1  # its prompts are there
+
+
+def test_what_is_clicked_while_a_slice_is_being_saved_is_not_lost(desk: Desk) -> None:
+    outline(desk)
+    desk.annotation.commit()
+    desk.annotation.editor.add_point(12, 12)
+    desk.settle()
+    assert [(p.row, p.col) for p in desk.annotation.prompts.points] == [(12, 12)]
+    assert saved(desk)[12, 12] == 0
+    desk.annotation.commit()
+    desk.settle()
+    assert saved(desk)[12, 12] == 1
+
+
+def test_a_new_class_on_a_committed_slice_eats_nothing_of_the_others(desk: Desk) -> None:
+    outline(desk)
+    desk.annotation.commit()
+    desk.settle()
+    before = saved(desk)
+    desk.annotation.editor.set_class(2)
+    outline(desk, 6, 6)
+    desk.annotation.commit()
+    desk.settle()
+    np.testing.assert_array_equal(saved(desk) == 1, before == 1)
+    assert (saved(desk) == 2).any()
+
+
+def test_the_switch_lets_a_class_take_the_others_pixels_as_a_step(desk: Desk) -> None:
+    outline(desk)
+    desk.annotation.editor.set_class(2)
+    outline(desk, 6, 6)
+    assert desk.annotation.preview[5, 5] == 1
+    desk.annotation.editor.set_over("all")
+    desk.settle()
+    assert desk.annotation.preview[5, 5] == 2
+    desk.annotation.undo()
+    desk.settle()
+    assert desk.annotation.preview[5, 5] == 1

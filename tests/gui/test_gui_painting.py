@@ -1,0 +1,270 @@
+"""napari's own brush, eraser, fill and polygon: what they draw is the label, and is saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from napari_scsam.core.patches import Patch
+from napari_scsam.core.prompts import PromptSet
+from napari_scsam.project import Project
+
+pytestmark = pytest.mark.gui
+
+
+def layer(dock: Any, name: str) -> Any:
+    return dock.session.canvas.layers[name]
+
+
+def on_show(dock: Any, name: str = "preview") -> np.ndarray:
+    return np.array(layer(dock, name).data[dock.session.annotation.key[1].index])
+
+
+def take(dock: Any, name: str, mode: str, *, value: int = 1, size: int = 5) -> Any:
+    """Take one of napari's own tools, as its layer controls do."""
+    chosen = layer(dock, name)
+    dock._viewer.layers.selection.active = chosen
+    chosen.mode, chosen.selected_label, chosen.brush_size = mode, value, size
+    return chosen
+
+
+def save(hand: Any, dock: Any) -> np.ndarray:
+    """Commit, close the project, and read what is in its folder: the plane that was on show."""
+    image_id, plane = dock.session.annotation.key
+    folder = dock.session.project.folder
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+    dock.close_project()
+    with Project.open(folder) as project:
+        label = project.label(image_id)
+    assert label is not None
+    return np.asarray(label[plane.index])
+
+
+def test_a_brush_stroke_on_an_outline_is_saved_as_drawn(hand, dock, loop):
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    outlined = on_show(dock)
+    take(dock, "preview", "paint")
+    hand.trace([(40, 15), (40, 45)])
+    painted = on_show(dock)
+    assert painted[40, 30] == painted[40, 16] == 1
+    np.testing.assert_array_equal(painted[:30], outlined[:30])
+    assert "by hand" in hand.find("counts").text()
+    saved = save(hand, dock)
+    np.testing.assert_array_equal(saved, painted)
+
+
+def test_a_ring_painted_into_the_committed_layer_is_there_after_reopening(hand, dock, loop):
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+    committed = on_show(dock, "committed")
+    take(dock, "committed", "paint", value=2, size=3)
+    hand.trace([(35, 30), (35, 50), (50, 50), (50, 30), (35, 30)])
+    shown = on_show(dock)
+    assert shown[35, 40] == shown[50, 40] == 2
+    assert shown[42, 40] == 0
+    assert not on_show(dock, "committed").any()  # what is solid is what is saved
+    hand.press("undo")
+    np.testing.assert_array_equal(on_show(dock), committed)
+    hand.window_key(Qt.Key.Key_I)
+    assert not on_show(dock).any()
+    np.testing.assert_array_equal(on_show(dock, "committed"), committed)
+    hand.press("redo")
+    np.testing.assert_array_equal(save(hand, dock), shown)
+
+
+def test_eraser_fill_and_polygon_are_steps_that_undo_takes_back(hand, dock, loop):
+    hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
+    hand.wait_for_mask()
+    states = [on_show(dock)]
+    take(dock, "preview", "erase")
+    hand.trace([(20, 12), (20, 28)])
+    states.append(on_show(dock))
+    assert states[-1][20, 20] == 0
+    take(dock, "preview", "fill", value=2)
+    hand.click(50, 60)
+    states.append(on_show(dock))
+    assert states[-1][55, 65] == 2
+    assert states[-1][12, 12] == 1
+    hand.press("undo")
+    np.testing.assert_array_equal(on_show(dock), states[1])
+    take(dock, "preview", "polygon", value=2)
+    for place in [(40, 10), (40, 30), (55, 30)]:
+        hand.click(*place)
+        hand.qtbot.wait(20)
+    hand.key(Qt.Key.Key_Return)
+    polygon = on_show(dock)
+    assert polygon[44, 26] == 2
+    assert polygon[50, 12] == 0
+    hand.press("undo")
+    np.testing.assert_array_equal(on_show(dock), states[1])
+    hand.press("undo")
+    hand.until(lambda: np.array_equal(on_show(dock), states[0]))
+    hand.press("redo")
+    np.testing.assert_array_equal(on_show(dock), states[1])
+
+
+def test_a_later_decode_leaves_a_stroke_alone_unless_it_is_clicked(hand, dock, loop):
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    hand.window_key(Qt.Key.Key_D)
+    hand.trace([(40, 15), (40, 45)])
+    drawn = on_show(dock)
+    hand.window_key(Qt.Key.Key_I)
+    hand.click(10, 50)
+    hand.until(lambda: on_show(dock)[10, 50] == 1)
+    assert (on_show(dock)[drawn > 0] == 1).all()
+    hand.click(40, 30, shift=True)  # "not this"
+    hand.until(lambda: on_show(dock)[40, 30] == 0)
+    assert on_show(dock)[20, 20] == 1
+
+
+def test_keys_take_brush_and_eraser_and_brackets_size_them(hand, dock, loop):
+    hand.window_key(Qt.Key.Key_D)
+    preview = layer(dock, "preview")
+    assert hand.viewer.layers.selection.active is preview
+    assert str(preview.mode) == "paint"
+    assert hand.find("prompt_kind").currentData() == "brush"
+    size = preview.brush_size
+    hand.key(Qt.Key.Key_BracketRight)
+    hand.key(Qt.Key.Key_BracketRight)
+    hand.key(Qt.Key.Key_BracketLeft)
+    assert preview.brush_size == size + 1
+    hand.trace([(30, 20), (30, 50)])
+    assert on_show(dock)[30, 35] == 1
+    hand.key(Qt.Key.Key_2)
+    assert preview.selected_label == 2
+    hand.key(Qt.Key.Key_1)
+    hand.window_key(Qt.Key.Key_R)
+    assert str(preview.mode) == "erase"
+    hand.trace([(20, 35), (40, 35)])
+    assert on_show(dock)[30, 35] == 0
+    assert on_show(dock)[30, 22] == 1
+    hand.window_key(Qt.Key.Key_I)
+    assert hand.viewer.layers.selection.active is layer(dock, "prompts")
+    assert hand.find("prompt_kind").currentData() == "inside"
+    hand.click(50, 50)
+    assert len(hand.points()) == 1
+
+
+def test_a_committed_slice_is_erased_from_by_key(hand, dock, loop):
+    hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+    hand.window_key(Qt.Key.Key_R)
+    hand.trace([(20, 5), (20, 35)])
+    assert on_show(dock)[20, 20] == 0
+    assert on_show(dock)[12, 12] == 1
+    saved = save(hand, dock)
+    assert saved[20, 20] == 0
+    assert saved[12, 12] == 1
+
+
+def test_what_is_drawn_goes_into_the_journal_and_is_asked_from(hand, dock, loop, monkeypatch):
+    asked = []
+    segmenter = dock.session.segmenter
+    decode = segmenter.decode
+    monkeypatch.setattr(segmenter, "decode", lambda q: asked.append(q) or decode(q))
+    hand.window_key(Qt.Key.Key_D)
+    hand.trace([(40, 15), (40, 45)])
+    drawn = on_show(dock)
+    hand.window_key(Qt.Key.Key_I)
+    hand.click(41, 30)
+    hand.until(lambda: bool(asked))
+    np.testing.assert_array_equal(asked[-1].draft, drawn)  # the mask that the click corrects
+    assert asked[-1].told == PromptSet()
+    hand.wait_for_mask()
+    project = dock.session.project
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+    (event,) = project.events("prompts")
+    (patch,) = event.payload["drawn"]
+    again = np.zeros_like(drawn)
+    Patch.from_json(patch).onto(again)
+    np.testing.assert_array_equal(again, drawn)
+
+
+def test_a_value_that_is_no_class_is_not_drawn_and_the_dock_says_so(hand, dock, loop):
+    take(dock, "preview", "paint", value=7)
+    hand.trace([(40, 15), (40, 45)])
+    assert not on_show(dock).any()
+    assert "7 is no class" in hand.status()
+    assert not hand.find("undo").isEnabled()
+
+
+def test_layers_that_are_not_painted_are_locked_and_so_are_all_in_3d(hand, dock, loop):
+    outline, preview = layer(dock, "preview outline"), layer(dock, "preview")
+    assert not outline.editable
+    hand.viewer.layers.selection.active = outline
+    assert "can't be drawn on" in hand.status()
+    hand.window_key(Qt.Key.Key_D)
+    hand.viewer.dims.ndisplay = 3
+    assert not preview.editable
+    assert "3D" in hand.status()
+    hand.window_key(Qt.Key.Key_D)
+    assert hand.viewer.dims.ndisplay == 2
+    assert preview.editable
+    assert str(preview.mode) == "paint"
+
+
+def test_a_stroke_that_the_slider_interrupts_stays_on_its_slice(hand, dock, loop):
+    hand.window_key(Qt.Key.Key_D)
+    index = loop.key[1].index
+
+    def slide() -> None:
+        hand.viewer.dims.set_current_step(0, index + 1)
+
+    hand.trace([(40, 15), (40, 45)], on_the_way=slide)
+    assert loop.key[1].index == index + 1
+    hand.viewer.dims.set_current_step(0, index)
+    assert on_show(dock)[40, 30] == 1
+    assert loop.now.ground is not None
+
+
+def test_j_in_the_middle_of_a_stroke_saves_what_is_drawn(hand, dock, loop):
+    hand.window_key(Qt.Key.Key_D)
+    image_id, plane = loop.key
+    project = dock.session.project
+    window = hand.viewer.window._qt_window
+
+    hand.trace([(40, 15), (40, 45)], on_the_way=lambda: QTest.keyClick(window, Qt.Key.Key_J))
+    hand.until(lambda: project.committed_planes(image_id) == [plane.index])
+    assert project.label(image_id)[plane.index][40, 30] == 1
+
+
+def test_where_clicks_do_nothing_the_dock_says_why_and_one_key_brings_the_tool_back(
+    hand, dock, loop
+):
+    other = hand.viewer.add_image(np.zeros((8, 60, 70)), name="mine")
+    assert "mine" in hand.status()
+    hand.click(20, 20)
+    assert not hand.points()
+    hand.window_key(Qt.Key.Key_I)
+    assert hand.viewer.layers.selection.active is layer(dock, "prompts")
+    assert "mine" not in hand.status()
+    hand.click(20, 20)
+    assert len(hand.points()) == 1
+    hand.viewer.layers.remove(other)
+    hand.viewer.layers.selection.active = layer(dock, "prompts")
+
+    hand.viewer.canvas.grid.enabled = True
+    assert "grid" in hand.status()
+    hand.window_key(Qt.Key.Key_I)
+    assert not hand.viewer.canvas.grid.enabled
+    assert "grid" not in hand.status()
+
+    hand.viewer.dims.ndisplay = 3
+    assert "3D" in hand.status()
+    hand.window_key(Qt.Key.Key_I)
+    assert hand.viewer.dims.ndisplay == 2
+    assert "3D" not in hand.status()
+    hand.click(40, 40)
+    assert len(hand.points()) == 2
