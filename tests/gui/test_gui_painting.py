@@ -268,3 +268,54 @@ def test_where_clicks_do_nothing_the_dock_says_why_and_one_key_brings_the_tool_b
     assert "3D" not in hand.status()
     hand.click(40, 40)
     assert len(hand.points()) == 2
+
+
+def test_what_was_not_saved_is_there_after_another_project(hand, dock, loop):
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    hand.window_key(Qt.Key.Key_D)
+    hand.trace([(40, 15), (40, 45)])
+    shown, folder = on_show(dock), dock.session.project.folder
+    dock.close_project()
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    assert "not saved last time" in hand.status()
+    np.testing.assert_array_equal(on_show(dock), shown)
+    assert len(hand.points()) == 1
+    np.testing.assert_array_equal(save(hand, dock), shown)
+    assert not list((folder / "pending").iterdir())
+
+
+def test_a_layer_of_ours_that_is_removed_or_renamed_comes_back(hand, dock, loop):
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    order = [each.name for each in hand.viewer.layers]
+    layers = dict(dock.session.canvas.layers)
+    layers["preview"].name = "mine now"
+    hand.viewer.layers.remove(layers["preview"])
+    hand.viewer.layers.remove(layers["prompts"])
+    hand.until(lambda: all(each in hand.viewer.layers for each in layers.values()))
+    assert [each.name for each in hand.viewer.layers] == [
+        "mine now" if name == "preview" else name for name in order
+    ]
+    hand.until(lambda: hand.viewer.layers.selection.active is layers["prompts"])
+    assert on_show(dock)[20, 20] == 1
+    hand.click(40, 40)
+    hand.until(lambda: on_show(dock)[40, 40] == 1)
+    assert len(hand.points()) == 2
+
+
+def test_the_docks_own_x_closes_the_project_and_frees_it(hand, dock, loop):
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    folder = dock.session.project.folder
+    native = dock.parentWidget()
+    hand.qtbot.mouseClick(native.titleBarWidget().close_button, Qt.MouseButton.LeftButton)
+    assert dock.session is None
+    assert not hand.viewer.layers
+    with Project.open(folder) as project:
+        assert not project.read_only
+    hand.viewer.window.add_dock_widget(dock, name="SC-SAM")
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    assert len(hand.points()) == 1

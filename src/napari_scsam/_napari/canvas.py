@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from napari.layers import Layer
+from qtpy.QtCore import QTimer
 
 from napari_scsam._napari.brushes import Brushes, touched_indices
 from napari_scsam._napari.committed import CommittedPainter
@@ -57,6 +59,7 @@ class NapariCanvas(Canvas):
         self._leaving = False
         for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.connect(self._on_dims)
+        viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
         """Let go of the viewer and take our layers away."""
@@ -64,6 +67,7 @@ class NapariCanvas(Canvas):
         self._brushes.close()
         for event in (dims := self._viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.disconnect(self._on_dims)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
         if self._masks is not None:
             self._masks.close()
         self._masks = self._prompts = self._committed = None
@@ -197,6 +201,17 @@ class NapariCanvas(Canvas):
         if not self._rendering:
             self._hand.listener.plane_changed(self.plane)
             self._brushes.observe()
+
+    def _on_removed(self, event: Any) -> None:
+        """Have a layer of ours that a person removed come back, once napari is done with it."""
+        if any(event.value is layer for layer in self._layers.named.values()):
+            QTimer.singleShot(0, self._put_back)
+
+    def _put_back(self) -> None:
+        # The window may have been closed meanwhile, with all that was in it.
+        with suppress(RuntimeError):
+            if self._layers.put_back():
+                self._brushes.attend()
 
     def _on_label(self, value: int) -> None:
         ids = [c.id for c in self._scene.classes]

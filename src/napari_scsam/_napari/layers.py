@@ -64,11 +64,21 @@ class ImageLayers:
 
     def close(self) -> None:
         """Remove the layers."""
-        for layer in self._named.values():
+        layers, self._named = self._named, {}
+        self._volume = None
+        for layer in layers.values():
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
-        self._named = {}
-        self._volume = None
+
+    def put_back(self) -> list[str]:
+        """Add the layers that a person has removed, where they were; returns their names."""
+        missing = [layer for layer in self._named.values() if layer not in self._viewer.layers]
+        ours = list(self._named.values())
+        for layer in missing:
+            below = [other for other in ours[: ours.index(layer)] if other in self._viewer.layers]
+            at = self._viewer.layers.index(below[-1]) + 1 if below else 0
+            self._viewer.layers.insert(at, layer)
+        return [str(layer.name) for layer in missing]
 
     def show_contrast(self, limits: Limits | None) -> None:
         """Show the image's values between `limits`, or as is usual for it; colours stay."""

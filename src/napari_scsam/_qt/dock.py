@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QMenu, QWidget
 
@@ -212,6 +213,13 @@ class ScsamDock(QWidget):
         """Stop the jobs and close the project; a running round goes on by itself."""
         self.shut_down()
         super().closeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Close the project when napari's X takes the dock out of its window."""
+        super().changeEvent(event)
+        taken_out = event is not None and event.type() == QEvent.Type.ParentChange
+        if taken_out and self.parentWidget() is None:
+            self.close_project()
 
     def shut_down(self) -> None:
         """Stop the jobs and close the project; harmless when done before."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_scsam.annotation.pending import prompts_to_json
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.job_runner import JobRunner, OnFailed
@@ -188,15 +189,9 @@ def _plane_view(whole: LabelArray, plane: Plane) -> LabelArray:
 
 
 def _journal_entry(key: SliceKey, made: Made) -> dict[str, Any]:
-    prompts = made.prompts
     return {
         "axis": key[1].axis,
         "plane": key[1].index,
-        "points": [asdict(p) for p in prompts.points],
-        "boxes": [
-            {"class_id": c, "object_id": n, "box": list(box)}
-            for (c, n), box in prompts.boxes.items()
-        ],
-        "strokes": [asdict(s) for s in prompts.strokes],
+        **prompts_to_json(made.prompts),
         "drawn": [patch.to_json() for patch in made.drawn],
     }

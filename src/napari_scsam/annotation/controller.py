@@ -12,6 +12,7 @@ from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.editor import PromptEditor
 from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
+from napari_scsam.annotation.keeping import Keeper
 from napari_scsam.annotation.label_saving import LabelSaver
 from napari_scsam.annotation.navigation import Navigation
 from napari_scsam.annotation.opening import ImageOpener
@@ -78,9 +79,10 @@ class AnnotationController:
         self._project = project
         self._canvas = canvas
         state = AnnotationState(project.classes[0], round=project.active_round())
-        self._store = store = StateStore(state, self._show)
+        self._store = store = StateStore(state, lambda: self._show(keeper))
         committed = CommittedLabel(project, files)
-        opener = ImageOpener(project, files, store, committed)
+        keeper = Keeper(project, files, store)
+        opener = ImageOpener(project, files, store, committed, keeper)
         self.window = IntensityWindow(project, files)
         grounds = Grounds(store, committed, previewer)
         self.outlines = Outlines(store, previewer, self.window, grounds)
@@ -117,10 +119,11 @@ class AnnotationController:
             hand_changed=editor.hand_changed,
         )
 
-    def _show(self) -> None:
+    def _show(self, keeper: Keeper) -> None:
         # Asked before anything is drawn: the model works while the window draws.
         self.outlines.update()
         self._presenter.show()
+        keeper.keep()
 
     # ---------------------------------------------------------------- what there is
 
@@ -210,8 +213,9 @@ class AnnotationController:
         self._undoing.redo()
 
     def close(self) -> None:
-        """Stop what is under way, and let go of what it made."""
+        """Stop what is under way, and keep what is not committed for the next time."""
         self._propagation.close()
+        self.navigation.close()
 
     # ---------------------------------------------------------------- models and windows
 

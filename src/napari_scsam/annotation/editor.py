@@ -20,7 +20,7 @@ from napari_scsam.annotation.objects import (
 )
 from napari_scsam.annotation.scene import shown_points
 from napari_scsam.annotation.state import Selection, StateStore
-from napari_scsam.annotation.view_state import Tool
+from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
 from napari_scsam.core.errors import ReadOnlyError
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompt_edits import (
@@ -89,6 +89,9 @@ class PromptEditor:
 
     def set_tool(self, tool: Tool) -> None:
         """Pick what a plain click and a drag do."""
+        if tool in PAINT_TOOLS and self._read_only:
+            self._store.fail(ReadOnlyError("The project is open read-only: nothing can be drawn."))
+            return
         self._store.put(replace(self._store.now, tool=tool))
 
     def hand_changed(self, tool: Tool | None, deaf: str) -> None:

@@ -128,8 +128,10 @@ class Grounds:
         """A label that needs no model."""
         held = self._settled.get(key)
         if held is None or held[1] is not ground or held[0] != prompts:
-            begun = begun_from(ground, self.origin(key), prompts)
-            label = ground.label if begun is None else settled(ground, prompts, begun)
+            label = ground.label
+            if prompts != ground.told:
+                begun = begun_from(ground, self.origin(key), prompts)
+                label = label if begun is None else settled(ground, prompts, begun)
             held = (prompts, ground, Answer(prompts, label, ""))
             self._settled[key] = held
         return held[2]

@@ -57,6 +57,10 @@ class Navigation:
         """Show an image of the project, at `plane` or at its middle."""
         self._opener.open(image_id, plane, then)
 
+    def close(self) -> None:
+        """Leave the image; what is not committed is kept."""
+        self._opener.close()
+
     def plane_changed(self, plane: Plane | None) -> None:
         """Follow the view, whose slider moved; None in three dimensions."""
         now = self._store.now

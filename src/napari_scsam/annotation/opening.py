@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.keeping import Keeper
+from napari_scsam.annotation.pending import Pending
 from napari_scsam.annotation.state import OpenImage, Selection, StateStore
 from napari_scsam.core.arrays import LabelArray
+from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import Job
@@ -18,6 +21,16 @@ if TYPE_CHECKING:
     from napari_scsam.project import ImageRecord, Project
 
 READ_ONLY = "The project is open elsewhere: look, but no changes."
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What is read of an image to open it."""
+
+    volume: Volume
+    label: LabelArray | None
+    version: int | None
+    pending: Pending | ProjectError | None
 
 
 class ImageOpener:
@@ -31,15 +44,23 @@ class ImageOpener:
     store : StateStore
     committed : CommittedLabel
         Follows the image that is open.
+    keeper : Keeper
+        Has what was not committed when the image was last open.
     """
 
     def __init__(
-        self, project: Project, files: JobRunner, store: StateStore, committed: CommittedLabel
+        self,
+        project: Project,
+        files: JobRunner,
+        store: StateStore,
+        committed: CommittedLabel,
+        keeper: Keeper,
     ) -> None:
         self._project = project
         self._files = files
         self._store = store
         self._committed = committed
+        self._keeper = keeper
 
     def open(
         self, image_id: str, plane: Plane | None = None, then: Callable[[], None] | None = None
@@ -53,24 +74,32 @@ class ImageOpener:
             return
         record = self._project.image(image_id)
 
-        def read(_progress: Any, _cancel: Any) -> tuple[Volume, LabelArray | None, int | None]:
-            return (
-                self._project.volume(image_id),
+        def read(_progress: Any, _cancel: Any) -> _Read:
+            volume = self._project.volume(image_id)
+            return _Read(
+                volume,
                 self._project.label(image_id),
                 self._project.label_version(image_id),
+                self._keeper.read(image_id, volume.shape),
             )
 
-        def opened(result: tuple[Volume, LabelArray | None, int | None]) -> None:
-            volume, label, version = result
-            self._committed.open(image_id, label, version)
-            self._show(record, volume, plane)
+        def opened(result: _Read) -> None:
+            self._committed.open(image_id, result.label, result.version)
+            said = self._keeper.restore(image_id, result.pending)
+            self._show(record, result.volume, plane, said)
+            if isinstance(result.pending, ProjectError):
+                self._store.fail(result.pending)
             if then is not None:
                 then()
 
         self._store.put(now.doing("opening", f"Opening {record.name} …"))
         self._files.run(Job(f"Opening {record.name}", read), opened, self._store.fail)
 
-    def _show(self, record: ImageRecord, volume: Volume, plane: Plane | None) -> None:
+    def close(self) -> None:
+        """Keep what is not committed, for the next time."""
+        self._keeper.close()
+
+    def _show(self, record: ImageRecord, volume: Volume, plane: Plane | None, said: str) -> None:
         middle = 0 if volume.ndim == 2 else volume.shape[0] // 2
         now = replace(
             self._store.now,
@@ -79,4 +108,5 @@ class ImageOpener:
             selection=Selection(),
             active_objects={},
         )
-        self._store.put(now.doing("", READ_ONLY if self._project.read_only else "Ready."))
+        ready = READ_ONLY if self._project.read_only else said or "Ready."
+        self._store.put(now.doing("", ready))

@@ -14,6 +14,7 @@ from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
+from napari_scsam.core.prompts import bounding_box
 
 DRAWN = "Drawn by hand: it stays as it is. J saves it."
 
@@ -52,17 +53,22 @@ class Painting:
             self._store.fail(error if self._read_only else InputError("Draw on the slice on show."))
             return
         changed = before != after
+        if not changed.any():
+            return
         strange = set(np.unique(after[changed]).tolist()) - {0, *self._names}
         if strange:
             self._store.fail(InputError(self._no_class(strange)))
             return
         ground, shown, made_of = self._grounds.for_patch(now.key)
-        wanted = np.where(changed, after, shown).astype(np.uint8)
-        patch, left = drawable(shown, wanted, now.over, now.active_class.id)
+        r0, c0, r1, c1 = bounding_box(changed)
+        part = (slice(r0, r1 + 1), slice(c0, c1 + 1))  # a stroke is small, and a slice may be large
+        wanted = np.where(changed[part], after[part], shown[part]).astype(np.uint8)
+        patch, left = drawable(shown[part], wanted, now.over, now.active_class.id)
         said = f"{self._kept(left)} {DRAWN}".strip() if patch is not None else self._kept(left)
         if patch is None:
             self._store.say(said)
             return
+        patch = replace(patch, row=patch.row + r0, col=patch.col + c0)
         drawn = ground.with_patch(patch, made_of, shown)
         work = now.work.with_ground(now.key, drawn)
         self._store.step(replace(now.saying(said), work=work, selection=Selection()))

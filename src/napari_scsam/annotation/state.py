@@ -251,6 +251,11 @@ class StateStore:
         self._history.amend(state.work)
         self.put(state)
 
+    def begin_with(self, change: Callable[[Work], Work]) -> None:
+        """Change the work of every step, as if it had begun like that; nobody is told yet."""
+        self._history.change_all(change)
+        self._now = replace(self._now, work=self._history.present)
+
     def undo(self) -> None:
         """Take back the last step."""
         self._history.undo()

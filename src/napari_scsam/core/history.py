@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -59,6 +60,12 @@ class History(Generic[T]):
     def amend(self, state: T) -> None:
         """Put `state` in the place of the present one, without a step between them."""
         self._present = state
+
+    def change_all(self, change: Callable[[T], T]) -> None:
+        """Change every state, those undone included: for what was there from the beginning."""
+        self._past = [change(state) for state in self._past]
+        self._future = [change(state) for state in self._future]
+        self._present = change(self._present)
 
     def undo(self) -> T:
         """Step back and return the state, or the present one at the beginning."""

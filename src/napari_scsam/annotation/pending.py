@@ -1,0 +1,146 @@
+"""What is not committed of an image as plain values, and back."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_scsam.annotation.ground import Ground
+from napari_scsam.annotation.work import Draft, Work
+from napari_scsam.core.arrays import LabelArray
+from napari_scsam.core.geometry import Plane, SliceKey
+from napari_scsam.core.patches import Patch
+from napari_scsam.core.prompts import PointPrompt, PromptSet, Stroke
+
+# The prompts, the ground and the draft of each plane that has any.
+Pending = Mapping[Plane, tuple[PromptSet, Ground | None, Draft | None]]
+
+
+def pending_of(work: Work, image_id: str) -> Pending:
+    """What waits to be saved on the planes of an image."""
+    keys = {k for k in (*work.prompts, *work.grounds, *work.drafts) if k[0] == image_id}
+    return {
+        key[1]: (work.prompts_at(key), work.grounds.get(key), work.drafts.get(key))
+        for key in sorted(keys, key=lambda key: (key[1].axis, key[1].index))
+    }
+
+
+def with_pending(work: Work, image_id: str, pending: Pending) -> Work:
+    """The same work with what waited to be saved on the planes of an image."""
+    drafts: dict[SliceKey, Draft | None] = {}
+    for plane, (prompts, ground, draft) in pending.items():
+        key = (image_id, plane)
+        work = work.with_prompts(key, prompts).with_ground(key, ground)
+        drafts[key] = draft
+    return work.with_drafts(drafts)
+
+
+def to_json(pending: Pending) -> list[dict[str, Any]]:
+    """Plain values for `read_back`."""
+    return [
+        {
+            "axis": plane.axis,
+            "plane": plane.index,
+            "prompts": prompts_to_json(prompts),
+            "ground": None if ground is None else _ground_to_json(ground),
+            "draft": None if draft is None else {"label": _packed(draft.label), "flag": draft.flag},
+        }
+        for plane, (prompts, ground, draft) in pending.items()
+    ]
+
+
+def read_back(planes: list[dict[str, Any]], shape: tuple[int, ...]) -> Pending:
+    """What `to_json` gave, for an image of this spatial shape.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If it is damaged, or does not fit the image.
+    """
+    found: dict[Plane, tuple[PromptSet, Ground | None, Draft | None]] = {}
+    for entry in planes:
+        plane = Plane(int(entry["axis"]), int(entry["plane"]))
+        fits = plane == Plane() if len(shape) == 2 else 0 <= plane.index < shape[plane.axis]
+        if not fits:
+            raise ValueError(f"There is no plane {plane} in an image of shape {shape}.")
+        kept = [n for axis, n in enumerate(shape) if len(shape) == 2 or axis != plane.axis]
+        ground, draft = entry["ground"], entry["draft"]
+        found[plane] = (
+            _prompts_of(entry["prompts"]),
+            None if ground is None else _ground_of(ground, (kept[0], kept[1])),
+            None if draft is None else _draft_of(draft, (kept[0], kept[1])),
+        )
+    return found
+
+
+def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
+    """Points, boxes and strokes as plain values."""
+    return {
+        "points": [asdict(p) for p in prompts.points],
+        "boxes": [
+            {"class_id": c, "object_id": n, "box": list(box)}
+            for (c, n), box in prompts.boxes.items()
+        ],
+        "strokes": [asdict(s) for s in prompts.strokes],
+    }
+
+
+def _prompts_of(value: dict[str, Any]) -> PromptSet:
+    boxes = {}
+    for entry in value["boxes"]:
+        r0, c0, r1, c1 = (float(v) for v in entry["box"])
+        boxes[int(entry["class_id"]), int(entry["object_id"])] = (r0, c0, r1, c1)
+    strokes = [{**s, "path": tuple(tuple(place) for place in s["path"])} for s in value["strokes"]]
+    return PromptSet(
+        tuple(PointPrompt(**point) for point in value["points"]),
+        boxes,
+        tuple(Stroke(**stroke) for stroke in strokes),
+    )
+
+
+def _ground_to_json(ground: Ground) -> dict[str, Any]:
+    return {
+        "base": _packed(ground.base),
+        "told": prompts_to_json(ground.told),
+        "fixed": None if ground.fixed is None else _packed(ground.fixed.astype(np.uint8)),
+        "patches": [patch.to_json() for patch in ground.patches],
+        "since": ground.since,
+        "drawn": sorted(ground.drawn),
+        "over": ground.over,
+    }
+
+
+def _ground_of(value: dict[str, Any], shape: tuple[int, int]) -> Ground:
+    fixed = value["fixed"]
+    return Ground(
+        _unpacked(value["base"], shape),
+        _prompts_of(value["told"]),
+        None if fixed is None else _unpacked(fixed, shape) > 0,
+        tuple(Patch.from_json(patch) for patch in value["patches"]),
+        int(value["since"]),
+        frozenset(int(c) for c in value["drawn"]),
+        value["over"],
+    )
+
+
+def _draft_of(value: dict[str, Any], shape: tuple[int, int]) -> Draft:
+    return Draft(_unpacked(value["label"], shape), str(value["flag"]))
+
+
+def _packed(plane: NDArray[np.uint8]) -> str:
+    packed = zlib.compress(np.ascontiguousarray(plane).tobytes(), level=1)
+    return base64.b64encode(packed).decode("ascii")
+
+
+def _unpacked(text: str, shape: tuple[int, int]) -> LabelArray:
+    try:
+        raw = zlib.decompress(base64.b64decode(text))
+    except zlib.error as error:
+        raise ValueError("The packed pixels are damaged.") from error
+    return np.frombuffer(raw, np.uint8).reshape(shape).copy()
