@@ -139,6 +139,11 @@ def test_keys_take_brush_and_eraser_and_brackets_size_them(hand, dock, loop):
     assert preview.brush_size == size + 1
     hand.trace([(30, 20), (30, 50)])
     assert on_show(dock)[30, 35] == 1
+    control = Qt.KeyboardModifier.ControlModifier
+    QTest.keyClick(hand.native, Qt.Key.Key_Z, control)
+    assert not on_show(dock).any()
+    QTest.keyClick(hand.native, Qt.Key.Key_Z, control | Qt.KeyboardModifier.ShiftModifier)
+    assert on_show(dock)[30, 35] == 1
     hand.key(Qt.Key.Key_2)
     assert preview.selected_label == 2
     hand.key(Qt.Key.Key_1)
@@ -266,8 +271,9 @@ def test_where_clicks_do_nothing_the_dock_says_why_and_one_key_brings_the_tool_b
     hand.window_key(Qt.Key.Key_I)
     assert hand.viewer.dims.ndisplay == 2
     assert "3D" not in hand.status()
+    before = len(hand.points())
     hand.click(40, 40)
-    assert len(hand.points()) == 2
+    assert len(hand.points()) == before + 1
 
 
 def test_what_was_not_saved_is_there_after_another_project(hand, dock, loop):
@@ -319,3 +325,40 @@ def test_the_docks_own_x_closes_the_project_and_frees_it(hand, dock, loop):
     dock.open_project_folder(folder)
     hand.wait_for_image()
     assert len(hand.points()) == 1
+
+
+def test_a_class_takes_what_is_free_and_t_lets_it_take_the_rest(hand, dock, loop):
+    hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
+    hand.until(lambda: on_show(dock)[25, 25] == 1)
+    hand.key(Qt.Key.Key_2)
+    hand.drag((20, 20), (45, 45), Qt.MouseButton.RightButton)
+    hand.until(lambda: on_show(dock)[40, 40] == 2)
+    assert on_show(dock)[25, 25] == 1
+    choice = hand.find("paint_over")
+    assert choice.isVisible()
+    assert choice.currentData() == "free"
+    hand.window_key(Qt.Key.Key_T)
+    hand.until(lambda: on_show(dock)[25, 25] == 2)
+    assert choice.currentData() == "all"
+    assert on_show(dock)[12, 12] == 1
+    hand.press("undo")
+    hand.until(lambda: on_show(dock)[25, 25] == 1)
+    shown = on_show(dock)
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved: one and two."))
+    np.testing.assert_array_equal(on_show(dock, "committed"), shown)
+
+
+def test_a_brush_keeps_other_classes_and_says_so(hand, dock, loop):
+    hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
+    hand.until(lambda: on_show(dock)[25, 25] == 1)
+    hand.key(Qt.Key.Key_2)
+    hand.window_key(Qt.Key.Key_D)
+    layer(dock, "preview").preserve_labels = False  # by napari's own check box
+    hand.trace([(20, 5), (20, 50)])
+    assert on_show(dock)[20, 20] == 1
+    assert on_show(dock)[20, 45] == 2
+    assert "one was kept" in hand.status()
+    hand.window_key(Qt.Key.Key_T)
+    hand.trace([(20, 5), (20, 50)])
+    assert on_show(dock)[20, 20] == 2

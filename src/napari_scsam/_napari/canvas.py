@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from qtpy.QtCore import QTimer
 
 from napari_scsam._napari.brushes import Brushes, touched_indices
@@ -228,4 +228,8 @@ class NapariCanvas(Canvas):
             )
         for key in ("Delete", "Backspace"):
             layer.bind_key(key, lambda _: self._hand.delete(), overwrite=True)
-        layer.bind_key("Escape", lambda _: self._hand.let_go(), overwrite=True)
+        # napari's own undo would bring back pixels that our history knows nothing of.
+        layer.bind_key("Control-Z", lambda _: self._hand.listener.undo(), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: self._hand.listener.redo(), overwrite=True)
+        if not isinstance(layer, Labels):  # there it takes back a polygon under way
+            layer.bind_key("Escape", lambda _: self._hand.let_go(), overwrite=True)

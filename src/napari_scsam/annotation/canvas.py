@@ -45,6 +45,8 @@ class CanvasListener:
     hand_changed : callable
         (tool or None, why): a person took one of our tools through napari's own controls, and
         why a click on the picture does nothing now; empty while it does something.
+    undo, redo : callable
+        (): napari's own keys for it were pressed on one of our layers.
     """
 
     add_point: Callable[[float, float, bool], None] = _ignore
@@ -57,6 +59,8 @@ class CanvasListener:
     plane_changed: Callable[[Plane | None], None] = _ignore
     paint: Callable[[Plane, LabelArray, LabelArray], None] = _ignore
     hand_changed: Callable[[Tool | None, str], None] = _ignore
+    undo: Callable[[], None] = _ignore
+    redo: Callable[[], None] = _ignore
 
 
 class Canvas(ABC):

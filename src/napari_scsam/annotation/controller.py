@@ -117,7 +117,14 @@ class AnnotationController:
             plane_changed=self.navigation.plane_changed,
             paint=painting.paint,
             hand_changed=editor.hand_changed,
+            undo=lambda: self._if_enabled("undo", self.undo),
+            redo=lambda: self._if_enabled("redo", self.redo),
         )
+
+    def _if_enabled(self, name: str, action: Callable[[], None]) -> None:
+        """Act as the button of this name would."""
+        if name in self.view_state.enabled:
+            action()
 
     def _show(self, keeper: Keeper) -> None:
         # Asked before anything is drawn: the model works while the window draws.

@@ -98,8 +98,9 @@ class PromptEditor:
         """Follow a person who took a tool, or another layer, through napari's own controls."""
         now = self._store.now
         changed = replace(now, tool=tool or now.tool, deaf=deaf)
+        listens_again = now.deaf and not deaf and not (now.status.message or now.status.error)
         if (changed.tool, changed.deaf) != (now.tool, now.deaf):
-            self._store.put(changed)
+            self._store.put(changed.saying("Ready.") if listens_again else changed)
 
     def set_over(self, over: Over) -> None:
         """Choose what the object under the hand may take from other classes."""

@@ -41,30 +41,33 @@ def compose(
     for (class_id, _), answer in decoded.items():
         odds[class_id] = np.maximum(odds.get(class_id, -np.inf), answer.logits)
     inside = {class_id: values > 0 for class_id, values in sorted(odds.items())}
+    size = {class_id: int(mask.sum()) for class_id, mask in inside.items()}
     label = np.full(shape, BACKGROUND, np.uint8) if left is None else left.astype(np.uint8)
     for class_id, mask in inside.items():
         label[mask] = class_id
-    for region in _contested(list(inside.values())):
-        claims = {
-            class_id: _claim(mask, odds[class_id], region) for class_id, mask in inside.items()
-        }
+    for place, region in _contested(list(inside.values())):
+        parts = {class_id: region & mask[place] for class_id, mask in inside.items()}
+        claims = {c: _claim(part, odds[c][place], size[c]) for c, part in parts.items()}
         for class_id in sorted(claims, key=claims.__getitem__):
-            label[region & inside[class_id]] = class_id
+            label[place][parts[class_id]] = class_id
     return label
 
 
-def _contested(masks: list[Mask]) -> list[Mask]:
-    """The connected regions that lie in more than one mask."""
+def _contested(masks: list[Mask]) -> list[tuple[tuple[slice, ...], Mask]]:
+    """The connected regions that lie in more than one mask: where, and which pixels there."""
     if len(masks) < 2:
         return []
-    regions, count = ndimage.label(np.sum(masks, axis=0) > 1)
-    return [regions == number for number in range(1, count + 1)]
+    regions, _ = ndimage.label(np.sum(masks, axis=0) > 1)
+    places = enumerate(ndimage.find_objects(regions), start=1)
+    return [(place, regions[place] == number) for number, place in places]
 
 
-def _claim(mask: Mask, odds: Logits, region: Mask) -> tuple[float, float]:
-    """How strongly a class claims a region: by what it is of it, then by how sure it is."""
-    part = region & mask
+def _claim(part: Mask, odds: Logits, size: int) -> tuple[float, float]:
+    """How strongly a class of `size` pixels claims its part of a region.
+
+    By what it is of the class, then by how sure it is.
+    """
     if not part.any():
         return (0.0, -np.inf)
-    share = float(part.sum() / mask.sum())
+    share = float(part.sum() / size)
     return (share if share > MOST_OF_IT else 0.0, float(odds[part].mean()))
