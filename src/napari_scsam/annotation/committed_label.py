@@ -20,6 +20,10 @@ from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import take_plane
 
 if TYPE_CHECKING:
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane, SliceKey
+    from napari_scsam.core.job_runner import JobRunner, OnFailed
+    from napari_scsam.core.prompts import PromptSet
     from napari_scsam.project import Project
 
 # Without it a slice of nothing but 0 and 255 would be taken for a {0, 255} picture.

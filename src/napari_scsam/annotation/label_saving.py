@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,13 @@ from napari_scsam.core.judged import ClassIds
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompt_edits import accepted, askable_objects, to_decode, without
 from napari_scsam.core.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.outlines import Outlines
+    from napari_scsam.annotation.suggestions import Suggestions
 
 NO_OUTLINE = (
     "There is no outline to save, since the model could not draw one here. Delete the prompts "

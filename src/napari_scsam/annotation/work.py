@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,12 @@ from napari_scsam.annotation.ground import Ground
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane, SliceKey
 
 
 @dataclass(frozen=True, eq=False)
