@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +12,10 @@ from annotation_desk import Desk
 from napari_scsam.annotation.pending import pending_of, read_back, to_json
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 def stroke(desk: Desk, row: int, value: int = 1) -> None:

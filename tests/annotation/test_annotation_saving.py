@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from annotation_desk import Desk
 
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
+
+if TYPE_CHECKING:
+    from annotation_desk import Desk
 
 
 def outline(desk: Desk, row: int = 5, col: int = 5) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_scsam._napari.layers import COMMITTED, OUTLINE, PREVIEW, PROMPTS
-from napari_scsam.annotation.scene import ShownHand
 from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from napari_scsam.annotation.scene import ShownHand
 
 MODES: Mapping[Tool, str] = {
     "brush": "paint",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels, Layer
 from qtpy.QtCore import QTimer
@@ -27,9 +26,13 @@ from napari_scsam._napari.plane_view import PlaneView
 from napari_scsam._napari.prompt_painter import PromptPainter
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.scene import Scene
-from napari_scsam.annotation.state import OpenImage
-from napari_scsam.annotation.view_state import Tool
 from napari_scsam.core.geometry import Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_scsam.annotation.state import OpenImage
+    from napari_scsam.annotation.view_state import Tool
 
 
 class NapariCanvas(Canvas):

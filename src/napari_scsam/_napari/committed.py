@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Labels
 
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.volume import take_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from napari.layers import Labels
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
 
 
 class CommittedPainter:

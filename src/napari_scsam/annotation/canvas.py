@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.scene import Scene
-from napari_scsam.annotation.view_state import Tool
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane
-from napari_scsam.core.prompts import Box, Line, Point, StrokeKind
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_scsam.annotation.scene import Scene
+    from napari_scsam.annotation.view_state import Tool
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.prompts import Box, Line, Point, StrokeKind
 
 
 def _ignore(*_: object) -> None:

@@ -13,9 +13,7 @@ from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.job_runner import JobRunner, OnFailed
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.judged import ClassIds
 from napari_scsam.core.labels import NOT_ANNOTATED, is_done
-from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import take_plane
 
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.core.job_runner import JobRunner, OnFailed
+    from napari_scsam.core.judged import ClassIds
+    from napari_scsam.core.patches import Patch
     from napari_scsam.core.prompts import PromptSet
     from napari_scsam.project import Project
 

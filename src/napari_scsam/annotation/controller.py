@@ -21,7 +21,7 @@ from napari_scsam.annotation.propagation_job import PropagationJob
 from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
 from napari_scsam.annotation.undoing import Undoing
-from napari_scsam.annotation.view_state import Tool, ViewState
+from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ScsamError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_scsam.annotation.view_state import ViewState
+    from napari_scsam.annotation.view_state import Tool, ViewState
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.job_runner import JobRunner

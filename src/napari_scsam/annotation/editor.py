@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.ground import Over
-from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.objects import (
     another_object,
     box_round,
@@ -48,6 +46,8 @@ from napari_scsam.core.prompts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_scsam.annotation.ground import Over
+    from napari_scsam.annotation.grounds import Grounds
     from napari_scsam.annotation.view_state import Tool
     from napari_scsam.core.labels import LabelClass
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
 
-from napari_scsam.core.arrays import LabelArray, Mask
 from napari_scsam.core.patches import UNTOUCHED, Patch, patch_of
 from napari_scsam.core.prompt_edits import of_classes
 from napari_scsam.core.prompts import PointPrompt, PromptSet, pixels_of
+
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import LabelArray, Mask
 
 # Whose pixels the object under the hand may take: nobody's alone, everybody's, or one class's, too.
 Over = Literal["free", "all"] | int

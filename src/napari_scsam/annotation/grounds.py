@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.ground import (
     Ground,
     begun_from,
     changed_classes,
     settled,
 )
-from napari_scsam.annotation.state import StateStore
 from napari_scsam.annotation.work import Draft
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED, is_done
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import take_plane
-from napari_scsam.inference.previews import Previewer
 from napari_scsam.inference.segmenter import Answer
+
+if TYPE_CHECKING:
+    from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.state import StateStore
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane, SliceKey
+    from napari_scsam.inference.previews import Previewer
 
 # Planes whose committed label is held ready. Arbitrary.
 PLANES_KEPT = 64

@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.annotation.pending import Pending, pending_of, read_back, to_json, with_pending
-from napari_scsam.annotation.state import StateStore
-from napari_scsam.annotation.work import Work
 from napari_scsam.core.errors import ProjectError
-from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import Job
 from napari_scsam.project.pending import damaged, read_pending, write_pending
 
 if TYPE_CHECKING:
+    from napari_scsam.annotation.state import StateStore
+    from napari_scsam.annotation.work import Work
+    from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project
 
 

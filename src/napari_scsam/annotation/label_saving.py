@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_scsam.annotation.committed_label import CommittedLabel, Made
-from napari_scsam.annotation.ground import Ground
-from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.state import AnnotationState, Selection, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
-from napari_scsam.annotation.work import Draft, Work
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ModelError
-from napari_scsam.core.geometry import SliceKey
-from napari_scsam.core.judged import ClassIds
-from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompt_edits import accepted, askable_objects, to_decode, without
-from napari_scsam.core.prompts import PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.ground import Ground
+    from napari_scsam.annotation.grounds import Grounds
     from napari_scsam.annotation.outlines import Outlines
     from napari_scsam.annotation.suggestions import Suggestions
+    from napari_scsam.annotation.work import Draft, Work
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import SliceKey
+    from napari_scsam.core.judged import ClassIds
+    from napari_scsam.core.labels import LabelClass
+    from napari_scsam.core.prompts import PromptSet
 
 NO_OUTLINE = (
     "There is no outline to save, since the model could not draw one here. Delete the prompts "

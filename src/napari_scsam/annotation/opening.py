@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.annotation.committed_label import CommittedLabel
-from napari_scsam.annotation.keeping import Keeper
-from napari_scsam.annotation.pending import Pending
 from napari_scsam.annotation.state import OpenImage, Selection, StateStore
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ProjectError
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.keeping import Keeper
+    from napari_scsam.annotation.pending import Pending
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.core.volume import Volume

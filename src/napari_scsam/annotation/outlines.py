@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.ground import Ground, already_told, begun_from
-from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
-from napari_scsam.annotation.state import AnnotationState, StateStore
+from napari_scsam.annotation.state import StateStore
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import Plane, SliceKey
@@ -18,11 +17,11 @@ from napari_scsam.core.stretch import Stretch
 from napari_scsam.inference.segmenter import Answer, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from napari_scsam.annotation.grounds import Grounds
     from napari_scsam.annotation.intensity_window import IntensityWindow
-    from napari_scsam.annotation.state import StateStore
-    from napari_scsam.annotation.work import Draft
+    from napari_scsam.annotation.state import AnnotationState, StateStore
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.core.prompts import PromptSet

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_scsam.annotation.ground import drawable
-from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.state import Selection, StateStore
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ReadOnlyError
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
 from napari_scsam.core.prompts import bounding_box
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from napari_scsam.annotation.grounds import Grounds
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
 
 DRAWN = "Drawn by hand: it stays as it is. J saves it."
 

@@ -6,17 +6,20 @@ import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_scsam.annotation.ground import Ground
 from napari_scsam.annotation.work import Draft, Work
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PointPrompt, PromptSet, Stroke
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray
 
 # The prompts, the ground and the draft of each plane that has any.
 Pending = Mapping[Plane, tuple[PromptSet, Ground | None, Draft | None]]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.canvas import Canvas
 from napari_scsam.annotation.committed_label import CommittedLabel
-from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.scene import Facts, Scene, resolve
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.annotation.canvas import Canvas
     from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.grounds import Grounds
     from napari_scsam.annotation.intensity_window import IntensityWindow
     from napari_scsam.annotation.outlines import Outlines
     from napari_scsam.annotation.state import StateStore

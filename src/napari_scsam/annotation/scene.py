@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_scsam.annotation import view_state
-from napari_scsam.annotation.ground import Over
 from napari_scsam.annotation.intensity_window import Contrast
 from napari_scsam.annotation.state import AnnotationState, OpenImage
 from napari_scsam.annotation.view_state import PAINT_TOOLS, Situation, Tool, ViewState
@@ -19,6 +18,7 @@ from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_scsam.annotation.ground import Over
     from napari_scsam.annotation.intensity_window import Contrast
     from napari_scsam.annotation.state import AnnotationState, OpenImage
     from napari_scsam.core.arrays import LabelArray

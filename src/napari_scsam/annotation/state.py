@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.ground import Ground, Over
 from napari_scsam.annotation.objects import another_object, object_numbers
 from napari_scsam.annotation.work import Draft, Work
 from napari_scsam.core.errors import Cancelled, ScsamError
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from napari_scsam.annotation.ground import Ground, Over
     from napari_scsam.annotation.view_state import Busy, Tool
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.core.labels import LabelClass

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.ground import Ground
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.prompts import PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from napari_scsam.annotation.ground import Ground
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane, SliceKey
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray, Mask
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.prompts import bounding_box
+
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import LabelArray, Mask
 
 # The value of a patch's pixels that the hand left alone.
 UNTOUCHED = NOT_ANNOTATED

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.prompts import Box, Kind, ObjectKey, PointPrompt, PromptSet, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 
 def replace_point(prompts: PromptSet, index: int, point: PointPrompt) -> PromptSet:

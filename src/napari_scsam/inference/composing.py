@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_scsam.core.arrays import LabelArray, Logits, Mask
 from napari_scsam.core.labels import BACKGROUND
-from napari_scsam.core.prompts import ObjectKey
-from napari_scsam.models import Decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.core.arrays import LabelArray, Logits, Mask
+    from napari_scsam.core.prompts import ObjectKey
+    from napari_scsam.models import Decoded
 
 # A region that is more than this share of an object decides whether there is such an object.
 MOST_OF_IT = 0.5

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
-from napari_scsam.core.arrays import IndexArray, LabelArray, Mask
 from napari_scsam.core.labels import BACKGROUND
 from napari_scsam.core.prompts import ObjectKey, Point, PromptSet, pixels_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_scsam.core.arrays import IndexArray, LabelArray, Mask
 
 
 def begun_from(draft: LabelArray | None, key: ObjectKey, prompts: PromptSet) -> Mask | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_scsam import models
-from napari_scsam.core.arrays import LabelArray, Logits, Mask, Pixels
+from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import SliceKey
 from napari_scsam.core.jobs import CancelToken
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.core.arrays import LabelArray, Logits, Mask, Pixels
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.jobs import CancelToken
-    from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
+    from napari_scsam.core.prompts import ObjectKey, Prompts
     from napari_scsam.core.volume import Around
     from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 

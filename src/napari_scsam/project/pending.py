@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_scsam.project.store import Project
 
 FOLDER = "pending"
