@@ -6,7 +6,7 @@ import numpy as np
 
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.inference.composing import compose
-from napari_scsam.inference.correcting import begun_from
+from napari_scsam.inference.correcting import begun_from, says_nothing
 from napari_scsam.models import Decoded
 
 SHAPE = (20, 20)
@@ -51,3 +51,12 @@ def test_a_prompt_corrects_the_piece_that_it_touches() -> None:
     assert begun_from(draft, (1, 1), apart) is None
     assert begun_from(draft, (1, 2), beside) is None
     assert begun_from(draft, (2, 1), near) is None
+
+
+def test_an_outside_click_beside_an_object_says_nothing_and_one_on_it_does() -> None:
+    beside = PromptSet((PointPrompt(1, 1, 1, False),))
+    assert says_nothing(beside, (1, 1), disc(4))
+    assert not says_nothing(PromptSet((PointPrompt(10, 10, 1, False),)), (1, 1), disc(4))
+    inside, outside = PointPrompt(10, 10, 1), beside.points[0]
+    assert not says_nothing(PromptSet((inside, outside)), (1, 1), disc(4))
+    assert not says_nothing(beside, (1, 1), None)

@@ -49,6 +49,23 @@ def begun_from(draft: LabelArray | None, key: ObjectKey, prompts: PromptSet) -> 
     return mask if key[1] == 1 and not encircled else None
 
 
+def only_outside(prompts: PromptSet, key: ObjectKey) -> bool:
+    """Whether all that is said of an object is what does not belong to it."""
+    said = [p.positive for p in prompts.points if p.object_key == key and p.state != "rejected"]
+    said += [s.positive for s in prompts.strokes if s.object_key == key]
+    return key not in prompts.boxes and not any(said)
+
+
+def says_nothing(prompts: PromptSet, key: ObjectKey, begun: Mask | None) -> bool:
+    """Whether an object stays as it is: what is said not to belong to it lies beside it."""
+    if begun is None or not only_outside(prompts, key):
+        return False
+    lassos = [s for s in prompts.strokes if s.object_key == key and s.kind == "lasso"]
+    met = begun[tuple(_places(prompts, key, begun.shape).T)].any()
+    shape = (begun.shape[0], begun.shape[1])
+    return not met and not any((begun & lasso.region(shape)).any() for lasso in lassos)
+
+
 def left_of(draft: LabelArray | None, begun: Iterable[Mask | None]) -> LabelArray | None:
     """What stays of a label: all but the masks that prompts go on from."""
     if draft is None:

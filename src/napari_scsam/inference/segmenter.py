@@ -27,7 +27,7 @@ from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.core.stretch import Stretch
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.inference.composing import compose
-from napari_scsam.inference.correcting import begun_from, left_of
+from napari_scsam.inference.correcting import begun_from, left_of, says_nothing
 from napari_scsam.inference.idle_worker import Errand, WorkAhead
 from napari_scsam.propagation import Carried, Trail, carry
 
@@ -288,8 +288,10 @@ class Segmenter:
         drafted = () if question.draft is None else np.unique(question.draft).tolist()
         keys = askable_objects(prompts, drafted)
         begun = {key: begun_from(question.draft, key, prompts) for key in keys}
+        begun = {key: m for key, m in begun.items() if not says_nothing(prompts, key, m)}
         decoded = {
-            key: self._object(sam, embedding, question, prompts, key, begun[key]) for key in keys
+            key: self._object(sam, embedding, question, prompts, key, mask)
+            for key, mask in begun.items()
         }
         vias = {answer.via for answer in decoded.values()}
         via = "box from clicks" if "box from clicks" in vias else next(iter(sorted(vias)), "")
