@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_scsam.models import Pair
 from scsam_train.data import TrainPlane
@@ -15,6 +16,10 @@ from scsam_train.validation_metrics import Judge, Marks, unet_share
 # From so many units on one half of them chooses for the other, and the other way round; of fewer
 # each is left out in turn. Halves of three cases still hold most classes.
 FEWEST_TO_HALVE = 6
+# Standard errors of the mean paired difference by which another way of joining the members has to
+# be ahead of the usual one; two are about a 95 % interval. What was measured:
+# docs/explanation/rounds.md.
+SURELY = 2.0
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
     parts, unit = parts_of(marks.planes)
     everything = list(range(len(marks.planes)))
     choosers = [part.chosen_by for part in parts if part.chosen_by] + [everything]
-    shares = _best_shares(judge, pair, marks, choosers, check)
+    shares = _best_shares(judge, pair, [Cases(marks, rows, unit) for rows in choosers], check)
     ways = [
         (pair.weighed(own, [guided] * classes), rows)
         for own, rows in zip(shares, choosers, strict=True)
@@ -137,7 +142,7 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
     ]
     answers = iter(judge.mark_joined(pair, ways, check))
     found = [
-        Weighing(own, _guided(marks, rows, next(answers), next(answers)))
+        Weighing(own, _guided(Cases(marks, rows, unit), next(answers), next(answers)))
         for own, rows in zip(shares, choosers, strict=True)
     ]
     used = found[:-1] or [Weighing.equal(classes)]
@@ -150,31 +155,72 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
     return Weighed(found[-1], marks.with_pair(np.asarray(counts)), parts, unit)
 
 
-def _best_shares(
-    judge: Judge,
-    pair: Pair,
-    marks: Marks,
-    choosers: Sequence[Sequence[int]],
-    check: Callable[[], None],
-) -> list[list[float]]:
-    """The U-Net's share of each class, as each of the choosing sets of rows has it best.
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Held-out cases that choose: Dice of several pairs on them is compared case by case.
 
-    By inverse error; or all or nothing, where one member alone does better than that mixture: a
-    SAM that is often wrong is as sure of it, and outvotes a U-Net with the larger share.
+    Attributes
+    ----------
+    marks : Marks
+    rows : sequence of int
+        Their planes.
+    unit : {'case', 'slice'}
+        What counts as a case.
     """
-    classes = len(marks.class_names)
-    mixtures = [_shares(marks.at(rows), pair.partner) for rows in choosers]
+
+    marks: Marks
+    rows: Sequence[int]
+    unit: str
+
+    def dice(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Dice (cases, K) of a pair with these counts; NaN where neither holds the class."""
+        rows: dict[str, list[int]] = {}
+        for row in self.rows:
+            rows.setdefault(_unit_of(self.marks.planes[row], self.unit), []).append(row)
+        sums = np.stack([counts[own].sum(axis=0) for own in rows.values()])
+        total = sums[:, :, 1] + sums[:, :, 2]
+        return np.where(total > 0, 2 * sums[:, :, 0] / np.maximum(total, 1), np.nan)
+
+    def lead(self, new: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How far (K,) the first of two pairs is ahead, per class; 0 where it is not surely so.
+
+        Surely: the mean of the paired differences is more than `SURELY` of its standard errors
+        above 0. One case alone shows nothing.
+        """
+        differences = self.dice(new) - self.dice(usual)
+        return np.array([_sure_mean(column[~np.isnan(column)]) for column in differences.T])
+
+
+def _sure_mean(differences: NDArray[np.float64]) -> float:
+    if len(differences) < 2:
+        return 0.0
+    mean = float(differences.mean())
+    error = float(differences.std(ddof=1)) / len(differences) ** 0.5
+    return mean if mean > SURELY * error else 0.0
+
+
+def _best_shares(
+    judge: Judge, pair: Pair, choosers: Sequence[Cases], check: Callable[[], None]
+) -> list[list[float]]:
+    """The U-Net's share of each class, as each of the choosing sets of cases has it best.
+
+    By inverse error; or all or nothing, where one member alone is surely better than that mixture:
+    a SAM that is often wrong is as sure of it, and outvotes a U-Net with the larger share.
+    """
+    classes = len(pair.class_ids)
+    mixtures = [_shares(cases.marks.at(cases.rows), pair.partner) for cases in choosers]
     tried = [(own, [1.0] * classes, [0.0] * classes) for own in mixtures]
     ways = [
-        (pair.weighed(one), rows)
-        for options, rows in zip(tried, choosers, strict=True)
+        (pair.weighed(one), cases.rows)
+        for options, cases in zip(tried, choosers, strict=True)
         for one in options
     ]
     answers = iter(judge.mark_joined(pair, ways, check))
     best = []
-    for options, rows in zip(tried, choosers, strict=True):
-        dice = [_pair_dice(marks, rows, next(answers)) for _ in options]
-        picks = np.argmax(dice, axis=0)  # the mixture where others do no better
+    for options, cases in zip(tried, choosers, strict=True):
+        usual, *others = (next(answers) for _ in options)
+        leads = [np.zeros(classes), *(cases.lead(other, usual) for other in others)]
+        picks = np.argmax(leads, axis=0)  # the mixture where no other is ahead
         best.append([options[pick][at] for at, pick in enumerate(picks)])
     return best
 
@@ -191,16 +237,9 @@ def _shares(marks: Marks, partner: str) -> list[float]:
     return [known.get(name, other) for name in names]
 
 
-def _guided(marks: Marks, rows: Sequence[int], plain: Any, guided: Any) -> list[bool]:
-    """For each class, whether the pair is better on these rows where SAM is asked again."""
-    before, after = (_pair_dice(marks, rows, counts) for counts in (plain, guided))
-    return [there > here for here, there in zip(before, after, strict=True)]
-
-
-def _pair_dice(marks: Marks, rows: Sequence[int], counts: Any) -> list[float]:
-    """Dice of each class on some rows, of a pair with these counts; 0 where there is none."""
-    scores = marks.with_pair(counts).at(rows).dice()["pair"]
-    return [scores[name] or 0.0 for name in marks.class_names.values()]
+def _guided(cases: Cases, plain: NDArray[np.int64], guided: NDArray[np.int64]) -> list[bool]:
+    """For each class, whether the pair is surely better where SAM is asked again."""
+    return [bool(lead > 0) for lead in cases.lead(guided, plain)]
 
 
 def _unit_of(plane: TrainPlane, unit: str) -> str:
