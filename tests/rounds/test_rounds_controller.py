@@ -103,7 +103,7 @@ def test_a_project_without_labels_has_no_estimate_and_one_with_labels_has(projec
     dock.rounds.labels_changed()
     dock.files.work()
     assert dock.state.estimate is not None
-    assert hint(dock.state).startswith("About 55 s, 1.8 GB (assumed for two cores).")
+    assert hint(dock.state).startswith("About 1 min, 1.8 GB (assumed for two cores).")
     dock.rounds.plan(TrainSettings(minutes=0.5))  # at once: nothing is counted again
     assert hint(dock.state).startswith("About 30 s,")
     dock.rounds.plan(TrainSettings(minutes=0.05))

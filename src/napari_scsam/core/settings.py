@@ -26,7 +26,7 @@ UNetKind = Literal["scratch", "pretrained", "pretrained+sam"]
 # within bounds. On Kvasir-SEG, 40 labels, 192 px, a U-Net had Dice .79 after 1,600 pictures, .81
 # after 2,400 and .81 after 3,200 (one seed, training cases); on the sample, eight labelled slices,
 # .89 of the ventricles after 544. What fewer labels can teach is learned sooner.
-PICTURES_EACH, LEAST_PICTURES, MOST_PICTURES = 70, 560, 3200
+PICTURES_EACH, LEAST_PICTURES, MOST_PICTURES = 60, 480, 3200
 MAX_STEPS, MAX_PICTURES = 1_000_000, 100_000_000
 
 # Size that a project's folder of embeddings is kept under, in GB of 10^9 bytes; one of

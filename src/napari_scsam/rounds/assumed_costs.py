@@ -39,13 +39,15 @@ class Cost:
 # What is assumed before the first round, on two cores: seconds of one embedding, LiteMedSAM's and
 # those of the larger SAMs, of a scsam step's U-Nets on 24 images of 128 px, of reading and
 # building, and of what a plane is judged by beside its embedding. A process takes some to start,
-# which no round measures.
-EMBEDDING_S = 0.6
+# which no round measures. LiteMedSAM's and the U-Net's are those of a first round by default on two
+# cores held to AVX2, as most processors are: .70 s an embedding, .139 s a picture of 192 px, of
+# which SAM's part here is .03 s.
+EMBEDDING_S = 0.7
 LARGE_S = {"vit_b": 14.0, "vit_l": 45.0, "vit_h": 90.0}
 LARGE_SIDE = 1024
 # Of an embedding that gradients go through.
 LEARNED = 3.0
-UNET_STEP_S, UNET_PIXELS = 0.62, 24 * 128**2
+UNET_STEP_S, UNET_PIXELS = 1.3, 24 * 128**2
 LOADING_S = 2.0
 STARTING_S = 6.0
 JUDGED_S = 1.5
