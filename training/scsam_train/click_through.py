@@ -1,4 +1,4 @@
-"""A simulated annotator on a batch of objects: click, answer, click on the largest mistake."""
+"""A simulated annotator on a batch of objects: each click corrects the largest error."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def click_through(
     count: int,
     priors: Sequence[Tensor | None] = (),
 ) -> tuple[FloatArray, FloatArray]:
-    """Dice after each of `count` clicks, the last answer fed back with the next.
+    """Return the Dice after each of `count` clicks, with the previous mask as a prompt.
 
     Parameters
     ----------
     decoder : Decoder
     features : Tensor of shape (N, 256, e, e), float32
     target : Tensor of shape (N, 1, side, side), uint8
-        1 inside, 255 where nothing is known; on the CPU.
+        1 inside, 255 for unknown pixels; on the CPU.
     count : int
     priors : sequence of N Tensors of shape (side, side), or None
-        Log-odds that go with the first click.
+        Log-odds of the class prior, the mask prompt of the first click.
 
     Returns
     -------
     dice, sure : ndarray of shape (count, N), float32
-        True Dice and SAM's own estimate of the IoU.
+        True Dice, and the IoU predicted by SAM.
     """
     truths = target[:, 0].numpy()
     ask = Ask(clicks=[[_middle(truth)] for truth in truths])
@@ -63,7 +63,7 @@ def _shown(
     ask: Ask,
     priors: Sequence[Tensor | None],
 ) -> tuple[Tensor, Tensor]:
-    """Answers as the tool shows them, with the priors where there are any."""
+    """Decode the masks that the tool would show, with priors where there are any."""
     logits, iou = decoder(features, ask)
     logits = as_shown(ask, logits, iou)
     for row, prior in enumerate(priors):
@@ -81,14 +81,14 @@ def _shown(
 def box_through(
     decoder: Decoder, features: Tensor, target: Tensor, priors: Sequence[Tensor | None] = ()
 ) -> tuple[FloatArray, FloatArray]:
-    """Dice and estimated IoU, each of shape (N,), with the tight box alone."""
+    """Return Dice and predicted IoU, each of shape (N,), for the tight bounding box alone."""
     boxes = np.stack([_box(truth) for truth in target[:, 0].numpy()])
     logits, iou = _shown(decoder, features, Ask(boxes=boxes), priors)
     return dice_of(logits, target), iou.cpu().numpy()
 
 
 def dice_of(logits: Tensor, target: Tensor) -> FloatArray:
-    """Dice of ``logits > 0``, of shape (N,)."""
+    """Return the Dice of ``logits > 0``, shape (N,)."""
     iou = mask_iou(logits, target.to(logits.device)).cpu().numpy()
     return np.asarray(2 * iou / (1 + iou), dtype=np.float32)
 

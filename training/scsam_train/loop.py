@@ -1,4 +1,4 @@
-"""One round from its inputs to its folder: fit, judge, save."""
+"""One round from its inputs to its folder: train, validate, save."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ from scsam_train.validation_metrics import (
 )
 from scsam_train.weighing import Weighing
 
-# Fractions of the round after which the held-out planes are looked at, for the curve.
+# Fractions of the round at which the held-out planes are evaluated for the learning curve.
 LOOK_IN_AT = (0.25, 0.4, 0.55, 0.7, 0.85)
-# Held-out planes that such a look marks, evenly spaced: each took .7 s in a first round of two
-# classes, its embedding included (two cores, AVX2 only).
+# Held-out planes of such an evaluation, evenly spaced. Each took 0.7 s in a first round of two
+# classes, including its embedding (two cores, AVX2 only).
 LOOKED_AT = 12
 
 
 class TrainingFailed(ScsamError):
-    """The round can't go on."""
+    """Training can't continue."""
 
 
 def run_round(folder: Path) -> Path:
     """Train the round of ``rounds/NNNN.partial`` and give the folder its final name.
 
-    A folder that holds ``resume.pt`` is gone on with from there. Under ``accelerate launch``
-    all processes train, and the first one judges and saves.
+    A folder that contains ``resume.pt`` is resumed from there. Under ``accelerate launch`` all
+    processes train, and the main process validates and saves.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def run_round(folder: Path) -> Path:
     ScsamError
         If the inputs can't be used, or training diverges.
     Cancelled
-        When the parent asked for it; the folder stays ``.partial``.
+        If the parent asked for it; the folder stays ``.partial``.
     """
     session = setup(folder)
     final = folder.with_name(folder.name.removesuffix(PARTIAL))
@@ -93,7 +93,7 @@ def run_round(folder: Path) -> Path:
 
 @dataclass
 class _Run:
-    """A recipe at work, and how far it has come."""
+    """A recipe in training, and its progress."""
 
     context: RecipeContext
     recipe: Recipe
@@ -104,7 +104,7 @@ class _Run:
 
     @property
     def done(self) -> float:
-        """How much of the round is done, 0..1."""
+        """Completed fraction of the round, 0..1."""
         return self.clock.fraction(self.step, self.pictures)
 
     def saved(self, session: Session) -> Saved:
@@ -120,15 +120,15 @@ class _Run:
 
 
 def fit(session: Session, judge: Judge) -> dict[str, int]:
-    """Embed the planes and train; the judge looks in a few times on the way.
+    """Embed the planes and train; evaluate on held-out planes a few times on the way.
 
     Returns
     -------
     dict
-        ``steps`` that were taken, ``pictures`` that were learned from, and the planes that they
-        came from, ``labelled_planes`` and ``unlabelled_planes``.
+        ``steps``: steps taken. ``pictures``: training samples seen. ``labelled_planes`` and
+        ``unlabelled_planes``: the number of planes they were drawn from.
     """
-    # Another version may keep its state in another way: the round then starts anew.
+    # Another version may store a different state: the round then starts over.
     keeper = Checkpointer(session.folder, f"{session.inputs.sha256} {napari_scsam.__version__}")
     run = _begin(session, keeper.load())
     looks = list(LOOK_IN_AT) if judge.planes else []
@@ -162,7 +162,7 @@ def fit(session: Session, judge: Judge) -> dict[str, int]:
 def _begin(session: Session, saved: Saved | None) -> _Run:
     if saved is not None:
         session.started = time.monotonic() - saved.spent_s
-        session.log.message(f"Going on from step {saved.step}.")
+        session.log.message(f"Resuming from step {saved.step}.")
     materials = _gather(session, saved)
     context = RecipeContext(
         session.unet, session.sam, materials, session.settings, session.world, session.fresh
@@ -182,15 +182,15 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
 
 
 def _take_step(session: Session, run: _Run, keeper: Checkpointer, done: float) -> None:
-    """Take one step, with smaller batches where memory runs out."""
+    """Take one step; halve the batch if memory runs out."""
     try:
         with session.meter.timing("step"):
             report = run.recipe.step(done)
     except Diverged as exc:
         _save_state(keeper, run.saved(session))
         raise TrainingFailed(
-            f"Training diverged at step {run.step + 1}: {exc}. Lower the learning rates, or look "
-            f"at these images, and train again; nothing you made is lost."
+            f"Training diverged at step {run.step + 1}: {exc}. Lower the learning rates, or check "
+            f"these images, and train again; nothing you made is lost."
         ) from exc
     except (MemoryError, RuntimeError) as exc:
         if not _out_of_memory(exc):
@@ -211,7 +211,7 @@ def _out_of_memory(exc: BaseException) -> bool:
 
 
 def _halve(session: Session, run: _Run, exc: BaseException) -> None:
-    """Go on with half the batch, from the weights as they are."""
+    """Continue from the current weights with half the batch."""
     old = run.context.settings
     if old.labelled_batch == 1 and old.unlabelled_batch <= 1 and old.sam_batch == 1:
         raise TrainingFailed(
@@ -231,7 +231,7 @@ def _halve(session: Session, run: _Run, exc: BaseException) -> None:
     if session.device.type == "cuda":
         torch.cuda.empty_cache()
     session.log.message(
-        f"Out of memory at step {run.step + 1}: going on with half the batch "
+        f"Out of memory at step {run.step + 1}: continuing with half the batch "
         f"({smaller.labelled_batch} + {smaller.unlabelled_batch} images)."
     )
 
@@ -250,9 +250,9 @@ def _save_state(keeper: Checkpointer, saved: Saved) -> None:
 
 
 def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
-    """Mark the pair on some held-out planes, and end a round that has learned.
+    """Evaluate the pair on some held-out planes, and end a round that no longer improves.
 
-    In all processes alike: what they learn next depends on it.
+    Runs in all processes, because the result decides what they train next.
     """
     with session.meter.timing("looking"):
         dice = _marked(session, judge, run)
@@ -272,7 +272,7 @@ def _marked(session: Session, judge: Judge, run: _Run) -> Scores:
 
 
 def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
-    """Write everything that a finished round holds, the manifest last."""
+    """Write all files of a finished round, the manifest last."""
     folder = session.folder
     session.unet.save(folder / UNET_FILE)
     save_adapter(session.sam.module, folder / ADAPTER_FOLDER, session.info)
@@ -304,7 +304,7 @@ def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
 
 
 def _gather(session: Session, saved: Saved | None) -> Materials:
-    """Canvases for the U-Net, and embeddings where SAM learns; as many as were `saved`."""
+    """Return canvases for the U-Net, and embeddings if SAM needs them; `saved` fixes how many."""
     train, ids, unlabelled = session.split.train, session.inputs.class_ids, session.unlabelled
     deadline = session.deadline(EMBEDDING_SHARE)
     if saved is not None and session.embeds:

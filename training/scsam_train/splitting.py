@@ -1,4 +1,4 @@
-"""Which labelled planes teach and which judge, and what may be learned from beside them."""
+"""The split of labelled planes into training and held-out ones, and the unlabelled planes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.round_contract import MIN_PLANES_TO_HOLD_OUT
 from scsam_train.data import TrainPlane, spaced
 
-# Held-out planes of a volume that is trained on stay this far from any trained plane: their
-# neighbours are nearly copies.
+# Minimum distance, in slices, between a held-out plane and any training plane of the same volume:
+# neighbours are nearly identical.
 MIN_GAP = 2
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which planes teach and which judge.
+    """The split of the labelled planes.
 
     Attributes
     ----------
     train, held_out : list of TrainPlane
         Labelled planes.
     gated : bool
-        Whether the held-out planes can decide about a promotion.
+        Whether a promotion may depend on the held-out planes.
     reason : str
-        How the planes were split, or why they were not.
+        How the planes were split, or why not.
     """
 
     train: list[TrainPlane]
@@ -37,7 +37,7 @@ class Split:
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As split.json keeps it."""
+        """Return the content of split.json."""
         return {
             "train": [plane.name for plane in self.train],
             "held_out": [plane.name for plane in self.held_out],
@@ -50,25 +50,24 @@ class Split:
 def split_planes(
     labelled: Sequence[TrainPlane], holdout: float, seed: int, held_out: Collection[str] = ()
 ) -> Split:
-    """Hold out whole cases; of a single case, planes that are far from the others.
+    """Hold out whole cases; for a single case, planes that are far from the others.
 
-    The planes that teach hold an object wherever any plane does.
+    The training planes contain an object if any plane does.
 
     Parameters
     ----------
     labelled : sequence of TrainPlane
     holdout : float
-        Share to hold out, 0..0.9.
+        Share of the cases to hold out, 0..0.9.
     seed : int
-        Of the choice of cases.
+        Seed for the choice of cases.
     held_out : collection of str
-        Images that the person holds out in place of such a choice; checked by
-        `napari_scsam.core.held_out`.
+        Images that the user holds out instead; validated by `napari_scsam.core.held_out`.
 
     Raises
     ------
     InputError
-        If no plane with an object is left beside the images in `held_out`.
+        If all planes with an object belong to the images in `held_out`.
     """
     everything = list(labelled)
     if held_out:
@@ -108,7 +107,7 @@ def _split_as_told(planes: list[TrainPlane], held_out: Collection[str]) -> Split
 
 
 def _drawn(planes: Sequence[TrainPlane], count: int, seed: int) -> set[str]:
-    """Cases drawn at random; not all of those with an object, which only others could teach."""
+    """Draw cases at random, keeping at least one case with an object for training."""
     order = np.random.default_rng(seed).permutation(_cases(planes)).tolist()
     with_object = {plane.case for plane in planes if plane.holds_object}
     kept = [case for case in order if case in with_object][-1:]
@@ -117,11 +116,11 @@ def _drawn(planes: Sequence[TrainPlane], count: int, seed: int) -> set[str]:
 
 def _split_within_case(planes: list[TrainPlane], holdout: float) -> Split:
     count = max(1, int(holdout * len(planes)))
-    # Inner planes, evenly spaced: the outermost ones show what no other plane shows.
+    # Inner planes, evenly spaced: the outermost ones show anatomy that no other plane shows.
     order = [int(i) for i in np.linspace(0, len(planes) - 1, count + 2)[1:-1]]
     chosen = [i for i in order if _far_from_others(planes, i, order)]
     if not chosen:
-        reason = "The labelled slices of the only case are neighbours: none can judge the others."
+        reason = "The labelled slices of the only case are neighbours: none can test the others."
         return Split(planes, [], False, reason)
     train = [plane for i, plane in enumerate(planes) if i not in chosen]
     held_out = [planes[i] for i in chosen]
@@ -144,10 +143,10 @@ def _far_from_others(planes: list[TrainPlane], chosen: int, held_out: list[int])
 def choose_unlabelled(
     candidates: Sequence[TrainPlane], split: Split, count: int
 ) -> list[TrainPlane]:
-    """Evenly spaced ones of the unlabelled planes that give nothing held out away.
+    """Return evenly spaced unlabelled planes that leak nothing of the held-out ones.
 
-    Left out are all of a held-out case, and in a case that also teaches those next to a
-    held-out plane.
+    Planes of a held-out case are left out. In a case that is also trained on, only those next to
+    a held-out plane are.
     """
     hidden = {p.case for p in split.held_out} - {p.case for p in split.train}
     near = {

@@ -1,4 +1,4 @@
-"""What a finished round is worth: both members, the pair made of them, and clicks."""
+"""Validation of a finished round: both members, the pair, and single clicks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from scsam_train.weighing import Weighed, Weighing, weigh
 
 
 def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any], Weighing]:
-    """Judge the pair, and its parent's, on the held-out planes.
+    """Evaluate the pair and its parent's pair on the held-out planes.
 
     Returns
     -------
     metrics : dict
-        For metrics.json, without the counts of the training.
+        For metrics.json, without the training counts.
     weighing : Weighing
     """
     split = session.split
@@ -40,7 +40,7 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
     clicked = _examine_clicks(session) if "sam" in session.trained else None
     session.control.check()
     understands = clicked is not None and follows_clicks(*clicked)
-    if "sam" not in session.trained:  # its SAM still is what it was at the start
+    if "sam" not in session.trained:  # its SAM is unchanged
         understands = session.sam.entry.understands_points
     session.info = replace(session.info, understands_points=understands)
     session.sam = session.sam.with_adapter(session.info)
@@ -61,9 +61,9 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
 
 
 def _examine_clicks(session: Session) -> tuple[float, float] | None:
-    """Dice of one click by the round's SAM and by its base; None without a held-out object.
+    """Return the Dice of one click for the round's SAM and its base; None without an object.
 
-    On planes that it trained on a SAM follows any click.
+    Only held-out planes are used: on its training planes a SAM gets every click right.
     """
     planes = session.split.held_out
     if not planes:
@@ -80,7 +80,7 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
 
 
 def _clicks_reason(session: Session, clicked: tuple[float, float] | None) -> str:
-    """Who answers clicks when the round is used, and why; one line for metrics.json."""
+    """Return one line for metrics.json: which SAM answers clicks, and why."""
     if "sam" not in session.trained:
         return "The round trained no SAM: clicks are answered by the base."
     if clicked is None:
@@ -90,12 +90,12 @@ def _clicks_reason(session: Session, clicked: tuple[float, float] | None) -> str
 
 
 def embed(session: Session, sam: SamModel, pixels: NDArray[Any]) -> Embedding:
-    """From the cache, but for an encoder of the round's own: it would fill the disk."""
+    """Embed with the cache, except for a trained encoder: its embeddings would fill the disk."""
     return sam.embed(pixels) if sam.adapts_encoder else session.cache.get_or_embed(sam, pixels)
 
 
 def _held_out_figures(session: Session, judge: Judge, step: int) -> tuple[Weighing, dict[str, Any]]:
-    """How the pair is weighed, and what metrics.json says of the held-out planes."""
+    """Return the weights of the pair, and the figures of held-out planes for metrics.json."""
     names, parent = session.inputs.class_names, session.inputs.parent
     figures: dict[str, Any] = {"dice": empty_scores(names), "cases": {}}
     figures |= dict.fromkeys(("parent", "parent_cases", "forgetting", "weighing"))
@@ -106,7 +106,7 @@ def _held_out_figures(session: Session, judge: Judge, step: int) -> tuple[Weighi
     figures |= {"dice": marks.dice(), "cases": marks.cases()}
     if weighed is not None:
         figures["weighing"] = weighed.to_dict()
-    # Where nothing could choose the new pair's weights the old one is not given its own either.
+    # If the new pair's weights could not be chosen, the parent is compared with equal weights too.
     equal = weighed is not None and not weighed.was_chosen
     before = None if parent is None else _judge_parent(session, judge, parent, equal=equal)
     if parent is not None and before is not None:
@@ -116,7 +116,7 @@ def _held_out_figures(session: Session, judge: Judge, step: int) -> tuple[Weighi
 
 
 def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Marks, Weighed | None]:
-    """Mark all members, and the pair as other planes weigh it; None where one was trained."""
+    """Evaluate all members and the weighted pair; no weights if one member was trained."""
     session.log.write(EventKind.PROGRESS, phase=Phase.VALIDATING, step=0, steps=1, eta_s=None)
     pair = session.pair()
     marks, weighed = judge.mark(pair, session.control.check), None
@@ -137,6 +137,6 @@ def _judge_parent(session: Session, judge: Judge, parent: Path, *, equal: bool) 
 
 
 def follow(session: Session) -> None:
-    """Have SAM embed with its image encoder as it is trained by now."""
+    """Reset SAM's embeddings if its image encoder is being trained."""
     if session.sam.adapts_encoder:
         session.sam.follow_encoder()

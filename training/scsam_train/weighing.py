@@ -1,4 +1,4 @@
-"""How the pair's answer is made of its members', chosen on other planes than it is reported on."""
+"""The weights of both members in the pair, chosen on other planes than those reported."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from napari_scsam.models import Pair
 from scsam_train.data import TrainPlane
 from scsam_train.validation_metrics import Judge, Marks, unet_share
 
-# From so many units on one half of them chooses for the other, and the other way round; of fewer
-# each is left out in turn. Halves of three cases still hold most classes.
+# From this number of units on, one half chooses weights for the other and vice versa; with fewer,
+# each unit is left out in turn. Halves of three cases still contain most classes. Arbitrary.
 FEWEST_TO_HALVE = 6
 
 
 @dataclass(frozen=True)
 class Weighing:
-    """How the pair's answer is made of its members', for each class.
+    """Weights of the two members in the pair, per class.
 
     Attributes
     ----------
     unet_shares : list of float
+        Weight of the U-Net, 0..1.
     guided : list of bool
-        As for `Pair`.
+        Whether SAM is prompted again by the mixture; see `Pair`.
     """
 
     unet_shares: list[float]
@@ -33,13 +34,13 @@ class Weighing:
 
     @staticmethod
     def equal(classes: int) -> Weighing:
-        """Both members count as much, and SAM is not asked again."""
+        """Return equal weights, without prompting SAM again."""
         return Weighing([0.5] * classes, [False] * classes)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of the held-out planes that choose weights, and those that are reported with them."""
+    """Rows of the held-out planes that choose the weights, and rows that are reported with them."""
 
     chosen_by: list[int]
     reported_on: list[int]
@@ -47,17 +48,17 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Weighed:
-    """A pair that was weighed.
+    """Chosen weights and the counts that they give.
 
     Attributes
     ----------
     weighing : Weighing
-        Chosen by all held-out planes: what the round keeps.
+        Chosen on all held-out planes; the round keeps these.
     marks : Marks
-        Each plane's pair is weighed by others.
+        Counts of the pair use weights that were chosen on other planes (cross-validation).
     parts : list of Part
     unit : {'case', 'slice'}
-        What the parts are made of.
+        What the parts consist of.
     """
 
     weighing: Weighing
@@ -67,11 +68,11 @@ class Weighed:
 
     @property
     def was_chosen(self) -> bool:
-        """Whether the weights that are reported were chosen, and not equal for want of planes."""
+        """Whether the reported weights were chosen, instead of equal because planes were few."""
         return any(part.chosen_by for part in self.parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """For metrics.json: which cases (or slices, of one case) chose for which."""
+        """Return the entry for metrics.json: which cases (or slices) chose for which."""
         named = [
             {
                 "chosen_by": self._names(part.chosen_by),
@@ -87,16 +88,16 @@ class Weighed:
 
 
 def parts_of(planes: Sequence[TrainPlane]) -> tuple[list[Part], str]:
-    """Divide planes so that each is reported with weights that others chose.
+    """Divide planes so that each is reported with weights that were chosen on others.
 
     Returns
     -------
     parts : list of Part
-        Every plane is reported in one of them. With six units or more there are two, each of
-        which chooses for the other; with fewer each unit is left out in turn. A unit alone is
-        reported by itself, and nothing chooses.
+        Every plane is reported in exactly one of them. With six units or more there are two
+        parts, each choosing for the other; with fewer, each unit is left out in turn. A single
+        unit is reported with equal weights.
     unit : {'case', 'slice'}
-        Slices where there is one case only.
+        Slices if there is only one case.
     """
     unit = "case" if len({plane.case for plane in planes}) > 1 else "slice"
     rows: dict[str, list[int]] = {}
@@ -113,7 +114,7 @@ def parts_of(planes: Sequence[TrainPlane]) -> tuple[list[Part], str]:
 
 
 def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> Weighed:
-    """Weigh the members of a pair by what they did on held-out planes, guided where it helps.
+    """Choose the weights of both members by their Dice on held-out planes.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
     pair : Pair
         With two trained members.
     marks : Marks
-        Of its members, by `judge`.
+        Counts of its members, from `judge`.
     check : callable
         Called before each plane; raises Cancelled.
     """
@@ -145,7 +146,7 @@ def weigh(judge: Judge, pair: Pair, marks: Marks, check: Callable[[], None]) -> 
         (pair.weighed(weighing.unet_shares, weighing.guided), part.reported_on)
         for weighing, part in zip(used, parts, strict=True)
     ]
-    # Each plane is in one part only: the counts of the others are 0.
+    # Each plane is in exactly one part: the counts of the others are 0.
     counts = sum(judge.mark_joined(pair, reported, check))
     return Weighed(found[-1], marks.with_pair(np.asarray(counts)), parts, unit)
 
@@ -157,10 +158,10 @@ def _best_shares(
     choosers: Sequence[Sequence[int]],
     check: Callable[[], None],
 ) -> list[list[float]]:
-    """The U-Net's share of each class, as each of the choosing sets of rows has it best.
+    """Return the best weight of the U-Net per class, for each of the choosing sets of rows.
 
-    By inverse error; or all or nothing, where one member alone does better than that mixture: a
-    SAM that is often wrong is as sure of it, and outvotes a U-Net with the larger share.
+    Candidates are the weight by inverse squared error, 1 and 0. A SAM that is often wrong is
+    still confident and would outvote a U-Net with the larger weight.
     """
     classes = len(marks.class_names)
     mixtures = [_shares(marks.at(rows), pair.partner) for rows in choosers]
@@ -174,13 +175,13 @@ def _best_shares(
     best = []
     for options, rows in zip(tried, choosers, strict=True):
         dice = [_pair_dice(marks, rows, next(answers)) for _ in options]
-        picks = np.argmax(dice, axis=0)  # the mixture where others do no better
+        picks = np.argmax(dice, axis=0)  # ties go to the mixture
         best.append([options[pick][at] for at, pick in enumerate(picks)])
     return best
 
 
 def _shares(marks: Marks, partner: str) -> list[float]:
-    """The U-Net's share of each class; of one that no plane says anything of, their mean."""
+    """Return the U-Net's weight per class; the mean of the others for a class without Dice."""
     scores, names = marks.dice(), marks.class_names.values()
     known = {
         name: unet_share(scores["unet"][name], scores[partner][name])
@@ -192,13 +193,13 @@ def _shares(marks: Marks, partner: str) -> list[float]:
 
 
 def _guided(marks: Marks, rows: Sequence[int], plain: Any, guided: Any) -> list[bool]:
-    """For each class, whether the pair is better on these rows where SAM is asked again."""
+    """Whether the pair is better on these rows if SAM is prompted again, per class."""
     before, after = (_pair_dice(marks, rows, counts) for counts in (plain, guided))
     return [there > here for here, there in zip(before, after, strict=True)]
 
 
 def _pair_dice(marks: Marks, rows: Sequence[int], counts: Any) -> list[float]:
-    """Dice of each class on some rows, of a pair with these counts; 0 where there is none."""
+    """Return the Dice per class of a pair with these counts on some rows; 0 if undefined."""
     scores = marks.with_pair(counts).at(rows).dice()["pair"]
     return [scores[name] or 0.0 for name in marks.class_names.values()]
 

@@ -1,4 +1,4 @@
-"""A U-Net and a SAM that were trained apart: they tell co-training from ensembling."""
+"""A U-Net and a SAM trained separately: the baseline that separates co-training from ensembling."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from scsam_train.weighing import Weighing, weigh
 
 
 def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[Pair, Weighing]:
-    """A pair of a ``supervised`` round's U-Net and a ``sam-only`` round's SAM.
+    """Pair the U-Net of a ``supervised`` round with the SAM of a ``sam-only`` round.
 
-    It is weighed as a round weighs its own (`weighing`): by the planes that both held out.
+    The weights are chosen as in a round (`weighing`), on the planes that both held out.
 
     Parameters
     ----------
     unet_folder, sam_folder : Path
         Finished rounds from the same labels.
     cache : Path
-        With the embeddings of their held-out planes.
+        Cache with the embeddings of their held-out planes.
     """
     unet, sam = UNet.load(unet_folder / UNET_FILE), load_round(sam_folder, device="cpu").sam
     base = getattr(sam, "shipped", None)
@@ -47,4 +47,4 @@ def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[
 
 
 def _go_on() -> None:
-    """Nobody cancels a benchmark from outside."""
+    """Do nothing: a benchmark can't be cancelled."""

@@ -1,4 +1,4 @@
-"""How good rounds get from few labels: every recipe on the same real scans, through its process."""
+"""Dice of rounds from few labels: all recipes on the same real scans, each in its own process."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from scsam_train.engine import ENGINE_VERSION
 def measure(
     places: Places, plan: Plan, on_done: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Run each candidate with each seed, or read what is kept of it.
+    """Run each candidate with each seed, or read its record.
 
-    A run is kept by its engine, its settings and its files (`records.key_of`); one that was
-    interrupted is gone on with.
+    A record is identified by engine, settings and files (`records.key_of`). Interrupted runs are
+    resumed.
 
     Returns
     -------
     dict
-        ``plan``, and ``runs``: by candidate and seed what `run` returns.
+        ``plan``, and ``runs``: results of `run` by candidate and seed.
     """
     places.out.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()  # as the rounds do: an embedding is timed here
+    keep_freed_memory()  # as in a round: embeddings are timed here
     candidates = plan.candidates()
     runs: dict[str, dict[str, Any]] = {candidate.title: {} for candidate in candidates}
     for seed in plan.seeds:
@@ -57,13 +57,13 @@ def run(
     seed: int,
     on_done: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """One candidate with one seed.
+    """Run one candidate with one seed.
 
     Returns
     -------
     dict
         ``engine``, ``recipe``, ``unet``, ``seed``, ``plan`` and ``machine``; ``cases``,
-        ``chosen_by``, ``best`` and ``dice`` (`scoring.judged`); and what it took (`_taken`).
+        ``chosen_by``, ``best`` and ``dice`` (`scoring.judged`); and the costs (`_taken`).
     """
     job = Job(places, plan, candidate, seed)
     if job.record.exists():
@@ -92,17 +92,17 @@ def run(
 
 
 def _taken(rounds: Sequence[Trained]) -> dict[str, Any]:
-    """What a run took.
+    """Return the costs of a run.
 
-    Two rounds from the same labels make their embeddings once: the one with more is charged.
+    Two rounds from the same labels share their embeddings: the one with more is charged.
 
     Returns
     -------
     dict
-        ``steps``; ``pictures`` (that the U-Net learned from; of ``sam-only``, objects asked
-        for); ``seconds`` of the whole run, with ``charged_s`` for ``charged`` embeddings that
-        were found and not made, of ``seconds_per_charged`` each; ``seconds_per_picture``, all
-        that was trained for one; of each round its ``rates``, and the ``curve`` where it is one.
+        ``steps``; ``pictures`` (samples of the U-Net, or objects of ``sam-only``); ``seconds`` of
+        the whole run, including ``charged_s`` for ``charged`` embeddings found in the cache, of
+        ``seconds_per_charged`` each; ``seconds_per_picture`` of training; ``rates`` of each
+        round; and the ``curve``, if there is one round.
     """
     metrics = [one.metrics for one in rounds]
     dearest = max(rounds, key=lambda one: one.charged_s)

@@ -1,4 +1,4 @@
-"""The sets of `semi`: what is labelled, what is not, and what is measured."""
+"""Data sets of `semi`: labelled, unlabelled and tested members."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_scsam.core.settings import TrainSettings
 from scsam_train.benchmark.plan import EvaluateOn
 from scsam_train.benchmark.sets import CARDIAC, TWIN, _pairs, _stem
 
-# Tells this draw apart from those that label and choose.
+# Random stream of this draw, different from those for labelled and choosing cases.
 _TESTED_STREAM = 13
 
 
@@ -49,7 +49,7 @@ class Member:
         return _sha256(self.mask)
 
     def as_input(self, *, labelled: bool) -> dict[str, Any]:
-        """As ``inputs.json`` names it."""
+        """Return the entry for ``inputs.json``."""
         label = {"path": str(self.mask), "sha256": self.mask_hash} if labelled else None
         return {
             "id": self.name,
@@ -62,20 +62,20 @@ class Member:
 
 @dataclass(frozen=True)
 class SemiSet:
-    """A set and how it is learned.
+    """A data set and the settings of its rounds.
 
     Attributes
     ----------
     name : str
     classes : dict of int to str
     settings : TrainSettings
-        For it; recipe, seed and time are the plan's.
+        Common settings; the plan adds recipe, seed and time.
     to_learn, to_test : callable
-        Members to learn from, and to measure.
+        Return the members for training and for testing.
     to_choose : float
-        Share of the tested cases that choose the best member, and are not reported.
+        Share of the tested cases that choose the best member and are not reported.
     most_tested : int
-        Cases that are measured at most where they are taken from the training set.
+        Maximum number of tested cases, if they are taken from the training set.
     """
 
     name: str
@@ -87,23 +87,23 @@ class SemiSet:
     most_tested: int
 
     def members(self, data: Path, evaluate_on: EvaluateOn = "validation") -> list[Member]:
-        """All that runs see."""
+        """Return all members used by runs."""
         tested = self.to_test(data) if evaluate_on == "validation" else []
         return [*self.to_learn(data), *tested]
 
     def split(
         self, data: Path, labels: int, seed: int, evaluate_on: EvaluateOn = "validation"
     ) -> tuple[list[Member], list[Member], list[Member]]:
-        """Labelled, unlabelled and tested members.
+        """Return labelled, unlabelled and tested members.
 
-        `labels` random cases are labelled, the same ones wherever it is measured. The tested
-        ones are the validation cases; or unlabelled ones of the training set, at most half of
-        them, which are then not learned from.
+        `labels` random cases are labelled, independently of `evaluate_on`. The tested cases are
+        either the validation cases, or at most half of the unlabelled cases of the training set,
+        which are then not trained on.
 
         Raises
         ------
         InputError
-            If there are not so many cases, or fewer than two are left to be measured.
+            If there are too few cases, or fewer than two are left for testing.
         """
         pool = self.to_learn(data)
         cases = sorted({member.case for member in pool})
@@ -125,10 +125,10 @@ class SemiSet:
         )
 
     def _drawn(self, others: Sequence[Member], seed: int) -> set[str]:
-        """Cases of the training set that are measured."""
+        """Draw the cases of the training set that are tested."""
         cases = sorted({member.case for member in others})
         count = min(self.most_tested, len(cases) // 2)
-        if count < 2:  # one chooses, another is reported
+        if count < 2:  # one chooses, the other is reported
             raise InputError(
                 f"{len(cases)} unlabelled cases of {self.name} are too few to measure on: label "
                 "fewer, or measure with --evaluate-on validation."
@@ -149,7 +149,7 @@ def _polyps(pattern: str) -> Callable[[Path], list[Member]]:
     return find
 
 
-# Patients of ACDC up to this one are learned from: 30 of 40.
+# ACDC patients used for training: 30 of 40.
 LAST_TO_LEARN = 30
 
 
@@ -177,7 +177,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-# For every set the same, so that none has settings of its own to fit it.
+# The same for every set, so that no set gets settings fitted to it.
 SETTINGS = TrainSettings(
     image_size=192,
     labelled_batch=4,

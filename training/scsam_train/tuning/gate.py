@@ -1,4 +1,4 @@
-"""Whether a tuned copy is kept: clicks and boxes on planes that it has not seen."""
+"""Acceptance test of a tuned copy: clicks and boxes on held-out planes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from scsam_train.decoding import Decoder
 from scsam_train.episodes import Embedded
 
 CLICKS = 5
-# Objects that are clicked on in each part, evenly spaced: every one of them takes time.
+# Objects tested per fold, evenly spaced; limits the duration. Arbitrary.
 MOST_OBJECTS = 6
-# Dice that boxes may lose where clicks win: a few objects can't tell less apart.
+# Dice that boxes may lose if clicks improve: few objects can't resolve less. Arbitrary.
 BOX_LOSS = 0.02
-# A base that never saw points answers clicks by boxes of its own: only a tuned copy that
-# does this well on the first click takes its place.
+# A base without point training answers clicks with boxes of its own; a tuned copy replaces it only
+# with at least this Dice after the first click. Arbitrary.
 FIRST_CLICK = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherReliability:
-    """Objects of held-out planes.
+    """Objects of held-out planes, to test a decoder on.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class TeacherReliability:
 
     @staticmethod
     def of(corpus: Sequence[Embedded]) -> TeacherReliability:
-        """At most `MOST_OBJECTS` of the objects on these planes."""
+        """Take at most `MOST_OBJECTS` of the objects on these planes."""
         found = [
             (item.features, target, prior)
             for item in corpus
@@ -54,9 +54,9 @@ class TeacherReliability:
         return TeacherReliability(torch.stack(features), torch.stack(targets)[:, None], priors)
 
     def take(self, decoder: Decoder, *, primed: bool = False) -> NDArray[np.float32]:
-        """Dice of shape (CLICKS + 1, N): after each click, then with the box alone.
+        """Return the Dice, shape (CLICKS + 1, N): after each click, then with the box alone.
 
-        With `primed` the first click and the box go with what is known of the object's class.
+        With `primed`, the first click and the box come with the class prior.
         """
         features = self.features.to(decoder.device).float()
         priors = self.priors if primed else ()
@@ -66,7 +66,7 @@ class TeacherReliability:
 
 
 def figures(marks: Sequence[NDArray[np.float32]]) -> dict[str, float]:
-    """Mean Dice over all objects: after '1' to '5' clicks, their mean 'clicks', and 'box'."""
+    """Return mean Dice over all objects: after '1' to '5' clicks, their mean 'clicks', 'box'."""
     means = np.concatenate(marks, axis=1).mean(axis=1).tolist()
     named = {str(click): round(value, 4) for click, value in enumerate(means[:CLICKS], start=1)}
     return {**named, "clicks": round(sum(means[:CLICKS]) / CLICKS, 4), "box": round(means[-1], 4)}
@@ -75,16 +75,16 @@ def figures(marks: Sequence[NDArray[np.float32]]) -> dict[str, float]:
 def judge(
     shipped: dict[str, float], tuned: dict[str, float], *, understands_points: bool, unit: str
 ) -> tuple[bool, str]:
-    """Whether the tuned copy is kept, and why, in words for the person.
+    """Decide whether the tuned copy is kept, and give the reason for the user.
 
     Parameters
     ----------
     shipped, tuned : dict
         As `figures`, on the same held-out objects.
     understands_points : bool
-        Whether the shipped model does.
+        Whether the shipped model was trained with points.
     unit : {'cases', 'slices'}
-        What was held out.
+        Unit of the folds.
     """
     before, after = shipped["1"], tuned["1"]
     told = f"first click {before:.2f} → {after:.2f} on held-out {unit}"

@@ -1,4 +1,4 @@
-"""One tuning from its folder's inputs to its report and adapter."""
+"""One tuning, from the inputs in its folder to its report and adapter."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from scsam_train.tuning.tune import Tuned, tune
 
 
 def run_tuning(folder: Path) -> Path:
-    """Tune as ``tuned/NNNN.partial`` says and give the folder its final name.
+    """Run the tuning of ``tuned/NNNN.partial`` and give the folder its final name.
 
-    A copy that was refused leaves only its report.
+    A refused copy leaves only its report.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def run_tuning(folder: Path) -> Path:
 
 
 def _save(folder: Path, done: Tuned, data: str, settings: dict[str, object]) -> None:
-    """Write the adapter, if it is kept, and the report, which names it, last."""
+    """Write the adapter, if it is kept, and the report, which lists it, last."""
     adapter = folder / ADAPTER_FOLDER
     shutil.rmtree(adapter, ignore_errors=True)
     files = {}

@@ -1,4 +1,4 @@
-"""Tuning from planes to an adapter and the figures that it is kept or refused by."""
+"""Tuning, from committed planes to an adapter and the figures that decide whether it is kept."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ from scsam_train.tuning.objects import (
 )
 
 MIN_PLANES = 3
-# Shares of what was learned that may be kept; the held-out clicks decide.
+# Candidate shares of the learned change to keep; the held-out clicks decide. Arbitrary.
 STRENGTHS = (1.0, 0.5, 0.25)
-# Planes beyond these are left out, evenly: each may take a second to embed.
+# Planes beyond this number are left out, evenly: embedding one may take a second.
 MAX_PLANES = 24
 
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """What came out of a tuning.
+    """Result of a tuning.
 
     Attributes
     ----------
     model : PeftModel
-        The base with the adapter; of no use if it was not kept.
+        The base with the adapter; not to be used if it was refused.
     info : AdapterInfo
     prior : ClassPrior
-        What the planes say of their classes.
+        Class prior fitted on the planes.
     report : dict
         For report.json: ``kept``, ``reason``, Dice of ``shipped`` and ``tuned`` on held-out
-        planes as `gate.figures`, of the kept copy on those that it has ``seen``, ``planes``,
-        ``cases``, ``objects``, ``folds``, ``strength``, ``held_out``, ``steps``, ``seconds``
-        and ``base``.
+        planes (see `gate.figures`), ``seen`` (Dice of the kept copy on planes it was trained on),
+        ``planes``, ``cases``, ``objects``, ``folds``, ``strength``, ``held_out``, ``steps``,
+        ``seconds`` and ``base``.
     """
 
     model: PeftModel
@@ -76,36 +76,35 @@ def tune(
     check: Callable[[], None] = lambda: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Tuned:
-    """Tune SAM's decoder on committed planes, and compare on held-out ones.
+    """Tune SAM's decoder on committed planes, and compare it on held-out ones.
 
-    A tuned SAM is asked by a click and, where the planes show the class, by what they say of
-    its looks (`ClassPrior`); in training and in comparing, always planes other than the one
-    that is clicked on say it.
+    A tuned SAM is prompted with clicks and, if the planes contain the class, with the class prior
+    (`ClassPrior`). The prior never comes from the plane that is clicked, neither in training nor
+    in the comparison.
 
-    The planes are divided into at most three parts. For each part a copy of the adapter is
-    trained on the others and clicked through on the part itself, so that no figure comes from
-    a plane that its copy has seen (cross-validation). If these copies are not worse than the
-    shipped model, their mean is trained on for as long on all planes, and kept, unless it does
-    worse than the shipped model even there.
+    The planes are divided into at most three folds. For each fold a copy of the adapter is trained
+    on the others and tested on the fold itself (cross-validation). If these copies are not worse
+    than the shipped model, their mean is trained for as long on all planes. It is kept, unless it
+    does worse than the shipped model even there.
 
     Parameters
     ----------
     base : BaseSam
-        The shipped SAM; gets the adapter.
+        The shipped SAM; the adapter is attached to it.
     planes : sequence of TrainPlane
     settings : TuneSettings
     device : torch.device
     cache : EmbeddingCache
-        Of the shipped SAM's embeddings, which tuning does not change.
+        Cache of the shipped SAM's embeddings, which tuning does not change.
     check : callable
         Called before each step; raises Cancelled.
     tell : callable
-        Takes what is being done.
+        Called with a message about the current activity.
 
     Raises
     ------
     InputError
-        If fewer than three planes hold an object.
+        If fewer than three planes contain an object.
     """
     began = time.monotonic()
     torch.manual_seed(settings.seed)
@@ -155,7 +154,7 @@ def tune(
 def _hold_out(
     corpus: Sequence[Clickable],
 ) -> tuple[list[list[Clickable]], list[TeacherReliability], Literal["cases", "slices"]]:
-    """Each part of the planes as an exam, what is to be learned for it, and what a part is."""
+    """Return the folds as test sets, the training set of each, and the unit of a fold."""
     parts, unit = folds(corpus)
     learners, exams = [], []
     for part in parts:
@@ -167,7 +166,7 @@ def _hold_out(
 
 @dataclass(frozen=True)
 class _Trial:
-    """Figures on held-out planes, at the better strength, and the seconds that a copy got."""
+    """Figures on held-out planes at the best strength, and the training time of a copy in s."""
 
     shipped: dict[str, float]
     tuned: dict[str, float]
@@ -182,12 +181,12 @@ def _try_out(
     end: float,
     tell: Callable[[str], None],
 ) -> _Trial:
-    """Train a copy for each exam on what is not in it; the clock says `end` once all is done."""
+    """Train and test one copy per fold, so that all training is finished by `end`."""
     tell("Checking the clicks as they are")
     started = time.monotonic()
     shipped = figures([exam.take(tuner.shipped) for exam in exams])
     now = time.monotonic()
-    # Still to come: as much again for each strength, and once for the last copy.
+    # Still to come: as many tests again for each strength, and one for the last copy.
     share = (end - now - (len(STRENGTHS) + 1) * (now - started)) / (len(exams) + 1)
     marks: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
     for number, (learner, exam) in enumerate(zip(learners, exams, strict=True), start=1):

@@ -1,4 +1,4 @@
-"""Trains the adapter: one batch of annotation at a time, the last answers fed back."""
+"""Training of the point adapter on batches of simulated annotation."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ from scsam_train.warmup.corpus import Embedded
 from scsam_train.warmup.curriculum import part_at, rate_at
 from scsam_train.warmup.judging import TeacherReliability, judge
 
-# So many episodes are under way by turns, so that neighbouring steps see other objects.
+# Episodes in progress at a time, so that consecutive steps see different objects. Arbitrary.
 UNDER_WAY = 6
 CLIP = 1.0
 DECAY = 0.995
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
-# Raise it when the same state would be gone on from in another way.
+# Raise it when a saved state would be resumed differently.
 VERSION = 2
 
-# Step, seconds, weights, their average, and the optimiser's state.
+# Step, seconds, weights, their average, and the optimiser state.
 Snapshot = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train.
+    """Duration and learning rates of the training.
 
     Attributes
     ----------
     seed : int
     steps : int or None
-        Such a way ends after so many; exactly repeatable. None: only the time counts.
+        Steps of one pass through the curriculum; exactly reproducible. None: only time counts.
     minutes : float
-        A way through all parts ends after so many at the latest; the last part is gone through
-        more than once (`curriculum.TIMES`).
+        Time limit of one pass through the curriculum; its last part is repeated
+        (`curriculum.TIMES`).
     batch : int
-        Objects in a step.
+        Objects per step.
     lora_rate, whole_rate : float
-        AdamW's learning rates of the LoRA layers and of the parts trained whole.
+        AdamW's learning rates of the LoRA layers and of the fully trained parts.
     distil : float
-        Weight of the released model's answer to a box, beside the truth.
+        Weight of the released model's prediction for a box, relative to the truth.
     judge_every_s, save_every_s : float
     """
 
@@ -72,7 +72,7 @@ class Plan:
 
 
 class WarmUp:
-    """The adapter in training; goes on from ``state.pt`` where there is one.
+    """The adapter in training; resumes from ``state.pt`` if there is one.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class WarmUp:
     exam : TeacherReliability
     plan : Plan
     folder : Path
-        For its state and its log.
+        For its state and log.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class WarmUp:
         self.step = 0
         self.spent_s = 0.0
         self._under_way: list[Episode] = []
-        # Where the last part begins, and the averaged weights of each time through it.
+        # Start of the last part, and the averaged weights after each repeat of it.
         self._last_part: Snapshot | None = None
         self._finished: list[dict[str, Tensor]] = []
         self._before_s = 0.0
@@ -112,11 +112,11 @@ class WarmUp:
 
     @property
     def total_s(self) -> float:
-        """Seconds that the training took, each time through its last part counted."""
+        """Seconds of training, including all repeats of the last part."""
         return self._before_s + self.spent_s
 
     def run(self, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Train to the plan's end; the model holds the averaged weights. Returns its figures."""
+        """Train to the end of the plan; the model gets the averaged weights. Returns figures."""
         while len(self._finished) < curriculum.TIMES:
             if self._finished and self._last_part is not None:
                 self._go_back(self._last_part)
@@ -132,7 +132,7 @@ class WarmUp:
         return figures
 
     def _to_the_end(self, on_event: Callable[[dict[str, Any]], None]) -> list[float]:
-        """Train until the last part ends; returns the losses since the last event."""
+        """Train until the last part ends; return the losses since the last event."""
         judged = saved = self.spent_s
         losses: list[float] = []
         began = time.monotonic() - self.spent_s
@@ -212,7 +212,7 @@ class WarmUp:
         self._under_way = []
 
     def _go_back(self, last_part: Snapshot) -> None:
-        """To where the last part begins, for draws of its own."""
+        """Return to the start of the last part, with a new random stream."""
         if self._fraction() >= 1:
             self._before_s += self.spent_s - last_part["spent_s"]
             self._go_to(last_part)

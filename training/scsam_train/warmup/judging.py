@@ -1,4 +1,4 @@
-"""How good the warm-up is on held-out generated pictures, click by click."""
+"""Evaluation of the warm-up on held-out generated scenes, click by click."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TeacherReliability:
 
     @staticmethod
     def of(corpus: Sequence[Embedded]) -> TeacherReliability:
-        """The first object of each scene."""
+        """Take the first object of each scene."""
         return TeacherReliability(
             torch.stack([scene.features for scene in corpus]),
             torch.stack([scene.targets[0] for scene in corpus])[:, None],
@@ -47,13 +47,13 @@ class TeacherReliability:
 
 @torch.no_grad()
 def judge(decoder: Decoder, exam: TeacherReliability) -> dict[str, Any]:
-    """Mean Dice after 1, 3, 5 and 10 clicks and with a box, over all and by domain.
+    """Return mean Dice after 1, 3, 5 and 10 clicks and with a box, overall and by domain.
 
     Returns
     -------
     dict
         ``{'all' or a domain: {'clicks': {'1': Dice, ...}, 'box': Dice}, 'iou_correlation': r}``.
-        Each click is in the middle of the largest mistake, the last answer fed back.
+        Each click is in the centre of the largest error; the last mask is fed back.
     """
     rows, guessed, true = [], [], []
     for start in range(0, len(exam.targets), BATCH):
@@ -75,7 +75,7 @@ def judge(decoder: Decoder, exam: TeacherReliability) -> dict[str, Any]:
 
 
 def score(result: dict[str, Any]) -> float:
-    """One number to choose by: the mean over 1, 3, 5 and 10 clicks and the box."""
+    """Return one number for comparisons: the mean over 1, 3, 5 and 10 clicks and the box."""
     return float(np.mean([*result["all"]["clicks"].values(), result["all"]["box"]]))
 
 

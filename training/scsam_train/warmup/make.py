@@ -1,4 +1,4 @@
-"""From a seed to the shipped folder: corpus, training, half precision, and a record of it all."""
+"""Reproduction of the shipped adapter from a seed: corpus, training, float16, and a record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BASE = "lite-medsam-released"
 RANK = 16
 ADAPTER_FOLDER = "adapter"
 RECORD_FILE = "warmup.json"
-# The matrix of SAM's position code, which nobody trains.
+# Suffix of the matrix of SAM's positional encoding, which is not trained.
 POSITIONS = "positional_encoding"
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -51,19 +51,19 @@ def make_adapter(
     Parameters
     ----------
     out : Path
-        Also keeps log and state; the same command goes on from there.
+        Also holds the log and the state; the same command resumes from there.
     plan : Plan
     scenes, held_out : int
-        Numbers of pictures to train and to judge on.
+        Number of scenes for training and for validation.
     cache : Path, optional
-        For the embeddings.
+        Folder for the embeddings.
     on_event : callable
-        Gets what happened, as something that JSON can hold.
+        Called with progress events as JSON-serialisable dicts.
 
     Returns
     -------
     dict
-        Figures on held-out generated pictures, before and after.
+        Figures on held-out generated scenes, before and after.
     """
     began = time.monotonic()
     base = load_base(BASE)
@@ -108,7 +108,7 @@ def _reporter(on_event: OnEvent) -> Callable[[int, int], None]:
 
 
 def _halve(path: Path) -> None:
-    """Keep what was trained in 16 bits: half the size, and the same masks."""
+    """Store the trained weights as float16: half the size, and the same masks."""
     halved = {
         name: tensor if POSITIONS in name else tensor.half().contiguous()
         for name, tensor in load_file(path).items()
