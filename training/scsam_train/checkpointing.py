@@ -18,7 +18,7 @@ SHARE = 0.03
 
 
 @dataclass(frozen=True)
-class Saved:
+class Checkpoint:
     """Progress and state of a round.
 
     Attributes
@@ -63,7 +63,7 @@ class Checkpointer:
         """Whether it is time to save."""
         return time.monotonic() >= self._due
 
-    def save(self, saved: Saved) -> None:
+    def save(self, saved: Checkpoint) -> None:
         """Write the state atomically: a crash leaves the previous one intact."""
         began = time.monotonic()
         partial = self._path.with_suffix(".tmp")
@@ -72,16 +72,16 @@ class Checkpointer:
         now = time.monotonic()
         self._due = now + max(EVERY_S, (now - began) / SHARE)
 
-    def load(self) -> Saved | None:
+    def load(self) -> Checkpoint | None:
         """Return the last saved state; None if it belongs to other data or can't be read."""
         try:
             values = torch.load(self._path, map_location="cpu", weights_only=True)
             if values.pop("data") != self._data:
                 return None
-            return Saved(**values)
+            return Checkpoint(**values)
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError):
             return None
 
-    def forget(self) -> None:
+    def remove(self) -> None:
         """Remove the state of a finished round."""
         self._path.unlink(missing_ok=True)

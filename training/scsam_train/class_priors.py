@@ -71,7 +71,7 @@ class ClassPriors:
 
     Attributes
     ----------
-    told : tuple of int
+    covered : tuple of int
         Positions of the classes that have a prior.
     everything : ClassPrior
         Restricted to these classes.
@@ -82,18 +82,18 @@ class ClassPriors:
     ) -> None:
         # Not a class that only the planes of one part contain: SAM would get its log-odds only on
         # planes without it, and would learn that log-odds mean absence.
-        self.told = tuple(
+        self.covered = tuple(
             position
             for position in range(1, classes + 1)
             if all(prior.knows(position) for prior in [everything, *of_others])
         )
         self._classes, self._shown = classes, len(everything.class_ids) - 1
-        self.everything = self._telling(everything)
-        self._of_others = [self._telling(prior) for prior in of_others]
+        self.everything = self._restricted(everything)
+        self._of_others = [self._restricted(prior) for prior in of_others]
 
-    def _telling(self, prior: ClassPrior) -> ClassPrior:
+    def _restricted(self, prior: ClassPrior) -> ClassPrior:
         """Return the prior with all other classes merged into the background."""
-        return prior.renamed([p if p in self.told else 0 for p in prior.class_ids])
+        return prior.renamed([p if p in self.covered else 0 for p in prior.class_ids])
 
     @staticmethod
     def of(
@@ -117,18 +117,18 @@ class ClassPriors:
         known = [{0, *(column.nonzero()[:, 0] + 1).tolist()} for column in judged.cpu()]
         moments = (
             Moments.sum(
-                Moments.of(view.features[0].float(), for_prior(view.label, shown, plane))
+                Moments.of(view.features[0].float(), prior_label(view.label, shown, plane))
                 for view in seen
             )
             for seen, plane in zip(views, known, strict=True)
         )
-        looks = ClassPriors(*fit_priors(moments, cases), judged.shape[1])
-        return looks if looks.told else None
+        priors = ClassPriors(*fit_priors(moments, cases), judged.shape[1])
+        return priors if priors.covered else None
 
     @property
     def complete(self) -> bool:
         """Whether every class that a labelled plane contains has a prior."""
-        return len(self.told) == self._shown
+        return len(self.covered) == self._shown
 
     def named(self, class_ids: Sequence[int]) -> ClassPrior:
         """Return the prior of all labelled planes, with the K class ids instead of positions."""
@@ -154,8 +154,8 @@ class ClassPriors:
             NaN for a class without a prior.
         """
         prior = self.prior_for(plane)
-        found = {position: prior.log_odds(features, position) for position in self.told}
-        nothing = torch.full_like(found[self.told[0]], torch.nan)
+        found = {position: prior.log_odds(features, position) for position in self.covered}
+        nothing = torch.full_like(found[self.covered[0]], torch.nan)
         return torch.cat([found.get(p, nothing) for p in range(1, self._classes + 1)], dim=1)
 
 
@@ -168,7 +168,7 @@ def _shown_twice(labels: Sequence[Tensor], cases: Sequence[str]) -> set[int]:
     return {value for value, found in parts.items() if len(found) > 1}
 
 
-def for_prior(label: Tensor, shown: Collection[int], known: Collection[int]) -> Tensor:
+def prior_label(label: Tensor, shown: Collection[int], known: Collection[int]) -> Tensor:
     """Return the label map from which the moments of a plane are computed.
 
     Parameters

@@ -14,7 +14,7 @@ EVENT_EVERY_S = 0.5
 # Seconds for saving and for the click test on a few objects, then multiples of the latest
 # evaluation on held-out planes: the pair is evaluated up to five times, two of them with more to
 # decode, and its parent once.
-SAVING_S, LOOKS = 5.0, 28
+SAVING_S, EVALUATIONS = 5.0, 28
 
 # Pictures and seconds of training after which the duration is estimated: the first step alone
 # takes several times as long as the others.
@@ -79,11 +79,11 @@ class Clock:
             by_steps = max(by_steps, pictures / self._budget)
         if self._ending is not None:
             by_steps = max(by_steps, self._ending.fraction(pictures))
-        end = self._session.deadline(1.0) - self._judging_s()
+        end = self._session.deadline(1.0) - self._validation_s()
         if math.isinf(end):
             return by_steps
         total = max(end - self._began - self._session.control.paused_s, 1e-3)
-        return self._session.world.agreed(max(by_steps, self.trained_s() / total))
+        return self._session.world.broadcast(max(by_steps, self.trained_s() / total))
 
     def end_early(self, pictures: int, fraction: float) -> Ending | None:
         """Shorten the rest of the schedule to `COOL_DOWN` of the budget, if that ends it sooner.
@@ -107,13 +107,13 @@ class Clock:
         """Return the seconds of training, pauses excluded."""
         return time.monotonic() - self._began - self._session.control.paused_s
 
-    def _judging_s(self) -> float:
+    def _validation_s(self) -> float:
         """Return the seconds reserved for validation and saving."""
         most = JUDGING_SHARE * 60 * (self._session.settings.minutes or 0.0)
         if not self._session.split.held_out:
             return min(SAVING_S, most)
-        look = self._session.meter.latest("looking")
-        return most if look is None else min(SAVING_S + LOOKS * look, most)
+        evaluation_s = self._session.meter.latest("interim evaluation")
+        return most if evaluation_s is None else min(SAVING_S + EVALUATIONS * evaluation_s, most)
 
     def estimate(self, pictures: int, fraction: float, seconds: float) -> None:
         """Log once, after the first steps, the remaining training time on this machine.

@@ -82,8 +82,8 @@ class CostMeter:
             "seconds_per_step": _per(self._seconds.get("step"), self._times["step"]),
             "seconds_per_picture": _per(self._seconds.get("step"), pictures),
             "pictures": pictures,
-            "seconds_looking": round(self.seconds("looking"), 2),
-            "seconds_judging": round(self._seconds.get("judging", 0.0), 2),
+            "seconds_looking": round(self.seconds("interim evaluation"), 2),
+            "seconds_judging": round(self._seconds.get("validation", 0.0), 2),
             "memory_gb": round(peak_memory() / 1e9, 3),
         }
 

@@ -124,8 +124,8 @@ def _worth_reading(images: Sequence[ImageInput], max_unlabelled: int) -> list[Im
     Not all of thousands of images are read for a few planes. Twice as many as planes are wanted
     are read, since some may be constant or belong to a held-out case.
     """
-    others = [image for image in images if image.label is None]
-    chosen = {image.id for image in spaced(others, SPARE * max_unlabelled)}
+    unlabelled = [image for image in images if image.label is None]
+    chosen = {image.id for image in spaced(unlabelled, SPARE * max_unlabelled)}
     return [image for image in images if image.label is not None or image.id in chosen]
 
 

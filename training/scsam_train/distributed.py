@@ -25,7 +25,7 @@ class World:
             self.size, self.rank = self._state.num_processes, self._state.process_index
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the main process, which writes files and makes decisions."""
         return self.rank == 0
 
@@ -48,21 +48,21 @@ class World:
         """
         if self.size == 1:
             return
-        everyone = list(parameters)
-        had = self.sum(self._told([float(p.grad is not None) for p in everyone]))
-        for parameter in (p for p, count in zip(everyone, had, strict=True) if count):
+        everything = list(parameters)
+        holders = self.sum(self._tensor([float(p.grad is not None) for p in everything]))
+        for parameter in (p for p, count in zip(everything, holders, strict=True) if count):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             torch.distributed.all_reduce(parameter.grad)
 
-    def agreed(self, value: float) -> float:
+    def broadcast(self, value: float) -> float:
         """Return the value of the main process, in all processes."""
         if self.size == 1:
             return value
-        shared = self._told([value])
+        shared = self._tensor([value])
         torch.distributed.broadcast(shared, 0)
         return float(shared)
 
-    def _told(self, values: list[float]) -> Tensor:
+    def _tensor(self, values: list[float]) -> Tensor:
         """Return a tensor on the device whose tensors the processes exchange."""
         return torch.tensor(values, dtype=torch.float64, device=self._state.device)

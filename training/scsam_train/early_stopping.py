@@ -20,7 +20,7 @@ class EarlyStopping:
         """Training samples seen at the best evaluation."""
         return self._best_pictures
 
-    def has_learned(self, dice: float | None, pictures: int) -> bool:
+    def should_stop(self, dice: float | None, pictures: int) -> bool:
         """Record the mean Dice of an evaluation; return whether it has stopped improving."""
         if dice is None:
             return False

@@ -24,12 +24,12 @@ def frozen_decoder(model: PeftModel) -> Decoder:
     return Decoder(frozen)
 
 
-def answer(decoder: Decoder, episode: Episode) -> tuple[Tensor, Tensor]:
+def decode(decoder: Decoder, episode: Episode) -> tuple[Tensor, Tensor]:
     """Return logits (N, 1, side, side) and predicted IoU (N,) for the episode's prompts."""
-    ask, device = episode.ask, decoder.device
-    if ask.masks is not None:
-        ask = replace(ask, masks=ask.masks.to(device))
-    return decoder(episode.features.to(device).float(), ask)
+    prompts, device = episode.prompts, decoder.device
+    if prompts.masks is not None:
+        prompts = replace(prompts, masks=prompts.masks.to(device))
+    return decoder(episode.features.to(device).float(), prompts)
 
 
 def episode_loss(
@@ -42,7 +42,7 @@ def episode_loss(
     episode : Episode
     logits : Tensor of shape (N, 1, side, side)
     iou : Tensor of shape (N,)
-        SAM's prediction for ``episode.ask``.
+        SAM's prediction for ``episode.prompts``.
     shipped : Decoder or None
         Teacher for episodes with a box alone, so that box prompts keep their quality.
     distil : float
@@ -50,13 +50,13 @@ def episode_loss(
     """
     target = episode.target.to(logits.device)
     loss = mask_loss(logits, target, torch.ones(len(logits), device=logits.device))
-    shown = as_shown(episode.ask, logits, iou)
+    shown = as_shown(episode.prompts, logits, iou)
     loss = loss + IOU_WEIGHT_OF_EPISODES * functional.mse_loss(iou, mask_iou(shown, target))
     if shipped is None or not distil or not episode.box_alone:
         return loss
     with torch.no_grad():
-        taught = answer(shipped, episode)[0].sigmoid()
-    return (1 - distil) * loss + distil * _distance(logits, taught, target != IGNORE)
+        soft_target = decode(shipped, episode)[0].sigmoid()
+    return (1 - distil) * loss + distil * _distance(logits, soft_target, target != IGNORE)
 
 
 def _distance(logits: Tensor, probability: Tensor, valid: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import deepest, pixels_of
 from napari_scsam.propagation import AIRS, box_with_air, softened
 from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
-from scsam_train.decoding import Ask, as_shown
+from scsam_train.decoding import PromptBatch, as_shown
 from scsam_train.losses import IGNORE
 
 # Probabilities: of a click near the centre, of a wrong sign, of feeding the last mask back, and of
@@ -27,7 +27,7 @@ WRONG = 0.01
 FED_BACK = 0.75
 AS_MASK = 0.1
 # Kinds of first prompt that leave the mask prompt free for a class prior.
-PRIMABLE = ("click", "several", "scribble", "box")
+WITH_PRIOR = ("click", "several", "scribble", "box")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class Habits:
+class EpisodeSettings:
     """What a simulated annotator does, and with which probabilities.
 
     Attributes
@@ -61,8 +61,8 @@ class Habits:
         Maximum lengths of episodes and their probabilities.
     box_alone : float
         Share of the episodes with a box as first prompt that end after it.
-    primed : float
-        Share of the first prompts of `PRIMABLE` kinds that come with the class prior, if all
+    with_prior : float
+        Share of the first prompts of `WITH_PRIOR` kinds that come with the class prior, if all
         objects of the batch have one.
     """
 
@@ -80,7 +80,7 @@ class Habits:
     # The first clicks matter most, but long episodes must not get worse.
     lengths: Sequence[tuple[int, float]] = ((2, 0.25), (4, 0.25), (8, 0.3), (MAX_CLICKS, 0.2))
     box_alone: float = 0.4
-    primed: float = 0.0
+    with_prior: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class Episode:
     features : Tensor of shape (N, 256, e, e), float16
     target : Tensor of shape (N, 1, side, side), uint8
         0, 1, or 255 for unknown pixels.
-    ask : Ask
+    prompts : PromptBatch
         The prompts so far.
     left : int
         Number of decodes still to come.
@@ -100,21 +100,24 @@ class Episode:
 
     features: Tensor
     target: Tensor
-    ask: Ask
+    prompts: PromptBatch
     left: int
 
     @property
     def box_alone(self) -> bool:
         """Whether a box is the only prompt."""
-        ask = self.ask
-        return ask.boxes is not None and ask.clicks is None and ask.masks is None
+        prompts = self.prompts
+        return prompts.boxes is not None and prompts.clicks is None and prompts.masks is None
 
 
 def begin(
-    corpus: Sequence[Embedded], size: int, rng: np.random.Generator, habits: Habits | None = None
+    corpus: Sequence[Embedded],
+    size: int,
+    rng: np.random.Generator,
+    settings: EpisodeSettings | None = None,
 ) -> Episode:
     """Draw `size` objects, from different pictures if there are enough, and their first prompts."""
-    habits = habits or Habits()
+    settings = settings or EpisodeSettings()
     scenes = rng.choice(len(corpus), size, replace=len(corpus) < size)
     targets: list[Tensor] = []
     priors: list[Tensor | None] = []
@@ -124,30 +127,32 @@ def begin(
         targets.append(scene.targets[which])
         priors.append(scene.priors[which] if scene.priors else None)
     masks = [(target == 1).numpy() for target in targets]
-    kind = str(rng.choice(list(habits.starts), p=list(habits.starts.values())))
-    limits, shares = zip(*habits.lengths, strict=True)
+    kind = str(rng.choice(list(settings.starts), p=list(settings.starts.values())))
+    limits, shares = zip(*settings.lengths, strict=True)
     length = int(rng.integers(1, int(rng.choice(limits, p=shares)) + 1))
-    if kind == "box" and rng.random() < habits.box_alone:
+    if kind == "box" and rng.random() < settings.box_alone:
         length = 1
     features = torch.stack([corpus[int(index)].features for index in scenes])
-    ask = _first(kind, masks, rng)
+    prompts = _first(kind, masks, rng)
     known = [prior.float() for prior in priors if prior is not None]
-    if len(known) == size and kind in PRIMABLE and rng.random() < habits.primed:
-        ask = replace(ask, masks=torch.stack(known)[:, None])
-    return Episode(features, torch.stack(targets)[:, None], ask, length)
+    if len(known) == size and kind in WITH_PRIOR and rng.random() < settings.with_prior:
+        prompts = replace(prompts, masks=torch.stack(known)[:, None])
+    return Episode(features, torch.stack(targets)[:, None], prompts, length)
 
 
-def advance(episode: Episode, answered: tuple[Tensor, Tensor], rng: np.random.Generator) -> Episode:
+def advance(
+    episode: Episode, predicted: tuple[Tensor, Tensor], rng: np.random.Generator
+) -> Episode:
     """Add one correcting click on each object.
 
     Parameters
     ----------
     episode : Episode
-    answered : (Tensor of shape (N, 1, side, side), Tensor of shape (N,))
-        Logits and predicted IoU for `episode.ask`.
+    predicted : (Tensor of shape (N, 1, side, side), Tensor of shape (N,))
+        Logits and predicted IoU for `episode.prompts`.
     rng : numpy.random.Generator
     """
-    logits = as_shown(episode.ask, *answered).detach()
+    logits = as_shown(episode.prompts, *predicted).detach()
     clicks = [
         _correction((guess > 0).numpy(), target.numpy(), rng)
         for guess, target in zip(logits[:, 0].cpu(), episode.target[:, 0], strict=True)
@@ -155,27 +160,27 @@ def advance(episode: Episode, answered: tuple[Tensor, Tensor], rng: np.random.Ge
     fed = logits if rng.random() < FED_BACK else None
     if fed is not None and rng.random() < AS_MASK:
         fed = torch.where(fed > 0, SURE, -SURE)
-    return replace(episode, ask=episode.ask.corrected(clicks, fed), left=episode.left - 1)
+    return replace(episode, prompts=episode.prompts.with_clicks(clicks, fed), left=episode.left - 1)
 
 
-def _first(kind: str, masks: list[Mask], rng: np.random.Generator) -> Ask:
+def _first(kind: str, masks: list[Mask], rng: np.random.Generator) -> PromptBatch:
     if kind == "box":
-        return Ask(boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
+        return PromptBatch(boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
     if kind == "carried":
         return _carried([_neighbouring(mask, rng) for mask in masks], rng)
     if kind == "several":
         count = int(rng.integers(2, 9))
-        return Ask(clicks=[first_clicks(mask, count, rng) for mask in masks])
+        return PromptBatch(clicks=[first_clicks(mask, count, rng) for mask in masks])
     if kind == "scribble":
         count = int(rng.integers(5, 13))
-        return Ask(clicks=[_scribble(mask, count, rng) for mask in masks])
+        return PromptBatch(clicks=[_scribble(mask, count, rng) for mask in masks])
     clicks = [[_inside(mask, rng)] for mask in masks]
     if kind == "outside":
         clicks = [[_outside(mask, rng), *one] for mask, one in zip(masks, clicks, strict=True)]
     if kind == "mask":
         fed = np.stack([_rough(mask, rng) for mask in masks])[:, None]
-        return Ask(clicks=clicks, masks=torch.from_numpy(fed))
-    return Ask(clicks=clicks)
+        return PromptBatch(clicks=clicks, masks=torch.from_numpy(fed))
+    return PromptBatch(clicks=clicks)
 
 
 def _inside(mask: Mask, rng: np.random.Generator) -> Click:
@@ -228,11 +233,11 @@ def _rough(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.where(kept, SURE, -SURE).astype(np.float32)
 
 
-def _carried(neighbours: list[Mask], rng: np.random.Generator) -> Ask:
+def _carried(neighbours: list[Mask], rng: np.random.Generator) -> PromptBatch:
     """Prompt with a neighbour's mask and a box around it, as propagation does, or a looser box."""
     boxes = [box_with_air(mask, float(rng.choice(AIRS))) for mask in neighbours]
     masks = np.stack([softened(mask) for mask in neighbours])[:, None]
-    return Ask(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
+    return PromptBatch(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
 
 
 def _neighbouring(mask: Mask, rng: np.random.Generator) -> Mask:

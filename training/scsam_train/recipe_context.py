@@ -55,7 +55,7 @@ class RecipeContext:
         return len(self.unet.class_ids)
 
     @cached_property
-    def looks(self) -> ClassPriors | None:
+    def class_priors(self) -> ClassPriors | None:
         """Class priors for SAM; None if the encoder is trained or the settings disable them."""
         if self.sam.adapts_encoder or self.settings.without == "prior":
             return None
@@ -66,7 +66,7 @@ class RecipeContext:
         """SAM features for the U-Net; None for a U-Net that gets pixels alone."""
         if not (self.unet.sees_sam and self.materials.views):
             return None
-        return SamInputs(self.materials, self.looks, self.classes)
+        return SamInputs(self.materials, self.class_priors, self.classes)
 
     def pictures_at(self, fraction: float, count: int) -> int:
         """Return the batch size at `fraction` of the round, for `count` pictures of full size."""

@@ -130,12 +130,12 @@ class Session:
             If the parent asked for it.
         """
         cancelled = 0.0
-        if self.world.leads:
+        if self.world.is_main:
             try:
                 self.control.check()
             except Cancelled:
                 cancelled = 1.0
-        if self.world.agreed(cancelled):
+        if self.world.broadcast(cancelled):
             raise Cancelled("The round was cancelled.")
 
     def deadline(self, share: float) -> float:
@@ -154,7 +154,7 @@ def setup(folder: Path) -> Session:
     started = time.monotonic()
     world = World()
     inputs = read_inputs(folder)
-    log = EventLog(folder) if world.leads else QuietLog(folder)
+    log = EventLog(folder) if world.is_main else QuietLog(folder)
     control = Control(folder, log)
     settings = inputs.settings
     torch.manual_seed(settings.seed)

@@ -71,7 +71,7 @@ def split_planes(
     """
     everything = list(labelled)
     if held_out:
-        return _split_as_told(everything, held_out)
+        return _split_as_chosen(everything, held_out)
     cases = _cases(everything)
     if holdout == 0:
         return Split(everything, [], False, "Nothing is held out, as the settings ask.")
@@ -79,8 +79,10 @@ def split_planes(
         count = min(len(cases) - 1, max(1, round(holdout * len(cases))))
         chosen = _drawn(everything, count, seed)
         train = [plane for plane in everything if plane.case not in chosen]
-        judges = [plane for plane in everything if plane.case in chosen]
-        return Split(train, judges, True, f"{count} of {len(cases)} labelled cases held out.")
+        held_out_planes = [plane for plane in everything if plane.case in chosen]
+        return Split(
+            train, held_out_planes, True, f"{count} of {len(cases)} labelled cases held out."
+        )
     if len(everything) < MIN_PLANES_TO_HOLD_OUT:
         reason = (
             f"Only {len(everything)} labelled slices of one case: too few to hold any out, "
@@ -90,20 +92,20 @@ def split_planes(
     return _split_within_case(everything, holdout)
 
 
-def _split_as_told(planes: list[TrainPlane], held_out: Collection[str]) -> Split:
+def _split_as_chosen(planes: list[TrainPlane], held_out: Collection[str]) -> Split:
     train = [plane for plane in planes if plane.image not in held_out]
-    judges = [plane for plane in planes if plane.image in held_out]
+    held_out_planes = [plane for plane in planes if plane.image in held_out]
     if not any(plane.holds_object for plane in train):
         raise InputError(
             "There is nothing to learn: the labelled slices with an object are all held out. "
             "Hold out fewer images, or commit a slice with an object on another one."
         )
-    if not judges:
+    if not held_out_planes:
         reason = "The labelled slices of the held-out images are constant: nothing was compared."
         return Split(train, [], False, reason)
-    cases = _cases(judges)
+    cases = _cases(held_out_planes)
     reason = f"{len(cases)} of {len(_cases(planes))} labelled cases held out, as you chose."
-    return Split(train, judges, True, reason)
+    return Split(train, held_out_planes, True, reason)
 
 
 def _drawn(planes: Sequence[TrainPlane], count: int, seed: int) -> set[str]:

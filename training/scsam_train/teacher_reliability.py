@@ -27,7 +27,7 @@ class TeacherReliability:
         self._both = np.zeros((2, classes))
         self._sizes = np.zeros((2, classes))
 
-    def mark(
+    def update(
         self,
         from_unet: NDArray[np.int64],
         from_sam: NDArray[np.int64],

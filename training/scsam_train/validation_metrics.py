@@ -37,7 +37,7 @@ def embed_anew(sam: Any, pixels: NDArray[Any]) -> Embedding:
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class Evaluation:
     """Pixel counts of a pair on each plane, from which Dice is computed.
 
     Attributes
@@ -85,22 +85,22 @@ class Marks:
         found = zip(self.class_names.values(), both, guess + truth, strict=True)
         return {name: 2 * float(b) / float(total) if total else None for name, b, total in found}
 
-    def on(self, names: Container[str]) -> Marks | None:
+    def of_planes(self, names: Container[str]) -> Evaluation | None:
         """Return the counts on the planes with these names only; None if there are none."""
         rows = [row for row, plane in enumerate(self.planes) if plane.name in names]
-        return self.at(rows) if rows else None
+        return self.subset(rows) if rows else None
 
-    def at(self, rows: Sequence[int]) -> Marks:
+    def subset(self, rows: Sequence[int]) -> Evaluation:
         """Return the counts on the planes of these rows only."""
         counts = {member: counts[list(rows)] for member, counts in self.counts.items()}
-        return Marks([self.planes[row] for row in rows], counts, self.class_names)
+        return Evaluation([self.planes[row] for row in rows], counts, self.class_names)
 
-    def with_pair(self, counts: NDArray[np.int64]) -> Marks:
+    def with_pair(self, counts: NDArray[np.int64]) -> Evaluation:
         """Return a copy with other counts (P, K, 3) of the pair."""
-        return Marks(self.planes, {**self.counts, "pair": counts}, self.class_names)
+        return Evaluation(self.planes, {**self.counts, "pair": counts}, self.class_names)
 
 
-class Judge:
+class Evaluator:
     """Evaluates pairs on the same planes, with cached embeddings for the same encoder.
 
     Parameters
@@ -123,17 +123,17 @@ class Judge:
         self._names, self._embed = class_names, embed
         self._embeddings: dict[int, Embedding] = {}
 
-    def on(self, count: int) -> Judge:
+    def subset(self, count: int) -> Evaluator:
         """Return an evaluator with at most `count` of the planes, evenly spaced."""
         picks = np.linspace(0, len(self.planes) - 1, min(len(self.planes), count)).astype(int)
-        return Judge([self.planes[i] for i in picks], self._names, self._embed)
+        return Evaluator([self.planes[i] for i in picks], self._names, self._embed)
 
     @property
     def cases(self) -> int:
         """Number of cases that the planes come from."""
         return len({plane.case for plane in self.planes})
 
-    def mark(self, pair: Pair, check: Callable[[], None]) -> Marks:
+    def evaluate(self, pair: Pair, check: Callable[[], None]) -> Evaluation:
         """Evaluate each member of a pair on all planes.
 
         Parameters
@@ -148,12 +148,12 @@ class Judge:
             for member, label in self._label_maps(pair, index, plane).items():
                 counts.setdefault(member, []).append(self._count(label, plane))
         stacked = {member: np.stack(rows) for member, rows in counts.items()}
-        return Marks(self.planes, stacked, self._names)
+        return Evaluation(self.planes, stacked, self._names)
 
-    def mark_joined(
+    def evaluate_mixtures(
         self,
         pair: Pair,
-        ways: Sequence[tuple[Pair, Sequence[int]]],
+        mixtures: Sequence[tuple[Pair, Sequence[int]]],
         check: Callable[[], None],
     ) -> list[NDArray[np.int64]]:
         """Evaluate a pair of two members with several weightings of its members.
@@ -161,7 +161,7 @@ class Judge:
         Parameters
         ----------
         pair : Pair
-        ways : sequence of (Pair, sequence of int)
+        mixtures : sequence of (Pair, sequence of int)
             `pair` with other weights (`Pair.weighed`), and the rows of planes to evaluate it on.
         check : callable
             Called before each plane; raises Cancelled.
@@ -169,14 +169,16 @@ class Judge:
         Returns
         -------
         list of ndarray of shape (P, K, 3), int64
-            As `Marks.counts`, for each of `ways`; 0 on all other rows.
+            As `Evaluation.counts`, for each of `mixtures`; 0 on all other rows.
         """
         shape = (len(self.planes), len(self._names), 3)
-        found: list[NDArray[np.int64]] = [np.zeros(shape, np.int64) for _ in ways]
+        found: list[NDArray[np.int64]] = [np.zeros(shape, np.int64) for _ in mixtures]
         ids = np.array([0, *pair.class_ids])
         for row, plane in enumerate(self.planes):
             wanted = [
-                (one, way) for (way, rows), one in zip(ways, found, strict=True) if row in rows
+                (one, mixture)
+                for (mixture, rows), one in zip(mixtures, found, strict=True)
+                if row in rows
             ]
             check()
             if not wanted:
@@ -185,8 +187,8 @@ class Judge:
             assert embedding is not None
             unet = pair.probabilities(plane.pixels, embedding, "unet", plane.around)
             sam = pair.partners(unet, embedding)
-            for counts, way in wanted:
-                joined = way.joined(unet, sam, embedding)
+            for counts, mixture in wanted:
+                joined = mixture.joined(unet, sam, embedding)
                 counts[row] = self._count(ids[joined.argmax(0)], plane)
         return found
 
@@ -242,12 +244,12 @@ def best_member(scores: Scores) -> str:
     return max(means, key=lambda member: -1.0 if means[member] is None else means[member] or 0.0)
 
 
-def forgetting(now: Marks, before: Marks, parent: Path) -> dict[str, Any] | None:
+def forgetting(now: Evaluation, before: Evaluation, parent: Path) -> dict[str, Any] | None:
     """Compare a round with its parent on planes that were held out of both.
 
     Parameters
     ----------
-    now, before : Marks
+    now, before : Evaluation
         Counts of the round and of its parent, on the planes that the round holds out.
     parent : Path
         Folder of the parent.
@@ -264,7 +266,7 @@ def forgetting(now: Marks, before: Marks, parent: Path) -> dict[str, Any] | None
         names = {str(name) for name in split["held_out"]} - {str(name) for name in split["train"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    now_there, before_there = now.on(names), before.on(names)
+    now_there, before_there = now.of_planes(names), before.of_planes(names)
     if now_there is None or before_there is None:
         return None
     return {
@@ -285,7 +287,7 @@ def click_dice(
     planes : sequence of TrainPlane
         At most twelve objects on them are clicked.
     embed : callable, optional
-        As for `Judge`.
+        As for `Evaluator`.
     named : bool
         Whether SAM gets the object's class; a round's SAM has class tokens.
 

@@ -26,7 +26,7 @@ from scsam_train.benchmark import (
 from scsam_train.benchmark.machines import is_ordinary, run_as_ordinary
 from scsam_train.benchmark.plan import NAMES, EvaluateOn, Places, Plan
 from scsam_train.benchmark.semi_sets import SEMI_SETS
-from scsam_train.benchmark.sets import LEARNED, SETS
+from scsam_train.benchmark.sets import SETS, TUNING_SETS
 
 MODEL, MODEL_HELP = "lite-medsam", "a name for load_sam"
 
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _interactive(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     if options.tuned is not None:
-        return _learned(options, console)
+        return _after_tuning(options, console)
     sam = load_sam(options.model, device=options.device, adapter=options.adapter)
     report: dict[str, Any] = {
         "model": options.model,
@@ -73,12 +73,12 @@ def _interactive(options: argparse.Namespace) -> int:
     return 0
 
 
-def _learned(options: argparse.Namespace, console: Console) -> int:
+def _after_tuning(options: argparse.Namespace, console: Console) -> int:
     plan = after_tuning.Plan(
         options.model, options.tuned, tuple(options.seeds), options.limit, options.device
     )
     out = Path(options.out)
-    sets = [name for name in options.sets if name in LEARNED]
+    sets = [name for name in options.sets if name in TUNING_SETS]
     report = after_tuning.measure(Path(options.data), out, sets, plan, on_done=console.log)
     sys.stdout.write(after_tuning.markdown(report))
     return 0
@@ -132,7 +132,7 @@ def _semi(options: argparse.Namespace) -> int:
     return 0
 
 
-def _again(options: argparse.Namespace) -> int:
+def _second_round(options: argparse.Namespace) -> int:
     plan = second_round.Plan(
         options.set,
         options.labels,
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_propagation(commands)
     _add_speed(commands)
     _add_semi(commands)
-    _add_again(commands)
+    _add_second_round(commands)
     _add_scale(commands)
     _add_steps(commands)
     for command in commands.choices.values():
@@ -226,9 +226,9 @@ def _add_rounds(add: Any) -> None:
     add("--threads", type=int, default=None, help="torch threads in each round")
 
 
-def _add_again(commands: Any) -> None:
+def _add_second_round(commands: Any) -> None:
     command = commands.add_parser("again", help="forgetting in a second round")
-    command.set_defaults(run=_again)
+    command.set_defaults(run=_second_round)
     add: Any = command.add_argument
     _add_rounds(add)
     add("--more", type=int, required=True, help="additional labelled cases of the second round")

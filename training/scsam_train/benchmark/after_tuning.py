@@ -24,9 +24,9 @@ from napari_scsam.models import (
 )
 from scsam_train.benchmark.annotator import Outcome, annotate
 from scsam_train.benchmark.interactive import Measured, cell, spread
-from scsam_train.benchmark.sets import CARDIAC, LEARNED, Case
+from scsam_train.benchmark.sets import CARDIAC, TUNING_SETS, Case
 from scsam_train.data import TrainPlane
-from scsam_train.tuning.tune import Tuned, tune
+from scsam_train.tuning.tune import TuningResult, tune
 
 CLICKS = 5
 COLUMNS = ("1", "3", "5", "box")
@@ -70,7 +70,7 @@ def measure(
     ----------
     data, out : Path
     names : sequence of str
-        Keys of `sets.LEARNED`.
+        Keys of `sets.TUNING_SETS`.
     plan : Plan
         A report of another plan or other weights is discarded; seeds may be added.
     on_done : callable
@@ -150,8 +150,8 @@ def _begun(path: Path, plan: Plan) -> dict[str, Any]:
 
 def _tuned(
     data: Path, name: str, plan: Plan, seed: int, cache: EmbeddingCache
-) -> tuple[Tuned, SamModel]:
-    choose, _ = LEARNED[name]
+) -> tuple[TuningResult, SamModel]:
+    choose, _ = TUNING_SETS[name]
     cases = choose(data, plan.count, np.random.default_rng(seed))
     settings = TuneSettings(seed=seed, device=cast(Device, plan.device), sam=plan.model)
     device = resolve_device(settings.device)
@@ -177,7 +177,7 @@ def _click(
     sam: SamBackend, data: Path, name: str, plan: Plan, cache: EmbeddingCache
 ) -> list[list[Any]]:
     """Return rows of (group, structure, Dice by click, Dice with the box)."""
-    _, others = LEARNED[name]
+    _, others = TUNING_SETS[name]
     rows: list[list[Any]] = []
     for case in islice(others(data), plan.limit):
         embedding = cache.get_or_embed(sam, case.image)

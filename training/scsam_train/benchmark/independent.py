@@ -12,15 +12,15 @@ from napari_scsam.models import Embedding, Pair, UNet, load_round, open_cache
 from scsam_train.benchmark.embedded import CACHE_GB
 from scsam_train.config import read_inputs
 from scsam_train.data import load_planes
+from scsam_train.pair_weights import PairWeights, choose_weights
 from scsam_train.splitting import split_planes
-from scsam_train.validation_metrics import Judge
-from scsam_train.weighing import Weighing, weigh
+from scsam_train.validation_metrics import Evaluator
 
 
-def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[Pair, Weighing]:
+def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[Pair, PairWeights]:
     """Pair the U-Net of a ``supervised`` round with the SAM of a ``sam-only`` round.
 
-    The weights are chosen as in a round (`weighing`), on the planes that both held out.
+    The weights are chosen as in a round (`pair_weights`), on the planes that both held out.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[
     def embed(sam: Any, pixels: NDArray[Any]) -> Embedding:
         return store.get_or_embed(sam, pixels)
 
-    judge = Judge(split.held_out, inputs.class_names, embed)
+    evaluator = Evaluator(split.held_out, inputs.class_names, embed)
     pair = Pair(unet, sam, base=base)
-    weighing = weigh(judge, pair, judge.mark(pair, _go_on), _go_on).weighing
-    return pair.weighed(weighing.unet_shares, weighing.guided), weighing
+    weights = choose_weights(evaluator, pair, evaluator.evaluate(pair, _go_on), _go_on).weights
+    return pair.weighed(weights.unet_shares, weights.guided), weights
 
 
 def _go_on() -> None:

@@ -28,7 +28,7 @@ from scsam_train.benchmark.embedded import (
 )
 from scsam_train.benchmark.plan import Candidate, Places, Plan, embeds
 from scsam_train.benchmark.records import SUFFIX, key_of
-from scsam_train.benchmark.scoring import judges_of
+from scsam_train.benchmark.scoring import choosing_members
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 
 # Minimum of `TrainSettings.minutes`.
@@ -106,9 +106,9 @@ class Job:
         return self.chosen.split(self.places.data, plan.labels, self.seed, plan.evaluate_on)
 
     @cached_property
-    def judges(self) -> list[Member]:
+    def choosing(self) -> list[Member]:
         """Tested members that choose weights and the best member."""
-        return judges_of(self.chosen, self.split[2], self.seed)
+        return choosing_members(self.chosen, self.split[2], self.seed)
 
     @property
     def settings(self) -> list[TrainSettings]:
@@ -124,7 +124,7 @@ class Job:
         key = key_of(
             self.chosen,
             self.settings,
-            {**roles, "judges": self.judges},
+            {**roles, "judges": self.choosing},
             name=self.candidate.name,
             threads=self.plan.threads,
         )
@@ -170,7 +170,7 @@ def train(job: Job, on_done: Callable[[str], None]) -> Trained:
     if folder.is_dir():
         return Trained(folder, count, each)
     with own_copy(cache_of(out), folder.with_name("cache")) as own:
-        inputs = inputs_of(job.chosen, labelled, unlabelled, job.judges, timed, own)
+        inputs = inputs_of(job.chosen, labelled, unlabelled, job.choosing, timed, own)
         train_in(folder, inputs, job.plan.threads)
     return Trained(folder, count, each)
 
@@ -190,14 +190,14 @@ def inputs_of(
     chosen: SemiSet,
     labelled: Sequence[Member],
     unlabelled: Sequence[Member],
-    judges: Sequence[Member],
+    choosing: Sequence[Member],
     settings: TrainSettings,
     cache: Path | None,
     parent: Path | None = None,
 ) -> str:
     """Return ``inputs.json`` of a first round, or of one that continues from `parent`."""
     images = [member.as_input(labelled=True) for member in labelled]
-    images += [member.as_input(labelled=True) for member in judges]
+    images += [member.as_input(labelled=True) for member in choosing]
     images += [member.as_input(labelled=False) for member in unlabelled]
     classes = [{"id": id, "name": name, "colour": "#ff0000"} for id, name in chosen.classes.items()]
     return json.dumps(
@@ -208,7 +208,7 @@ def inputs_of(
             "modality": "other",
             "classes": classes,
             "images": images,
-            "held_out": [member.name for member in judges],
+            "held_out": [member.name for member in choosing],
             "parent_round": parent and {"number": 1, "folder": str(parent)},
             "cache": str(cache),
             "cache_gb": CACHE_GB,

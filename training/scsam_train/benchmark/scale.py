@@ -73,7 +73,7 @@ def measure(
     runs = {}
     for count in plan.references:
         runs[str(count)] = _run(out / "runs" / str(count), files, count, plan)
-        on_done(f"{count} references: {_told(runs[str(count)])}")
+        on_done(f"{count} references: {_in_short(runs[str(count)])}")
     return {"plan": asdict(plan), "runs": runs}
 
 
@@ -99,7 +99,7 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(run: dict[str, Any]) -> str:
+def _in_short(run: dict[str, Any]) -> str:
     return (
         f"{run['seconds_loading']:.1f} s to load, {run['seconds_per_step']:.2f} s a step, "
         f"{run['memory_gb']:.2f} GB"

@@ -21,7 +21,7 @@ MEASURES = ("dice", "iou", "hd95", "assd")
 COLUMNS = ("unet", "sam", "prompted", "pair")
 
 
-def judges_of(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member]:
+def choosing_members(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member]:
     """Draw the tested members that choose the weights and the best member of a pair."""
     cases = np.random.default_rng([seed, 7]).permutation(sorted({m.case for m in test})).tolist()
     drawn = set(cases[: max(1, round(chosen.to_choose * len(cases)))])
@@ -41,7 +41,7 @@ def score(
     return found
 
 
-def judged(found: dict[str, Any], judges: Sequence[Member]) -> dict[str, Any]:
+def with_choice(found: dict[str, Any], choosing: Sequence[Member]) -> dict[str, Any]:
     """Choose the best member on some cases, and report the others.
 
     Returns
@@ -50,7 +50,7 @@ def judged(found: dict[str, Any], judges: Sequence[Member]) -> dict[str, Any]:
         ``cases``, ``chosen_by`` (the choosing cases), ``best`` (the member with the best Dice on
         them) and ``dice`` (by member, the mean over the other cases).
     """
-    to_choose = sorted({member.case for member in judges})
+    to_choose = sorted({member.case for member in choosing})
     by_choice = mean_dice(found, to_choose)
     return {
         "cases": found,

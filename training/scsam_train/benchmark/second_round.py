@@ -17,7 +17,7 @@ from scsam_train.benchmark.plan import Candidate
 from scsam_train.benchmark.plan import Plan as SemiPlan
 from scsam_train.benchmark.records import key_of
 from scsam_train.benchmark.rounds import inputs_of, train_in
-from scsam_train.benchmark.scoring import judges_of, mean_dice, score
+from scsam_train.benchmark.scoring import choosing_members, mean_dice, score
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 from scsam_train.validation_metrics import MEMBERS
 
@@ -68,7 +68,7 @@ def measure(
     runs = {}
     for seed in plan.seeds:
         runs[str(seed)] = _run(data, out, chosen, plan, seed)
-        on_done(f"{plan.set}, seed {seed}: {_told(runs[str(seed)]['unseen'])}")
+        on_done(f"{plan.set}, seed {seed}: {_in_short(runs[str(seed)]['unseen'])}")
     return {"plan": asdict(plan), "runs": runs}
 
 
@@ -105,16 +105,16 @@ def _run(data: Path, out: Path, chosen: SemiSet, plan: Plan, seed: int) -> dict[
     early = set(cases[: plan.labels].tolist())
     first = [member for member in labelled if member.case in early]
     later = [member for member in labelled if member.case not in early]
-    judges = judges_of(chosen, test, seed)
+    choosing = choosing_members(chosen, test, seed)
     candidate = Candidate("scsam", chosen.settings.unet)
     one_round = SemiPlan(
         plan.set, plan.labels, (seed,), ("scsam",), (candidate.unet,), minutes=plan.minutes
     )
     settings = candidate.settings(one_round, chosen.settings, seed)
     cache = cache_of(out)
-    inputs = partial(inputs_of, chosen, judges=judges, settings=settings)
+    inputs = partial(inputs_of, chosen, choosing=choosing, settings=settings)
     others = unlabelled + later
-    roles = {"first": first, "later": later, "unlabelled": unlabelled, "judges": judges}
+    roles = {"first": first, "later": later, "unlabelled": unlabelled, "judges": choosing}
     key = key_of(chosen, [settings], roles, threads=plan.threads)
     folder = out / "runs" / f"again-{plan.set}-{plan.labels}-{plan.more}-{seed}-{key}"
     # As in a project, the second round finds the first one's embeddings; no other run does.
@@ -124,7 +124,8 @@ def _run(data: Path, out: Path, chosen: SemiSet, plan: Plan, seed: int) -> dict[
         two = train_in(folder / "0002", gone_on, plan.threads)
     groups = {"unseen": test, "first": first}
     return {
-        name: _compare(chosen, one, two, members, judges, cache) for name, members in groups.items()
+        name: _compare(chosen, one, two, members, choosing, cache)
+        for name, members in groups.items()
     }
 
 
@@ -133,14 +134,14 @@ def _compare(
     one: Path,
     two: Path,
     members: Sequence[Member],
-    judges: Sequence[Member],
+    choosing: Sequence[Member],
     cache: Path,
 ) -> dict[str, Any]:
     """Compare both rounds on the same cases, except those that chose the member of a pair."""
     before, after = (
         score(load_round(folder, device="cpu"), chosen, members, cache) for folder in (one, two)
     )
-    cases = sorted(set(before) - {judge.case for judge in judges})
+    cases = sorted(set(before) - {member.case for member in choosing})
     found = {}
     for member in MEMBERS:
         change = {
@@ -156,5 +157,5 @@ def _compare(
     return found
 
 
-def _told(found: dict[str, Any]) -> str:
+def _in_short(found: dict[str, Any]) -> str:
     return ", ".join(f"{m} {row['before']:.3f} -> {row['after']:.3f}" for m, row in found.items())

@@ -16,7 +16,7 @@ from scsam_train.benchmark.machines import machine
 from scsam_train.benchmark.plan import INDEPENDENT, Candidate, Places, Plan
 from scsam_train.benchmark.records import read_record, write_record
 from scsam_train.benchmark.rounds import Job, Trained, train
-from scsam_train.benchmark.scoring import COLUMNS, judged, score
+from scsam_train.benchmark.scoring import COLUMNS, score, with_choice
 from scsam_train.engine import ENGINE_VERSION
 
 
@@ -41,11 +41,11 @@ def measure(
         for candidate in candidates:
             found = run(places, plan, candidate, seed, on_done)
             runs[candidate.title][str(seed)] = found
-            on_done(f"{plan.set}: {candidate.title}, seed {seed}: {_told(found)}")
+            on_done(f"{plan.set}: {candidate.title}, seed {seed}: {_in_short(found)}")
     return {"plan": asdict(plan), "runs": runs}
 
 
-def _told(run: dict[str, Any]) -> str:
+def _in_short(run: dict[str, Any]) -> str:
     means = ", ".join(f"{m} {run['dice'][m]:.3f}" for m in COLUMNS if m in run["dice"])
     return f"{means}; {run['pictures']} pictures, {run['seconds']:.0f} s"
 
@@ -63,7 +63,7 @@ def run(
     -------
     dict
         ``engine``, ``recipe``, ``unet``, ``seed``, ``plan`` and ``machine``; ``cases``,
-        ``chosen_by``, ``best`` and ``dice`` (`scoring.judged`); and the costs (`_taken`).
+        ``chosen_by``, ``best`` and ``dice`` (`scoring.with_choice`); and the costs (`_taken`).
     """
     job = Job(places, plan, candidate, seed)
     if job.record.exists():
@@ -72,8 +72,8 @@ def run(
     weighed: dict[str, Any] = {}
     if candidate.name == INDEPENDENT:
         unet, sam = rounds
-        pair, weighing = independent_pair(unet.folder, sam.folder, cache_of(places.out))
-        weighed = {"unet_shares": weighing.unet_shares, "guided": weighing.guided}
+        pair, weights = independent_pair(unet.folder, sam.folder, cache_of(places.out))
+        weighed = {"unet_shares": weights.unet_shares, "guided": weights.guided}
     else:
         pair = load_round(rounds[0].folder, device="cpu")
     record = {
@@ -83,7 +83,7 @@ def run(
         "seed": seed,
         "plan": asdict(plan),
         "machine": machine() | {"threads": plan.threads or torch.get_num_threads()},
-        **judged(score(pair, job.chosen, job.split[2], job.cache), job.judges),
+        **with_choice(score(pair, job.chosen, job.split[2], job.cache), job.choosing),
         **weighed,
         **_taken(rounds),
     }

@@ -70,7 +70,7 @@ class SemiSet:
     classes : dict of int to str
     settings : TrainSettings
         Common settings; the plan adds recipe, seed and time.
-    to_learn, to_test : callable
+    training_members, test_members : callable
         Return the members for training and for testing.
     to_choose : float
         Share of the tested cases that choose the best member and are not reported.
@@ -81,15 +81,15 @@ class SemiSet:
     name: str
     classes: dict[int, str]
     settings: TrainSettings
-    to_learn: Callable[[Path], list[Member]]
-    to_test: Callable[[Path], list[Member]]
+    training_members: Callable[[Path], list[Member]]
+    test_members: Callable[[Path], list[Member]]
     to_choose: float
     most_tested: int
 
     def members(self, data: Path, evaluate_on: EvaluateOn = "validation") -> list[Member]:
         """Return all members used by runs."""
-        tested = self.to_test(data) if evaluate_on == "validation" else []
-        return [*self.to_learn(data), *tested]
+        tested = self.test_members(data) if evaluate_on == "validation" else []
+        return [*self.training_members(data), *tested]
 
     def split(
         self, data: Path, labels: int, seed: int, evaluate_on: EvaluateOn = "validation"
@@ -105,7 +105,7 @@ class SemiSet:
         InputError
             If there are too few cases, or fewer than two are left for testing.
         """
-        pool = self.to_learn(data)
+        pool = self.training_members(data)
         cases = sorted({member.case for member in pool})
         if not 1 <= labels <= len(cases):
             raise InputError(
@@ -116,7 +116,7 @@ class SemiSet:
         labelled = [member for member in pool if member.case in chosen]
         others = [member for member in pool if member.case not in chosen]
         if evaluate_on == "validation":
-            return labelled, others, self.to_test(data)
+            return labelled, others, self.test_members(data)
         tested = self._drawn(others, seed)
         return (
             labelled,
@@ -150,14 +150,14 @@ def _polyps(pattern: str) -> Callable[[Path], list[Member]]:
 
 
 # ACDC patients used for training: 30 of 40.
-LAST_TO_LEARN = 30
+TRAINING_PATIENTS = 30
 
 
-def _cardiac(*, learn: bool) -> Callable[[Path], list[Member]]:
+def _cardiac(*, training: bool) -> Callable[[Path], list[Member]]:
     def find(data: Path) -> list[Member]:
         pairs = _pairs(data / "cardiac_acdc", "*")
         patients = sorted({_stem(image).split("_")[0] for image, _ in pairs})
-        wanted = set(patients[:LAST_TO_LEARN] if learn else patients[LAST_TO_LEARN:])
+        wanted = set(patients[:TRAINING_PATIENTS] if training else patients[TRAINING_PATIENTS:])
         return [
             Member(_stem(image), _stem(image).split("_")[0], image, mask, _planes(image))
             for image, mask in pairs
@@ -193,8 +193,8 @@ SEMI_SETS = {
         name="polyps_kvasir",
         classes={1: "polyp"},
         settings=SETTINGS,
-        to_learn=_polyps("train_*"),
-        to_test=_polyps("validation_*"),
+        training_members=_polyps("train_*"),
+        test_members=_polyps("validation_*"),
         to_choose=0.2,
         most_tested=100,  # as many as there are validation pictures
     ),
@@ -202,8 +202,8 @@ SEMI_SETS = {
         name="cardiac_acdc",
         classes=CARDIAC,
         settings=SETTINGS,
-        to_learn=_cardiac(learn=True),
-        to_test=_cardiac(learn=False),
+        training_members=_cardiac(training=True),
+        test_members=_cardiac(training=False),
         to_choose=0.2,
         most_tested=10,  # as many as there are patients to test
     ),

@@ -96,12 +96,12 @@ def atrium_scans(folder: Path) -> Iterator[Scan]:
 SETS = {"polyps_kvasir": polyps, "cardiac_acdc": cardiac, "atrium_la2018": atrium}
 
 # ACDC patients up to this one may be used for training; the others are tested.
-LAST_TO_LEARN = "patient020"
+LAST_TRAINING_PATIENT = "patient020"
 # A picture of Kvasir-SEG with a duplicate among the test pictures.
 TWIN = "train_222"
 
 
-def polyps_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+def polyps_for_training(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
     """Draw training pictures of Kvasir-SEG."""
     pairs = [p for p in _pairs(folder / "polyps_kvasir", "train_*") if _stem(p[0]) != TWIN]
     chosen = [pairs[int(i)] for i in rng.choice(len(pairs), count, replace=False)]
@@ -111,33 +111,33 @@ def polyps_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[
     ]
 
 
-def cardiac_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+def cardiac_for_training(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
     """Draw patients of ACDC, with one middle slice each, at end diastole or end systole."""
-    patients = _by_group(case for case in cardiac(folder) if case.group <= LAST_TO_LEARN)
+    patients = _by_group(case for case in cardiac(folder) if case.group <= LAST_TRAINING_PATIENT)
     chosen = rng.choice(sorted(patients), count, replace=False).tolist()
     return [patients[name][int(rng.integers(len(patients[name])))] for name in chosen]
 
 
-def cardiac_of_others(folder: Path) -> Iterator[Case]:
+def cardiac_for_testing(folder: Path) -> Iterator[Case]:
     """Yield ACDC's middle slices of the patients that are not used for training."""
-    return (case for case in cardiac(folder) if case.group > LAST_TO_LEARN)
+    return (case for case in cardiac(folder) if case.group > LAST_TRAINING_PATIENT)
 
 
 # Volumes of LA 2018 that may be used for training; the others are tested.
-ATRIA_TO_LEARN = 5
+TRAINING_ATRIA = 5
 
 
-def atrium_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+def atrium_for_training(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
     """Draw one slice each of random volumes among the first of LA 2018."""
     volumes = _by_group(atrium(folder))
-    chosen = rng.choice(sorted(volumes)[:ATRIA_TO_LEARN], count, replace=False).tolist()
+    chosen = rng.choice(sorted(volumes)[:TRAINING_ATRIA], count, replace=False).tolist()
     return [volumes[name][int(rng.integers(len(volumes[name])))] for name in chosen]
 
 
-def atrium_of_others(folder: Path) -> Iterator[Case]:
+def atrium_for_testing(folder: Path) -> Iterator[Case]:
     """Yield slices of the volumes of LA 2018 that are not used for training."""
     volumes = _by_group(atrium(folder))
-    return (case for name in sorted(volumes)[ATRIA_TO_LEARN:] for case in volumes[name])
+    return (case for name in sorted(volumes)[TRAINING_ATRIA:] for case in volumes[name])
 
 
 def _by_group(cases: Iterator[Case]) -> dict[str, list[Case]]:
@@ -148,10 +148,10 @@ def _by_group(cases: Iterator[Case]) -> dict[str, list[Case]]:
 
 
 # Training and test planes of each set.
-LEARNED = {
-    "polyps_kvasir": (polyps_to_learn, polyps),
-    "cardiac_acdc": (cardiac_to_learn, cardiac_of_others),
-    "atrium_la2018": (atrium_to_learn, atrium_of_others),
+TUNING_SETS = {
+    "polyps_kvasir": (polyps_for_training, polyps),
+    "cardiac_acdc": (cardiac_for_training, cardiac_for_testing),
+    "atrium_la2018": (atrium_for_training, atrium_for_testing),
 }
 
 

@@ -159,7 +159,7 @@ class Step:
     def __init__(self, configuration: Configuration) -> None:
         torch.manual_seed(0)
         context = _context(configuration)
-        self._unet, self._others = (
+        self._unet, self._unlabelled = (
             UNetStudent(context.unet.network, context),
             context.materials.unlabelled_images,
         )
@@ -170,27 +170,27 @@ class Step:
             lambda agreement: 0.0,
         )
         one_hot = torch.nn.functional.one_hot(_labels().long(), 1 + len(CLASSES))
-        self._sure = one_hot.permute(0, 3, 1, 2).float()
-        for index, sure in enumerate(self._sure):
-            self._pseudo.keep(index, sure)
+        self._confident = one_hot.permute(0, 3, 1, 2).float()
+        for index, confident in enumerate(self._confident):
+            self._pseudo.keep(index, confident)
         self.sam = SamStudent(context, self._pseudo)
-        self._lessons, self._marker = BatchSampler(context), SupervisedLoss(context)
+        self._sampler, self._supervised_loss = BatchSampler(context), SupervisedLoss(context)
 
     def __call__(self, number: int) -> None:
         """Train both students for one step."""
-        chosen = self._lessons.choose_others(self._pseudo.ready, EACH, number)
+        chosen = self._sampler.choose_others(self._pseudo.ready, EACH, number)
         labels = self._pseudo.label_maps(chosen)
-        batch = self._lessons.labelled(EACH, number)
-        batch = batch + self._lessons.others(chosen, labels, 1.0, number)
-        loss = self._marker(self._unet(batch.images), batch, FRACTION, len(batch))
+        batch = self._sampler.labelled(EACH, number)
+        batch = batch + self._sampler.others(chosen, labels, 1.0, number)
+        loss = self._supervised_loss(self._unet(batch.images), batch, FRACTION, len(batch))
         self._unet.learn(loss, FRACTION, batch.names)
         self.sam.update(FRACTION, np.ones(len(CLASSES)))
 
     def _ask_unet(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Run the U-Net as in a round, but return fixed probabilities, as if both agreed."""
         chosen = torch.from_numpy(indices)
-        self._unet.taught(self._others[chosen])
-        return self._sure[chosen]
+        self._unet.taught(self._unlabelled[chosen])
+        return self._confident[chosen]
 
 
 def _context(configuration: Configuration) -> RecipeContext:

@@ -14,19 +14,19 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.core.settings import TuneSettings
 from napari_scsam.models import trainable_parameters
 from scsam_train.decoding import Decoder
-from scsam_train.episode_loss import answer, episode_loss, frozen_decoder
-from scsam_train.episodes import Embedded, Episode, Habits, advance, begin
+from scsam_train.episode_loss import decode, episode_loss, frozen_decoder
+from scsam_train.episodes import Embedded, Episode, EpisodeSettings, advance, begin
 from scsam_train.schedules import WARM_UP, learning_rate
 
 # Few steps: most train the first clicks, some train boxes, which must keep their quality. Most come
 # with a class prior; a new class without one will be clicked as well. Arbitrary.
-HABITS = Habits(
+EPISODES = EpisodeSettings(
     starts={"click": 0.74, "box": 0.18, "several": 0.04, "scribble": 0.04},
     lengths=((1, 0.35), (2, 0.3), (4, 0.35)),
     box_alone=0.7,
-    primed=0.8,
+    with_prior=0.8,
 )
-UNDER_WAY = 3
+CONCURRENT = 3
 CLIP = 1.0
 DISTIL = 0.5
 LEAST_STEPS = 3
@@ -81,18 +81,18 @@ class Tuner:
     def _train(self, corpus: Sequence[Embedded], seconds: float) -> None:
         rng = np.random.default_rng([self._settings.seed, self._copies])
         optimiser = torch.optim.AdamW(self._parameters.values(), weight_decay=0.0)
-        under_way: list[Episode] = []
+        episodes: list[Episode] = []
         began, step, done = time.monotonic(), 0, 0.0
         while done < 1 or step < LEAST_STEPS:
             self._check()
-            while len(under_way) < UNDER_WAY:
-                under_way.append(begin(corpus, self._settings.batch, rng, HABITS))
-            episode = under_way.pop(int(rng.integers(UNDER_WAY)))
-            logits, iou = answer(self.decoder, episode)
+            while len(episodes) < CONCURRENT:
+                episodes.append(begin(corpus, self._settings.batch, rng, EPISODES))
+            episode = episodes.pop(int(rng.integers(CONCURRENT)))
+            logits, iou = decode(self.decoder, episode)
             loss = episode_loss(episode, logits, iou, self.shipped, DISTIL)
             self._descend(loss, optimiser, done)
             if episode.left > 1:
-                under_way.append(advance(episode, (logits, iou), rng))
+                episodes.append(advance(episode, (logits, iou), rng))
             step += 1
             done = max(step / self._settings.steps, (time.monotonic() - began) / max(seconds, 1e-3))
         self._learned = {name: p.detach().clone() for name, p in self._parameters.items()}

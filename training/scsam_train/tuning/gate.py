@@ -25,7 +25,7 @@ FIRST_CLICK = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class TeacherReliability:
+class HeldOutObjects:
     """Objects of held-out planes, to test a decoder on.
 
     Attributes
@@ -40,7 +40,7 @@ class TeacherReliability:
     priors: tuple[Tensor | None, ...]
 
     @staticmethod
-    def of(corpus: Sequence[Embedded]) -> TeacherReliability:
+    def of(corpus: Sequence[Embedded]) -> HeldOutObjects:
         """Take at most `MOST_OBJECTS` of the objects on these planes."""
         found = [
             (item.features, target, prior)
@@ -51,28 +51,28 @@ class TeacherReliability:
         ]
         picks = np.linspace(0, len(found) - 1, min(len(found), MOST_OBJECTS)).astype(int)
         features, targets, priors = zip(*(found[int(i)] for i in picks), strict=True)
-        return TeacherReliability(torch.stack(features), torch.stack(targets)[:, None], priors)
+        return HeldOutObjects(torch.stack(features), torch.stack(targets)[:, None], priors)
 
-    def take(self, decoder: Decoder, *, primed: bool = False) -> NDArray[np.float32]:
+    def evaluate(self, decoder: Decoder, *, use_priors: bool = False) -> NDArray[np.float32]:
         """Return the Dice, shape (CLICKS + 1, N): after each click, then with the box alone.
 
-        With `primed`, the first click and the box come with the class prior.
+        With `use_priors`, the first click and the box come with the class prior.
         """
         features = self.features.to(decoder.device).float()
-        priors = self.priors if primed else ()
+        priors = self.priors if use_priors else ()
         by_click, _ = click_through(decoder, features, self.targets, CLICKS, priors)
         box, _ = box_through(decoder, features, self.targets, priors)
         return np.concatenate([by_click, box[None]])
 
 
-def figures(marks: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+def figures(dice: Sequence[NDArray[np.float32]]) -> dict[str, float]:
     """Return mean Dice over all objects: after '1' to '5' clicks, their mean 'clicks', 'box'."""
-    means = np.concatenate(marks, axis=1).mean(axis=1).tolist()
+    means = np.concatenate(dice, axis=1).mean(axis=1).tolist()
     named = {str(click): round(value, 4) for click, value in enumerate(means[:CLICKS], start=1)}
     return {**named, "clicks": round(sum(means[:CLICKS]) / CLICKS, 4), "box": round(means[-1], 4)}
 
 
-def judge(
+def decide(
     shipped: dict[str, float], tuned: dict[str, float], *, understands_points: bool, unit: str
 ) -> tuple[bool, str]:
     """Decide whether the tuned copy is kept, and give the reason for the user.

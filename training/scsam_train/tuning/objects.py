@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.models import ClassPrior, EmbeddingCache, Moments, SamModel
-from scsam_train.class_priors import fit_priors, for_prior
+from scsam_train.class_priors import fit_priors, prior_label
 from scsam_train.data import TrainPlane
 from scsam_train.embedded_views import label_canvas
 from scsam_train.episodes import Embedded
@@ -61,7 +61,7 @@ def embed_planes(
             class_ids, targets = zip(*objects, strict=True)
             stacked = torch.from_numpy(np.stack(targets))
             known = shown if plane.judged is None else plane.judged
-            moments = Moments.of(features, for_prior(torch.from_numpy(label), shown, known))
+            moments = Moments.of(features, prior_label(torch.from_numpy(label), shown, known))
             half = features.half().contiguous()
             found.append(Clickable(half, stacked, plane, class_ids, moments))
     return found
@@ -79,11 +79,11 @@ def with_priors(corpus: Sequence[Clickable]) -> list[Clickable]:
     return [
         clickable
         for item, prior in zip(corpus, priors, strict=True)
-        for clickable in primed([item], prior)
+        for clickable in with_prior([item], prior)
     ]
 
 
-def primed(corpus: Sequence[Clickable], prior: ClassPrior) -> list[Clickable]:
+def with_prior(corpus: Sequence[Clickable], prior: ClassPrior) -> list[Clickable]:
     """Add to the planes the log-odds of `prior`, which was fitted without them."""
     return [
         replace(item, priors=tuple(_odds(prior, item, c) for c in item.class_ids))

@@ -25,13 +25,13 @@ from napari_scsam.models import (
 )
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.fit import Tuner
-from scsam_train.tuning.gate import TeacherReliability, figures, judge
+from scsam_train.tuning.gate import HeldOutObjects, decide, figures
 from scsam_train.tuning.objects import (
     Clickable,
     embed_planes,
     folds,
-    primed,
     prior_of,
+    with_prior,
     with_priors,
 )
 
@@ -43,7 +43,7 @@ MAX_PLANES = 24
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class TuningResult:
     """Result of a tuning.
 
     Attributes
@@ -74,8 +74,8 @@ def tune(
     cache: EmbeddingCache,
     *,
     check: Callable[[], None] = lambda: None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> Tuned:
+    on_message: Callable[[str], None] = lambda text: None,
+) -> TuningResult:
     """Tune SAM's decoder on committed planes, and compare it on held-out ones.
 
     A tuned SAM is prompted with clicks and, if the planes contain the class, with the class prior
@@ -98,7 +98,7 @@ def tune(
         Cache of the shipped SAM's embeddings, which tuning does not change.
     check : callable
         Called before each step; raises Cancelled.
-    tell : callable
+    on_message : callable
         Called with a message about the current activity.
 
     Raises
@@ -108,7 +108,7 @@ def tune(
     """
     began = time.monotonic()
     torch.manual_seed(settings.seed)
-    tell("Preparing slices")
+    on_message("Preparing slices")
     corpus = _embed(base, planes, device, cache)
     info = AdapterInfo(
         base.base_hash,
@@ -120,52 +120,56 @@ def tune(
     )
     model = attach(base.module, info, settings.seed).to(device)
     tuner = Tuner(model, settings, check)
-    learners, exams, unit = _hold_out(corpus)
-    trial = _try_out(tuner, learners, exams, began + settings.seconds, tell)
+    training_sets, test_sets, unit = _hold_out(corpus)
+    result = _cross_validate(tuner, training_sets, test_sets, began + settings.seconds, on_message)
     understands = base.entry.understands_points
-    kept, reason = judge(trial.shipped, trial.tuned, understands_points=understands, unit=unit)
+    kept, reason = decide(result.shipped, result.tuned, understands_points=understands, unit=unit)
     seen = None
     if kept:
-        tell("Learning from all")
-        tuner.train_last(with_priors(corpus), trial.share_s)
-        tuner.soften(trial.strength)
-        seen = figures([exam.take(tuner.decoder, primed=True) for exam in exams])
-        if seen["clicks"] < trial.shipped["clicks"]:
+        on_message("Learning from all")
+        tuner.train_last(with_priors(corpus), result.share_s)
+        tuner.soften(result.strength)
+        seen = figures(
+            [test_set.evaluate(tuner.decoder, use_priors=True) for test_set in test_sets]
+        )
+        if seen["clicks"] < result.shipped["clicks"]:
             kept, reason = False, "the last copy forgot more than it learned, not used"
     report = {
         "kept": kept,
         "reason": reason,
-        "shipped": trial.shipped,
-        "tuned": trial.tuned,
+        "shipped": result.shipped,
+        "tuned": result.tuned,
         "seen": seen,
         "planes": len(corpus),
         "cases": len({item.plane.case for item in corpus}),
         "objects": sum(len(item.targets) for item in corpus),
-        "folds": len(exams),
-        "strength": trial.strength,
+        "folds": len(test_sets),
+        "strength": result.strength,
         "held_out": unit,
         "steps": tuner.steps,
         "seconds": round(time.monotonic() - began, 1),
         "base": {"name": base.entry.name, "sha256": base.base_hash},
     }
-    return Tuned(model, info, prior_of(corpus), report)
+    return TuningResult(model, info, prior_of(corpus), report)
 
 
 def _hold_out(
     corpus: Sequence[Clickable],
-) -> tuple[list[list[Clickable]], list[TeacherReliability], Literal["cases", "slices"]]:
+) -> tuple[list[list[Clickable]], list[HeldOutObjects], Literal["cases", "slices"]]:
     """Return the folds as test sets, the training set of each, and the unit of a fold."""
     parts, unit = folds(corpus)
-    learners, exams = [], []
+    training_sets, test_sets = [], []
     for part in parts:
-        learner = [item for i, item in enumerate(corpus) if i not in part]
-        exams.append(TeacherReliability.of(primed([corpus[i] for i in part], prior_of(learner))))
-        learners.append(with_priors(learner))
-    return learners, exams, unit
+        training_set = [item for i, item in enumerate(corpus) if i not in part]
+        test_sets.append(
+            HeldOutObjects.of(with_prior([corpus[i] for i in part], prior_of(training_set)))
+        )
+        training_sets.append(with_priors(training_set))
+    return training_sets, test_sets, unit
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _CrossValidation:
     """Figures on held-out planes at the best strength, and the training time of a copy in s."""
 
     shipped: dict[str, float]
@@ -174,30 +178,32 @@ class _Trial:
     share_s: float
 
 
-def _try_out(
+def _cross_validate(
     tuner: Tuner,
-    learners: Sequence[Sequence[Clickable]],
-    exams: Sequence[TeacherReliability],
+    training_sets: Sequence[Sequence[Clickable]],
+    test_sets: Sequence[HeldOutObjects],
     end: float,
-    tell: Callable[[str], None],
-) -> _Trial:
+    on_message: Callable[[str], None],
+) -> _CrossValidation:
     """Train and test one copy per fold, so that all training is finished by `end`."""
-    tell("Checking the clicks as they are")
+    on_message("Checking the clicks as they are")
     started = time.monotonic()
-    shipped = figures([exam.take(tuner.shipped) for exam in exams])
+    shipped = figures([test_set.evaluate(tuner.shipped) for test_set in test_sets])
     now = time.monotonic()
     # Still to come: as many tests again for each strength, and one for the last copy.
-    share = (end - now - (len(STRENGTHS) + 1) * (now - started)) / (len(exams) + 1)
-    marks: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
-    for number, (learner, exam) in enumerate(zip(learners, exams, strict=True), start=1):
-        tell(f"Learning, {number} of {len(exams)}")
-        tuner.train_copy(learner, share)
+    share = (end - now - (len(STRENGTHS) + 1) * (now - started)) / (len(test_sets) + 1)
+    dice: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
+    for number, (training_set, test_set) in enumerate(
+        zip(training_sets, test_sets, strict=True), start=1
+    ):
+        on_message(f"Learning, {number} of {len(test_sets)}")
+        tuner.train_copy(training_set, share)
         for strength in STRENGTHS:
             tuner.soften(strength)
-            marks[strength].append(exam.take(tuner.decoder, primed=True))
-    results = {strength: figures(taken) for strength, taken in marks.items()}
+            dice[strength].append(test_set.evaluate(tuner.decoder, use_priors=True))
+    results = {strength: figures(taken) for strength, taken in dice.items()}
     best = max(STRENGTHS, key=lambda s: results[s]["clicks"])
-    return _Trial(shipped, results[best], best, share)
+    return _CrossValidation(shipped, results[best], best, share)
 
 
 def _embed(

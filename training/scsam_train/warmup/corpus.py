@@ -17,7 +17,7 @@ from napari_scsam.core.arrays import Mask
 from napari_scsam.models import PREPROCESS_VERSION, SamModel
 from scsam_train import episodes
 from scsam_train.clicks import jittered_box
-from scsam_train.decoding import Ask, Decoder
+from scsam_train.decoding import Decoder, PromptBatch
 from scsam_train.embedded_views import label_canvas
 from scsam_train.losses import IGNORE
 from scsam_train.warmup.curriculum import part_of
@@ -148,7 +148,7 @@ def _distilled(
     chosen = [targets[int(rng.integers(len(targets)))] for _ in range(BOXES_PER_SCENE)]
     boxes = np.stack([_wider(jittered_box(target == 1, rng), rng) for target in chosen])
     repeated = features.expand(len(chosen), -1, -1, -1)
-    logits, iou = Decoder(sam.module)(repeated, Ask(boxes=boxes))
+    logits, iou = Decoder(sam.module)(repeated, PromptBatch(boxes=boxes))
     found = []
     for one, sure, target in zip(logits[:, 0].numpy(), iou.tolist(), chosen, strict=True):
         valid = target != IGNORE

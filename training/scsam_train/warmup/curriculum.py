@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scsam_train.episodes import Habits
+from scsam_train.episodes import EpisodeSettings
 from scsam_train.schedules import learning_rate
 
 
@@ -20,18 +20,18 @@ class Part:
         Number of scenes to draw from: those of the earlier parts and its own.
     domains : tuple of four float
         Shares of phantoms, brain, photographs and reliefs among its own scenes; they sum to 1.
-    habits : Habits
+    episodes : EpisodeSettings
     """
 
     end: float
     scenes: int
     domains: tuple[float, float, float, float]
-    habits: Habits
+    episodes: EpisodeSettings
 
 
 # With masks of neighbouring slices from the start and at high learning rates, propagation drifted
 # more: SAM trusted the mask more than the image (docs/explanation/warm-up.md).
-WITHOUT_NEIGHBOURS = Habits(
+NO_NEIGHBOURS = EpisodeSettings(
     starts={
         "click": 0.60,
         "box": 0.22,
@@ -42,9 +42,9 @@ WITHOUT_NEIGHBOURS = Habits(
     }
 )
 CURRICULUM = (
-    Part(0.4, 800, (0.66, 0.17, 0.17, 0.0), WITHOUT_NEIGHBOURS),
-    Part(0.6, 1200, (0.25, 0.0, 0.15, 0.6), WITHOUT_NEIGHBOURS),
-    Part(1.0, 1600, (0.60, 0.0, 0.15, 0.25), Habits()),
+    Part(0.4, 800, (0.66, 0.17, 0.17, 0.0), NO_NEIGHBOURS),
+    Part(0.6, 1200, (0.25, 0.0, 0.15, 0.6), NO_NEIGHBOURS),
+    Part(1.0, 1600, (0.60, 0.0, 0.15, 0.25), EpisodeSettings()),
 )
 
 # Number of passes through the last part, each from the end of the part before and with its own

@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from napari_scsam.core.errors import InputError
 from napari_scsam.models import trainable_parameters
 from scsam_train.decoding import Decoder
-from scsam_train.episode_loss import answer, episode_loss, frozen_decoder
+from scsam_train.episode_loss import decode, episode_loss, frozen_decoder
 from scsam_train.episodes import Episode, advance, begin
 from scsam_train.schedules import MovingAverage
 from scsam_train.warmup import curriculum
 from scsam_train.warmup.corpus import Embedded
 from scsam_train.warmup.curriculum import part_at, rate_at
-from scsam_train.warmup.judging import TeacherReliability, judge
+from scsam_train.warmup.evaluation import HeldOutObjects, evaluate
 
 # Episodes in progress at a time, so that consecutive steps see different objects. Arbitrary.
-UNDER_WAY = 6
+CONCURRENT = 6
 CLIP = 1.0
 DECAY = 0.995
 STATE_FILE = "state.pt"
@@ -79,7 +79,7 @@ class WarmUp:
     model : PeftModel
         The released SAM with a fresh adapter.
     corpus : sequence of Embedded
-    exam : TeacherReliability
+    held_out : HeldOutObjects
     plan : Plan
     folder : Path
         For its state and log.
@@ -89,21 +89,21 @@ class WarmUp:
         self,
         model: PeftModel,
         corpus: Sequence[Embedded],
-        exam: TeacherReliability,
+        held_out: HeldOutObjects,
         plan: Plan,
         folder: Path,
     ) -> None:
         self.model = model
         self._released = frozen_decoder(model)
         self._decoder = Decoder(model)
-        self._corpus, self._exam, self._plan, self._folder = corpus, exam, plan, folder
+        self._corpus, self._held_out, self._plan, self._folder = corpus, held_out, plan, folder
         self._parameters = trainable_parameters(model)
         self._average = MovingAverage(self._parameters, DECAY)
         self._optimiser = torch.optim.AdamW(_groups(self._parameters, plan), weight_decay=0.01)
         self._rng = np.random.default_rng(plan.seed)
         self.step = 0
         self.spent_s = 0.0
-        self._under_way: list[Episode] = []
+        self._episodes: list[Episode] = []
         # Start of the last part, and the averaged weights after each repeat of it.
         self._last_part: Snapshot | None = None
         self._finished: list[dict[str, Tensor]] = []
@@ -156,15 +156,15 @@ class WarmUp:
     def _update(self) -> float:
         part = part_at(self._fraction())
         scenes = self._corpus[: part.scenes]
-        while len(self._under_way) < UNDER_WAY:
-            self._under_way.append(begin(scenes, self._plan.batch, self._rng, part.habits))
-        which = int(self._rng.integers(UNDER_WAY))
-        episode = self._under_way.pop(which)
-        logits, iou = answer(self._decoder, episode)
+        while len(self._episodes) < CONCURRENT:
+            self._episodes.append(begin(scenes, self._plan.batch, self._rng, part.episodes))
+        which = int(self._rng.integers(CONCURRENT))
+        episode = self._episodes.pop(which)
+        logits, iou = decode(self._decoder, episode)
         loss = episode_loss(episode, logits, iou, self._released, self._plan.distil)
         self._descend(loss)
         if episode.left > 1:
-            self._under_way.append(advance(episode, (logits, iou), self._rng))
+            self._episodes.append(advance(episode, (logits, iou), self._rng))
         self.step += 1
         return float(loss.detach())
 
@@ -180,7 +180,7 @@ class WarmUp:
 
     def _record(self, losses: list[float]) -> dict[str, Any]:
         with self._average.in_place():
-            result = judge(self._decoder, self._exam)
+            result = evaluate(self._decoder, self._held_out)
         record = {
             "step": self.step,
             "minutes": round(self.total_s / 60, 1),
@@ -209,7 +209,7 @@ class WarmUp:
                 parameter.copy_(snapshot["live"][name])
         self._average.restore({"average": snapshot["average"], "steps": self.step})
         self._optimiser.load_state_dict(snapshot["optimiser"])
-        self._under_way = []
+        self._episodes = []
 
     def _go_back(self, last_part: Snapshot) -> None:
         """Return to the start of the last part, with a new random stream."""

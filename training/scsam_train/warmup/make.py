@@ -24,8 +24,8 @@ from napari_scsam.models import (
 from scsam_train.decoding import Decoder
 from scsam_train.warmup.corpus import CORPUS_VERSION, build_corpus
 from scsam_train.warmup.curriculum import TIMES
+from scsam_train.warmup.evaluation import HeldOutObjects, evaluate
 from scsam_train.warmup.fit import Plan, WarmUp
-from scsam_train.warmup.judging import TeacherReliability, judge
 
 BASE = "lite-medsam-released"
 RANK = 16
@@ -72,15 +72,15 @@ def make_adapter(
     out.mkdir(parents=True, exist_ok=True)
     report = _reporter(on_event)
     corpus = build_corpus(sam, plan.seed, scenes, kept, held_out=False, on_scene=report)
-    exam = TeacherReliability.of(
+    objects = HeldOutObjects.of(
         build_corpus(sam, plan.seed, held_out, kept, held_out=True, on_scene=report)
     )
-    before = judge(Decoder(sam.module), exam)
+    before = evaluate(Decoder(sam.module), objects)
     on_event({"released": before, "minutes": round((time.monotonic() - began) / 60, 1)})
     info = AdapterInfo(
         base.base_hash, BASE, (), understands_points=True, rank=RANK, base_parts=base.parts
     )
-    warm_up = WarmUp(attach(base.module, info, plan.seed), corpus, exam, plan, out)
+    warm_up = WarmUp(attach(base.module, info, plan.seed), corpus, objects, plan, out)
     after = warm_up.run(on_event)
     folder = out / ADAPTER_FOLDER
     save_adapter(warm_up.model, folder, info)
