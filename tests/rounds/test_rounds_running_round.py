@@ -65,7 +65,7 @@ def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     running = TrainingController(project).start(settings)
     wait_for(lambda: any(e["event"] == "kept" for e in running.poll()))
     running.kill()
-    with pytest.raises(ProjectError, match="go on where it was"):
+    with pytest.raises(ProjectError, match="to resume it"):
         running.finish()
     killed = project.interrupted_round()
     assert killed is not None and killed.settings == settings

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from napari_scsam.core.round_contract import JUDGING_SHARE, EventKind, Phase
+from napari_scsam.core.round_contract import VALIDATION_SHARE, EventKind, Phase
 from scsam_train.recipe_context import StepReport
 from scsam_train.session import Session
 
@@ -109,7 +109,7 @@ class Clock:
 
     def _validation_s(self) -> float:
         """Return the seconds reserved for validation and saving."""
-        most = JUDGING_SHARE * 60 * (self._session.settings.minutes or 0.0)
+        most = VALIDATION_SHARE * 60 * (self._session.settings.minutes or 0.0)
         if not self._session.split.held_out:
             return min(SAVING_S, most)
         evaluation_s = self._session.meter.latest("interim evaluation")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts, deepest
-from napari_scsam.core.round_contract import MAX_CLICKED, MAX_JUDGED, SPLIT_FILE
+from napari_scsam.core.round_contract import MAX_CLICKED, MAX_EVALUATED, SPLIT_FILE
 from napari_scsam.models import Embedding, Pair, SamModel
 from scsam_train.data import TrainPlane
 
@@ -118,7 +118,7 @@ class Evaluator:
         class_names: dict[int, str],
         embed: Embed = embed_anew,
     ) -> None:
-        picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_JUDGED)).astype(int)
+        picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_EVALUATED)).astype(int)
         self.planes = [planes[i] for i in picks]
         self._names, self._embed = class_names, embed
         self._embeddings: dict[int, Embedding] = {}

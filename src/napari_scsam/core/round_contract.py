@@ -80,12 +80,12 @@ MAX_VIEWS = 2
 LABELLED_EMBEDDINGS = 160
 # Of the time budget: at most so much for embedding, and in the end for judging and saving.
 EMBEDDING_SHARE = 0.35
-JUDGING_SHARE = 0.12
+VALIDATION_SHARE = 0.12
 # From so many labelled planes on, some of a single case are held out.
 MIN_PLANES_TO_HOLD_OUT = 5
 # Held-out planes that are looked at, evenly spaced: embedding them takes time. Objects on them that
 # are clicked on.
-MAX_JUDGED = 40
+MAX_EVALUATED = 40
 MAX_CLICKED = 12
 # A U-Net from scratch lives on how many images it has seen (docs/results/probes.md): until this
 # fraction of the round it sees them at half the side, some three times as many in the same time,

@@ -1,4 +1,4 @@
-"""Work that nobody waits for yet, on a thread that makes way for work that somebody does."""
+"""A background thread for work ahead of time, which yields to work that the user waits for."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Errand:
-    """Something to do ahead for one plane.
+    """A task to do ahead for one plane.
 
     Attributes
     ----------
     key : (image id, Plane)
     work : callable
-        Given a CancelToken that it should look at often; its result is not wanted.
+        Called with a CancelToken that it should check often; its result is discarded.
     """
 
     key: SliceKey
@@ -32,16 +32,16 @@ class Errand:
     cancel: CancelToken = field(default_factory=CancelToken)
 
     def again(self) -> Errand:
-        """The same, not cancelled."""
+        """Return a copy that is not cancelled."""
         return Errand(self.key, self.work)
 
 
 class WorkAhead:
-    """Runs errands one by one while no question is being answered.
+    """Runs tasks one by one while no request is being processed.
 
-    A question stops the errand at work, unless it is about the same plane, which the
-    question then waits for; it is begun again afterwards. A question about another plane
-    than the one before drops all that waits. The thread starts with the first errand.
+    A request cancels the current task and restarts it afterwards, unless the task is for the same
+    plane: then the request waits for it. A request for another plane than the previous one also
+    clears the queue. The thread is started by the first task.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class WorkAhead:
         self._closed = False
 
     def want(self, errands: Iterable[Errand]) -> None:
-        """Do these from now on, in their order, in place of all that waits; returns at once."""
+        """Replace the queue by these tasks, in their order; returns at once."""
         with self._changed:
             self._waiting = deque(errands)
             if self._current is not None and not self._is_waiting(self._current.key):
@@ -66,7 +66,7 @@ class WorkAhead:
 
     @contextmanager
     def making_way(self, key: SliceKey) -> Iterator[None]:
-        """Hold the errands back while a question about the plane `key` is answered."""
+        """Suspend the tasks while a request for the plane `key` is processed."""
         with self._changed:
             self._questions += 1
             elsewhere, self._key = key != self._key, key
@@ -85,7 +85,7 @@ class WorkAhead:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Begin nothing more, and stop what is at work."""
+        """Start no more tasks, and cancel the current one."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -94,7 +94,7 @@ class WorkAhead:
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is left to do; False when it takes longer than `seconds`."""
+        """Wait until no task is left; False if that takes longer than `seconds`."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._current is None and not self._waiting, seconds
@@ -109,14 +109,14 @@ class WorkAhead:
                 errand.work(errand.cancel)
             except Cancelled:
                 pass
-            except Exception:  # noqa: BLE001 - nobody waits: a question will meet the error itself
-                _log.debug("An errand for %s failed", errand.key, exc_info=True)
+            except Exception:  # noqa: BLE001 - nobody waits: a request will raise the error itself
+                _log.debug("A task for %s failed", errand.key, exc_info=True)
             with self._changed:
                 self._current = None
                 self._changed.notify_all()
 
     def _next(self) -> Errand | None:
-        """The next errand, once there is one and no question; None when closed."""
+        """Return the next task, once there is one and no request; None when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or (self._waiting and not self._questions))
             if self._closed:
