@@ -8,7 +8,7 @@ from rich.table import Table
 
 from napari_scsam.cli.options import Json
 from napari_scsam.cli.report import Report
-from napari_scsam.workflows.doctor import examine
+from napari_scsam.workflows.doctor import check_machine
 
 
 def doctor(*, json: Json = False) -> Report:
@@ -18,7 +18,7 @@ def doctor(*, json: Json = False) -> Report:
     comes from it.
     Exit code 0 also when something optional is missing: the table says how to get it.
     """
-    findings = examine(Path.cwd())
+    findings = check_machine(Path.cwd())
     table = Table("", "what", "found", "what to do")
     for finding in findings:
         table.add_row("✓" if finding.good else "✗", finding.what, finding.found, finding.advice)

@@ -137,13 +137,13 @@ def segment(
     """
     prompts, wanted, format = parse_prompts(point, box), parse_window(window), format_of(out)
     with StderrProgress() as progress:
-        found = segment_file.outline_file(
+        found = segment_file.segment_object(
             image,
             prompts,
             axis=axis,
             plane=plane,
             window=wanted,
-            carried=propagate,
+            propagated=propagate,
             model=model,
             checkpoint=checkpoint,
             device=device,

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Errand:
+class Task:
     """A task to do ahead for one plane.
 
     Attributes
@@ -31,12 +31,12 @@ class Errand:
     work: Callable[[CancelToken], object]
     cancel: CancelToken = field(default_factory=CancelToken)
 
-    def again(self) -> Errand:
+    def restarted(self) -> Task:
         """Return a copy that is not cancelled."""
-        return Errand(self.key, self.work)
+        return Task(self.key, self.work)
 
 
-class WorkAhead:
+class IdleWorker:
     """Runs tasks one by one while no request is being processed.
 
     A request cancels the current task and restarts it afterwards, unless the task is for the same
@@ -46,17 +46,17 @@ class WorkAhead:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[Errand] = deque()
-        self._current: Errand | None = None
-        self._questions = 0
+        self._waiting: deque[Task] = deque()
+        self._current: Task | None = None
+        self._requests = 0
         self._key: SliceKey | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def want(self, errands: Iterable[Errand]) -> None:
+    def schedule(self, tasks: Iterable[Task]) -> None:
         """Replace the queue by these tasks, in their order; returns at once."""
         with self._changed:
-            self._waiting = deque(errands)
+            self._waiting = deque(tasks)
             if self._current is not None and not self._is_waiting(self._current.key):
                 self._current.cancel.cancel()
             if self._thread is None and self._waiting and not self._closed:
@@ -65,10 +65,10 @@ class WorkAhead:
             self._changed.notify_all()
 
     @contextmanager
-    def making_way(self, key: SliceKey) -> Iterator[None]:
+    def paused_for(self, key: SliceKey) -> Iterator[None]:
         """Suspend the tasks while a request for the plane `key` is processed."""
         with self._changed:
-            self._questions += 1
+            self._requests += 1
             elsewhere, self._key = key != self._key, key
             if elsewhere:
                 self._waiting.clear()
@@ -76,12 +76,12 @@ class WorkAhead:
             if current is not None and current.key != key and not current.cancel.cancelled:
                 current.cancel.cancel()
                 if not elsewhere:
-                    self._waiting.appendleft(current.again())
+                    self._waiting.appendleft(current.restarted())
         try:
             yield
         finally:
             with self._changed:
-                self._questions -= 1
+                self._requests -= 1
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -101,24 +101,24 @@ class WorkAhead:
             )
 
     def _is_waiting(self, key: SliceKey) -> bool:
-        return any(errand.key == key for errand in self._waiting)
+        return any(task.key == key for task in self._waiting)
 
     def _run(self) -> None:
-        while (errand := self._next()) is not None:
+        while (task := self._next()) is not None:
             try:
-                errand.work(errand.cancel)
+                task.work(task.cancel)
             except Cancelled:
                 pass
             except Exception:  # noqa: BLE001 - nobody waits: a request will raise the error itself
-                _log.debug("A task for %s failed", errand.key, exc_info=True)
+                _log.debug("A task for %s failed", task.key, exc_info=True)
             with self._changed:
                 self._current = None
                 self._changed.notify_all()
 
-    def _next(self) -> Errand | None:
+    def _next(self) -> Task | None:
         """Return the next task, once there is one and no request; None when closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or (self._waiting and not self._questions))
+            self._changed.wait_for(lambda: self._closed or (self._waiting and not self._requests))
             if self._closed:
                 return None
             self._current = self._waiting.popleft()

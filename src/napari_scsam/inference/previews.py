@@ -36,19 +36,19 @@ class Previewer:
         self._runner = runner
         self._answers: OrderedDict[SliceKey, Answer] = OrderedDict()
         self._generation = 0
-        self._asked: CancelToken | None = None
-        self._about: tuple[SliceKey, PromptSet] | None = None
+        self._request: CancelToken | None = None
+        self._request_for: tuple[SliceKey, PromptSet] | None = None
         self._warming: CancelToken | None = None
-        self._looking: CancelToken | None = None
+        self._prefetching: CancelToken | None = None
 
     @property
     def waiting(self) -> bool:
         """Whether a request is in progress."""
-        return self._asked is not None
+        return self._request is not None
 
     def is_asking(self, key: SliceKey, prompts: PromptSet) -> bool:
         """Whether the request in progress is for exactly these prompts."""
-        return self._about == (key, prompts)
+        return self._request_for == (key, prompts)
 
     def get(self, key: SliceKey, prompts: PromptSet) -> Answer | None:
         """Return the result for one plane, if it was computed from exactly these prompts."""
@@ -64,7 +64,7 @@ class Previewer:
         self, question: Question, on_answer: Callable[[Answer], None], on_failed: OnFailed
     ) -> None:
         """Request the masks for the prompts of a question."""
-        self._ask("Drawing the outline", self._segmenter.decode, question, on_answer, on_failed)
+        self._submit("Drawing the outline", self._segmenter.decode, question, on_answer, on_failed)
 
     def suggest(
         self,
@@ -75,10 +75,10 @@ class Previewer:
     ) -> None:
         """Request proposals and their masks."""
 
-        def work(asked: Question) -> Answer:
-            return self._segmenter.suggest(asked, class_ids)
+        def work(question: Question) -> Answer:
+            return self._segmenter.suggest(question, class_ids)
 
-        self._ask("Looking for the structures", work, question, on_answer, on_failed)
+        self._submit("Looking for the structures", work, question, on_answer, on_failed)
 
     def warm(self, question: Question, on_done: Callable[[Any], None], on_failed: OnFailed) -> None:
         """Compute a plane's embedding ahead of the first click; the latest request wins."""
@@ -94,36 +94,36 @@ class Previewer:
 
     def prefetch(self, questions: Sequence[Question]) -> None:
         """Embed planes while nothing else is requested; the latest list counts."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._prefetching is not None:
+            self._prefetching.cancel()
         job = Job("Looking ahead", lambda _p, _c: self._segmenter.prefetch(questions))
-        self._looking = self._runner.run(job, _nothing, _nothing)
+        self._prefetching = self._runner.run(job, _nothing, _nothing)
 
     def drop(self) -> None:
         """Cancel the request in progress."""
         self._generation += 1
-        self._about = None
-        if self._asked is not None:
-            self._asked.cancel()
-            self._asked = None
+        self._request_for = None
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
 
     def close(self) -> None:
         """Cancel all requests."""
         self.drop()
-        for token in (self._warming, self._looking):
+        for token in (self._warming, self._prefetching):
             if token is not None:
                 token.cancel()
 
     def forget(self, key: SliceKey | None = None) -> None:
         """Discard the result for one plane, or all, including the one in progress."""
-        if self._about is not None and key in (None, self._about[0]):
+        if self._request_for is not None and key in (None, self._request_for[0]):
             self.drop()
         if key is None:
             self._answers.clear()
         else:
             self._answers.pop(key, None)
 
-    def _ask(
+    def _submit(
         self,
         name: str,
         work: Callable[[Question], Answer],
@@ -132,13 +132,13 @@ class Previewer:
         on_failed: OnFailed,
     ) -> None:
         self.drop()
-        self._about = (question.key, question.prompts)
+        self._request_for = (question.key, question.prompts)
         generation = self._generation
 
         def settled() -> bool:
             if generation != self._generation:
                 return False
-            self._asked = self._about = None
+            self._request = self._request_for = None
             return True
 
         def done(answer: Answer) -> None:
@@ -154,7 +154,7 @@ class Previewer:
                 on_failed(error)
 
         job = Job(name, lambda _progress, _cancel: work(question))
-        self._asked = self._runner.run(job, done, failed)
+        self._request = self._runner.run(job, done, failed)
 
 
 def _nothing(_: Any) -> None:

@@ -52,8 +52,8 @@ class SegmenterProcess:
         self._child: subprocess.Popen[bytes] | None = None
         # The first serialises calls. The second guards the child's start and end, for which
         # `close` must not wait.
-        self._talking = threading.Lock()
-        self._changing = threading.Lock()
+        self._calling = threading.Lock()
+        self._starting = threading.Lock()
 
     @property
     def process_id(self) -> int | None:
@@ -90,13 +90,13 @@ class SegmenterProcess:
 
     def close(self) -> None:
         """Kill the child at once; a call in progress raises Cancelled."""
-        with self._changing:
+        with self._starting:
             self._closed = True
             child, self._child = self._child, None
         if child is not None:
             child.kill()
-            with self._talking:
-                _bury(child)
+            with self._calling:
+                _wait_for_end(child)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Return the result of one call in the child.
@@ -107,10 +107,10 @@ class SegmenterProcess:
             The error of the call; ModelError if it raised another error or the child ended, and
             Cancelled if this object was closed.
         """
-        with self._talking:
+        with self._calling:
             child = self._running_child()
             try:
-                succeeded, result = _ask(child, name, arguments)
+                succeeded, result = _exchange(child, name, arguments)
             except (OSError, EOFError, pickle.UnpicklingError) as error:
                 raise self._ended(child) from error
         if succeeded:
@@ -118,7 +118,7 @@ class SegmenterProcess:
         raise result
 
     def _running_child(self) -> subprocess.Popen[bytes]:
-        with self._changing:
+        with self._starting:
             if self._closed:
                 raise Cancelled("The project was closed.")
             if self._child is None:
@@ -157,17 +157,17 @@ class SegmenterProcess:
             return subprocess.DEVNULL
 
     def _ended(self, child: subprocess.Popen[bytes]) -> ModelError | Cancelled:
-        with self._changing:
+        with self._starting:
             if self._closed:
                 return Cancelled("The project was closed.")
             self._child = None
         return ModelError(
-            f"The model process stopped (exit code {_bury(child)}), perhaps because memory ran out; "
-            f"it is started again with the next click. Its log: {self.log_path}"
+            f"The model process stopped (exit code {_wait_for_end(child)}), perhaps because memory "
+            f"ran out; it is started again with the next click. Its log: {self.log_path}"
         )
 
 
-def _ask(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) -> Reply:
+def _exchange(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) -> Reply:
     calls, replies = child.stdin, child.stdout
     if calls is None or replies is None:
         raise EOFError
@@ -175,7 +175,7 @@ def _ask(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) 
     return cast(Reply, pickle.load(replies))
 
 
-def _bury(child: subprocess.Popen[bytes]) -> int:
+def _wait_for_end(child: subprocess.Popen[bytes]) -> int:
     """Close the streams of an ending child and wait for it; returns its exit code."""
     for stream in (child.stdin, child.stdout):
         if stream is not None:

@@ -17,14 +17,14 @@ from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import SliceKey
 from napari_scsam.core.jobs import CancelToken
-from napari_scsam.core.prompt_edits import askable_objects, asked_in_turn, to_decode, with_proposals
+from napari_scsam.core.prompt_edits import askable_objects, decode_steps, to_decode, with_proposals
 from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.core.stretch import Stretch
 from napari_scsam.core.volume import Around
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.inference.composing import compose
-from napari_scsam.inference.idle_worker import Errand, WorkAhead
+from napari_scsam.inference.idle_worker import IdleWorker, Task
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 from napari_scsam.propagation import Carried, Trail, carry
 
@@ -80,7 +80,7 @@ class Question:
             prompts=self.stretch.prompts(self.prompts, (rows, cols)),
             draft=None if self.draft is None else self.stretch.label(self.draft),
             stretch=Stretch(),
-            around=_each(self.stretch.pixels, self.around),
+            around=_apply_to_both(self.stretch.pixels, self.around),
         )
 
     def seen(self) -> Question:
@@ -92,7 +92,7 @@ class Question:
             If the window hides all values of the plane.
         """
         self.window.check(self.pixels)
-        around = _each(self.window.apply, self.around)
+        around = _apply_to_both(self.window.apply, self.around)
         return replace(self, pixels=self.window.apply(self.pixels), window=AUTO, around=around)
 
 
@@ -171,7 +171,7 @@ class Segmenter:
     ) -> None:
         self._cache_folder = cache_folder
         self._cache_gb = cache_gb
-        self._ahead = WorkAhead()
+        self._ahead = IdleWorker()
         self._load_sam = load_sam
         self._cache: EmbeddingCache | None = None
         self._base: SamBackend | None = None
@@ -196,7 +196,7 @@ class Segmenter:
     def describe(self) -> str:
         """Describe model and device, such as ``"LiteMedSAM on CPU, 2 threads"``."""
         sam = self.prepare(self._round_folder)
-        text = models.describe(sam) + (" (the GPU was full)" if _left_gpu(sam) else "")
+        text = models.describe(sam) + (" (the GPU was full)" if _fell_back_to_cpu(sam) else "")
         if self._round is not None:
             text += f", taught by round {self._round.number}"
         return text if self._tuned is None else f"{text}, tuned on your labels"
@@ -210,21 +210,21 @@ class Segmenter:
 
     def embed(self, question: Question) -> Embedding:
         """Embed the plane, with the cache, and load everything that a click needs."""
-        with self._ahead.making_way(question.key):
-            self._answering(question)
+        with self._ahead.paused_for(question.key):
+            self._sam_for_clicks(question)
             return self._embed(question.seen().squared())
 
     def prefetch(self, questions: Iterable[Question]) -> None:
         """Embed these planes next, one by one, while there is no request; returns at once."""
-        cache, errands = self.cache, []
+        cache, tasks = self.cache, []
         for question in questions:
             sam = self.prepare(question.round_folder)
-            errands.append(Errand(question.key, partial(_embed_ahead, cache, sam, question)))
-        self._ahead.want(errands)
+            tasks.append(Task(question.key, partial(_embed_ahead, cache, sam, question)))
+        self._ahead.schedule(tasks)
 
     def decode(self, question: Question) -> Answer:
         """Segment every class that has prompts, as one preview."""
-        with self._ahead.making_way(question.key):
+        with self._ahead.paused_for(question.key):
             answer = self._decode(question.seen().squared())
         if question.stretch.is_none:
             return answer
@@ -234,21 +234,21 @@ class Segmenter:
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
         """Propose prompts of the active round for `class_ids`, and decode them."""
-        with self._ahead.making_way(question.key):
+        with self._ahead.paused_for(question.key):
             return self._suggest(question.seen(), class_ids)
 
     def carry(self, question: Question, trail: Trail) -> Carried:
         """Propagate masks of a neighbouring plane to the question's, ignoring its prompts."""
         stretch, shape = question.stretch, question.pixels.shape[:2]
-        with self._ahead.making_way(question.key):
-            asked, sam = question.seen().squared(), self._answering(question)
+        with self._ahead.paused_for(question.key):
+            squared, sam = question.seen().squared(), self._sam_for_clicks(question)
             carried = carry(
                 sam,
-                asked.pixels,
+                squared.pixels,
                 _squared(trail, stretch, shape),
                 cache=self.cache,
                 taught=self._round,
-                around=asked.around,
+                around=squared.around,
             )
         if stretch.is_none:
             return carried
@@ -265,7 +265,7 @@ class Segmenter:
 
     def _decode(self, question: Question) -> Answer:
         embedding = self._embed(question)
-        sam = self._answering(question)
+        sam = self._sam_for_clicks(question)
         prompts = to_decode(question.prompts)
         drafted = () if question.draft is None else np.unique(question.draft).tolist()
         decoded = {
@@ -276,7 +276,7 @@ class Segmenter:
         via = "box from clicks" if "box from clicks" in vias else next(iter(sorted(vias)), "")
         iou = min((answer.iou for answer in decoded.values()), default=None)
         preview = compose(decoded, embedding.shape, question.draft)
-        note = GPU_FULL if _left_gpu(sam) else ""
+        note = GPU_FULL if _fell_back_to_cpu(sam) else ""
         return Answer(question.prompts, preview, via, iou, note)
 
     def _suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
@@ -294,7 +294,7 @@ class Segmenter:
         prompts = with_proposals(question.prompts, proposals, known)
         return self._decode(replace(question, prompts=prompts))
 
-    def _answering(self, question: Question) -> SamBackend:
+    def _sam_for_clicks(self, question: Question) -> SamBackend:
         """Return the SAM for clicks: the tuned one if requested, else the round's or shipped one.
 
         Suggestions do not use the tuned SAM. Its embeddings are those of its base.
@@ -318,19 +318,19 @@ class Segmenter:
         """Segment one object, feeding the mask of earlier clicks back to later ones."""
         drafted = None if question.draft is None or key[1] != 1 else question.draft == key[0]
         before = drafted if drafted is not None and drafted.any() else None
-        turns = asked_in_turn(prompts, key)
+        steps = decode_steps(prompts, key)
         # A box-only model does not use its own mask: all prompts are given at once.
-        for turn in turns if sam.understands_points else turns[-1:]:
-            asked = turn.for_object(key, embedding.shape)
+        for step in steps if sam.understands_points else steps[-1:]:
+            object_prompts = step.for_object(key, embedding.shape)
             if before is not None:
-                asked = replace(asked, mask=before)
+                object_prompts = replace(object_prompts, mask=before)
             # A draft is not the mask that the round's points summarise.
-            proposed = before is None and self._knows(key[0]) and _only_proposed(turn, key)
-            answer = self._mask(sam, embedding, question, asked, key[0], proposed=proposed)
+            proposed = before is None and self._has_class(key[0]) and _only_proposed(step, key)
+            answer = self._mask(sam, embedding, question, object_prompts, key[0], proposed=proposed)
             before = answer.logits if sam.understands_points else before
         return answer
 
-    def _knows(self, class_id: int) -> bool:
+    def _has_class(self, class_id: int) -> bool:
         return self._round is not None and class_id in self._round.class_ids
 
     def _mask(
@@ -343,9 +343,9 @@ class Segmenter:
         *,
         proposed: bool,
     ) -> Decoded:
-        told = None if prompts.mask is None else hash(prompts.mask.tobytes())
-        asked = (prompts.points, prompts.labels, prompts.box, told)
-        key = (question.key, class_id, embedding.key, question.tuned_folder, asked, proposed)
+        mask_hash = None if prompts.mask is None else hash(prompts.mask.tobytes())
+        prompt_key = (prompts.points, prompts.labels, prompts.box, mask_hash)
+        key = (question.key, class_id, embedding.key, question.tuned_folder, prompt_key, proposed)
         if key not in self._masks:
             from_round = self._round is not None and sam is self._round.sam
             outlined = proposed or (from_round and not sam.understands_points)
@@ -375,7 +375,7 @@ class Segmenter:
             size -= answer.logits.nbytes + answer.mask.nbytes
 
 
-def _each(change: Callable[[Pixels], Pixels], around: Around | None) -> Around | None:
+def _apply_to_both(change: Callable[[Pixels], Pixels], around: Around | None) -> Around | None:
     return None if around is None else (change(around[0]), change(around[1]))
 
 
@@ -392,7 +392,7 @@ def _embed_ahead(
     cache.get_or_embed(sam, question.seen().squared().pixels, cancel)
 
 
-def _left_gpu(sam: SamBackend) -> bool:
+def _fell_back_to_cpu(sam: SamBackend) -> bool:
     """Whether the models fell back to the CPU because a better device was full."""
     return sam.device == "cpu" != models.available_devices()[0]
 

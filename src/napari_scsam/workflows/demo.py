@@ -165,10 +165,12 @@ def _suggest(
         for class_id in models.class_ids:
             points = propose(models, pixels, embedding, class_id)
             result.proposals += len(points)
-            sure = [p for p in points if p.kind in ("confirm", "negative")]
-            if any(p.positive for p in sure):
+            confident = [p for p in points if p.kind in ("confirm", "negative")]
+            if any(p.positive for p in confident):
                 started = time.monotonic()
-                prompts = Prompts([(p.row, p.col) for p in sure], [int(p.positive) for p in sure])
+                prompts = Prompts(
+                    [(p.row, p.col) for p in confident], [int(p.positive) for p in confident]
+                )
                 mask = models.decode(pixels, embedding, prompts, class_id, proposed=True).mask
                 found[row][mask] = class_id
                 seconds.append(time.monotonic() - started)

@@ -50,7 +50,7 @@ class Finding:
     advice: str = ""
 
 
-def examine(folder: Path) -> list[Finding]:
+def check_machine(folder: Path) -> list[Finding]:
     """Check this machine; `folder` selects the disk."""
     return [
         Finding("Python", f"{platform.python_version()} on {platform.system()}"),
