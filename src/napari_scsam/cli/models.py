@@ -137,13 +137,13 @@ def segment(
     """
     prompts, wanted, format = parse_prompts(point, box), parse_window(window), format_of(out)
     with StderrProgress() as progress:
-        found = segment_file.segment_object(
+        found = segment_file.outline_file(
             image,
             prompts,
             axis=axis,
             plane=plane,
             window=wanted,
-            propagated=propagate,
+            carried=propagate,
             model=model,
             checkpoint=checkpoint,
             device=device,

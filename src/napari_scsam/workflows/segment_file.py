@@ -22,7 +22,7 @@ from napari_scsam.propagation import carry, propagate
 
 
 @dataclass(frozen=True)
-class SegmentedObject:
+class Outlined:
     """A segmented object.
 
     Attributes
@@ -46,19 +46,19 @@ class SegmentedObject:
     flags: dict[int, str]
 
 
-def segment_object(
+def outline_file(
     image: Path,
     prompts: Prompts,
     *,
     axis: int = 0,
     plane: int | None = None,
     window: Window = AUTO,
-    propagated: bool = False,
+    carried: bool = False,
     model: SamName = "lite-medsam",
     checkpoint: Path | None = None,
     device: Device = "auto",
     progress: ProgressFn = ignore_progress,
-) -> SegmentedObject:
+) -> Outlined:
     """Segment one object on one slice and, optionally, propagate it to the others.
 
     Parameters
@@ -73,7 +73,7 @@ def segment_object(
         For a volume, and required there: the slice number, from 0.
     window : Window
         Intensity window for SAM.
-    propagated : bool
+    carried : bool
         Whether to propagate along the axis in both directions, until the object is lost.
     model : str
         A name for `load_sam`, with `checkpoint` and `device`.
@@ -89,8 +89,8 @@ def segment_object(
         If the weights can't be loaded.
     """
     volume = read_volume(image)
-    if propagated and volume.ndim != 3:
-        raise InputError("An outline is propagated through volumes; this image has one slice only.")
+    if carried and volume.ndim != 3:
+        raise InputError("An outline is carried through volumes; this image has one slice only.")
     where = _chosen_plane(volume, axis, plane)
     window.on(volume).check(volume.plane(where))
     volume = window.over(volume)
@@ -98,12 +98,12 @@ def segment_object(
     prompts.check_inside((pixels.shape[0], pixels.shape[1]))
     sam = load_sam(model, device=device, checkpoint=checkpoint)
     decoded = decode_region(sam, open_cache(), pixels, sam.embed(pixels), prompts)
-    if propagated:
-        mask, flags = _propagate(sam, volume, where, decoded.mask, progress)
+    if carried:
+        mask, flags = _carry_through(sam, volume, where, decoded.mask, progress)
     else:
         mask, flags = np.zeros(volume.shape, np.uint8), {}
         take_plane(mask, where, volume.ndim)[...] = decoded.mask
-    return SegmentedObject(volume, mask, decoded.iou, decoded.via, flags)
+    return Outlined(volume, mask, decoded.iou, decoded.via, flags)
 
 
 def _chosen_plane(volume: Volume, axis: int, plane: int | None) -> Plane:
@@ -118,7 +118,7 @@ def _chosen_plane(volume: Volume, axis: int, plane: int | None) -> Plane:
     return Plane(axis, plane)
 
 
-def _propagate(
+def _carry_through(
     sam: SamBackend,
     volume: Volume,
     start: Plane,
