@@ -159,6 +159,23 @@ def test_a_sure_sam_does_not_outvote_a_unet_that_does_better_alone():
     assert organ == marks.dice()["unet"]["organ"] == pytest.approx(0.8)
 
 
+def test_a_lead_that_may_be_chance_changes_nothing():
+    """The U-Net alone is ahead in two cases, SAM in one: the mean says U-Net, its error not."""
+    unet = BOTH.copy()
+    unet[1:7, 10:] = 0
+    planes = []
+    for case, first_missing in (("a", 9), ("b", 11), ("c", 8)):
+        sam = BOTH.copy()
+        sam[1:7, first_missing:] = 0
+        planes.append(plane(case, unet, sam))
+    judge, pair = Evaluator(planes, NAMES), Pair(UnsureUnet(), SureSam())
+    marks = judge.evaluate(pair, lambda: None)
+    assert marks.dice()["unet"]["organ"] > marks.dice()["sam"]["organ"]
+    found = choose_weights(judge, pair, marks, lambda: None)
+    assert 0.5 < found.weights.unet_shares[0] < 0.9
+    assert found.weights.guided == [False, False]
+
+
 @pytest.mark.parametrize(
     ("again", "guided"), [(BOTH, [True, True]), (blocks(tumour=False), [True, False])]
 )

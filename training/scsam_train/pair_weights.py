@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_scsam.models import Pair
 from scsam_train.data import TrainPlane
@@ -15,6 +16,9 @@ from scsam_train.validation_metrics import Evaluation, Evaluator, unet_share
 # From this number of units on, one half chooses weights for the other and vice versa; with fewer,
 # each unit is left out in turn. Halves of three cases still contain most classes. Arbitrary.
 FEWEST_TO_HALVE = 6
+# Standard errors of the mean paired difference by which another mixture must be better than the
+# default one; two correspond to a 95 % interval. Measured in docs/explanation/rounds.md.
+SURELY = 2.0
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ def choose_weights(
     folds, unit = folds_of(evaluation.planes)
     everything = list(range(len(evaluation.planes)))
     choosers = [fold.chosen_by for fold in folds if fold.chosen_by] + [everything]
-    shares = _best_shares(evaluator, pair, evaluation, choosers, check)
+    choosing = [ChoosingCases(evaluation, rows, unit) for rows in choosers]
+    shares = _best_shares(evaluator, pair, choosing, check)
     mixtures = [
         (pair.weighed(own, [guided] * classes), rows)
         for own, rows in zip(shares, choosers, strict=True)
@@ -140,8 +145,8 @@ def choose_weights(
     ]
     answers = iter(evaluator.evaluate_mixtures(pair, mixtures, check))
     found = [
-        PairWeights(own, _guided(evaluation, rows, next(answers), next(answers)))
-        for own, rows in zip(shares, choosers, strict=True)
+        PairWeights(own, _guided(cases, next(answers), next(answers)))
+        for own, cases in zip(shares, choosing, strict=True)
     ]
     used = found[:-1] or [PairWeights.equal(classes)]
     reported = [
@@ -153,31 +158,76 @@ def choose_weights(
     return ChosenWeights(found[-1], evaluation.with_pair(np.asarray(counts)), folds, unit)
 
 
+@dataclass(frozen=True, eq=False)
+class ChoosingCases:
+    """Held-out cases that choose weights, by paired comparisons of pairs on them.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+    rows : sequence of int
+        Rows of their planes.
+    unit : {'case', 'slice'}
+        What counts as a case.
+    """
+
+    evaluation: Evaluation
+    rows: Sequence[int]
+    unit: str
+
+    def dice(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the Dice (cases, K) of a pair with these counts; NaN for an absent class."""
+        rows: dict[str, list[int]] = {}
+        for row in self.rows:
+            rows.setdefault(_unit_of(self.evaluation.planes[row], self.unit), []).append(row)
+        sums = np.stack([counts[own].sum(axis=0) for own in rows.values()])
+        total = sums[:, :, 1] + sums[:, :, 2]
+        return np.where(total > 0, 2 * sums[:, :, 0] / np.maximum(total, 1), np.nan)
+
+    def lead(self, new: NDArray[np.int64], default: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the lead (K,) of the first of two pairs, per class; 0 if it is not significant.
+
+        It is significant if the mean of the paired differences is more than `SURELY` of its
+        standard errors above 0. A single case is never significant.
+        """
+        differences = self.dice(new) - self.dice(default)
+        return np.array([_significant_mean(column[~np.isnan(column)]) for column in differences.T])
+
+
+def _significant_mean(differences: NDArray[np.float64]) -> float:
+    if len(differences) < 2:
+        return 0.0
+    mean = float(differences.mean())
+    error = float(differences.std(ddof=1)) / len(differences) ** 0.5
+    return mean if mean > SURELY * error else 0.0
+
+
 def _best_shares(
     evaluator: Evaluator,
     pair: Pair,
-    evaluation: Evaluation,
-    choosers: Sequence[Sequence[int]],
+    choosing: Sequence[ChoosingCases],
     check: Callable[[], None],
 ) -> list[list[float]]:
-    """Return the best weight of the U-Net per class, for each of the choosing sets of rows.
+    """Return the best weight of the U-Net per class, for each of the choosing sets of cases.
 
-    Candidates are the weight by inverse squared error, 1 and 0. A SAM that is often wrong is
-    still confident and would outvote a U-Net with the larger weight.
+    The default is the weight by inverse squared error. It is replaced by 1 or 0 if one member
+    alone is significantly better: a SAM that is often wrong is still confident and would outvote a
+    U-Net with the larger weight.
     """
-    classes = len(evaluation.class_names)
-    by_error = [_shares(evaluation.subset(rows), pair.partner) for rows in choosers]
-    tried = [(own, [1.0] * classes, [0.0] * classes) for own in by_error]
+    classes = len(pair.class_ids)
+    defaults = [_shares(cases.evaluation.subset(cases.rows), pair.partner) for cases in choosing]
+    tried = [(own, [1.0] * classes, [0.0] * classes) for own in defaults]
     mixtures = [
-        (pair.weighed(one), rows)
-        for options, rows in zip(tried, choosers, strict=True)
+        (pair.weighed(one), cases.rows)
+        for options, cases in zip(tried, choosing, strict=True)
         for one in options
     ]
     answers = iter(evaluator.evaluate_mixtures(pair, mixtures, check))
     best = []
-    for options, rows in zip(tried, choosers, strict=True):
-        dice = [_pair_dice(evaluation, rows, next(answers)) for _ in options]
-        picks = np.argmax(dice, axis=0)  # ties go to the mixture
+    for options, cases in zip(tried, choosing, strict=True):
+        default, *others = (next(answers) for _ in options)
+        leads = [np.zeros(classes), *(cases.lead(other, default) for other in others)]
+        picks = np.argmax(leads, axis=0)  # the default if no other is ahead
         best.append([options[pick][at] for at, pick in enumerate(picks)])
     return best
 
@@ -194,16 +244,11 @@ def _shares(evaluation: Evaluation, partner: str) -> list[float]:
     return [known.get(name, other) for name in names]
 
 
-def _guided(evaluation: Evaluation, rows: Sequence[int], plain: Any, guided: Any) -> list[bool]:
-    """Whether the pair is better on these rows if SAM is prompted again, per class."""
-    before, after = (_pair_dice(evaluation, rows, counts) for counts in (plain, guided))
-    return [there > here for here, there in zip(before, after, strict=True)]
-
-
-def _pair_dice(evaluation: Evaluation, rows: Sequence[int], counts: Any) -> list[float]:
-    """Return the Dice per class of a pair with these counts on some rows; 0 if undefined."""
-    scores = evaluation.with_pair(counts).subset(rows).dice()["pair"]
-    return [scores[name] or 0.0 for name in evaluation.class_names.values()]
+def _guided(
+    cases: ChoosingCases, plain: NDArray[np.int64], guided: NDArray[np.int64]
+) -> list[bool]:
+    """Whether prompting SAM again makes the pair significantly better, per class."""
+    return [bool(lead > 0) for lead in cases.lead(guided, plain)]
 
 
 def _unit_of(plane: TrainPlane, unit: str) -> str:
