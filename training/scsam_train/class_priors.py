@@ -14,7 +14,7 @@ from scsam_train.embedded_views import SamView
 
 # Maximum number of parts that are left out in turn; each needs a covariance of SAM's features.
 PARTS = 8
-FEWEST_CASES = 3
+MIN_CASES = 3
 
 
 def fit_priors(
@@ -51,7 +51,7 @@ def fit_priors(
 def _parts(cases: Sequence[str]) -> list[int]:
     """Return the part with which each plane is left out."""
     parts = list(range(len(cases)))
-    if len(set(cases)) >= FEWEST_CASES:
+    if len(set(cases)) >= MIN_CASES:
         numbers = {case: number for number, case in enumerate(sorted(set(cases)))}
         parts = [numbers[case] for case in cases]
     return [part % PARTS for part in parts]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-# Evaluations in a row without a gain of more than `LEAST_GAIN` in mean Dice that end the training.
+# Evaluations in a row without a gain of more than `MIN_GAIN` in mean Dice that end the training.
 # Such criteria are in Prechelt, "Early stopping - but when?" (1998); these numbers are arbitrary.
-PATIENCE, LEAST_GAIN = 2, 0.002
+PATIENCE, MIN_GAIN = 2, 0.002
 
 
 class EarlyStopping:
@@ -24,7 +24,7 @@ class EarlyStopping:
         """Record the mean Dice of an evaluation; return whether it has stopped improving."""
         if dice is None:
             return False
-        if dice > self._best + LEAST_GAIN:
+        if dice > self._best + MIN_GAIN:
             self._best, self._best_pictures, self._waited = dice, pictures, 0
             return False
         self._waited += 1

@@ -11,7 +11,7 @@ SMOOTH = 1.0
 MAX_BALANCE = 20.0
 # Lower limit of a log-probability: that of an unknown class is -inf, and -inf times a weight of 0
 # is NaN. The smallest logarithm of a normal float32 is -87.
-LEAST_LOG = -100.0
+MIN_LOG = -100.0
 # Weights of the squared error of SAM's predicted IoU, relative to its mask loss; its authors
 # use 1 (Kirillov et al., "Segment Anything", ICCV 2023, appendix A). Both are arbitrary and were
 # not compared: the shipped warm-up and every measured tuning were trained with the first
@@ -124,7 +124,7 @@ def _marginal_loss(
     valid = target != IGNORE
     count = (known > 0).sum(1).clamp(min=1)
     shares = torch.cat([known.sum(1, keepdim=True) / count[:, None], known], dim=1)
-    chances = merged(logits, known).clamp(min=LEAST_LOG)
+    chances = merged(logits, known).clamp(min=MIN_LOG)
     entropy = functional.nll_loss(
         chances, target, weight=balance, ignore_index=IGNORE, reduction="none"
     )

@@ -15,10 +15,10 @@ from scsam_train.validation_metrics import Evaluation, Evaluator, unet_share
 
 # From this number of units on, one half chooses weights for the other and vice versa; with fewer,
 # each unit is left out in turn. Halves of three cases still contain most classes. Arbitrary.
-FEWEST_TO_HALVE = 6
+MIN_TO_HALVE = 6
 # Standard errors of the mean paired difference by which another mixture must be better than the
 # default one; two correspond to a 95 % interval. Measured in docs/explanation/rounds.md.
-SURELY = 2.0
+STANDARD_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def folds_of(planes: Sequence[TrainPlane]) -> tuple[list[Fold], str]:
         rows.setdefault(_unit_of(plane, unit), []).append(row)
     units = [rows[name] for name in sorted(rows)] if unit == "case" else list(rows.values())
     groups = units
-    if len(units) >= FEWEST_TO_HALVE:
+    if len(units) >= MIN_TO_HALVE:
         groups = [[row for one in half for row in one] for half in (units[::2], units[1::2])]
     return [
         Fold([row for other in groups if other is not group for row in other], group)
@@ -187,8 +187,8 @@ class ChoosingCases:
     def lead(self, new: NDArray[np.int64], default: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the lead (K,) of the first of two pairs, per class; 0 if it is not significant.
 
-        It is significant if the mean of the paired differences is more than `SURELY` of its
-        standard errors above 0. A single case is never significant.
+        It is significant if the mean of the paired differences is more than `STANDARD_ERRORS` times
+        its standard error above 0. A single case is never significant.
         """
         differences = self.dice(new) - self.dice(default)
         return np.array([_significant_mean(column[~np.isnan(column)]) for column in differences.T])
@@ -199,7 +199,7 @@ def _significant_mean(differences: NDArray[np.float64]) -> float:
         return 0.0
     mean = float(differences.mean())
     error = float(differences.std(ddof=1)) / len(differences) ** 0.5
-    return mean if mean > SURELY * error else 0.0
+    return mean if mean > STANDARD_ERRORS * error else 0.0
 
 
 def _best_shares(

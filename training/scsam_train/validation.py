@@ -82,7 +82,7 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
 
 
 def _clicks_reason(session: Session, clicked: tuple[float, float] | None) -> str:
-    """Return one line for metrics.json: which SAM answers clicks, and why."""
+    """Return one line for metrics.json: which SAM decodes clicks, and why."""
     if "sam" not in session.trained:
         return "The round trained no SAM: clicks are answered by the base."
     if clicked is None:

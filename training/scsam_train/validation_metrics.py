@@ -20,7 +20,7 @@ from scsam_train.data import TrainPlane
 Scores = dict[str, dict[str, float | None]]
 
 MEMBERS = ("unet", "sam", "prompted", "pair")
-# A round's SAM answers clicks if one click in the centre of an object gives this Dice, and at most
+# A round's SAM decodes clicks if one click in the centre of an object gives this Dice, and at most
 # CLICK_LOSS less than its base does. Both are arbitrary.
 CLICK_DICE = 0.7
 CLICK_LOSS = 0.02
@@ -309,7 +309,7 @@ def click_dice(
 
 
 def follows_clicks(dice: float, base_dice: float) -> bool:
-    """Whether a round's SAM may answer clicks, by `click_dice` of it and of its base."""
+    """Whether a round's SAM may decode clicks, by `click_dice` of it and of its base."""
     return dice >= CLICK_DICE and dice >= base_dice - CLICK_LOSS
 
 
@@ -317,8 +317,8 @@ def _one_click(
     sam: SamModel, plane: TrainPlane, class_id: int, embed: Embed, *, named: bool
 ) -> float:
     embedding = embed(sam, plane.pixels)
-    asked = Prompts(points=[deepest(plane.label == class_id)], labels=[1])
-    found = sam.decode(embedding, asked, class_id=class_id if named else None)
+    prompts = Prompts(points=[deepest(plane.label == class_id)], labels=[1])
+    found = sam.decode(embedding, prompts, class_id=class_id if named else None)
     return _dice(found.mask, plane, class_id)
 
 

@@ -87,7 +87,7 @@ def tune(
     settings: Annotated[TuneSettings, Parameter(name="*")] = TUNE_DEFAULTS,
     json: Json = False,
 ) -> Report:
-    """Tune the SAM that answers clicks on the committed labels; Ctrl+C cancels.
+    """Tune the SAM that decodes clicks on the committed labels; Ctrl+C cancels.
 
     It is kept and used in the window if it is not worse on committed slices that were held out.
 

@@ -38,8 +38,8 @@ def with_proposals(
     prompts: PromptSet, proposals: Iterable[PointPrompt], class_ids: Iterable[int]
 ) -> PromptSet:
     """Return `prompts` with the undecided proposals of some classes replaced by new ones."""
-    asked = set(class_ids)
-    kept = [p for p in prompts.points if p.state != "proposed" or p.class_id not in asked]
+    ids = set(class_ids)
+    kept = [p for p in prompts.points if p.state != "proposed" or p.class_id not in ids]
     return replace(prompts, points=(*kept, *proposals))
 
 

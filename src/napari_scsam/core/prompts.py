@@ -30,7 +30,7 @@ SCRIBBLE_POINTS = 8
 
 # Margin added to a box of a segmentation map, as a share of its own side, and its maximum as a
 # share of the plane's longer side (5 px of SAM's 256). See `loosened`.
-AIR, MOST_AIR = 0.1, 5 / 256
+BOX_MARGIN, MAX_BOX_MARGIN = 0.1, 5 / 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +206,7 @@ class Stroke:
         along = np.concatenate([[0.0], np.cumsum(steps)])
         if along[-1] == 0:
             return [self.path[0]]
-        # A short scribble is worth no more than a few clicks.
+        # A short scribble counts as only a few clicks.
         number = int(np.clip(along[-1] // 2 + 1, 2, count))
         at = np.linspace(0, along[-1], number)
         rows, cols = (np.interp(at, along, path[:, axis]) for axis in (0, 1))
@@ -251,18 +251,18 @@ class PromptSet:
             Shape of the plane.
         """
         strokes = [s for s in self.strokes if s.object_key == key]
-        asked = [(p, s.positive) for s in strokes if s.kind == "scribble" for p in s.points()]
+        points = [(p, s.positive) for s in strokes if s.kind == "scribble" for p in s.points()]
         lassos = [s for s in strokes if s.kind == "lasso"]
         mask = _lassoed(lassos, shape)
-        asked += _middles(lassos, mask, shape)
-        asked += [
+        points += _middles(lassos, mask, shape)
+        points += [
             ((p.row, p.col), p.positive)
             for p in self.points
             if p.object_key == key and p.state != "rejected"
         ]
         return Prompts(
-            points=[place for place, _ in asked],
-            labels=[int(positive) for _, positive in asked],
+            points=[place for place, _ in points],
+            labels=[int(positive) for _, positive in points],
             box=self.boxes.get(key),
             mask=mask,
         )
@@ -326,13 +326,13 @@ def loosened(box: Box, shape: tuple[int, int]) -> Box:
     """
     r0, c0, r1, c1 = box
     side = ((r1 - r0 + 1) * (c1 - c0 + 1)) ** 0.5
-    air = min(AIR * side, MOST_AIR * max(shape))
+    margin = min(BOX_MARGIN * side, MAX_BOX_MARGIN * max(shape))
     last_row, last_col = shape[0] - 1.0, shape[1] - 1.0
     return (
-        max(0.0, r0 - air),
-        max(0.0, c0 - air),
-        min(last_row, r1 + air),
-        min(last_col, c1 + air),
+        max(0.0, r0 - margin),
+        max(0.0, c0 - margin),
+        min(last_row, r1 + margin),
+        min(last_col, c1 + margin),
     )
 
 

@@ -26,7 +26,7 @@ UNetKind = Literal["scratch", "pretrained", "pretrained+sam"]
 # 40 labels, 192 px, a U-Net had Dice 0.79 after 1,600 pictures, 0.81 after 2,400 and 0.81 after
 # 3,200 (one seed, training cases); on the sample, eight labelled slices, 0.89 for the ventricles
 # after 544. With fewer labels training converges sooner.
-PICTURES_EACH, LEAST_PICTURES, MOST_PICTURES = 70, 560, 3200
+PICTURES_EACH, MIN_PICTURES, MAX_PICTURES = 70, 560, 3200
 MAX_STEPS, MAX_PICTURES = 1_000_000, 100_000_000
 
 # Default size limit of a project's embedding cache, in GB of 10^9 bytes; an embedding of LiteMedSAM
@@ -139,7 +139,7 @@ class TrainSettings(_Settings):
     pictures: int | None = _setting(
         None,
         "Pictures that the U-Net learns from, each view counted; "
-        f"{PICTURES_EACH} for each labelled slice, {LEAST_PICTURES} to {MOST_PICTURES}, where no "
+        f"{PICTURES_EACH} for each labelled slice, {MIN_PICTURES} to {MAX_PICTURES}, where no "
         "steps are given either.",
         low=1,
         high=MAX_PICTURES,
@@ -212,7 +212,7 @@ class TrainSettings(_Settings):
         None if steps are counted.
         """
         if self.pictures is None and self.steps is None:
-            return min(MOST_PICTURES, max(LEAST_PICTURES, PICTURES_EACH * labelled))
+            return min(MAX_PICTURES, max(MIN_PICTURES, PICTURES_EACH * labelled))
         return self.pictures
 
 
@@ -231,7 +231,7 @@ class TuneSettings(_Settings):
     lora_rank: int = _setting(8, "Rank of the LoRA adapter.", low=1, high=256)
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to tune.")
-    sam: str = _setting("lite-medsam", "The SAM that answers clicks.")
+    sam: str = _setting("lite-medsam", "The SAM that decodes clicks.")
     sam_checkpoint: str | None = _setting(None, "Its weights, if they are not included.")
 
 

@@ -14,9 +14,9 @@ from napari_scsam.core.prompts import Point, PromptSet
 from napari_scsam.core.volume import Volume
 
 # Planes are resampled from this ratio of the pixel sides on; smaller ones are common in pictures.
-TOLERATED = 1.25
+MIN_RATIO = 1.25
 # Maximum factor: between slices further apart there is too little information for the memory.
-MOST = 8.0
+MAX_FACTOR = 8.0
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Stretch:
             return cls()
         height, width = (s for axis, s in enumerate(volume.spacing) if axis != plane.axis)
         finer = min(height, width)
-        wanted = (min(height / finer, MOST), min(width / finer, MOST))
-        return cls() if max(wanted) < TOLERATED else cls(*wanted)
+        wanted = (min(height / finer, MAX_FACTOR), min(width / finer, MAX_FACTOR))
+        return cls() if max(wanted) < MIN_RATIO else cls(*wanted)
 
     @property
     def is_none(self) -> bool:

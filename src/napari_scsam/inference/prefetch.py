@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from napari_scsam.project import Project
 
 # Neighbouring slices on each side, and following images of the queue. Arbitrary.
-NEAR = 2
+NEIGHBOURS = 2
 # Number of direct neighbours of the current plane.
-BESIDE = 2
+DIRECT_NEIGHBOURS = 2
 NEXT_IMAGES = 2
 
 
@@ -72,7 +72,9 @@ class LookAhead:
         def found(upcoming: Sequence[Question]) -> None:
             if key == self._at:
                 # Second neighbours come last: the next step needs the first ones.
-                self._previewer.prefetch([*near[:BESIDE], *upcoming, *near[BESIDE:]])
+                self._previewer.prefetch(
+                    [*near[:DIRECT_NEIGHBOURS], *upcoming, *near[DIRECT_NEIGHBOURS:]]
+                )
 
         self._reading = self._reader.run(Job("Looking ahead", read), found, _ignore)
 
@@ -88,7 +90,7 @@ class LookAhead:
         step = 1
         if self._at is not None and self._at[0] == image and self._at[1].axis == plane.axis:
             step = -1 if plane.index < self._at[1].index else 1
-        offsets = [sign * step * n for n in range(1, NEAR + 1) for sign in (1, -1)]
+        offsets = [sign * step * n for n in range(1, NEIGHBOURS + 1) for sign in (1, -1)]
         total = volume.plane_count(plane.axis)
         indices = [plane.index + offset for offset in offsets]
         return [Plane(plane.axis, i) for i in indices if 0 <= i < total]

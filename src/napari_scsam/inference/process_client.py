@@ -1,4 +1,4 @@
-"""A segmenter in a process of its own, so that models never block the window."""
+"""A segmenter in a separate process, so that models never block the window."""
 
 from __future__ import annotations
 

@@ -31,14 +31,14 @@ from napari_scsam.models.protocols import (
 )
 
 # Minimum gain of resolution of a region over the plane. Arbitrary.
-LEAST_GAIN = 1.5
+MIN_GAIN = 1.5
 # Side of a region over the extent of its object: SAM was trained on objects with a margin.
 ROOM = 2.0
 # Sides of regions are SAM's input times powers of LADDER; corners lie on a grid of side / SNAP.
 LADDER = 2**0.5
 SNAP = 8
 # If the mask covers more than this share of a side of the region, the object continues beyond it.
-MOST_AT_EDGE = 0.02
+MAX_EDGE_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def decode_region(
 ) -> Decoded:
     """Decode one object at the required resolution; see `napari_scsam.models.decode_region`."""
     side = max(embedding.view.shape)
-    if prompts.is_empty or max(embedding.shape) < LEAST_GAIN * side:
+    if prompts.is_empty or max(embedding.shape) < MIN_GAIN * side:
         return backend.decode(embedding, prompts, class_id=class_id)
     prompts.check_inside(embedding.shape)
     coarse = None
@@ -118,7 +118,7 @@ def choose_region(
     # A little less, so that rounding does not move an exact power to the next one.
     steps = math.ceil(math.log(wanted / side, LADDER) - 0.01)
     size = round(side * LADDER**steps)
-    if max(shape) < LEAST_GAIN * size:
+    if max(shape) < MIN_GAIN * size:
         return None
     rows, cols = (min(size, length) for length in shape)
     grid = size / SNAP
@@ -226,7 +226,7 @@ def _is_cut(mask: Mask, region: Region, shape: tuple[int, int]) -> bool:
         (mask[:, 0], region.col > 0),
         (mask[:, -1], region.col + region.cols < shape[1]),
     )
-    return any(open_side and edge.mean() > MOST_AT_EDGE for edge, open_side in sides)
+    return any(open_side and edge.mean() > MAX_EDGE_SHARE for edge, open_side in sides)
 
 
 def _pasted(found: Decoded, region: Region, shape: tuple[int, int]) -> Decoded:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 # Predicted IoUs below this value are not reliable. Arbitrary.
-LEAST_IOU = 0.1
+MIN_IOU = 0.1
 
 
 def decode_mask(
@@ -73,7 +73,7 @@ def for_best_dice(logits: Tensor, iou: Tensor) -> Tensor:
     iou : Tensor of shape (B, 1) or (B,)
         IoU predicted by SAM; detached.
     """
-    return logits - iou.detach().clamp(LEAST_IOU, 1).log().view(-1, 1, 1, 1)
+    return logits - iou.detach().clamp(MIN_IOU, 1).log().view(-1, 1, 1, 1)
 
 
 def _to_autocast_precision(image_tokens: Tensor) -> Tensor:

@@ -32,10 +32,10 @@ MIN_DEPTH = 2.0
 SMOOTHING = 2.0
 
 INSIDE = 0.5
-# Below this probability the U-Net sees nothing; between it and INSIDE it may have missed something.
-NOTHING = 0.2
-# A place outside with at least this probability is worth a negative point.
-DOUBT = 0.02
+# Below this probability the U-Net predicts background; up to INSIDE it may have missed an object.
+MAX_BACKGROUND = 0.2
+# Minimum probability outside the object for a negative point.
+MIN_DOUBT = 0.02
 # Pixels within this share of a peak's height count as its plateau; its centre is taken.
 PLATEAU = 0.95
 
@@ -70,7 +70,7 @@ def propose(
         raise InputError(f"This round has the classes {models.class_ids}, not {class_id}.")
     channel = models.class_ids.index(class_id) + 1
     unet = models.probabilities(image, embedding, "unet", around)[channel]
-    if unet.max() < NOTHING:
+    if unet.max() < MAX_BACKGROUND:
         return []
     sam = _prompt_sam(models, embedding, class_id, unet)
     return propose_from_maps(unet, sam, class_id, round_number=models.number)
@@ -120,7 +120,7 @@ def propose_from_maps(
     """
     if unet.ndim != 2 or unet.shape != sam.shape:
         raise InputError(f"Two maps (rows, cols) are needed, got {unet.shape} and {sam.shape}.")
-    if unet.max() < NOTHING:
+    if unet.max() < MAX_BACKGROUND:
         return []
     unit = _unit(unet.shape)
     kept: list[_Candidate] = []
@@ -200,7 +200,7 @@ def _missed(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:
     smooth = ndimage.gaussian_filter(unet, SMOOTHING * unit)
     seen = (unet > INSIDE) | (sam > INSIDE)
     found = []
-    for part in connected_parts(smooth >= NOTHING, MIN_AREA * unit**2):
+    for part in connected_parts(smooth >= MAX_BACKGROUND, MIN_AREA * unit**2):
         # A faint component connected to a confident one is its soft edge.
         if not (part & seen).any():
             peak = float(smooth[part].max())
@@ -215,12 +215,12 @@ def _negative(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate
     if not seen.any():
         return []
     distance = ndimage.distance_transform_edt(~seen)
-    doubtful = (distance >= RING[0] * unit) & (distance <= RING[1] * unit) & (unet < NOTHING)
+    doubtful = (distance >= RING[0] * unit) & (distance <= RING[1] * unit) & (unet < MAX_BACKGROUND)
     # Peaks of the whole map, so that the slope of the mask is not a peak.
     peaks = peak_local_max(
         ndimage.gaussian_filter(unet, SMOOTHING * unit),
         min_distance=max(1, round(RING[0] * unit)),
-        threshold_abs=DOUBT,
+        threshold_abs=MIN_DOUBT,
         exclude_border=False,
     )
     return [

@@ -13,13 +13,13 @@ from napari_scsam.models.protocols import Embedding, SamBackend
 
 # Components that are used as prompts: at least this share of the largest one, at least this many
 # pixels, and the largest ones up to this number. Arbitrary.
-LEAST_SHARE, LEAST_PIXELS, MOST_PARTS = 0.1, 20, 4
+MIN_SHARE, MIN_PIXELS, MAX_PARTS = 0.1, 20, 4
 
 
 def largest_parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Return the components of a mask (rows, cols) that are used as prompts, largest first."""
-    parts = connected_parts(mask, LEAST_PIXELS + 1)[:MOST_PARTS]
-    return [part for part in parts if part.sum() >= LEAST_SHARE * parts[0].sum()]
+    parts = connected_parts(mask, MIN_PIXELS + 1)[:MAX_PARTS]
+    return [part for part in parts if part.sum() >= MIN_SHARE * parts[0].sum()]
 
 
 def prompts_for(part: NDArray[np.bool_], odds: FloatArray) -> Prompts:

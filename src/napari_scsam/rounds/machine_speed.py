@@ -103,7 +103,7 @@ class SpeedController:
     Parameters
     ----------
     runner : JobRunner
-        A runner of its own, since measuring takes as long as a small round.
+        Not shared with others, because measuring takes as long as a small round.
     jobs : JobQueue
         Queue shared by all background jobs of the project.
     on_measured : callable

@@ -189,7 +189,7 @@ class TuningState:
 
 
 class TuningController:
-    """Starts tunings after commits, and chooses the SAM that answers clicks.
+    """Starts tunings after commits, and chooses the SAM that decodes clicks.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class TuningController:
     on_change : callable
         Called with each new TuningState.
     on_tuned : callable
-        Called with the folder of the tuning whose SAM answers clicks, or None for the shipped
+        Called with the folder of the tuning whose SAM decodes clicks, or None for the shipped
         model, and with whether the current outline should be updated.
     settings : TuneSettings, optional
     jobs : JobQueue, optional
@@ -349,7 +349,7 @@ class TuningController:
         self._failed(error)
 
     def _refresh(self, *, redraw: bool = False) -> None:
-        """Read which SAM answers clicks and the result of the last tuning, and show them."""
+        """Read which SAM decodes clicks and the result of the last tuning, and show them."""
 
         def read(_progress: Any, _cancel: Any) -> tuple[Path | None, str]:
             active, made = self._project.active_tuning(), self._project.tunings()

@@ -35,7 +35,7 @@ REPORT = "tuned.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes
     ----------

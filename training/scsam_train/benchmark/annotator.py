@@ -63,8 +63,8 @@ def annotate(
         points.append(_moved((row, col), bool(label), truth, rng if seed else None))
         labels.append(label)
         fed = answers[-1].logits if answers and feed_back else None
-        asked = Prompts(points=points, labels=labels, mask=fed)
-        answers.append(sam.decode(embedding, asked, class_id=class_id))
+        prompts = Prompts(points=points, labels=labels, mask=fed)
+        answers.append(sam.decode(embedding, prompts, class_id=class_id))
     answers.append(sam.decode(embedding, Prompts(box=bounding_box(truth)), class_id=class_id))
     ious = [iou(answer.mask, truth) for answer in answers]
     dice = [2 * iou / (1 + iou) for iou in ious]

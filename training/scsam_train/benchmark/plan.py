@@ -21,7 +21,7 @@ NAMES = (
     INDEPENDENT,
 )
 # More than any data set has.
-MOST_PLANES = 100_000
+ALL_PLANES = 100_000
 # The first trains no U-Net, the second one from scratch as published.
 ALWAYS_SCRATCH = ("sam-only", "scsam-paper")
 
@@ -67,7 +67,7 @@ class Candidate:
             minutes=plan.minutes,
         )
         # Without embeddings, all unlabelled planes can be used at no cost.
-        return settings if embeds(settings) else replace(settings, unlabelled_planes=MOST_PLANES)
+        return settings if embeds(settings) else replace(settings, unlabelled_planes=ALL_PLANES)
 
 
 def embeds(settings: TrainSettings) -> bool:
@@ -77,7 +77,7 @@ def embeds(settings: TrainSettings) -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes
     ----------

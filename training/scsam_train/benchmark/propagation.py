@@ -183,8 +183,8 @@ def _anchors(
     found = {}
     for index in at:
         embedding = embeddings.get_or_embed(sam, scan.image[index])
-        asked = Prompts(box=bounding_box(scan.truth[index]))
-        found[index] = sam.decode(embedding, asked).mask.astype(np.uint8)
+        prompts = Prompts(box=bounding_box(scan.truth[index]))
+        found[index] = sam.decode(embedding, prompts).mask.astype(np.uint8)
     return found
 
 

@@ -34,7 +34,7 @@ RATES = ("seconds_loading", "seconds_per_embedding", "seconds_per_step", "memory
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes
     ----------

@@ -27,7 +27,7 @@ LOSS = 0.05
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes
     ----------

@@ -109,8 +109,8 @@ class SemiSet:
         cases = sorted({member.case for member in pool})
         if not 1 <= labels <= len(cases):
             raise InputError(
-                f"{self.name} has {len(cases)} cases to learn from in {data}; {labels} labelled "
-                f"ones were asked for."
+                f"{self.name} has {len(cases)} training cases in {data}; got {labels} labelled "
+                f"cases."
             )
         chosen = set(np.random.default_rng(seed).choice(cases, labels, replace=False).tolist())
         labelled = [member for member in pool if member.case in chosen]

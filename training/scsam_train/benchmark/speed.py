@@ -173,8 +173,8 @@ def _agreement(sam: SamModel, case: Case) -> list[tuple[str, float]]:
         plain = Embedding(encoder(pixels[None]).float(), ours.shape, ours.view, ours.key)
     found = []
     for truth in case.masks.values():
-        asked = {"box": Prompts(box=bounding_box(truth)), "click": Prompts([deepest(truth)], [1])}
-        for kind, prompts in asked.items():
+        kinds = {"box": Prompts(box=bounding_box(truth)), "click": Prompts([deepest(truth)], [1])}
+        for kind, prompts in kinds.items():
             masks = [sam.decode(embedding, prompts).mask for embedding in (ours, plain)]
             found.append((kind, iou(*masks)))
     return found

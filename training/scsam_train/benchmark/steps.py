@@ -92,7 +92,7 @@ def measure_steps(
     names: Sequence[str] = tuple(CONFIGURATIONS),
     on_done: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Time each configuration in a process of its own, so that its memory is separate.
+    """Time each configuration in a separate process, so that its memory is separate.
 
     Returns
     -------

@@ -29,7 +29,7 @@ EPISODES = EpisodeSettings(
 CONCURRENT = 3
 CLIP = 1.0
 DISTIL = 0.5
-LEAST_STEPS = 3
+MIN_STEPS = 3
 
 
 class Tuner:
@@ -83,7 +83,7 @@ class Tuner:
         optimiser = torch.optim.AdamW(self._parameters.values(), weight_decay=0.0)
         episodes: list[Episode] = []
         began, step, done = time.monotonic(), 0, 0.0
-        while done < 1 or step < LEAST_STEPS:
+        while done < 1 or step < MIN_STEPS:
             self._check()
             while len(episodes) < CONCURRENT:
                 episodes.append(begin(corpus, self._settings.batch, rng, EPISODES))

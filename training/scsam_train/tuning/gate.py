@@ -16,11 +16,11 @@ from scsam_train.episodes import Embedded
 
 CLICKS = 5
 # Objects tested per fold, evenly spaced; limits the duration. Arbitrary.
-MOST_OBJECTS = 6
+MAX_OBJECTS = 6
 # Dice that boxes may lose if clicks improve: few objects can't resolve less. Arbitrary.
 BOX_LOSS = 0.02
-# A base without point training answers clicks with boxes of its own; a tuned copy replaces it only
-# with at least this Dice after the first click. Arbitrary.
+# A base without point training decodes clicks as boxes (`models/clicks_to_box.py`); a tuned copy
+# replaces it only with at least this Dice after the first click. Arbitrary.
 FIRST_CLICK = 0.5
 
 
@@ -41,7 +41,7 @@ class HeldOutObjects:
 
     @staticmethod
     def of(corpus: Sequence[Embedded]) -> HeldOutObjects:
-        """Take at most `MOST_OBJECTS` of the objects on these planes."""
+        """Take at most `MAX_OBJECTS` of the objects on these planes."""
         found = [
             (item.features, target, prior)
             for item in corpus
@@ -49,7 +49,7 @@ class HeldOutObjects:
                 item.targets, item.priors or [None] * len(item.targets), strict=True
             )
         ]
-        picks = np.linspace(0, len(found) - 1, min(len(found), MOST_OBJECTS)).astype(int)
+        picks = np.linspace(0, len(found) - 1, min(len(found), MAX_OBJECTS)).astype(int)
         features, targets, priors = zip(*(found[int(i)] for i in picks), strict=True)
         return HeldOutObjects(torch.stack(features), torch.stack(targets)[:, None], priors)
 
@@ -87,11 +87,11 @@ def decide(
         Unit of the folds.
     """
     before, after = shipped["1"], tuned["1"]
-    told = f"first click {before:.2f} → {after:.2f} on held-out {unit}"
+    comparison = f"first click {before:.2f} → {after:.2f} on held-out {unit}"
     if tuned["clicks"] < shipped["clicks"]:
-        return False, f"not better ({told}), not used"
+        return False, f"not better ({comparison}), not used"
     if tuned["box"] < shipped["box"] - BOX_LOSS:
         return False, f"boxes got worse ({shipped['box']:.2f} → {tuned['box']:.2f}), not used"
     if not understands_points and after < FIRST_CLICK:
-        return False, f"not good enough yet ({told}), not used"
-    return True, told
+        return False, f"not good enough yet ({comparison}), not used"
+    return True, comparison

@@ -10,7 +10,7 @@ from napari_scsam.core.arrays import FloatArray, LabelArray
 from scsam_train.warmup.shapes import smooth_noise
 
 # Minimum contrasts between a structure and what lies below it. Arbitrary.
-LEAST_CONTRAST = (0.06, 0.1, 0.16, 0.25)
+MIN_CONTRAST = (0.06, 0.1, 0.16, 0.25)
 COLOURED = 0.35
 
 
@@ -46,7 +46,7 @@ def paint(
 
 def _grey_values(labels: LabelArray, rng: np.random.Generator) -> FloatArray:
     """Draw a grey value per label that contrasts with its surroundings; some values recur."""
-    least = float(rng.choice(LEAST_CONTRAST))
+    least = float(rng.choice(MIN_CONTRAST))
     greys = np.zeros(256, np.float32)
     greys[0] = rng.uniform(0, 1)
     for label in np.unique(labels[labels > 0]):

@@ -31,7 +31,7 @@ ON_PHOTOGRAPH = 0.25
 # Raise it when scenes of the same seed change, so that stored embeddings are recomputed.
 CORPUS_VERSION = 1
 # Minimum predicted IoU of a box prediction of the released model to count as an object. Arbitrary.
-SURE_IOU = 0.85
+MIN_PREDICTED_IOU = 0.85
 STEADY_IOU = 0.9
 BOXES_PER_SCENE = 3
 
@@ -153,7 +153,7 @@ def _distilled(
     for one, sure, target in zip(logits[:, 0].numpy(), iou.tolist(), chosen, strict=True):
         valid = target != IGNORE
         mask = (one > 0) & valid
-        if sure > SURE_IOU and usable(mask) and _steady(one, valid):
+        if sure > MIN_PREDICTED_IOU and usable(mask) and _steady(one, valid):
             found.append(np.where(valid, mask, IGNORE).astype(np.uint8))
     return found
 

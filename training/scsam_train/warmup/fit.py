@@ -133,7 +133,7 @@ class WarmUp:
 
     def _to_the_end(self, on_event: Callable[[dict[str, Any]], None]) -> list[float]:
         """Train until the last part ends; return the losses since the last event."""
-        judged = saved = self.spent_s
+        evaluated = saved = self.spent_s
         losses: list[float] = []
         began = time.monotonic() - self.spent_s
         while self._fraction() < 1:
@@ -141,9 +141,9 @@ class WarmUp:
                 self._last_part = self._snapshot()
             losses.append(self._update())
             self.spent_s = time.monotonic() - began
-            if self.spent_s - judged > self._plan.judge_every_s:
+            if self.spent_s - evaluated > self._plan.judge_every_s:
                 on_event(self._record(losses))
-                judged, losses = self.spent_s, []
+                evaluated, losses = self.spent_s, []
             if self.spent_s - saved > self._plan.save_every_s:
                 self._save()
                 saved = self.spent_s
