@@ -136,10 +136,10 @@ def test_too_few_minutes_and_what_the_round_measures_stay_on_the_screen(
     assert others == [
         "In 0.05 min the U-Net sees about 0 of 1 labelled slices; 0.5 min are enough to see each "
         "once.",
-        "On this machine a picture takes 0.08 s: about 2 min for 1,200 pictures, or less if it has "
-        "learned before.",
-        "The round has learned: it ends after 900 pictures, since held-out slices were found best "
-        "after 600.",
+        "On this machine a picture takes 0.08 s: about 2 min for 1,200 pictures, or less if it "
+        "stops improving earlier.",
+        "The round no longer improves: it ends after 900 pictures. Held-out slices were best after "
+        "600.",
     ]
 
 

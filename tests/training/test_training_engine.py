@@ -66,7 +66,7 @@ def kit_of(recipe, kind, steps):
         channels = context.materials.unlabelled_features[0].shape[1] + context.classes
         unet = UNet(new_network(kind, 1 + context.classes, SIDE, channels), (1,), SIDE)
     if unet.sees_sam:
-        unet.prior = context.looks.named((1,))
+        unet.prior = context.class_priors.named((1,))
     return replace(context, unet=unet)
 
 

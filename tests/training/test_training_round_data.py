@@ -197,7 +197,7 @@ def test_a_parent_on_another_base_is_refused_by_its_hash(mixed, tmp_path):
     (parent / "sam_adapter" / "scsam.json").write_text(json.dumps(about))
     code, _, told = train(tmp_path / "next", mixed[:1], parent=parent, steps=1)
     assert code == 0
-    (refused,) = [text for text in texts(told) if text.startswith("Starting from nothing")]
+    (refused,) = [text for text in texts(told) if text.startswith("Starting from scratch")]
     assert "another base SAM (vit_b, SHA-256 f00df00df00d…; this one is lite-medsam, " in refused
     assert not any("Starting from the weights" in text for text in texts(told))
 

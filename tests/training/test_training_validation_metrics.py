@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scsam_train.data import TrainPlane
-from scsam_train.validation_metrics import Judge, forgetting
+from scsam_train.validation_metrics import Evaluator, forgetting
 
 NAMES = {1: "organ", 4: "tumour"}
 
@@ -41,7 +41,7 @@ PLANES = [
 
 
 def marks(pair=None, planes=PLANES):
-    return Judge(planes, NAMES).mark(pair or FixedPair(), lambda: None)
+    return Evaluator(planes, NAMES).evaluate(pair or FixedPair(), lambda: None)
 
 
 def test_pixels_are_counted_over_a_case_and_cases_are_averaged():

@@ -26,7 +26,7 @@ def suggest(
     device: Device = "auto",
     json: Json = False,
 ) -> Report:
-    """Point prompts that the active round proposes on one slice.
+    """Propose point prompts on one slice with the active round.
 
     Parameters
     ----------
@@ -66,18 +66,18 @@ def predict(
     device: Device = "auto",
     json: Json = False,
 ) -> Report:
-    """Label whole images with a round's models, in the project or outside it.
+    """Segment whole images with a round's models, in the project or outside it.
 
     Parameters
     ----------
     source
-        A project folder (its active round) or a round's folder.
+        A project folder (with an active round) or the folder of a round.
     images
         Image files, or IDs of the project's images.
     out
-        Folder to write OUT/<stem>.<ext> to.
+        Folder for the files <stem>.<ext>.
     format
-        nifti keeps the source's affine; tiff carries its spacing; png is one file a slice.
+        nifti keeps the source's affine; tiff has its spacing; png is one file per slice.
     with_
         The U-Net alone, SAM alone, or the two together.
     device
@@ -106,34 +106,34 @@ def segment(
     out: Path,
     json: Json = False,
 ) -> Report:
-    """Outline one object by clicks or a box, without a project.
+    """Segment one object by clicks or a box, without a project.
 
     Parameters
     ----------
     image
         An image file.
     point
-        R,C,+ inside or R,C,- outside, in pixels from 0; several may follow.
+        R,C,+ inside or R,C,- outside, in pixels from 0; may be given several times.
     box
         R0,C0,R1,C1, top left and bottom right.
     axis
-        Of a volume: the axis that the slice is perpendicular to, 0 being the slice axis.
+        For a volume: the axis perpendicular to the slice; 0 is the slice axis.
     plane
-        Of a volume: the slice number from 0.
+        For a volume: the slice number, from 0.
     window
-        What SAM sees of the values: auto (each slice by itself), volume, soft-tissue, lung,
-        bone, brain, liver, or LEVEL/WIDTH such as 40/400.
+        Intensity window for SAM: auto (each slice by itself), volume, soft-tissue, lung, bone,
+        brain, liver, or LEVEL/WIDTH such as 40/400.
     propagate
-        Of a volume: carry the outline through the other slices along the axis, both ways,
-        until it can't be followed.
+        For a volume: propagate the mask along the axis in both directions, until the object is
+        lost.
     model
-        The two lite-medsam bring their weights; the others need --checkpoint.
+        The two lite-medsam models include their weights; the others need --checkpoint.
     checkpoint
         The model's published weights.
     device
         Where to run the model.
     out
-        Mask file to write: .nii.gz, .tif or .png by its name.
+        Mask file to write; the name ends in .nii.gz, .tif or .png.
     """
     prompts, wanted, format = parse_prompts(point, box), parse_window(window), format_of(out)
     with StderrProgress() as progress:
@@ -168,7 +168,7 @@ def evaluate(
     map_: Mapping = None,
     json: Json = False,
 ) -> Report:
-    """Dice, IoU, HD95 and ASSD of a mask, or of a folder of masks, against the truth.
+    """Compute Dice, IoU, HD95 and ASSD of a mask, or of a folder of masks, against the truth.
 
     Parameters
     ----------

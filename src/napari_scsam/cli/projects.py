@@ -34,15 +34,15 @@ def new(
     Parameters
     ----------
     folder
-        The project folder to make.
+        The project folder to create.
     images
         Image files or folders of images: NIfTI, TIFF, PNG, JPEG.
     classes
-        Names of the structures to outline, separated by commas.
+        Names of the structures to segment, separated by commas.
     modality
-        What the scanner is.
+        Imaging modality.
     name
-        What to call the project; the folder's name by default.
+        Name of the project; the folder's name by default.
     """
     with Project.create(folder, split_names(classes), name=name, modality=modality) as project:
         ids = project.add_images(images or [])
@@ -70,10 +70,10 @@ def settings(
     folder
         The project folder.
     window
-        What the models see of the values: auto (each slice by itself), volume, soft-tissue,
-        lung, bone, brain, liver, or LEVEL/WIDTH such as 40/400. Rounds keep theirs.
+        Intensity window for the models: auto (each slice by itself), volume, soft-tissue, lung,
+        bone, brain, liver, or LEVEL/WIDTH such as 40/400. Finished rounds keep theirs.
     cache_gb
-        Size that the folder of embeddings is kept under; 0 keeps none.
+        Maximum size of the embedding cache in GB; 0 disables it.
     """
     with Project.open(folder, read_only=window is None and cache_gb is None) as project:
         chosen = None if window is None else parse_window(window)
@@ -109,7 +109,7 @@ def add(folder: Path, paths: Annotated[list[Path], Many], /, *, json: Json = Fal
 def label(
     folder: Path, /, *, image: str, mask: Path, map_: Mapping = None, json: Json = False
 ) -> Report:
-    """Accept an existing mask as an image's label.
+    """Commit an existing mask as the label of an image.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def rounds(
     prune: int | None = None,
     json: Json = False,
 ) -> Report:
-    """List the rounds; make one active, go back to the one before, or remove old ones' weights.
+    """List the rounds; make one active, return to the previous one, or remove old weights.
 
     Parameters
     ----------
@@ -146,10 +146,10 @@ def rounds(
     promote
         Number of the round to make active.
     rollback
-        Go back to the round that was active before.
+        Return to the previously active round.
     prune
-        Remove the weights of all but so many of the newest rounds, to make room; never of the
-        active one and its parent. Their metrics stay.
+        Keep the weights of this number of newest rounds and remove all others, except those of the
+        active round and its parent. Metrics are kept.
     """
     looks = promote is None and not rollback and prune is None
     with Project.open(folder, read_only=looks) as project:
@@ -169,14 +169,14 @@ def rounds(
 
 
 def export(folder: Path, /, *, format: ExportFormat, out: Path, json: Json = False) -> Report:
-    """Write the committed labels as files for the next tool.
+    """Write the committed labels as files for other tools.
 
     Parameters
     ----------
     folder
         The project folder.
     format
-        nifti keeps the source's affine; tiff carries its spacing; png is one file a slice.
+        nifti keeps the source's affine; tiff has its spacing; png is one file per slice.
     out
         Folder to write to.
     """
@@ -188,7 +188,7 @@ def export(folder: Path, /, *, format: ExportFormat, out: Path, json: Json = Fal
 
 
 def round_data(record: RoundRecord) -> dict[str, object]:
-    """A round as JSON shows it."""
+    """Return a round as shown in JSON."""
     return {
         "number": record.number,
         "active": record.active,
@@ -200,7 +200,7 @@ def round_data(record: RoundRecord) -> dict[str, object]:
 
 
 def _said(removed: Pruned) -> str:
-    """What was pruned, in a line."""
+    """Return a line about pruned weights."""
     if not removed.numbers:
         return "Nothing was pruned: no other round has weights that are not needed."
     numbers = ", ".join(map(str, removed.numbers))

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from napari_scsam.core.arrays import Affine
 from napari_scsam.core.errors import InputError
 
-# What a plane is called that is perpendicular to right, anterior, superior.
+# Names of the planes perpendicular to the directions right, anterior, superior.
 PLANE_NAMES = ("sagittal", "coronal", "axial")
 
 
@@ -51,7 +51,7 @@ def as_affine(value: ArrayLike) -> Affine:
 
 
 def affine_from_spacing(spacing: tuple[float, ...]) -> Affine:
-    """Diagonal affine for array spacing in millimetres.
+    """Return a diagonal affine for array spacing in millimetres.
 
     Parameters
     ----------
@@ -66,19 +66,19 @@ def affine_from_spacing(spacing: tuple[float, ...]) -> Affine:
 
 
 def spacing_of(affine: Affine, ndim: int) -> tuple[float, ...]:
-    """Voxel spacing of the array axes (slice, row, col) or (row, col), in mm."""
+    """Return the voxel spacing of the array axes (slice, row, col) or (row, col), in mm."""
     columns = np.linalg.norm(affine[:3, :3], axis=0)
     return tuple(float(v) for v in columns[:ndim][::-1])
 
 
 def plane_names(affine: Affine) -> tuple[str, str, str]:
-    """What the planes along each axis of a (slice, row, col) array are called.
+    """Return the names of the planes along each axis of a (slice, row, col) array.
 
     Parameters
     ----------
     affine : ndarray of shape (4, 4), float64
-        Maps the reversed index to RAS millimetres. An oblique axis takes the name of the
-        direction that it is nearest to, each name once.
+        Maps the reversed index to RAS millimetres. An oblique axis gets the name of the nearest
+        direction; each name is used once.
 
     Returns
     -------
@@ -91,5 +91,5 @@ def plane_names(affine: Affine) -> tuple[str, str, str]:
     return (named[2], named[1], named[0])
 
 
-# A slice of the project: the id of its image, and its plane.
+# Identifies a slice of the project: the id of its image, and its plane.
 SliceKey = tuple[str, Plane]

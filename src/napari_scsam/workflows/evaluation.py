@@ -1,4 +1,4 @@
-"""Comparing masks on disk with the truth, case by case."""
+"""Evaluation of masks on disk against the truth, case by case."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def evaluate_cases(
     names: Sequence[str] | None = None,
     mapping: Mapping[int, int] | None = None,
 ) -> dict[str, Evaluation]:
-    """Compare a mask with the truth, or all masks of a folder with their namesakes.
+    """Compare a mask with the truth, or all masks in a folder with those of the same name.
 
     Parameters
     ----------
     prediction, truth : Path
         Two files, or two folders whose files are paired by stem.
     names : sequence of str, optional
-        Names of the values 1, 2, ...; without them the values found are the class table.
+        Names of the values 1, 2, ...; None: the values found are the class table.
     mapping : mapping of int to int, optional
-        Values to replace in both, such as ``{255: 1}``.
+        Values to replace in both masks, such as ``{255: 1}``.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def evaluate_cases(
     Raises
     ------
     InputError
-        If a file has no partner, the grids differ, or a mask holds an unknown value.
+        If a file has no counterpart, the grids differ, or a mask contains an unknown value.
     """
     pairs = _pairs(prediction, truth)
     return {case: _evaluate_pair(*files, names, mapping) for case, files in pairs.items()}
@@ -91,7 +91,7 @@ def _evaluate_pair(
 
 
 def _values_as_classes(data: Pixels, mapping: Mapping[int, int]) -> tuple[LabelClass, ...]:
-    """One class for each value of the truth, named like the value."""
+    """Return one class per value of the truth, named after the value."""
     values = {mapping.get(int(v), int(v)) for v in np.unique(data)}
     ids = sorted(values - {BACKGROUND, NOT_ANNOTATED}) or [1]
     return tuple(LabelClass(i, str(i), PALETTE[0]) for i in ids)

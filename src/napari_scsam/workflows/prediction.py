@@ -1,4 +1,4 @@
-"""Running a round's models over slices, volumes and files."""
+"""Prediction with a round's models on slices, volumes and files."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from napari_scsam.project.rounds import round_window
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What a round proposes on one slice.
+    """Proposals of a round on one slice.
 
     Attributes
     ----------
     image : str
-        The image's ID.
+        ID of the image.
     plane : int
         Slice number along axis 0.
     round : int
-        The round that proposes.
+        Number of the round.
     names : dict of int to str
         Class names by id.
     proposals : list of PointPrompt
-        For all classes, in image pixels of the slice.
+        Proposals of all classes, in image pixels of the slice.
     """
 
     image: str
@@ -58,7 +58,7 @@ class Suggestion:
 def suggest_on(
     folder: Path, image: str, *, plane: int | None = None, device: Device = "auto"
 ) -> Suggestion:
-    """Proposals of a project's active round on one slice of one of its images.
+    """Propose prompts with a project's active round on one slice of one of its images.
 
     Raises
     ------
@@ -107,24 +107,24 @@ def predict_volume(
     Parameters
     ----------
     models : RoundModels
-        The pair.
+        The models.
     volume : Volume
-        What to label.
+        Volume or image to label.
     which : {'unet', 'sam', 'pair'}
-        Whose probabilities decide.
+        Member whose probabilities are used.
     window : Window
-        The one that the pair was trained with (`round_window`).
+        Window that the pair was trained with (`round_window`).
     cache : EmbeddingCache, optional
-        Embeddings to take from and add to.
+        Cache of embeddings.
     progress : callable
-        Told after each slice.
+        Called after each slice.
     cancel : CancelToken, optional
-        Looked at before each slice.
+        Checked before each slice.
 
     Returns
     -------
     ndarray of `volume.shape`, uint8
-        The likeliest class of each pixel, 0 for background.
+        The most probable class of each pixel, 0 for background.
     """
     values = np.array([0, *models.class_ids], np.uint8)
     label = np.zeros(volume.shape, np.uint8)
@@ -136,7 +136,7 @@ def predict_volume(
             cancel.check()
         place = Plane(0, index)
         pixels = window.apply(volume.plane(place))
-        if pixels.min() < pixels.max():  # an empty slice has nothing to find
+        if pixels.min() < pixels.max():  # a constant slice is background
             embedding = cache.get_or_embed(models.sam, pixels) if needs_sam and cache else None
             around = window.around(volume, place)
             probabilities = models.probabilities(pixels, embedding, which, around)
@@ -155,19 +155,19 @@ def predict_files(
     device: Device = "auto",
     progress: ProgressFn = ignore_progress,
 ) -> list[Path]:
-    """Label image files and write ``out/<stem>.<ext>`` for each.
+    """Label image files and write each as ``out/<stem>.<ext>``.
 
     Parameters
     ----------
     source : Path
-        A project folder (its active round is used) or a round's folder.
+        A project folder (with an active round) or the folder of a round.
     images : sequence of str
         Files, or IDs of images of the project.
 
     Raises
     ------
     InputError, ProjectError, ModelError
-        Before anything is predicted: a file that can't be read, two with one stem, no round.
+        Before any prediction: an unreadable file, two files with the same stem, no round.
     """
     round_folder, paths, cache = _resolve(source, images)
     targets = _targets(paths, out, format)

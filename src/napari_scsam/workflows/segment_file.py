@@ -1,4 +1,4 @@
-"""Outlining one object of an image file with SAM, without a project."""
+"""Segmentation of one object in an image file with SAM, without a project."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from napari_scsam.propagation import carry, propagate
 
 @dataclass(frozen=True)
 class Outlined:
-    """An object of an image.
+    """A segmented object.
 
     Attributes
     ----------
     volume : Volume
-        The image, as SAM saw its values.
+        The windowed image.
     mask : ndarray of shape `volume.shape`, uint8
         0 and 1.
     iou : float
-        SAM's own estimate on the prompted slice, 0..1.
+        IoU predicted by SAM on the prompted slice, 0..1.
     via : str
-        How the prompts were answered.
+        How the prompts were used.
     flags : dict of int to str
-        Slices along the axis that want a look, and why; empty where nothing was carried.
+        Slices along the axis that should be checked, and why; empty without propagation.
     """
 
     volume: Volume
@@ -59,7 +59,7 @@ def outline_file(
     device: Device = "auto",
     progress: ProgressFn = ignore_progress,
 ) -> Outlined:
-    """Outline one object on one slice and, if wished, carry it through the others.
+    """Segment one object on one slice and, optionally, propagate it to the others.
 
     Parameters
     ----------
@@ -68,23 +68,23 @@ def outline_file(
     prompts : Prompts
         In pixels of the slice.
     axis : {0, 1, 2}
-        Of a volume: the axis that the slice is perpendicular to.
+        For a volume: the axis perpendicular to the slice.
     plane : int, optional
-        Of a volume, and needed there: the slice number from 0.
+        For a volume, and required there: the slice number, from 0.
     window : Window
-        What SAM sees of the values.
+        Intensity window for SAM.
     carried : bool
-        Carry the outline along the axis, both ways, until it can't be followed.
+        Whether to propagate along the axis in both directions, until the object is lost.
     model : str
-        A name that `load_sam` takes, with `checkpoint` and `device`.
+        A name for `load_sam`, with `checkpoint` and `device`.
     progress : callable
-        Told after each slice that is carried to.
+        Called after each propagated slice.
 
     Raises
     ------
     InputError
-        Before SAM is loaded: a volume without a slice, prompts outside it, a window that shows
-        nothing, an image with one slice only to be carried through.
+        Before SAM is loaded: a volume without a slice number, prompts outside the slice, a window
+        that hides everything, or propagation in a two-dimensional image.
     ModelError
         If the weights can't be loaded.
     """
@@ -125,7 +125,7 @@ def _carry_through(
     mask: NDArray[np.bool_],
     progress: ProgressFn,
 ) -> tuple[LabelArray, dict[int, str]]:
-    """Label (0 and 1) of shape `volume.shape` and why slices along the axis want a look."""
+    """Return the label (0 and 1) of the volume's shape, and the slices that should be checked."""
     count = volume.plane_count(start.axis)
     label = np.zeros(volume.shape, np.uint8)
     take_plane(label, start, 3)[...] = mask

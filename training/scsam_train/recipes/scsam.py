@@ -237,7 +237,7 @@ class ScSam:
         from_unet = self._sized(self._ask_unet_of_labelled(np.array([index])))
         from_sam = self._sam.taught(features, from_unet.shape[-1], index)
         judged = self._data.judged[index].cpu().numpy()
-        self._exam.mark(_label(from_unet), _label(from_sam), truth, judged)
+        self._exam.update(_label(from_unet), _label(from_sam), truth, judged)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
