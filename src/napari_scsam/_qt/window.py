@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_scsam.project.schema import PROJECT_FILE
+from napari_scsam.core.project_layout import PROJECT_FILE
 
 
 def run_window(paths: Sequence[Path]) -> None:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
 
-from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, split_names
+from napari_scsam.cli.options import Json, Many, Mapping, Overwrite, parse_mapping, split_names
 from napari_scsam.cli.report import Report
 from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.core.windows import parse_window
@@ -168,7 +168,15 @@ def rounds(
     return Report(data, Group(_said(removed), table), json)
 
 
-def export(folder: Path, /, *, format: ExportFormat, out: Path, json: Json = False) -> Report:
+def export(
+    folder: Path,
+    /,
+    *,
+    format: ExportFormat,
+    out: Path,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> Report:
     """Write the committed labels as files for the next tool.
 
     Parameters
@@ -183,7 +191,7 @@ def export(folder: Path, /, *, format: ExportFormat, out: Path, json: Json = Fal
     from napari_scsam.project.export import export_labels
 
     with Project.open(folder, read_only=True) as project:
-        paths = export_labels(project, out, format)
+        paths = export_labels(project, out, format, overwrite=overwrite)
     return Report({"exports": paths}, "\n".join(f"Wrote {p}" for p in paths), json)
 
 

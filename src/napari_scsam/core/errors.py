@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 
 class ScsamError(Exception):
     """Base of every error that is the user's to read.
@@ -14,6 +17,20 @@ class ScsamError(Exception):
 
 class InputError(ScsamError, ValueError):
     """A file, array or argument that can't be used as it is."""
+
+
+class FileThereError(InputError):
+    """Files are in the way that are replaced only when the person says so.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The files.
+    """
+
+    def __init__(self, message: str, paths: Iterable[Path]) -> None:
+        super().__init__(message)
+        self.paths = tuple(paths)
 
 
 class ProjectError(ScsamError):

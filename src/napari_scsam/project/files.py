@@ -96,7 +96,8 @@ def make_id(sha256: str, taken: Iterable[str]) -> str:
 
 def to_record(payload: Mapping[str, Any], place: Mapping[str, Any], folder: Path) -> ImageRecord:
     """The record of one image from what the journal says."""
-    there = [p for p in candidates(place, folder) if p.is_file()]
+    places = candidates(place, folder)
+    there = [p for p in places if p.is_file()]
     return ImageRecord(
         id=payload["id"],
         name=payload["name"],
@@ -109,6 +110,7 @@ def to_record(payload: Mapping[str, Any], place: Mapping[str, Any], folder: Path
         sha256=payload["sha256"],
         affine=np.array(payload["affine"], dtype=np.float64),
         header=payload["header"],
+        places=tuple(places),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from napari_scsam.core.errors import ReadOnlyError
-from napari_scsam.project.schema import LOCK_FILE
+from napari_scsam.core.project_layout import LOCK_FILE
 
 
 def take_lock(folder: Path, wait: float) -> FileLock:

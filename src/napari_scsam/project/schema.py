@@ -15,14 +15,12 @@ from napari_scsam.core.arrays import Affine
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.judged import Judged
 from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
 
 SCHEMA = 1
-PROJECT_FILE = "project.toml"
-JOURNAL_FILE = "journal.sqlite"
-LOCK_FILE = "project.lock"
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,8 @@ class ImageRecord:
         Maps the reversed index (col, row, slice, 1) to RAS millimetres.
     header : mapping
         Facts of the source format that an export keeps.
+    places : tuple of Path
+        Everywhere that it may be.
     """
 
     id: str
@@ -91,6 +91,7 @@ class ImageRecord:
     sha256: str
     affine: Affine = field(default_factory=lambda: np.eye(4), compare=False, repr=False)
     header: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    places: tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from napari_scsam.core.labels import (
     as_label_array,
     make_classes,
 )
+from napari_scsam.core.project_layout import JOURNAL_FILE, LOCK_FILE, PROJECT_FILE
 from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import Window, default_window
@@ -35,9 +36,6 @@ from napari_scsam.project.lock import take_lock
 from napari_scsam.project.pruning import Pruned, size_on_disk
 from napari_scsam.project.rounds import Rounds, round_window
 from napari_scsam.project.schema import (
-    JOURNAL_FILE,
-    LOCK_FILE,
-    PROJECT_FILE,
     CommitRecord,
     ImageRecord,
     InterruptedRound,
