@@ -67,6 +67,7 @@ class Checkpointer:
         """Write the state; a crash meanwhile leaves the one before."""
         began = time.monotonic()
         partial = self._path.with_suffix(".tmp")
+        partial.unlink(missing_ok=True)
         torch.save({"data": self._data, **vars(saved)}, partial)
         partial.replace(self._path)
         now = time.monotonic()

@@ -11,6 +11,7 @@ from typing import Any
 
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.round_contract import CONTROL_FILE, EVENTS_FILE, Command, EventKind
+from napari_scsam.io.real_files import open_to_append
 
 PAUSE_POLL_S = 0.1
 
@@ -24,8 +25,8 @@ class EventLog:
     def write(self, event: EventKind, **values: Any) -> None:
         """Append one event; numbers that JSON doesn't know become null."""
         line = {"event": event, "time": time.time(), **_finite(values)}
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        with open_to_append(self._path) as stream:
+            stream.write(f"{json.dumps(line)}\n".encode())
 
     def message(self, text: str) -> None:
         """Append a line for the person to read."""

@@ -37,6 +37,10 @@ class ProjectError(ScsamError):
     """A project folder that can't be opened, written or trained as it is."""
 
 
+class DamagedError(ProjectError):
+    """A project whose journal is damaged; what of it is good can be opened read-only."""
+
+
 class ReadOnlyError(ProjectError):
     """A change was asked of a project that is open read-only or elsewhere."""
 

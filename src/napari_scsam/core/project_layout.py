@@ -9,6 +9,7 @@ LABELS_FOLDER = "labels"
 ROUNDS_FOLDER = "rounds"
 TUNED_FOLDER = "tuned"
 CACHE_FOLDER = "cache"
+EMBEDDINGS_FOLDER = "embeddings"
 BACKUPS_FOLDER = "backups"
 SCANS_FOLDER = "scans"
 

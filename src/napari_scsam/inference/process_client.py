@@ -15,6 +15,7 @@ from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.inference.process_server import Reply, send
 from napari_scsam.inference.segmenter import Answer, Question
+from napari_scsam.io.real_files import open_new, open_to_append
 from napari_scsam.propagation import Carried, Trail
 
 SERVER = "napari_scsam.inference.process_server"
@@ -148,11 +149,11 @@ class SegmenterProcess:
 
     def _open_log(self) -> Any:
         """The log, new in each session; without one where the folder can't be written."""
-        mode = "ab" if self._started else "wb"
+        opened = open_to_append if self._started else open_new
         self._started = True
         try:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
-            return self.log_path.open(mode)
+            return opened(self.log_path)
         except OSError:
             return subprocess.DEVNULL
 

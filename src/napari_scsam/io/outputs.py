@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_scsam.core.errors import FileThereError, InputError
 from napari_scsam.core.project_layout import OWN_NAMES, PROJECT_FILE
+from napari_scsam.io.real_files import without_links_above
 
 _Inode = tuple[int, int]
 
@@ -69,12 +70,7 @@ class _Inputs:
 
 def _places(path: Path) -> set[str]:
     """Where the name is, and where it leads to."""
-    return {os.path.normcase(place) for place in (_named(path), os.path.realpath(path))}
-
-
-def _named(path: Path) -> str:
-    """The path with the links in its folders resolved, but not itself."""
-    return str(Path(os.path.realpath(path.parent)) / path.name)
+    return {os.path.normcase(p) for p in (without_links_above(path), os.path.realpath(path))}
 
 
 def _inode(path: Path) -> set[_Inode]:
@@ -113,7 +109,7 @@ def _refuse_twice(targets: Sequence[Path]) -> None:
     seen: dict[str, Path] = {}
     for target in targets:
         # Compared as Windows and macOS do, where upper case makes no other name.
-        place = _named(target).casefold()
+        place = str(without_links_above(target)).casefold()
         if place in seen:
             raise InputError(
                 f"{seen[place]} and {target} would overwrite each other: nothing was written."

@@ -8,7 +8,6 @@ on with it.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -20,8 +19,10 @@ from pathlib import Path
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL
 from napari_scsam.io.atomic import flush_folder, storage_error
+from napari_scsam.io.real_files import read_json
 from napari_scsam.project.journal import Journal
 from napari_scsam.project.process import training_process
+from napari_scsam.project.round_events import numbers as rounds_of
 
 # What a round is told by; all else in its folder is weights.
 _KEPT = frozenset({".json", ".jsonl", ".log", ".txt"})
@@ -108,7 +109,7 @@ class Pruning:
 
     def done(self) -> set[int]:
         """The rounds that are pruned."""
-        return {int(event.payload["number"]) for event in self._journal.events(["prune"])}
+        return set(rounds_of(self._journal, ["prune"]))
 
     def refuse(self, number: int) -> None:
         """Raise ProjectError if the round is pruned."""
@@ -166,7 +167,7 @@ class Pruning:
 def _parent_of(folder: Path) -> set[int]:
     """The round that the one in `folder` goes on from, as a set of one or none."""
     try:
-        return {int(json.loads((folder / INPUTS_FILE).read_bytes())["parent_round"]["number"])}
+        return {int(read_json(folder / INPUTS_FILE)["parent_round"]["number"])}
     except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
         return set()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -14,27 +15,21 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
+from napari_scsam.core.errors import DamagedError, InputError, ProjectError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.judged import check_judged
-from napari_scsam.core.labels import (
-    NOT_ANNOTATED,
-    LabelClass,
-    as_label_array,
-    make_classes,
-)
-from napari_scsam.core.project_layout import JOURNAL_FILE, LOCK_FILE, PROJECT_FILE
+from napari_scsam.core.labels import LabelClass, make_classes
+from napari_scsam.core.project_layout import JOURNAL_FILE, PROJECT_FILE, ROUNDS_FOLDER
 from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
-from napari_scsam.core.volume import Volume, take_plane
+from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import Window, default_window
-from napari_scsam.io.atomic import make_folder
+from napari_scsam.project.creation import abandon, create_files
 from napari_scsam.project.files import Paths
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.labels import MIGRATION, Labels, Source
 from napari_scsam.project.lock import take_lock
+from napari_scsam.project.own_files import check_own_files, sweep
 from napari_scsam.project.pruning import Pruned, size_on_disk
-from napari_scsam.project.rounds import Rounds, round_window
 from napari_scsam.project.schema import (
     CommitRecord,
     ImageRecord,
@@ -46,21 +41,14 @@ from napari_scsam.project.schema import (
     read_info,
     write_info,
 )
-from napari_scsam.project.tunings import Tunings
+from napari_scsam.project.skipped import skipped_planes
+from napari_scsam.project.training import Training
+from napari_scsam.project.writing import Writing
 
 _OWN_KINDS = frozenset(
     {
-        "image",
-        "located",
-        "commit",
-        "revert",
-        "skip",
-        "begin",
-        "round",
-        "promote",
-        "rollback",
-        "prune",
-        MIGRATION,
+        *("image", "located", "commit", "revert", "skip"),
+        *("begin", "round", "promote", "rollback", "prune", MIGRATION),
     }
 )
 
@@ -70,20 +58,27 @@ class Project:
 
     What is in the folder is written down in docs/reference/project-folder.md.
 
-
     Make one with `Project.create` or `Project.open`.
+
+    Attributes
+    ----------
+    notes : list of str
+        What could not be done when it was opened, such as a backup on a full disk, or damage
+        that was met; for the person.
     """
 
     def __init__(self, folder: Path, lock: FileLock | None) -> None:
         self._folder = folder
-        self._file_lock = lock
         self._lock = threading.RLock()
         self._info = read_info(folder)
         self._journal = Journal(folder / JOURNAL_FILE, read_only=lock is None)
-        self._labels = Labels(folder, self._journal, [c.id for c in self._info.classes])
+        self._writing = Writing(folder, lock)
+        self._labels = Labels(folder, self._journal, self._info.classes)
         self._images = Images(folder, self._journal)
-        self._rounds = Rounds(folder, self._journal)
-        self._tunings = Tunings(folder)
+        self._training = Training(
+            folder, self._journal, self._images, self._labels, self._writing, self._lock
+        )
+        self.notes = [self._journal.damage] if self._journal.damage else []
 
     # Opening and closing
 
@@ -97,6 +92,8 @@ class Project:
         modality: Modality = "other",
     ) -> Project:
         """Make a project in a new or empty folder and open it.
+
+        A folder in which an earlier attempt was killed counts as empty.
 
         Parameters
         ----------
@@ -119,23 +116,18 @@ class Project:
         folder = Path(folder).absolute()
         kind = as_modality(modality)
         info = ProjectInfo(name or folder.name, kind, make_classes(classes), default_window(kind))
-        _refuse_occupied(folder)
-        make_folder(folder)
-        lock = take_lock(folder, wait=0)
+        lock = create_files(folder, info)
         try:
-            Journal.create(folder / JOURNAL_FILE).close()
-            # Last, since it is what makes the folder a project.
-            write_info(folder, info)
             return cls(folder, lock)
         except BaseException:
-            lock.release()
-            for file in (PROJECT_FILE, JOURNAL_FILE, LOCK_FILE):
-                (folder / file).unlink(missing_ok=True)
+            abandon(folder, lock)
             raise
 
     @classmethod
     def open(cls, folder: str | Path, *, read_only: bool = False, wait: float = 0) -> Project:
-        """Open a project.
+        """Open a project, as far as that can be done; `notes` says what could not.
+
+        A damaged journal is opened read-only, with its newest state that is known to be good.
 
         Parameters
         ----------
@@ -149,32 +141,52 @@ class Project:
         Raises
         ------
         ProjectError
-            If the folder is no project, is damaged, or of a newer version.
+            If the folder is no project, holds links, or is of a newer version.
+        DamagedError
+            If its journal is damaged, unless `read_only`.
         ReadOnlyError
             If it is open elsewhere or can't be written, unless `read_only`.
         """
         folder = Path(folder).absolute()
+        if os.path.lexists(folder / PROJECT_FILE):
+            check_own_files(folder)
         read_info(folder)
         if read_only:
             return cls(folder, None)
         lock = take_lock(folder, wait)
         try:
             project = cls(folder, lock)
-            project._journal.back_up(folder / "backups")
-            project._labels.migrate()
-            project.adopt_rounds()
-            project.adopt_tunings()
-            project._rounds.pruning.sweep()
+            project._settle()
             return project
         except BaseException:
             lock.release()
             raise
 
+    def _settle(self) -> None:
+        """Do what waits for the project to be opened; what can't be done is noted."""
+        tasks: dict[str, Callable[[], object]] = {
+            "No copy of the journal was made": self._journal.back_up,
+            "What earlier commits judged was not noted": self._labels.migrate,
+            **self._training.settle(),
+            "Left-overs of a killed program were not removed": lambda: sweep(self._folder),
+        }
+        for task, do in tasks.items():
+            try:
+                do()
+            except DamagedError:
+                raise
+            except ProjectError as exc:
+                self.notes.append(f"{task}: {exc}")
+
     def close(self) -> None:
         """Close the journal and let others write; harmless when closed."""
         self._journal.close()
-        if self._file_lock is not None:
-            self._file_lock.release()
+        self._writing.end()
+
+    def discard(self) -> None:
+        """Close a project that was just made, and take it back; other files stay."""
+        self._journal.close()
+        self._writing.abandon()
 
     def __enter__(self) -> Self:
         return self
@@ -229,7 +241,7 @@ class Project:
         ProjectError
             If the disk is full or can't be written; nothing is changed then.
         """
-        self._must_write()
+        self._writing.check()
         with self._lock:
             info = replace(
                 self._info,
@@ -242,7 +254,7 @@ class Project:
     @property
     def read_only(self) -> bool:
         """Whether changes are refused."""
-        return self._file_lock is None
+        return not self._writing.allowed
 
     # Images
 
@@ -275,7 +287,7 @@ class Project:
         ReadOnlyError
             If the project is open read-only.
         """
-        self._must_write()
+        self._writing.check()
         with self._lock:
             return self._images.add(paths, cases or {})
 
@@ -343,16 +355,12 @@ class Project:
         ProjectError
             If the disk is full or can't be written; the earlier label is untouched.
         """
-        self._must_write()
+        self._writing.check()
         record = self.image(image_id)
         if source is not None:
             _refuse_own_kind(source[0])
         with self._lock:
-            whole = self._whole_label(record, label, plane, mapping)
-            own = whole if plane is None else take_plane(whole, plane, whole.ndim)
-            ids = check_judged(judged, own, self.classes)
-            index = None if plane is None else plane.index
-            return self._labels.commit(record, whole, index, ids, source)
+            return self._labels.commit(record, label, plane, mapping, judged, source)
 
     def label(self, image_id: str) -> LabelArray | None:
         """The label map that counts now, on the image's grid.
@@ -367,8 +375,7 @@ class Project:
         ProjectError
             If the file is gone or is not what was committed.
         """
-        current = self._labels.current(self.image(image_id).id)
-        return None if current is None else self._labels.read(current)
+        return self._labels.of(self.image(image_id).id)
 
     def label_version(self, image_id: str) -> int | None:
         """Version of the label that counts now; None without one."""
@@ -407,7 +414,7 @@ class Project:
         InputError
             If there is no such version.
         """
-        self._must_write()
+        self._writing.check()
         self._labels.revert(self.image(image_id).id, version)
 
     # Decisions
@@ -422,7 +429,7 @@ class Project:
         payload : mapping
             Plain JSON values; ``image`` names the image that it is about, if any.
         """
-        self._must_write()
+        self._writing.check()
         _refuse_own_kind(kind)
         self._journal.append(kind, payload, payload.get("image"))
 
@@ -432,22 +439,12 @@ class Project:
 
     def skip(self, image_id: str, plane_index: int) -> None:
         """Note that a person passed over a slice for now."""
-        self._must_write()
+        self._writing.check()
         self._journal.append("skip", {"plane": int(plane_index)}, self.image(image_id).id)
 
     def skipped(self) -> list[tuple[str, int]]:
         """(image id, slice) passed over and not committed since, the oldest first."""
-        waiting: dict[tuple[str, int], None] = {}
-        for event in self._journal.events(["skip", "commit"]):
-            image = str(event.image)
-            if event.kind == "skip":
-                waiting[image, event.payload["plane"]] = None
-                continue
-            plane = event.payload["plane"]
-            done = event.payload["planes"] if plane is None else [plane]
-            for index in done:
-                waiting.pop((image, index), None)
-        return list(waiting)
+        return skipped_planes(self._journal)
 
     # Rounds
 
@@ -478,51 +475,42 @@ class Project:
         ReadOnlyError
             If the project is open read-only.
         """
-        self._must_write()
-        with self._lock:
-            current = self._labels.all_current()
-            images = [(record, current.get(record.id)) for record in self.images()]
-            judges = {self.image(image).id for image in held_out}
-            folder = self._rounds.begin(self._info, images, settings, sorted(judges))
-            self._journal.back_up(self._folder / "backups")
-            return folder
+        return self._training.begin_round(self._info, settings, held_out)
 
     def adopt_rounds(self) -> list[RoundRecord]:
         """Take in the rounds that finished since; each is checked, then promoted or not."""
-        self._must_write()
-        with self._lock:
-            return self._rounds.adopt()
+        return self._training.adopt()
 
     def discard_partial(self, folder: Path) -> None:
         """Set a cancelled or failed round's folder aside until the next round starts."""
-        self._must_write()
-        self._rounds.discard(folder)
+        self._writing.check()
+        self._training.rounds.discard(folder)
 
     def interrupted_round(self) -> InterruptedRound | None:
         """A round whose process was killed, and that `begin_round` may go on with."""
-        return self._rounds.interrupted()
+        return self._training.rounds.interrupted()
 
     def rounds(self) -> list[RoundRecord]:
         """Every finished round, the first one first."""
-        return self._rounds.all()
+        return self._training.rounds.all()
 
     def active_round(self) -> RoundRecord | None:
         """The round whose models make the suggestions; None before the first."""
-        return self._rounds.active()
+        return self._training.rounds.active()
 
     def promote(self, number: int) -> RoundRecord:
         """Make a round the active one; ProjectError if it does not exist or is damaged."""
-        self._must_write()
-        return self._rounds.promote(number)
+        self._writing.check()
+        return self._training.rounds.promote(number)
 
     def rollback(self) -> RoundRecord:
         """Go back to the round that was active before; ProjectError if there was none."""
-        self._must_write()
-        return self._rounds.rollback()
+        self._writing.check()
+        return self._training.rounds.rollback()
 
     def round_bytes(self, number: int) -> int:
         """What a finished round takes on the disk, in bytes; 0 where its folder is gone."""
-        return size_on_disk(self._folder / "rounds" / f"{number:04d}")
+        return size_on_disk(self._folder / ROUNDS_FOLDER / f"{number:04d}")
 
     def prune_rounds(self, keep: int) -> Pruned:
         """Remove the weights of all but the newest `keep` rounds; what is said of them stays.
@@ -550,9 +538,7 @@ class Project:
         ProjectError
             If weights can't be removed.
         """
-        self._must_write()
-        with self._lock:
-            return self._rounds.prune(keep)
+        return self._training.prune(keep)
 
     # Tuning between rounds
 
@@ -571,76 +557,26 @@ class Project:
         ReadOnlyError
             If the project is open read-only.
         """
-        self._must_write()
-        with self._lock:
-            current = self._labels.all_current()
-            labelled = [(r, current[r.id]) for r in self.images() if r.id in current]
-            active, rounds = self.active_round(), self.rounds()
-            return self._tunings.begin(
-                labelled,
-                settings,
-                window=self.window if active is None else round_window(active.folder),
-                commits=self.commit_count(),
-                after_round=rounds[-1].number if rounds else 0,
-            )
+        return self._training.begin_tuning(self._info, settings)
 
     def adopt_tunings(self) -> None:
         """Clear away what ended without success, and all but the last few tunings."""
-        self._must_write()
-        self._tunings.tidy()
+        self._writing.check()
+        self._training.tunings.tidy()
 
     def tunings(self) -> list[TunedRecord]:
         """The last few finished tunings, the oldest first; damaged ones are left out."""
-        return self._tunings.all()
+        return self._training.tunings.all()
 
     def active_tuning(self) -> TunedRecord | None:
         """The last tuning that was kept, unless the active round is newer than it."""
-        active = self.active_round()
-        kept = [t for t in self.tunings() if t.kept]
-        if not kept or (active is not None and kept[-1].after_round < active.number):
-            return None
-        return kept[-1]
+        return self._training.active_tuning()
 
     def commit_count(self) -> int:
         """How many times something was committed, whatever was taken back since."""
-        return len(self._journal.events(["commit"]))
-
-    # Private
-
-    def _must_write(self) -> None:
-        if self.read_only:
-            raise ReadOnlyError(
-                f"The project {self._folder} is open read-only here: nothing was changed."
-            )
-
-    def _whole_label(
-        self,
-        record: ImageRecord,
-        label: NDArray[np.generic],
-        plane: Plane | None,
-        mapping: Mapping[int, int] | None,
-    ) -> LabelArray:
-        if plane is None:
-            return as_label_array(label, record.shape, self.classes, mapping)
-        if plane.axis != 0:
-            raise InputError(f"Slices are committed along axis 0, got {plane}.")
-        whole = self.label(record.id)
-        if whole is None:
-            whole = np.full(record.shape, NOT_ANNOTATED, np.uint8)
-        target = take_plane(whole, plane, len(record.shape))
-        target[...] = as_label_array(label, target.shape, self.classes, mapping)
-        return whole
+        return self._training.commit_count()
 
 
 def _refuse_own_kind(kind: str) -> None:
     if kind in _OWN_KINDS:
         raise InputError(f"Events of kind {kind!r} are written by the project itself.")
-
-
-def _refuse_occupied(folder: Path) -> None:
-    if (folder / PROJECT_FILE).exists():
-        raise ProjectError(f"{folder} is a project already: open it, or name another folder.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ProjectError(
-            f"{folder} is not an empty folder: name a new or empty one for the project."
-        )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_scsam.core.round_contract import EVENTS_FILE
+from napari_scsam.io.real_files import open_new
 
 Event = dict[str, Any]
 
@@ -84,7 +85,7 @@ def start_child(
     # -P: a file of the module's name in the current folder must not run instead.
     command = [sys.executable, "-P", "-m", module, str(folder)]
     # Its own session: closing the window or Ctrl+C leaves the child to its cancel.
-    with log_path.open("wb") as log:
+    with open_new(log_path) as log:
         return subprocess.Popen(
             command,
             cwd=cwd,

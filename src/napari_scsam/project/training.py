@@ -1,0 +1,110 @@
+"""What of a project learns: rounds, and tunings between them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napari_scsam.core.settings import TrainSettings, TuneSettings
+from napari_scsam.project.images import Images
+from napari_scsam.project.journal import Journal
+from napari_scsam.project.labels import Labels
+from napari_scsam.project.pruning import Pruned
+from napari_scsam.project.rounds import Rounds, round_window
+from napari_scsam.project.schema import ProjectInfo, RoundRecord, TunedRecord
+from napari_scsam.project.tunings import Tunings
+from napari_scsam.project.writing import Writing
+
+
+class Training:
+    """Begins rounds and tunings of what is committed, and says which of them count.
+
+    Parameters
+    ----------
+    folder : Path
+        The project folder.
+    journal : Journal
+    images : Images
+    labels : Labels
+    writing : Writing
+    lock : RLock
+        Held while what a round learns from is written down.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        journal: Journal,
+        images: Images,
+        labels: Labels,
+        writing: Writing,
+        lock: threading.RLock,
+    ) -> None:
+        self._journal, self._images, self._labels = journal, images, labels
+        self._writing, self._lock = writing, lock
+        self.rounds = Rounds(folder, journal)
+        self.tunings = Tunings(folder)
+
+    def begin_round(
+        self, info: ProjectInfo, settings: TrainSettings, held_out: Sequence[str | Path]
+    ) -> Path:
+        """Write ``inputs.json``: every image, and the labels that count now.
+
+        See `Project.begin_round`.
+        """
+        self._writing.check()
+        with self._lock:
+            current = self._labels.all_current()
+            images = [(record, current.get(record.id)) for record in self._images.all()]
+            judges = {self._images.find(image).id for image in held_out}
+            folder = self.rounds.begin(info, images, settings, sorted(judges))
+            self._journal.back_up()
+            return folder
+
+    def adopt(self) -> list[RoundRecord]:
+        """Take in the rounds that finished since; each is checked, then promoted or not."""
+        self._writing.check()
+        with self._lock:
+            return self.rounds.adopt()
+
+    def prune(self, keep: int) -> Pruned:
+        """Remove old rounds' weights; see `Project.prune_rounds`."""
+        self._writing.check()
+        with self._lock:
+            return self.rounds.prune(keep)
+
+    def begin_tuning(self, info: ProjectInfo, settings: TuneSettings) -> Path:
+        """Write down what SAM's decoder will be tuned on; see `Project.begin_tuning`."""
+        self._writing.check()
+        with self._lock:
+            current = self._labels.all_current()
+            labelled = [(r, current[r.id]) for r in self._images.all() if r.id in current]
+            active, rounds = self.rounds.active(), self.rounds.all()
+            return self.tunings.begin(
+                labelled,
+                settings,
+                window=info.window if active is None else round_window(active.folder),
+                commits=self.commit_count(),
+                after_round=rounds[-1].number if rounds else 0,
+            )
+
+    def active_tuning(self) -> TunedRecord | None:
+        """The last tuning that was kept, unless the active round is newer than it."""
+        active = self.rounds.active()
+        kept = [t for t in self.tunings.all() if t.kept]
+        if not kept or (active is not None and kept[-1].after_round < active.number):
+            return None
+        return kept[-1]
+
+    def commit_count(self) -> int:
+        """How many times something was committed, whatever was taken back since."""
+        return self._journal.count("commit")
+
+    def settle(self) -> dict[str, Callable[[], object]]:
+        """What is done when a project is opened, by what a person calls it."""
+        return {
+            "Finished rounds were not taken in": self.adopt,
+            "Old tunings were not cleared away": self.tunings.tidy,
+            "Old rounds were not cleared away": self.rounds.pruning.sweep,
+        }
