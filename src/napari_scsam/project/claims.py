@@ -23,6 +23,8 @@ _IMAGE_ID = re.compile(r"[0-9a-f]{8,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Generous: no version, round, slice or side of a picture comes near it.
 _MOST = 2**31 - 1
+# A label map of them takes 256 GB; far beyond what was added ever.
+MOST_PIXELS = 2**38
 _MODELS = ("unet", "sam", "prompted", "pair")
 _UNITS = ("meter", "mm", "micron", "unknown")
 
@@ -89,6 +91,8 @@ def shape(value: Any) -> tuple[int, ...]:
     sides = tuple(number(side, 1) for side in _list(value))
     if len(sides) not in (2, 3):
         raise ValueError(f"a shape has 2 or 3 sides; got {_short(value)}")
+    if math.prod(sides) > MOST_PIXELS:
+        raise ValueError(f"an image of {_short(value)} is larger than any that can be read")
     return sides
 
 

@@ -167,7 +167,9 @@ class Journal:
 
     def current_labels(self) -> dict[str, int]:
         """The version that counts now, of every image that has a label."""
-        return dict(self._rows(_CURRENT))
+        with claims.reading("what counts now", self._path):
+            rows = self._rows(_CURRENT)
+            return {claims.image_id(image): claims.number(v, 1) for image, v in rows}
 
     def current_commits(self) -> list[Event]:
         """The commit that counts now, of every image that has a label."""

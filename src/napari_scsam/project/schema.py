@@ -14,11 +14,12 @@ import tomli_w
 from napari_scsam.core.arrays import Affine
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.judged import Judged
-from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.labels import LabelClass, check_classes
 from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
+from napari_scsam.io.real_files import read_real
 
 SCHEMA = 1
 
@@ -242,15 +243,16 @@ def read_info(folder: Path) -> ProjectInfo:
             "Name a project folder, or make a new one."
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_real(path).decode())
         schema = int(table["schema"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise ProjectError(f"{path} is damaged and can't be read: {exc}.") from exc
     refuse_newer(schema, path)
     try:
         classes = tuple(
             LabelClass(int(c["id"]), str(c["name"]), str(c["colour"])) for c in table["classes"]
         )
+        check_classes(classes)
         return ProjectInfo(
             str(table["name"]),
             as_modality(table["modality"]),

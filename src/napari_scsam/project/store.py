@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -184,9 +185,11 @@ class Project:
         self._writing.end()
 
     def discard(self) -> None:
-        """Close a project that was just made, and take it back; other files stay."""
+        """Close a project that was just made, and take it back; what is not its own stays."""
         self._journal.close()
         self._writing.abandon()
+        with suppress(OSError):  # there is something else in it
+            self._folder.rmdir()
 
     def __enter__(self) -> Self:
         return self

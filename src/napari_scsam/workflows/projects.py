@@ -8,17 +8,18 @@ from pathlib import Path
 
 import platformdirs
 
-from napari_scsam.core.errors import InputError, ReadOnlyError
+from napari_scsam.core.errors import DamagedError, InputError, ReadOnlyError
+from napari_scsam.core.project_layout import SCANS_FOLDER
 from napari_scsam.core.settings import Modality
 from napari_scsam.project import Project
 from napari_scsam.project.open_layers import OpenScan, as_file
 
 
 def open_project(folder: Path) -> Project:
-    """Open a project for writing, or read-only where another program has it."""
+    """Open a project for writing, or read-only where another program has it, or it is damaged."""
     try:
         return Project.open(folder)
-    except ReadOnlyError:
+    except (ReadOnlyError, DamagedError):
         return Project.open(folder, read_only=True)
 
 
@@ -49,9 +50,9 @@ def create_project(
             project.add_images(images)
         add_scans(project, layers)
     except BaseException:
-        project.close()
-        # `create` took an empty folder only, so whatever is in it now was made here.
-        shutil.rmtree(folder, ignore_errors=True)
+        # Scans that were open, and were written for it; `create` took an empty folder only.
+        shutil.rmtree(folder / SCANS_FOLDER, ignore_errors=True)
+        project.discard()
         raise
     return project
 
