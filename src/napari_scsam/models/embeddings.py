@@ -162,8 +162,8 @@ class LruEmbeddingCache:
             if _device(self._folder) != self._device:
                 raise OSError(f"another disk is at {self._folder} now")
             self._folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("xb") as stream:
-                stream.write(content)
+            partial.unlink(missing_ok=True)  # it may be a link
+            partial.write_bytes(content)
             partial.replace(path)
             self._evict(keep=path)
         except OSError as exc:
