@@ -32,7 +32,29 @@ class Images:
         self._hashes: dict[tuple[Path, int, int], str] = {}
 
     def add(self, paths: files.Paths, cases: Mapping[str | Path, str]) -> list[str]:
-        """Read every file whole, note the new ones, and return the ids of all."""
+        """Add scans by reference, after reading every one of them whole.
+
+        Parameters
+        ----------
+        paths : path or sequence of path
+            Files, or folders, which stand for the image files in them sorted by name.
+            A file whose content is there already keeps its id; if it had moved, its
+            new place is noted.
+        cases : mapping of path to str, optional
+            The case (patient) of files; an image without one is its own case.
+
+        Returns
+        -------
+        list of str
+            Ids, in the order of the paths.
+
+        Raises
+        ------
+        InputError
+            If any file can't be used; the one line names all of them, and none is added.
+        ReadOnlyError
+            If the project is open read-only.
+        """
         found = files.expand(paths)
         case_of = {without_links_above(Path(path)): case for path, case in cases.items()}
         strangers = sorted(str(path) for path in set(case_of) - set(found))

@@ -112,6 +112,11 @@ class Journal:
             connection.executescript(EVENTS_SQL + HASHES_SQL)
         return cls(path)
 
+    @property
+    def folder(self) -> Path:
+        """The project's."""
+        return self._path.parent
+
     def close(self) -> None:
         """Close the file; harmless when it is closed."""
         self._finalizer()

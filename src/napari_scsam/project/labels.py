@@ -78,7 +78,40 @@ class Labels:
         judged: Collection[int] | None = None,
         source: Source | None = None,
     ) -> CommitRecord:
-        """Check a label, put it over what counts now, and write that; see `Project.commit`."""
+        """Save a label map that a person says is right; it is durable when this returns.
+
+        Parameters
+        ----------
+        image : ImageRecord
+            The image.
+        label : ndarray
+            Whole numbers: 0 background, class ids, 255 not annotated. On the image's
+            whole grid, or of shape (rows, cols) with `plane`.
+        plane : Plane, optional
+            The slice (axis 0) that `label` is of. It is put into the label that
+            counts now; slices that nobody committed stay 255.
+        mapping : mapping of int to int, optional
+            Values to replace first, such as ``{255: 1}``. A label of only 0 and 255 is
+            refused without one, since most such masks mean a class by 255; where 255
+            does mean "not annotated", give ``{255: 255}``.
+        judged : collection of int, optional
+            Ids of the classes that the person looked for; all of the class table by default.
+            Any other is unknown, not absent, on what is committed: a pixel of 0 may be of it.
+            Slices that are not committed now keep theirs.
+        source : pair of str and mapping, optional
+            Where the label came from: the kind and the payload of an event, as `record` takes
+            them, that gets the image and the version, too. It is noted in the same transaction,
+            so that no crash comes between the two.
+
+        Raises
+        ------
+        InputError
+            If shape, values, judged classes or the source's kind do not fit; nothing is written.
+        ReadOnlyError
+            If the project is open read-only.
+        ProjectError
+            If the disk is full or can't be written; the earlier label is untouched.
+        """
         whole = self._whole(image, label, plane, mapping)
         own = whole if plane is None else take_plane(whole, plane, whole.ndim)
         ids = check_judged(judged, own, self._classes)

@@ -119,7 +119,7 @@ class Pruning:
             )
 
     def prune(self, numbers: Sequence[int], keep: int, active: Sequence[int]) -> Pruned:
-        """Remove the weights of all but the newest `keep` rounds; see `Project.prune_rounds`.
+        """Remove the weights of all but the newest `keep` rounds; see `Training.prune`.
 
         Parameters
         ----------

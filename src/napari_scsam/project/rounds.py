@@ -224,7 +224,7 @@ class Rounds:
         return self._record(stack[-2])
 
     def prune(self, keep: int) -> Pruned:
-        """Remove the weights of all but the newest `keep` rounds; see `Project.prune_rounds`."""
+        """Remove the weights of all but the newest `keep` rounds; see `Training.prune`."""
         stack = active_stack(round_events(self._journal))
         return self.pruning.prune([record.number for record in self.all()], keep, stack)
 

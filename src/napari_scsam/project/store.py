@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +15,6 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.errors import DamagedError, InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass, make_classes
 from napari_scsam.core.project_layout import JOURNAL_FILE, PROJECT_FILE, ROUNDS_FOLDER
@@ -27,9 +25,10 @@ from napari_scsam.project.creation import abandon, create_files
 from napari_scsam.project.files import Paths
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
-from napari_scsam.project.labels import MIGRATION, Labels, Source
+from napari_scsam.project.labels import Labels, Source
 from napari_scsam.project.lock import take_lock
-from napari_scsam.project.own_files import check_own_files, sweep
+from napari_scsam.project.own_files import check_own_files
+from napari_scsam.project.own_kinds import refuse_own_kind
 from napari_scsam.project.pruning import Pruned, size_on_disk
 from napari_scsam.project.schema import (
     CommitRecord,
@@ -42,16 +41,10 @@ from napari_scsam.project.schema import (
     read_info,
     write_info,
 )
+from napari_scsam.project.settling import settle
 from napari_scsam.project.skipped import skipped_planes
 from napari_scsam.project.training import Training
 from napari_scsam.project.writing import Writing
-
-_OWN_KINDS = frozenset(
-    {
-        *("image", "located", "commit", "revert", "skip"),
-        *("begin", "round", "promote", "rollback", "prune", MIGRATION),
-    }
-)
 
 
 class Project:
@@ -157,27 +150,11 @@ class Project:
         lock = take_lock(folder, wait)
         try:
             project = cls(folder, lock)
-            project._settle()
+            project.notes += settle(project._journal, project._labels, project._training)
             return project
         except BaseException:
             lock.release()
             raise
-
-    def _settle(self) -> None:
-        """Do what waits for the project to be opened; what can't be done is noted."""
-        tasks: dict[str, Callable[[], object]] = {
-            "No copy of the journal was made": self._journal.back_up,
-            "What earlier commits judged was not noted": self._labels.migrate,
-            **self._training.settle(),
-            "Left-overs of a killed program were not removed": lambda: sweep(self._folder),
-        }
-        for task, do in tasks.items():
-            try:
-                do()
-            except DamagedError:
-                raise
-            except ProjectError as exc:
-                self.notes.append(f"{task}: {exc}")
 
     def close(self) -> None:
         """Close the journal and let others write; harmless when closed."""
@@ -194,12 +171,7 @@ class Project:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -233,17 +205,7 @@ class Project:
         return self._info.cache_gb
 
     def change(self, *, window: Window | None = None, cache_gb: float | None = None) -> None:
-        """Change settings of the project; what is left out stays.
-
-        Raises
-        ------
-        InputError
-            If the size is no number of GB between 0 and 10,000.
-        ReadOnlyError
-            If the project is open read-only.
-        ProjectError
-            If the disk is full or can't be written; nothing is changed then.
-        """
+        """Change settings of the project, or none of them on any error; what is left out stays."""
         self._writing.check()
         with self._lock:
             info = replace(
@@ -267,29 +229,7 @@ class Project:
         *,
         cases: Mapping[str | Path, str] | None = None,
     ) -> list[str]:
-        """Add scans by reference, after reading every one of them whole.
-
-        Parameters
-        ----------
-        paths : path or sequence of path
-            Files, or folders, which stand for the image files in them sorted by name.
-            A file whose content is there already keeps its id; if it had moved, its
-            new place is noted.
-        cases : mapping of path to str, optional
-            The case (patient) of files; an image without one is its own case.
-
-        Returns
-        -------
-        list of str
-            Ids, in the order of the paths.
-
-        Raises
-        ------
-        InputError
-            If any file can't be used; the one line names all of them, and none is added.
-        ReadOnlyError
-            If the project is open read-only.
-        """
+        """Add scans by reference, after reading every one of them whole; see `Images.add`."""
         self._writing.check()
         with self._lock:
             return self._images.add(paths, cases or {})
@@ -303,13 +243,7 @@ class Project:
         return self._images.find(id_or_path)
 
     def volume(self, image_id: str) -> Volume:
-        """Read an image's pixels, after making sure that the file is the one that was added.
-
-        Raises
-        ------
-        InputError
-            If the file is gone, can't be read, or its content has changed.
-        """
+        """Read an image's pixels; InputError if the file is gone, or not the one that was added."""
         return self._images.read(image_id)
 
     # Labels
@@ -326,57 +260,20 @@ class Project:
     ) -> CommitRecord:
         """Save a label map that a person says is right; it is durable when this returns.
 
-        Parameters
-        ----------
-        image_id : str
-            The image.
-        label : ndarray
-            Whole numbers: 0 background, class ids, 255 not annotated. On the image's
-            whole grid, or of shape (rows, cols) with `plane`.
-        plane : Plane, optional
-            The slice (axis 0) that `label` is of. It is put into the label that
-            counts now; slices that nobody committed stay 255.
-        mapping : mapping of int to int, optional
-            Values to replace first, such as ``{255: 1}``. A label of only 0 and 255 is
-            refused without one, since most such masks mean a class by 255; where 255
-            does mean "not annotated", give ``{255: 255}``.
-        judged : collection of int, optional
-            Ids of the classes that the person looked for; all of the class table by default.
-            Any other is unknown, not absent, on what is committed: a pixel of 0 may be of it.
-            Slices that are not committed now keep theirs.
-        source : pair of str and mapping, optional
-            Where the label came from: the kind and the payload of an event, as `record` takes
-            them, that gets the image and the version, too. It is noted in the same transaction,
-            so that no crash comes between the two.
-
-        Raises
-        ------
-        InputError
-            If shape, values, judged classes or the source's kind do not fit; nothing is written.
-        ReadOnlyError
-            If the project is open read-only.
-        ProjectError
-            If the disk is full or can't be written; the earlier label is untouched.
+        `label` is on the image's whole grid, or on that of `plane`; of whole numbers: 0
+        background, class ids, 255 not annotated. See `Labels.commit`.
         """
         self._writing.check()
         record = self.image(image_id)
         if source is not None:
-            _refuse_own_kind(source[0])
+            refuse_own_kind(source[0])
         with self._lock:
             return self._labels.commit(record, label, plane, mapping, judged, source)
 
     def label(self, image_id: str) -> LabelArray | None:
-        """The label map that counts now, on the image's grid.
+        """The label map that counts now, uint8, on the image's grid; None without a commit.
 
-        Returns
-        -------
-        ndarray of shape (rows, cols) or (slices, rows, cols), uint8, or None
-            0 background, 1..K classes, 255 not annotated; None without a commit.
-
-        Raises
-        ------
-        ProjectError
-            If the file is gone or is not what was committed.
+        ProjectError if the file is gone or is not what was committed.
         """
         return self._labels.of(self.image(image_id).id)
 
@@ -403,37 +300,16 @@ class Project:
         return {image: list(c.planes) for image, c in self._labels.all_current().items()}
 
     def revert(self, image_id: str, version: int | None) -> None:
-        """Make an earlier or later version count again (undo and redo of a commit).
-
-        Parameters
-        ----------
-        image_id : str
-            The image.
-        version : int or None
-            A committed version; None for no label at all. Nothing is deleted.
-
-        Raises
-        ------
-        InputError
-            If there is no such version.
-        """
+        """Make an earlier or later version count again, or none; nothing is deleted."""
         self._writing.check()
         self._labels.revert(self.image(image_id).id, version)
 
     # Decisions
 
     def record(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Note a decision, such as an accepted proposal.
-
-        Parameters
-        ----------
-        kind : str
-            What kind it is; the project's own kinds can't be taken.
-        payload : mapping
-            Plain JSON values; ``image`` names the image that it is about, if any.
-        """
+        """Note a decision, in plain JSON values; ``image`` names what it is about, if any."""
         self._writing.check()
-        _refuse_own_kind(kind)
+        refuse_own_kind(kind)
         self._journal.append(kind, payload, payload.get("image"))
 
     def events(self, kind: str | None = None) -> list[Event]:
@@ -452,32 +328,7 @@ class Project:
     # Rounds
 
     def begin_round(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> Path:
-        """Write down what a round will learn from: every image, and the labels that count now.
-
-        Parameters
-        ----------
-        settings : TrainSettings
-            Of the round.
-        held_out : sequence of str or path
-            Images (ids or files) that it is judged on, and learns nothing from; without them
-            it draws cases itself, as `settings.holdout` says.
-
-        Returns
-        -------
-        Path
-            ``rounds/NNNN.partial`` with its ``inputs.json``; the training process reads
-            only that, and drops ``.partial`` from the name when it has succeeded.
-
-        Raises
-        ------
-        InputError
-            If an image to hold out is unknown or has no label, or its case has another image
-            that would be learned from.
-        ProjectError
-            If there is no label yet, or a round is being trained.
-        ReadOnlyError
-            If the project is open read-only.
-        """
+        """Write down what a round will learn from; see `Training.begin_round`."""
         return self._training.begin_round(self._info, settings, held_out)
 
     def adopt_rounds(self) -> list[RoundRecord]:
@@ -516,50 +367,13 @@ class Project:
         return size_on_disk(self._folder / ROUNDS_FOLDER / f"{number:04d}")
 
     def prune_rounds(self, keep: int) -> Pruned:
-        """Remove the weights of all but the newest `keep` rounds; what is said of them stays.
-
-        Never those of the active round, of the one that it goes on from, of the one that
-        `rollback` goes back to, of one that is being trained, or of the one that a round
-        in training or interrupted goes on from. A pruned round can't be made active again.
-
-        Parameters
-        ----------
-        keep : int
-            0 or more.
-
-        Returns
-        -------
-        Pruned
-            Which rounds, and the bytes that are free now.
-
-        Raises
-        ------
-        InputError
-            If `keep` is negative.
-        ReadOnlyError
-            If the project is open read-only.
-        ProjectError
-            If weights can't be removed.
-        """
+        """Remove the weights of all but the newest `keep` rounds; see `Training.prune`."""
         return self._training.prune(keep)
 
     # Tuning between rounds
 
     def begin_tuning(self, settings: TuneSettings) -> Path:
-        """Write down what SAM's decoder will be tuned on: the labels that count now.
-
-        Returns
-        -------
-        Path
-            ``tuned/NNNN.partial`` with its ``inputs.json``, as of `begin_round`.
-
-        Raises
-        ------
-        ProjectError
-            If there is no label yet, or a tuning is at work.
-        ReadOnlyError
-            If the project is open read-only.
-        """
+        """Write down what SAM's decoder will be tuned on; see `Training.begin_tuning`."""
         return self._training.begin_tuning(self._info, settings)
 
     def adopt_tunings(self) -> None:
@@ -578,8 +392,3 @@ class Project:
     def commit_count(self) -> int:
         """How many times something was committed, whatever was taken back since."""
         return self._training.commit_count()
-
-
-def _refuse_own_kind(kind: str) -> None:
-    if kind in _OWN_KINDS:
-        raise InputError(f"Events of kind {kind!r} are written by the project itself.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_scsam.core.settings import TrainSettings, TuneSettings
@@ -49,9 +49,33 @@ class Training:
     def begin_round(
         self, info: ProjectInfo, settings: TrainSettings, held_out: Sequence[str | Path]
     ) -> Path:
-        """Write ``inputs.json``: every image, and the labels that count now.
+        """Write down what a round will learn from: every image, and the labels that count now.
 
-        See `Project.begin_round`.
+        Parameters
+        ----------
+        info : ProjectInfo
+            What `project.toml` says.
+        settings : TrainSettings
+            Of the round.
+        held_out : sequence of str or path
+            Images (ids or files) that it is judged on, and learns nothing from; without them
+            it draws cases itself, as `settings.holdout` says.
+
+        Returns
+        -------
+        Path
+            ``rounds/NNNN.partial`` with its ``inputs.json``; the training process reads
+            only that, and drops ``.partial`` from the name when it has succeeded.
+
+        Raises
+        ------
+        InputError
+            If an image to hold out is unknown or has no label, or its case has another image
+            that would be learned from.
+        ProjectError
+            If there is no label yet, or a round is being trained.
+        ReadOnlyError
+            If the project is open read-only.
         """
         self._writing.check()
         with self._lock:
@@ -69,13 +93,50 @@ class Training:
             return self.rounds.adopt()
 
     def prune(self, keep: int) -> Pruned:
-        """Remove old rounds' weights; see `Project.prune_rounds`."""
+        """Remove the weights of all but the newest `keep` rounds; what is said of them stays.
+
+        Never those of the active round, of the one that it goes on from, of the one that
+        `rollback` goes back to, of one that is being trained, or of the one that a round
+        in training or interrupted goes on from. A pruned round can't be made active again.
+
+        Parameters
+        ----------
+        keep : int
+            0 or more.
+
+        Returns
+        -------
+        Pruned
+            Which rounds, and the bytes that are free now.
+
+        Raises
+        ------
+        InputError
+            If `keep` is negative.
+        ReadOnlyError
+            If the project is open read-only.
+        ProjectError
+            If weights can't be removed.
+        """
         self._writing.check()
         with self._lock:
             return self.rounds.prune(keep)
 
     def begin_tuning(self, info: ProjectInfo, settings: TuneSettings) -> Path:
-        """Write down what SAM's decoder will be tuned on; see `Project.begin_tuning`."""
+        """Write down what SAM's decoder will be tuned on: the labels that count now.
+
+        Returns
+        -------
+        Path
+            ``tuned/NNNN.partial`` with its ``inputs.json``, as of `begin_round`.
+
+        Raises
+        ------
+        ProjectError
+            If there is no label yet, or a tuning is at work.
+        ReadOnlyError
+            If the project is open read-only.
+        """
         self._writing.check()
         with self._lock:
             current = self._labels.all_current()
@@ -100,11 +161,3 @@ class Training:
     def commit_count(self) -> int:
         """How many times something was committed, whatever was taken back since."""
         return self._journal.count("commit")
-
-    def settle(self) -> dict[str, Callable[[], object]]:
-        """What is done when a project is opened, by what a person calls it."""
-        return {
-            "Finished rounds were not taken in": self.adopt,
-            "Old tunings were not cleared away": self.tunings.tidy,
-            "Old rounds were not cleared away": self.rounds.pruning.sweep,
-        }
