@@ -20,6 +20,8 @@ from napari_scsam.io.atomic import NAME_MAX
 from napari_scsam.project.schema import ImageRecord
 
 if TYPE_CHECKING:
+    from napari_scsam.core.settings import ExportFormat
+    from napari_scsam.project.schema import ImageRecord
     from napari_scsam.project.store import Project
 
 # What one system or another takes in no file's name.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.volume import Volume
 from napari_scsam.io import read_volume
 from napari_scsam.io.real_files import without_links_above
 from napari_scsam.project import files

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.round_contract import (
@@ -20,6 +19,10 @@ from napari_scsam.io.real_files import is_plain_tree, parse_json, read_json, rea
 from napari_scsam.project.numbered import numbered
 from napari_scsam.project.process import training_process
 from napari_scsam.project.schema import InterruptedRound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 
 def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -6,13 +6,11 @@ import hashlib
 import re
 import threading
 from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.judged import ClassIds, Judged, check_judged
@@ -25,6 +23,12 @@ from napari_scsam.io.real_files import make_real_folder, read_real, real_folder
 from napari_scsam.project import claims
 from napari_scsam.project.journal import Event, Journal, Noted
 from napari_scsam.project.schema import CommitRecord, ImageRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.project.journal import Event, Journal, Noted
 
 _NAME = re.compile(r"(\d{6,})\.nii\.gz")
 # The event that says which classes were judged by the commits before it that name none.

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL
@@ -23,6 +23,11 @@ from napari_scsam.io.real_files import read_json
 from napari_scsam.project.journal import Journal
 from napari_scsam.project.process import training_process
 from napari_scsam.project.round_events import numbers as rounds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.project.journal import Journal
 
 # What a round is told by; all else in its folder is weights.
 _KEPT = frozenset({".json", ".jsonl", ".log", ".txt"})

@@ -6,8 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.held_out import SplitImage, check_held_out

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock
-from numpy.typing import NDArray
 
 from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane

@@ -20,6 +20,13 @@ from napari_scsam.project.process import training_process
 from napari_scsam.project.rounds import input_of
 from napari_scsam.project.schema import CommitRecord, ImageRecord, TunedRecord
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.settings import TuneSettings
+    from napari_scsam.core.windows import Window
+
 # Finished tunings that stay, beside the last one that was kept.
 KEPT = 3
 

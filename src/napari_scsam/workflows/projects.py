@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
@@ -13,6 +13,11 @@ from napari_scsam.core.project_layout import SCANS_FOLDER
 from napari_scsam.core.settings import Modality
 from napari_scsam.project import Project
 from napari_scsam.project.open_layers import OpenScan, as_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.core.settings import Modality
 
 
 def open_project(folder: Path) -> Project:
