@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +15,10 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.io import check_outputs
 from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 # Every command that writes files of its own, and what it would call them.
 COMMANDS = ("export", "predict", "segment")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ from napari_scsam.core.errors import DamagedError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 from napari_scsam.workflows.projects import open_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FLIPS = 200
 

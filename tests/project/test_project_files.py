@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import nibabel as nib
@@ -15,6 +15,9 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def picture(path: Path, seed: int) -> Path:

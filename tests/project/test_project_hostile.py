@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -24,6 +22,11 @@ from napari_scsam.project import Project
 from napari_scsam.project.process import PROCESS_FILE, end_process, record_process
 from napari_scsam.rounds.child_process import start_child
 from napari_scsam.rounds.running_round import RunningRound, TrainingController
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType
 
 # Generous: the slowest kind takes below a second on an idle machine.
 MOST_S = 60

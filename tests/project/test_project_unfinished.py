@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.io import atomic
 from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Makes one project after the other, in a process that is killed at its first step, its second,
 # and so on, until one is made to its end. Says how many there were.

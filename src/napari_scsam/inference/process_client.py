@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.inference.process_server import Reply, send
-from napari_scsam.inference.segmenter import Answer, Question
 from napari_scsam.io.real_files import open_new, open_to_append
-from napari_scsam.propagation import Carried, Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.propagation import Carried, Trail
 
 SERVER = "napari_scsam.inference.process_server"
 LOG_FILE = "models.log"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import FileThereError, InputError
 from napari_scsam.core.project_layout import OWN_NAMES, PROJECT_FILE
 from napari_scsam.io.real_files import without_links_above
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _Inode = tuple[int, int]
 

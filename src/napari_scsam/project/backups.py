@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import DamagedError, ProjectError
 from napari_scsam.core.project_layout import BACKUPS_FOLDER
@@ -13,6 +12,10 @@ from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.real_files import make_real_folder, real_folder
 from napari_scsam.project.chain import Row, add_hashes, find_damage, good_events
 from napari_scsam.project.journal_schema import EVENTS_SQL, check_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 KEPT = 3
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.project.journal_schema import HASHES_SQL, has_hashes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 # id, time, kind, image, payload
 Row = tuple[int, str, str, str | None, str]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing, suppress
-from pathlib import Path
-
-from filelock import FileLock
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.project_layout import JOURNAL_FILE, LOCK_FILE, PROJECT_FILE
@@ -15,6 +13,11 @@ from napari_scsam.io.atomic import TEMPORARY, make_folder
 from napari_scsam.project.journal import Journal
 from napari_scsam.project.lock import take_lock
 from napari_scsam.project.schema import ProjectInfo, write_info
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from filelock import FileLock
 
 # What `create_files` may have left when it was killed: a folder with nothing else is taken up.
 _LEFT = re.compile(

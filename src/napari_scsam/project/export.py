@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,8 @@ from napari_scsam.io.atomic import NAME_MAX
 from napari_scsam.project.schema import ImageRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from napari_scsam.core.settings import ExportFormat
     from napari_scsam.project.schema import ImageRecord
     from napari_scsam.project.store import Project

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,13 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.io import read_volume
 from napari_scsam.io.real_files import without_links_above
 from napari_scsam.project import files
-from napari_scsam.project.journal import Event, Journal
-from napari_scsam.project.schema import ImageRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_scsam.core.volume import Volume
+    from napari_scsam.project.journal import Event, Journal
+    from napari_scsam.project.schema import ImageRecord
 
 
 class Images:

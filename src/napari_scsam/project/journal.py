@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,10 @@ from napari_scsam.project import claims
 from napari_scsam.project.backups import back_up, clear_errors, connect, damaged, newest_good
 from napari_scsam.project.chain import add_hashes, find_damage
 from napari_scsam.project.journal_schema import EVENTS_SQL, HASHES_SQL, check_schema
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
 
 # As the view `current_labels` has it, which people may query; the program runs nothing that a
 # file brings along.

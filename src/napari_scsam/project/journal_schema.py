@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import DamagedError
 from napari_scsam.project.schema import SCHEMA, refuse_newer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EVENTS_SQL = f"""
 CREATE TABLE events (

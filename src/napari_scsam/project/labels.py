@@ -9,10 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.judged import ClassIds, Judged, check_judged
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass, as_label_array, done_planes
 from napari_scsam.core.project_layout import LABELS_FOLDER
@@ -27,7 +25,10 @@ from napari_scsam.project.schema import CommitRecord, ImageRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
     from napari_scsam.project.journal import Event, Journal, Noted
 
 _NAME = re.compile(r"(\d{6,})\.nii\.gz")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.round_contract import FAILED, PARTIAL
 from napari_scsam.io.real_files import is_link
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAME = re.compile(rf"(\d{{4,9}})({re.escape(PARTIAL)}|{re.escape(FAILED)})?")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.project_layout import (
@@ -22,6 +22,9 @@ from napari_scsam.core.project_layout import (
 )
 from napari_scsam.io.atomic import TEMPORARY
 from napari_scsam.io.real_files import is_link, is_plain_file, real_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROLLBACK_FILE = f"{JOURNAL_FILE}-journal"
 _LEFT = re.compile(rf"{TEMPORARY}(?:journal|project)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ from napari_scsam.io.real_files import is_plain_tree, read_json
 from napari_scsam.project import claims
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
-from napari_scsam.project.journal import Journal
 from napari_scsam.project.numbered import numbered, remove_tree
 from napari_scsam.project.process import training_process
 from napari_scsam.project.pruning import Pruned, Pruning
@@ -39,6 +37,12 @@ from napari_scsam.project.schema import (
     ProjectInfo,
     RoundRecord,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_scsam.project.journal import Journal
 
 
 class Rounds:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import DamagedError, ProjectError
-from napari_scsam.project.journal import Journal
-from napari_scsam.project.labels import Labels
 from napari_scsam.project.own_files import sweep
-from napari_scsam.project.training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_scsam.project.journal import Journal
+    from napari_scsam.project.labels import Labels
+    from napari_scsam.project.training import Training
 
 
 def settle(journal: Journal, labels: Labels, training: Training) -> list[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from napari_scsam.project import claims
-from napari_scsam.project.journal import Journal
+
+if TYPE_CHECKING:
+    from napari_scsam.project.journal import Journal
 
 
 def skipped_planes(journal: Journal) -> list[tuple[str, int]]:

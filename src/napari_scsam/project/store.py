@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import LabelClass, make_classes
 from napari_scsam.core.project_layout import JOURNAL_FILE, PROJECT_FILE, ROUNDS_FOLDER
 from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
-from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import Window, default_window
 from napari_scsam.project.creation import abandon, create_files
-from napari_scsam.project.files import Paths
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.labels import Labels, Source
@@ -43,6 +36,18 @@ from napari_scsam.project.settling import settle
 from napari_scsam.project.skipped import skipped_planes
 from napari_scsam.project.training import Training
 from napari_scsam.project.writing import Writing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    import numpy as np
+    from filelock import FileLock
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.volume import Volume
+    from napari_scsam.project.files import Paths
 
 
 class Project:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_scsam.core.settings import TrainSettings, TuneSettings
-from napari_scsam.project.images import Images
-from napari_scsam.project.journal import Journal
-from napari_scsam.project.labels import Labels
-from napari_scsam.project.pruning import Pruned
 from napari_scsam.project.rounds import Rounds, round_window
-from napari_scsam.project.schema import ProjectInfo, RoundRecord, TunedRecord
 from napari_scsam.project.tunings import Tunings
-from napari_scsam.project.writing import Writing
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.settings import TrainSettings, TuneSettings
+    from napari_scsam.project.images import Images
+    from napari_scsam.project.journal import Journal
+    from napari_scsam.project.labels import Labels
+    from napari_scsam.project.pruning import Pruned
+    from napari_scsam.project.schema import ProjectInfo, RoundRecord, TunedRecord
+    from napari_scsam.project.writing import Writing
 
 
 class Training:

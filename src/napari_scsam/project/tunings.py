@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.project_layout import CACHE_FOLDER, EMBEDDINGS_FOLDER, TUNED_FOLDER
 from napari_scsam.core.round_contract import FAILED, INPUTS_FILE, PARTIAL, REPORT_FILE, TUNE_SCHEMA
-from napari_scsam.core.settings import TuneSettings
-from napari_scsam.core.windows import Window
 from napari_scsam.io.atomic import make_folder, write_bytes
 from napari_scsam.io.real_files import is_plain_tree, read_json
 from napari_scsam.project import claims

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from filelock import FileLock
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import ProjectError, ReadOnlyError
 from napari_scsam.core.project_layout import JOURNAL_FILE
 from napari_scsam.project.creation import abandon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from filelock import FileLock
 
 
 class Writing:

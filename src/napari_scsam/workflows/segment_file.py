@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray, Pixels
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn, ignore_progress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.arrays import LabelArray, Pixels
     from napari_scsam.core.prompts import Prompts
     from napari_scsam.core.settings import Device, SamName
 
