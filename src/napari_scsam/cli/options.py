@@ -13,6 +13,14 @@ from napari_scsam.core.prompts import Box, Prompts
 Json = Annotated[
     bool, Parameter(name="--json", negative="", help="Print a JSON object as the last line.")
 ]
+Overwrite = Annotated[
+    bool,
+    Parameter(
+        name="--overwrite",
+        negative="",
+        help="Replace files that stand there already; never an image or another input.",
+    ),
+]
 Many = Parameter(consume_multiple=True, negative="")
 Mapping = Annotated[
     list[str] | None,

@@ -12,6 +12,7 @@ from napari_scsam.core.volume import Volume
 from napari_scsam.io import nifti, raster, tiff
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.io.grid import Grid
+from napari_scsam.io.outputs import check_outputs
 
 if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray, Pixels
@@ -32,7 +33,9 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "SUFFIXES",
     "Grid",
+    "check_outputs",
     "format_of",
+    "label_files",
     "read_label_volume",
     "read_labels",
     "read_volume",
@@ -151,6 +154,11 @@ def write_labels(
         raise InputError(f"A label map is uint8, got {array.dtype}.")
     make_folder(path.parent)
     return writer(path, array, like)
+
+
+def label_files(path: Path, shape: tuple[int, ...], format: ExportFormat) -> list[Path]:
+    """Every file that `write_labels` writes for a label map of this shape."""
+    return raster.files_of(path, shape) if format == "png" else [path]
 
 
 def stem(path: str | Path) -> str:

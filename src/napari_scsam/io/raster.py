@@ -76,15 +76,20 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
     ProjectError
         If the disk is full or a picture does not come back as it was.
     """
-    if label.ndim == 2:
-        _write_picture(path, label)
-        return [path]
-    folder = path.with_suffix("") if path.suffix.lower() == ".png" else path
-    make_folder(folder)
-    paths = [folder / f"{index:04d}.png" for index in range(len(label))]
-    for target, plane in zip(paths, label, strict=True):
+    paths = files_of(path, label.shape)
+    make_folder(paths[0].parent)
+    planes = label[None] if label.ndim == 2 else label
+    for target, plane in zip(paths, planes, strict=True):
         _write_picture(target, plane)
     return paths
+
+
+def files_of(path: Path, shape: tuple[int, ...]) -> list[Path]:
+    """The pictures that `write` makes of a label map of this shape."""
+    if len(shape) == 2:
+        return [path]
+    folder = path.with_suffix("") if path.suffix.lower() == ".png" else path
+    return [folder / f"{index:04d}.png" for index in range(shape[0])]
 
 
 def _write_picture(path: Path, plane: LabelArray) -> None:
