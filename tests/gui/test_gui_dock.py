@@ -131,7 +131,9 @@ def test_committed_labels_are_exported(
     assert (written[plane.index] == 1).any()
 
 
-def test_the_dock_asks_before_an_export_replaces_a_file(hand, dock, volume_path, tmp_path):
+def test_the_dock_asks_before_an_export_replaces_a_file(
+    hand: Any, dock: Any, volume_path: Any, tmp_path: Any
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     image_id, _ = hand.wait_for_image()
     project = dock.session.project
@@ -154,7 +156,9 @@ def test_the_dock_asks_before_an_export_replaces_a_file(hand, dock, volume_path,
     hand.until(lambda: "never written over" in hand.status())
 
 
-def test_open_layers_are_taken_into_a_project(hand, dock, viewer, tmp_path):
+def test_open_layers_are_taken_into_a_project(
+    hand: Any, dock: Any, viewer: Any, tmp_path: Any
+) -> None:
     rng = np.random.default_rng(0)
     scan = rng.normal(size=(3, 40, 30)).astype(np.float32)
     layer = viewer.add_image(scan, name="my scan", scale=(2.0, 0.5, 0.5))

@@ -161,7 +161,7 @@ def test_foreign_files_in_the_folder_are_left_alone(sam: CountingSam, tmp_path: 
     assert len(files(tmp_path)) == 2
 
 
-def test_only_embeddings_make_way_whatever_else_has_their_suffix(sam, tmp_path):
+def test_only_embeddings_make_way_whatever_else_has_their_suffix(sam: Any, tmp_path: Any) -> None:
     outside = tmp_path / "unet.safetensors"
     outside.write_bytes(bytes(100))
     folder = tmp_path / "embeddings"
@@ -178,7 +178,7 @@ def test_only_embeddings_make_way_whatever_else_has_their_suffix(sam, tmp_path):
     assert outside.read_bytes() == bytes(100)
 
 
-def test_a_folder_that_is_a_link_is_not_written(sam, tmp_path):
+def test_a_folder_that_is_a_link_is_not_written(sam: Any, tmp_path: Any) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (tmp_path / "embeddings").symlink_to(outside)
