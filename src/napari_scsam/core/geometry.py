@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,6 +71,11 @@ def spacing_of(affine: Affine, ndim: int) -> tuple[float, ...]:
     """Voxel spacing of the array axes (slice, row, col) or (row, col), in mm."""
     columns = np.linalg.norm(affine[:3, :3], axis=0)
     return tuple(float(v) for v in columns[:ndim][::-1])
+
+
+def is_oriented(header: Mapping[str, Any]) -> bool:
+    """Whether a file's header says how the patient lies in it."""
+    return any(header.get(code, 0) for code in ("qform_code", "sform_code"))
 
 
 def plane_names(affine: Affine) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ from napari_scsam.core.volume import Volume
 from napari_scsam.io import nifti, raster, tiff
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.io.grid import Grid
+from napari_scsam.io.placing import Placed, Placing, place
 
 SUFFIXES: dict[ExportFormat, str] = {"nifti": ".nii.gz", "tiff": ".tif", "png": ".png"}
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
@@ -30,7 +31,10 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "SUFFIXES",
     "Grid",
+    "Placed",
+    "Placing",
     "format_of",
+    "place",
     "read_label_volume",
     "read_labels",
     "read_volume",
@@ -66,7 +70,7 @@ def read_volume(path: str | Path) -> Volume:
     return volume
 
 
-def read_labels(path: str | Path) -> Pixels:
+def read_labels(path: str | Path, like: Grid | None = None) -> Pixels:
     """Read a mask from any format that `read_volume` reads.
 
     Parameters
@@ -74,6 +78,9 @@ def read_labels(path: str | Path) -> Pixels:
     path : path
         One file; a PNG with a palette gives its indices, and one saved in colour is
         taken when its channels are equal.
+    like : Grid, optional
+        The image that the mask is meant for: one that is stored flipped or with its axes
+        in another order is turned onto it, and one that lies elsewhere is refused.
 
     Returns
     -------
@@ -83,9 +90,11 @@ def read_labels(path: str | Path) -> Pixels:
     Raises
     ------
     InputError
-        If the file can't be read, or its values are colours or not whole.
+        If the file can't be read, its values are colours or not whole, or it does not
+        lie on the image.
     """
-    return read_label_volume(path).data
+    mask = read_label_volume(path)
+    return mask.data if like is None else place(mask, like, (Path(path), "its image")).data
 
 
 def read_label_volume(path: str | Path) -> Volume:
@@ -105,7 +114,7 @@ def read_label_volume(path: str | Path) -> Volume:
             raise InputError(f"{path} is no mask: it holds fractions or NaN, not whole numbers.")
         data = data.astype(np.int64)
     data = data.astype(np.uint8) if data.dtype.kind == "b" else data
-    return Volume(data, volume.affine, False, volume.spacing_known)
+    return Volume(data, volume.affine, False, volume.spacing_known, volume.header)
 
 
 def write_labels(
