@@ -45,11 +45,22 @@ def as_affine(value: ArrayLike) -> Affine:
     affine = np.array(value, dtype=np.float64)
     if affine.shape != (4, 4):
         raise InputError(f"An affine has shape (4, 4), got {affine.shape}.")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+    if not np.isfinite(affine).all() or not is_invertible(affine):
         raise InputError(
             "The image's affine is not invertible: its header has no usable voxel spacing."
         )
     return affine
+
+
+def is_invertible(affine: Affine) -> bool:
+    """Whether three axes point in different directions, however large or small the voxels are.
+
+    Axes that lie within a millionth (arbitrary) of one plane count as flat.
+    """
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all() or not np.isfinite(lengths).all():
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
 
 
 def affine_from_spacing(spacing: tuple[float, ...]) -> Affine:

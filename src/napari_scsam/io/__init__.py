@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +16,7 @@ from napari_scsam.core.settings import ExportFormat
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import nifti, raster, tiff
 from napari_scsam.io.atomic import make_folder
+from napari_scsam.io.bounds import out_of_memory
 from napari_scsam.io.grid import Grid
 from napari_scsam.io.placing import Placed, Placing, place
 
@@ -65,9 +69,10 @@ def read_volume(path: str | Path) -> Volume:
         2 pixels, constant, or holds NaN or infinity.
     """
     path = Path(path)
-    volume = _reader(path).read(path)
-    _check_pixels(volume, path)
-    return volume
+    with _one_line(path):
+        volume = _reader(path).read(path)
+        _check_pixels(volume, path)
+        return volume
 
 
 def read_labels(path: str | Path, like: Grid | None = None) -> Pixels:
@@ -100,8 +105,11 @@ def read_labels(path: str | Path, like: Grid | None = None) -> Pixels:
 def read_label_volume(path: str | Path) -> Volume:
     """Read a mask as `read_labels` does, with its geometry."""
     path = Path(path)
-    reader = _reader(path)
-    volume = raster.read(path, indices=True) if reader is raster else reader.read(path)
+    with _one_line(path):
+        return _as_mask(_reader(path).read(path, indices=True), path)
+
+
+def _as_mask(volume: Volume, path: Path) -> Volume:
     data = volume.data
     if volume.rgb:
         if not (data == data[..., :1]).all():
@@ -115,6 +123,21 @@ def read_label_volume(path: str | Path) -> Volume:
         data = data.astype(np.int64)
     data = data.astype(np.uint8) if data.dtype.kind == "b" else data
     return Volume(data, volume.affine, False, volume.spacing_known, volume.header)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Make whatever goes wrong one line that names the file."""
+    try:
+        yield
+    except InputError as exc:
+        if str(path) in str(exc):
+            raise
+        raise InputError(f"{path} can't be used: {exc}") from exc
+    except MemoryError as exc:
+        raise out_of_memory(path) from exc
+    except OSError as exc:
+        raise InputError(f"{path} can't be read: {exc.strerror or exc}.") from exc
 
 
 def write_labels(
@@ -188,19 +211,13 @@ class _Reader(Protocol):
 
     def sniff(self, head: bytes) -> bool: ...
 
-    def read(self, path: Path) -> Volume: ...
+    def read(self, path: Path, *, indices: bool = False) -> Volume: ...
 
 
 def _reader(path: Path) -> _Reader:
-    if not path.exists():
-        raise InputError(f"There is no file {path}.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the image files in it.")
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(352)
-    except OSError as exc:
-        raise InputError(f"{path} can't be read: {exc.strerror or exc}.") from exc
+    _refuse_no_file(path)
+    with path.open("rb") as stream:
+        head = stream.read(352)
     if not head:
         raise InputError(f"{path} is empty (0 bytes). Copy or export it again.")
     readers: tuple[_Reader, ...] = (nifti, tiff, raster)
@@ -213,6 +230,21 @@ def _reader(path: Path) -> _Reader:
             "Convert the series to NIfTI first, for example with dcm2niix."
         )
     raise InputError(f"{path} is not an image in a known format (NIfTI, TIFF, PNG, JPEG, BMP).")
+
+
+def _refuse_no_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {path.readlink()}, which is not there.") from exc
+        raise InputError(f"There is no file {path}.") from exc
+    except ValueError as exc:  # a name that no file can have
+        raise InputError(f"There is no file {path!s:.200}: {exc}.") from exc
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder; name the image files in it.")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is no file with content, but a device or a pipe.")
 
 
 def _check_pixels(volume: Volume, path: Path) -> None:

@@ -41,28 +41,42 @@ def expand(paths: Paths) -> list[Path]:
     """Replace each folder by the image files in it, sorted by name, and resolve all paths.
 
     Files with another suffix, hidden files and sub-folders of a folder are passed over.
+    A link that leads nowhere is not: it stays as it is, and is named when it is read.
 
     Raises
     ------
     InputError
-        If there is no image in one of the folders.
+        If a folder can't be read, or there is no image in it.
     """
     found: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.is_dir():
-            found.append(path.resolve())
+            found.append(_resolved(path))
             continue
-        inside = sorted(
-            p
-            for p in path.resolve().iterdir()
-            if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES) and p.name[0] != "."
-        )
+        inside = _images_in(path.resolve())
         if not inside:
             raise InputError(
                 f"There is no image in the folder {path} (its sub-folders don't count)."
             )
         found += inside
     return found
+
+
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as exc:
+        raise InputError(f"The folder {folder} can't be read: {exc.strerror or exc}.") from exc
+    named = [p for p in inside if p.name.lower().endswith(IMAGE_SUFFIXES) and p.name[0] != "."]
+    return [p for p in named if p.is_file() or (p.is_symlink() and not p.exists())]
+
+
+def _resolved(path: Path) -> Path:
+    """The file itself; a link that leads nowhere stays as it is, for its message."""
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return path.absolute()
 
 
 def examine(paths: Iterable[Path]) -> list[Candidate]:
