@@ -33,8 +33,10 @@ _GREY, _PALETTE = 0, 3
 _CHANNELS = {_GREY: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
 # A progressive JPEG has some 10 scans; each one more is a pass over all pixels (arbitrary).
 _MOST_SCANS = 200
-# Bytes that a pixel takes while it is read: Pillow's own, the copy to numpy, and the array.
-_BYTES_PER_PIXEL = 12
+# Bytes of a pixel in Pillow (four where it is in colour, of 32 bits or deeper), three times over:
+# Pillow's own, the copy of it, and the array.
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4}
+_COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _refuse_lies(picture: ImageFile, png: _PngHeader | None, path: Path) -> None
     width, height = picture.size
     if png is not None and png.size > path.stat().st_size * MOST_PER_DEFLATED_BYTE:
         raise damaged(path, f"it is too short for the {width} x {height} pixels that it claims")
-    refuse_too_large(path, width * height * _BYTES_PER_PIXEL)
+    refuse_too_large(path, width * height * _BYTES.get(picture.mode, 4) * _COPIES)
     scans = path.read_bytes().count(b"\xff\xda") if picture.info.get("progressive") else 1
     if scans > _MOST_SCANS:
         raise InputError(f"{path} is a JPEG of {scans} scans, more than any program writes.")

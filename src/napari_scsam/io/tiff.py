@@ -20,6 +20,7 @@ from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.bounds import DAMAGE, damaged
 from napari_scsam.io.grid import Grid
 from napari_scsam.io.tiff_bounds import (
+    refuse_bombs,
     refuse_circle,
     refuse_foreign,
     refuse_incomplete,
@@ -84,6 +85,7 @@ def read(path: Path, *, indices: bool = False) -> Volume:
                 raise _cut_off(path)
             refuse_colour(series, path)
             refuse_oversize(series, path)
+            refuse_bombs(series, path)
             data, axes = coloured(series, series.asarray(), indices=indices)
             data, axes = _squeezed(data, axes)
             _refuse_axes(data, axes, path)

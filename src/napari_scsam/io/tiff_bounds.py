@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +27,9 @@ _MOST_PER_BYTE = {
     COMPRESSION.ADOBE_DEFLATE: MOST_PER_DEFLATED_BYTE,
     COMPRESSION.DEFLATE: MOST_PER_DEFLATED_BYTE,
 }
+_DEFLATED = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
+# What a strip may grow to without being looked at first (arbitrary).
+_HARMLESS = 64 * 2**20
 
 
 def refuse_circle(path: Path) -> None:
@@ -139,3 +144,28 @@ def refuse_oversize(series: Any, path: Path) -> None:
     # The array, one decoded copy of it, and the colours that a palette becomes.
     size = max(1, series.dtype.itemsize)
     refuse_too_large(path, pixels * (2 * size + (3 if page.colormap is not None else 0)))
+
+
+def refuse_bombs(series: Any, path: Path) -> None:
+    """Unpack large strips up to their honest size, where the reader would unpack all of them.
+
+    imagecodecs stops at the size that a strip or tile has; zlib, which tifffile takes without
+    it, does not.
+    """
+    page = series.keyframe
+    if page.compression not in _DEFLATED or find_spec("imagecodecs") is not None:
+        return
+    honest = prod(page.chunks) * max(1, page.bitspersample) // 8 + page.chunks[0]
+    with path.open("rb") as file:
+        for place, size in _segments(series):
+            if size * MOST_PER_DEFLATED_BYTE > honest + _HARMLESS:
+                file.seek(place)
+                found = zlib.decompressobj().decompress(file.read(size), honest + 1)
+                if len(found) > honest:
+                    raise damaged(path, f"a part of it unpacks to more than its {honest} bytes")
+
+
+def _segments(series: Any) -> Iterator[tuple[int, int]]:
+    """Where each strip or tile of a series is, and its bytes in the file."""
+    for page in series.pages:
+        yield from zip(page.dataoffsets, page.databytecounts, strict=False)
