@@ -6,19 +6,21 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.settings import ExportFormat
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import nifti, raster, tiff
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.io.bounds import out_of_memory
 from napari_scsam.io.grid import Grid
 from napari_scsam.io.placing import Placed, Placing, place
+
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.core.settings import ExportFormat
 
 SUFFIXES: dict[ExportFormat, str] = {"nifti": ".nii.gz", "tiff": ".tif", "png": ".png"}
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")

@@ -14,7 +14,6 @@ import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
-from napari_scsam.core.arrays import Affine, LabelArray, Pixels
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
@@ -14,7 +14,6 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import make_folder, write_bytes

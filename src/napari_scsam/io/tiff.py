@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import (
     BACKGROUND,
@@ -23,6 +22,10 @@ from napari_scsam.io import Placing, place, read_label_volume, stem
 from napari_scsam.models import evaluate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Pixels
     from napari_scsam.models import Evaluation
 
 
