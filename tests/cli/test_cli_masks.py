@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +13,9 @@ from test_cli_process import ok, refused
 from napari_scsam.io import Placing
 from napari_scsam.project import Project
 from napari_scsam.workflows.evaluation import evaluate_cases
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RNG = np.random.default_rng(0)
 AFFINE = from_matvec(np.diag([-0.8, -0.8, 3.0]), [90, 70, -40])

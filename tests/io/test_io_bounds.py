@@ -8,8 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +18,10 @@ from handmade import png, png_of, tiff_directory, tiff_in_a_circle
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.io import bounds, read_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="a process's memory is measured in Linux's way"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +12,9 @@ from nibabel.affines import from_matvec
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.io import read_volume, write_labels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VOXELS = np.random.default_rng(0).integers(-999, 999, (9, 8, 7)).astype(np.int16)
 AFFINE = from_matvec(np.diag([-0.8, -0.8, 3.0]), [90, 70, -40])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations, product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import nibabel as nib
@@ -15,8 +16,10 @@ from scipy.spatial.transform import Rotation
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.core.volume import Volume
 from napari_scsam.io import Placing, place, read_label_volume, read_labels, read_volume
+
+if TYPE_CHECKING:
+    from napari_scsam.core.volume import Volume
 
 RNG = np.random.default_rng(0)
 # Columns, rows, slices, as NIfTI stores them; no two sizes alike.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +18,8 @@ from napari_scsam.io.grid import Grid
 from napari_scsam.io.placing import Placed, Placing, place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_scsam.core.arrays import LabelArray, Pixels
     from napari_scsam.core.settings import ExportFormat
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from napari_scsam.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Deflate, inside gzip, PNG and some TIFFs, packs 258 bytes into two bits at best (RFC 1951);
 # zlib's own documentation gives the ratio.

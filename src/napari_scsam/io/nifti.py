@@ -7,8 +7,7 @@ import os
 import zlib
 from io import BytesIO
 from math import prod
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -18,8 +17,13 @@ from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.bounds import MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
-from napari_scsam.io.grid import Grid
 from napari_scsam.io.nifti_header import HEADER_BYTES, MM_PER_UNIT, Layout, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Affine, LabelArray, Pixels
+    from napari_scsam.io.grid import Grid
 
 _GZIP = b"\x1f\x8b"
 _NIFTI1_MAX_SIDE = 32767

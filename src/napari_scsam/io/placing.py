@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
-from napari_scsam.core.arrays import Affine, DoubleArray, IndexArray, Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import is_oriented
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.core.volume import Volume
-from napari_scsam.io.grid import Grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Affine, DoubleArray, IndexArray, Pixels
+    from napari_scsam.core.volume import Volume
+    from napari_scsam.io.grid import Grid
 
 # What may lie between two voxels that are called the same, in voxels (arbitrary; headers of
 # 32 bits are some hundred times finer).

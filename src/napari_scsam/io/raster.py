@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -18,7 +16,15 @@ from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import make_folder, write_bytes
 from napari_scsam.io.bounds import DAMAGE, MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
-from napari_scsam.io.grid import Grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
+    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.io.grid import Grid
 
 # Asked by name, since Pillow's own door calls large pictures attacks and writes warnings.
 _KINDS: dict[bytes, type[ImageFile]] = {

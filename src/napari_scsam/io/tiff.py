@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
@@ -17,7 +15,6 @@ from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.bounds import DAMAGE, damaged
-from napari_scsam.io.grid import Grid
 from napari_scsam.io.tiff_bounds import (
     refuse_bombs,
     refuse_circle,
@@ -26,6 +23,13 @@ from napari_scsam.io.tiff_bounds import (
     refuse_oversize,
 )
 from napari_scsam.io.tiff_colour import coloured, refuse_colour
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.io.grid import Grid
 
 _MM_PER_UNIT = {
     "m": 1000.0,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from importlib.util import find_spec
 from math import prod
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.etree import ElementTree
 
 from tifffile import COMPRESSION
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.io.bounds import MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 # More pages than this are no stack of slices (arbitrary; a scanner's has a few thousand).
 MOST_PAGES = 50_000

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
-from napari_scsam.core.arrays import Pixels
 from napari_scsam.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Pixels
 
 # Samples of a pixel that are colours, in the colour spaces that are read.
 _COLOURS = {

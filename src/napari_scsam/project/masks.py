@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.labels import NOT_ANNOTATED, as_label_array
 from napari_scsam.io import Placing, place, read_label_volume
-from napari_scsam.io.placing import How
 from napari_scsam.project.files import hash_file
-from napari_scsam.project.schema import CommitRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.io.placing import How
+    from napari_scsam.project.schema import CommitRecord
     from napari_scsam.project.store import Project
 
 

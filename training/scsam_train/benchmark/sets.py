@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.volume import Volume
 from napari_scsam.io import read_labels, read_volume
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_scsam.core.volume import Volume
 
 MIN_PIXELS = 20
 CARDIAC = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
