@@ -14,12 +14,16 @@ from napari_scsam.cli.options import (
     Many,
     Mapping,
     Overwrite,
+    Resample,
+    SameGrid,
     parse_mapping,
     parse_prompts,
     split_names,
 )
 from napari_scsam.cli.report import Report, StderrProgress
+from napari_scsam.core.labels import BACKGROUND
 from napari_scsam.core.settings import Device, ExportFormat, PredictWith
+from napari_scsam.io import Placing
 from napari_scsam.workflows import prediction
 from napari_scsam.workflows.segment_file import Outlined, OutlineOptions, segment_file
 
@@ -159,9 +163,14 @@ def evaluate(
     *,
     classes: Annotated[list[str] | None, Many] = None,
     map_: Mapping = None,
+    resample: Resample = False,
+    same_grid: SameGrid = False,
     json: Json = False,
 ) -> Report:
     """Compute Dice, IoU, HD95 and ASSD of a mask, or of a folder of masks, against the truth.
+
+    The two are compared where they lie: a mask that is stored flipped or with its axes in
+    another order is turned onto the truth, and one that lies elsewhere is refused.
 
     Parameters
     ----------
@@ -175,7 +184,10 @@ def evaluate(
     from napari_scsam.workflows.evaluation import evaluate_cases
 
     names = split_names(classes) if classes else None
-    cases = evaluate_cases(prediction, truth, names=names, mapping=parse_mapping(map_))
+    placing = Placing(resample, same_grid, outside=BACKGROUND)
+    cases = evaluate_cases(
+        prediction, truth, names=names, mapping=parse_mapping(map_), placing=placing
+    )
     table = Table("case", "class", "Dice", "IoU", "HD95", "ASSD", "unit")
     for case, result in cases.items():
         for row in result.classes:

@@ -31,6 +31,20 @@ Mapping = Annotated[
         help="Replace values of a mask, such as 255=1 for a {0, 255} PNG.",
     ),
 ]
+Resample = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="A mask on another grid: take the nearest of its voxels for each pixel.",
+    ),
+]
+SameGrid = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="A mask whose header is wrong: take it as it is, if its shape is the image's.",
+    ),
+]
 
 
 def split_names(values: Sequence[str]) -> list[str]:

@@ -11,13 +11,30 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from napari_scsam.cli.opening import opened
-from napari_scsam.cli.options import Json, Many, Mapping, Overwrite, parse_mapping, split_names
+from napari_scsam.cli.options import (
+    Json,
+    Many,
+    Mapping,
+    Overwrite,
+    Resample,
+    SameGrid,
+    parse_mapping,
+    split_names,
+)
 from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.core.windows import parse_window
-from napari_scsam.io import read_labels
+from napari_scsam.io import Placing
 from napari_scsam.project import Project, RoundRecord
+from napari_scsam.project.masks import commit_mask
 from napari_scsam.project.pruning import Pruned
+
+# How a mask came onto its image's grid, in words.
+_HOW = {
+    "reoriented": "turned onto the image",
+    "resampled": "resampled onto the image",
+    "same-grid": "taken as it is, whatever its header says",
+}
 
 
 def new(
@@ -108,9 +125,20 @@ def add(folder: Path, paths: Annotated[list[Path], Many], /, *, json: Json = Fal
 
 
 def label(
-    folder: Path, /, *, image: str, mask: Path, map_: Mapping = None, json: Json = False
+    folder: Path,
+    /,
+    *,
+    image: str,
+    mask: Path,
+    map_: Mapping = None,
+    resample: Resample = False,
+    same_grid: SameGrid = False,
+    json: Json = False,
 ) -> Report:
     """Commit an existing mask as the label of an image.
+
+    A mask that is stored flipped or with its axes in another order is turned onto the image;
+    one that lies elsewhere is refused.
 
     Parameters
     ----------
@@ -119,14 +147,19 @@ def label(
     image
         ID or path of an image of the project.
     mask
-        NIfTI, TIFF or PNG on the image's grid; 0 background, class ids, 255 not annotated.
+        NIfTI, TIFF or PNG; 0 background, class ids, 255 not annotated.
     """
+    placing = Placing(resample, same_grid)
     with opened(folder) as project:
         record = project.image(image)
-        commit = project.commit(record.id, read_labels(mask), mapping=parse_mapping(map_))
+        commit, how = commit_mask(
+            project, record.id, mask, mapping=parse_mapping(map_), placing=placing
+        )
         planes = len(project.committed_planes(record.id))
-    data = {"image": record.id, "version": commit.version, "planes": planes}
-    return Report(data, f"Saved. {record.name}: {_count(planes, 'annotated slice')}.", json)
+    data = {"image": record.id, "version": commit.version, "planes": planes, "grid": how}
+    done = "" if how == "same" else f" The mask was {_HOW[how]}."
+    text = f"Saved. {record.name}: {_count(planes, 'annotated slice')}.{done}"
+    return Report(data, text, json)
 
 
 def rounds(
