@@ -129,7 +129,7 @@ def endless_chain(path: Path) -> None:
     path.write_bytes(b"II*\0" + struct.pack("<I", 8) + links.tobytes())
 
 
-def described(text: str) -> Callable[[Path], None]:
+def described(text: str) -> Callable[[Path], object]:
     return lambda path: tifffile.imwrite(path, STACK, description=text, metadata=None)
 
 
