@@ -140,7 +140,7 @@ LAUGHS = (
 )
 IMAGEJ = "ImageJ=1.53\nimages={0}\nslices={0}\nhyperstack=true\n"
 
-HOSTILE: dict[str, Callable[[Path], None]] = {
+HOSTILE: dict[str, Callable[[Path], object]] = {
     "gzip bomb.nii.gz": gzip_bomb,
     "gzip lie.nii.gz": gzip_lie,
     "png lie.png": png_lie,
