@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.inference.idle_worker import IdleWorker, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_scsam.core.jobs import CancelToken
 
 WAIT_S = 10
 
@@ -52,7 +58,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench():
+def bench() -> Iterator[Bench]:
     made = Bench()
     with made.ask(5):  # where the person is
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from thin import thin_base
@@ -16,12 +17,14 @@ from napari_scsam.models.scratch_unet import build_network
 from napari_scsam.models.unet import UNet
 from scsam_train.distributed import World
 from scsam_train.embedded_views import Materials, SamView
-from scsam_train.recipe_context import RecipeContext
+from scsam_train.recipe_context import Recipe, RecipeContext
 
 SIDE = 32
 
 
-def toy_context(unlabelled=3, world=None, classes=1, **settings):
+def toy_context(
+    unlabelled: int = 3, world: Any = None, classes: int = 1, **settings: Any
+) -> RecipeContext:
     """Two labelled planes and some others, each with a bright rectangle of its own.
 
     The rectangles are of class 1; of any other of the `classes` there is no label.
@@ -82,12 +85,12 @@ def toy_context(unlabelled=3, world=None, classes=1, **settings):
     return RecipeContext(unet, sam, materials, chosen, world or World())
 
 
-def weights_of(context):
+def weights_of(context: Any) -> dict[str, torch.Tensor]:
     """All weights of both networks."""
     found = {**context.unet.network.state_dict(), **context.sam.module.state_dict()}
     return {name: value.clone() for name, value in found.items()}
 
 
-def run(recipe, start, end, steps):
+def run(recipe: Recipe, start: int, end: int, steps: int) -> list[Any]:
     """Take the steps `start` to `end` of `steps`; the reports."""
     return [recipe.step(step / steps) for step in range(start, end)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from kornia.augmentation import (
@@ -12,14 +12,17 @@ from kornia.augmentation import (
     RandomGamma,
     RandomGaussianBlur,
     RandomGaussianNoise,
+    RandomGrayscale,
     RandomHorizontalFlip,
     RandomRotation90,
 )
 from kornia.geometry import warp_affine
 from torch import Tensor
 
-from napari_scsam.core.settings import TrainSettings
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from napari_scsam.core.settings import TrainSettings
 
 # Gentle, since a U-Net sees some 40,000 pictures in a round: with shear, any angle and scales of
 # 0.75 to 1.33 it had learned less after 7,200 (Dice 0.53, now 0.57; polyps, one seed).
@@ -54,10 +57,13 @@ class Augmenter:
             ColorJiggle(0.15, 0.15, 0.0, 0.0, p=0.5),
             data_keys=["input"],
         )
+        # Channels of a slice with its neighbours are no colours, and are not mixed.
+        saturation, hue, grey = (0.0, 0.0, 0.0) if settings.context else (0.3, 0.08, 0.15)
         self._strong = AugmentationSequential(
             RandomGamma((0.7, 1.43), (1.0, 1.0), p=0.7),
-            ColorJiggle(0.2, 0.25, 0.0, 0.0, p=0.7),
-            RandomGaussianBlur((3, 3), (0.3, 0.7), p=0.1),
+            ColorJiggle(0.4, 0.4, saturation, hue, p=0.8),
+            RandomGrayscale(p=grey),
+            RandomGaussianBlur((7, 7), (0.3, 2.0), p=0.4),
             RandomGaussianNoise(std=0.02, p=0.2),
             data_keys=["input"],
         )
@@ -87,7 +93,7 @@ class Augmenter:
 
     def carry(self, maps: Tensor) -> Tensor:
         """Move maps (N, C, e, e) of the same planes as the last `move` did, 0 outside."""
-        matrices = cast(Tensor, self._geometry.transform_matrix)
+        matrices = cast("Tensor", self._geometry.transform_matrix)
         # From pixels of the canvas to the maps' cells, both with centres at whole numbers.
         scale = maps.shape[-1] / self._side
         to_cells = matrices.new_tensor(
@@ -97,12 +103,16 @@ class Augmenter:
         return warp_affine(maps, moved[:, :2], (maps.shape[-2], maps.shape[-1]), align_corners=True)
 
     def mild(self, images: Tensor, number: int) -> Tensor:
-        """Change brightness, contrast and gamma a little, for labelled images."""
+        """Change brightness, contrast and gamma a little."""
         with self._draw(number, 1):
             return _within(self._mild(images), images)
 
     def strong(self, images: Tensor, number: int) -> Tensor:
-        """Change them more, blur and add noise, for pseudo-labelled images."""
+        """Change colours, contrast and gamma a lot, blur and add noise.
+
+        The student of pseudo-labels needs views that its teacher's plain one does not give away
+        (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685).
+        """
         with self._draw(number, 2):
             return _within(self._strong(images), images)
 

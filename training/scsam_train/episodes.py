@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from napari_scsam.core.arrays import Mask
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import deepest, pixels_of
-from napari_scsam.propagation import AIRS, box_with_air, softened
+from napari_scsam.propagation import SETTINGS, box_with_air, softened
 from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import PromptBatch, as_shown
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import Mask
 
 # Probabilities: of a click near the centre, of a wrong sign, of feeding the last mask back, and of
 # feeding it back as a binary mask. Arbitrary.
@@ -235,7 +240,7 @@ def _rough(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def _carried(neighbours: list[Mask], rng: np.random.Generator) -> PromptBatch:
     """Prompt with a neighbour's mask and a box around it, as propagation does, or a looser box."""
-    boxes = [box_with_air(mask, float(rng.choice(AIRS))) for mask in neighbours]
+    boxes = [box_with_air(mask, float(rng.choice(SETTINGS.airs))) for mask in neighbours]
     masks = np.stack([softened(mask) for mask in neighbours])[:, None]
     return PromptBatch(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -35,7 +33,6 @@ from scsam_train.clock import Clock, Ending
 from scsam_train.decoding import Decoder
 from scsam_train.early_stopping import EarlyStopping
 from scsam_train.embedded_views import VIEWS_STREAM, Embedder, Materials, build_canvases
-from scsam_train.pair_weights import PairWeights
 from scsam_train.recipe_context import Diverged, Recipe, RecipeContext
 from scsam_train.session import Session, setup
 from scsam_train.validation import embed, follow, validate
@@ -43,6 +40,12 @@ from scsam_train.validation_metrics import (
     Evaluator,
     Scores,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scsam_train.pair_weights import PairWeights
 
 # Fractions of the round at which the held-out planes are evaluated for the learning curve.
 EVALUATE_AT = (0.25, 0.4, 0.55, 0.7, 0.85)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_scsam.models import Pair
-from scsam_train.data import TrainPlane
 from scsam_train.validation_metrics import Evaluation, Evaluator, unet_share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.models import Pair
+    from scsam_train.data import TrainPlane
 
 # From this number of units on, one half chooses weights for the other and vice versa; with fewer,
 # each unit is left out in turn. Halves of three cases still contain most classes. Arbitrary.

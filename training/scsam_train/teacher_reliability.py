@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Weight of a new prediction in the running mean; teachers change over time. Arbitrary.
 RENEWAL = 0.15

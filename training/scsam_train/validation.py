@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.round_contract import EventKind, Phase
@@ -24,6 +21,13 @@ from scsam_train.validation_metrics import (
     follows_clicks,
     forgetting,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scsam_train.session import Session
 
 
 def validate(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray, Logits
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.core.arrays import LabelArray, Logits
 
 # Limit of log-odds, and the value for a binary mask: a probability of 0.9997. Arbitrary.
 SURE = 8.0

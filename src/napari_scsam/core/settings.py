@@ -26,7 +26,7 @@ UNetKind = Literal["scratch", "pretrained", "pretrained+sam"]
 # 40 labels, 192 px, a U-Net had Dice 0.79 after 1,600 pictures, 0.81 after 2,400 and 0.81 after
 # 3,200 (one seed, training cases); on the sample, eight labelled slices, 0.89 for the ventricles
 # after 544. With fewer labels training converges sooner.
-PICTURES_EACH, FEWEST_PICTURES, MOST_PICTURES = 70, 560, 3200
+PICTURES_EACH, MIN_BUDGET, MAX_BUDGET = 60, 480, 3200
 MAX_STEPS, MAX_PICTURES = 1_000_000, 100_000_000
 
 # Default size limit of a project's embedding cache, in GB of 10^9 bytes; an embedding of LiteMedSAM
@@ -139,7 +139,7 @@ class TrainSettings(_Settings):
     pictures: int | None = _setting(
         None,
         "Pictures that the U-Net learns from, each view counted; "
-        f"{PICTURES_EACH} for each labelled slice, {FEWEST_PICTURES} to {MOST_PICTURES}, where no "
+        f"{PICTURES_EACH} for each labelled slice, {MIN_BUDGET} to {MAX_BUDGET}, where no "
         "steps are given either.",
         low=1,
         high=MAX_PICTURES,
@@ -212,7 +212,7 @@ class TrainSettings(_Settings):
         None if steps are counted.
         """
         if self.pictures is None and self.steps is None:
-            return min(MOST_PICTURES, max(FEWEST_PICTURES, PICTURES_EACH * labelled))
+            return min(MAX_BUDGET, max(MIN_BUDGET, PICTURES_EACH * labelled))
         return self.pictures
 
 

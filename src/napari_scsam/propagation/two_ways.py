@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from napari_scsam.core.arrays import Logits
-from napari_scsam.propagation.appearance import Look
+from napari_scsam.propagation.settings import SETTINGS
 from napari_scsam.propagation.stopping import STRAYED
 from napari_scsam.propagation.walk import Carried, Trail, iou
 
-_Way = TypeVar("_Way", bound=Trail)
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
-# Two ways to one object that overlap less (IoU) do not both go on: the one that lies nearer to
-# the outline as it has moved with the picture does, unless that is nowhere near either.
-_SAME_WAY = 0.8
-_NOWHERE = 0.4
+    from napari_scsam.core.arrays import Logits
+    from napari_scsam.propagation.appearance import Look
+
+_Way = TypeVar("_Way", bound=Trail)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,13 +56,13 @@ def joined(trail: TwoWays, first: Carried, second: Carried, told: Iterable[int])
             ends_at.pop(class_id, None)
             flags.setdefault(class_id, second.flags.get(class_id, "no outline found"))
             continue
-        if iou(*(way.trail.label == class_id for way in ways)) >= _SAME_WAY:
+        if iou(*(way.trail.label == class_id for way in ways)) >= SETTINGS.same_way:
             logits[class_id] = (first.logits[class_id] + second.logits[class_id]) / 2
             ends_at[class_id] = first.trail, second.trail
             continue
         better, overlap = _nearer(ways, class_id)
         flags.pop(class_id, None)
-        if overlap < _NOWHERE:
+        if overlap < SETTINGS.nowhere:
             del logits[class_id], ends_at[class_id]
             flags[class_id] = STRAYED
             continue

@@ -8,18 +8,16 @@ labelled planes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from napari_scsam.models import Partner
 from scsam_train.batches import Batch, BatchSampler, SupervisedLoss
+from scsam_train.cutmix import cutmix
 from scsam_train.losses import likeliest
 from scsam_train.pseudo import PseudoLabels, of_trusted
 from scsam_train.recipe_context import RecipeContext, StepReport
@@ -28,6 +26,13 @@ from scsam_train.sam_student import MIN_WEIGHT, SamStudent
 from scsam_train.schedules import ramp, shrunk
 from scsam_train.students import UNetStudent
 from scsam_train.teacher_reliability import TeacherReliability
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.models import Partner
 
 # The U-Net's share in a pseudo-label is the agreement to this power. To the first, a pixel that
 # the U-Net is wrongly sure of never reaches the confidence that a label needs, and it learns
@@ -181,7 +186,8 @@ class ScSam:
         side = self._context.side_at(fraction)
         labels = of_trusted(self._pseudo.label_maps(chosen, side), trusted)
         weight = float(trust.max())
-        return self._lessons.others(chosen, labels, weight, self._step, fraction, known)
+        batch = self._lessons.others(chosen, labels, weight, self._step, fraction, known)
+        return cutmix(batch, np.random.default_rng([self._context.settings.seed, 60, self._step]))
 
     def _look(self, count: int) -> None:
         """Let SAM's teacher look at the next unlabelled planes."""
