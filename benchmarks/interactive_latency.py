@@ -30,10 +30,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
@@ -47,6 +46,9 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
 from napari_scsam.rounds.running_round import TrainingController
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 TICK_MS = 5
 EDGES = (0, 10, 20, 33, 50, 100, 200, 100_000)

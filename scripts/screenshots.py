@@ -15,9 +15,8 @@ import io
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import napari  # noqa: TID251 - a script that drives the window
 import numpy as np
@@ -31,6 +30,9 @@ from napari_scsam.io.sample import load_sample_scan
 from napari_scsam.rounds.running_round import TrainingController
 from napari_scsam.workflows.demo import demo_settings
 from napari_scsam.workflows.sample import open_sample_project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIZE = (1280, 860)
 WAIT_S = 240.0

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,12 +13,16 @@ from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.scene import Scene
 from napari_scsam.core.errors import Cancelled
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
-from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.inference.segmenter import Answer, Question
-from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.prompts import PointPrompt, PromptSet
+    from napari_scsam.project import Project
 
 
 class ManualRunner:

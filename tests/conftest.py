@@ -18,6 +18,9 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
     from annotation_desk import Desk
 
 

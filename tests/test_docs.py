@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
 import nibabel as nib
@@ -18,6 +18,9 @@ from napari_scsam.cli.__main__ import main
 from napari_scsam.cli.app import build_app
 from napari_scsam.core.settings import TrainSettings, TuneSettings
 from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from unittest import mock
-
-from sphinx.application import Sphinx
 
 from napari_scsam.cli.app import build_app
 from napari_scsam.core.settings import TrainSettings, TuneSettings
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 FOLDER = "reference/_generated"
 

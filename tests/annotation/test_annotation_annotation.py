@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 from annotation_desk import Desk
 
 from napari_scsam.annotation.suggestions import NO_ROUND
@@ -13,9 +12,15 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompt_edits import accepted, to_decode, with_state
 from napari_scsam.core.prompts import PointPrompt, PromptSet
-from napari_scsam.inference.segmenter import Answer, Question
-from napari_scsam.project import Project
 from napari_scsam.project.journal import Event, Journal, Noted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pytest
+
+    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.project import Project
 
 
 def test_a_late_answer_never_paints_over_a_newer_one(desk: Desk) -> None:

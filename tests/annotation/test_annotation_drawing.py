@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from annotation_desk import Desk
 
 from napari_scsam.annotation.editor import NO_AREA, OUTSIDE_IMAGE, TOO_SHORT
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
-from napari_scsam.inference.segmenter import Answer, Question
-from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from annotation_desk import Desk
+
+    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.project import Project
 
 LASSO = [(4, 4), (4, 8), (8, 8), (8, 4)]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,6 +21,10 @@ from napari_scsam.inference.segmenter import Question
 from napari_scsam.project import Project, RoundRecord
 from napari_scsam.project.rounds import round_window
 from napari_scsam.project.schema import PROJECT_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Now:

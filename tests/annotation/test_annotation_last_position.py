@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,9 +12,13 @@ from napari_scsam.annotation.last_position import FILE, first_view, remember
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 
 @pytest.fixture
-def project(tmp_path: Path):
+def project(tmp_path: Path) -> Iterator[Project]:
     rng = np.random.default_rng(0)
     for name, depth in (("a", 1), ("b", 5)):
         scan = rng.random((depth, 12, 10)).astype(np.float32)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from annotation_desk import Desk
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt
-from napari_scsam.inference.segmenter import Answer, Question
+
+if TYPE_CHECKING:
+    from annotation_desk import Desk
+
+    from napari_scsam.inference.segmenter import Answer, Question
 
 
 def test_a_question_that_failed_is_not_asked_again_until_something_changes(desk: Desk) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,9 +12,14 @@ from annotation_desk import Desk, FakeSegmenter
 from napari_scsam.annotation.propagation_job import COMMIT_FIRST
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.inference.segmenter import Question
 from napari_scsam.project import Project
 from napari_scsam.propagation.walk import Carried, Trail, label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from napari_scsam.inference.segmenter import Question
 
 COUNT = 8
 
@@ -87,7 +90,9 @@ def desk(project: Project) -> VolumeDesk:
     return made
 
 
-def test_a_committed_slice_fills_the_volume_with_drafts_and_one_undo_takes_them_back(desk):
+def test_a_committed_slice_fills_the_volume_with_drafts_and_one_undo_takes_them_back(
+    desk: VolumeDesk,
+) -> None:
     desk.commit_a_square()
     assert "propagate" in desk.state.enabled
     desk.propagate()
@@ -106,7 +111,7 @@ def test_a_committed_slice_fills_the_volume_with_drafts_and_one_undo_takes_them_
     assert desk.canvas.previews[Plane(0, 6)][10, 10] == 1
 
 
-def test_a_preview_is_carried_too_and_keeps_its_prompts(desk):
+def test_a_preview_is_carried_too_and_keeps_its_prompts(desk: VolumeDesk) -> None:
     assert "propagate" not in desk.state.enabled
     desk.annotation.propagate()
     assert desk.state.status == COMMIT_FIRST
@@ -118,7 +123,7 @@ def test_a_preview_is_carried_too_and_keeps_its_prompts(desk):
     assert len(desk.annotation.prompts.points) == 1
 
 
-def test_a_click_corrects_a_draft_and_undo_brings_the_draft_back(desk):
+def test_a_click_corrects_a_draft_and_undo_brings_the_draft_back(desk: VolumeDesk) -> None:
     desk.commit_a_square()
     desk.propagate()
     desk.canvas.go_to(Plane(0, 4))
@@ -132,7 +137,9 @@ def test_a_click_corrects_a_draft_and_undo_brings_the_draft_back(desk):
     assert desk.annotation.now.draft is not None
 
 
-def test_accepting_a_draft_commits_it_and_goes_to_the_next_one_round_the_end(desk):
+def test_accepting_a_draft_commits_it_and_goes_to_the_next_one_round_the_end(
+    desk: VolumeDesk,
+) -> None:
     desk.commit_a_square()
     desk.propagate()
     desk.canvas.go_to(Plane(0, 6))
@@ -151,7 +158,9 @@ def test_accepting_a_draft_commits_it_and_goes_to_the_next_one_round_the_end(des
     assert desk.project.committed_planes(desk.image) == [3, 6, 7]
 
 
-def test_all_good_drafts_are_one_commit_and_one_undo_and_flagged_ones_stay(desk):
+def test_all_good_drafts_are_one_commit_and_one_undo_and_flagged_ones_stay(
+    desk: VolumeDesk,
+) -> None:
     desk.segmenter.flags = {1: "area doubled", 6: "outline unsure"}
     desk.commit_a_square()
     desk.propagate()
@@ -171,7 +180,7 @@ def test_all_good_drafts_are_one_commit_and_one_undo_and_flagged_ones_stay(desk)
     assert len(desk.drafts()) == 7
 
 
-def test_n_goes_from_one_flagged_slice_to_the_next_and_says_why(desk):
+def test_n_goes_from_one_flagged_slice_to_the_next_and_says_why(desk: VolumeDesk) -> None:
     desk.segmenter.flags = {1: "area doubled", 6: "outline unsure"}
     desk.commit_a_square()
     desk.propagate()
@@ -182,7 +191,7 @@ def test_n_goes_from_one_flagged_slice_to_the_next_and_says_why(desk):
     assert seen == [(6, "outline unsure."), (1, "area doubled."), (6, "outline unsure.")]
 
 
-def test_stopping_keeps_what_was_made(desk):
+def test_stopping_keeps_what_was_made(desk: VolumeDesk) -> None:
     desk.commit_a_square()
     desk.segmenter.before[2] = desk.annotation.propagate  # pressed again: stop
     desk.propagate()
@@ -191,7 +200,7 @@ def test_stopping_keeps_what_was_made(desk):
     assert desk.state.propagate == "Propagate"
 
 
-def test_an_error_on_the_way_keeps_what_was_made_and_is_said(desk):
+def test_an_error_on_the_way_keeps_what_was_made_and_is_said(desk: VolumeDesk) -> None:
     def fail() -> None:
         raise ModelError("The model process stopped.")
 
@@ -203,7 +212,7 @@ def test_an_error_on_the_way_keeps_what_was_made_and_is_said(desk):
     assert desk.drafts() == [0, 1, 2, 4]
 
 
-def test_what_is_committed_or_prompted_meanwhile_is_left_alone(desk):
+def test_what_is_committed_or_prompted_meanwhile_is_left_alone(desk: VolumeDesk) -> None:
     desk.commit_a_square()
 
     def meanwhile() -> None:
@@ -227,7 +236,9 @@ def test_what_is_committed_or_prompted_meanwhile_is_left_alone(desk):
     assert desk.annotation.preview[10, 10] == 0
 
 
-def test_drafts_of_an_image_that_was_left_are_there_on_coming_back(desk, project):
+def test_drafts_of_an_image_that_was_left_are_there_on_coming_back(
+    desk: VolumeDesk, project: Project
+) -> None:
     first, second = (record.id for record in project.images())
     desk.commit_a_square()
 
@@ -247,7 +258,7 @@ def test_drafts_of_an_image_that_was_left_are_there_on_coming_back(desk, project
     assert desk.canvas.previews[Plane(0, 6)][10, 10] == 1
 
 
-def test_closing_while_it_runs_neither_fails_nor_changes_anything(desk):
+def test_closing_while_it_runs_neither_fails_nor_changes_anything(desk: VolumeDesk) -> None:
     desk.commit_a_square()
     desk.segmenter.before[1] = desk.annotation.close
     desk.propagate()
@@ -255,7 +266,9 @@ def test_closing_while_it_runs_neither_fails_nor_changes_anything(desk):
     assert desk.project.committed_planes(desk.image) == [3]
 
 
-def test_slices_between_committed_ones_come_from_both_and_none_is_asked_again(desk):
+def test_slices_between_committed_ones_come_from_both_and_none_is_asked_again(
+    desk: VolumeDesk,
+) -> None:
     desk.commit_a_square(1)
     desk.commit_a_square(5)
     desk.propagate()
@@ -264,7 +277,9 @@ def test_slices_between_committed_ones_come_from_both_and_none_is_asked_again(de
     assert desk.drafts() == [0, 2, 3, 4, 6, 7]
 
 
-def test_another_axis_is_filled_along_itself_and_never_over_what_is_committed(desk):
+def test_another_axis_is_filled_along_itself_and_never_over_what_is_committed(
+    desk: VolumeDesk,
+) -> None:
     desk.commit_a_square(3)
     desk.canvas.go_to(Plane(2, 20))
     desk.annotation.editor.add_point(6, 10)
@@ -281,7 +296,7 @@ def test_another_axis_is_filled_along_itself_and_never_over_what_is_committed(de
     assert (label[[0, 6], :, 20] == 255).all()  # the slice that was clicked is not committed
 
 
-def test_a_plane_across_the_drafts_shows_them(desk):
+def test_a_plane_across_the_drafts_shows_them(desk: VolumeDesk) -> None:
     desk.commit_a_square(3)
     desk.propagate()
     desk.canvas.go_to(Plane(1, 10))

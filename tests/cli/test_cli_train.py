@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -22,6 +21,9 @@ from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
 from napari_scsam.project.process import record_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLI = [sys.executable, "-m", "napari_scsam.cli"]
 QUICK = (

@@ -31,6 +31,6 @@ def pages(how: str) -> int:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's switch")
-def test_memory_that_is_freed_is_used_again():
+def test_memory_that_is_freed_is_used_again() -> None:
     # 64 MiB of pages for each of eight uses, at most huge ones of 2 MiB; or none.
     assert pages("keep") < 8 * 32 <= pages("give back")

@@ -11,7 +11,7 @@ import pytest
 from napari_scsam.core.threads import MODELS, SPINS, TRAINING, TUNING, wait_briefly
 
 
-def test_threads_wait_briefly_unless_the_user_says_how(monkeypatch):
+def test_threads_wait_briefly_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
     wait_briefly()
@@ -24,7 +24,7 @@ def test_threads_wait_briefly_unless_the_user_says_how(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no niceness")
-def test_a_process_steps_back_to_a_level_however_often_it_is_asked():
+def test_a_process_steps_back_to_a_level_however_often_it_is_asked() -> None:
     script = (
         "import os; from napari_scsam.core.threads import step_back; "
         f"step_back({TRAINING}); step_back({MODELS}); print(os.nice(0))"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,8 +20,13 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 
 from napari_scsam._qt.dock import ScsamDock
-from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.inference.process_client import SegmenterProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.prompts import PointPrompt
 
 if sys.platform.startswith("linux"):
     import os

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gui.conftest import Hand
+
+    from napari_scsam._qt.dock import ScsamDock
+
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +34,7 @@ OBJECT_NAMES = """
 """
 
 
-def test_every_control_exists_from_the_start_and_fits_320_px(dock):
+def test_every_control_exists_from_the_start_and_fits_320_px(dock: ScsamDock) -> None:
     for name in OBJECT_NAMES.split():
         assert dock.findChild(QWidget, name) is not None, name
     assert dock.minimumSizeHint().width() <= 320
@@ -35,14 +42,16 @@ def test_every_control_exists_from_the_start_and_fits_320_px(dock):
     assert set(policies.values()) == {Qt.FocusPolicy.TabFocus}, policies  # and not by a click
 
 
-def test_the_manifest_opens_this_dock(viewer):
+def test_the_manifest_opens_this_dock(viewer: Any) -> None:
     docked, widget = viewer.window.add_plugin_dock_widget("napari-scsam")
     assert type(widget).__name__ == "ScsamDock"
     widget.shut_down()
     viewer.window.remove_dock_widget(docked)
 
 
-def test_a_round_is_trained_promoted_and_suggests(hand, dock, volume_path, tmp_path):
+def test_a_round_is_trained_promoted_and_suggests(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     truth = np.zeros((6, 96, 80), np.uint8)
     rows, cols = np.mgrid[:96, :80]
     truth[:, (rows - 34) ** 2 + (cols - 58) ** 2 <= 14**2] = 1
@@ -77,7 +86,9 @@ def test_a_round_is_trained_promoted_and_suggests(hand, dock, volume_path, tmp_p
     assert dock.session.canvas.layers["preview"].data[5].any()
 
 
-def test_cancelling_a_round_leaves_everything_as_it_was(hand, dock, volume_path, tmp_path):
+def test_cancelling_a_round_leaves_everything_as_it_was(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     with Project.create(tmp_path / "project", ["disc"]) as project:
         (image,) = project.add_images([volume_path])
         project.commit(image, np.ones((96, 80), np.uint8), plane=Plane(0, 1))
@@ -92,7 +103,9 @@ def test_cancelling_a_round_leaves_everything_as_it_was(hand, dock, volume_path,
     assert dock.session.project.rounds() == []
 
 
-def test_training_without_a_label_is_refused_in_one_line(hand, dock, volume_path, tmp_path):
+def test_training_without_a_label_is_refused_in_one_line(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     hand.wait_for_image()
     hand.press("train")
@@ -101,7 +114,9 @@ def test_training_without_a_label_is_refused_in_one_line(hand, dock, volume_path
     assert hand.find("train").isEnabled()
 
 
-def test_committed_labels_are_exported(hand, dock, volume_path, tmp_path):
+def test_committed_labels_are_exported(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     image_id, plane = hand.wait_for_image()
     hand.click(34, 58)
@@ -116,7 +131,9 @@ def test_committed_labels_are_exported(hand, dock, volume_path, tmp_path):
     assert (written[plane.index] == 1).any()
 
 
-def test_open_layers_are_taken_into_a_project(hand, dock, viewer, tmp_path):
+def test_open_layers_are_taken_into_a_project(
+    hand: Hand, dock: ScsamDock, viewer: Any, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     scan = rng.normal(size=(3, 40, 30)).astype(np.float32)
     layer = viewer.add_image(scan, name="my scan", scale=(2.0, 0.5, 0.5))
@@ -136,13 +153,17 @@ def test_open_layers_are_taken_into_a_project(hand, dock, viewer, tmp_path):
     assert (point.row, point.col) == pytest.approx((20, 15), abs=1)
 
 
-def test_a_folder_that_is_no_project_is_one_clear_line(hand, dock, tmp_path):
+def test_a_folder_that_is_no_project_is_one_clear_line(
+    hand: Hand, dock: ScsamDock, tmp_path: Path
+) -> None:
     dock.open_project_folder(tmp_path)
     hand.until(lambda: "is not a project" in hand.status())
     assert dock.session is None
 
 
-def test_a_bad_image_leaves_no_half_made_project(hand, dock, tmp_path):
+def test_a_bad_image_leaves_no_half_made_project(
+    hand: Hand, dock: ScsamDock, tmp_path: Path
+) -> None:
     (tmp_path / "bad.png").write_bytes(b"")
     dock.create_project(tmp_path / "project", ["disc"], [tmp_path / "bad.png"])
     hand.until(lambda: hand.status().startswith("⚠"))
@@ -150,7 +171,9 @@ def test_a_bad_image_leaves_no_half_made_project(hand, dock, tmp_path):
     assert not (tmp_path / "project").exists()
 
 
-def test_a_project_open_elsewhere_is_shown_read_only(hand, dock, volume_path, tmp_path):
+def test_a_project_open_elsewhere_is_shown_read_only(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     with Project.create(tmp_path / "project", ["disc"]) as elsewhere:
         elsewhere.add_images([volume_path])
         dock.open_project_folder(tmp_path / "project")
@@ -164,8 +187,8 @@ def test_a_project_open_elsewhere_is_shown_read_only(hand, dock, volume_path, tm
 
 
 def test_without_the_models_the_dock_says_how_to_get_them(
-    hand, dock, volume_path, tmp_path, monkeypatch
-):
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # What the model process finds in place of torch on a machine without it.
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "torch.py").write_text(
@@ -182,8 +205,8 @@ def test_without_the_models_the_dock_says_how_to_get_them(
 
 
 def test_a_killed_model_process_is_one_line_and_the_next_click_starts_another(
-    hand, dock, volume_path, tmp_path, monkeypatch
-):
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Looking ahead may find the process gone first: nobody waits for it, so that nothing is said
     # and the click is answered by another process.
     monkeypatch.setattr(LookAhead, "around", lambda *_: None)
@@ -201,7 +224,7 @@ def test_a_killed_model_process_is_one_line_and_the_next_click_starts_another(
     assert dock.session.canvas.layers["preview"].data[3].any()
 
 
-def test_the_window_needs_no_torch_for_the_loop(tmp_path, volume_path):
+def test_the_window_needs_no_torch_for_the_loop(tmp_path: Path, volume_path: Path) -> None:
     script = f"""
 import sys, napari
 from pathlib import Path
@@ -235,7 +258,9 @@ if __name__ == "__main__":
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_closing_while_a_slice_is_being_embedded_stops_quietly(hand, dock, volume_path, tmp_path):
+def test_closing_while_a_slice_is_being_embedded_stops_quietly(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     hand.wait_for_image()
     hand.click(34, 58)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.core.errors import Cancelled, InputError
 from napari_scsam.core.jobs import Job, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytestqt.qtbot import QtBot
 
 pytestmark = pytest.mark.gui
 
@@ -42,7 +46,9 @@ class Ends:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), InputError("bad")])
-def test_an_error_comes_back_once_on_the_main_thread(runner, qtbot, error):
+def test_an_error_comes_back_once_on_the_main_thread(
+    runner: ThreadJobRunner, qtbot: QtBot, error: Exception
+) -> None:
     ends = Ends()
 
     def work(_progress: Any, _cancel: Any) -> None:
@@ -58,7 +64,7 @@ def test_an_error_comes_back_once_on_the_main_thread(runner, qtbot, error):
     assert runner.idle
 
 
-def test_results_and_progress_come_in_order(runner, qtbot):
+def test_results_and_progress_come_in_order(runner: ThreadJobRunner, qtbot: QtBot) -> None:
     ends, seen = Ends(), []
 
     def work(progress: Any, _cancel: Any) -> int:
@@ -73,7 +79,7 @@ def test_results_and_progress_come_in_order(runner, qtbot):
     assert seen == [0, 1 / 3, 2 / 3]
 
 
-def test_a_job_cancelled_before_it_begins_never_runs(runner, qtbot):
+def test_a_job_cancelled_before_it_begins_never_runs(runner: ThreadJobRunner, qtbot: QtBot) -> None:
     gate, ends, ran = threading.Event(), Ends(), []
     runner.run(Job("first", lambda _p, _c: gate.wait(5)), ends.on_done, ends.on_failed)
     token = runner.run(Job("second", lambda _p, _c: ran.append(1)), ends.on_done, ends.on_failed)
@@ -84,7 +90,7 @@ def test_a_job_cancelled_before_it_begins_never_runs(runner, qtbot):
     assert isinstance(ends.failed[0], Cancelled)
 
 
-def test_nothing_is_reported_after_closing(runner, qtbot):
+def test_nothing_is_reported_after_closing(runner: ThreadJobRunner, qtbot: QtBot) -> None:
     gate, ends = threading.Event(), Ends()
     runner.run(Job("work", lambda _p, _c: gate.wait(5)), ends.on_done, ends.on_failed)
     threading.Timer(0.05, gate.set).start()

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gui.conftest import Hand
+
+    from napari_scsam._qt.dock import ScsamDock
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -24,7 +33,9 @@ VOLUME_DISC = disc((96, 80), 34, 58, 14)
 PICTURE_DISC = disc((72, 90), 25, 62, 12)
 
 
-def test_a_click_becomes_a_mask_and_a_commit_becomes_a_label(hand, dock, volume_path, tmp_path):
+def test_a_click_becomes_a_mask_and_a_commit_becomes_a_label(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     key = hand.wait_for_image()
     assert key[1].index == 3
@@ -49,7 +60,9 @@ def test_a_click_becomes_a_mask_and_a_commit_becomes_a_label(hand, dock, volume_
     assert (label[[0, 1, 2, 4, 5]] == 255).all()
 
 
-def test_undo_takes_back_a_commit_and_redo_makes_it_again(hand, dock, volume_path, tmp_path):
+def test_undo_takes_back_a_commit_and_redo_makes_it_again(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     image_id, plane = hand.wait_for_image()
     project = dock.session.project
@@ -74,7 +87,9 @@ def test_undo_takes_back_a_commit_and_redo_makes_it_again(hand, dock, volume_pat
     assert project.committed_planes(image_id) == [plane.index]
 
 
-def test_points_are_moved_flipped_deleted_and_boxes_drawn(hand, dock, picture_path, tmp_path):
+def test_points_are_moved_flipped_deleted_and_boxes_drawn(
+    hand: Hand, dock: ScsamDock, picture_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [picture_path], "rgb")
     hand.wait_for_image()
     hand.click(50, 20)
@@ -101,8 +116,8 @@ def test_points_are_moved_flipped_deleted_and_boxes_drawn(hand, dock, picture_pa
 
 
 def test_a_drag_on_empty_ground_moves_the_picture_and_adds_no_point(
-    hand, dock, picture_path, tmp_path
-):
+    hand: Hand, dock: ScsamDock, picture_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [picture_path], "rgb")
     hand.wait_for_image()
     before = hand.at(50, 20)
@@ -114,7 +129,9 @@ def test_a_drag_on_empty_ground_moves_the_picture_and_adds_no_point(
     assert target == pytest.approx((expected.x(), expected.y()), abs=4)
 
 
-def test_keys_work_wherever_the_focus_is(hand, dock, volume_path, tmp_path):
+def test_keys_work_wherever_the_focus_is(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc", "ring"], [volume_path])
     image_id, plane = hand.wait_for_image()
     hand.click(34, 58)
@@ -130,7 +147,9 @@ def test_keys_work_wherever_the_focus_is(hand, dock, volume_path, tmp_path):
     assert dock.session.annotation.now.active_class.name == "ring"
 
 
-def test_every_slice_of_every_axis_takes_prompts(hand, dock, volume_path, tmp_path):
+def test_every_slice_of_every_axis_takes_prompts(
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     hand.wait_for_image()
     hand.viewer.dims.order = (1, 0, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -27,11 +27,14 @@ from napari_scsam.project.image_queue import QueueRow
 from napari_scsam.project.schema import RoundRecord
 from napari_scsam.rounds.controller import RoundsState
 
+if TYPE_CHECKING:
+    from pytestqt.qtbot import QtBot
+
 pytestmark = pytest.mark.gui
 WIDTH = 308  # of a panel in a dock of 320 px
 
 
-def show(qtbot, panel):
+def show(qtbot: QtBot, panel: Any) -> Any:
     qtbot.addWidget(panel)
     panel.resize(WIDTH, 400)
     panel.show()
@@ -39,7 +42,7 @@ def show(qtbot, panel):
     return panel
 
 
-def test_a_project_is_created_once_everything_is_named(qtbot, tmp_path):
+def test_a_project_is_created_once_everything_is_named(qtbot: QtBot, tmp_path: Path) -> None:
     form = show(qtbot, NewProjectForm())
     create = form.findChild(QPushButton, "create_project")
     needed = form.findChild(object, "new_needed")
@@ -56,7 +59,7 @@ def test_a_project_is_created_once_everything_is_named(qtbot, tmp_path):
     assert wanted.classes == ("one", "two")
 
 
-def test_every_class_name_is_seen_whole(qtbot):
+def test_every_class_name_is_seen_whole(qtbot: QtBot) -> None:
     panel = show(qtbot, AnnotatePanel())
     panel.set_classes(make_classes(["left ventricle", "right ventricle", "myocardium", "scar"]))
     view = panel.classes
@@ -65,7 +68,7 @@ def test_every_class_name_is_seen_whole(qtbot):
         assert view.viewport().rect().contains(place), view.item(position).text()
 
 
-def test_the_list_tells_what_is_done_without_colour(qtbot):
+def test_the_list_tells_what_is_done_without_colour(qtbot: QtBot) -> None:
     panel = show(qtbot, QueuePanel())
     long = "a_very_long_case_name_that_no_dock_has_room_for_" * 2
     panel.show_rows([QueueRow("1", long, 3, 9), QueueRow("2", "b", 1, 1), QueueRow("3", "c", 0, 1)])
@@ -80,14 +83,14 @@ def test_the_list_tells_what_is_done_without_colour(qtbot):
     assert sent.args == ["3"]
 
 
-def test_a_long_project_name_does_not_widen_the_dock(qtbot):
+def test_a_long_project_name_does_not_widen_the_dock(qtbot: QtBot) -> None:
     bar = show(qtbot, ProjectBar())
     bar.show_project("n" * 200)
     assert bar.minimumSizeHint().width() <= WIDTH
     assert bar.findChild(object, "project_name").toolTip() == "n" * 200
 
 
-def test_the_metrics_are_a_table_that_no_class_name_can_break(qtbot, tmp_path):
+def test_the_metrics_are_a_table_that_no_class_name_can_break(qtbot: QtBot, tmp_path: Path) -> None:
     dice = {m: {"<b>x": 0.8, "mean": 0.8} for m in ("pair", "unet")}
     metrics = {"dice": dice}
     record = RoundRecord(1, tmp_path, metrics, active=True, reason="Round 1 is the first.")
@@ -100,7 +103,9 @@ def test_the_metrics_are_a_table_that_no_class_name_can_break(qtbot, tmp_path):
     assert "rompted" not in text  # no such column for a round without it
 
 
-def test_the_metrics_tell_sam_alone_from_sam_prompted_by_the_unet(qtbot, tmp_path):
+def test_the_metrics_tell_sam_alone_from_sam_prompted_by_the_unet(
+    qtbot: QtBot, tmp_path: Path
+) -> None:
     figures = {"unet": 0.91, "sam": 0.72, "prompted": 0.93, "pair": 0.94}
     dice = {member: {"heart": value, "mean": value} for member, value in figures.items()}
     record = RoundRecord(1, tmp_path, {"dice": dice}, active=True, reason="")
@@ -113,7 +118,9 @@ def test_the_metrics_tell_sam_alone_from_sam_prompted_by_the_unet(qtbot, tmp_pat
     assert panel.minimumSizeHint().width() <= WIDTH
 
 
-def test_the_list_of_rounds_says_what_each_takes_and_which_are_pruned(qtbot, tmp_path):
+def test_the_list_of_rounds_says_what_each_takes_and_which_are_pruned(
+    qtbot: QtBot, tmp_path: Path
+) -> None:
     records = (
         RoundRecord(1, tmp_path, {}, active=False, reason="The first.", pruned=True),
         RoundRecord(2, tmp_path, {}, active=True, reason="Better."),
@@ -128,7 +135,7 @@ def test_the_list_of_rounds_says_what_each_takes_and_which_are_pruned(qtbot, tmp
     assert second.toolTip() == "Better.\n34.5 MB on the disk."
 
 
-def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot):
+def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot: QtBot) -> None:
     form = show(qtbot, SettingsForm())
     shown = {w.objectName() for w in form.findChildren(object) if "setting_" in w.objectName()}
     names = "recipe pictures minutes device holdout unlabelled_planes mirror turn"
@@ -152,7 +159,7 @@ def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot):
     assert (form.settings().recipe, form.settings().lora_rank) == ("cps", 8)
 
 
-def test_scrolling_past_a_setting_does_not_change_it(qtbot):
+def test_scrolling_past_a_setting_does_not_change_it(qtbot: QtBot) -> None:
     form = show(qtbot, SettingsForm())
     spin = form.findChild(object, "setting_pictures")
     before = spin.value()
@@ -171,7 +178,7 @@ def test_scrolling_past_a_setting_does_not_change_it(qtbot):
     assert spin.value() == before
 
 
-def test_what_changed_is_lit_once_and_then_only_outlined(qtbot):
+def test_what_changed_is_lit_once_and_then_only_outlined(qtbot: QtBot) -> None:
     fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
     painter = PreviewPainter(fill, outline, 3)
     first = np.zeros((20, 30), np.uint8)
@@ -192,7 +199,9 @@ def test_what_changed_is_lit_once_and_then_only_outlined(qtbot):
     assert not outline.data.any()
 
 
-def test_nothing_is_repainted_where_there_was_and_is_no_draft(monkeypatch):
+def test_nothing_is_repainted_where_there_was_and_is_no_draft(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
     painter, repaints = PreviewPainter(fill, outline, 3), []
     monkeypatch.setattr(Labels, "refresh", lambda layer, **how: repaints.append(layer))
@@ -205,7 +214,9 @@ def test_nothing_is_repainted_where_there_was_and_is_no_draft(monkeypatch):
     assert repaints and not fill.data.any() and not outline.data.any()
 
 
-def test_a_plane_that_crosses_drafts_takes_nothing_of_them_away_when_it_is_left(qtbot):
+def test_a_plane_that_crosses_drafts_takes_nothing_of_them_away_when_it_is_left(
+    qtbot: QtBot,
+) -> None:
     fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
     painter = PreviewPainter(fill, outline, 3)
     square = np.zeros((20, 30), np.uint8)

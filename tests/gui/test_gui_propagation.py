@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gui.conftest import Hand
+    from pytestqt.qtbot import QtBot
+
+    from napari_scsam._qt.dock import ScsamDock
+    from napari_scsam.inference.process_client import SegmenterProcess
+
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +40,7 @@ class Copier:
         self.hold_at: int | None = None
         self.held, self.go_on = threading.Event(), threading.Event()
 
-    def __call__(self, question, trail):
+    def __call__(self, question: Any, trail: Trail) -> Carried:
         index = question.key[1].index
         if index == self.hold_at:
             self.held.set()
@@ -41,7 +51,7 @@ class Copier:
 
 
 @pytest.fixture
-def copier(segmenter, monkeypatch) -> Iterator[Copier]:
+def copier(segmenter: SegmenterProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Copier]:
     made = Copier()
     monkeypatch.setattr(segmenter, "carry", made)
     yield made
@@ -57,14 +67,16 @@ def folder(tmp_path: Path, volume_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def open_at(hand, dock, folder: Path, index: int) -> str:
+def open_at(hand: Hand, dock: ScsamDock, folder: Path, index: int) -> str:
     dock.open_project_folder(folder)
     image, _ = hand.wait_for_image()
     dock.session.canvas.go_to(Plane(0, index))
     return str(image)
 
 
-def test_a_volume_is_filled_looked_through_and_committed_at_once(hand, dock, folder, copier):
+def test_a_volume_is_filled_looked_through_and_committed_at_once(
+    hand: Hand, dock: ScsamDock, folder: Path, copier: Copier
+) -> None:
     image = open_at(hand, dock, folder, 1)
     assert not hand.find("propagate").isEnabled()
     assert hand.find("commit_drafts").isHidden()
@@ -102,7 +114,9 @@ def test_a_volume_is_filled_looked_through_and_committed_at_once(hand, dock, fol
     assert not layers[OUTLINE].data.any()
 
 
-def test_the_same_button_stops_it_and_keeps_what_was_made(hand, dock, folder, copier):
+def test_the_same_button_stops_it_and_keeps_what_was_made(
+    hand: Hand, dock: ScsamDock, folder: Path, copier: Copier
+) -> None:
     open_at(hand, dock, folder, 3)
     copier.hold_at = 1
     hand.press("propagate")
@@ -117,7 +131,9 @@ def test_the_same_button_stops_it_and_keeps_what_was_made(hand, dock, folder, co
     assert [p.index for p in dock.session.annotation.now.drafts] == [1, 2]
 
 
-def test_closing_the_project_meanwhile_leaves_no_trace(hand, dock, folder, copier, qtbot):
+def test_closing_the_project_meanwhile_leaves_no_trace(
+    hand: Hand, dock: ScsamDock, folder: Path, copier: Copier, qtbot: QtBot
+) -> None:
     open_at(hand, dock, folder, 3)
     copier.hold_at = 1
     hand.press("propagate")
@@ -130,7 +146,7 @@ def test_closing_the_project_meanwhile_leaves_no_trace(hand, dock, folder, copie
     assert hand.find("commit_drafts").isHidden()
 
 
-def test_the_real_models_carry_a_disc(hand, dock, folder):
+def test_the_real_models_carry_a_disc(hand: Hand, dock: ScsamDock, folder: Path) -> None:
     open_at(hand, dock, folder, 3)
     hand.press("propagate")
     hand.until(lambda: hand.status().startswith("Drafts on"))

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gui.conftest import Hand
+
+    from napari_scsam._qt.dock import ScsamDock
+
 import json
 
 import numpy as np
@@ -24,7 +34,7 @@ ENDLESS = TrainSettings(
 
 
 @pytest.fixture
-def folder(volume_path, tmp_path):
+def folder(volume_path: Path, tmp_path: Path) -> Path:
     """A project with one labelled slice."""
     with Project.create(tmp_path / "project", ["disc"]) as project:
         (image,) = project.add_images([volume_path])
@@ -34,11 +44,13 @@ def folder(volume_path, tmp_path):
     return tmp_path / "project"
 
 
-def hint(hand) -> str:
+def hint(hand: Hand) -> str:
     return hand.find("train_text").text()
 
 
-def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(hand, dock, folder):
+def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(
+    hand: Hand, dock: ScsamDock, folder: Path
+) -> None:
     dock.open_project_folder(folder)
     hand.wait_for_image()
     hand.until(lambda: hint(hand).startswith("About 50 s, 1.7 GB (assumed for two cores)."))
@@ -59,8 +71,8 @@ def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(ha
 
 
 def test_a_first_round_is_announced_by_what_this_machine_was_measured_at(
-    hand, dock, folder, monkeypatch
-):
+    hand: Hand, dock: ScsamDock, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rates = {"device": "cpu", "seconds_per_embedding": 0.5, "seconds_per_step": 0.25}
     small = Past(None, small_round(), Planes(1, 0, 1, 1), rates)
     monkeypatch.setattr("napari_scsam.rounds.machine_speed.measure", lambda cancel: remember(small))
@@ -70,7 +82,9 @@ def test_a_first_round_is_announced_by_what_this_machine_was_measured_at(
     hand.until(lambda: "(measured on this machine)" in hint(hand))
 
 
-def test_a_round_says_what_it_waits_for_and_is_called_off(hand, dock, folder):
+def test_a_round_says_what_it_waits_for_and_is_called_off(
+    hand: Hand, dock: ScsamDock, folder: Path
+) -> None:
     dock.open_project_folder(folder)
     hand.wait_for_image()
     rounds = dock.session.rounds
@@ -89,7 +103,7 @@ def test_a_round_says_what_it_waits_for_and_is_called_off(hand, dock, folder):
     assert not (folder / "rounds").exists()
 
 
-def test_a_round_is_paused_resumed_and_cancelled(hand, dock, folder):
+def test_a_round_is_paused_resumed_and_cancelled(hand: Hand, dock: ScsamDock, folder: Path) -> None:
     dock.open_project_folder(folder)
     hand.wait_for_image()
     panel = dock._parts.training
@@ -115,7 +129,9 @@ def test_a_round_is_paused_resumed_and_cancelled(hand, dock, folder):
     assert not list((folder / "rounds").glob("*.partial"))
 
 
-def test_rounds_are_made_active_and_rolled_back(hand, dock, folder, finish_round):
+def test_rounds_are_made_active_and_rolled_back(
+    hand: Hand, dock: ScsamDock, folder: Path, finish_round: Callable[..., Path]
+) -> None:
     with Project.open(folder) as project:
         finish_round(project.begin_round(ENDLESS), 0.8, None)
         project.adopt_rounds()
@@ -141,7 +157,9 @@ def test_rounds_are_made_active_and_rolled_back(hand, dock, folder, finish_round
     assert "\n" not in hand.status()
 
 
-def test_an_interrupted_round_is_offered_and_given_up(hand, dock, folder):
+def test_an_interrupted_round_is_offered_and_given_up(
+    hand: Hand, dock: ScsamDock, folder: Path
+) -> None:
     with Project.open(folder) as project:
         partial = project.begin_round(ENDLESS)
     (partial / "resume.pt").write_bytes(b"state")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from qtpy.QtCore import QPoint, Qt
@@ -11,6 +10,9 @@ from qtpy.QtWidgets import QCheckBox
 
 from napari_scsam.rounds import tuning
 from napari_scsam.rounds.tuning import TuningState
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.gui
 

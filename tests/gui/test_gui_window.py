@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gui.conftest import Hand
+
+    from napari_scsam._qt.dock import ScsamDock
+    from napari_scsam.inference.process_client import SegmenterProcess
+
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,19 +40,19 @@ def ct_path(tmp_path: Path) -> Path:
     return path
 
 
-def open_ct(dock, hand, tmp_path: Path, ct_path: Path) -> QComboBox:
+def open_ct(dock: ScsamDock, hand: Hand, tmp_path: Path, ct_path: Path) -> QComboBox:
     dock.create_project(tmp_path / "project", ["core"], [ct_path], "ct")
     hand.wait_for_image()
     return hand.find("window", QComboBox)
 
 
-def pick(hand, box: QComboBox, name: str) -> None:
+def pick(hand: Hand, box: QComboBox, name: str) -> None:
     box.setCurrentIndex(box.findData(name))
     box.activated.emit(box.currentIndex())
 
 
 def test_a_ct_opens_in_soft_tissue_and_is_seen_through_what_is_picked(
-    dock, hand, tmp_path: Path, ct_path: Path
+    dock: ScsamDock, hand: Hand, tmp_path: Path, ct_path: Path
 ) -> None:
     box = open_ct(dock, hand, tmp_path, ct_path)
     assert box.isVisible() and box.currentData() == "soft-tissue"
@@ -62,7 +71,7 @@ def test_a_ct_opens_in_soft_tissue_and_is_seen_through_what_is_picked(
 
 
 def test_a_slice_that_the_window_hides_is_said_to_be_so_and_the_loop_goes_on(
-    dock, hand, tmp_path: Path, ct_path: Path
+    dock: ScsamDock, hand: Hand, tmp_path: Path, ct_path: Path
 ) -> None:
     open_ct(dock, hand, tmp_path, ct_path)
     dock.session.annotation.navigation.open_image(dock.session.annotation.now.image_id, Plane(0, 0))
@@ -73,7 +82,7 @@ def test_a_slice_that_the_window_hides_is_said_to_be_so_and_the_loop_goes_on(
 
 
 def test_the_next_slices_are_embedded_before_they_are_asked_for(
-    dock, hand, segmenter, tmp_path: Path, ct_path: Path
+    dock: ScsamDock, hand: Hand, segmenter: SegmenterProcess, tmp_path: Path, ct_path: Path
 ) -> None:
     folder = segmenter._cache_folder
     before = set(folder.glob("*.safetensors"))
@@ -83,14 +92,16 @@ def test_the_next_slices_are_embedded_before_they_are_asked_for(
     assert len(set(folder.glob("*.safetensors")) - before) == 2
 
 
-def test_a_colour_picture_has_no_window(dock, hand, tmp_path: Path, picture_path: Path) -> None:
+def test_a_colour_picture_has_no_window(
+    dock: ScsamDock, hand: Hand, tmp_path: Path, picture_path: Path
+) -> None:
     dock.create_project(tmp_path / "project", ["spot"], [picture_path], "rgb")
     hand.wait_for_image()
     assert not hand.find("window", QComboBox).isVisible()
 
 
 def test_a_slice_of_one_value_says_that_there_is_nothing_to_see_and_the_loop_goes_on(
-    dock, hand, tmp_path: Path, ct_path: Path
+    dock: ScsamDock, hand: Hand, tmp_path: Path, ct_path: Path
 ) -> None:
     flat = tmp_path / "flat.tif"
     scan = tifffile.imread(ct_path)
@@ -107,7 +118,9 @@ def test_a_slice_of_one_value_says_that_there_is_nothing_to_see_and_the_loop_goe
     hand.wait_for_mask()
 
 
-def test_an_image_of_one_value_is_refused_in_one_line(dock, hand, tmp_path: Path) -> None:
+def test_an_image_of_one_value_is_refused_in_one_line(
+    dock: ScsamDock, hand: Hand, tmp_path: Path
+) -> None:
     flat = tmp_path / "flat.tif"
     tifffile.imwrite(flat, np.full((48, 40), -1000, np.int16))
     dock.create_project(tmp_path / "project", ["core"], [flat], "ct")

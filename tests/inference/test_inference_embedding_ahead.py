@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ import torch
 from napari_scsam import models
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import PointPrompt, Prompts, PromptSet
 from napari_scsam.core.windows import PRESETS
 from napari_scsam.inference.process_server import reply_to
@@ -25,6 +23,11 @@ from napari_scsam.inference.segmenter import GPU_FULL, Question, Segmenter
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.preprocess import check_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_scsam.core.jobs import CancelToken
 
 WAIT_S = 20
 SHAPE = (12, 10)
@@ -99,7 +102,9 @@ def settle(segmenter: Segmenter) -> None:
     assert segmenter._ahead.wait(WAIT_S)
 
 
-def test_what_was_embedded_ahead_is_there_when_it_is_asked_for(segmenter, sam) -> None:
+def test_what_was_embedded_ahead_is_there_when_it_is_asked_for(
+    segmenter: Segmenter, sam: SlowSam
+) -> None:
     segmenter.prefetch([about(6), about(4)])
     settle(segmenter)
     assert sam.embedded == [5, 6, 4]
@@ -108,7 +113,9 @@ def test_what_was_embedded_ahead_is_there_when_it_is_asked_for(segmenter, sam) -
     assert sam.embedded == [5, 6, 4]
 
 
-def test_prefetch_returns_at_once_and_a_click_does_not_wait_for_it(segmenter, sam) -> None:
+def test_prefetch_returns_at_once_and_a_click_does_not_wait_for_it(
+    segmenter: Segmenter, sam: SlowSam
+) -> None:
     sam.go_on.clear()
     segmenter.prefetch([about(6), about(4)])
     assert sam.begun.wait(WAIT_S)
@@ -120,7 +127,9 @@ def test_prefetch_returns_at_once_and_a_click_does_not_wait_for_it(segmenter, sa
     assert sam.embedded == [5, 6, 4]
 
 
-def test_a_click_elsewhere_drops_what_is_no_longer_wanted(segmenter, sam) -> None:
+def test_a_click_elsewhere_drops_what_is_no_longer_wanted(
+    segmenter: Segmenter, sam: SlowSam
+) -> None:
     sam.go_on.clear()
     segmenter.prefetch([about(6), about(4)])
     assert sam.begun.wait(WAIT_S)
@@ -130,7 +139,7 @@ def test_a_click_elsewhere_drops_what_is_no_longer_wanted(segmenter, sam) -> Non
     assert (sam.stopped, sam.embedded) == ([6], [5, 9])
 
 
-def test_the_plane_that_is_being_embedded_is_waited_for(segmenter, sam) -> None:
+def test_the_plane_that_is_being_embedded_is_waited_for(segmenter: Segmenter, sam: SlowSam) -> None:
     sam.go_on.clear()
     segmenter.prefetch([about(6)])
     assert sam.begun.wait(WAIT_S)
@@ -139,7 +148,9 @@ def test_the_plane_that_is_being_embedded_is_waited_for(segmenter, sam) -> None:
     assert (sam.stopped, sam.embedded) == ([], [5, 6])
 
 
-def test_two_planes_of_the_same_pixels_do_not_wait_for_each_other_for_ever(segmenter, sam) -> None:
+def test_two_planes_of_the_same_pixels_do_not_wait_for_each_other_for_ever(
+    segmenter: Segmenter, sam: SlowSam
+) -> None:
     sam.go_on.clear()
     segmenter.prefetch([about(6, value=7)])
     assert sam.begun.wait(WAIT_S)
@@ -147,7 +158,7 @@ def test_two_planes_of_the_same_pixels_do_not_wait_for_each_other_for_ever(segme
     assert segmenter.decode(about(9, value=7)).preview.any()
 
 
-def test_an_empty_slice_ahead_is_nobody_s_error(segmenter, sam) -> None:
+def test_an_empty_slice_ahead_is_nobody_s_error(segmenter: Segmenter, sam: SlowSam) -> None:
     segmenter.prefetch([about(6, value=0), about(7)])
     settle(segmenter)
     assert sam.embedded == [5, 7]
@@ -156,7 +167,7 @@ def test_an_empty_slice_ahead_is_nobody_s_error(segmenter, sam) -> None:
     assert segmenter.decode(about(7)).preview.any()
 
 
-def test_embedding_ahead_looks_through_the_window(segmenter, sam) -> None:
+def test_embedding_ahead_looks_through_the_window(segmenter: Segmenter, sam: SlowSam) -> None:
     segmenter.prefetch([about(6, "brain", value=40)])
     settle(segmenter)
     assert sam.embedded == [5, 0.5]
@@ -164,13 +175,15 @@ def test_embedding_ahead_looks_through_the_window(segmenter, sam) -> None:
         segmenter.embed(about(6, "brain", value=-40))
 
 
-def test_the_server_takes_it_and_says_nothing(segmenter, sam) -> None:
+def test_the_server_takes_it_and_says_nothing(segmenter: Segmenter, sam: SlowSam) -> None:
     assert reply_to(segmenter, ("prefetch", ((about(6),),))) == (True, None)
     settle(segmenter)
     assert sam.embedded == [5, 6]
 
 
-def test_leaving_a_full_gpu_is_told(segmenter, sam, monkeypatch) -> None:
+def test_leaving_a_full_gpu_is_told(
+    segmenter: Segmenter, sam: SlowSam, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert segmenter.decode(about(5)).note == ""
     monkeypatch.setattr(models, "available_devices", lambda: ["cuda", "cpu"])
     assert segmenter.decode(about(5)).note == GPU_FULL

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.inference.idle_worker import Errand, WorkAhead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_scsam.core.jobs import CancelToken
 
 WAIT_S = 10
 
@@ -43,7 +48,7 @@ class Bench:
         self.want(*indices)
         assert self.midway.wait(WAIT_S)
 
-    def ask(self, index: int):
+    def ask(self, index: int) -> Any:
         return self.ahead.making_way(("a", Plane(0, index)))
 
     def finished(self) -> bool:
@@ -52,7 +57,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench():
+def bench() -> Iterator[Bench]:
     made = Bench()
     with made.ask(5):  # where the person is
         pass

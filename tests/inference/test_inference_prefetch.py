@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +16,10 @@ from napari_scsam.core.windows import PRESETS, WHOLE_VOLUME
 from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.inference.segmenter import Question
 from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 
 class Later:

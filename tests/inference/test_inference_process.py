@@ -6,9 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -21,6 +20,10 @@ from napari_scsam.core.threads import MODELS
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.inference.process_server import reply_to
 from napari_scsam.inference.segmenter import Question, Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 pytest.importorskip("torch")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ from PIL import Image
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import read_labels, read_volume, write_labels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 999, (5, 20, 30)).astype(np.uint16)
@@ -170,7 +172,7 @@ except InputError as error:
 """
 
 
-def test_lzw_is_read_or_what_it_needs_is_named(tmp_path):
+def test_lzw_is_read_or_what_it_needs_is_named(tmp_path: Path) -> None:
     path = tmp_path / "lzw.tif"
     Image.fromarray(COLOUR).save(path, compression="tiff_lzw")
     # A process of its own: tifffile looks for the package once, when it is imported.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -29,12 +30,16 @@ from napari_scsam.models.adapters import (
 )
 from napari_scsam.models.base import build_network, load_base
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 METHODS = ["lora", "dora"]
 
 BASE = "a" * 64
 
 
-def shallow_vit():
+def shallow_vit() -> torch.nn.Module:
     torch.manual_seed(0)
     encoder = ImageEncoderViT(
         img_size=64,
@@ -58,15 +63,15 @@ def shallow_vit():
     ).eval()
 
 
-def lite_medsam():
+def lite_medsam() -> torch.nn.Module:
     return load_base("lite-medsam").module
 
 
-def size_of(sam):
+def size_of(sam: Any) -> int:
     return sam.prompt_encoder.input_image_size[0]
 
 
-def ask(sam, *, encode=True, mask=False, tokens=None):
+def ask(sam: Any, *, encode: bool = True, mask: bool = False, tokens: Any = None) -> torch.Tensor:
     """Logits for one box and one point on a fixed picture, by SAM's own modules."""
     generator = torch.Generator().manual_seed(7)
     size = size_of(sam)
@@ -93,7 +98,7 @@ def ask(sam, *, encode=True, mask=False, tokens=None):
     )
 
 
-def disturb(model):
+def disturb(model: Any) -> None:
     """Move every trainable parameter, as a long training would."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -111,8 +116,8 @@ def disturb(model):
     ],
 )
 def test_an_adapter_starts_as_the_base_and_comes_back_from_its_file(
-    build, profile, method, tmp_path
-):
+    build: Callable[[], Any], profile: str, method: str, tmp_path: Path
+) -> None:
     # LiteMedSAM's encoder takes seconds, and this profile does not touch it.
     answer = partial(ask, encode=build is shallow_vit)
     with torch.no_grad():
@@ -135,7 +140,7 @@ def test_an_adapter_starts_as_the_base_and_comes_back_from_its_file(
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("profile", ["frozen-encoder", "adapted-encoder"])
-def test_gradients_reach_what_is_listed_and_nothing_else(profile, method):
+def test_gradients_reach_what_is_listed_and_nothing_else(profile: str, method: str) -> None:
     info = AdapterInfo(BASE, "x", (1,), profile=profile, rank=2, method=method)
     model = attach(shallow_vit(), info)
     tokens = class_tokens(model, AdapterInfo(BASE, "x", (1,)), 1)
@@ -153,7 +158,7 @@ def test_gradients_reach_what_is_listed_and_nothing_else(profile, method):
     assert not [name for name in listed if "patch_embed" in name or "neck" in name]
 
 
-def vit_b():
+def vit_b() -> torch.nn.Module:
     with torch.device("meta"):
         return build_network("vit_b")
 
@@ -168,7 +173,9 @@ def vit_b():
         (vit_b, "dora", 12, 221_184 + 4 * 12 * 768),
     ],
 )
-def test_every_attention_block_is_adapted_and_no_convolution(build, method, blocks, count):
+def test_every_attention_block_is_adapted_and_no_convolution(
+    build: Callable[[], Any], method: str, blocks: int, count: int
+) -> None:
     info = AdapterInfo(BASE, "x", (1,), profile="adapted-encoder", rank=4, method=method)
     names = trainable_parameters(attach(build(), info))
     encoder = {n for n in names if "image_encoder" in n}
@@ -179,7 +186,7 @@ def test_every_attention_block_is_adapted_and_no_convolution(build, method, bloc
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_adapter_leaves_the_bases_weights_and_is_of_full_precision(method):
+def test_an_adapter_leaves_the_bases_weights_and_is_of_full_precision(method: str) -> None:
     info = AdapterInfo(BASE, "x", (1,), profile="adapted-encoder", rank=2, method=method)
     model = attach(shallow_vit(), info)
     own = {name.replace(".base_layer", ""): p for name, p in model.named_parameters()}
@@ -192,7 +199,7 @@ def test_an_adapter_leaves_the_bases_weights_and_is_of_full_precision(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_merging_answers_the_same_and_leaves_sams_own_keys(method):
+def test_merging_answers_the_same_and_leaves_sams_own_keys(method: str) -> None:
     info = AdapterInfo(BASE, "x", (1,), profile="adapted-encoder", rank=4, method=method)
     with torch.no_grad():
         before = ask(shallow_vit())[0]
@@ -206,7 +213,7 @@ def test_merging_answers_the_same_and_leaves_sams_own_keys(method):
     assert own == set(shallow_vit().state_dict())
 
 
-def test_the_encoders_hash_tells_trainings_apart():
+def test_the_encoders_hash_tells_trainings_apart() -> None:
     frozen = AdapterInfo(BASE, "x", (1,), rank=2)
     assert encoder_hash(attach(shallow_vit(), frozen)) == ""
     infos = [replace(frozen, profile="adapted-encoder", method=method) for method in METHODS]
@@ -222,7 +229,7 @@ def test_the_encoders_hash_tells_trainings_apart():
         assert encoder_hash(lora) == ""
 
 
-def test_adapters_from_before_there_was_a_choice_are_lora(tmp_path):
+def test_adapters_from_before_there_was_a_choice_are_lora(tmp_path: Path) -> None:
     info = AdapterInfo(BASE, "lite-medsam", (1,), rank=2)
     save_adapter(attach(shallow_vit(), info), tmp_path, info)
     about = json.loads((tmp_path / "scsam.json").read_text())
@@ -235,7 +242,7 @@ def test_adapters_from_before_there_was_a_choice_are_lora(tmp_path):
         read_info(tmp_path)
 
 
-def test_training_leaves_batchnorm_statistics_alone():
+def test_training_leaves_batchnorm_statistics_alone() -> None:
     model = attach(lite_medsam(), AdapterInfo(BASE, "x", (1,), rank=2))
     before = {name: b.clone() for name, b in model.named_buffers() if "running" in name}
     assert len(before) == 54
@@ -247,14 +254,14 @@ def test_training_leaves_batchnorm_statistics_alone():
             assert torch.equal(buffer, before[name]), name
 
 
-def test_another_base_is_refused(tmp_path):
+def test_another_base_is_refused(tmp_path: Path) -> None:
     info = AdapterInfo(BASE, "lite-medsam", (1,), rank=2)
     save_adapter(attach(shallow_vit(), info), tmp_path, info)
     with pytest.raises(ModelError, match="trained on lite-medsam"):
         load_adapter(shallow_vit(), tmp_path, "b" * 64)
 
 
-def test_damaged_adapters_are_refused(tmp_path):
+def test_damaged_adapters_are_refused(tmp_path: Path) -> None:
     info = AdapterInfo(BASE, "lite-medsam", (1,), rank=2)
     save_adapter(attach(shallow_vit(), info), tmp_path, info)
     weights = tmp_path / "adapter_model.safetensors"
@@ -272,7 +279,7 @@ def test_damaged_adapters_are_refused(tmp_path):
         load_adapter(shallow_vit(), tmp_path, BASE)
 
 
-def test_unknown_classes_are_named():
+def test_unknown_classes_are_named() -> None:
     info = AdapterInfo(BASE, "x", (1, 4), rank=2)
     model = attach(shallow_vit(), info)
     with pytest.raises(ModelError, match=r"\[1, 4\], not 2"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,10 +16,13 @@ from napari_scsam.models.base import load_base
 from napari_scsam.models.class_prior import ClassPrior, Moments
 from napari_scsam.models.sam import SamModel, SamWeights
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CELLS, DEPTH = 8, 5
 
 
-def plane(seed, classes=(0, 1, 4)):
+def plane(seed: int, classes: Any = (0, 1, 4)) -> tuple[torch.Tensor, torch.Tensor]:
     """Features that tell the classes apart, and a label map four times as fine."""
     rng = np.random.default_rng(seed)
     coarse = rng.choice(classes, (CELLS, CELLS))
@@ -28,7 +33,7 @@ def plane(seed, classes=(0, 1, 4)):
     return torch.from_numpy(features).permute(2, 0, 1).float(), torch.from_numpy(label)
 
 
-def test_log_odds_are_those_of_scikit_learn():
+def test_log_odds_are_those_of_scikit_learn() -> None:
     planes = [plane(seed) for seed in range(4)]
     prior = ClassPrior.fit((Moments.of(*one) for one in planes), shrinkage=0.0)
     x = np.concatenate([f.flatten(1).T.numpy() for f, _ in planes])
@@ -45,7 +50,7 @@ def test_log_odds_are_those_of_scikit_learn():
             assert float(found[0, 0, 3, 3]) == pytest.approx(odds, rel=1e-3, abs=1e-2)
 
 
-def test_what_is_not_annotated_says_nothing_and_half_a_cell_counts_half():
+def test_what_is_not_annotated_says_nothing_and_half_a_cell_counts_half() -> None:
     features, label = plane(0)
     label[:16] = 255
     whole = Moments.of(features, label).by_class
@@ -60,7 +65,7 @@ def test_what_is_not_annotated_says_nothing_and_half_a_cell_counts_half():
     torch.testing.assert_close(first, 0.5 * features[:, :, 0].sum(1).double())
 
 
-def test_only_classes_that_a_plane_shows_beside_background_are_known():
+def test_only_classes_that_a_plane_shows_beside_background_are_known() -> None:
     prior = ClassPrior.fit([Moments.of(*plane(0)), Moments.of(*plane(1, (0, 2)))])
     assert [prior.knows(c) for c in (0, 1, 2, 3, 4)] == [False, True, True, False, True]
     features, label = plane(0, (1,))
@@ -68,7 +73,7 @@ def test_only_classes_that_a_plane_shows_beside_background_are_known():
         assert not any(ClassPrior.fit(planes).knows(c) for c in range(5))
 
 
-def test_features_that_are_always_the_same_do_no_harm():
+def test_features_that_are_always_the_same_do_no_harm() -> None:
     features, label = plane(0)
     features[2] = 0.0
     odds = ClassPrior.fit([Moments.of(features, label)]).log_odds(features[None], 1)
@@ -76,7 +81,7 @@ def test_features_that_are_always_the_same_do_no_harm():
     assert ((odds[0, 0, 1::4, 1::4] > 0) == (label[::4, ::4] == 1)).float().mean() > 0.7
 
 
-def test_it_is_read_as_it_was_written_and_refused_when_damaged(tmp_path):
+def test_it_is_read_as_it_was_written_and_refused_when_damaged(tmp_path: Path) -> None:
     prior = ClassPrior.fit([Moments.of(*plane(0))])
     path = tmp_path / "prior.safetensors"
     prior.save(path)
@@ -88,11 +93,11 @@ def test_it_is_read_as_it_was_written_and_refused_when_damaged(tmp_path):
 
 
 def test_a_first_click_on_a_known_class_is_asked_with_its_looks_and_nothing_else_is(
-    thin_checkpoint, vit_b_is_thin
-):
+    thin_checkpoint: Path, vit_b_is_thin: None
+) -> None:
     base = load_base("vit_b", thin_checkpoint)
 
-    def sam(prior=None):
+    def sam(prior: Any = None) -> SamModel:
         device = torch.device("cpu")
         return SamModel(SamWeights.of(base, device), prior=prior)
 
@@ -104,7 +109,7 @@ def test_a_first_click_on_a_known_class_is_asked_with_its_looks_and_nothing_else
     click, box = Prompts([(20, 20)], [1]), Prompts(box=(5, 5, 40, 40))
     odds = prior.log_odds(embedding.features, 2)[0, 0].clamp(-8, 8).numpy()
 
-    def logits(prompts, class_id=None, known=prior):
+    def logits(prompts: Prompts, class_id: int | None = None, known: Any = prior) -> Any:
         return sam(known).decode(embedding, prompts, class_id=class_id).logits
 
     plain = logits(click, known=None)

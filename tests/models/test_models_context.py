@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,13 +25,19 @@ from napari_scsam.models.scratch_unet import build_network
 from napari_scsam.models.unet import UNet
 from napari_scsam.workflows.prediction import predict_volume
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Pixels
+    from napari_scsam.core.jobs import CancelToken
+
 SIDE = 64
 
 
 class Rise(torch.nn.Module):
     """Marks where the slice after is brighter than the one before."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         rise = x[:, 2:] - x[:, :1]
         return torch.cat([0.2 - rise, rise - 0.2], 1) * 40
 
@@ -41,23 +48,25 @@ class Sam:
     understands_points = False
     device = "cpu"
 
-    def embedding_key(self, image):
+    def embedding_key(self, image: Pixels) -> str:
         return "k"
 
-    def embed(self, image, cancel=None):
+    def embed(self, image: Pixels, cancel: CancelToken | None = None) -> Embedding:
         return Embedding(None, image.shape[:2], np.zeros((2, 2), np.float32), "k")
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         logits = np.zeros(embedding.shape, np.float32)
         return Decoded(logits > 0, logits, 0.5)
 
 
-def pair(context=True):
+def pair(context: bool = True) -> Pair:
     return Pair(UNet(Rise(), (1,), SIDE, context=context), Sam(), [1.0])
 
 
 @pytest.fixture
-def wedge():
+def wedge() -> Volume:
     """(slices, rows, cols): a bright block that grows to the right by 8 columns a slice."""
     data = np.full((5, SIDE, SIDE), 10, np.int16)
     for index in range(5):
@@ -65,14 +74,14 @@ def wedge():
     return Volume.from_array(data)
 
 
-def grown(index, last=4):
+def grown(index: int, last: int = 4) -> np.ndarray:
     """What slice `index` of the wedge gains from the one before it to the one after."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[20:44, 12 + 8 * max(index - 1, 0) : 12 + 8 * min(index + 1, last)] = True
     return mask
 
 
-def test_the_three_channels_are_the_slices_before_here_and_after():
+def test_the_three_channels_are_the_slices_before_here_and_after() -> None:
     rng = np.random.default_rng(0)
     before, here, after = rng.random((3, 40, 40))
     seen = prepare(with_neighbours(here, (before, after)), 40, "unit").pixels.numpy()
@@ -83,7 +92,7 @@ def test_the_three_channels_are_the_slices_before_here_and_after():
     assert with_neighbours(here, None) is here
 
 
-def test_only_a_unet_with_context_looks_at_the_neighbours(wedge):
+def test_only_a_unet_with_context_looks_at_the_neighbours(wedge: Volume) -> None:
     place = Plane(0, 2)
     here, around = wedge.plane(place), AUTO.around(wedge, place)
     torch.manual_seed(0)
@@ -100,7 +109,7 @@ def test_only_a_unet_with_context_looks_at_the_neighbours(wedge):
     )
 
 
-def test_a_saved_unet_remembers_its_context_and_an_old_one_has_none(tmp_path):
+def test_a_saved_unet_remembers_its_context_and_an_old_one_has_none(tmp_path: Path) -> None:
     path, old = tmp_path / "unet.safetensors", tmp_path / "old.safetensors"
     UNet(build_network(2), (1,), SIDE, context=True).save(path)
     assert UNet.load(path).context
@@ -113,14 +122,16 @@ def test_a_saved_unet_remembers_its_context_and_an_old_one_has_none(tmp_path):
 
 @pytest.mark.parametrize("window", [AUTO, PRESETS["soft-tissue"]])
 @pytest.mark.parametrize("which", ["unet", "pair"])
-def test_a_volume_is_predicted_with_each_slice_s_neighbours(wedge, window, which):
+def test_a_volume_is_predicted_with_each_slice_s_neighbours(
+    wedge: Volume, window: Any, which: str
+) -> None:
     found = predict_volume(pair(), wedge, which, window=window)
     for index in range(5):
         np.testing.assert_array_equal(found[index] == 1, grown(index))
     assert not predict_volume(pair(context=False), wedge, which, window=window).any()
 
 
-def test_suggestions_and_clicks_are_told_of_the_neighbours(wedge):
+def test_suggestions_and_clicks_are_told_of_the_neighbours(wedge: Volume) -> None:
     place, models = Plane(0, 2), pair()
     here, around = wedge.plane(place), AUTO.around(wedge, place)
     embedding = models.sam.embed(here)
@@ -134,7 +145,9 @@ def test_suggestions_and_clicks_are_told_of_the_neighbours(wedge):
 
 
 @pytest.mark.parametrize("window", [AUTO, PRESETS["soft-tissue"]])
-def test_the_dock_s_question_brings_the_neighbours(wedge, window, tmp_path, monkeypatch):
+def test_the_dock_s_question_brings_the_neighbours(
+    wedge: Volume, window: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(models, "load_round", lambda folder: pair())
     segmenter, place = Segmenter(load_sam=Sam), Plane(0, 2)
     asked = Question(

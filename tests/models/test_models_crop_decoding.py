@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, decode_region, open_cache
 from napari_scsam.models.crop_decoding import LEAST_GAIN, Region, choose_region
 from napari_scsam.models.embeddings import embedding_key
-from napari_scsam.models.sam import SamModel
+
+if TYPE_CHECKING:
+    from napari_scsam.core.jobs import CancelToken
+    from napari_scsam.models.sam import SamModel
 
 CENTRE = (1210, 2730)
 
@@ -55,7 +58,9 @@ def mean_boundary_distance(mask: np.ndarray, truth: np.ndarray) -> float:
     ],
     ids=["box", "click"],
 )
-def test_a_small_object_comes_back_sharp(lite: SamModel, micrograph, prompts) -> None:
+def test_a_small_object_comes_back_sharp(
+    lite: SamModel, micrograph: tuple[np.ndarray, np.ndarray, EmbeddingCache], prompts: Prompts
+) -> None:
     picture, truth, cache = micrograph
     embedding = cache.get_or_embed(lite, picture)
     coarse = lite.decode(embedding, prompts).mask
@@ -99,7 +104,9 @@ class Watching:
         return Decoded(logits > 0, logits, 0.9)
 
 
-def scene(top: int, left: int, rows: int, cols: int, shape=(640, 480)) -> np.ndarray:
+def scene(
+    top: int, left: int, rows: int, cols: int, shape: tuple[int, ...] = (640, 480)
+) -> np.ndarray:
     image = np.zeros(shape, np.float32)
     image[top : top + rows, left : left + cols] = 1
     return image

@@ -53,7 +53,7 @@ def by_sam(decoder: torch.nn.Module, *parts: torch.Tensor) -> tuple[torch.Tensor
 
 
 @pytest.mark.parametrize("points", [1, 4, 20])
-def test_masks_and_estimates_are_those_of_sams_decoder(sam, points):
+def test_masks_and_estimates_are_those_of_sams_decoder(sam: torch.nn.Module, points: int) -> None:
     parts = asked(sam, points)
     with torch.no_grad():
         theirs = by_sam(sam.mask_decoder, *parts)
@@ -64,7 +64,9 @@ def test_masks_and_estimates_are_those_of_sams_decoder(sam, points):
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
 @pytest.mark.parametrize("disabled", [False, True])
-def test_an_adapter_counts_while_it_is_on_and_not_while_it_is_off(sam, disabled, method):
+def test_an_adapter_counts_while_it_is_on_and_not_while_it_is_off(
+    sam: torch.nn.Module, disabled: bool, method: str
+) -> None:
     parts = asked(sam, 2)
     with torch.no_grad():
         bare = decode_mask(sam.mask_decoder, *parts)[0]
@@ -81,7 +83,7 @@ def test_an_adapter_counts_while_it_is_on_and_not_while_it_is_off(sam, disabled,
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
-def test_gradients_are_those_of_sams_decoder(sam, method):
+def test_gradients_are_those_of_sams_decoder(sam: torch.nn.Module, method: str) -> None:
     info = AdapterInfo("a" * 64, "lite-medsam", (), rank=4, method=method)
     model = attach(sam, info)
     parameters = trainable_parameters(model)
@@ -101,7 +103,7 @@ def test_gradients_are_those_of_sams_decoder(sam, method):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_half_precision_answers_and_learns_nearly_the_same(sam):
+def test_half_precision_answers_and_learns_nearly_the_same(sam: torch.nn.Module) -> None:
     model = attach(sam, AdapterInfo("a" * 64, "lite-medsam", (), rank=4))
     parameters = trainable_parameters(model)
     with torch.no_grad():
@@ -121,7 +123,7 @@ def test_half_precision_answers_and_learns_nearly_the_same(sam):
 
 
 @pytest.mark.parametrize("softness", [0.5, 2.0, 6.0])
-def test_the_mask_shown_is_the_one_whose_dice_is_the_best_to_be_expected(softness):
+def test_the_mask_shown_is_the_one_whose_dice_is_the_best_to_be_expected(softness: float) -> None:
     """Against every threshold, on a disc with an edge of known uncertainty."""
     y, x = np.mgrid[-48:48, -48:48]
     logits = (20 - np.hypot(y, x)) / softness
@@ -139,7 +141,7 @@ def test_the_mask_shown_is_the_one_whose_dice_is_the_best_to_be_expected(softnes
     assert softness < 6 or chosen > plain + 0.01
 
 
-def test_a_sure_mask_stays_as_it_is_and_a_guess_is_not_without_bounds():
+def test_a_sure_mask_stays_as_it_is_and_a_guess_is_not_without_bounds() -> None:
     logits = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     shown = for_best_dice(logits, torch.tensor([[1.0], [0.0]]))
     assert torch.equal(shown[0], logits[0])

@@ -7,6 +7,7 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from napari_scsam.core.windows import PRESETS
 from napari_scsam.models import Embedding, open_cache
 from napari_scsam.models.embeddings import LruEmbeddingCache, embedding_key
 
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import Pixels
+
 
 class CountingSam:
     """Embeds a plane as its mean, and counts."""
@@ -27,10 +31,10 @@ class CountingSam:
     def __init__(self) -> None:
         self.embedded = 0
 
-    def embedding_key(self, image):
+    def embedding_key(self, image: Pixels) -> str:
         return embedding_key(image, self.base_hash)
 
-    def embed(self, image, cancel=None):
+    def embed(self, image: Pixels, cancel: CancelToken | None = None) -> Embedding:
         self.embedded += 1
         features = torch.full((1, 4, 8, 8), float(image.mean()))
         view = np.asarray(image[:5, :6], np.float32)
@@ -59,14 +63,14 @@ def assert_is(embedding: Embedding, image: np.ndarray) -> None:
     assert embedding.key == embedding_key(image, "base")
 
 
-def test_a_plane_is_embedded_once(sam):
+def test_a_plane_is_embedded_once(sam: CountingSam) -> None:
     cache = open_cache()
     for _ in range(3):
         assert_is(cache.get_or_embed(sam, plane(7)), plane(7))
     assert sam.embedded == 1
 
 
-def test_memory_keeps_the_last_used(sam):
+def test_memory_keeps_the_last_used(sam: CountingSam) -> None:
     cache = open_cache(memory_items=2)
     for value in (1, 2, 1, 3, 1):  # 3 pushes 2 out
         cache.get_or_embed(sam, plane(value))
@@ -75,7 +79,7 @@ def test_memory_keeps_the_last_used(sam):
     assert sam.embedded == 4
 
 
-def test_the_folder_outlives_the_session(sam, tmp_path):
+def test_the_folder_outlives_the_session(sam: CountingSam, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "embeddings"
     open_cache(folder).get_or_embed(sam, plane(7))
     assert_is(open_cache(folder).get_or_embed(sam, plane(7)), plane(7))
@@ -84,7 +88,7 @@ def test_the_folder_outlives_the_session(sam, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
-def test_a_damaged_file_is_replaced(sam, tmp_path, damage):
+def test_a_damaged_file_is_replaced(sam: CountingSam, tmp_path: Path, damage: str) -> None:
     open_cache(tmp_path).get_or_embed(sam, plane(7))
     (path,) = files(tmp_path)
     content = path.read_bytes()
@@ -98,7 +102,7 @@ def test_a_damaged_file_is_replaced(sam, tmp_path, damage):
     assert files(tmp_path)[0].read_bytes() == content
 
 
-def test_a_folder_deleted_meanwhile_is_made_again(sam, tmp_path):
+def test_a_folder_deleted_meanwhile_is_made_again(sam: CountingSam, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     cache = open_cache(folder, memory_items=0)
     cache.get_or_embed(sam, plane(7))
@@ -107,7 +111,7 @@ def test_a_folder_deleted_meanwhile_is_made_again(sam, tmp_path):
     assert len(files(folder)) == 1
 
 
-def test_a_folder_that_cannot_be_written_costs_only_time(sam, tmp_path):
+def test_a_folder_that_cannot_be_written_costs_only_time(sam: CountingSam, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     cache = open_cache(blocked / "cache", memory_items=0)
@@ -117,10 +121,12 @@ def test_a_folder_that_cannot_be_written_costs_only_time(sam, tmp_path):
     assert blocked.read_text() == "not a folder"
 
 
-def test_a_full_disk_leaves_no_rubbish(sam, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_rubbish(
+    sam: CountingSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = Path.write_bytes
 
-    def full(self, data):
+    def full(self: Path, data: bytes) -> Never:
         write(self, data[:10])
         raise OSError(28, "No space left on device")
 
@@ -129,7 +135,9 @@ def test_a_full_disk_leaves_no_rubbish(sam, tmp_path, monkeypatch):
     assert files(tmp_path) == []
 
 
-def test_the_folder_stays_under_its_size_and_drops_the_longest_unused(sam, tmp_path):
+def test_the_folder_stays_under_its_size_and_drops_the_longest_unused(
+    sam: CountingSam, tmp_path: Path
+) -> None:
     open_cache(tmp_path).get_or_embed(sam, plane(1))
     size = files(tmp_path)[0].stat().st_size
     cache = LruEmbeddingCache(tmp_path, memory_items=0, max_bytes=int(2.5 * size))
@@ -143,7 +151,7 @@ def test_the_folder_stays_under_its_size_and_drops_the_longest_unused(sam, tmp_p
     assert left == {embedding_key(plane(value), "base") for value in (1, 3)}
 
 
-def test_foreign_files_in_the_folder_are_left_alone(sam, tmp_path):
+def test_foreign_files_in_the_folder_are_left_alone(sam: CountingSam, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     open_cache(tmp_path).get_or_embed(sam, plane(1))
     size = max(path.stat().st_size for path in files(tmp_path))
@@ -154,7 +162,9 @@ def test_foreign_files_in_the_folder_are_left_alone(sam, tmp_path):
 
 
 @pytest.mark.parametrize("max_gb", [0.0, 1e-9])
-def test_a_cap_that_holds_nothing_writes_nothing(sam, tmp_path, max_gb):
+def test_a_cap_that_holds_nothing_writes_nothing(
+    sam: CountingSam, tmp_path: Path, max_gb: float
+) -> None:
     folder = tmp_path / "embeddings"
     cache = open_cache(folder, max_gb=max_gb)
     for _ in range(2):
@@ -163,7 +173,7 @@ def test_a_cap_that_holds_nothing_writes_nothing(sam, tmp_path, max_gb):
     assert not folder.exists()
 
 
-def test_several_writers_keep_the_folder_under_its_size(sam, tmp_path):
+def test_several_writers_keep_the_folder_under_its_size(sam: CountingSam, tmp_path: Path) -> None:
     open_cache(tmp_path).get_or_embed(sam, plane(0))
     size = files(tmp_path)[0].stat().st_size
     caches = [
@@ -182,10 +192,12 @@ def test_several_writers_keep_the_folder_under_its_size(sam, tmp_path):
     assert all(path.suffix == ".safetensors" for path in files(tmp_path))
 
 
-def test_a_folder_that_may_only_be_read_is_read(sam, tmp_path, monkeypatch):
+def test_a_folder_that_may_only_be_read_is_read(
+    sam: CountingSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     open_cache(tmp_path).get_or_embed(sam, plane(7))
 
-    def refuse(*_args, **_kwargs):
+    def refuse(*_args: Any, **_kwargs: Any) -> Never:
         raise PermissionError(13, "Permission denied")
 
     for name in ("write_bytes", "mkdir", "replace", "unlink"):
@@ -198,11 +210,11 @@ def test_a_folder_that_may_only_be_read_is_read(sam, tmp_path, monkeypatch):
     assert sam.embedded == 2
 
 
-def test_two_threads_embed_a_plane_once(tmp_path):
+def test_two_threads_embed_a_plane_once(tmp_path: Path) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     class Slow(CountingSam):
-        def embed(self, image, cancel=None):
+        def embed(self, image: Pixels, cancel: CancelToken | None = None) -> Embedding:
             began.set()
             assert go_on.wait(10)
             return super().embed(image, cancel)
@@ -217,13 +229,13 @@ def test_two_threads_embed_a_plane_once(tmp_path):
     assert not cache._making
 
 
-def test_a_thread_whose_wait_was_for_nothing_embeds_itself(sam):
+def test_a_thread_whose_wait_was_for_nothing_embeds_itself(sam: CountingSam) -> None:
     cache = open_cache()
     token = CancelToken()
     token.cancel()
 
     class Stopped(CountingSam):
-        def embed(self, image, cancel=None):
+        def embed(self, image: Pixels, cancel: CancelToken | None = None) -> None:
             cancel.check()
 
     with pytest.raises(Cancelled):
@@ -231,14 +243,14 @@ def test_a_thread_whose_wait_was_for_nothing_embeds_itself(sam):
     assert_is(cache.get_or_embed(sam, plane(7)), plane(7))
 
 
-def test_another_window_is_another_key():
+def test_another_window_is_another_key() -> None:
     scan = np.arange(-500, 500, dtype=np.int16).reshape(20, 50)
     keys = {embedding_key(window.apply(scan), "base") for window in PRESETS.values()}
     # "volume" has no limits before it is put on a volume: it is the plane's own, like "auto".
     assert len(keys) == len(PRESETS) - 1
 
 
-def test_the_key_tells_encoders_apart():
+def test_the_key_tells_encoders_apart() -> None:
     keys = {
         embedding_key(plane(1), "base"),
         embedding_key(plane(1), "other base"),
@@ -251,9 +263,9 @@ def test_the_key_tells_encoders_apart():
     assert embedding_key(np.asfortranarray(plane(1)), "base") in keys
 
 
-def test_errors_of_the_plane_are_the_callers(sam, tmp_path):
+def test_errors_of_the_plane_are_the_callers(sam: CountingSam, tmp_path: Path) -> None:
     class Refusing(CountingSam):
-        def embed(self, image, cancel=None):
+        def embed(self, image: Pixels, cancel: CancelToken | None = None) -> Never:
             raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,14 +24,14 @@ def surface(mask: np.ndarray) -> np.ndarray:
     return np.argwhere(padded & ~inside) - 1
 
 
-def brute_force(a: np.ndarray, b: np.ndarray, spacing) -> tuple[float, float]:
+def brute_force(a: np.ndarray, b: np.ndarray, spacing: tuple[float, ...]) -> tuple[float, float]:
     distances = cdist(surface(a) * spacing, surface(b) * spacing)
     there, back = distances.min(axis=1), distances.min(axis=0)
     hd95 = max(np.percentile(there, 95), np.percentile(back, 95))
     return hd95, np.concatenate([there, back]).mean()
 
 
-def ball(shape, centre, radii) -> np.ndarray:
+def ball(shape: tuple[int, ...], centre: Any, radii: Any) -> np.ndarray:
     grid = np.indices(shape).astype(float)
     return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) <= 1
 
@@ -65,12 +66,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_distances_equal_brute_force(name):
+def test_distances_equal_brute_force(name: str) -> None:
     a, b, spacing = CASES[name]
     assert surface_distances(a, b, spacing) == pytest.approx(brute_force(a, b, spacing), rel=1e-5)
 
 
-def test_a_disc_moved_62_pixels_down_is_62_pixels_away():
+def test_a_disc_moved_62_pixels_down_is_62_pixels_away() -> None:
     truth = ball((256, 256), (90, 120), (30, 30)).astype(np.uint8)
     moved = np.roll(truth, 62, axis=0)
     score = evaluate(moved, truth).classes[0]
@@ -89,7 +90,7 @@ def counted(predicted: np.ndarray, truth: np.ndarray, class_id: int) -> tuple[fl
 
 
 @pytest.mark.parametrize("shape", [(17, 23), (5, 9, 11)])
-def test_overlap_equals_brute_force_with_several_classes_and_gaps(shape):
+def test_overlap_equals_brute_force_with_several_classes_and_gaps(shape: tuple[int, ...]) -> None:
     for seed in range(4):
         rng = np.random.default_rng(seed)
         truth = rng.choice([0, 1, 2, 255], shape, p=[0.5, 0.2, 0.1, 0.2]).astype(np.uint8)
@@ -104,7 +105,7 @@ def test_overlap_equals_brute_force_with_several_classes_and_gaps(shape):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_evaluation_measures_each_class_in_the_given_spacing(name):
+def test_an_evaluation_measures_each_class_in_the_given_spacing(name: str) -> None:
     predicted, truth, spacing = CASES[name]
     # Class 2 is class 1 upside down, so that neither's distances can stand in for the other's.
     both = [np.where(m, 1, np.where(m[::-1], 2, 0)) for m in (predicted, truth)]
@@ -118,7 +119,9 @@ def test_an_evaluation_measures_each_class_in_the_given_spacing(name):
 
 @pytest.mark.parametrize("shape", [(6, 7), (4, 6, 7)])
 @pytest.mark.parametrize("spacing", [1.0, 2.5])
-def test_distances_of_empty_masks_are_none_or_endless_in_any_spacing(shape, spacing):
+def test_distances_of_empty_masks_are_none_or_endless_in_any_spacing(
+    shape: tuple[int, ...], spacing: float
+) -> None:
     empty, full = np.zeros(shape, bool), np.ones(shape, bool)
     steps = (spacing,) * len(shape)
     assert surface_distances(empty, empty, steps) == (0, 0)
@@ -127,7 +130,7 @@ def test_distances_of_empty_masks_are_none_or_endless_in_any_spacing(shape, spac
     assert surface_distances(full, full, steps) == (0, 0)
 
 
-def test_overlap_counts_are_right():
+def test_overlap_counts_are_right() -> None:
     truth = np.zeros((4, 5), np.uint8)
     truth[:2] = 1
     predicted = np.zeros_like(truth)
@@ -137,7 +140,7 @@ def test_overlap_counts_are_right():
     assert (score.truth_pixels, score.predicted_pixels) == (10, 10)
 
 
-def test_empties_follow_the_stated_rule():
+def test_empties_follow_the_stated_rule() -> None:
     empty, full = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
     full[2:5, 2:5] = 1
     names = {1: "organ"}
@@ -151,7 +154,7 @@ def test_empties_follow_the_stated_rule():
         assert written["classes"][0]["hd95"] is None
 
 
-def test_pixels_that_are_not_annotated_do_not_count():
+def test_pixels_that_are_not_annotated_do_not_count() -> None:
     truth = np.zeros((2, 6, 6), np.uint8)
     truth[0, 1:4, 1:4] = 1
     truth[1] = 255
@@ -161,7 +164,7 @@ def test_pixels_that_are_not_annotated_do_not_count():
     assert (score.dice, score.hd95, score.predicted_pixels) == (1, 0, 9)
 
 
-def test_unit_and_spacing():
+def test_unit_and_spacing() -> None:
     truth = np.zeros((6, 9), np.uint8)
     truth[2, 2] = 1
     predicted = np.roll(truth, 3, axis=1)
@@ -171,7 +174,7 @@ def test_unit_and_spacing():
     assert (result.unit, result.classes[0].assd) == ("mm", pytest.approx(1.2))
 
 
-def test_classes_are_told_apart_and_named():
+def test_classes_are_told_apart_and_named() -> None:
     truth = np.array([[1, 1, 2, 2]] * 4, np.int64)
     result = evaluate(truth[:, ::-1], truth, class_names={1: "left", 2: "right", 3: "absent"})
     assert [(s.name, s.dice) for s in result.classes] == [("left", 0), ("right", 0), ("absent", 1)]
@@ -197,7 +200,9 @@ ONE = np.eye(4, dtype=np.uint8)
         (np.full((4, 4), np.nan), ONE, {}, "whole numbers"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_in_one_line(prediction, truth, options, says):
+def test_what_cannot_be_compared_is_refused_in_one_line(
+    prediction: np.ndarray, truth: np.ndarray, options: Any, says: str
+) -> None:
     with pytest.raises(InputError, match=says) as caught:
         evaluate(prediction, truth, **options)
     assert "\n" not in str(caught.value)

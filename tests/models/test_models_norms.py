@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from napari_scsam.models.norms import ChannelsLastNorm
 from napari_scsam.models.scratch_unet import build_network
 
 
-def norms(dtype, channels=16, groups=8):
+def norms(dtype: Any, channels: int = 16, groups: int = 8) -> tuple[Any, Any]:
     torch.manual_seed(0)
     ours = ChannelsLastNorm(groups, channels).to(dtype)
     with torch.no_grad():
@@ -25,7 +26,7 @@ def norms(dtype, channels=16, groups=8):
     return ours, theirs
 
 
-def gradients(norm, x, slope):
+def gradients(norm: Any, x: torch.Tensor, slope: torch.Tensor) -> tuple[torch.Tensor, ...]:
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     out = norm(x)
     out.backward(slope)
@@ -34,7 +35,9 @@ def gradients(norm, x, slope):
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize(("channels", "groups"), [(16, 8), (24, 8), (8, 1)])
-def test_answers_and_gradients_are_those_of_torch(layout, channels, groups):
+def test_answers_and_gradients_are_those_of_torch(
+    layout: torch.memory_format, channels: int, groups: int
+) -> None:
     ours, theirs = norms(torch.float64, channels, groups)
     x = (3 + 2 * torch.randn((3, channels, 6, 10), dtype=torch.float64)).contiguous(
         memory_format=layout
@@ -44,13 +47,13 @@ def test_answers_and_gradients_are_those_of_torch(layout, channels, groups):
         torch.testing.assert_close(found, expected)
 
 
-def test_gradients_are_those_of_finite_differences():
+def test_gradients_are_those_of_finite_differences() -> None:
     ours, _ = norms(torch.float64, 8, 4)
     x = torch.randn((2, 8, 3, 2), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(ours, (x,))
 
 
-def test_half_precision_is_as_near_to_the_truth_as_torchs():
+def test_half_precision_is_as_near_to_the_truth_as_torchs() -> None:
     ours, theirs = norms(torch.float32)
     x, slope = torch.randn((2, 4, 16, 32, 32))
     true = gradients(copy.deepcopy(theirs), x, slope)
@@ -62,14 +65,14 @@ def test_half_precision_is_as_near_to_the_truth_as_torchs():
             assert error < 0.02, norm
 
 
-def test_the_u_net_has_no_other_and_pads_nothing():
+def test_the_u_net_has_no_other_and_pads_nothing() -> None:
     network = build_network(2, 1)
     kinds = {type(part) for part in network.modules() if isinstance(part, nn.GroupNorm)}
     assert kinds == {ChannelsLastNorm}
     assert not any(part.is_pad for part in network.modules() if isinstance(part, UpCat))
 
 
-def test_a_u_net_learns_what_it_learned_with_torchs_own(monkeypatch):
+def test_a_u_net_learns_what_it_learned_with_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.rand((2, 3, 32, 64), generator=torch.Generator().manual_seed(1))
     target = (images.mean(1) > 0.5).long()
     found = {}

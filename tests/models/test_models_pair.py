@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 import pytest
@@ -11,13 +12,21 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.models.pair import Pair, load_round
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import FloatArray, Pixels
+
 
 class FixedUNet:
     """Says the same of every plane: classes 2 and 5, by thirds."""
 
     class_ids = (2, 5)
 
-    def probabilities(self, image, around=None, embedding=None):
+    def probabilities(
+        self, image: Pixels, around: Any = None, embedding: Embedding | None = None
+    ) -> FloatArray:
         maps = np.empty((3, *image.shape[:2]), np.float32)
         maps[0], maps[1], maps[2] = 0.2, 0.7, 0.1
         return maps
@@ -28,23 +37,25 @@ class FixedSam:
 
     understands_points = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.asked = []
 
-    def embed(self, image):
+    def embed(self, image: Pixels) -> Embedding:
         return Embedding(None, image.shape[:2], np.zeros((2, 2), np.float32), "k")
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         self.asked.append((class_id, prompts))
         logits = np.full(embedding.shape, {2: 0.0, 5: np.log(2)}[class_id], np.float32)
         return Decoded(logits > 0, logits, 0.5)
 
 
-def plane():
+def plane() -> np.ndarray:
     return np.arange(30.0).reshape(5, 6)
 
 
-def test_sam_is_asked_for_each_class_and_set_against_background():
+def test_sam_is_asked_for_each_class_and_set_against_background() -> None:
     sam = FixedSam()
     found = Pair(FixedUNet(), sam).probabilities(plane(), which="sam")
     np.testing.assert_allclose(found[:, 0, 0], [0.25, 0.25, 0.5], rtol=1e-6)
@@ -52,7 +63,7 @@ def test_sam_is_asked_for_each_class_and_set_against_background():
     assert all(prompts.is_empty for _, prompts in sam.asked)
 
 
-def test_the_pair_mixes_by_its_shares():
+def test_the_pair_mixes_by_its_shares() -> None:
     pair = Pair(FixedUNet(), FixedSam(), unet_shares=[1.0, 0.5])
     found = pair.probabilities(plane())
     raw = np.array([0.75 * 0.2 + 0.25 * 0.25, 0.7, 0.5 * 0.1 + 0.5 * 0.5])
@@ -61,7 +72,7 @@ def test_the_pair_mixes_by_its_shares():
     assert found.dtype == np.float32
 
 
-def test_the_pair_mixes_with_sam_prompted_by_the_unet_where_it_learned_that():
+def test_the_pair_mixes_with_sam_prompted_by_the_unet_where_it_learned_that() -> None:
     sam = FixedSam()
     pair = Pair(FixedUNet(), sam, unet_shares=[1.0, 0.5], partner="prompted")
     found = pair.probabilities(plane())
@@ -76,9 +87,9 @@ def test_the_pair_mixes_with_sam_prompted_by_the_unet_where_it_learned_that():
     np.testing.assert_allclose(members["pair"], found, rtol=1e-5)
 
 
-def test_an_empty_slice_is_background_and_costs_no_embedding():
+def test_an_empty_slice_is_background_and_costs_no_embedding() -> None:
     class NoSam(FixedSam):
-        def embed(self, image):
+        def embed(self, image: Pixels) -> Never:
             raise AssertionError("embedded")
 
     found = Pair(FixedUNet(), NoSam()).probabilities(np.zeros((4, 7)))
@@ -86,16 +97,16 @@ def test_an_empty_slice_is_background_and_costs_no_embedding():
     assert (found[0] == 1).all() and (found[1:] == 0).all()
 
 
-def test_the_unet_alone_needs_no_embedding():
+def test_the_unet_alone_needs_no_embedding() -> None:
     class NoSam(FixedSam):
-        def embed(self, image):
+        def embed(self, image: Pixels) -> Never:
             raise AssertionError("embedded")
 
     found = Pair(FixedUNet(), NoSam()).probabilities(plane(), which="unet")
     np.testing.assert_array_equal(found, FixedUNet().probabilities(plane()))
 
 
-def make_manifest(folder, **changes):
+def make_manifest(folder: Path, **changes: Any) -> None:
     names = ["unet.safetensors", "config.json", "sam_adapter/adapter_model.safetensors"]
     (folder / "sam_adapter").mkdir()
     for name in names:
@@ -120,7 +131,9 @@ def make_manifest(folder, **changes):
         ),
     ],
 )
-def test_folders_that_are_no_round_are_refused(tmp_path, prepare, message):
+def test_folders_that_are_no_round_are_refused(
+    tmp_path: Path, prepare: Callable[[Path], object], message: str
+) -> None:
     prepare(tmp_path)
     with pytest.raises(ModelError, match=message):
         load_round(tmp_path, device="cpu")
@@ -131,13 +144,15 @@ class ClickableSam(FixedSam):
 
     understands_points = True
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         self.asked.append((class_id, prompts))
         logits = np.full(embedding.shape, 3.0, np.float32)
         return Decoded(logits > 0, logits, 0.9, "points")
 
 
-def test_until_the_rounds_sam_follows_clicks_its_base_is_asked_about_them():
+def test_until_the_rounds_sam_follows_clicks_its_base_is_asked_about_them() -> None:
     sam, base = FixedSam(), ClickableSam()
     pair = Pair(FixedUNet(), sam, base=base)
     embedding = sam.embed(plane())
@@ -152,9 +167,11 @@ def test_until_the_rounds_sam_follows_clicks_its_base_is_asked_about_them():
     assert len(sam.asked) == 1
 
 
-def test_clicks_that_miss_the_outline_go_to_the_base():
+def test_clicks_that_miss_the_outline_go_to_the_base() -> None:
     class Nothing(FixedUNet):
-        def probabilities(self, image, around=None, embedding=None):
+        def probabilities(
+            self, image: Pixels, around: Any = None, embedding: Embedding | None = None
+        ) -> FloatArray:
             maps = np.zeros((3, *image.shape[:2]), np.float32)
             maps[0] = 1
             return maps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,17 @@ from skimage.data import astronaut
 from napari_scsam.core.errors import InputError
 from napari_scsam.models.preprocess import Frame, check_plane, normalise, prepare
 
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import Pixels
+
 SHAPES = [(150, 240), (400, 90), (33, 32), (2, 1000), (1500, 1100)]
 
 
 @pytest.mark.parametrize("size", [256, 1024])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_corners_of_the_plane_are_the_corners_of_its_part_of_the_square(shape, size):
+def test_the_corners_of_the_plane_are_the_corners_of_its_part_of_the_square(
+    shape: tuple[int, ...], size: int
+) -> None:
     frame = Frame(shape, size)
     h, w = frame.resized
     assert max(h, w) == size
@@ -25,25 +32,25 @@ def test_the_corners_of_the_plane_are_the_corners_of_its_part_of_the_square(shap
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_there_and_back(shape):
+def test_there_and_back(shape: tuple[int, ...]) -> None:
     frame = Frame(shape, 256)
     points = np.random.default_rng(0).uniform(-0.5, np.array(shape) - 0.5, (50, 2))
     assert frame.to_row_col(frame.to_xy(points)) == pytest.approx(points, abs=2e-3)
 
 
-def test_a_picture_of_the_frames_size_is_left_where_it_is():
+def test_a_picture_of_the_frames_size_is_left_where_it_is() -> None:
     frame = Frame((256, 100), 256)
     assert frame.to_xy([(17, 3)]).tolist() == [[3, 17]]
     assert frame.box_to_xyxy((4, 5, 60, 70)).tolist() == [5, 4, 70, 60]
 
 
-def test_a_box_that_leaves_the_plane_is_cut_to_it():
+def test_a_box_that_leaves_the_plane_is_cut_to_it() -> None:
     assert Frame((256, 100), 256).box_to_xyxy((-9, -9, 300, 300)).tolist() == [0, 0, 99, 255]
 
 
 @pytest.mark.parametrize("size", [256, 1024])
 @pytest.mark.parametrize("shape", [(150, 240), (400, 90), (700, 900)])
-def test_a_mask_survives_the_way_there_and_back(shape, size):
+def test_a_mask_survives_the_way_there_and_back(shape: tuple[int, ...], size: int) -> None:
     rows, cols = np.indices(shape)
     mask = np.hypot(rows - shape[0] * 0.3, cols - shape[1] * 0.7) < min(shape) * 0.2
     frame = Frame(shape, size)
@@ -56,13 +63,13 @@ def test_a_mask_survives_the_way_there_and_back(shape, size):
     assert np.abs(off).max() < 0.1 * max(shape) / 256
 
 
-def test_the_padding_of_a_mask_prompt_is_outside():
+def test_the_padding_of_a_mask_prompt_is_outside() -> None:
     low = Frame((100, 50), 256).mask_to_input(np.ones((100, 50), bool), 256)
     assert (low[..., :128] == 8).all()
     assert (low[..., 128:] == -8).all()
 
 
-def test_mask_logits_are_limited_and_must_be_finite():
+def test_mask_logits_are_limited_and_must_be_finite() -> None:
     frame = Frame((256, 256), 256)
     low = frame.mask_to_input(np.full((256, 256), 50, np.float32), 256)
     assert low.max() == 8
@@ -71,19 +78,19 @@ def test_mask_logits_are_limited_and_must_be_finite():
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8", ">f4", "u4"])
-def test_every_dtype_is_seen_the_same(dtype):
+def test_every_dtype_is_seen_the_same(dtype: str) -> None:
     ramp = np.tile(np.arange(100, dtype="f8"), (60, 1))
     reference = normalise(ramp)
     assert normalise(ramp.astype(dtype)) == pytest.approx(reference, abs=1e-6)
     assert (reference.min(), reference.max()) == (0, 1)
 
 
-def test_a_large_offset_does_not_wash_out_the_picture():
+def test_a_large_offset_does_not_wash_out_the_picture() -> None:
     ramp = np.tile(np.arange(100, dtype="f8"), (60, 1))
     assert normalise(ramp + 1e9) == pytest.approx(normalise(ramp), abs=1e-6)
 
 
-def test_outliers_are_cut_and_colours_stretched_together():
+def test_outliers_are_cut_and_colours_stretched_together() -> None:
     image = np.random.default_rng(0).uniform(0, 1, (80, 80, 3))
     image[..., 2] *= 0.5
     image[0, 0] = 1e6
@@ -92,13 +99,13 @@ def test_outliers_are_cut_and_colours_stretched_together():
     assert unit[..., 2].mean() == pytest.approx(0.25, abs=0.03)
 
 
-def test_a_few_bright_pixels_on_one_grey_stay_visible():
+def test_a_few_bright_pixels_on_one_grey_stay_visible() -> None:
     image = np.zeros((200, 200))
     image[50, 60] = 3
     assert normalise(image)[50, 60] == 1
 
 
-def test_prepared_pixels_are_as_the_backbones_were_trained():
+def test_prepared_pixels_are_as_the_backbones_were_trained() -> None:
     rgb = astronaut()[:300]
     unit = prepare(rgb, 256, "unit")
     h, w = unit.frame.resized
@@ -113,7 +120,7 @@ def test_prepared_pixels_are_as_the_backbones_were_trained():
     assert torch.allclose(sam * std + mean, inner * 255, atol=1e-3)
 
 
-def test_grey_becomes_three_equal_channels():
+def test_grey_becomes_three_equal_channels() -> None:
     pixels = prepare(astronaut()[..., 0], 256, "unit").pixels
     assert torch.equal(pixels[0], pixels[1])
     assert torch.equal(pixels[0], pixels[2])
@@ -136,7 +143,7 @@ RAMP = np.arange(60.0).reshape(6, 10)
         (RAMP.astype(str), "real numbers"),
     ],
 )
-def test_what_cannot_be_seen_is_refused_in_one_line(image, says):
+def test_what_cannot_be_seen_is_refused_in_one_line(image: Pixels, says: str) -> None:
     with pytest.raises(InputError, match=says) as caught:
         check_plane(image)
     assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from napari_scsam.models.pretrained import build_encoder, fold_batch_norm, named
 from napari_scsam.models.pretrained_unet import PretrainedUNet
 from napari_scsam.models.unet import UNet, new_network, sam_channels, twin_network
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 # Channels of a made-up embedding, and classes.
 DEPTH, CLASSES = 6, (2, 5)
 
 
 @pytest.fixture(scope="module")
-def published():
+def published() -> torch.nn.Module:
     """The network that the weights were published with, by its own package."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -34,7 +38,7 @@ def published():
 
 
 @pytest.mark.parametrize("side", [64, 96, 224])
-def test_features_are_those_of_the_published_network(published, side):
+def test_features_are_those_of_the_published_network(published: Any, side: int) -> None:
     from efficientnet_lite_pytorch import EfficientNet
 
     # It pads for one size only, which it is told beforehand.
@@ -56,7 +60,7 @@ def test_features_are_those_of_the_published_network(published, side):
     assert [f.shape[-1] for f in found] == [side // 2 ** (n + 1) for n in range(5)]
 
 
-def test_every_weight_has_its_name_and_none_is_left_over():
+def test_every_weight_has_its_name_and_none_is_left_over() -> None:
     state = read_state_dict(pretrained.weights_file())
     named = named_as_timm(state)
     assert set(named) == set(build_encoder(pretrained=False).state_dict())
@@ -66,7 +70,9 @@ def test_every_weight_has_its_name_and_none_is_left_over():
         named_as_timm({"_blocks.16._bn1.weight": torch.zeros(1)})
 
 
-def test_a_missing_package_and_a_changed_file_are_said_in_one_line(monkeypatch, tmp_path):
+def test_a_missing_package_and_a_changed_file_are_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"napari-scsam\[models\].*--unet scratch"):
         build_encoder()
@@ -82,7 +88,7 @@ def test_a_missing_package_and_a_changed_file_are_said_in_one_line(monkeypatch, 
 
 
 @pytest.mark.parametrize("channels", [1, 3, 12])
-def test_any_number_of_channels_answers_as_three_equal_ones_do(channels):
+def test_any_number_of_channels_answers_as_three_equal_ones_do(channels: int) -> None:
     grey = torch.rand((1, 1, 64, 64), generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.no_grad():
         expected = build_encoder().eval()(grey.repeat(1, 3, 1, 1))
@@ -91,7 +97,7 @@ def test_any_number_of_channels_answers_as_three_equal_ones_do(channels):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
-def test_statistics_stay_and_folding_them_changes_nothing():
+def test_statistics_stay_and_folding_them_changes_nothing() -> None:
     network = PretrainedUNet(3, sam_channels=8).train()
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert norms and not any(norm.training for norm in norms)
@@ -107,7 +113,7 @@ def test_statistics_stay_and_folding_them_changes_nothing():
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
 
 
-def test_a_picture_without_sam_is_answered_by_its_pixels():
+def test_a_picture_without_sam_is_answered_by_its_pixels() -> None:
     network = PretrainedUNet(2, sam_channels=4).eval()
     pictures, seen = torch.rand((2, 3, 64, 64)), torch.randn((2, 4, 64, 64))
     seen[1] = 0
@@ -117,23 +123,25 @@ def test_a_picture_without_sam_is_answered_by_its_pixels():
     assert (joined[0] - alone[0]).abs().max() > 1e-2
 
 
-def unet_that_sees_sam(prior=None):
+def unet_that_sees_sam(prior: Any = None) -> UNet:
     network = new_network("pretrained+sam", 1 + len(CLASSES), 64, DEPTH + len(CLASSES))
     return UNet(network.eval(), CLASSES, 64, prior=prior, mirrored=True)
 
 
-def prior_of_class_5():
+def prior_of_class_5() -> ClassPrior:
     weight = torch.randn((DEPTH, 2), generator=torch.Generator().manual_seed(2))
     return ClassPrior((0, 5), weight, torch.tensor([0.5, -0.5]))
 
 
-def embedding_of(shape=(50, 64)):
+def embedding_of(shape: tuple[int, ...] = (50, 64)) -> Embedding:
     features = torch.randn((1, DEPTH, 16, 16), generator=torch.Generator().manual_seed(3))
     return Embedding(features, shape, np.zeros(shape, np.float32), "k")
 
 
 @pytest.mark.parametrize("prior", [NO_PRIOR, prior_of_class_5()])
-def test_saved_and_read_again_it_answers_alike_with_and_without_sam(tmp_path, prior):
+def test_saved_and_read_again_it_answers_alike_with_and_without_sam(
+    tmp_path: Path, prior: Any
+) -> None:
     unet, told = unet_that_sees_sam(prior), embedding_of()
     image = np.random.default_rng(0).random((50, 64))
     unet.save(tmp_path / "u.safetensors")
@@ -148,7 +156,7 @@ def test_saved_and_read_again_it_answers_alike_with_and_without_sam(tmp_path, pr
     assert np.abs(expected - unet.probabilities(image)).max() > 1e-3
 
 
-def test_log_odds_join_at_the_embeddings_own_grid_and_unknown_classes_are_silent():
+def test_log_odds_join_at_the_embeddings_own_grid_and_unknown_classes_are_silent() -> None:
     prior, told = prior_of_class_5(), embedding_of()
     joined = sam_channels(told.features, prior, CLASSES)
     assert joined.shape == (1, DEPTH + 2, 16, 16)
@@ -160,7 +168,7 @@ def test_log_odds_join_at_the_embeddings_own_grid_and_unknown_classes_are_silent
     torch.testing.assert_close(joined[0, DEPTH + 1], expected)
 
 
-def test_a_twin_is_of_the_same_kind_with_other_random_weights():
+def test_a_twin_is_of_the_same_kind_with_other_random_weights() -> None:
     for kind in ("scratch", "pretrained", "pretrained+sam"):
         network = new_network(kind, 2, 64, 5)
         twin = twin_network(network)
@@ -171,7 +179,7 @@ def test_a_twin_is_of_the_same_kind_with_other_random_weights():
         assert all(same)
 
 
-def test_a_damaged_prior_is_said(tmp_path):
+def test_a_damaged_prior_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="sizes do not fit"):
         ClassPrior.of_tensors(
             {

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Never
+
 import numpy as np
 import pytest
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.models.proposals import propose, propose_from_maps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_scsam.core.arrays import FloatArray, Pixels
+    from napari_scsam.core.prompts import PointPrompt, Prompts
 
 SHAPE = (256, 200)
 
 
-def disc(row: float, col: float, radius: float, shape=SHAPE) -> np.ndarray:
+def disc(row: float, col: float, radius: float, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     r, c = np.indices(shape)
     return np.hypot(r - row, c - col) <= radius
 
@@ -25,11 +32,11 @@ def probability(*parts: tuple[np.ndarray, float], base: float = 0.01) -> np.ndar
     return out
 
 
-def kinds(points, kind):
+def kinds(points: Iterable[PointPrompt], kind: str) -> list[PointPrompt]:
     return [p for p in points if p.kind == kind]
 
 
-def test_each_of_two_parts_is_confirmed_at_its_centre():
+def test_each_of_two_parts_is_confirmed_at_its_centre() -> None:
     both = probability((disc(60, 50, 20), 0.9), (disc(180, 140, 25), 0.8))
     points = propose_from_maps(both, both, class_id=3, round_number=7)
     confirm = kinds(points, "confirm")
@@ -40,7 +47,7 @@ def test_each_of_two_parts_is_confirmed_at_its_centre():
     assert not kinds(points, "query")
 
 
-def test_a_long_part_gets_more_points_all_inside():
+def test_a_long_part_gets_more_points_all_inside() -> None:
     long = np.zeros(SHAPE, bool)
     long[30:220, 90:106] = True
     p = probability((long, 0.9))
@@ -51,7 +58,7 @@ def test_a_long_part_gets_more_points_all_inside():
     assert min(np.diff(rows)) > 40
 
 
-def test_confirm_lies_where_both_agree():
+def test_confirm_lies_where_both_agree() -> None:
     unet = probability((disc(100, 100, 40), 0.9))
     sam = probability((disc(100, 120, 15), 0.9))
     first = propose_from_maps(unet, sam, 1)[0]
@@ -59,7 +66,7 @@ def test_confirm_lies_where_both_agree():
     assert disc(100, 120, 5)[int(first.row), int(first.col)]
 
 
-def test_a_spill_of_sam_is_queried_as_outside():
+def test_a_spill_of_sam_is_queried_as_outside() -> None:
     organ, spill = disc(100, 60, 25), disc(100, 150, 15)
     unet = probability((organ, 0.9), (spill, 0.05))
     sam = probability((organ, 0.9), (spill, 0.8))
@@ -69,7 +76,7 @@ def test_a_spill_of_sam_is_queried_as_outside():
     assert query.confidence == pytest.approx(1 - (0.05 + 0.8) / 2, abs=0.01)
 
 
-def test_a_part_that_only_the_unet_is_sure_of_is_queried_as_inside():
+def test_a_part_that_only_the_unet_is_sure_of_is_queried_as_inside() -> None:
     organ, extra = disc(100, 60, 25), disc(180, 150, 15)
     unet = probability((organ, 0.9), (extra, 0.99))
     sam = probability((organ, 0.9), (extra, 0.4))
@@ -79,13 +86,13 @@ def test_a_part_that_only_the_unet_is_sure_of_is_queried_as_inside():
     assert any(p.positive and extra[int(p.row), int(p.col)] for p in points)
 
 
-def test_a_thin_rim_of_disagreement_is_no_question():
+def test_a_thin_rim_of_disagreement_is_no_question() -> None:
     unet = probability((disc(100, 100, 40), 0.9))
     sam = probability((disc(100, 100, 42), 0.9))
     assert not kinds(propose_from_maps(unet, sam, 1), "query")
 
 
-def test_a_missed_object_is_asked_about():
+def test_a_missed_object_is_asked_about() -> None:
     organ, faint = disc(80, 60, 20), disc(190, 150, 12)
     unet = probability((organ, 0.9), (faint, 0.4))
     sam = probability((organ, 0.9))
@@ -95,13 +102,13 @@ def test_a_missed_object_is_asked_about():
     assert 0.2 <= missed.confidence <= 0.5
 
 
-def test_the_soft_edge_of_a_seen_object_is_neither_missed_nor_a_negative():
+def test_the_soft_edge_of_a_seen_object_is_neither_missed_nor_a_negative() -> None:
     r, c = np.indices(SHAPE)
     soft = (1 / (1 + np.exp((np.hypot(r - 100, c - 100) - 30) / 6))).astype(np.float32)
     assert [p.kind for p in propose_from_maps(soft, soft, 1)] == ["confirm"]
 
 
-def test_negatives_stand_in_the_ring_and_are_no_more_than_the_points_inside():
+def test_negatives_stand_in_the_ring_and_are_no_more_than_the_points_inside() -> None:
     organ = disc(128, 100, 30)
     doubts = [disc(128, 138, 4), disc(90, 100, 4), disc(166, 100, 4)]
     unet = probability((organ, 0.9), *((d, 0.15) for d in doubts))
@@ -113,27 +120,27 @@ def test_negatives_stand_in_the_ring_and_are_no_more_than_the_points_inside():
     assert not negatives[0].positive
 
 
-def test_nothing_is_proposed_on_an_empty_image_whatever_sam_says():
+def test_nothing_is_proposed_on_an_empty_image_whatever_sam_says() -> None:
     faint = probability((disc(100, 100, 30), 0.19))
     everywhere = np.ones(SHAPE, np.float32)
     assert propose_from_maps(faint, everywhere, 1) == []
 
 
-def test_a_full_image_gets_a_point_inside_and_none_outside():
+def test_a_full_image_gets_a_point_inside_and_none_outside() -> None:
     full = np.full(SHAPE, 0.95, np.float32)
     points = propose_from_maps(full, full, 1)
     assert points
     assert all(p.kind == "confirm" and p.positive for p in points)
 
 
-def test_points_keep_their_distance_from_existing_ones():
+def test_points_keep_their_distance_from_existing_ones() -> None:
     p = probability((disc(100, 100, 20), 0.9))
     (alone,) = kinds(propose_from_maps(p, p, 1), "confirm")
     near = (alone.row + 3, alone.col + 3)
     assert propose_from_maps(p, p, 1, existing=[near]) == []
 
 
-def test_lengths_grow_with_the_plane():
+def test_lengths_grow_with_the_plane() -> None:
     small = np.zeros((1024, 1024), np.float32)
     small[disc(500, 500, 6, small.shape)] = 0.9
     assert propose_from_maps(small, small, 1) == []  # 113 px of a million: noise
@@ -141,13 +148,13 @@ def test_lengths_grow_with_the_plane():
     assert len(propose_from_maps(small, small, 1)) == 1
 
 
-def test_the_same_maps_give_the_same_points():
+def test_the_same_maps_give_the_same_points() -> None:
     rng = np.random.default_rng(0)
     maps = [np.clip(rng.normal(0.4, 0.3, SHAPE), 0, 1).astype(np.float32) for _ in range(2)]
     assert propose_from_maps(*maps, 1) == propose_from_maps(*maps, 1)
 
 
-def test_maps_of_different_shapes_are_refused():
+def test_maps_of_different_shapes_are_refused() -> None:
     with pytest.raises(InputError, match="Two maps"):
         propose_from_maps(np.zeros((4, 4)), np.zeros((4, 5)), 1)
 
@@ -158,19 +165,27 @@ class OneClassModels:
     class_ids = (4,)
     number = 2
 
-    def __init__(self, unet: np.ndarray, reply, understands_points: bool = True) -> None:
+    def __init__(self, unet: np.ndarray, reply: Any, understands_points: bool = True) -> None:
         self._unet, self._reply = unet, reply
         self.understands_points = understands_points
         self.asked: list[Prompts] = []
 
     @property
-    def sam(self):
+    def sam(self) -> Any:
         return self
 
-    def probabilities(self, image, embedding=None, which="pair", around=None):
+    def probabilities(
+        self,
+        image: Pixels,
+        embedding: Embedding | None = None,
+        which: str = "pair",
+        around: Any = None,
+    ) -> FloatArray:
         return np.stack([1 - self._unet, self._unet])
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         self.asked.append(prompts)
         return self._reply(prompts)
 
@@ -178,12 +193,12 @@ class OneClassModels:
 EMBEDDING = Embedding(None, SHAPE, np.zeros(SHAPE, np.float32), "")
 
 
-def agreeing(mask: np.ndarray):
+def agreeing(mask: np.ndarray) -> Any:
     logits = np.where(mask, 5, -5).astype(np.float32)
     return lambda prompts: Decoded(mask, logits, 0.9)
 
 
-def test_sam_is_asked_with_the_points_that_are_then_proposed():
+def test_sam_is_asked_with_the_points_that_are_then_proposed() -> None:
     organ = disc(100, 60, 25)
     models = OneClassModels(probability((organ, 0.9)), agreeing(organ))
     points = propose(models, np.zeros(SHAPE), EMBEDDING, 4)
@@ -192,15 +207,15 @@ def test_sam_is_asked_with_the_points_that_are_then_proposed():
     assert points[0].round == 2
 
 
-def test_a_sam_without_points_is_given_the_unets_mask():
+def test_a_sam_without_points_is_given_the_unets_mask() -> None:
     organ = disc(100, 60, 25)
     models = OneClassModels(probability((organ, 0.9)), agreeing(organ), understands_points=False)
     propose(models, np.zeros(SHAPE), EMBEDDING, 4)
     assert np.array_equal(models.asked[0].mask, organ)
 
 
-def test_a_sam_with_nothing_to_go_by_leaves_the_unet_alone():
-    def refuse(prompts):
+def test_a_sam_with_nothing_to_go_by_leaves_the_unet_alone() -> None:
+    def refuse(prompts: Prompts) -> Never:
         raise InputError("There is nothing to segment yet.")
 
     faint = probability((disc(100, 60, 25), 0.4))
@@ -208,7 +223,7 @@ def test_a_sam_with_nothing_to_go_by_leaves_the_unet_alone():
     assert [(p.kind, p.row, p.col) for p in points] == [("missed", 100, 60)]
 
 
-def test_an_unknown_class_is_refused():
+def test_an_unknown_class_is_refused() -> None:
     models = OneClassModels(probability(), agreeing(disc(1, 1, 1)))
     with pytest.raises(InputError, match="5"):
         propose(models, np.zeros(SHAPE), EMBEDDING, 5)

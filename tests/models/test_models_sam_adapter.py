@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,17 +15,22 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter
 from napari_scsam.models.base import load_base
 from napari_scsam.models.decoder import for_best_dice
-from napari_scsam.models.sam import SamModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_scsam.models.sam import SamModel
 
 IMAGE = np.random.default_rng(1).normal(size=(40, 60))
 CLICK = Prompts([(10, 20)], [1])
 
 
 @pytest.fixture
-def adapted(thin_checkpoint, tmp_path, vit_b_is_thin):
+def adapted(thin_checkpoint: Path, tmp_path: Path, vit_b_is_thin: None) -> Callable[..., SamModel]:
     """Save a fresh adapter of the thin SAM and load it as a person does."""
 
-    def build(**changes) -> SamModel:
+    def build(**changes: Any) -> SamModel:
         base = load_base("vit_b", thin_checkpoint)
         info = AdapterInfo(base.base_hash, "vit_b", class_ids=(2, 5), rank=2)
         info = replace(info, **changes)
@@ -36,7 +42,9 @@ def adapted(thin_checkpoint, tmp_path, vit_b_is_thin):
     return build
 
 
-def test_a_fresh_adapter_answers_prompts_as_its_base_does(adapted, vit):
+def test_a_fresh_adapter_answers_prompts_as_its_base_does(
+    adapted: Callable[..., SamModel], vit: SamModel
+) -> None:
     sam = adapted(understands_points=True)
     embedding = sam.embed(IMAGE)
     ours, base = sam.decode(embedding, CLICK), vit.decode(embedding, CLICK)
@@ -47,7 +55,9 @@ def test_a_fresh_adapter_answers_prompts_as_its_base_does(adapted, vit):
     assert embedding.key == vit.embedding_key(IMAGE)
 
 
-def test_a_class_with_tokens_may_be_asked_without_a_prompt(adapted):
+def test_a_class_with_tokens_may_be_asked_without_a_prompt(
+    adapted: Callable[..., SamModel],
+) -> None:
     sam = adapted()
     embedding = sam.embed(IMAGE)
     two, five = (sam.decode(embedding, Prompts(), class_id=i) for i in (2, 5))
@@ -59,12 +69,14 @@ def test_a_class_with_tokens_may_be_asked_without_a_prompt(adapted):
         sam.decode(embedding, Prompts(), class_id=3)
 
 
-def test_an_adapted_encoder_has_keys_of_its_own(adapted, vit):
+def test_an_adapted_encoder_has_keys_of_its_own(
+    adapted: Callable[..., SamModel], vit: SamModel
+) -> None:
     sam = adapted(profile="adapted-encoder")
     assert sam.embedding_key(IMAGE) != vit.embedding_key(IMAGE)
 
 
-def test_an_adapter_may_teach_points(lite, tmp_path):
+def test_an_adapter_may_teach_points(lite: SamModel, tmp_path: Path) -> None:
     base = load_base("lite-medsam-released")
     info = AdapterInfo(base.base_hash, "lite-medsam-released", class_ids=(1,), rank=2)
     info = replace(info, understands_points=True)
@@ -76,11 +88,15 @@ def test_an_adapter_may_teach_points(lite, tmp_path):
     assert sam.decode(embedding, CLICK).via == "points"
 
 
-def test_an_adapter_says_itself_whether_it_follows_points(adapted, vit):
+def test_an_adapter_says_itself_whether_it_follows_points(
+    adapted: Callable[..., SamModel], vit: SamModel
+) -> None:
     assert (vit.understands_points, adapted().understands_points) == (True, False)
 
 
-def test_without_its_adapter_a_sam_is_exactly_its_base(adapted, vit):
+def test_without_its_adapter_a_sam_is_exactly_its_base(
+    adapted: Callable[..., SamModel], vit: SamModel
+) -> None:
     sam = adapted(understands_points=True)
     with torch.no_grad():
         for name, parameter in sam.module.named_parameters():
@@ -94,11 +110,11 @@ def test_without_its_adapter_a_sam_is_exactly_its_base(adapted, vit):
     assert (vit.shipped, adapted(profile="adapted-encoder").shipped) == (None, None)
 
 
-def test_an_adapter_of_another_base_is_refused(adapted):
+def test_an_adapter_of_another_base_is_refused(adapted: Callable[..., SamModel]) -> None:
     with pytest.raises(ModelError, match="trained on vit_b"):
         adapted(base="0" * 64)
 
 
-def test_a_folder_that_is_no_adapter_is_refused(tmp_path):
+def test_a_folder_that_is_no_adapter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a SAM adapter"):
         load_sam("lite-medsam", device="cpu", adapter=tmp_path)

@@ -51,7 +51,9 @@ def on_full_gpu(lite: SamModel, monkeypatch: pytest.MonkeyPatch) -> SamModel:
     return SamModel(weights)
 
 
-def test_embedding_on_a_full_gpu_goes_on_on_the_cpu(lite, on_full_gpu, blob) -> None:
+def test_embedding_on_a_full_gpu_goes_on_on_the_cpu(
+    lite: SamModel, on_full_gpu: SamModel, blob: tuple[np.ndarray, np.ndarray]
+) -> None:
     full = FullDevice(on_full_gpu)
     found = on_full_gpu.embed(blob[0])
     assert full.refused == 2
@@ -61,7 +63,9 @@ def test_embedding_on_a_full_gpu_goes_on_on_the_cpu(lite, on_full_gpu, blob) -> 
     assert full.refused == 2
 
 
-def test_decoding_on_a_full_gpu_goes_on_on_the_cpu(lite, on_full_gpu, blob) -> None:
+def test_decoding_on_a_full_gpu_goes_on_on_the_cpu(
+    lite: SamModel, on_full_gpu: SamModel, blob: tuple[np.ndarray, np.ndarray]
+) -> None:
     embedding = lite.embed(blob[0])
     original = on_full_gpu._predict
 
@@ -83,7 +87,9 @@ def test_a_twin_without_the_adapter_moves_with_its_sam(on_full_gpu: SamModel) ->
     assert twin.device == "cpu"
 
 
-def test_an_embedding_stops_between_two_parts_and_leaves_no_trace(lite, blob) -> None:
+def test_an_embedding_stops_between_two_parts_and_leaves_no_trace(
+    lite: SamModel, blob: tuple[np.ndarray, np.ndarray]
+) -> None:
     token, seen = CancelToken(), []
 
     def cancel_midway(_module: Any, _inputs: Any) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
-from napari_scsam.core.prompts import bounding_box
+from napari_scsam.core.prompts import Prompts, bounding_box
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.models.pair import Pair
 from napari_scsam.models.self_prompting import largest_parts, refined
+
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import FloatArray, Pixels
 
 SHAPE = (60, 80)
 TOLD = Embedding(None, SHAPE, np.zeros((2, 2), np.float32), "k")
@@ -19,13 +24,15 @@ class BoxSam:
     understands_points = True
     device = "cpu"
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.asked = []
 
-    def embed(self, image):
+    def embed(self, image: Pixels) -> Embedding:
         return TOLD
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         logits = np.full(embedding.shape, -6.0, np.float32)
         if prompts.box is None:
             logits[:] = 0.1 if class_id == 3 else -6.0
@@ -41,7 +48,7 @@ class TwoBlobs:
 
     class_ids = (3, 4)
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.three = np.zeros(SHAPE, bool)
         self.three[10:31, 18:23] = self.three[18:23, 10:31] = True
         self.three[40:50, 60:70] = True
@@ -49,14 +56,16 @@ class TwoBlobs:
         self.four = np.zeros(SHAPE, bool)
         self.four[52:58, 5:30] = True
 
-    def probabilities(self, image, around=None, embedding=None):
+    def probabilities(
+        self, image: Pixels, around: Any = None, embedding: Embedding | None = None
+    ) -> FloatArray:
         maps = np.full((3, *SHAPE), 0.01, np.float32)
         maps[1][self.three], maps[2][self.four] = 0.97, 0.97
         maps[0] = 1 - maps[1:].sum(0)
         return maps
 
 
-def test_large_parts_first_and_no_specks():
+def test_large_parts_first_and_no_specks() -> None:
     unet = TwoBlobs()
     first, second = largest_parts(unet.three)
     assert first.sum() == 185 and second.sum() == 100
@@ -68,7 +77,7 @@ def test_large_parts_first_and_no_specks():
     assert len(largest_parts(many)) == 4
 
 
-def test_each_part_is_asked_for_by_its_box_and_outline():
+def test_each_part_is_asked_for_by_its_box_and_outline() -> None:
     sam, unet = BoxSam(), TwoBlobs()
     odds = np.where(unet.three, 20.0, -20.0).astype(np.float32)
     found = refined(sam, TOLD, odds, 3)
@@ -82,7 +91,7 @@ def test_each_part_is_asked_for_by_its_box_and_outline():
     assert refined(sam, TOLD, -np.abs(odds), 3) is None
 
 
-def test_only_guided_classes_are_asked_again_and_the_rest_stays():
+def test_only_guided_classes_are_asked_again_and_the_rest_stays() -> None:
     picture = np.arange(SHAPE[0] * SHAPE[1], dtype=float).reshape(SHAPE)
     plain = Pair(TwoBlobs(), BoxSam(), [1.0, 1.0]).members(picture, TOLD)
     sam, unet = BoxSam(), TwoBlobs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,12 +16,17 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter, trainable_parameters
 from napari_scsam.models.base import load_base
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.models.sam import SamModel
+
 IMAGE = np.random.default_rng(1).normal(size=(40, 60))
 CLICK = Prompts([(10, 20)], [1])
 
 
 @pytest.fixture
-def tuning(thin_checkpoint, tmp_path, vit_b_is_thin):
+def tuning(thin_checkpoint: Path, tmp_path: Path, vit_b_is_thin: None) -> Path:
     """The folder of a tuning that changed every trained weight a little."""
     base = load_base("vit_b", thin_checkpoint)
     info = AdapterInfo(base.base_hash, "vit_b", (), understands_points=True, rank=2)
@@ -40,7 +46,9 @@ def tuning(thin_checkpoint, tmp_path, vit_b_is_thin):
     return folder
 
 
-def test_it_answers_on_its_bases_embeddings_and_leaves_the_base_bit_by_bit(tuning, vit):
+def test_it_answers_on_its_bases_embeddings_and_leaves_the_base_bit_by_bit(
+    tuning: Path, vit: SamModel
+) -> None:
     embedding = vit.embed(IMAGE)
     before = vit.decode(embedding, CLICK).logits
     tuned = models.load_tuned(tuning, device="cpu")
@@ -51,7 +59,7 @@ def test_it_answers_on_its_bases_embeddings_and_leaves_the_base_bit_by_bit(tunin
     assert np.array_equal(tuned.shipped.decode(embedding, CLICK).logits, before)
 
 
-def test_what_is_no_tuning_or_was_changed_is_refused(tuning, tmp_path):
+def test_what_is_no_tuning_or_was_changed_is_refused(tuning: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a finished tuning"):
         models.load_tuned(tmp_path, device="cpu")
     (tuning / "sam_adapter" / "scsam.json").write_text("{}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,21 +13,24 @@ from napari_scsam.core.errors import InputError, ModelError
 from napari_scsam.models.scratch_unet import build_network
 from napari_scsam.models.unet import UNet, rounded_size
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @pytest.fixture
-def unet():
+def unet() -> UNet:
     torch.manual_seed(0)
     return UNet(build_network(3), (2, 5), 64)
 
 
-def test_about_two_million_parameters_and_no_running_statistics(unet):
+def test_about_two_million_parameters_and_no_running_statistics(unet: Any) -> None:
     count = sum(p.numel() for p in unet.network.parameters())
     assert 1.5e6 < count < 2.5e6
     assert not list(unet.network.buffers())  # the moving average of parameters is all there is
 
 
 @pytest.mark.parametrize("shape", [(40, 90), (90, 40), (30, 40, 3), (200, 130)])
-def test_probabilities_come_on_the_planes_own_grid(unet, shape):
+def test_probabilities_come_on_the_planes_own_grid(unet: Any, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).random(shape)
     found = unet.probabilities(image)
     assert found.shape == (3, *shape[:2])
@@ -34,11 +38,11 @@ def test_probabilities_come_on_the_planes_own_grid(unet, shape):
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
 
 
-def test_an_off_diagonal_object_is_found_where_it_is():
+def test_an_off_diagonal_object_is_found_where_it_is() -> None:
     """A network that only passes brightness on must mark the bright block's own pixels."""
 
     class Brightness(torch.nn.Module):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             grey = x.mean(1, keepdim=True)
             return torch.cat([0.5 - grey, grey - 0.5], 1) * 40
 
@@ -52,7 +56,7 @@ def test_an_off_diagonal_object_is_found_where_it_is():
 class Position(torch.nn.Module):
     """Sure of its class towards the top left, whatever it sees."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows, cols = torch.meshgrid(
             *(torch.linspace(4, -4, side) for side in x.shape[-2:]), indexing="ij"
         )
@@ -68,7 +72,9 @@ class Position(torch.nn.Module):
         ({"mirrored": True, "turned": True}, [(), (1,), (0, 1), (0,)]),
     ],
 )
-def test_it_is_asked_for_the_views_that_it_learned_from(learned, flips, tmp_path):
+def test_it_is_asked_for_the_views_that_it_learned_from(
+    learned: dict[str, bool], flips: list[tuple[int, ...]], tmp_path: Path
+) -> None:
     image = np.random.default_rng(2).random((64, 64))
     plain = UNet(Position(), (1,), 64).probabilities(image)
     found = UNet(Position(), (1,), 64, **learned).probabilities(image)
@@ -79,12 +85,12 @@ def test_it_is_asked_for_the_views_that_it_learned_from(learned, flips, tmp_path
     assert {name for name in ("mirrored", "turned") if getattr(again, name)} == set(learned)
 
 
-def test_constant_planes_are_refused(unet):
+def test_constant_planes_are_refused(unet: Any) -> None:
     with pytest.raises(InputError, match="nothing to see"):
         unet.probabilities(np.ones((20, 20)))
 
 
-def test_saved_and_loaded_answers_alike(unet, tmp_path):
+def test_saved_and_loaded_answers_alike(unet: Any, tmp_path: Path) -> None:
     image = np.random.default_rng(1).random((50, 50))
     unet.save(tmp_path / "u.safetensors")
     again = UNet.load(tmp_path / "u.safetensors")
@@ -93,7 +99,7 @@ def test_saved_and_loaded_answers_alike(unet, tmp_path):
     np.testing.assert_array_equal(again.probabilities(image), unet.probabilities(image))
 
 
-def test_a_network_from_before_weights_were_standardised_is_still_read(tmp_path):
+def test_a_network_from_before_weights_were_standardised_is_still_read(tmp_path: Path) -> None:
     path, image = tmp_path / "u.safetensors", np.random.default_rng(0).random((70, 50))
     old = UNet(build_network(2, standardised=False), (1,), 64)
     old.save(path)
@@ -104,7 +110,7 @@ def test_a_network_from_before_weights_were_standardised_is_still_read(tmp_path)
     assert not any("parametrizations" in name for name in again.network.state_dict())
 
 
-def test_standardised_weights_have_mean_zero_and_equal_length():
+def test_standardised_weights_have_mean_zero_and_equal_length() -> None:
     network = build_network(2)
     raw = [part for name, part in network.named_parameters() if name.endswith("weight.original")]
     convs = [part for part in network.modules() if getattr(part, "kernel_size", 0) == (3, 3)]
@@ -117,7 +123,7 @@ def test_standardised_weights_have_mean_zero_and_equal_length():
         torch.testing.assert_close(weight.norm(dim=1), torch.ones(len(weight)), atol=2e-3, rtol=0)
 
 
-def test_files_that_are_no_unet_are_refused(unet, tmp_path):
+def test_files_that_are_no_unet_are_refused(unet: Any, tmp_path: Path) -> None:
     path = tmp_path / "u.safetensors"
     with pytest.raises(ModelError):
         UNet.load(path)
@@ -134,5 +140,5 @@ def test_files_that_are_no_unet_are_refused(unet, tmp_path):
         UNet.load(path)
 
 
-def test_sizes_are_what_four_poolings_take():
+def test_sizes_are_what_four_poolings_take() -> None:
     assert [rounded_size(v) for v in (32, 100, 160, 161, 250)] == [32, 96, 160, 160, 256]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,15 +20,18 @@ from napari_scsam.models.adapters import (
     trainable_parameters,
 )
 from napari_scsam.models.base import load_base
-from napari_scsam.models.sam import load_sam
+from napari_scsam.models.sam import SamModel, load_sam
 from napari_scsam.models.warm_up import WEIGHTS, merge_warm_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER = WEIGHTS / "lite-medsam-points"
 IMAGE = np.random.default_rng(0).random((90, 120)).astype(np.float32)
 CLICK = Prompts([(40, 50)], [1])
 
 
-def test_merging_gives_what_peft_gives(tmp_path):
+def test_merging_gives_what_peft_gives(tmp_path: Path) -> None:
     base = load_base("lite-medsam-released")
     info = AdapterInfo(base.base_hash, "lite-medsam-released", (), understands_points=True, rank=4)
     model = attach(base.module, info)
@@ -48,7 +52,7 @@ def test_merging_gives_what_peft_gives(tmp_path):
     assert got.logits == pytest.approx(expected.logits, abs=1e-3)
 
 
-def test_the_warm_up_leaves_the_encoder_and_names_itself(lite):
+def test_the_warm_up_leaves_the_encoder_and_names_itself(lite: SamModel) -> None:
     shipped = load_sam("lite-medsam", device="cpu")
     assert (shipped.name, shipped.understands_points) == ("lite-medsam", True)
     assert (lite.name, lite.understands_points) == ("lite-medsam-released", False)
@@ -57,7 +61,7 @@ def test_the_warm_up_leaves_the_encoder_and_names_itself(lite):
     assert shipped.decode(shipped.embed(IMAGE), CLICK).via == "points"
 
 
-def test_the_warm_up_is_small_and_refused_when_damaged_or_elsewhere(tmp_path):
+def test_the_warm_up_is_small_and_refused_when_damaged_or_elsewhere(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 2e6
     base = load_base("lite-medsam-released")
     with pytest.raises(ModelError, match="other weights"):
@@ -69,7 +73,7 @@ def test_the_warm_up_is_small_and_refused_when_damaged_or_elsewhere(tmp_path):
         merge_warm_up(base.module, broken, base.base_hash)
 
 
-def test_the_first_click_finds_a_plain_object():
+def test_the_first_click_finds_a_plain_object() -> None:
     rows, cols = np.mgrid[:150, :240]
     truth = (rows - 70) ** 2 / 30**2 + (cols - 100) ** 2 / 45**2 < 1
     noise = np.random.default_rng(0).normal(0, 0.05, truth.shape)
@@ -78,7 +82,7 @@ def test_the_first_click_finds_a_plain_object():
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85
 
 
-def test_an_adapter_names_the_released_weights_and_the_warm_up(tmp_path):
+def test_an_adapter_names_the_released_weights_and_the_warm_up(tmp_path: Path) -> None:
     base = load_base("lite-medsam")
     released = load_base("lite-medsam-released")
     assert base.parts == (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import nibabel as nib
@@ -11,6 +10,10 @@ import numpy as np
 import pytest
 
 from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 AFFINE = np.array([[0, -0.5, 0, 3], [0.6, 0, 0, -40], [0, 0, 3, 5], [0, 0, 0, 1]], float)
 

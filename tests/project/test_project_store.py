@@ -8,7 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +17,9 @@ import pytest
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +14,10 @@ from napari_scsam.core.errors import ProjectError, ReadOnlyError
 from napari_scsam.core.settings import TrainSettings, TuneSettings
 from napari_scsam.project import Project
 from napari_scsam.project.process import record_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -64,7 +68,9 @@ def test_one_at_a_time_and_a_dead_one_is_cleared_away(labelled: Project) -> None
         assert not folder.exists()
 
 
-def test_the_last_kept_one_counts_until_a_newer_round(labelled: Project, finish_round) -> None:
+def test_the_last_kept_one_counts_until_a_newer_round(
+    labelled: Project, finish_round: Callable[..., Path]
+) -> None:
     assert labelled.active_tuning() is None
     kept = finish(labelled)
     finish(labelled, kept=False)

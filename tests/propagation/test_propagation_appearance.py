@@ -28,7 +28,7 @@ def embedding(bright: np.ndarray, noise: float = 0.1) -> Embedding:
     return Embedding(features, SHAPE, bright.astype(np.float32), "")
 
 
-def test_it_says_where_the_object_is_now_and_nothing_of_far_places():
+def test_it_says_where_the_object_is_now_and_nothing_of_far_places() -> None:
     mask, moved = disc(90, 100, 30), disc(90, 124, 30)
     look = Look.of(embedding(mask), mask)
     assert look is not None and look.trust == 1
@@ -43,7 +43,7 @@ def test_it_says_where_the_object_is_now_and_nothing_of_far_places():
     assert np.abs(hint[far_away]).max() == 0
 
 
-def test_that_a_place_looks_different_weighs_more_than_that_it_looks_the_same():
+def test_that_a_place_looks_different_weighs_more_than_that_it_looks_the_same() -> None:
     mask = disc(90, 100, 30)
     hint = Look.of(embedding(mask, 0.02), mask).hint(embedding(mask, 0.02), mask)
     inside, outside = hint[disc(90, 100, 20)].max(), hint[disc(90, 100, 50) & ~disc(90, 100, 40)]
@@ -51,7 +51,7 @@ def test_that_a_place_looks_different_weighs_more_than_that_it_looks_the_same():
 
 
 @pytest.mark.parametrize("beside", ["everywhere", "in one direction"])
-def test_it_is_not_told_where_the_surroundings_look_the_same(beside):
+def test_it_is_not_told_where_the_surroundings_look_the_same(beside: str) -> None:
     mask = disc(90, 100, 30)
     same = np.ones(SHAPE, bool) if beside == "everywhere" else disc(90, 100, 60)
     same &= (np.indices(SHAPE)[1] > 100) | (beside == "everywhere")
@@ -59,12 +59,12 @@ def test_it_is_not_told_where_the_surroundings_look_the_same(beside):
 
 
 @pytest.mark.parametrize("radius", [1, 2])
-def test_it_is_not_learned_from_what_is_smaller_than_a_cell(radius):
+def test_it_is_not_learned_from_what_is_smaller_than_a_cell(radius: int) -> None:
     mask = disc(90, 100, radius)
     assert Look.of(embedding(mask), mask) is None
 
 
-def test_a_backend_with_features_of_its_own_kind_has_no_looks():
+def test_a_backend_with_features_of_its_own_kind_has_no_looks() -> None:
     mask = disc(90, 100, 30)
     plain = embedding(mask)
     look = Look.of(plain, mask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -27,7 +29,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
-def test_an_outline_follows_the_picture_over_several_planes():
+def test_an_outline_follows_the_picture_over_several_planes() -> None:
     drift = Drift.start(picture(), {1: outline(40, 44), 2: outline(66, 30)})
     for step in (1, 2, 3, 4):
         drift = drift.onto(picture((2 * step, -step)))
@@ -38,32 +40,32 @@ def test_an_outline_follows_the_picture_over_several_planes():
     assert drift.log_odds(3, (96, 96)) is None
 
 
-def test_outlines_may_be_on_a_finer_grid_than_the_view_and_come_back_on_it():
+def test_outlines_may_be_on_a_finer_grid_than_the_view_and_come_back_on_it() -> None:
     fine = outline(80, 88, (192, 192))
     drift = Drift.start(picture(), {1: fine}).onto(picture())
     assert drift.outlines[1].shape == (96, 96)
     assert dice(drift.log_odds(1, (192, 192)) > 0, fine > 0) > 0.97
 
 
-def test_a_large_view_is_compared_in_small():
+def test_a_large_view_is_compared_in_small() -> None:
     view = np.kron(picture(), np.ones((8, 8), np.float32))
     drift = Drift.start(view, {1: outline(40, 44)})
     assert max(drift.picture.shape) == LONGEST
 
 
-def test_a_plane_of_another_shape_ends_it():
+def test_a_plane_of_another_shape_ends_it() -> None:
     drift = Drift.start(picture(), {1: outline(40, 44)}).onto(picture(size=80))
     assert drift.log_odds(1, (80, 80)) is None
 
 
 @pytest.mark.parametrize("view", [np.zeros((96, 96), np.float32), np.ones((96, 96), np.float32)])
-def test_a_plane_of_one_value_moves_nothing(view):
+def test_a_plane_of_one_value_moves_nothing(view: Any) -> None:
     drift = Drift.start(view, {1: outline(40, 44)}).onto(view)
     np.testing.assert_allclose(drift.log_odds(1, (96, 96)), outline(40, 44), atol=1e-4)
 
 
 @pytest.mark.parametrize(("radius", "known"), [(0, False), (4, False), (6, True)])
-def test_an_outline_too_small_to_be_seen_moving_is_not_followed(radius, known):
+def test_an_outline_too_small_to_be_seen_moving_is_not_followed(radius: int, known: bool) -> None:
     rows, cols = np.indices((96, 96))
     odds = (radius - np.hypot(rows - 40, cols - 44)).astype(np.float32)
     drift = Drift.start(picture(), {1: odds}).onto(picture((2, 0)))

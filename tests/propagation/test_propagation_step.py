@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
 from napari_scsam import propagation
-from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.propagation.stopping import RULE, Found, judge
 from napari_scsam.propagation.walk import Trail, propagate
+
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import FloatArray, Pixels
+    from napari_scsam.core.prompts import Prompts
+    from napari_scsam.models.sam import SamModel
 
 SHAPE = (64, 72)
 
@@ -26,10 +31,12 @@ class Thresholder:
         self.iou = iou
         self.asked: list[Prompts] = []
 
-    def embed(self, image):
+    def embed(self, image: Pixels) -> Embedding:
         return Embedding(image, image.shape, image, "")
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         self.asked.append(prompts)
         r0, c0, r1, c1 = (round(v) for v in prompts.box)
         logits = np.full(embedding.shape, -6, np.float32)
@@ -46,7 +53,13 @@ class Taught:
     def __init__(self, seen: np.ndarray) -> None:
         self.seen = seen
 
-    def probabilities(self, image, embedding=None, which="pair", around=None):
+    def probabilities(
+        self,
+        image: Pixels,
+        embedding: Embedding | None = None,
+        which: str = "pair",
+        around: Any = None,
+    ) -> FloatArray:
         assert which == "unet"
         inside = np.where(self.seen, 0.9, 0.1).astype(np.float32)
         return np.stack([1 - inside, inside])
@@ -77,7 +90,9 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
-def carried_through(sam, truth: np.ndarray, start: int):
+def carried_through(
+    sam: Any, truth: np.ndarray, start: int
+) -> tuple[np.ndarray, dict[int, dict[int, str]]]:
     picture = (truth > 0).astype(np.float32)
     found = np.zeros_like(truth)
     found[start] = truth[start]
@@ -89,7 +104,7 @@ def carried_through(sam, truth: np.ndarray, start: int):
 
 
 @pytest.mark.parametrize("points", [True, False])
-def test_a_bent_tube_is_followed_and_one_that_ends_is_let_go(points):
+def test_a_bent_tube_is_followed_and_one_that_ends_is_let_go(points: bool) -> None:
     truth = tube()
     found, flags = carried_through(Thresholder(points), truth, 6)
     assert dice(found == 1, truth == 1) > 0.97
@@ -98,7 +113,7 @@ def test_a_bent_tube_is_followed_and_one_that_ends_is_let_go(points):
     assert not any(flags[i] for i in range(12) if i in flags)
 
 
-def test_real_weights_follow_a_tube(lite):
+def test_real_weights_follow_a_tube(lite: SamModel) -> None:
     truth = tube(6, 6)
     noise = np.random.default_rng(0).normal(0, 5, truth.shape)
     picture = (80 + 70 * (truth > 0) + noise).astype(np.float32)
@@ -110,7 +125,7 @@ def test_real_weights_follow_a_tube(lite):
     assert dice(found == 1, truth == 1) > 0.85
 
 
-def test_objects_that_lie_apart_are_asked_one_by_one_and_kept_apart_by_points():
+def test_objects_that_lie_apart_are_asked_one_by_one_and_kept_apart_by_points() -> None:
     label = np.zeros(SHAPE, np.uint8)
     label[disc(20, 20, 8) | disc(20, 52, 6)] = 1
     label[disc(30, 26, 4)] = 2
@@ -126,7 +141,7 @@ def test_objects_that_lie_apart_are_asked_one_by_one_and_kept_apart_by_points():
     assert third.box[0] > 20
 
 
-def test_a_model_of_boxes_is_asked_by_boxes():
+def test_a_model_of_boxes_is_asked_by_boxes() -> None:
     label = disc(20, 20, 8).astype(np.uint8)
     sam = Thresholder(understands_points=False)
     propagation.carry(sam, label.astype(np.float32), ready(label))
@@ -135,7 +150,7 @@ def test_a_model_of_boxes_is_asked_by_boxes():
     assert sam.asked[0].mask is None
 
 
-def test_an_empty_slice_ends_everything_without_asking():
+def test_an_empty_slice_ends_everything_without_asking() -> None:
     label = disc(20, 20, 8).astype(np.uint8)
     sam = Thresholder()
     carried = propagation.carry(sam, np.full(SHAPE, 7.0), ready(label))
@@ -144,7 +159,7 @@ def test_an_empty_slice_ends_everything_without_asking():
     assert not sam.asked
 
 
-def test_a_round_that_sees_something_else_is_heard_and_not_followed():
+def test_a_round_that_sees_something_else_is_heard_and_not_followed() -> None:
     label = disc(30, 30, 10).astype(np.uint8)
     picture = label.astype(np.float32)
     trail = ready(label)
@@ -161,7 +176,7 @@ def found(mask: np.ndarray, estimate: float = 0.9) -> Found:
     return Found(np.where(mask, 6.0, -6.0).astype(np.float32), estimate)
 
 
-def test_an_area_that_jumps_stops_unless_it_was_on_its_way():
+def test_an_area_that_jumps_stops_unless_it_was_on_its_way() -> None:
     before, after = disc(30, 30, 10), disc(30, 30, 15)
     area = int(before.sum())
     assert judge(before, found(after), (area, area), RULE) == ("area doubled", True)
@@ -175,7 +190,7 @@ def test_an_area_that_jumps_stops_unless_it_was_on_its_way():
     assert stops
 
 
-def test_an_outline_that_sam_is_unsure_of_wants_a_look_then_stops():
+def test_an_outline_that_sam_is_unsure_of_wants_a_look_then_stops() -> None:
     mask = disc(30, 30, 10)
     areas = (int(mask.sum()),)
     assert judge(mask, found(mask, 0.5), areas, RULE) == ("outline unsure", False)
@@ -186,7 +201,7 @@ def test_an_outline_that_sam_is_unsure_of_wants_a_look_then_stops():
     assert "shape changed" in judge(mask, found(bar), areas, RULE)[0]
 
 
-def test_an_outline_that_leaves_the_picture_s_own_motion_wants_a_look_then_stops():
+def test_an_outline_that_leaves_the_picture_s_own_motion_wants_a_look_then_stops() -> None:
     mask = disc(30, 30, 10)
     areas = (int(mask.sum()),)
     assert judge(mask, replace(found(mask), drift=0.35), areas, RULE) == ("", False)
@@ -200,12 +215,14 @@ def test_an_outline_that_leaves_the_picture_s_own_motion_wants_a_look_then_stops
 class Slider(Thresholder):
     """A SAM whose answers slide off by two columns a plane, whatever the picture shows."""
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         logits = np.roll(np.where(prompts.mask > 0, 6, -6), 2, axis=1).astype(np.float32)
         return Decoded(logits > 0, logits, self.iou)
 
 
-def test_sam_is_not_followed_where_the_picture_did_not_go():
+def test_sam_is_not_followed_where_the_picture_did_not_go() -> None:
     label = disc(30, 20, 8).astype(np.uint8)
     picture = np.random.default_rng(0).normal(0, 0.1, SHAPE).astype(np.float32) + label
     trail, reasons = Trail.start(label), []
@@ -221,7 +238,7 @@ def test_sam_is_not_followed_where_the_picture_did_not_go():
     assert len(reasons) < 8
 
 
-def test_an_object_too_small_to_be_seen_moving_is_followed_all_the_same():
+def test_an_object_too_small_to_be_seen_moving_is_followed_all_the_same() -> None:
     rows, cols = np.indices((1024, 1024))
     picture = ((rows - 500) ** 2 + (cols - 300) ** 2 <= 9).astype(np.float32)
     picture += np.random.default_rng(0).normal(0, 0.05, picture.shape).astype(np.float32)
@@ -237,11 +254,13 @@ def test_an_object_too_small_to_be_seen_moving_is_followed_all_the_same():
 class Filler(Thresholder):
     """A SAM that fills its box."""
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         return super().decode(replace(embedding, features=np.ones(SHAPE)), prompts)
 
 
-def test_how_loose_a_box_may_be_is_learned_where_the_mask_is_known():
+def test_how_loose_a_box_may_be_is_learned_where_the_mask_is_known() -> None:
     label = np.zeros(SHAPE, np.uint8)
     label[20:40, 20:44] = 1
     picture = label.astype(np.float32)
@@ -252,7 +271,7 @@ def test_how_loose_a_box_may_be_is_learned_where_the_mask_is_known():
     np.testing.assert_array_equal(filler.label, label)
 
 
-def test_three_doubtful_slices_in_a_row_are_the_last():
+def test_three_doubtful_slices_in_a_row_are_the_last() -> None:
     label = disc(30, 30, 10).astype(np.uint8)
     trail = ready(label)
     for expected in (True, True, False):
@@ -279,25 +298,27 @@ class Copier:
     def __init__(self) -> None:
         self.asked: list[Prompts] = []
 
-    def embed(self, image):
+    def embed(self, image: Pixels) -> Embedding:
         bright = torch.from_numpy(image)[None, None]
         draw = torch.Generator().manual_seed(0)
         features = 0.2 * torch.randn(1, 8, 64, 64, generator=draw)
         features[:, :1] += torch.nn.functional.avg_pool2d(bright, 4)
         return Embedding(features, image.shape, image, "")
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         self.asked.append(prompts)
         return Decoded(prompts.mask > 0, prompts.mask, self.sure())
 
-    def sure(self):
+    def sure(self) -> float:
         return 0.9
 
 
 class Wanderer(Copier):
     """One that loses the object where it is told of its look, which is each second time."""
 
-    def sure(self):
+    def sure(self) -> float:
         return 0.9 if len(self.asked) % 2 else 0.1
 
 
@@ -306,11 +327,11 @@ def picture_of(bright: np.ndarray) -> np.ndarray:
     return (bright + noise).astype(np.float32)
 
 
-def started(sam, bright: np.ndarray, label: np.ndarray) -> Trail:
+def started(sam: Any, bright: np.ndarray, label: np.ndarray) -> Trail:
     return propagation.carry(sam, picture_of(bright), Trail.start(label.astype(np.uint8))).trail
 
 
-def test_what_looks_unlike_its_surroundings_is_followed_by_a_sam_that_copies_its_mask():
+def test_what_looks_unlike_its_surroundings_is_followed_by_a_sam_that_copies_its_mask() -> None:
     trail = started(Copier(), ball(80), ball(80))
     for step in range(1, 13):
         carried = propagation.carry(Copier(), picture_of(ball(80 + 3 * step)), trail)
@@ -320,7 +341,7 @@ def test_what_looks_unlike_its_surroundings_is_followed_by_a_sam_that_copies_its
     assert dice(carried.logits[1] > 0, ball(116)) > 0.9
 
 
-def test_what_looks_like_its_surroundings_is_asked_for_once():
+def test_what_looks_like_its_surroundings_is_asked_for_once() -> None:
     sam, rows = Copier(), np.indices(WIDE)[0]
     bright = rows > 0
     trail = started(sam, bright, ball(80))
@@ -328,7 +349,7 @@ def test_what_looks_like_its_surroundings_is_asked_for_once():
     assert len(sam.asked) == 1
 
 
-def test_each_way_goes_on_by_itself_while_they_agree():
+def test_each_way_goes_on_by_itself_while_they_agree() -> None:
     sam = Copier()
     trail = started(sam, ball(80), ball(80))
     carried = propagation.carry(sam, picture_of(ball(82)), trail)
@@ -339,21 +360,21 @@ def test_each_way_goes_on_by_itself_while_they_agree():
     assert dice(sam.asked[3].mask > 0, ball(82)) > dice(plain, ball(82))
 
 
-def test_a_class_that_one_way_lost_is_let_go():
+def test_a_class_that_one_way_lost_is_let_go() -> None:
     trail = started(Wanderer(), ball(80), ball(80))
     carried = propagation.carry(Wanderer(), picture_of(ball(80)), trail)
     assert carried.flags == {1: "outline unsure"}
     assert not carried.trail.areas
 
 
-def test_a_class_that_the_unet_sees_is_not_told_of_its_look():
+def test_a_class_that_the_unet_sees_is_not_told_of_its_look() -> None:
     sam = Copier()
     trail = started(sam, ball(80), ball(80))
     propagation.carry(sam, picture_of(ball(80)), trail, taught=Taught(ball(80)))
     assert len(sam.asked) == 1
 
 
-def test_a_trail_goes_to_another_process_and_back():
+def test_a_trail_goes_to_another_process_and_back() -> None:
     trail = started(Copier(), ball(80), ball(80))
     picture = picture_of(ball(83))
     here = propagation.carry(Copier(), picture, trail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,11 +47,13 @@ class Mover:
         return Carried(Trail(label, dict.fromkeys(logits, (1,))), logits, flags)
 
 
-def last_of_each(step, anchors, count, spacing=None):
+def last_of_each(
+    step: Any, anchors: Any, count: int, spacing: float | None = None
+) -> dict[int, Any]:
     return {filled.index: filled for filled in propagate(step, anchors, count, spacing)}
 
 
-def test_one_plane_fills_the_volume_both_ways_and_is_not_asked_itself():
+def test_one_plane_fills_the_volume_both_ways_and_is_not_asked_itself() -> None:
     step = Mover()
     found = last_of_each(step, {3: column(5)}, 8)
     assert sorted(found) == [0, 1, 2, 4, 5, 6, 7]
@@ -59,7 +62,7 @@ def test_one_plane_fills_the_volume_both_ways_and_is_not_asked_itself():
     assert sorted(step.asked[1:]) == sorted(found)
 
 
-def test_a_class_goes_on_where_another_has_stopped():
+def test_a_class_goes_on_where_another_has_stopped() -> None:
     anchor = np.maximum(column(5, 1), column(20, 2))
     found = last_of_each(Mover(stops={(2, 2): "area doubled"}), {0: anchor}, 6)
     assert found[1].label.max() == 2
@@ -68,14 +71,14 @@ def test_a_class_goes_on_where_another_has_stopped():
     assert not found[3].flags
 
 
-def test_nothing_is_asked_beyond_the_plane_where_the_last_class_stopped():
+def test_nothing_is_asked_beyond_the_plane_where_the_last_class_stopped() -> None:
     step = Mover(stops={(2, 1): "no outline found"})
     found = last_of_each(step, {0: column(5)}, 9)
     assert step.asked == [0, 1, 2]
     assert not found[2].label.any()
 
 
-def test_between_two_planes_the_nearer_side_weighs_more():
+def test_between_two_planes_the_nearer_side_weighs_more() -> None:
     step = Mover()
     found = last_of_each(step, {0: column(5), 5: column(7)}, 6)
     for index, expected in ((1, column(5)), (2, column(5)), (3, column(7)), (4, column(7))):
@@ -83,12 +86,12 @@ def test_between_two_planes_the_nearer_side_weighs_more():
     assert sorted(step.asked) == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
 
 
-def test_sides_that_do_not_meet_want_a_look_and_sides_that_do_settle_a_doubt():
+def test_sides_that_do_not_meet_want_a_look_and_sides_that_do_settle_a_doubt() -> None:
     apart = last_of_each(Mover(), {0: column(5), 3: column(30)}, 4)
     assert [apart[i].flags for i in (1, 2)] == [{1: TWO_SIDES}] * 2
 
     class Doubter(Mover):
-        def __call__(self, index, trail):
+        def __call__(self, index: int, trail: Trail) -> Carried:
             carried = super().__call__(index, trail)
             return Carried(carried.trail, carried.logits, {1: "outline unsure"})
 
@@ -98,7 +101,7 @@ def test_sides_that_do_not_meet_want_a_look_and_sides_that_do_settle_a_doubt():
     assert [settled[i].flags for i in (1, 2)] == [{}, {}]
 
 
-def test_a_side_that_stopped_leaves_the_gap_to_the_other():
+def test_a_side_that_stopped_leaves_the_gap_to_the_other() -> None:
     found = last_of_each(Mover(stops={(2, 1): "area halved"}), {0: column(5), 6: column(5)}, 7)
     # Stopped at 2 on its way up from 0, and at 2 again on the way down from 6.
     assert not found[2].label.any()
@@ -106,7 +109,7 @@ def test_a_side_that_stopped_leaves_the_gap_to_the_other():
     assert all(found[i].label.any() for i in (1, 3, 4, 5))
 
 
-def test_stopping_early_keeps_what_was_made():
+def test_stopping_early_keeps_what_was_made() -> None:
     kept = {}
     for filled in propagate(Mover(), {4: column(5)}, 9):
         kept[filled.index] = filled
@@ -119,7 +122,7 @@ def test_stopping_early_keeps_what_was_made():
 class Shaky(Mover):
     """Outlines of the annotated plane, with a pixel of its own too many on each plane."""
 
-    def __call__(self, index, trail):
+    def __call__(self, index: int, trail: Trail) -> Carried:
         carried = super().__call__(index, replace(trail, label=column(5)))
         odds = carried.logits[1].copy()
         odds[10, index % SHAPE[1]] = 4
@@ -127,7 +130,7 @@ class Shaky(Mover):
         return Carried(carried.trail, {1: odds}, {1: "area grew"} if index == 6 else {})
 
 
-def test_planes_that_lie_close_are_evened_and_their_doubts_stay():
+def test_planes_that_lie_close_are_evened_and_their_doubts_stay() -> None:
     found = last_of_each(Shaky(), {4: column(5)}, 10, EVENED_MM / 2)
     assert sorted(found) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     for filled in found.values():
@@ -137,24 +140,24 @@ def test_planes_that_lie_close_are_evened_and_their_doubts_stay():
 
 
 @pytest.mark.parametrize("spacing", [None, 10.0])
-def test_planes_that_lie_apart_are_left_as_they_are(spacing):
+def test_planes_that_lie_apart_are_left_as_they_are(spacing: float | None) -> None:
     found = last_of_each(Shaky(), {4: column(5)}, 10, spacing)
     assert all(filled.label[10, index] == 1 for index, filled in found.items())
 
 
-def test_what_moves_too_far_from_plane_to_plane_is_not_evened_away():
+def test_what_moves_too_far_from_plane_to_plane_is_not_evened_away() -> None:
     found = last_of_each(Mover(by=6), {0: column(5)}, 5, EVENED_MM / 4)
     for index in (1, 2, 3, 4):  # it has moved once where it learns
         np.testing.assert_array_equal(found[index].label, column(11 + 6 * index))
 
 
-def test_255_is_no_class():
+def test_255_is_no_class() -> None:
     label = column(5)
     label[0] = 255
     assert Trail.start(label).areas == {1: (16,)}
 
 
 @pytest.mark.parametrize("anchors", [{}, {9: column(5)}, {-1: column(5)}])
-def test_planes_that_are_not_there_are_refused(anchors):
+def test_planes_that_are_not_there_are_refused(anchors: Any) -> None:
     with pytest.raises(InputError, match="slices 0 to 3"):
         list(propagate(Mover(), anchors, 4))

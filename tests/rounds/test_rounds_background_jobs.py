@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -21,6 +21,9 @@ from napari_scsam.rounds.background_jobs import (
     Timing,
     refuse_beside_another,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Office:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,9 +14,14 @@ from annotation_desk import ManualRunner
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.project import Project
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Timing
 from napari_scsam.rounds.controller import RoundsController, RoundsState, hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from napari_scsam.project import Project
 
 SETTINGS = TrainSettings(steps=80, lora_rank=4)
 

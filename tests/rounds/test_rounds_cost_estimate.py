@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import Recipe, TrainSettings
-from napari_scsam.project import Project
 from napari_scsam.rounds import assumed_costs
 from napari_scsam.rounds.assumed_costs import Past, Planes
 from napari_scsam.rounds.cost_estimate import (
@@ -23,6 +20,12 @@ from napari_scsam.rounds.cost_estimate import (
     rounded_time,
     survey,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_scsam.project import Project
 
 # 12 labelled slices of three cases, 40 unlabelled pictures, one class.
 SURVEY = Survey({"a": 4, "b": 4, "c": 4}, (*[0] * 12, *[1] * 40), 1, 200 * 100)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -19,13 +17,18 @@ from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.project import Project
 from napari_scsam.rounds import machine_speed, measured_costs
 from napari_scsam.rounds.assumed_costs import Past, Planes
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
 from napari_scsam.rounds.cost_estimate import estimate_round
 from napari_scsam.rounds.machine_speed import SpeedController, measure, small_round
 from napari_scsam.rounds.measured_costs import recall, remember
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_scsam.project import Project
 
 RATES = {
     "device": "cpu",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -17,11 +16,15 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.settings import TrainSettings, TuneSettings
-from napari_scsam.project import Project
 from napari_scsam.rounds import tuning
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Timing
 from napari_scsam.rounds.running_round import TrainingController
 from napari_scsam.rounds.tuning import RunningTuning, TuningController
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.project import Project
 
 CHILD = """
 import hashlib, json, pathlib, sys, time

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,11 +11,11 @@ from napari_scsam.core.settings import TrainSettings
 from scsam_train.augment import Augmenter
 
 
-def augmenter(stream=0, **settings):
+def augmenter(stream: int = 0, **settings: Any) -> Augmenter:
     return Augmenter(TrainSettings(**settings), stream)
 
 
-def scene(count=4):
+def scene(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     label = torch.zeros((count, 64, 64), dtype=torch.uint8)
     label[:, 10:30, 35:50] = 2
     label[:, 40:50, 5:20] = 255
@@ -21,7 +23,7 @@ def scene(count=4):
 
 
 @pytest.mark.parametrize("turn", [False, True])
-def test_image_and_label_move_alike_and_what_comes_in_is_unknown(turn):
+def test_image_and_label_move_alike_and_what_comes_in_is_unknown(turn: bool) -> None:
     image, label = scene()
     moved, moved_label = augmenter(turn=turn).move(image, label, 0)
     assert set(moved_label.unique().tolist()) == {0, 2, 255}
@@ -34,7 +36,7 @@ def test_image_and_label_move_alike_and_what_comes_in_is_unknown(turn):
     assert (everywhere == 255).any()  # from outside of the canvas
 
 
-def test_a_number_gives_the_same_views_again_and_no_other_number_does():
+def test_a_number_gives_the_same_views_again_and_no_other_number_does() -> None:
     image, label = scene()
     first, again = augmenter(seed=3), augmenter(seed=3)
     for number in (5, 1):  # in any order: a resumed round goes on where it was
@@ -48,7 +50,7 @@ def test_a_number_gives_the_same_views_again_and_no_other_number_does():
     assert len({view.numpy().tobytes() for view in views}) == len(views)
 
 
-def test_drawing_leaves_torchs_own_stream_alone():
+def test_drawing_leaves_torchs_own_stream_alone() -> None:
     image, label = scene()
     torch.manual_seed(1)
     expected = torch.rand(3)
@@ -58,11 +60,11 @@ def test_drawing_leaves_torchs_own_stream_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-def area(moved):
+def area(moved: torch.Tensor) -> torch.Tensor:
     return moved[:, 0].flatten(1).sum(1)
 
 
-def test_turning_and_mirroring_are_settings():
+def test_turning_and_mirroring_are_settings() -> None:
     corner = torch.zeros((64, 3, 64, 64))
     corner[:, :, 28:36, 44:60] = 1  # to the right of the middle
     blank = torch.zeros((64, 64, 64), dtype=torch.uint8)
@@ -76,7 +78,7 @@ def test_turning_and_mirroring_are_settings():
     assert 16 < int(top.sum()) < 48
 
 
-def test_intensities_differ_stay_in_range_and_keep_padding_black():
+def test_intensities_differ_stay_in_range_and_keep_padding_black() -> None:
     image = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     image = image.repeat(8, 1, 1, 1)
     image[:, :, 20:] = 0
@@ -89,7 +91,7 @@ def test_intensities_differ_stay_in_range_and_keep_padding_black():
 
 
 @pytest.mark.parametrize("turn", [False, True])
-def test_maps_are_carried_to_where_the_pictures_are_moved(turn):
+def test_maps_are_carried_to_where_the_pictures_are_moved(turn: bool) -> None:
     image, label = scene()
     image = torch.nn.functional.avg_pool2d(image, 9, stride=1, padding=4)  # so that cells suffice
     draws = augmenter(turn=turn)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 
@@ -10,19 +12,27 @@ from napari_scsam.models import Decoded, Embedding
 from scsam_train.benchmark import propagation
 from scsam_train.benchmark.sets import Scan
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Pixels
+    from napari_scsam.core.prompts import Prompts
+
 
 class Thresholder:
     """A SAM that outlines what is bright inside the box."""
 
     understands_points = False
 
-    def embedding_key(self, image):
+    def embedding_key(self, image: Pixels) -> Any:
         return image.tobytes()
 
-    def embed(self, image):
+    def embed(self, image: Pixels) -> Embedding:
         return Embedding(image, image.shape, image, "")
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         r0, c0, r1, c1 = (round(v) for v in prompts.box)
         logits = np.full(embedding.shape, -6, np.float32)
         part = embedding.features[r0 : r1 + 1, c0 : c1 + 1]
@@ -41,7 +51,7 @@ def scan() -> Scan:
 
 
 @pytest.fixture
-def report(monkeypatch, tmp_path):
+def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(propagation, "atrium_scans", lambda data: iter([scan(), scan()]))
     said = []
     measured = propagation.measure(Thresholder(), tmp_path, limit=1, on_done=said.append)
@@ -49,7 +59,7 @@ def report(monkeypatch, tmp_path):
     return {"model": "m", "adapter": None, **measured}
 
 
-def test_a_moving_square_is_followed_and_copies_are_not(report, tmp_path):
+def test_a_moving_square_is_followed_and_copies_are_not(report: Any, tmp_path: Path) -> None:
     assert [row["volumes"] for row in report["summary"]] == [1] * 6
     assert all(row["dice"] == 1 for row in report["summary"])
     one = report["summary"][0]
@@ -63,6 +73,6 @@ def test_a_moving_square_is_followed_and_copies_are_not(report, tmp_path):
     assert f"| 1 | box | 1 | 1.000 ± 0.000 | 1.000 | {expected:.3f} | 2 of 11 | 0 | 0 |" in table
 
 
-def test_data_that_is_not_there_is_one_line(tmp_path):
+def test_data_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--data"):
         propagation.measure(Thresholder(), tmp_path, limit=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING, Any, Never
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ import torch
 from scsam_train.checkpointing import RESUME_FILE, Checkpointer, Saved
 from scsam_train.loop import TrainingFailed, _out_of_memory, _save_state
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SAVED = Saved(
     7, 90, 30.0, 20.0, 3, {}, {"weights": {"a": torch.arange(4.0)}, "counts": [1, 2], "loss": None}
 )
 
 
-def test_what_is_saved_comes_back_and_only_for_the_same_inputs(tmp_path):
+def test_what_is_saved_comes_back_and_only_for_the_same_inputs(tmp_path: Path) -> None:
     keeper = Checkpointer(tmp_path, "abc")
     assert keeper.load() is None and not keeper.due
     keeper.save(SAVED)
@@ -28,12 +32,12 @@ def test_what_is_saved_comes_back_and_only_for_the_same_inputs(tmp_path):
 
 
 class Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (open, ("/tmp/scsam-evil", "w"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "code"])
-def test_a_damaged_or_malicious_state_is_not_gone_on_with(tmp_path, damage):
+def test_a_damaged_or_malicious_state_is_not_gone_on_with(tmp_path: Path, damage: str) -> None:
     keeper, path = Checkpointer(tmp_path, "abc"), tmp_path / RESUME_FILE
     keeper.save(SAVED)
     if damage == "cut":
@@ -46,16 +50,16 @@ def test_a_damaged_or_malicious_state_is_not_gone_on_with(tmp_path, damage):
 
 
 class FullDisk:
-    def save(self, saved):
+    def save(self, saved: Any) -> Never:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class NoAccess:
-    def save(self, saved):
+    def save(self, saved: Any) -> Never:
         raise PermissionError(errno.EACCES, "Permission denied")
 
 
-def test_a_full_disk_is_one_line(tmp_path):
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="disk is full"):
         _save_state(FullDisk(), SAVED)
     with pytest.raises(PermissionError):
@@ -72,5 +76,5 @@ def test_a_full_disk_is_one_line(tmp_path):
         (ValueError("out of range"), False),
     ],
 )
-def test_out_of_memory_is_told_from_other_errors(error, is_memory):
+def test_out_of_memory_is_told_from_other_errors(error: Exception, is_memory: bool) -> None:
     assert _out_of_memory(error) is is_memory

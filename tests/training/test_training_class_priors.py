@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from toy import toy_context
@@ -16,7 +18,7 @@ from scsam_train.sam_student import SamStudent
 DEPTH, CELLS = 6, 8
 
 
-def views(seed, classes=(0, 1, 2), wrong=False):
+def views(seed: int, classes: Any = (0, 1, 2), wrong: bool = False) -> list[SamView]:
     """One view whose features are its classes, under noise; labelled right, or upside down."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(0, len(classes), (CELLS, CELLS), generator=generator)
@@ -28,12 +30,12 @@ def views(seed, classes=(0, 1, 2), wrong=False):
     return [SamView(features, grid)]
 
 
-def looks_of(found, cases, judged=None):
+def looks_of(found: Any, cases: Any, judged: Any = None) -> ClassPriors:
     everything = torch.ones((len(found), 2), dtype=torch.bool)
     return ClassPriors.of(found, cases, everything if judged is None else torch.tensor(judged))
 
 
-def test_a_plane_is_told_what_other_cases_show():
+def test_a_plane_is_told_what_other_cases_show() -> None:
     cases = ["a", "a", "b", "c"]
     right = looks_of([views(0), views(1), views(2), views(3)], cases)
     features = views(0)[0].features
@@ -51,7 +53,7 @@ def test_a_plane_is_told_what_other_cases_show():
         assert not torch.equal(other.odds(features), right.odds(features))
 
 
-def test_of_two_cases_each_plane_is_left_out_and_of_many_they_are_in_parts():
+def test_of_two_cases_each_plane_is_left_out_and_of_many_they_are_in_parts() -> None:
     both = looks_of([views(0), views(1), views(2)], ["a", "a", "b"])
     other = looks_of([views(0), views(1, wrong=True), views(2)], ["a", "a", "b"])
     features = views(0)[0].features
@@ -60,12 +62,14 @@ def test_of_two_cases_each_plane_is_left_out_and_of_many_they_are_in_parts():
     assert torch.equal(many.odds(features, 0), many.odds(features, PARTS))
 
 
-def test_nothing_is_told_of_a_single_plane():
+def test_nothing_is_told_of_a_single_plane() -> None:
     assert looks_of([views(0)], ["a"]) is None
 
 
 @pytest.mark.parametrize("shown", [[(0, 1, 2), (0, 1), (0, 1)], [(0, 1), (0, 1), (0, 1)]])
-def test_a_class_that_no_other_case_shows_is_not_told_and_the_others_are(shown):
+def test_a_class_that_no_other_case_shows_is_not_told_and_the_others_are(
+    shown: list[tuple[int, ...]],
+) -> None:
     """A class on one case, and one without any label."""
     found = [views(seed, classes) for seed, classes in enumerate(shown)]
     looks = looks_of(found, ["a", "b", "c"])
@@ -84,7 +88,7 @@ def test_a_class_that_no_other_case_shows_is_not_told_and_the_others_are(shown):
     assert (said[where] < 0).all()
 
 
-def test_background_that_may_be_a_class_does_not_teach_that_it_is_not():
+def test_background_that_may_be_a_class_does_not_teach_that_it_is_not() -> None:
     """Class 2 came late: the first two cases were not judged for it, and show it as background."""
     late = [views(seed) for seed in (2, 3)]
     early = []
@@ -111,7 +115,7 @@ def test_background_that_may_be_a_class_does_not_teach_that_it_is_not():
     assert torch.equal(*odds)
 
 
-def test_a_round_s_sam_is_asked_with_it_in_training_and_answering():
+def test_a_round_s_sam_is_asked_with_it_in_training_and_answering() -> None:
     context = toy_context()
     student = SamStudent(context)
     assert context.sam.prior is not None and context.sam.prior.class_ids == (0, 1)
@@ -127,7 +131,7 @@ def test_a_round_s_sam_is_asked_with_it_in_training_and_answering():
     assert (maps - left_out).abs().max() > 1e-3
 
 
-def test_a_sam_whose_encoder_learns_is_told_nothing():
+def test_a_sam_whose_encoder_learns_is_told_nothing() -> None:
     context = toy_context(profile="adapted-encoder")
     RECIPES["scsam"](context)
     assert context.sam.prior is None

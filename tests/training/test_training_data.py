@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -25,20 +26,25 @@ from scsam_train.embedded_views import label_canvas
 from scsam_train.log import Control, EventLog
 from scsam_train.splitting import choose_unlabelled, split_planes
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def write(path, array):
+
+def write(path: Path, array: np.ndarray) -> dict[str, str]:
     write_labels(path, array, Volume.from_array(array))
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def image_entry(folder, name, array, label=None, case=None):
+def image_entry(
+    folder: Path, name: str, array: np.ndarray, label: Any = None, case: str | None = None
+) -> dict[str, Any]:
     entry = {"id": name, "case": case or name, "shape": list(array.shape), "rgb": False}
     entry |= write(folder / f"{name}.nii.gz", array)
     entry["label"] = None if label is None else write(folder / f"{name}-label.nii.gz", label)
     return entry
 
 
-def write_inputs(folder, images, **changes):
+def write_inputs(folder: Path, images: Any, **changes: Any) -> None:
     content = {
         "schema": 1,
         "round": 1,
@@ -52,20 +58,20 @@ def write_inputs(folder, images, **changes):
     (folder / "inputs.json").write_text(json.dumps(content))
 
 
-def volume(planes, seed=0):
+def volume(planes: Any, seed: int = 0) -> np.ndarray:
     data = np.random.default_rng(seed).integers(1, 200, (planes, 20, 30)).astype(np.uint8)
     data[0] = 7  # the empty end of a volume
     return data
 
 
-def partly_labelled(shape, planes):
+def partly_labelled(shape: tuple[int, ...], planes: Any) -> np.ndarray:
     label = np.full(shape, 255, np.uint8)
     label[planes] = 0
     label[planes, 5:9, 4:8] = 2
     return label
 
 
-def test_planes_are_labelled_where_anything_is_annotated(tmp_path):
+def test_planes_are_labelled_where_anything_is_annotated(tmp_path: Path) -> None:
     data = volume(12)
     label = partly_labelled(data.shape, [0, 3, 7])
     images = [image_entry(tmp_path, "v", data, label), image_entry(tmp_path, "w", volume(9, 1))]
@@ -86,7 +92,7 @@ def test_planes_are_labelled_where_anything_is_annotated(tmp_path):
     assert load_planes(inputs, 0)[1] == []
 
 
-def test_training_sees_the_scan_through_the_project_s_window(tmp_path):
+def test_training_sees_the_scan_through_the_project_s_window(tmp_path: Path) -> None:
     data = volume(6)
     data[2] = np.where(data[2] > 100, 200, 150)  # all of it above the window
     label = partly_labelled(data.shape, [2, 3])
@@ -101,7 +107,9 @@ def test_training_sees_the_scan_through_the_project_s_window(tmp_path):
         load_planes(replace(inputs, window=parse_window("5000/10")), 0)
 
 
-def test_thousands_of_images_are_not_read_for_a_few_planes(tmp_path, monkeypatch):
+def test_thousands_of_images_are_not_read_for_a_few_planes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = volume(4)
     images = [image_entry(tmp_path, "v", data, partly_labelled(data.shape, [1]))]
     rest = image_entry(tmp_path, "w", volume(1, 1) + np.arange(30, dtype=np.uint8))
@@ -121,7 +129,7 @@ def test_thousands_of_images_are_not_read_for_a_few_planes(tmp_path, monkeypatch
     assert load_planes(inputs, 0)[1] == [] and read == ["v"]
 
 
-def test_changed_or_missing_files_are_refused(tmp_path):
+def test_changed_or_missing_files_are_refused(tmp_path: Path) -> None:
     data = volume(4)
     write_inputs(tmp_path, [image_entry(tmp_path, "v", data, partly_labelled(data.shape, [1]))])
     inputs = read_inputs(tmp_path)
@@ -133,20 +141,20 @@ def test_changed_or_missing_files_are_refused(tmp_path):
         load_planes(inputs, 4)
 
 
-def test_a_label_of_another_shape_is_refused(tmp_path):
+def test_a_label_of_another_shape_is_refused(tmp_path: Path) -> None:
     data = volume(4)
     write_inputs(tmp_path, [image_entry(tmp_path, "v", data, partly_labelled((5, 20, 30), [1]))])
     with pytest.raises(InputError, match=r"\(5, 20, 30\)"):
         load_planes(read_inputs(tmp_path), 4)
 
 
-def one_volume(folder, label, **changes):
+def one_volume(folder: Path, label: Any, **changes: Any) -> Any:
     """inputs.json of one volume with this label, read."""
     write_inputs(folder, [image_entry(folder, "v", volume(len(label)), label)], **changes)
     return read_inputs(folder)
 
 
-def test_values_that_are_no_class_are_refused_by_image_and_value(tmp_path):
+def test_values_that_are_no_class_are_refused_by_image_and_value(tmp_path: Path) -> None:
     label = partly_labelled((4, 20, 30), [1, 2])
     label[2, 0, :3] = (3, 9, 3)
     message = r"v\.nii\.gz \(image v\) holds \[3, 9\].*2=b;.*--map 3=2"
@@ -156,7 +164,7 @@ def test_values_that_are_no_class_are_refused_by_image_and_value(tmp_path):
 
 
 @pytest.mark.parametrize("value", [-1, 256, 258])
-def test_values_that_fit_no_byte_are_not_wrapped_into_classes(tmp_path, value):
+def test_values_that_fit_no_byte_are_not_wrapped_into_classes(tmp_path: Path, value: int) -> None:
     label = partly_labelled((4, 20, 30), [1])
     inputs = one_volume(tmp_path, label)
     wide = label.astype(np.int16)
@@ -170,7 +178,7 @@ def test_values_that_fit_no_byte_are_not_wrapped_into_classes(tmp_path, value):
         load_planes(read_inputs(tmp_path), 4)
 
 
-def test_labels_without_any_object_have_nothing_to_segment(tmp_path):
+def test_labels_without_any_object_have_nothing_to_segment(tmp_path: Path) -> None:
     label = np.full((4, 20, 30), 255, np.uint8)
     label[1:3] = 0
     inputs = one_volume(tmp_path, label)
@@ -178,7 +186,7 @@ def test_labels_without_any_object_have_nothing_to_segment(tmp_path):
         load_planes(inputs, 4)
 
 
-def test_a_slice_that_is_not_annotated_is_no_labelled_one(tmp_path):
+def test_a_slice_that_is_not_annotated_is_no_labelled_one(tmp_path: Path) -> None:
     nothing = np.full((4, 20, 30), 255, np.uint8)
     with pytest.raises(InputError, match="nothing is annotated"):
         load_planes(one_volume(tmp_path, nothing), 4)
@@ -190,7 +198,9 @@ def test_a_slice_that_is_not_annotated_is_no_labelled_one(tmp_path):
     assert [p.name for p in unlabelled] == ["v:2"]
 
 
-def test_a_scribbled_slice_teaches_beside_whole_ones_and_lines_from_other_planes_do_not(tmp_path):
+def test_a_scribbled_slice_teaches_beside_whole_ones_and_lines_from_other_planes_do_not(
+    tmp_path: Path,
+) -> None:
     label = np.full((4, 20, 30), 255, np.uint8)
     label[:, 7], label[:, :, 3] = 2, 0  # a coronal and a sagittal slice
     label[1] = 0
@@ -202,7 +212,7 @@ def test_a_scribbled_slice_teaches_beside_whole_ones_and_lines_from_other_planes
     assert [p.name for p in unlabelled] == ["v:2"]
 
 
-def test_slices_that_all_show_the_same_are_noticed(tmp_path):
+def test_slices_that_all_show_the_same_are_noticed(tmp_path: Path) -> None:
     data = np.repeat(volume(2)[1:], 3, axis=0)
     label = partly_labelled(data.shape, [1])
     write_inputs(tmp_path, [image_entry(tmp_path, "v", data, label)])
@@ -213,7 +223,7 @@ def test_slices_that_all_show_the_same_are_noticed(tmp_path):
     assert not all_alike(other[0])
 
 
-def test_neighbours_come_with_a_grey_volume_s_slices_in_the_same_window(tmp_path):
+def test_neighbours_come_with_a_grey_volume_s_slices_in_the_same_window(tmp_path: Path) -> None:
     inputs = one_volume(tmp_path, partly_labelled((5, 20, 30), [1, 2]), window="brain")
     alone, _ = load_planes(inputs, 4)
     assert all(plane.around is None for plane in alone)
@@ -227,7 +237,7 @@ def test_neighbours_come_with_a_grey_volume_s_slices_in_the_same_window(tmp_path
     np.testing.assert_array_equal(after, by_index[4].pixels)
 
 
-def test_pictures_and_colours_have_no_neighbours(tmp_path):
+def test_pictures_and_colours_have_no_neighbours(tmp_path: Path) -> None:
     picture = image_entry(tmp_path, "p", volume(4)[1], np.full((20, 30), 2, np.uint8))
     write_inputs(tmp_path, [picture])
     (plane,), _ = load_planes(read_inputs(tmp_path), 4, neighbours=True)
@@ -248,7 +258,7 @@ def test_pictures_and_colours_have_no_neighbours(tmp_path):
         ({"held_out": 3}, "damaged"),
     ],
 )
-def test_unusable_inputs_say_why(tmp_path, change, message):
+def test_unusable_inputs_say_why(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     data = volume(4)
     images = [image_entry(tmp_path, "v", data, partly_labelled(data.shape, [1]))]
     write_inputs(tmp_path, **({"images": images} | change))
@@ -256,7 +266,7 @@ def test_unusable_inputs_say_why(tmp_path, change, message):
         read_inputs(tmp_path)
 
 
-def test_a_folder_without_inputs_is_no_round(tmp_path):
+def test_a_folder_without_inputs_is_no_round(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not the folder of a round"):
         read_inputs(tmp_path)
     (tmp_path / "inputs.json").write_text("{")
@@ -264,12 +274,12 @@ def test_a_folder_without_inputs_is_no_round(tmp_path):
         read_inputs(tmp_path)
 
 
-def test_class_ids_become_positions():
+def test_class_ids_become_positions() -> None:
     label = np.array([[0, 2, 9, 255]], np.uint8)
     assert class_positions(label, (2, 9)).tolist() == [[0, 1, 2, 255]]
 
 
-def test_label_canvas_is_nearest_and_says_what_is_padding():
+def test_label_canvas_is_nearest_and_says_what_is_padding() -> None:
     label = np.repeat(np.repeat(np.array([[0, 2, 1]], np.uint8), 10, 0), 10, 1)
     canvas = label_canvas(label, 60)
     assert canvas.shape == (60, 60) and (canvas[20:] == 255).all()
@@ -277,7 +287,7 @@ def test_label_canvas_is_nearest_and_says_what_is_padding():
     assert (canvas[:20, 40:] == 1).all()
 
 
-def test_events_are_lines_of_valid_json(tmp_path):
+def test_events_are_lines_of_valid_json(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     log.write("progress", loss=float("nan"), dice={"a": float("inf"), "b": 0.5})
     log.message("ä")
@@ -289,7 +299,7 @@ def test_events_are_lines_of_valid_json(tmp_path):
     assert second["text"] == "ä" and second["time"] >= first["time"]
 
 
-def test_control_cancels_pauses_and_survives_half_written_files(tmp_path):
+def test_control_cancels_pauses_and_survives_half_written_files(tmp_path: Path) -> None:
     control, path = Control(tmp_path, EventLog(tmp_path)), tmp_path / "control.json"
     control.check()
     path.write_text('{"comm')

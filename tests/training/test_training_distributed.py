@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ if world.leads:
 """
 
 
-def trained(folder, processes):
+def trained(folder: Path, processes: int) -> dict[str, Any]:
     """Losses and weights of each recipe, as the process that leads has them."""
     script, out = folder / "train.py", folder / f"{processes}.json"
     script.write_text(SCRIPT)
@@ -68,14 +69,14 @@ def trained(folder, processes):
 
 
 @pytest.fixture(scope="module")
-def one_and_two(tmp_path_factory):
+def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     folder = tmp_path_factory.mktemp("world")
     return trained(folder, 1), trained(folder, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_two_processes_do_what_one_does(one_and_two, name):
+def test_two_processes_do_what_one_does(one_and_two: Any, name: str) -> None:
     one, two = (found[name] for found in one_and_two)
     assert (one["size"], two["size"]) == (1, 2)
     for mine, theirs in zip(one["losses"], two["losses"], strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from scsam_train.clock import COOL_DOWN, Clock, Ending
 from scsam_train.early_stopping import EarlyStopping
 
 
-def test_two_looks_without_a_gain_end_a_round_and_a_gain_starts_anew():
+def test_two_looks_without_a_gain_end_a_round_and_a_gain_starts_anew() -> None:
     stopping = EarlyStopping()
     dice = [0.5, 0.6, 0.6, 0.7, 0.7009, 0.69]
     found = [stopping.has_learned(one, 100 * at) for at, one in enumerate(dice)]
@@ -25,11 +26,11 @@ def test_two_looks_without_a_gain_end_a_round_and_a_gain_starts_anew():
 
 
 class Written(list):
-    def write(self, event, **values):
+    def write(self, event: Any, **values: Any) -> None:
         self.append((event, values))
 
 
-def clock_of(ending=None, **settings):
+def clock_of(ending: Any = None, **settings: Any) -> tuple[Clock, Any]:
     chosen = TrainSettings(**settings)
     session = SimpleNamespace(
         settings=chosen,
@@ -44,14 +45,14 @@ def clock_of(ending=None, **settings):
     return Clock(session, ending=ending), session.log
 
 
-def test_a_rounds_length_is_its_pictures_or_its_steps():
+def test_a_rounds_length_is_its_pictures_or_its_steps() -> None:
     assert clock_of()[0].fraction(0, 420) == pytest.approx(0.5)
     assert clock_of(pictures=400)[0].fraction(9, 100) == pytest.approx(0.25)
     assert clock_of(steps=20)[0].fraction(5, 10**6) == pytest.approx(0.25)
     assert clock_of(steps=20, pictures=400)[0].fraction(5, 200) == pytest.approx(0.5)
 
 
-def test_the_rest_of_the_schedule_passes_in_fewer_pictures_without_a_jump():
+def test_the_rest_of_the_schedule_passes_in_fewer_pictures_without_a_jump() -> None:
     clock, _ = clock_of(pictures=1000)
     assert clock.end_early(400, 0.4)
     last = 400 + COOL_DOWN * 1000
@@ -63,12 +64,12 @@ def test_the_rest_of_the_schedule_passes_in_fewer_pictures_without_a_jump():
     assert resumed.fraction(0, 475) == clock.fraction(0, 475)
 
 
-def test_a_round_near_its_end_or_counted_in_steps_does_not_end_early():
+def test_a_round_near_its_end_or_counted_in_steps_does_not_end_early() -> None:
     assert not clock_of(pictures=1000)[0].end_early(900, 0.9)
     assert not clock_of(steps=20)[0].end_early(40, 0.5)
 
 
-def test_what_a_round_takes_is_said_once_after_some_pictures_and_seconds():
+def test_what_a_round_takes_is_said_once_after_some_pictures_and_seconds() -> None:
     clock, log = clock_of(pictures=1000)
     clock.estimate(50, 0.05, 20.0)
     clock.estimate(200, 0.2, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -26,13 +27,16 @@ from scsam_train.embedded_views import Embedder, build_canvases
 from scsam_train.encoding import as_base, choose_profile, encoding_of
 from scsam_train.recipes import RECIPES
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CPU = torch.device("cpu")
 ADAPTED = "adapted-encoder"
 METHODS = ["lora", "dora"]
 STEPS = 8
 
 
-def adapted_sam(base, method="lora"):
+def adapted_sam(base: Any, method: str = "lora") -> Any:
     info = AdapterInfo(base.base_hash, base.entry.name, (1,), True, ADAPTED, 2, method=method)
     module = attach(base.module, info)
     sam = SamModel(SamWeights.of(replace(base, module=module), CPU), info)
@@ -41,7 +45,7 @@ def adapted_sam(base, method="lora"):
     return sam
 
 
-def disturb(sam):
+def disturb(sam: Any) -> None:
     """Move the image encoder's adapter, as a training would."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -63,8 +67,8 @@ def disturb(sam):
     ],
 )
 def test_the_profile_is_the_devices_unless_it_is_asked_for(
-    wanted, device, trains_sam, profile, why
-):
+    wanted: Any, device: str, trains_sam: bool, profile: str, why: str
+) -> None:
     found, reason = choose_profile(wanted, device, trains_sam=trains_sam)
     assert found == profile
     with pytest.raises(AssertionError, match=why):
@@ -74,8 +78,8 @@ def test_the_profile_is_the_devices_unless_it_is_asked_for(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_gradients_under_checkpointing_reach_every_adapter_and_are_the_plain_ones(
-    method, monkeypatch
-):
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sam = adapted_sam(thin_base(), method)
     encode = encoding_of(sam, TrainSettings())
     pixels = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(1))
@@ -93,7 +97,7 @@ def test_gradients_under_checkpointing_reach_every_adapter_and_are_the_plain_one
         torch.testing.assert_close(gradient, plain[name], rtol=1e-3, atol=1e-5)
 
 
-def test_checkpointing_keeps_less_for_the_gradients(monkeypatch):
+def test_checkpointing_keeps_less_for_the_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scsam_train.precision.has_bfloat16", lambda device: False)
     sam = adapted_sam(thin_base())
     sam.module.image_encoder.neck = torch.nn.Identity()  # it is no block
@@ -110,7 +114,7 @@ def test_checkpointing_keeps_less_for_the_gradients(monkeypatch):
     assert kept[0] < 0.2 * kept[1]
 
 
-def test_a_step_of_litemedsam_leaves_its_statistics_and_the_copy_follows():
+def test_a_step_of_litemedsam_leaves_its_statistics_and_the_copy_follows() -> None:
     """The pitfalls of docs/explanation/adapting-sam.md on the real TinyViT."""
     sam = adapted_sam(load_base("lite-medsam"))
     encode = encoding_of(sam, TrainSettings())
@@ -140,7 +144,7 @@ def test_a_step_of_litemedsam_leaves_its_statistics_and_the_copy_follows():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_adapted_sam_can_answer_as_its_base(method):
+def test_an_adapted_sam_can_answer_as_its_base(method: str) -> None:
     base = thin_base()
     bare = SamModel(SamWeights.of(base, CPU))
     picture, click = np.random.default_rng(0).random((40, 50)), Prompts([(10, 20)], [1])
@@ -159,7 +163,7 @@ def test_an_adapted_sam_can_answer_as_its_base(method):
 
 
 @pytest.mark.parametrize("normalisation", ["sam", "unit"])
-def test_a_view_moves_the_label_with_the_picture(normalisation):
+def test_a_view_moves_the_label_with_the_picture(normalisation: str) -> None:
     """A bright block stays under its label, and what comes in from outside is padding."""
     sam = adapted_sam(thin_base(64, normalisation))
     encode = encoding_of(sam, TrainSettings())
@@ -184,7 +188,7 @@ def test_a_view_moves_the_label_with_the_picture(normalisation):
     assert torch.equal(strong[1], views[1][1]) and not torch.equal(strong[0], views[1][0])
 
 
-def test_kept_embeddings_are_taken_as_they_are_and_hidden_in_part():
+def test_kept_embeddings_are_taken_as_they_are_and_hidden_in_part() -> None:
     context = toy_context()
     encode = encoding_of(context.sam, context.settings)
     kept, target = torch.randn((1, 256, 8, 8)).half(), torch.ones((32, 32), dtype=torch.uint8)
@@ -197,7 +201,7 @@ def test_kept_embeddings_are_taken_as_they_are_and_hidden_in_part():
     assert 0.02 < hidden < 0.25
 
 
-def test_pictures_are_kept_for_the_steps_and_nothing_is_embedded(tmp_path):
+def test_pictures_are_kept_for_the_steps_and_nothing_is_embedded(tmp_path: Path) -> None:
     sam = adapted_sam(thin_base())
     pixels = np.random.default_rng(0).random((30, 40)).astype(np.float32)
     label = (pixels > 0.5).astype(np.uint8)
@@ -217,7 +221,9 @@ SAM_RECIPES = [name for name in sorted(RECIPES) if "sam" in RECIPES[name].member
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SAM_RECIPES)
-def test_a_recipe_trains_the_encoders_adapter_and_goes_on_where_it_was_stopped(name, method):
+def test_a_recipe_trains_the_encoders_adapter_and_goes_on_where_it_was_stopped(
+    name: str, method: str
+) -> None:
     kits = [
         toy_context(recipe=name, profile=ADAPTED, adapter=method, steps=STEPS) for _ in range(2)
     ]
@@ -242,7 +248,7 @@ def test_a_recipe_trains_the_encoders_adapter_and_goes_on_where_it_was_stopped(n
     assert all(torch.equal(kept[key], value) for key, value in after.items())
 
 
-def test_sam_learns_with_its_encoder():
+def test_sam_learns_with_its_encoder() -> None:
     context = toy_context(recipe="sam-only", profile=ADAPTED, steps=24, mirror=False)
     reports = run(RECIPES["sam-only"](context), 0, 24, 24)
     losses = [report.loss_sam for report in reports]

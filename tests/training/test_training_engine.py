@@ -11,6 +11,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -48,7 +49,7 @@ RUNS = (
 RAISE = "raise ENGINE_VERSION and re-record (see the head of this file)"
 
 
-def sums(values):
+def sums(values: Any) -> list[float]:
     """Mean, deviation, and a sum that another order of the same values changes."""
     values = np.asarray(values, np.float64)
     places = np.random.default_rng(0).standard_normal(values.shape)
@@ -56,7 +57,7 @@ def sums(values):
     return [float(values.mean()), float(values.std()), float(scattered)]
 
 
-def kit_of(recipe, kind, steps):
+def kit_of(recipe: str, kind: str, steps: int) -> Any:
     """The toy's, with another kind of U-Net."""
     real = {"grid": 64, "channels": None}
     context = toy_context(recipe=recipe, steps=steps, unet=kind, **real, **RATES)
@@ -71,7 +72,7 @@ def kit_of(recipe, kind, steps):
     return replace(context, unet=unet)
 
 
-def learned(name):
+def learned(name: str) -> dict[str, Any]:
     """Losses of a few steps, and what the toy's pair then answers."""
     name, _, kind = name.partition(", ")
     with ExitStack() as stack:
@@ -101,7 +102,7 @@ def learned(name):
     }
 
 
-def read():
+def read() -> dict[str, Any]:
     """What is made of a few planes: windows, canvases, SAM's input."""
     rng = np.random.default_rng(3)
     rows, cols = np.mgrid[:48, :64]
@@ -126,12 +127,12 @@ def read():
     return found
 
 
-def defaults():
+def defaults() -> dict[str, Any]:
     """The settings that a key leaves out."""
     return TrainSettings().to_dict()
 
 
-def record():
+def record() -> dict[str, Any]:
     """All figures."""
     return {
         "engine": ENGINE_VERSION,
@@ -142,11 +143,11 @@ def record():
 
 
 @pytest.fixture(scope="module")
-def kept():
+def kept() -> dict[str, Any]:
     return json.loads(KEPT.read_text())
 
 
-def differing(found, kept, path=""):
+def differing(found: Any, kept: Any, path: str = "") -> list[str]:
     """Where figures are not those that were kept."""
     if isinstance(kept, dict | list) and type(found) is type(kept):
         if len(found) != len(kept) or (isinstance(kept, dict) and set(found) != set(kept)):
@@ -158,23 +159,25 @@ def differing(found, kept, path=""):
     return [] if found == kept else [path]
 
 
-def test_the_figures_are_of_this_engine(kept):
+def test_the_figures_are_of_this_engine(kept: dict[str, Any]) -> None:
     assert kept["engine"] == ENGINE_VERSION, RAISE
     assert set(kept["runs"]) == set(RUNS), RAISE
 
 
-def test_what_is_read_is_what_this_engine_reads(kept):
+def test_what_is_read_is_what_this_engine_reads(kept: dict[str, Any]) -> None:
     assert not differing(read(), kept["read"]), RAISE
 
 
-def test_no_default_has_changed(kept):
+def test_no_default_has_changed(kept: dict[str, Any]) -> None:
     """A run's key leaves them out: a new setting is welcome, another default is another round."""
     now = defaults()
     assert {name: now.get(name, "gone") for name in kept["defaults"]} == kept["defaults"], RAISE
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_what_is_learned_and_answered_is_what_this_engine_learns(name, kept):
+def test_what_is_learned_and_answered_is_what_this_engine_learns(
+    name: str, kept: dict[str, Any]
+) -> None:
     assert not differing(learned(name), kept["runs"][name]), RAISE
 
 

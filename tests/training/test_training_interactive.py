@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,15 +15,23 @@ from scsam_train.benchmark.annotator import annotate
 from scsam_train.benchmark.interactive import Measured, markdown, summary
 from scsam_train.benchmark.sets import SETS
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.prompts import Prompts
+    from napari_scsam.models.sam import Embedding
+
 
 class Painter:
     """A SAM that marks a square of 5 pixels at each click, by its sign, and fills boxes."""
 
-    def __init__(self, shape):
+    def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
         self.asked = []
 
-    def decode(self, embedding, prompts, *, class_id=None):
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
+    ) -> Decoded:
         self.asked.append(prompts)
         logits = np.full(self.shape, -4.0, np.float32)
         if prompts.box is not None:
@@ -34,14 +43,14 @@ class Painter:
         return Decoded(logits > 0, logits, 0.5)
 
 
-def truth_with(*squares):
+def truth_with(*squares: Any) -> np.ndarray:
     truth = np.zeros((60, 60), bool)
     for row, col in squares:
         truth[row - 2 : row + 3, col - 2 : col + 3] = True
     return truth
 
 
-def test_clicks_go_to_the_middle_of_the_largest_mistake():
+def test_clicks_go_to_the_middle_of_the_largest_mistake() -> None:
     sam = Painter((60, 60))
     outcome = annotate(sam, None, truth_with((10, 10), (40, 45)), 2)
     assert set(sam.asked[1].points) == {(10, 10), (40, 45)}
@@ -53,13 +62,13 @@ def test_clicks_go_to_the_middle_of_the_largest_mistake():
     assert sam.asked[-1].box == (8, 8, 42, 47)
 
 
-def test_without_feed_back_no_mask_is_shown():
+def test_without_feed_back_no_mask_is_shown() -> None:
     sam = Painter((60, 60))
     annotate(sam, None, truth_with((10, 10), (40, 45)), 3, feed_back=False)
     assert all(prompts.mask is None for prompts in sam.asked)
 
 
-def test_an_unsteady_hand_stays_on_what_it_means_and_repeats_by_seed():
+def test_an_unsteady_hand_stays_on_what_it_means_and_repeats_by_seed() -> None:
     truth = truth_with((30, 30))
     hits = []
     for seed in (1, 1, 2):
@@ -70,12 +79,12 @@ def test_an_unsteady_hand_stays_on_what_it_means_and_repeats_by_seed():
     assert hits[0] == hits[1]
 
 
-def outcome(*dice, box=0.9):
+def outcome(*dice: Any, box: float = 0.9) -> Any:
     true = [d / (2 - d) for d in (*dice, box)]
     return SimpleNamespace(clicks=dice, box=box, estimated=true, true=true)
 
 
-def test_the_summary_is_the_mean_with_an_interval_over_patients():
+def test_the_summary_is_the_mean_with_an_interval_over_patients() -> None:
     rising = tuple(np.linspace(0.1, 1.0, 10))
     flat = (0.5,) * 10
     rows = [Measured("a", "x", 0, outcome(*rising)), Measured("b", "x", 0, outcome(*flat))]
@@ -91,6 +100,6 @@ def test_the_summary_is_the_mean_with_an_interval_over_patients():
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_missing_set_is_said_in_one_line(tmp_path, name):
+def test_a_missing_set_is_said_in_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="--data"):
         interactive.measure(None, name, tmp_path, limit=1, seeds=[0])

@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -35,17 +36,20 @@ from scsam_train.tuning.inputs import committed_planes
 from scsam_train.tuning.inputs import read_inputs as read_tuning
 from scsam_train.validation_metrics import Judge
 
+if TYPE_CHECKING:
+    from napari_scsam.models.sam import Embedding
+
 MADE_BY_0_1_0 = Path(__file__).parents[1] / "project" / "made_by_0.1.0.zip"
 
 
 # Reading
 
 
-def file_ref(path):
+def file_ref(path: Path) -> FileRef:
     return FileRef(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def volume_input(folder, judged):
+def volume_input(folder: Path, judged: Any) -> ImageInput:
     """Three slices; class 1 on all of them, class 2 on the first."""
     rng = np.random.default_rng(0)
     label = np.zeros((3, SIDE, SIDE), np.uint8)
@@ -58,7 +62,7 @@ def volume_input(folder, judged):
     return ImageInput("v", "v", file_ref(path), file_ref(beside), judged)
 
 
-def test_planes_and_materials_say_what_was_judged(tmp_path):
+def test_planes_and_materials_say_what_was_judged(tmp_path: Path) -> None:
     image = volume_input(tmp_path, Judged((1, 2), {1: (1,)}))
     inputs = SimpleNamespace(images=(image,), class_names={1: "a", 2: "b", 5: "c"}, window=AUTO)
     labelled, others = load_planes(inputs, 0)
@@ -70,11 +74,11 @@ def test_planes_and_materials_say_what_was_judged(tmp_path):
     assert plane.judged is None and plane.knows(5)
 
 
-def replace_inputs(inputs, image, judged):
+def replace_inputs(inputs: Any, image: ImageInput, judged: Judged | None) -> Any:
     return SimpleNamespace(**{**vars(inputs), "images": (replace(image, judged=judged),)})
 
 
-def test_a_plane_along_another_axis_is_judged_for_what_all_slices_are(tmp_path):
+def test_a_plane_along_another_axis_is_judged_for_what_all_slices_are(tmp_path: Path) -> None:
     image = volume_input(tmp_path, Judged((1, 2), {1: (1,)}))
     label = np.full((3, SIDE, SIDE), 255, np.uint8)
     label[:, 5] = 0
@@ -85,7 +89,7 @@ def test_a_plane_along_another_axis_is_judged_for_what_all_slices_are(tmp_path):
     assert along == {0: (1,), 1: (1,)}
 
 
-def test_inputs_of_0_1_0_are_read_and_judged_everything(tmp_path):
+def test_inputs_of_0_1_0_are_read_and_judged_everything(tmp_path: Path) -> None:
     with zipfile.ZipFile(MADE_BY_0_1_0) as archive:
         archive.extractall(tmp_path)
     for inputs in (read_inputs(tmp_path / "round"), read_tuning(tmp_path / "tuning")):
@@ -101,7 +105,7 @@ def test_inputs_of_0_1_0_are_read_and_judged_everything(tmp_path):
 # Losses
 
 
-def marginal_by_hand(logits, target, known):
+def marginal_by_hand(logits: Any, target: Any, known: Any) -> float:
     """Marginal cross-entropy and Dice over the known classes, pixel by pixel in numpy."""
     total = 0.0
     for one, truth, told in zip(logits.numpy(), target.numpy(), known, strict=True):
@@ -119,7 +123,7 @@ def marginal_by_hand(logits, target, known):
     return total / len(logits)
 
 
-def some_answer(known):
+def some_answer(known: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (3, 4, 6, 5) and label maps that hold known classes only."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn((3, 4, 6, 5), generator=generator)
@@ -132,14 +136,14 @@ def some_answer(known):
     return logits, target
 
 
-def test_background_is_of_the_background_or_of_any_unknown_class():
+def test_background_is_of_the_background_or_of_any_unknown_class() -> None:
     known = [[1, 0, 1], [1, 1, 1], [0, 1, 0]]
     logits, target = some_answer(known)
     loss = segmentation_loss(logits, target, torch.ones(3), None, torch.tensor(known).float())
     assert float(loss) == pytest.approx(marginal_by_hand(logits, target, known), rel=1e-5)
 
 
-def test_where_everything_is_judged_the_loss_is_what_it_was_to_the_last_bit():
+def test_where_everything_is_judged_the_loss_is_what_it_was_to_the_last_bit() -> None:
     known = torch.ones((3, 3))
     logits, target = some_answer(known)
     weight, balance = torch.tensor([1.0, 0.3, 0.7]), torch.tensor([0.5, 1.0, 2.0, 4.0])
@@ -150,7 +154,7 @@ def test_where_everything_is_judged_the_loss_is_what_it_was_to_the_last_bit():
     assert float(halves) == pytest.approx(float(plain) / 2, rel=1e-5)
 
 
-def test_an_unknown_class_is_pushed_nowhere():
+def test_an_unknown_class_is_pushed_nowhere() -> None:
     logits = torch.zeros((1, 3, 4, 4), requires_grad=True)
     target = torch.zeros((1, 4, 4), dtype=torch.long)
     target[0, 0] = 1
@@ -161,7 +165,7 @@ def test_an_unknown_class_is_pushed_nowhere():
     assert (unknown < 0).all() and (logits.grad[0, 1, 1:] > 0).all()
 
 
-def test_an_unknown_class_is_answered_as_background():
+def test_an_unknown_class_is_answered_as_background() -> None:
     logits = torch.tensor([0.0, 0.5, 3.0])[None, :, None, None]
     known, total = torch.tensor([True, False]), 1 + np.exp(0.5) + np.exp(3)
     assert merged(logits, known).exp()[0, :, 0, 0].tolist() == pytest.approx(
@@ -174,7 +178,7 @@ def test_an_unknown_class_is_answered_as_background():
 # The students
 
 
-def kit_of(judged, labels=None, classes=2):
+def kit_of(judged: Any, labels: Any = None, classes: int = 2) -> Any:
     """What the students need of a context: two labelled planes of noise, one unlabelled."""
     settings = TrainSettings(image_size=SIDE, labelled_batch=2, unlabelled_batch=2)
     if labels is None:
@@ -203,7 +207,7 @@ def kit_of(judged, labels=None, classes=2):
     )
 
 
-def test_batches_carry_what_was_judged_into_the_loss():
+def test_batches_carry_what_was_judged_into_the_loss() -> None:
     lessons = BatchSampler(context := kit_of([(1, 2), (1,)]))
     batch = lessons.labelled(16, 0)
     expected = {"a:0": [1, 1], "b:0": [1, 0]}
@@ -217,21 +221,21 @@ def test_batches_carry_what_was_judged_into_the_loss():
     assert float(marker(logits, batch, 1.0, 16)) > float(marker(logits, only_b, 1.0, 16))
 
 
-def two_classes(judged, **settings):
+def two_classes(judged: Any, **settings: Any) -> Any:
     """A toy context of two classes, of which the planes hold the first only."""
     context = toy_context(classes=2, **settings)
     context.materials.judged = torch.tensor(judged)
     return context
 
 
-def test_sam_is_asked_for_a_class_only_where_it_was_judged():
+def test_sam_is_asked_for_a_class_only_where_it_was_judged() -> None:
     student = SamStudent(two_classes([[True, True], [True, False]]))
     rng = np.random.default_rng(0)
     drawn = {(o.position, o.name) for o in (student._labelled_object(rng) for _ in range(200))}
     assert drawn == {(1, "a:0"), (1, "b:0"), (2, "a:0")}
 
 
-def test_sam_is_never_asked_for_a_class_that_nobody_judged():
+def test_sam_is_never_asked_for_a_class_that_nobody_judged() -> None:
     context = two_classes([[True, False], [True, False]])
     student = SamStudent(context)
     rng = np.random.default_rng(0)
@@ -240,7 +244,7 @@ def test_sam_is_never_asked_for_a_class_that_nobody_judged():
     assert (found[:, 2] == 0).all() and (found[:, 1] > 0).any()
 
 
-def test_an_unknown_class_teaches_the_teachers_nothing_and_is_not_answered():
+def test_an_unknown_class_teaches_the_teachers_nothing_and_is_not_answered() -> None:
     context = two_classes([[True, False], [True, False]])
     unet = UNetStudent(context.unet.network, context)
     found = unet.taught(context.materials.images)
@@ -252,7 +256,9 @@ def test_an_unknown_class_teaches_the_teachers_nothing_and_is_not_answered():
 
 @pytest.mark.parametrize("name", ["cps", "scsam"])
 @pytest.mark.parametrize("late", [False, True])
-def test_a_round_learns_beside_a_class_that_is_unknown(name, late, monkeypatch):
+def test_a_round_learns_beside_a_class_that_is_unknown(
+    name: str, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a class that nobody judged, or on one plane of two: losses and weights are numbers."""
     monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
     context = two_classes([[True, False], [True, late]], recipe=name)
@@ -264,7 +270,7 @@ def test_a_round_learns_beside_a_class_that_is_unknown(name, late, monkeypatch):
 # Trust, by class
 
 
-def test_the_exam_asks_only_for_classes_that_were_judged():
+def test_the_exam_asks_only_for_classes_that_were_judged() -> None:
     truth = np.zeros((8, 8), np.uint8)
     truth[:4, :4] = 1
     guess = truth.astype(np.int64)
@@ -277,14 +283,16 @@ def test_the_exam_asks_only_for_classes_that_were_judged():
     assert exam.dice[0, 1] == 0 and exam.means == (0.5, 0.5)
 
 
-def test_pixels_of_untrusted_classes_are_unknown():
+def test_pixels_of_untrusted_classes_are_unknown() -> None:
     labels = torch.tensor([[[0, 1, 2, 3, 255]]], dtype=torch.uint8)
     found = of_trusted(labels, np.array([True, False, True]))
     assert found.tolist() == [[[0, 1, 255, 3, 255]]]
 
 
 @pytest.mark.parametrize("unlabelled", [False, True])
-def test_a_class_without_evidence_stops_no_other_s_pseudo_labels(unlabelled, monkeypatch):
+def test_a_class_without_evidence_stops_no_other_s_pseudo_labels(
+    unlabelled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Class 2 has no label, or nobody judged it: class 1 is learned from pseudo-labels."""
     trust = property(lambda exam: np.array([0.8, 0.0]))
     monkeypatch.setattr("scsam_train.teacher_reliability.TeacherReliability.reliability", trust)
@@ -307,7 +315,7 @@ def test_a_class_without_evidence_stops_no_other_s_pseudo_labels(unlabelled, mon
     assert set(batch.labels[pseudo].unique().tolist()) == {0, 1, 255}
 
 
-def test_each_class_s_pseudo_labels_weigh_what_it_is_trusted():
+def test_each_class_s_pseudo_labels_weigh_what_it_is_trusted() -> None:
     context = two_classes([[True, True]] * 2, recipe="scsam")
     recipe = RECIPES["scsam"](context)
     recipe._look(3)
@@ -330,13 +338,15 @@ class TwoAnswers:
 
     class_ids, trained, joins_sam = (1, 2), ("unet",), False
 
-    def members(self, pixels, embedding, around=None):
+    def members(
+        self, pixels: Any, embedding: Embedding, around: Any = None
+    ) -> dict[str, np.ndarray]:
         maps = np.zeros((3, *pixels.shape))
         maps[1, :, :2] = maps[2, :, 2:] = 1
         return {"unet": maps, "pair": maps}
 
 
-def test_what_was_not_judged_is_not_counted():
+def test_what_was_not_judged_is_not_counted() -> None:
     truth = np.array([[1, 1, 0, 0]], np.uint8)
     planes = [
         TrainPlane("a", "a", 0, np.zeros((1, 4)), truth, judged=(1,)),

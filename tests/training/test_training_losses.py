@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from scsam_train.losses import (
 )
 
 
-def by_hand(logits, target, weight):
+def by_hand(logits: Any, target: Any, weight: Any) -> Any:
     """The documented loss, pixel by pixel in numpy."""
     total = 0.0
     for one, truth, share in zip(logits.numpy(), target.numpy(), weight.numpy(), strict=True):
@@ -29,7 +31,7 @@ def by_hand(logits, target, weight):
     return total / len(logits)
 
 
-def test_segmentation_loss_is_what_it_says():
+def test_segmentation_loss_is_what_it_says() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn((3, 4, 6, 5), generator=generator)
     target = torch.randint(4, (3, 6, 5), generator=generator)
@@ -39,7 +41,7 @@ def test_segmentation_loss_is_what_it_says():
     assert float(loss) == pytest.approx(by_hand(logits, target, weight), rel=1e-5)
 
 
-def test_unannotated_pixels_and_empty_images_say_nothing():
+def test_unannotated_pixels_and_empty_images_say_nothing() -> None:
     logits = torch.zeros((1, 2, 4, 4), requires_grad=True)
     target = torch.full((1, 4, 4), 255)
     target[0, 0, 0] = 1
@@ -52,13 +54,13 @@ def test_unannotated_pixels_and_empty_images_say_nothing():
     assert torch.isfinite(nothing)
 
 
-def test_an_absent_class_is_pushed_down():
+def test_an_absent_class_is_pushed_down() -> None:
     logits = torch.zeros((1, 2, 4, 4), requires_grad=True)
     segmentation_loss(logits, torch.zeros((1, 4, 4), dtype=torch.long), torch.ones(1)).backward()
     assert (logits.grad[0, 1] > 0).all()
 
 
-def test_mask_loss_ignores_255_and_falls_with_the_right_answer():
+def test_mask_loss_ignores_255_and_falls_with_the_right_answer() -> None:
     target = torch.full((1, 1, 4, 4), 255, dtype=torch.uint8)
     target[..., :2] = 1
     target[..., 2] = 0
@@ -71,20 +73,20 @@ def test_mask_loss_ignores_255_and_falls_with_the_right_answer():
     assert float(mask_loss(right, target, 0 * one)) == 0
 
 
-def test_mask_iou_counts_annotated_pixels():
+def test_mask_iou_counts_annotated_pixels() -> None:
     logits = torch.tensor([[[[1.0, 1.0, -1.0, 1.0]]]])
     target = torch.tensor([[[[1, 0, 1, 255]]]], dtype=torch.uint8)
     assert mask_iou(logits, target).tolist() == [pytest.approx(1 / 3)]
     assert mask_iou(-torch.ones((1, 1, 2, 2)), torch.zeros((1, 1, 2, 2))).tolist() == [1.0]
 
 
-def test_hard_dice_over_classes_that_either_holds():
+def test_hard_dice_over_classes_that_either_holds() -> None:
     first = torch.tensor([[[0, 1, 1, 2]], [[0, 0, 0, 0]], [[2, 2, 0, 0]]])
     second = torch.tensor([[[0, 1, 0, 0]], [[0, 0, 0, 0]], [[2, 2, 0, 0]]])
     assert hard_dice(first, second, 2).tolist() == pytest.approx([(2 / 3 + 0) / 2, 1, 1])
 
 
-def test_class_weights_are_frequencies_to_a_power_with_mean_one():
+def test_class_weights_are_frequencies_to_a_power_with_mean_one() -> None:
     labels = torch.zeros((1, 10, 10), dtype=torch.uint8)
     labels[0, 0, :4] = 1
     labels[0, 9] = 255
@@ -96,7 +98,7 @@ def test_class_weights_are_frequencies_to_a_power_with_mean_one():
     assert torch.isfinite(absent).all() and float(absent[2] / absent[0]) == pytest.approx(20)
 
 
-def test_balance_weighs_a_small_objects_pixels():
+def test_balance_weighs_a_small_objects_pixels() -> None:
     target = torch.zeros((1, 1, 10, 10), dtype=torch.uint8)
     target[..., 0, :4] = 1
     logits = torch.zeros(1, 1, 10, 10, requires_grad=True)

@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from scsam_train.benchmark import __main__ as benchmark
 from scsam_train.benchmark.machines import ORDINARY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # A processor with bfloat16, whichever this one is.
 ASK = """
@@ -21,7 +25,7 @@ print(json.dumps(machine()))
 """
 
 
-def test_where_onednn_may_not_use_bfloat16_nothing_is_computed_in_it():
+def test_where_onednn_may_not_use_bfloat16_nothing_is_computed_in_it() -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", ASK],
         env={**os.environ, **ORDINARY, "OMP_NUM_THREADS": "1"},
@@ -37,11 +41,15 @@ def test_where_onednn_may_not_use_bfloat16_nothing_is_computed_in_it():
 
 
 @pytest.mark.parametrize("ordinary", [True, False])
-def test_the_switch_runs_the_same_command_in_a_process_of_its_own(ordinary, monkeypatch, tmp_path):
+def test_the_switch_runs_the_same_command_in_a_process_of_its_own(
+    ordinary: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Once: the process that it starts runs the benchmark itself."""
     started, measured = [], []
 
-    def start(command, env, check):
+    def start(
+        command: list[str], env: dict[str, str], check: bool
+    ) -> subprocess.CompletedProcess[str]:
         started.append((command[4:], {name: env.get(name) for name in ORDINARY}))
         return subprocess.CompletedProcess(command, 7)
 

@@ -18,7 +18,9 @@ def kernel_and_gradient(layout: torch.memory_format) -> tuple[nn.Parameter, torc
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("layout_of_gradient", [torch.contiguous_format, torch.channels_last])
-def test_a_kernel_is_changed_as_its_matrix_would_be(layout, layout_of_gradient):
+def test_a_kernel_is_changed_as_its_matrix_would_be(
+    layout: torch.memory_format, layout_of_gradient: torch.memory_format
+) -> None:
     kernel, gradient = kernel_and_gradient(layout)
     matrix = nn.Parameter(kernel.detach().clone().flatten(1))
     ours, theirs = KernelMuon([kernel]), torch.optim.Muon([matrix], weight_decay=0.0)
@@ -34,7 +36,7 @@ def test_a_kernel_is_changed_as_its_matrix_would_be(layout, layout_of_gradient):
     assert (kernel.data_ptr(), kernel.stride()) == (memory, strides)
 
 
-def test_a_kernel_without_a_gradient_stays_and_one_with_new_memory_is_found():
+def test_a_kernel_without_a_gradient_stays_and_one_with_new_memory_is_found() -> None:
     kernel, gradient = kernel_and_gradient(torch.channels_last)
     optimiser = KernelMuon([kernel])
     optimiser.step()
@@ -47,7 +49,7 @@ def test_a_kernel_without_a_gradient_stays_and_one_with_new_memory_is_found():
     assert not torch.equal(kernel, before)
 
 
-def test_first_and_last_convolution_and_all_that_is_no_kernel_are_adamws():
+def test_first_and_last_convolution_and_all_that_is_no_kernel_are_adamws() -> None:
     network = build_network(3, fold=1)
     named = dict(network.named_parameters())
     rates = unet_optimisers(network, 0.002)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,16 +21,19 @@ from scsam_train.recipes import RECIPES, scsam_paper
 from scsam_train.recipes.scsam_paper import RAMP_END, _in_turn, _random_clicks
 from scsam_train.schedules import ramp
 
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import Pixels
+
 PAPERS_STEPS = 40_000
 
 
-def probabilities(logits):
+def probabilities(logits: Any) -> np.ndarray:
     """Softmax over axis 1, in double precision."""
     powers = np.exp(logits.numpy().astype(float))
     return powers / powers.sum(1, keepdims=True)
 
 
-def published_loss(logits, target):
+def published_loss(logits: Any, target: Any) -> Any:
     """Cross-entropy and Dice of docs/explanation/published-method.md, pixel by pixel."""
     p, t = probabilities(logits), target.numpy()
     said = [(n, r, c) for n, r, c in np.ndindex(t.shape) if t[n, r, c] != IGNORE]
@@ -42,7 +47,7 @@ def published_loss(logits, target):
     return entropy + np.mean(terms)
 
 
-def example(classes=3):
+def example(classes: int = 3) -> Any:
     generator = torch.Generator().manual_seed(3)
     logits = 2 * torch.randn((4, classes, 9, 7), generator=generator)
     target = torch.randint(0, classes, (4, 9, 7), generator=generator)
@@ -51,14 +56,14 @@ def example(classes=3):
     return logits, target
 
 
-def test_the_loss_is_the_published_one():
+def test_the_loss_is_the_published_one() -> None:
     logits, target = example()
     assert float(batch_loss(logits, target, World())) == pytest.approx(
         published_loss(logits, target), rel=1e-5
     )
 
 
-def test_the_background_and_an_absent_class_count_in_dice_as_published():
+def test_the_background_and_an_absent_class_count_in_dice_as_published() -> None:
     logits = torch.full((1, 3, 4, 4), -20.0)
     logits[:, 0] = 20.0  # background everywhere
     target = torch.zeros((1, 4, 4), dtype=torch.int64)
@@ -69,7 +74,7 @@ def test_the_background_and_an_absent_class_count_in_dice_as_published():
     assert float(batch_loss(logits, target, World())) > 1 / 3
 
 
-def test_nothing_said_is_no_loss():
+def test_nothing_said_is_no_loss() -> None:
     logits, target = example()
     assert float(batch_loss(logits, torch.full_like(target, IGNORE), World())) == 0.0
 
@@ -77,15 +82,15 @@ def test_nothing_said_is_no_loss():
 class Half(World):
     """One of two processes, whose sums are those of both, looked up by their order."""
 
-    def __init__(self, others):
+    def __init__(self, others: Any) -> None:
         super().__init__()
         self.size, self._others = 2, iter(others)
 
-    def sum(self, value):
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
         return value + next(self._others)
 
 
-def sums_of(logits, target):
+def sums_of(logits: Any, target: Any) -> Any:
     """What a process gives to each sum, in order."""
     valid = target != IGNORE
     p = logits.softmax(1) * valid[:, None]
@@ -93,7 +98,7 @@ def sums_of(logits, target):
     return [valid.sum(), (p * t).sum((0, 2, 3)), (p**2 + t).sum((0, 2, 3))]
 
 
-def test_two_processes_have_the_loss_and_the_gradient_of_one():
+def test_two_processes_have_the_loss_and_the_gradient_of_one() -> None:
     logits, target = example()
     whole = logits.clone().requires_grad_()
     batch_loss(whole, target, World()).backward()
@@ -109,7 +114,7 @@ def test_two_processes_have_the_loss_and_the_gradient_of_one():
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_entropy_is_one_where_nothing_is_known(classes):
+def test_entropy_is_one_where_nothing_is_known(classes: int) -> None:
     logits, _ = example(classes)
     p = probabilities(logits)
     expected = np.mean(-(p * np.log(p)).sum(1)) / np.log(classes)
@@ -121,20 +126,20 @@ def test_entropy_is_one_where_nothing_is_known(classes):
     ("step", "weight"),
     [(0, 0.007), (1_000, 0.017), (2_500, 0.06), (5_000, 0.29), (7_500, 0.73), (10_000, 1.0)],
 )
-def test_the_ramp_is_the_published_one(step, weight):
+def test_the_ramp_is_the_published_one(step: int, weight: float) -> None:
     tolerance = 0.5 * 10.0 ** -len(str(weight).split(".")[1])
     assert ramp(step / PAPERS_STEPS, RAMP_END) == pytest.approx(weight, abs=tolerance)
 
 
 @pytest.fixture
-def overheard(monkeypatch):
+def overheard(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Arguments and results of all losses of a recipe, in order."""
     heard = []
 
-    def listen(name):
+    def listen(name: str) -> None:
         plain = getattr(scsam_paper, name)
 
-        def loss(logits, *rest):
+        def loss(logits: Any, *rest: Any) -> Any:
             found = plain(logits, *rest)
             heard.append((name, logits.detach(), rest[0], float(found.detach())))
             return found
@@ -147,7 +152,7 @@ def overheard(monkeypatch):
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.125, 0.5])
-def test_labels_other_answers_and_entropy_count_1_1_and_09(overheard, fraction):
+def test_labels_other_answers_and_entropy_count_1_1_and_09(overheard: Any, fraction: float) -> None:
     report = RECIPES["scsam-paper"](toy_context(recipe="scsam-paper")).step(fraction)
     kinds = [name for name, *_ in overheard]
     assert kinds == ["batch_loss"] * 4 + ["entropy_loss"]
@@ -162,18 +167,20 @@ def test_labels_other_answers_and_entropy_count_1_1_and_09(overheard, fraction):
     assert torch.equal(from_unet[2:], unet[2:].argmax(1))
 
 
-def test_padding_of_an_unlabelled_picture_teaches_nothing(overheard):
+def test_padding_of_an_unlabelled_picture_teaches_nothing(overheard: Any) -> None:
     context = toy_context(recipe="scsam-paper")
     context.materials.unlabelled_valid[:] = False
     RECIPES["scsam-paper"](context).step(0.5)
     assert bool((overheard[1][2] == IGNORE).all())
 
 
-def test_rates_fall_linearly_to_nothing_and_no_gradient_is_clipped(monkeypatch):
+def test_rates_fall_linearly_to_nothing_and_no_gradient_is_clipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     limits = []
     plain = scsam_paper.descend
 
-    def descend(*args, clip):
+    def descend(*args: Any, clip: Any) -> Any:
         limits.append(clip)
         return plain(*args, clip=clip)
 
@@ -188,11 +195,11 @@ def test_rates_fall_linearly_to_nothing_and_no_gradient_is_clipped(monkeypatch):
     assert set(limits) == {float("inf")}
 
 
-def draws(strength, count=600, **options):
+def draws(strength: Any, count: int = 600, **options: Any) -> list[View]:
     return [View.draw(strength, np.random.default_rng([1, i]), **options) for i in range(count)]
 
 
-def share(flags):
+def share(flags: Any) -> float:
     return float(np.mean(list(flags)))
 
 
@@ -205,8 +212,8 @@ NEAR = 0.082
     [(WEAK, 0.2, 0.0, 0.5, 5, 8), (STRONG, 0.6, 0.5, 0.7, 10, 20)],
 )
 def test_views_of_labelled_and_others_differ_as_published(
-    strength, light, distorted, holed, fewest, most
-):
+    strength: Any, light: float, distorted: float, holed: float, fewest: int, most: int
+) -> None:
     views = draws(strength)
     still = np.linspace(-1, 1, 6)
     grids = [not np.allclose(v.lines, still) for v in views]
@@ -220,7 +227,7 @@ def test_views_of_labelled_and_others_differ_as_published(
     assert counts == set(range(fewest, most + 1))
 
 
-def test_flips_turns_and_shifts_are_as_often_and_as_far_as_published():
+def test_flips_turns_and_shifts_are_as_often_and_as_far_as_published() -> None:
     matrices = np.array([np.vstack([v.moved, [0, 0, 1]]) for v in draws(WEAK)])
     forward = np.linalg.inv(matrices)
     assert share(forward[:, 0, 0] < 0) == pytest.approx(0.5, abs=NEAR)
@@ -235,7 +242,7 @@ def test_flips_turns_and_shifts_are_as_often_and_as_far_as_published():
         assert np.linalg.det(view.moved[:, :2]) > 0 and view.moved[0, 0] > 0
 
 
-def squares(side, count=1):
+def squares(side: int, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures 0.2 with a bright rectangle off both diagonals, and its labels."""
     labels = torch.zeros((count, side, side), dtype=torch.uint8)
     labels[:, side // 4 : side // 2, side // 2 : 7 * side // 8] = 1
@@ -244,7 +251,7 @@ def squares(side, count=1):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_places_of_a_view_are_where_its_pixels_come_from(seed):
+def test_places_of_a_view_are_where_its_pixels_come_from(seed: int) -> None:
     """A picture whose channels say where they are, x and y."""
     view = View.draw(STRONG, np.random.default_rng(seed))
     side = 64
@@ -258,7 +265,7 @@ def test_places_of_a_view_are_where_its_pixels_come_from(seed):
     assert np.median(np.abs(coarse - between)) < 1e-3
 
 
-def test_a_view_takes_its_lines_then_its_corners_then_its_move_and_mirrors_at_the_edge():
+def test_a_view_takes_its_lines_then_its_corners_then_its_move_and_mirrors_at_the_edge() -> None:
     lines = np.array([[-1, -0.6, -0.2, 0.2, 0.6, 1], [-1, -0.5, 0, 0.25, 0.5, 1]])
     corners, moved = np.array([[1, 0.2, 0], [0, 1, 0.1]]), np.array([[1, 0, 0.5], [0.3, 1, 0]])
     found = View(lines, corners, moved, 1.0, 0.0, np.empty((0, 2))).places(10)
@@ -273,7 +280,7 @@ def test_a_view_takes_its_lines_then_its_corners_then_its_move_and_mirrors_at_th
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_labels_move_with_their_picture_and_are_background_in_holes(seed):
+def test_labels_move_with_their_picture_and_are_background_in_holes(seed: int) -> None:
     images, labels = squares(128)
     views = Views([View.draw(STRONG, np.random.default_rng([2, seed]))])
     hidden = torch.from_numpy(views._views[0].hidden(128))[None]
@@ -287,18 +294,20 @@ def test_labels_move_with_their_picture_and_are_background_in_holes(seed):
     assert bool((unknown == IGNORE).all())
 
 
-def test_holes_are_of_twelve_pixels_in_256():
+def test_holes_are_of_twelve_pixels_in_256() -> None:
     view = View.draw(STRONG, np.random.default_rng(4))
     one = View(view.lines, view.corners, view.moved, 1.0, 0.0, np.array([[0.25, 0.5]]))
     rows, cols = np.nonzero(one.hidden(256))
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (64, 75, 128, 139)
 
 
-def test_labelled_planes_get_weak_views_and_others_strong_ones(monkeypatch):
+def test_labelled_planes_get_weak_views_and_others_strong_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = []
     plain = View.draw
 
-    def draw(strength, rng, *, mirror):
+    def draw(strength: Any, rng: np.random.Generator, *, mirror: Any) -> Any:
         given.append((strength, mirror))
         return plain(strength, rng, mirror=mirror)
 
@@ -307,7 +316,9 @@ def test_labelled_planes_get_weak_views_and_others_strong_ones(monkeypatch):
     assert given == [(WEAK, False)] * 2 + [(STRONG, False)] * 2
 
 
-def test_no_two_steps_see_the_same_and_each_plane_comes_once_a_turn(monkeypatch):
+def test_no_two_steps_see_the_same_and_each_plane_comes_once_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     recipe = RECIPES["scsam-paper"](toy_context(recipe="scsam-paper"))
     seen = []
     recipe._network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
@@ -320,7 +331,7 @@ def test_no_two_steps_see_the_same_and_each_plane_comes_once_a_turn(monkeypatch)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_points_lie_where_sam_sees_what_the_unet_found(seed):
+def test_points_lie_where_sam_sees_what_the_unet_found(seed: int) -> None:
     """In the view they are drawn in, in the picture they are meant in, off the diagonal."""
     _, labels = squares(64)
     views = Views([View.draw(STRONG, np.random.default_rng([3, seed]))])
@@ -334,7 +345,7 @@ def test_points_lie_where_sam_sees_what_the_unet_found(seed):
         assert int(labels[0][at]) == label
 
 
-def test_too_few_places_are_padded_as_sam_pads():
+def test_too_few_places_are_padded_as_sam_pads() -> None:
     places = unmoved(1, 8)[0].numpy()
     nothing = np.zeros((8, 8), bool)
     clicks = _random_clicks(nothing, places, 8, np.random.default_rng(0))
@@ -348,14 +359,16 @@ def test_too_few_places_are_padded_as_sam_pads():
     ]
 
 
-def test_sams_answer_is_moved_into_the_unets_view(monkeypatch, overheard):
+def test_sams_answer_is_moved_into_the_unets_view(
+    monkeypatch: pytest.MonkeyPatch, overheard: Any
+) -> None:
     """A decoder that draws the object as it is on the plane fits the labels of the view."""
     context = toy_context(recipe="scsam-paper", labelled_batch=2, unlabelled_batch=0)
     recipe = RECIPES["scsam-paper"](context)
     order, _ = recipe._choose()
     truth = torch.stack([context.materials.views[i][0].label for _, i in order])
 
-    def decoder(features, ask):
+    def decoder(features: torch.Tensor, ask: Any) -> tuple[torch.Tensor, None]:
         drawn = (truth[:, None].float() - 0.5) * 20
         return (drawn + 0 * recipe._context.sam.module.class_tokens(ask.classes).sum()), None
 
@@ -369,7 +382,7 @@ def test_sams_answer_is_moved_into_the_unets_view(monkeypatch, overheard):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_with_an_adapted_encoder_sam_is_shown_the_unets_view(seed):
+def test_with_an_adapted_encoder_sam_is_shown_the_unets_view(seed: int) -> None:
     """Its pixels are those of Kirillov et al.'s code: (0..255 - mean) / deviation, padding 0."""
     context = toy_context(recipe="scsam-paper", profile="adapted-encoder")
     encoder = TrainedEncoder(context.sam, context.settings)
@@ -389,7 +402,7 @@ def test_with_an_adapted_encoder_sam_is_shown_the_unets_view(seed):
 
 
 @pytest.mark.parametrize("profile", ["frozen-encoder", "adapted-encoder"])
-def test_holes_are_in_sams_labels_only_where_it_sees_them(overheard, profile):
+def test_holes_are_in_sams_labels_only_where_it_sees_them(overheard: Any, profile: str) -> None:
     context = toy_context(recipe="scsam-paper", profile=profile)
     context.materials.labels[:] = 1
     for step in (0.0, 0.3, 0.6, 0.9):
@@ -402,7 +415,7 @@ def test_holes_are_in_sams_labels_only_where_it_sees_them(overheard, profile):
 
 
 @pytest.mark.parametrize("view", [1, 2, 3])
-def test_an_embedded_view_is_the_same_for_the_unet_at_its_own_size(view):
+def test_an_embedded_view_is_the_same_for_the_unet_at_its_own_size(view: int) -> None:
     small, large = (
         embedded_view(Augmenter(TrainSettings(), VIEWS_STREAM), *squares(side), 3, view)
         for side in (96, 192)
@@ -414,13 +427,13 @@ def test_an_embedded_view_is_the_same_for_the_unet_at_its_own_size(view):
     assert float((small[0] - plain).abs().mean()) > 0.02
 
 
-def test_of_a_labelled_plane_each_embedded_view_is_shown(monkeypatch):
+def test_of_a_labelled_plane_each_embedded_view_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     context = toy_context(recipe="scsam-paper")
     context.materials.views[:] = [3 * views for views in context.materials.views]
     taken = []
     plain = scsam_paper.embedded_view
 
-    def embedded(augmenter, image, label, at, view):
+    def embedded(augmenter: Any, image: Pixels, label: Any, at: Any, view: Any) -> Any:
         taken.append((at, view))
         return plain(augmenter, image, label, at, view)
 
@@ -430,11 +443,11 @@ def test_of_a_labelled_plane_each_embedded_view_is_shown(monkeypatch):
     assert len(taken) < 2 * 12  # the unchanged one, too
 
 
-def test_only_the_paper_starts_its_unet_from_scratch_in_any_case():
+def test_only_the_paper_starts_its_unet_from_scratch_in_any_case() -> None:
     assert {name for name, recipe in RECIPES.items() if recipe.from_scratch} == {"scsam-paper"}
 
 
-def test_a_class_that_a_plane_was_not_judged_for_is_part_of_its_background(overheard):
+def test_a_class_that_a_plane_was_not_judged_for_is_part_of_its_background(overheard: Any) -> None:
     """Nobody judged the only class on plane a: the U-Net may answer what it likes there."""
     context = toy_context(recipe="scsam-paper", unlabelled_batch=0)
     context.materials.judged[0] = False

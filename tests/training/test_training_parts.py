@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,11 @@ from scsam_train.schedules import MovingAverage, balance_power, learning_rate, r
 from scsam_train.teacher_reliability import TeacherReliability
 
 
-def generator(seed=0):
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_learning_rate_warms_up_and_falls():
+def test_learning_rate_warms_up_and_falls() -> None:
     rates = [learning_rate(f) for f in np.linspace(0, 1, 101)]
     peak = int(np.argmax(rates))
     assert peak == 5 and rates[5] == 1.0
@@ -33,18 +34,18 @@ def test_learning_rate_warms_up_and_falls():
     assert 0 < min(rates) < 0.05
 
 
-def test_trust_in_pseudo_labels_ramps_up():
+def test_trust_in_pseudo_labels_ramps_up() -> None:
     assert ramp(0) == pytest.approx(math.exp(-5))
     assert ramp(0.2) == pytest.approx(math.exp(-1.25))
     assert ramp(0.4) == ramp(1.0) == 1.0
 
 
-def test_rare_classes_are_favoured_at_first_only():
+def test_rare_classes_are_favoured_at_first_only() -> None:
     assert balance_power(0) == balance_power(0.5) == 0.5
     assert balance_power(0.75) == pytest.approx(0.25) and balance_power(1.0) == 0.0
 
 
-def test_the_exam_believes_who_is_right():
+def test_the_exam_believes_who_is_right() -> None:
     truth = np.zeros((8, 8), np.uint8)
     truth[:4, :4], truth[6:, 6:], truth[:, 5] = 1, 2, 255
     right, blind = truth.astype(np.int64), np.zeros((8, 8), np.int64)
@@ -64,7 +65,7 @@ def test_the_exam_believes_who_is_right():
     assert exam.unet_share > 0.99  # teachers change
 
 
-def test_moving_average_follows_early_and_slowly_later():
+def test_moving_average_follows_early_and_slowly_later() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     average = MovingAverage({"p": parameter}, decay=0.9)
     with torch.no_grad():
@@ -81,13 +82,13 @@ def test_moving_average_follows_early_and_slowly_later():
     assert float(parameter.detach()) == pytest.approx(expected, abs=1e-6)
 
 
-def blob():
+def blob() -> np.ndarray:
     mask = np.zeros((64, 64), bool)
     mask[10:30, 35:50] = True
     return mask
 
 
-def test_clicks_lie_where_their_label_says():
+def test_clicks_lie_where_their_label_says() -> None:
     mask, rng = blob(), np.random.default_rng(0)
     seen = set()
     for _ in range(20):
@@ -101,7 +102,7 @@ def test_clicks_lie_where_their_label_says():
     assert all(label == 1 for _, _, label in full)
 
 
-def test_the_middle_and_the_next_click():
+def test_the_middle_and_the_next_click() -> None:
     mask = blob()
     row, col = deepest(mask)
     assert min(row - 10, 29 - row, col - 35, 49 - col) >= 6
@@ -118,7 +119,7 @@ def test_the_middle_and_the_next_click():
     assert next_click(mask, mask, everywhere) is None
 
 
-def test_boxes_lie_between_tight_and_loosened_and_a_little_beside():
+def test_boxes_lie_between_tight_and_loosened_and_a_little_beside() -> None:
     rng = np.random.default_rng(0)
     boxes = np.array([jittered_box(blob(), rng) for _ in range(200)])
     outwards = (boxes - [10, 35, 29, 49]) * [-1, -1, 1, 1]
@@ -128,7 +129,7 @@ def test_boxes_lie_between_tight_and_loosened_and_a_little_beside():
     assert (outwards.min(0) < -0.4).all() and (outwards.max(0) > 1.7).all()
 
 
-def test_pseudo_labels_teach_only_where_both_are_sure():
+def test_pseudo_labels_teach_only_where_both_are_sure() -> None:
     valid = torch.ones((2, 4, 4), dtype=torch.bool)
     valid[:, 3] = False
     unet, sam = torch.zeros((2, 4, 4)), torch.zeros((2, 4, 4))
@@ -137,11 +138,11 @@ def test_pseudo_labels_teach_only_where_both_are_sure():
     unet[0, :, 2:], sam[0, :, 2:] = 1, 1  # agreed background
     asked, share = [], [0.5]
 
-    def ask_unet(indices):
+    def ask_unet(indices: Any) -> torch.Tensor:
         asked.append(indices.tolist())
         return unet[None]
 
-    def unet_share(agreement):
+    def unet_share(agreement: float) -> float:
         assert agreement == pytest.approx(2 / 3)
         return share[0]
 
@@ -160,10 +161,10 @@ def test_pseudo_labels_teach_only_where_both_are_sure():
     assert torch.equal(again.label_maps(np.array([1])), pseudo.label_maps(np.array([1])))
 
 
-def test_the_unet_is_asked_anew_once_its_answer_is_old():
+def test_the_unet_is_asked_anew_once_its_answer_is_old() -> None:
     asked = []
 
-    def ask_unet(indices):
+    def ask_unet(indices: Any) -> torch.Tensor:
         asked.append(indices.tolist())
         side = 2 if len(asked) < 4 else 4
         return torch.full((len(indices), 2, side, side), 0.5)
@@ -183,7 +184,7 @@ def test_the_unet_is_asked_anew_once_its_answer_is_old():
     assert asked[-1] == [1]
 
 
-def test_the_unet_sees_small_pictures_first_and_whole_ones_at_the_end():
+def test_the_unet_sees_small_pictures_first_and_whole_ones_at_the_end() -> None:
     assert [side_at(f, 128) for f in (0.0, 0.34, 0.35, 1.0)] == [64, 64, 128, 128]
     assert side_at(0.0, 192) == 96
     assert side_at(0.0, 160) == 160 and side_at(0.0, 64) == 64  # 80 can't be pooled, 32 is small
@@ -192,7 +193,7 @@ def test_the_unet_sees_small_pictures_first_and_whole_ones_at_the_end():
     assert shrunk(torch.ones(1, 3, 8, 8), 4).shape == (1, 3, 4, 4)
 
 
-def test_the_batched_decoder_is_sams_own(monkeypatch):
+def test_the_batched_decoder_is_sams_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # In float32, whatever this machine could do.
     monkeypatch.setattr("scsam_train.precision.has_bfloat16", lambda device: False)
     model = attach(load_base("lite-medsam").module, AdapterInfo("a", "x", (1, 2), rank=2))

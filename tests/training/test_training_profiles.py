@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,17 @@ from scsam_train.session import setup
 from scsam_train.validation import validate
 from scsam_train.validation_metrics import Judge
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Pixels
+    from napari_scsam.core.jobs import CancelToken
+
 ADAPTED = {"profile": "adapted-encoder", "sam_batch": 2, "lora_rank": 2}
 
 
 @pytest.fixture
-def thin(tmp_path, monkeypatch):
+def thin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings of a round on a ViT-B that is thin and sees 64 pixels."""
     monkeypatch.setitem(segment_anything.sam_model_registry, "vit_b", thin_vit)
     path = tmp_path / "thin.pth"
@@ -34,13 +41,15 @@ def thin(tmp_path, monkeypatch):
     return {**ADAPTED, "sam": "vit_b", "sam_checkpoint": str(path), "sam_size": 64}
 
 
-def finished(folder):
+def finished(folder: Path) -> Path:
     assert main([str(folder)]) == 0, events(folder)[-1]
     return folder.with_name(folder.name.removesuffix(".partial"))
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
-def test_an_adapted_round_loads_answers_and_is_gone_on_from(thin, tmp_path, method):
+def test_an_adapted_round_loads_answers_and_is_gone_on_from(
+    thin: Any, tmp_path: Path, method: str
+) -> None:
     thin |= {"adapter": method}
     first = finished(make_round(tmp_path / "rounds/0001.partial", 3, 1, **thin, steps=16))
     info = read_info(first / "sam_adapter")
@@ -69,14 +78,16 @@ def test_an_adapted_round_loads_answers_and_is_gone_on_from(thin, tmp_path, meth
     assert judged["sam"] == pytest.approx(metrics["dice"]["sam"])
 
 
-def test_the_judge_never_sees_an_embedding_of_an_older_encoder(thin, tmp_path, monkeypatch):
+def test_the_judge_never_sees_an_embedding_of_an_older_encoder(
+    thin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     thin |= {"recipe": "sam-only", "steps": 8}
     session = setup(make_round(tmp_path / "0001.partial", 3, **thin))
     held_out = session.split.held_out[0].pixels
     keys = []
     embed = SamModel.embed
 
-    def watched(sam, image, cancel=None):
+    def watched(sam: Any, image: Pixels, cancel: CancelToken | None = None) -> Any:
         found = embed(sam, image, cancel)
         if image is held_out:
             keys.append(found.key)
@@ -94,7 +105,7 @@ def test_the_judge_never_sees_an_embedding_of_an_older_encoder(thin, tmp_path, m
     assert len(set(keys)) == 7  # the last one, and the base's for its clicks
 
 
-def test_a_round_says_which_profile_it_chose_and_why(thin, tmp_path):
+def test_a_round_says_which_profile_it_chose_and_why(thin: Any, tmp_path: Path) -> None:
     folder = make_round(tmp_path / "a/0001.partial", 1, **{**thin, "profile": "auto"}, steps=1)
     told = events(finished(folder))
     started = next(event for event in told if event["event"] == "started")
@@ -107,7 +118,7 @@ def test_a_round_says_which_profile_it_chose_and_why(thin, tmp_path):
     assert "does not train SAM" in started["profile_reason"]
 
 
-def test_litemedsams_encoder_is_trained_too(tmp_path):
+def test_litemedsams_encoder_is_trained_too(tmp_path: Path) -> None:
     settings = {**ADAPTED, "sam_batch": 1, "recipe": "sam-only", "steps": 1}
     folder = finished(make_round(tmp_path / "0001.partial", 1, **settings))
     pair = load_round(folder, device="cpu")
@@ -119,7 +130,9 @@ def test_litemedsams_encoder_is_trained_too(tmp_path):
     assert pair.probabilities(image, embedding, "sam").shape == (2, *image.shape)
 
 
-def test_a_size_that_a_sam_does_not_take_is_one_line(tmp_path, capsys):
+def test_a_size_that_a_sam_does_not_take_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make_round(tmp_path / "0001.partial", 1, **ADAPTED, sam_size=128)
     assert main([str(folder)]) == 1
     assert "sees 256 pixels, not 128" in capsys.readouterr().err

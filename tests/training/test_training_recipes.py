@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,11 +19,11 @@ STEPS = 12
 NAMES = sorted(RECIPES)
 
 
-def test_every_recipe_that_can_be_chosen_is_there():
+def test_every_recipe_that_can_be_chosen_is_there() -> None:
     assert set(RECIPES) == set(get_args(Recipe))
 
 
-def trained(name, steps=STEPS, **settings):
+def trained(name: str, steps: int = STEPS, **settings: Any) -> Any:
     context = toy_context(recipe=name, steps=steps, **settings)
     recipe = RECIPES[name](context)
     reports = run(recipe, 0, steps, steps)
@@ -32,12 +32,12 @@ def trained(name, steps=STEPS, **settings):
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def whole_run(request):
+def whole_run(request: pytest.FixtureRequest) -> Any:
     """A recipe's name, the context that it trained without a break, and its reports."""
     return request.param, *trained(request.param)
 
 
-def test_a_recipe_changes_its_members_only(whole_run):
+def test_a_recipe_changes_its_members_only(whole_run: Any) -> None:
     name, context, _ = whole_run
     before, after = weights_of(toy_context()), weights_of(context)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
@@ -46,7 +46,7 @@ def test_a_recipe_changes_its_members_only(whole_run):
     assert not any("image_encoder" in key for key in changed)
 
 
-def test_a_recipe_repeats_and_goes_on_where_it_was_stopped(whole_run):
+def test_a_recipe_repeats_and_goes_on_where_it_was_stopped(whole_run: Any) -> None:
     """The second run is stopped and goes on with new models: it reports and makes the same."""
     name, whole, reports = whole_run
     stopped = RECIPES[name](toy_context(recipe=name, steps=STEPS))
@@ -74,14 +74,14 @@ def test_a_baseline_learns(name, loss):
 
 
 @pytest.mark.parametrize("name", ["scsam", "scsam-paper", "cps", "mean-teacher"])
-def test_without_unlabelled_planes_it_is_supervised(name):
+def test_without_unlabelled_planes_it_is_supervised(name: str) -> None:
     context = toy_context(unlabelled=0, recipe=name)
     recipe = RECIPES[name](context)
     assert all(report.agreement is None for report in run(recipe, 0, 6, 6))
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if RECIPES[n].uses_unlabelled])
-def test_unlabelled_planes_teach(name, monkeypatch):
+def test_unlabelled_planes_teach(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other unlabelled pictures, other weights."""
     monkeypatch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
     trusted = property(lambda exam: np.array([1.0]))
@@ -98,7 +98,7 @@ def test_unlabelled_planes_teach(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["supervised", "mean-teacher", "cps", "scsam"])
-def test_small_pictures_come_in_batches_of_twice_as_many(name):
+def test_small_pictures_come_in_batches_of_twice_as_many(name: str) -> None:
     context, side = toy_context(recipe=name), 128
     for part in ("images", "labels", "unlabelled_images", "unlabelled_valid"):
         values = getattr(context.materials, part)
@@ -108,7 +108,7 @@ def test_small_pictures_come_in_batches_of_twice_as_many(name):
     object.__setattr__(context, "fresh", False)  # no lead of SAM's
     seen = []
 
-    def watch(network, inputs):
+    def watch(network: Any, inputs: Any) -> None:
         if torch.is_grad_enabled():
             seen.append(tuple(inputs[0].shape))
 
@@ -120,7 +120,9 @@ def test_small_pictures_come_in_batches_of_twice_as_many(name):
 
 
 @pytest.mark.parametrize(("without", "lead"), [("nothing", 2), ("prior", 4)])
-def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learns(without, lead):
+def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learns(
+    without: str, lead: int
+) -> None:
     """Of 40 steps 5 % where it is told how the classes look, and else 10 %."""
     recipe = RECIPES["scsam"](toy_context(recipe="scsam", steps=40, without=without))
     reports = run(recipe, 0, lead, 40)
@@ -131,7 +133,7 @@ def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learn
     assert looked.loss_unet is None and first.loss_unet is not None
 
 
-def test_a_round_that_goes_on_from_another_has_no_lead():
+def test_a_round_that_goes_on_from_another_has_no_lead() -> None:
     context = toy_context(recipe="scsam")
     object.__setattr__(context, "fresh", False)
     reports = run(RECIPES["scsam"](context), 0, 2, 40)
@@ -139,7 +141,9 @@ def test_a_round_that_goes_on_from_another_has_no_lead():
     assert reports[1].loss_unet is not None
 
 
-def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(monkeypatch):
+def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("scsam_train.recipes.scsam.PICTURES_PER_LOOK", 4)
     recipe = RECIPES["scsam"](toy_context(recipe="scsam", steps=40))
     run(recipe, 0, 8, 40)  # SAM's lead, a look at every plane, and one of the U-Net's steps
@@ -148,7 +152,7 @@ def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(monkeypatc
     assert recipe._looked - before == 20 * 2 // 4
 
 
-def scsam_without(part):
+def scsam_without(part: str) -> dict[str, torch.Tensor]:
     """Weights after a short run in which everything that may be left out has a say."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
@@ -163,23 +167,23 @@ def scsam_without(part):
 
 
 @pytest.fixture(scope="module")
-def whole():
+def whole() -> dict[str, torch.Tensor]:
     return scsam_without("nothing")
 
 
 @pytest.mark.parametrize("part", ["sam-to-unet", "unet-to-sam", "points", "agreement", "prior"])
-def test_each_part_can_be_left_out_and_matters(part, whole):
+def test_each_part_can_be_left_out_and_matters(part: str, whole: Any) -> None:
     without = scsam_without(part)
     assert any(not torch.equal(whole[key], without[key]) for key in whole)
 
 
-def test_a_short_run_repeats_so_what_differs_is_the_part(whole):
+def test_a_short_run_repeats_so_what_differs_is_the_part(whole: Any) -> None:
     again = scsam_without("nothing")
     assert all(torch.equal(whole[key], again[key]) for key in whole)
 
 
 @pytest.mark.parametrize("name", ["supervised", "scsam-paper"])
-def test_a_loss_that_is_no_number_changes_nothing_and_names_the_images(name):
+def test_a_loss_that_is_no_number_changes_nothing_and_names_the_images(name: str) -> None:
     context = toy_context(recipe=name)
     context.materials.images[:] = float("nan")
     recipe = RECIPES[name](context)
@@ -189,7 +193,7 @@ def test_a_loss_that_is_no_number_changes_nothing_and_names_the_images(name):
     assert all(torch.equal(before[key], value) for key, value in weights_of(context).items())
 
 
-def test_rare_classes_and_small_cases_are_drawn_as_often():
+def test_rare_classes_and_small_cases_are_drawn_as_often() -> None:
     labels = torch.zeros((20, 4, 4), dtype=torch.uint8)
     labels[:, 0] = 1
     labels[3, 2] = 2  # one plane of twenty holds the second class
@@ -202,5 +206,5 @@ def test_rare_classes_and_small_cases_are_drawn_as_often():
     assert set(blank.draw(50, np.random.default_rng(0)).tolist()) == {0, 1}
 
 
-def test_defaults_fit_each_recipe():
+def test_defaults_fit_each_recipe() -> None:
     assert TrainSettings().recipe == "scsam" and TrainSettings(recipe="cps").without == "nothing"

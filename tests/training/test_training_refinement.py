@@ -16,16 +16,16 @@ from scsam_train.sam_student import SamStudent
 SIDE = 128
 
 
-def disc(row, col, radius):
+def disc(row: float, col: float, radius: int) -> np.ndarray:
     rows, cols = np.indices((SIDE, SIDE))
     return np.hypot(rows - row, cols - col) < radius
 
 
-def dice(a, b):
+def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * (a & b).sum() / max(1, a.sum() + b.sum())
 
 
-def test_corrupted_truths_are_wrong_in_every_way_and_mostly_near():
+def test_corrupted_truths_are_wrong_in_every_way_and_mostly_near() -> None:
     truth, rng = disc(64, 60, 28), np.random.default_rng(0)
     maps = [corrupted(truth, rng) for _ in range(200)]
     scores = np.array([dice(one > 0, truth) for one in maps])
@@ -36,14 +36,14 @@ def test_corrupted_truths_are_wrong_in_every_way_and_mostly_near():
     assert sum(not ((one > 0) & truth).any() for one in maps) > 4  # a wrong blob
 
 
-def test_where_there_is_nothing_a_blob_is_made_up():
+def test_where_there_is_nothing_a_blob_is_made_up() -> None:
     rng = np.random.default_rng(1)
     assert (
         np.mean([(corrupted(np.zeros((SIDE, SIDE), bool), rng) > 0).any() for _ in range(50)]) > 0.9
     )
 
 
-def test_the_truth_that_a_map_touches_is_meant_as_a_whole_and_no_other():
+def test_the_truth_that_a_map_touches_is_meant_as_a_whole_and_no_other() -> None:
     truth = disc(20, 20, 10) | disc(50, 50, 8)
     target = torch.from_numpy(truth.astype(np.uint8))
     target[:, 60:] = 255
@@ -57,7 +57,7 @@ def test_the_truth_that_a_map_touches_is_meant_as_a_whole_and_no_other():
     assert refinement_of(-np.abs(odds), target, np.random.default_rng(0)) is None
 
 
-def test_prompts_are_a_loose_box_the_middle_and_the_map_without_other_parts():
+def test_prompts_are_a_loose_box_the_middle_and_the_map_without_other_parts() -> None:
     part, other = disc(30, 30, 10), disc(55, 55, 5)
     odds = np.where(part | other, 20.0, -3.0).astype(np.float32)
     prompts = prompts_for(part, odds)
@@ -67,7 +67,7 @@ def test_prompts_are_a_loose_box_the_middle_and_the_map_without_other_parts():
     assert prompts.mask[30, 30] == 8 and prompts.mask[55, 55] == -8 and prompts.mask[0, 0] == -3
 
 
-def test_early_maps_are_of_the_plane_and_class_and_come_back_after_a_kill():
+def test_early_maps_are_of_the_plane_and_class_and_come_back_after_a_kill() -> None:
     maps, rng = EarlyMaps(), np.random.default_rng(0)
     assert not maps.known and len(maps) == 0
     probabilities = torch.full((2, 3, 16, 16), 0.05)

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 import pytest
@@ -22,10 +23,13 @@ from napari_scsam.models.unet import UNet
 from scsam_train.__main__ import main
 from scsam_train.validation_metrics import follows_clicks
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CLASSES = [{"id": 1, "name": "disc", "colour": "#ff0000"}]
 
 
-def phantom(seed):
+def phantom(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A bright disc off the middle of a noisy picture, and its mask."""
     rng = np.random.default_rng(seed)
     rows, cols = np.mgrid[:48, :64]
@@ -33,12 +37,14 @@ def phantom(seed):
     return (rng.normal(60, 10, mask.shape) + 120 * mask).clip(0, 255).astype(np.uint8), mask
 
 
-def file_entry(path, array):
+def file_entry(path: Path, array: np.ndarray) -> dict[str, str]:
     write_labels(path, array, Volume.from_array(array))
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def make_round(folder, labelled, unlabelled=0, parent=None, **settings):
+def make_round(
+    folder: Path, labelled: Any, unlabelled: int = 0, parent: Any = None, **settings: Any
+) -> Path:
     folder.mkdir(parents=True)
     images = []
     for index in range(labelled + unlabelled):
@@ -74,17 +80,17 @@ def make_round(folder, labelled, unlabelled=0, parent=None, **settings):
     return folder
 
 
-def events(folder):
+def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
-def train(folder):
+def train(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "scsam_train", str(folder)]
     return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three labelled cases (one is held out) and an unlabelled one, by the real process."""
     folder = make_round(tmp_path_factory.mktemp("rounds") / "0001.partial", 3, 1)
     done = train(folder)
@@ -93,7 +99,7 @@ def finished(tmp_path_factory):
     return folder.with_name("0001")
 
 
-def test_a_round_leaves_what_it_promises(finished):
+def test_a_round_leaves_what_it_promises(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names >= {
         "inputs.json",
@@ -115,7 +121,7 @@ def test_a_round_leaves_what_it_promises(finished):
     assert {*split["train"], *split["held_out"]} == {"i0:0", "i1:0", "i2:0"}
 
 
-def test_its_events_and_metrics_tell_the_same_story(finished):
+def test_its_events_and_metrics_tell_the_same_story(finished: Path) -> None:
     told = events(finished)
     kinds = [event["event"] for event in told]
     assert kinds[0] == "started" and kinds[-1] == "finished" and "validation" in kinds
@@ -151,7 +157,7 @@ def test_its_events_and_metrics_tell_the_same_story(finished):
     assert set(metrics["dice"]["pair"]) == {"disc", "mean"}
 
 
-def test_the_pair_loads_and_answers_on_the_planes_grid(finished):
+def test_the_pair_loads_and_answers_on_the_planes_grid(finished: Path) -> None:
     models = load_round(finished, device="cpu")
     assert models.number == 1 and models.class_ids == (1,)
     image, _ = phantom(9)
@@ -167,7 +173,7 @@ def test_the_pair_loads_and_answers_on_the_planes_grid(finished):
     assert ((between >= low - 1e-6) & (between <= high + 1e-6)).all()
 
 
-def test_one_label_nothing_else_and_a_parent_to_start_from(finished, tmp_path):
+def test_one_label_nothing_else_and_a_parent_to_start_from(finished: Path, tmp_path: Path) -> None:
     parent = {"number": 1, "folder": str(finished)}
     folder = make_round(tmp_path / "0002.partial", 1, parent=parent, steps=1)
     assert main([str(folder)]) == 0
@@ -188,7 +194,7 @@ def test_one_label_nothing_else_and_a_parent_to_start_from(finished, tmp_path):
     assert 0 < moved < 0.05  # one step away, not random again
 
 
-def test_a_round_that_gains_nothing_more_ends_early_and_says_so(tmp_path):
+def test_a_round_that_gains_nothing_more_ends_early_and_says_so(tmp_path: Path) -> None:
     still = {"unet_lr": 1e-6, "holdout": 0.34, "image_size": 32}
     asked = {"recipe": "supervised", "steps": None, "pictures": 200, **still}
     assert main([str(make_round(tmp_path / "0001.partial", 3, **asked))]) == 0
@@ -203,7 +209,7 @@ def test_a_round_that_gains_nothing_more_ends_early_and_says_so(tmp_path):
     assert looks == sorted(looks) and looks[-1] == 1.0
 
 
-def test_cancel_leaves_the_partial_folder_and_says_so(tmp_path):
+def test_cancel_leaves_the_partial_folder_and_says_so(tmp_path: Path) -> None:
     folder = make_round(tmp_path / "0001.partial", 1)
     (folder / "control.json").write_text('{"command": "cancel"}')
     done = train(folder)
@@ -212,7 +218,9 @@ def test_cancel_leaves_the_partial_folder_and_says_so(tmp_path):
     assert not folder.with_name("0001").exists()
 
 
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make_round(tmp_path / "0001.partial", 0, 1)
     assert main([str(folder)]) == 2
     assert "no label" in events(folder)[-1]["error"]
@@ -221,10 +229,12 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert main([]) == 2
 
 
-def test_a_crash_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
+def test_a_crash_is_one_line_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_round(tmp_path / "0001.partial", 1)
 
-    def out_of_memory(*args):
+    def out_of_memory(*args: Any) -> Never:
         raise RuntimeError("CUDA out of memory.\nmany lines")
 
     monkeypatch.setattr("scsam_train.loop.setup", out_of_memory)
@@ -239,5 +249,7 @@ def test_a_crash_is_one_line_and_exit_code_1(tmp_path, capsys, monkeypatch):
     ("dice", "base", "follows"),
     [(0.9, 0.91, True), (0.9, 0.93, False), (0.69, 0.1, False), (0.7, 0.0, True)],
 )
-def test_a_round_answers_clicks_only_about_as_well_as_its_base(dice, base, follows):
+def test_a_round_answers_clicks_only_about_as_well_as_its_base(
+    dice: float, base: float, follows: bool
+) -> None:
     assert follows_clicks(dice, base) is follows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from napari_scsam.models import load_round
 from napari_scsam.models.class_prior import ClassPrior
 from scsam_train.__main__ import main
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SIDE = 64
 # On all pictures; on one case; nowhere, though everybody looked; came late, looked for on one
 # picture; came last, looked for by nobody.
@@ -22,12 +26,12 @@ NAMES = {1: "common", 2: "single", 3: "absent", 4: "late", 5: "last"}
 JUDGED = {"a": [1, 2, 3], "b": [1, 2, 3], "c": [1, 2, 3, 4], "d": [1, 2, 3]}
 
 
-def file_entry(path, array):
+def file_entry(path: Path, array: np.ndarray) -> dict[str, str]:
     write_labels(path, array, Volume.from_array(array))
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def picture(folder, name, label):
+def picture(folder: Path, name: str, label: Any) -> dict[str, Any]:
     rng = np.random.default_rng(ord(name))
     pixels = (rng.normal(40, 8, label.shape) + 45 * label).clip(0, 255).astype(np.uint8)
     found = {"id": name, "case": name, "shape": [SIDE, SIDE], "rgb": False, "label": None}
@@ -39,7 +43,7 @@ def picture(folder, name, label):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rounds") / "0001.partial"
     folder.mkdir()
     images = []
@@ -65,7 +69,7 @@ def finished(tmp_path_factory):
     return folder.with_name("0001")
 
 
-def test_the_round_says_what_it_knows_nothing_of(finished):
+def test_the_round_says_what_it_knows_nothing_of(finished: Path) -> None:
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["unknown_classes"] == ["last"]
     for member in ("unet", "sam", "pair"):
@@ -75,12 +79,12 @@ def test_the_round_says_what_it_knows_nothing_of(finished):
     assert json.loads((finished / "config.json").read_text())["unknown_classes"] == [5]
 
 
-def test_sam_is_told_of_the_class_that_several_cases_show(finished):
+def test_sam_is_told_of_the_class_that_several_cases_show(finished: Path) -> None:
     prior = ClassPrior.load(finished / "sam_adapter" / "prior.safetensors")
     assert [i for i in NAMES if prior.knows(i)] == [1]
 
 
-def test_no_member_answers_a_class_that_nobody_looked_for(finished):
+def test_no_member_answers_a_class_that_nobody_looked_for(finished: Path) -> None:
     models = load_round(finished, device="cpu")
     image = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE)).astype(np.uint8)
     for which in ("unet", "sam", "pair"):

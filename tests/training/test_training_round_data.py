@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -26,11 +27,11 @@ from scsam_train.embedded_views import build_canvases
 SIDE = 64
 
 
-def reference(path):
+def reference(path: Path) -> dict[str, str]:
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def entry(path, label=None):
+def entry(path: Path, label: Any = None) -> dict[str, Any]:
     """An image of inputs.json; `label` (slices, rows, cols) or (rows, cols) is written beside."""
     name = path.name.split(".")[0]
     found = {"id": name, "case": name, "shape": [], "rgb": False, **reference(path), "label": None}
@@ -41,7 +42,9 @@ def entry(path, label=None):
     return found
 
 
-def train(folder, images, *, parent=None, held_out=(), **settings):
+def train(
+    folder: Path, images: Any, *, parent: Any = None, held_out: Any = (), **settings: Any
+) -> Any:
     """Train a small round in ``folder/0001.partial``; its exit code, folder and events."""
     partial = folder / "0001.partial"
     partial.mkdir(parents=True)
@@ -71,16 +74,18 @@ def train(folder, images, *, parent=None, held_out=(), **settings):
     return code, done, told
 
 
-def texts(told):
+def texts(told: Any) -> list[str]:
     return [event["text"] for event in told if event["event"] == "message"]
 
 
-def disc(row, col, radius=9, shape=(SIDE, SIDE)):
+def disc(
+    row: float, col: float, radius: int = 9, shape: tuple[int, ...] = (SIDE, SIDE)
+) -> np.ndarray:
     rows, cols = np.indices(shape)
     return (rows - row) ** 2 + (cols - col) ** 2 <= radius**2
 
 
-def hinting_volume(folder, name, seed):
+def hinting_volume(folder: Path, name: str, seed: int) -> tuple[Path, np.ndarray]:
     """A disc on every slice, anywhere; what is outlined on one is the disc of the next."""
     rng = np.random.default_rng(seed)
     discs = np.stack([disc(*rng.integers(12, SIDE - 12, 2)) for _ in range(17)])
@@ -92,7 +97,7 @@ def hinting_volume(folder, name, seed):
     return path, label
 
 
-def dice(guess, truth):
+def dice(guess: Any, truth: np.ndarray) -> float:
     return 2 * (guess & truth).sum() / (guess.sum() + truth.sum())
 
 
@@ -118,7 +123,7 @@ def test_what_only_the_neighbours_show_is_learned_with_context(tmp_path):
     assert split["cases"] == {"train": ["a"], "held_out": ["b"]}
 
 
-def test_canvases_hold_the_neighbours_only_with_context():
+def test_canvases_hold_the_neighbours_only_with_context() -> None:
     before, here, after = np.random.default_rng(0).random((3, SIDE, SIDE))
     plane = TrainPlane("i", "i", 1, here, np.zeros((SIDE, SIDE), np.uint8), around=(before, after))
     for context in (True, False):
@@ -130,7 +135,7 @@ def test_canvases_hold_the_neighbours_only_with_context():
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """One colour picture, one grey one of 16 bits, and a volume with one slice labelled."""
     folder = tmp_path_factory.mktemp("mixed")
     rng = np.random.default_rng(0)
@@ -156,7 +161,7 @@ def mixed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def mixed_round(mixed, tmp_path_factory):
+def mixed_round(mixed: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("round")
     code, done, told = train(
         folder, mixed, recipe="scsam", context=True, steps=3, unlabelled_planes=2, held_out=["deep"]
@@ -165,7 +170,7 @@ def mixed_round(mixed, tmp_path_factory):
     return done, told
 
 
-def test_sizes_channels_and_dtypes_may_differ_within_a_round(mixed_round):
+def test_sizes_channels_and_dtypes_may_differ_within_a_round(mixed_round: Any) -> None:
     done, told = mixed_round
     assert (told[0]["labelled"], told[0]["held_out"], told[0]["unlabelled"]) == (3, 1, 2)
     split = json.loads((done / "split.json").read_text())
@@ -176,7 +181,9 @@ def test_sizes_channels_and_dtypes_may_differ_within_a_round(mixed_round):
     assert metrics["forgetting"] is None and metrics["parent_cases"] is None
 
 
-def test_a_next_round_is_compared_with_its_parent_case_by_case(mixed, mixed_round, tmp_path):
+def test_a_next_round_is_compared_with_its_parent_case_by_case(
+    mixed: Any, mixed_round: Any, tmp_path: Path
+) -> None:
     parent, _ = mixed_round
     settings = {"recipe": "scsam", "context": False, "steps": 1, "unlabelled_planes": 0}
     code, done, told = train(tmp_path, mixed, parent=parent, held_out=["deep"], **settings)
@@ -191,7 +198,7 @@ def test_a_next_round_is_compared_with_its_parent_case_by_case(mixed, mixed_roun
     }
 
 
-def test_a_parent_on_another_base_is_refused_by_its_hash(mixed, tmp_path):
+def test_a_parent_on_another_base_is_refused_by_its_hash(mixed: Any, tmp_path: Path) -> None:
     parent = tmp_path / "parent"
     (parent / "sam_adapter").mkdir(parents=True)
     about = asdict(AdapterInfo("f00d" * 16, "vit_b", (1,), rank=2))
@@ -203,7 +210,7 @@ def test_a_parent_on_another_base_is_refused_by_its_hash(mixed, tmp_path):
     assert not any("Starting from the weights" in text for text in texts(told))
 
 
-def test_a_few_scribbles_on_one_image_are_enough_to_train(mixed, tmp_path):
+def test_a_few_scribbles_on_one_image_are_enough_to_train(mixed: Any, tmp_path: Path) -> None:
     image = dict(mixed[1])
     scribbles = np.full((70, 50), 255, np.uint8)
     scribbles[28:31, 15:26], scribbles[5, 4:40] = 1, 0
@@ -219,7 +226,9 @@ def test_a_few_scribbles_on_one_image_are_enough_to_train(mixed, tmp_path):
     assert last["loss_unet"] is not None and last["loss_sam"] is not None
 
 
-def test_images_that_are_all_the_same_are_trained_on_with_a_warning(mixed, tmp_path):
+def test_images_that_are_all_the_same_are_trained_on_with_a_warning(
+    mixed: Any, tmp_path: Path
+) -> None:
     again = dict(mixed[0], id="again", case="again")
     code, _, told = train(tmp_path, [mixed[0], again], steps=1)
     assert code == 0
@@ -231,8 +240,8 @@ def test_images_that_are_all_the_same_are_trained_on_with_a_warning(mixed, tmp_p
     ("value", "message"), [(0, "nothing to segment"), (7, "deep.tif (image deep) holds [7]")]
 )
 def test_bad_labels_are_one_line_before_anything_is_trained(
-    mixed, tmp_path, capsys, value, message
-):
+    mixed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: int, message: str
+) -> None:
     label = np.full((70, 50), value, np.uint8)
     path = tmp_path / "bad.nii.gz"
     nib.save(nib.Nifti1Image(label.transpose(), np.eye(4)), path)
@@ -244,7 +253,9 @@ def test_bad_labels_are_one_line_before_anything_is_trained(
     assert {path.name for path in folder.iterdir()} == {"inputs.json", "events.jsonl"}
 
 
-def test_a_case_on_both_sides_is_refused_before_anything_is_trained(mixed, tmp_path):
+def test_a_case_on_both_sides_is_refused_before_anything_is_trained(
+    mixed: Any, tmp_path: Path
+) -> None:
     images = [dict(image, case="anna") for image in mixed]
     code, _, (failed,) = train(tmp_path, images, held_out=["deep"], steps=1)
     assert code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,15 +15,19 @@ from napari_scsam.models.pair import load_round
 from napari_scsam.models.unet import UNet
 from scsam_train.__main__ import main
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 SIDE, PICTURES = 64, 40
 
 
-def written(path, array):
+def written(path: Path, array: np.ndarray) -> dict[str, str]:
     tifffile.imwrite(path, array)
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def pictures(folder):
+def pictures(folder: Path) -> Iterator[dict[str, Any]]:
     """Three labelled cases with a bright disc each, and one that nobody labelled."""
     rows, cols = np.indices((SIDE, SIDE))
     rng = np.random.default_rng(0)
@@ -38,7 +43,7 @@ def pictures(folder):
         }
 
 
-def round_in(folder, number, images, parent=None, **settings):
+def round_in(folder: Path, number: int, images: Any, parent: Any = None, **settings: Any) -> Path:
     partial = folder / f"{number:04d}.partial"
     partial.mkdir()
     small = {"image_size": SIDE, "device": "cpu", "lora_rank": 2, "unlabelled_planes": 1}
@@ -57,19 +62,19 @@ def round_in(folder, number, images, parent=None, **settings):
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("rounds")
     images = list(pictures(folder))
     settings = {"recipe": "scsam", "unet": "pretrained+sam", "pictures": PICTURES}
     return folder, images, round_in(folder, 1, images, **settings)
 
 
-def events(folder, kind):
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
     lines = (folder / "events.jsonl").read_text().splitlines()
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
-def test_it_ends_after_its_pictures_and_is_judged_as_sam_is_used(first):
+def test_it_ends_after_its_pictures_and_is_judged_as_sam_is_used(first: Any) -> None:
     _, _, folder = first
     metrics = json.loads((folder / "metrics.json").read_text())
     assert PICTURES <= metrics["pictures"] < PICTURES + 8
@@ -80,7 +85,7 @@ def test_it_ends_after_its_pictures_and_is_judged_as_sam_is_used(first):
     assert events(folder, "started")[0]["pictures"] == PICTURES
 
 
-def test_its_unet_answers_with_sams_embedding_and_without(first):
+def test_its_unet_answers_with_sams_embedding_and_without(first: Any) -> None:
     folder, _, made = first
     models = load_round(made, device="cpu")
     image = tifffile.imread(folder / "c.tif")
@@ -96,7 +101,7 @@ def test_its_unet_answers_with_sams_embedding_and_without(first):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.5
 
 
-def test_a_round_of_another_kind_of_unet_starts_fresh_and_says_so(first):
+def test_a_round_of_another_kind_of_unet_starts_fresh_and_says_so(first: Any) -> None:
     folder, images, made = first
     second = round_in(
         folder, 2, images, parent=made, recipe="supervised", unet="pretrained", pictures=8

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from scsam_train.config import read_inputs
 from scsam_train.cost_meter import CostMeter, peak_memory
 from scsam_train.data import load_planes
 
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import Pixels
+    from napari_scsam.core.jobs import CancelToken
+
 RATES = {
     "seconds_loading": 0.5,
     "seconds_per_embedding": 0.25,
@@ -26,10 +31,12 @@ RATES = {
 }
 
 
-def test_each_run_has_so_many_references_and_reads_few(tmp_path, monkeypatch, capsys):
+def test_each_run_has_so_many_references_and_reads_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen = {}
 
-    def train(command, **_):
+    def train(command: list[str], **_: Any) -> Any:
         partial = Path(command[-1])
         inputs = read_inputs(partial)
         labelled, others = load_planes(inputs, inputs.settings.unlabelled_planes)
@@ -54,25 +61,25 @@ def test_each_run_has_so_many_references_and_reads_few(tmp_path, monkeypatch, ca
 class Clock:
     now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
 class Backend:
     """Says what it is asked for, and takes a second for each embedding."""
 
-    def __init__(self, clock):
+    def __init__(self, clock: Any) -> None:
         self.clock = clock
 
-    def embedding_key(self, image):
+    def embedding_key(self, image: Pixels) -> str:
         return str(image[0, 0])
 
-    def embed(self, image, cancel=None):
+    def embed(self, image: Pixels, cancel: CancelToken | None = None) -> Any:
         self.clock.now += 1.0
         return SimpleNamespace(key=self.embedding_key(image))
 
 
-def test_only_embeddings_that_were_made_are_charged(tmp_path):
+def test_only_embeddings_that_were_made_are_charged(tmp_path: Path) -> None:
     clock = Clock()
     meter, backend = CostMeter(clock), Backend(clock)
     cache = meter.counting(LruEmbeddingCache(memory_items=9))
@@ -85,7 +92,7 @@ def test_only_embeddings_that_were_made_are_charged(tmp_path):
     assert rates["seconds_per_step"] is None and rates["device"] == "cpu"
 
 
-def test_steps_are_timed_one_by_one_and_judging_altogether():
+def test_steps_are_timed_one_by_one_and_judging_altogether() -> None:
     clock = Clock()
     meter = CostMeter(clock)
     for seconds in (1.0, 2.0):
@@ -99,7 +106,7 @@ def test_steps_are_timed_one_by_one_and_judging_altogether():
     assert (rates["seconds_per_step"], rates["seconds_judging"]) == (1.5, 3.0)
 
 
-def test_the_peak_is_this_process_s_own_and_not_of_who_started_it():
+def test_the_peak_is_this_process_s_own_and_not_of_who_started_it() -> None:
     code = "from scsam_train.cost_meter import peak_memory; print(peak_memory())"
     large = np.ones(10**9, np.uint8)  # as a window that holds scans
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,14 @@ from scsam_train.benchmark.records import read_record, write_record
 from scsam_train.benchmark.rounds import Job
 from scsam_train.benchmark.semi_sets import SEMI_SETS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 POLYPS = SEMI_SETS["polyps_kvasir"]
 KEPT = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-def write_set(folder, train=8):
+def write_set(folder: Path, train: int = 8) -> None:
     (folder / "polyps_kvasir" / "images").mkdir(parents=True)
     (folder / "polyps_kvasir" / "masks").mkdir()
     rows, cols = np.mgrid[:64, :72]
@@ -45,7 +49,7 @@ def write_set(folder, train=8):
         )
 
 
-def measure(data, out, *recipes, more=()):
+def measure(data: Any, out: Path, *recipes: Any, more: Any = ()) -> Any:
     command = [sys.executable, "-P", "-m", "scsam_train.benchmark", "semi", "--data", str(data)]
     command += ["--out", str(out), "--labels", "2", "--seeds", "0", "--pictures", "48"]
     command += ["--unet", "scratch"]
@@ -57,7 +61,7 @@ def measure(data, out, *recipes, more=()):
 
 
 @pytest.mark.slow
-def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
+def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path: Path) -> None:
     write_set(tmp_path / "data")
     out = tmp_path / "out"
     validation = ["--evaluate-on", "validation"]
@@ -91,7 +95,7 @@ def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path):
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_a_pair_of_two_rounds_is_measured_as_on_an_ordinary_processor(tmp_path):
+def test_a_pair_of_two_rounds_is_measured_as_on_an_ordinary_processor(tmp_path: Path) -> None:
     write_set(tmp_path / "data", train=6)
     out = tmp_path / "out"
     measure(tmp_path / "data", out, "supervised", "independent-pair", more=["--ordinary"])
@@ -119,7 +123,7 @@ def test_a_pair_of_two_rounds_is_measured_as_on_an_ordinary_processor(tmp_path):
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_a_second_round_is_compared_case_by_case(tmp_path):
+def test_a_second_round_is_compared_case_by_case(tmp_path: Path) -> None:
     write_set(tmp_path / "data", train=4)
     out = tmp_path / "out"
     command = [sys.executable, "-P", "-m", "scsam_train.benchmark", "again", "--out", str(out)]
@@ -147,16 +151,16 @@ def test_a_second_round_is_compared_case_by_case(tmp_path):
     assert done.stdout.count("| unseen (2) |") == 4
 
 
-def test_ablations_and_the_pair_of_two_rounds_are_recipes_of_the_benchmark():
+def test_ablations_and_the_pair_of_two_rounds_are_recipes_of_the_benchmark() -> None:
     assert {"scsam", "cps", "scsam-without-points", "independent-pair"} <= set(NAMES)
 
 
-def plan_of(**changes):
+def plan_of(**changes: Any) -> Plan:
     given = {"labels": 2, "seeds": (0,), "recipes": ("supervised",), "unets": ("scratch",)}
     return Plan(**{"set": "polyps_kvasir", "pictures": 96, **given, **changes})
 
 
-def test_each_recipe_is_run_with_each_kind_of_u_net_that_it_can_have():
+def test_each_recipe_is_run_with_each_kind_of_u_net_that_it_can_have() -> None:
     kinds = ("scratch", "pretrained", "pretrained+sam")
     plan = plan_of(recipes=("scsam", "scsam-paper", "sam-only"), unets=kinds)
     assert [candidate.title for candidate in plan.candidates()] == [
@@ -181,12 +185,14 @@ def test_each_recipe_is_run_with_each_kind_of_u_net_that_it_can_have():
     ]
 
 
-def test_a_run_without_an_end_is_refused():
+def test_a_run_without_an_end_is_refused() -> None:
     with pytest.raises(InputError, match=r"--pictures N.* --minutes M"):
         plan_of(pictures=None)
 
 
-def test_the_tested_training_cases_are_drawn_by_the_seed_and_not_learned_from(tmp_path):
+def test_the_tested_training_cases_are_drawn_by_the_seed_and_not_learned_from(
+    tmp_path: Path,
+) -> None:
     write_set(tmp_path, train=20)
     splits = [POLYPS.split(tmp_path, 4, seed, "training") for seed in (0, 0, 1)]
     labelled, _, tested = splits[0]
@@ -202,7 +208,9 @@ def test_the_tested_training_cases_are_drawn_by_the_seed_and_not_learned_from(tm
         POLYPS.split(tmp_path, 21, 0)
 
 
-def test_minutes_that_the_embeddings_alone_would_take_are_refused(tmp_path, monkeypatch):
+def test_minutes_that_the_embeddings_alone_would_take_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_set(tmp_path)
     monkeypatch.setattr(rounds, "embed_all", lambda *args: 60.0)
     plan = plan_of(recipes=("scsam",), minutes=4.0)
@@ -212,11 +220,17 @@ def test_minutes_that_the_embeddings_alone_would_take_are_refused(tmp_path, monk
 
 
 @pytest.fixture
-def key(tmp_path):
+def key(tmp_path: Path) -> Callable[..., str]:
     """The key of a run, with changes of its plan, seed, U-Net or recipe."""
     write_set(tmp_path / "data")
 
-    def key(recipe="scsam", unet="scratch", seed=0, data=tmp_path / "data", **changes):
+    def key(
+        recipe: str = "scsam",
+        unet: str = "scratch",
+        seed: int = 0,
+        data: Any = tmp_path / "data",
+        **changes: Any,
+    ) -> Any:
         places = Places(data, tmp_path, tmp_path)
         stem = Job(places, plan_of(**changes), Candidate(recipe, unet), seed).stem
         return stem.rpartition("-")[2]
@@ -237,13 +251,13 @@ def key(tmp_path):
         {"evaluate_on": "validation"},
     ],
 )
-def test_another_run_has_another_key(key, changes):
+def test_another_run_has_another_key(key: Callable[..., str], changes: Any) -> None:
     assert key(**changes) != key()
 
 
 def test_a_key_changes_with_the_engine_the_files_and_the_mode_and_not_with_a_place(
-    key, tmp_path, monkeypatch
-):
+    key: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known, alone = key(), key("supervised")
     shutil.copytree(tmp_path / "data", tmp_path / "elsewhere")
     assert key(data=tmp_path / "elsewhere") == known
@@ -265,13 +279,15 @@ def test_a_key_changes_with_the_engine_the_files_and_the_mode_and_not_with_a_pla
     assert key() != known
 
 
-def test_a_new_setting_at_its_default_outdates_nothing(key, monkeypatch):
+def test_a_new_setting_at_its_default_outdates_nothing(
+    key: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     known, to_dict = key(), TrainSettings.to_dict
     monkeypatch.setattr(TrainSettings, "to_dict", lambda self: {**to_dict(self), "later": 1})
     assert key() == known
 
 
-def test_a_record_is_small_and_always_the_same_bytes(tmp_path):
+def test_a_record_is_small_and_always_the_same_bytes(tmp_path: Path) -> None:
     content = {"dice": {"unet": 0.123456789}, "hd95": float("inf"), "steps": 3, "cases": [1, None]}
     for name in ("one", "two"):
         write_record(tmp_path / f"{name}.json.gz", content)
@@ -286,7 +302,7 @@ def test_a_record_is_small_and_always_the_same_bytes(tmp_path):
         read_record(tmp_path / "two.json.gz")
 
 
-def test_the_kept_records_are_of_this_engine_and_take_at_most_500_kb():
+def test_the_kept_records_are_of_this_engine_and_take_at_most_500_kb() -> None:
     kept = sorted(KEPT.glob("*"))
     assert sum(path.stat().st_size for path in kept) <= 500_000
     assert {path.name for path in kept if path.suffix != ".md"} == {
@@ -303,7 +319,14 @@ def test_the_kept_records_are_of_this_engine_and_take_at_most_500_kb():
 MACHINE = {"processor": "a", "ordinary": True}
 
 
-def run_of(dice, best="unet", recipe="scsam", *, minutes=1.0, each=0.02):
+def run_of(
+    dice: Any,
+    best: str = "unet",
+    recipe: str = "scsam",
+    *,
+    minutes: float = 1.0,
+    each: float = 0.02,
+) -> dict[str, Any]:
     """A record of two cases that chose nothing, `.1` apart, and of one that did."""
     curve = [{"fraction": 0.5, "dice": {"unet": 0.3}}, {"fraction": 1.0, "dice": dice}]
     offsets = {"a": -0.05, "b": 0.05, "judge": 0.4}
@@ -319,7 +342,7 @@ def run_of(dice, best="unet", recipe="scsam", *, minutes=1.0, each=0.02):
     }
 
 
-def test_the_table_pairs_seeds_with_the_supervised_ones():
+def test_the_table_pairs_seeds_with_the_supervised_ones() -> None:
     alone = {"recipe": "supervised"}
     runs = {
         "supervised, scratch": {
@@ -356,7 +379,9 @@ def test_the_table_pairs_seeds_with_the_supervised_ones():
     assert "| scsam, scratch | unet | 0.300 ± 0.000 (2) | 0.750 ± 0.212 (2) |" in table
 
 
-def test_an_embedding_that_was_lost_is_made_again_and_the_measured_time_kept(tmp_path):
+def test_an_embedding_that_was_lost_is_made_again_and_the_measured_time_kept(
+    tmp_path: Path,
+) -> None:
     write_set(tmp_path / "data", train=4)
     places = tmp_path, "polyps_kvasir", POLYPS.members(tmp_path / "data")
     told = []
@@ -368,7 +393,7 @@ def test_an_embedding_that_was_lost_is_made_again_and_the_measured_time_kept(tmp
     assert sorted((tmp_path / "cache").iterdir()) == before
 
 
-def test_a_run_sees_no_embedding_that_another_run_added(tmp_path):
+def test_a_run_sees_no_embedding_that_another_run_added(tmp_path: Path) -> None:
     shared = tmp_path / "cache"
     (shared / "ab").mkdir(parents=True)
     (shared / "ab" / "known").write_bytes(b"1")
@@ -381,7 +406,7 @@ def test_a_run_sees_no_embedding_that_another_run_added(tmp_path):
     assert [path.name for path in shared.rglob("*") if path.is_file()] == ["known"]
 
 
-def test_an_interrupted_run_goes_on_with_what_it_had_embedded(tmp_path):
+def test_an_interrupted_run_goes_on_with_what_it_had_embedded(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     with (
         pytest.raises(KeyboardInterrupt),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,12 +13,12 @@ from scsam_train.data import TrainPlane
 from scsam_train.splitting import choose_unlabelled, split_planes
 
 
-def planes(*places):
+def planes(*places: Any) -> list[TrainPlane]:
     blank = np.zeros((4, 4), np.uint8)
     return [TrainPlane(image, image, index, blank, blank) for image, index in places]
 
 
-def test_whole_cases_are_held_out():
+def test_whole_cases_are_held_out() -> None:
     everything = planes(*((case, i) for case in "abcde" for i in range(3)))
     split = split_planes(everything, 0.4, seed=3)
     held, train = {p.case for p in split.held_out}, {p.case for p in split.train}
@@ -27,12 +29,12 @@ def test_whole_cases_are_held_out():
     assert len(others) > 1
 
 
-def test_two_cases_leave_one_to_learn_from():
+def test_two_cases_leave_one_to_learn_from() -> None:
     split = split_planes(planes(("a", 0), ("b", 0)), 0.9, seed=0)
     assert split.gated and len(split.train) == len(split.held_out) == 1
 
 
-def test_planes_of_a_single_case_are_held_out_far_from_the_others():
+def test_planes_of_a_single_case_are_held_out_far_from_the_others() -> None:
     spread = planes(*(("a", i) for i in (10, 20, 30, 40, 50)))
     split = split_planes(spread, 0.2, seed=0)
     assert split.gated and [p.index for p in split.held_out] == [30]
@@ -44,15 +46,15 @@ def test_planes_of_a_single_case_are_held_out_far_from_the_others():
     assert not split_planes(spread, 0.0, seed=0).gated
 
 
-def with_object(plane):
+def with_object(plane: Any) -> TrainPlane:
     return TrainPlane(plane.image, plane.case, plane.index, plane.pixels, plane.label + 1)
 
 
-def names(planes):
+def names(planes: Any) -> list[str]:
     return [plane.name for plane in planes]
 
 
-def test_some_case_with_an_object_always_teaches():
+def test_some_case_with_an_object_always_teaches() -> None:
     everything = planes(*((case, 0) for case in "abcde"))
     for position in range(5):
         marked = [with_object(p) if i == position else p for i, p in enumerate(everything)]
@@ -61,7 +63,7 @@ def test_some_case_with_an_object_always_teaches():
             assert len(split.held_out) == 4 and names(split.train) == [marked[position].name]
 
 
-def test_the_only_slice_with_an_object_is_not_held_out():
+def test_the_only_slice_with_an_object_is_not_held_out() -> None:
     spread = planes(*(("a", i) for i in (10, 20, 30, 40, 50)))
     spread[2] = with_object(spread[2])
     split = split_planes(spread, 0.2, seed=0)
@@ -70,7 +72,7 @@ def test_the_only_slice_with_an_object_is_not_held_out():
     assert split_planes(spread, 0.2, seed=0).gated
 
 
-def test_a_person_s_choice_is_followed_and_written_down_by_case():
+def test_a_person_s_choice_is_followed_and_written_down_by_case() -> None:
     everything = [with_object(p) for p in planes(("a", 0), ("a", 1), ("b", 0), ("c", 0), ("d", 0))]
     for seed in range(5):
         split = split_planes(everything, 0.5, seed, held_out=("b", "d"))
@@ -82,7 +84,7 @@ def test_a_person_s_choice_is_followed_and_written_down_by_case():
     assert split_planes(everything, 0.0, 0, held_out=("a",)).gated
 
 
-def test_what_a_person_holds_out_has_to_leave_something_to_learn():
+def test_what_a_person_holds_out_has_to_leave_something_to_learn() -> None:
     everything = planes(("a", 0), ("b", 0))
     everything[1] = with_object(everything[1])
     with pytest.raises(InputError, match="with an object are all held out"):
@@ -91,7 +93,7 @@ def test_what_a_person_holds_out_has_to_leave_something_to_learn():
     assert not split.gated and "constant" in split.reason
 
 
-def test_nothing_unlabelled_gives_away_what_is_held_out():
+def test_nothing_unlabelled_gives_away_what_is_held_out() -> None:
     everything = [with_object(p) for p in planes(("a", 0), ("b", 5), ("c", 5))]
     split = split_planes(everything, 0.2, 0, held_out=("b",))
     others = planes(*((case, i) for case in "abd" for i in range(9)))
@@ -101,7 +103,7 @@ def test_nothing_unlabelled_gives_away_what_is_held_out():
     assert choose_unlabelled(others, split, 0) == []
 
 
-def test_of_a_single_case_the_slices_beside_a_held_out_one_are_not_learned_from():
+def test_of_a_single_case_the_slices_beside_a_held_out_one_are_not_learned_from() -> None:
     spread = planes(*(("a", i) for i in (10, 20, 30, 40, 50)))
     split = split_planes(spread, 0.2, seed=0)
     assert names(split.held_out) == ["a:30"]
@@ -127,12 +129,12 @@ IMAGES = [
         (["i1", "i2", "i4"], "Every labelled image is held out"),
     ],
 )
-def test_what_can_not_be_held_out_is_one_line(held_out, message):
+def test_what_can_not_be_held_out_is_one_line(held_out: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         check_held_out(held_out, IMAGES)
     assert "\n" not in str(caught.value)
 
 
-def test_whole_cases_and_nothing_can_be_held_out():
+def test_whole_cases_and_nothing_can_be_held_out() -> None:
     for held_out in ([], ["i4"], ["i1", "i2"]):
         check_held_out(held_out, IMAGES)

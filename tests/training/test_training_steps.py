@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import segment_anything
@@ -14,6 +15,9 @@ from scsam_train import encoding
 from scsam_train.benchmark import steps
 from scsam_train.benchmark.__main__ import main
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @pytest.mark.parametrize(
     ("name", "kind", "shape"),
@@ -22,12 +26,14 @@ from scsam_train.benchmark.__main__ import main
         ("vit-b-adapted", encoding.TrainedEncoder, (12, 3, 256, 256)),
     ],
 )
-def test_a_step_teaches_the_unet_and_sam_by_twelve_pictures(name, kind, shape, monkeypatch):
+def test_a_step_teaches_the_unet_and_sam_by_twelve_pictures(
+    name: str, kind: type, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(segment_anything.sam_model_registry, "vit_b", thin_vit)
     seen = []
     encode = kind.__call__
 
-    def watched(self, kept):
+    def watched(self: Any, kept: Any) -> Any:
         seen.append(tuple(kept.shape))
         return encode(self, kept)
 
@@ -38,8 +44,10 @@ def test_a_step_teaches_the_unet_and_sam_by_twelve_pictures(name, kind, shape, m
     assert 0.1 < found["memory_gb"] < 20 and found["threads"] >= 1
 
 
-def test_figures_of_all_processes_are_written(tmp_path, monkeypatch, capsys):
-    def measured(command, **_):
+def test_figures_of_all_processes_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         found = {"title": command[4], "seconds": 2.5, "all_seconds": [2.5], "memory_gb": 1.25}
         text = "a warning\n" + json.dumps(found | {"threads": 2}) + "\n"
         return subprocess.CompletedProcess(command, 0, stdout=text, stderr="")
@@ -53,6 +61,6 @@ def test_figures_of_all_processes_are_written(tmp_path, monkeypatch, capsys):
     assert "| vit-b-adapted | 2 | 2.50 | 1.25 GB |" in table
 
 
-def test_a_configuration_that_fails_is_named(monkeypatch):
+def test_a_configuration_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ScsamError, match=r"ViT-B, frozen encoder could not .* invalid literal"):
         steps.measure_steps("many", ["vit-b-frozen"])

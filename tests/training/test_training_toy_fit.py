@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -14,15 +16,20 @@ from napari_scsam.models.preprocess import Frame
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.losses import mask_loss
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ROWS, COLS = 120, 200
 
 
-def ellipse(row, col, height, width):
+def ellipse(row: float, col: float, height: float, width: float) -> np.ndarray:
     rows, cols = np.mgrid[:ROWS, :COLS]
     return ((rows - row) / height) ** 2 + ((cols - col) / width) ** 2 < 1
 
 
-def toy(seed, place, other):
+def toy(
+    seed: int, place: tuple[float, float], other: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Two like objects on a dark ground; the mask of the one at `place`."""
     rng = np.random.default_rng(seed)
     wanted, distractor = ellipse(*place, 14, 18), ellipse(*other, 14, 18)
@@ -31,7 +38,9 @@ def toy(seed, place, other):
 
 
 @pytest.mark.slow
-def test_after_a_toy_fit_a_click_finds_its_object_and_not_the_transposed_one(tmp_path):
+def test_after_a_toy_fit_a_click_finds_its_object_and_not_the_transposed_one(
+    tmp_path: Path,
+) -> None:
     sam, base = load_sam("lite-medsam", device="cpu"), load_base("lite-medsam")
     info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=True)
     model = attach(base.module, info)

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 import pytest
@@ -39,6 +40,9 @@ from scsam_train.tuning.inputs import committed_planes, read_inputs
 from scsam_train.tuning.objects import Clickable, embed_planes, folds, targets_of, with_priors
 from scsam_train.tuning.tune import tune
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SIDE = 32
 CPU = torch.device("cpu")
 ENTRY = ZooEntry(
@@ -51,17 +55,17 @@ QUICK = TuneSettings(seconds=600, steps=40, batch=3, rate=3e-3, lora_rank=2, dev
 class Patches(nn.Module):
     """An image encoder that keeps the pixels of each patch of 4 x 4."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(1))
 
-    def forward(self, pixels):
+    def forward(self, pixels: Any) -> torch.Tensor:
         patches = self.scale * nn.functional.pixel_unshuffle(pixels, 4)
         return torch.cat([patches, patches.new_zeros(len(pixels), 256 - 48, 8, 8)], dim=1)
 
 
 class ToySam(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.image_encoder = Patches()
         self.prompt_encoder = PromptEncoder(256, (8, 8), (SIDE, SIDE), 16)
@@ -69,12 +73,12 @@ class ToySam(nn.Module):
         self.mask_decoder = MaskDecoder(transformer_dim=256, transformer=two_way)
 
 
-def toy_base():
+def toy_base() -> BaseSam:
     torch.manual_seed(0)
     return BaseSam(ToySam().eval(), ENTRY, ("b" * 64,))
 
 
-def disc_plane(seed):
+def disc_plane(seed: int) -> TrainPlane:
     """A bright disc on noise."""
     rng = np.random.default_rng(seed)
     rows, cols = np.mgrid[:SIDE, :SIDE]
@@ -83,17 +87,19 @@ def disc_plane(seed):
     return TrainPlane(f"i{seed}", f"i{seed}", 0, pixels, mask.astype(np.uint8))
 
 
-def planes(count):
+def planes(count: int) -> list[TrainPlane]:
     return [disc_plane(seed) for seed in range(count)]
 
 
 @pytest.fixture(scope="module")
-def tuned():
+def tuned() -> Any:
     """A toy whose decoder knows nothing, tuned on six discs."""
     return tune(toy_base(), planes(6), QUICK, CPU, open_cache())
 
 
-def test_tuning_raises_the_first_click_on_planes_that_it_has_not_seen(tuned, tmp_path):
+def test_tuning_raises_the_first_click_on_planes_that_it_has_not_seen(
+    tuned: Any, tmp_path: Path
+) -> None:
     report = tuned.report
     assert report["kept"] and report["held_out"] == "cases" and report["folds"] == 3
     assert report["tuned"]["1"] > report["shipped"]["1"] + 0.4
@@ -111,7 +117,7 @@ def test_tuning_raises_the_first_click_on_planes_that_it_has_not_seen(tuned, tmp
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 
-def test_a_copy_that_got_worse_is_refused(tuned, tmp_path):
+def test_a_copy_that_got_worse_is_refused(tuned: Any, tmp_path: Path) -> None:
     good = BaseSam(copy.deepcopy(tuned.model).merge_and_unload(), ENTRY, ("c" * 64,))
     ruinous = replace(QUICK, rate=0.5, steps=4)
     report = tune(good, planes(3), ruinous, CPU, open_cache()).report
@@ -119,7 +125,7 @@ def test_a_copy_that_got_worse_is_refused(tuned, tmp_path):
     assert not report["kept"] and report["reason"].startswith("not better")
 
 
-def test_a_copy_is_softened_from_what_it_learned_and_the_last_begins_at_the_mean():
+def test_a_copy_is_softened_from_what_it_learned_and_the_last_begins_at_the_mean() -> None:
     base = toy_base()
     info = AdapterInfo(base.base_hash, "toy", (), understands_points=True, rank=2)
     model = attach(base.module, info)
@@ -142,21 +148,21 @@ def test_a_copy_is_softened_from_what_it_learned_and_the_last_begins_at_the_mean
     torch.testing.assert_close(begun[0], (copies[0] + copies[1]) / 2)
 
 
-def test_cancel_is_looked_for_between_steps():
-    def check():
+def test_cancel_is_looked_for_between_steps() -> None:
+    def check() -> Never:
         raise Cancelled("now")
 
     with pytest.raises(Cancelled):
         tune(toy_base(), planes(3), QUICK, CPU, open_cache(), check=check)
 
 
-def test_too_few_slices_are_said_in_one_line():
+def test_too_few_slices_are_said_in_one_line() -> None:
     empty = [replace(plane, label=np.zeros_like(plane.label)) for plane in planes(2)]
     with pytest.raises(InputError, match=r"at least 3 committed slices.*there are 2"):
         tune(toy_base(), [*planes(2), *empty], QUICK, CPU, open_cache())
 
 
-def dice(first, box=0.9):
+def dice(first: Any, box: float = 0.9) -> dict[str, float]:
     return {"1": first, "2": first, "3": first, "clicks": first, "box": box}
 
 
@@ -172,11 +178,13 @@ def dice(first, box=0.9):
         (dice(0.0), dice(0.6), False, True),
     ],
 )
-def test_the_gate_keeps_what_is_not_worse(before, after, points, kept):
+def test_the_gate_keeps_what_is_not_worse(
+    before: Any, after: Any, points: bool, kept: bool
+) -> None:
     assert judge(before, after, understands_points=points, unit="slices")[0] is kept
 
 
-def test_large_parts_of_a_class_are_objects_of_their_own():
+def test_large_parts_of_a_class_are_objects_of_their_own() -> None:
     label = np.zeros((60, 60), np.uint8)
     label[5:20, 5:20] = 1
     label[30:45, 30:45] = 1
@@ -191,12 +199,12 @@ def test_large_parts_of_a_class_are_objects_of_their_own():
     assert all((target[:, 58:] == 255).all() for target in (first, second, other))
 
 
-def clickable(case, index):
+def clickable(case: str, index: int) -> Clickable:
     plane = TrainPlane(case, case, index, np.zeros((2, 2)), np.zeros((2, 2), np.uint8))
     return Clickable(torch.zeros(1), torch.zeros(1), plane, (), Moments({}))
 
 
-def test_cases_are_held_out_whole_and_neighbours_together():
+def test_cases_are_held_out_whole_and_neighbours_together() -> None:
     corpus = [clickable(case, index) for index in (0, 1) for case in "abcd"]
     parts, unit = folds(corpus)
     assert unit == "cases" and sorted(i for part in parts for i in part) == list(range(8))
@@ -206,7 +214,7 @@ def test_cases_are_held_out_whole_and_neighbours_together():
     assert (unit, parts) == ("slices", [[1, 2], [4, 5], [3, 0]])
 
 
-def test_what_a_class_looks_like_is_learned_from_other_cases_than_the_one_that_is_asked():
+def test_what_a_class_looks_like_is_learned_from_other_cases_than_the_one_that_is_asked() -> None:
     sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = embed_planes(sam, planes(4), open_cache())
     known = with_priors(corpus)
@@ -230,11 +238,11 @@ def test_what_a_class_looks_like_is_learned_from_other_cases_than_the_one_that_i
     assert lonely.priors == (None,) and lonely.class_ids == (2,)
 
 
-def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects():
+def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects() -> None:
     sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
 
-    def masks(corpus, kind, primed):
+    def masks(corpus: Any, kind: str, primed: float) -> Any:
         habits = Habits(starts={kind: 1.0}, primed=primed)
         return begin(corpus, 4, np.random.default_rng(0), habits).ask.masks
 
@@ -246,7 +254,7 @@ def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects
         assert masks([*corpus[:3], replace(corpus[3], priors=(None,))], kind, 1.0) is None
 
 
-def test_the_exam_asks_with_what_is_known_only_where_it_is_told_to(tuned):
+def test_the_exam_asks_with_what_is_known_only_where_it_is_told_to(tuned: Any) -> None:
     sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
     mixed = [*corpus[:3], replace(corpus[3], priors=(None,))]
@@ -258,17 +266,17 @@ def test_the_exam_asks_with_what_is_known_only_where_it_is_told_to(tuned):
     assert (plain[-1, :3] != told[-1, :3]).all() and plain[-1, 3] == told[-1, 3]  # the box
 
 
-def file_entry(path, array):
+def file_entry(path: Path, array: np.ndarray) -> dict[str, str]:
     write_labels(path, array, Volume.from_array(array))
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def make_inputs(folder, images, **settings):
+def make_inputs(folder: Path, images: Any, **settings: Any) -> Path:
     """Write inputs.json about (pixels, label) pairs."""
     folder.mkdir()
     entries = []
     for number, (pixels, label) in enumerate(images):
-        entry = {"id": f"i{number}", "case": f"i{number}"}
+        entry: dict[str, Any] = {"id": f"i{number}", "case": f"i{number}"}
         entry |= file_entry(folder.parent / f"i{number}.nii.gz", pixels)
         entry["label"] = file_entry(folder.parent / f"i{number}-label.nii.gz", label)
         entries.append(entry)
@@ -281,7 +289,7 @@ def make_inputs(folder, images, **settings):
     return folder
 
 
-def test_planes_are_found_along_the_axis_that_they_were_committed_on(tmp_path):
+def test_planes_are_found_along_the_axis_that_they_were_committed_on(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 99, (6, 8, 10), np.uint8)
     label = np.full(pixels.shape, 255, np.uint8)
     label[2] = 0
@@ -295,14 +303,16 @@ def test_planes_are_found_along_the_axis_that_they_were_committed_on(tmp_path):
     assert found[1].pixels.shape == (6, 10) and (found[1].label == 1).all()
 
 
-def test_inputs_that_are_none_are_one_line(tmp_path, capsys):
+def test_inputs_that_are_none_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "inputs.json").write_text("{}")
     assert main([str(tmp_path)]) == 2
     assert "not the folder of a tuning" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(tmp_path):
+def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(tmp_path: Path) -> None:
     images = [(plane.pixels.astype(np.uint8), plane.label) for plane in planes(3)]
     folder = make_inputs(tmp_path / "0001.partial", images, seconds=1, steps=3, batch=1)
     command = [sys.executable, "-P", "-m", "scsam_train.tuning", str(folder)]
@@ -316,20 +326,22 @@ def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(tmp_p
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 3
 
 
-def case(seed):
+def case(seed: int) -> Any:
     plane = disc_plane(seed)
     return Case(plane.case, plane.case, plane.pixels, {"disc": plane.label == 1})
 
 
-def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tuned, tmp_path, monkeypatch):
+def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(
+    tuned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tunings = []
 
-    def counted(base, planes, settings, device, cache):
+    def counted(base: Any, planes: Any, settings: Any, device: Any, cache: Any) -> Any:
         assert len(planes) == 3
         tunings.append(settings.seed)
         return replace(tuned, report={**tuned.report, "kept": settings.seed != 1})
 
-    def choose(data, count, rng):
+    def choose(data: Any, count: int, rng: np.random.Generator) -> Any:
         return [case(int(seed)) for seed in rng.choice(50, count, replace=False)]
 
     sets = {"discs": (choose, lambda data: (case(seed) for seed in range(90, 94)))}
@@ -356,5 +368,5 @@ def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(tuned, tmp
     assert (tmp_path / "tuned.md").read_text() == after_tuning.markdown(other)
 
 
-def sam_of(base):
+def sam_of(base: Any) -> SamModel:
     return SamModel(SamWeights.of(base, CPU))

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from scsam_train.data import TrainPlane
 from scsam_train.validation_metrics import Judge, forgetting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_scsam.models.sam import Embedding
 
 NAMES = {1: "organ", 4: "tumour"}
 
@@ -18,17 +25,19 @@ class FixedPair:
 
     class_ids, trained, joins_sam = (1, 4), ("unet",), False
 
-    def __init__(self, change=lambda label: label):
+    def __init__(self, change: Callable[[Any], Any] = lambda label: label) -> None:
         self.change, self.told = change, []
 
-    def members(self, pixels, embedding, around=None):
+    def members(
+        self, pixels: Any, embedding: Embedding, around: Any = None
+    ) -> dict[str, np.ndarray]:
         self.told.append(around)
         label = self.change(pixels)
         maps = np.stack([label == 0, label == 1, label == 4]).astype(float)
         return {"unet": maps, "pair": maps[[0, 1, 2]]}
 
 
-def plane(case, index, truth, guess, around=None):
+def plane(case: str, index: int, truth: Any, guess: Any, around: Any = None) -> TrainPlane:
     truth, guess = np.array([truth], np.uint8), np.array([guess], np.uint8)
     return TrainPlane(case, case, index, guess, truth, around=around)
 
@@ -40,11 +49,11 @@ PLANES = [
 ]
 
 
-def marks(pair=None, planes=PLANES):
+def marks(pair: Any = None, planes: Any = PLANES) -> Any:
     return Judge(planes, NAMES).mark(pair or FixedPair(), lambda: None)
 
 
-def test_pixels_are_counted_over_a_case_and_cases_are_averaged():
+def test_pixels_are_counted_over_a_case_and_cases_are_averaged() -> None:
     found = marks()
     # a: organ 2 of 3 and 2 found; tumour 1 of 1 and 2 found. b: organ missed, no tumour.
     assert found.cases() == {
@@ -59,7 +68,7 @@ def test_pixels_are_counted_over_a_case_and_cases_are_averaged():
     assert dice["sam"] == {"organ": None, "tumour": None, "mean": None}  # not trained
 
 
-def test_the_mean_is_that_of_the_cases_that_are_written_down():
+def test_the_mean_is_that_of_the_cases_that_are_written_down() -> None:
     found = marks()
     for name in NAMES.values():
         values = [case["pair"][name] for case in found.cases().values()]
@@ -68,14 +77,14 @@ def test_the_mean_is_that_of_the_cases_that_are_written_down():
     json.dumps(found.cases(), allow_nan=False)
 
 
-def test_the_judge_tells_a_pair_of_each_slice_s_neighbours():
+def test_the_judge_tells_a_pair_of_each_slice_s_neighbours() -> None:
     around = (np.zeros((1, 4)), np.ones((1, 4)))
     pair = FixedPair()
     marks(pair, [plane("a", 0, [1, 0, 0, 0], [1, 0, 0, 0], around), PLANES[0]])
     assert pair.told == [around, None]
 
 
-def test_forgetting_is_measured_on_what_the_parent_was_judged_on(tmp_path):
+def test_forgetting_is_measured_on_what_the_parent_was_judged_on(tmp_path: Path) -> None:
     split = {"held_out": ["b:0", "c:0", "a:1"], "train": ["a:1"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
     now, before = marks(), marks(FixedPair(lambda label: np.where(label == 0, 1, label)))
@@ -85,7 +94,9 @@ def test_forgetting_is_measured_on_what_the_parent_was_judged_on(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"held_out": ["c:0"], "train": []}'])
-def test_without_the_parent_s_split_nothing_is_said_of_forgetting(tmp_path, content):
+def test_without_the_parent_s_split_nothing_is_said_of_forgetting(
+    tmp_path: Path, content: Any
+) -> None:
     if content is not None:
         (tmp_path / "split.json").write_text(content)
     assert forgetting(marks(), marks(), tmp_path) is None

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,15 +24,18 @@ from scsam_train.warmup.curriculum import CURRICULUM, part_at, rate_at
 from scsam_train.warmup.fit import Plan
 from scsam_train.warmup.phantoms import MIN_PIXELS, SHARES, make_phantom
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SIDE = 256
 
 
-def rng(seed=0):
+def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_phantom_has_a_picture_in_range_and_objects_of_a_size_to_click_on(seed):
+def test_a_phantom_has_a_picture_in_range_and_objects_of_a_size_to_click_on(seed: int) -> None:
     scene = make_phantom(rng(seed), pictures.textures())
     assert scene.image.dtype == np.float32
     assert 0 <= scene.image.min() < scene.image.max() <= 1
@@ -42,18 +46,18 @@ def test_a_phantom_has_a_picture_in_range_and_objects_of_a_size_to_click_on(seed
         assert SHARES[0] <= mask.mean() <= SHARES[1]
 
 
-def test_a_scene_depends_on_its_seed_and_number_alone():
+def test_a_scene_depends_on_its_seed_and_number_alone() -> None:
     once, again, other = (make_scene(seed, 4, held_out=False) for seed in (1, 1, 2))
     assert np.array_equal(once.image, again.image)
     assert all(np.array_equal(a, b) for a, b in zip(once.masks, again.masks, strict=True))
     assert once.image.shape != other.image.shape or not np.array_equal(once.image, other.image)
 
 
-def test_no_picture_both_trains_and_judges():
+def test_no_picture_both_trains_and_judges() -> None:
     assert not set(pictures.PHOTOGRAPHS) & set(pictures.HELD_OUT_PHOTOGRAPHS)
 
 
-def test_a_hollow_organ_has_a_wall_around_its_cavity():
+def test_a_hollow_organ_has_a_wall_around_its_cavity() -> None:
     plane = shapes.bent_plane((200, 200), rng())
     wall, cavity, *_ = shapes.hollow_organ(plane, shapes.Pose(0, 0, 0.5, 0.4, 0.3), rng(3))
     assert not (wall & cavity).any()
@@ -61,7 +65,7 @@ def test_a_hollow_organ_has_a_wall_around_its_cavity():
     assert (ndimage.binary_dilation(cavity) & ~cavity & ~wall).sum() == 0
 
 
-def test_smooth_noise_is_standardised_and_smoother_with_a_larger_grain():
+def test_smooth_noise_is_standardised_and_smoother_with_a_larger_grain() -> None:
     fine, coarse = (shapes.smooth_noise((180, 140), grain, rng()) for grain in (0.02, 0.4))
     for noise in (fine, coarse):
         assert noise.shape == (180, 140)
@@ -70,7 +74,7 @@ def test_smooth_noise_is_standardised_and_smoother_with_a_larger_grain():
     assert np.abs(np.diff(coarse)).mean() < 0.3 * np.abs(np.diff(fine)).mean()
 
 
-def corpus_of(*boxes):
+def corpus_of(*boxes: Any) -> Any:
     scenes = []
     for r0, c0, r1, c1 in boxes:
         target = torch.zeros((1, SIDE, SIDE), dtype=torch.uint8)
@@ -80,7 +84,7 @@ def corpus_of(*boxes):
     return scenes
 
 
-def test_episodes_point_inside_their_objects_and_are_of_one_kind():
+def test_episodes_point_inside_their_objects_and_are_of_one_kind() -> None:
     corpus = corpus_of((20, 30, 60, 90), (100, 100, 180, 120))
     kinds = set()
     for seed in range(40):
@@ -100,7 +104,7 @@ def test_episodes_point_inside_their_objects_and_are_of_one_kind():
     assert (True, True, False) in kinds  # carried over from a neighbour
 
 
-def test_the_next_click_corrects_the_largest_mistake():
+def test_the_next_click_corrects_the_largest_mistake() -> None:
     corpus = corpus_of((20, 30, 60, 90))
     found = []
     for seed in range(40):
@@ -117,7 +121,7 @@ def test_the_next_click_corrects_the_largest_mistake():
     assert np.mean(found) < 0.1  # outside clicks, but for the rare wrong one
 
 
-def test_padding_is_never_clicked_on():
+def test_padding_is_never_clicked_on() -> None:
     corpus = corpus_of((20, 30, 60, 90))
     episode = begin(corpus, 1, rng())
     logits = torch.where(episode.target == 1, 5.0, -5.0)
@@ -127,7 +131,7 @@ def test_padding_is_never_clicked_on():
         assert row < 200
 
 
-def test_outlines_of_neighbours_come_late_and_at_small_rates():
+def test_outlines_of_neighbours_come_late_and_at_small_rates() -> None:
     fractions = np.linspace(0, 1, 1001)
     carried = np.array([part_at(f).habits.starts.get("carried", 0) for f in fractions])
     rates = np.array([rate_at(f) for f in fractions])
@@ -141,7 +145,7 @@ def test_outlines_of_neighbours_come_late_and_at_small_rates():
         assert sum(part.domains) == pytest.approx(1)
 
 
-def check_mean(kept, first, second):
+def check_mean(kept: Any, first: Any, second: Any) -> None:
     """LoRA layers that were kept are the mean of two times, in half precision."""
     names = [name for name in first if "lora_" in name]
     assert names
@@ -152,11 +156,11 @@ def check_mean(kept, first, second):
 
 @pytest.mark.slow
 def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(
-    tmp_path, capsys, monkeypatch
-):
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = []
 
-    def spy(corpus, size, draw, habits):
+    def spy(corpus: Any, size: int, draw: Any, habits: Any) -> Any:
         begun.append((len(corpus), "carried" in habits.starts))
         return begin(corpus, size, draw, habits)
 
@@ -170,7 +174,7 @@ def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(
     # Three steps of five are the early part's; the power fails in the last part's second time.
     real, asked = fit.episode_loss, count(1)
 
-    def failing(*args):
+    def failing(*args: Any) -> Any:
         if next(asked) == 7:
             raise KeyboardInterrupt
         return real(*args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,11 @@ from scsam_train.data import TrainPlane
 from scsam_train.validation_metrics import Judge, best_member
 from scsam_train.weighing import parts_of, weigh
 
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import Pixels
+    from napari_scsam.core.prompts import Prompts
+    from napari_scsam.models.sam import Embedding
+
 SIDE = 16
 NAMES = {1: "organ", 4: "tumour"}
 
@@ -22,7 +28,9 @@ class FakeUnet:
 
     class_ids, sees_sam = (1, 4), False
 
-    def probabilities(self, image, around=None, embedding=None):
+    def probabilities(
+        self, image: Pixels, around: Any = None, embedding: Embedding | None = None
+    ) -> np.ndarray:
         answer = image[..., 0]
         return np.stack([0.8 * (answer == i) + 0.2 / 3 for i in (0, 1, 4)]).astype(np.float32)
 
@@ -32,18 +40,20 @@ class FakeSam:
 
     understands_points = False
 
-    def embedding_key(self, image):
+    def embedding_key(self, image: Pixels) -> Any:
         return image.tobytes()
 
-    def embed(self, image):
+    def embed(self, image: Pixels) -> SimpleNamespace:
         return SimpleNamespace(key=image.tobytes(), shape=image.shape[:2], image=image)
 
-    def decode(self, embedding, prompts, class_id=None):
+    def decode(
+        self, embedding: SimpleNamespace, prompts: Prompts, class_id: int | None = None
+    ) -> Any:
         answer = embedding.image[..., 1 if prompts.box is None else 2]
         return SimpleNamespace(logits=np.where(answer == class_id, 2.0, -2.0).astype(np.float32))
 
 
-def blocks(organ=True, tumour=True):
+def blocks(organ: bool = True, tumour: bool = True) -> np.ndarray:
     """An organ above and a tumour below, where they are there."""
     label = np.zeros((SIDE, SIDE), np.uint8)
     label[1:7, 2:14] = 1 if organ else 0
@@ -54,19 +64,27 @@ def blocks(organ=True, tumour=True):
 NOTHING, BOTH = blocks(False, False), blocks()
 
 
-def plane(case, unet=BOTH, sam=BOTH, again=None, truth=BOTH, index=0, judged=None):
+def plane(
+    case: str,
+    unet: Any = BOTH,
+    sam: Any = BOTH,
+    again: Any = None,
+    truth: np.ndarray = BOTH,
+    index: int = 0,
+    judged: Any = None,
+) -> TrainPlane:
     """A plane with what U-Net, SAM and SAM asked again answer, and with the truth."""
     pixels = np.stack([unet, sam, sam if again is None else again], axis=-1)
     return TrainPlane(case, case, index, pixels, truth, judged=judged)
 
 
-def weighed(planes):
+def weighed(planes: Any) -> Any:
     judge, pair = Judge(planes, NAMES), Pair(FakeUnet(), FakeSam())
     marks = judge.mark(pair, lambda: None)
     return weigh(judge, pair, marks, lambda: None)
 
 
-def random_label(rng):
+def random_label(rng: np.random.Generator) -> np.ndarray:
     label = BOTH.copy()
     label[rng.random(label.shape) < 0.4] = 0
     return label
@@ -75,7 +93,7 @@ def random_label(rng):
 @pytest.mark.parametrize(
     ("cases", "slices"), [(2, 1), (3, 1), (5, 2), (6, 1), (9, 1), (1, 4), (1, 9)]
 )
-def test_no_case_has_a_say_in_how_its_own_pair_is_weighed(cases, slices):
+def test_no_case_has_a_say_in_how_its_own_pair_is_weighed(cases: int, slices: int) -> None:
     """Whatever its truth is, its pair answers the same; what others answer may change."""
     rng = np.random.default_rng(cases)
     planes = [
@@ -99,7 +117,7 @@ def test_no_case_has_a_say_in_how_its_own_pair_is_weighed(cases, slices):
     assert len({str(before.weighing), *kept}) > 1  # what is kept, all of them choose
 
 
-def test_with_few_cases_each_is_left_out_and_with_many_halves_choose_for_each_other():
+def test_with_few_cases_each_is_left_out_and_with_many_halves_choose_for_each_other() -> None:
     few = [plane(name) for name in "abc"]
     parts, unit = parts_of(few)
     assert unit == "case" and [(p.chosen_by, p.reported_on) for p in parts] == [
@@ -121,7 +139,7 @@ def test_with_few_cases_each_is_left_out_and_with_many_halves_choose_for_each_ot
     }
 
 
-def test_the_figure_is_the_one_of_weights_that_others_chose():
+def test_the_figure_is_the_one_of_weights_that_others_chose() -> None:
     """U-Net is right in a and b, SAM in c: who left c out trusts the U-Net, and c shows it."""
     planes = [
         plane("a", sam=NOTHING),
@@ -137,16 +155,20 @@ def test_the_figure_is_the_one_of_weights_that_others_chose():
 
 
 class UnsureUnet(FakeUnet):
-    def probabilities(self, image, around=None, embedding=None):
+    def probabilities(
+        self, image: Pixels, around: Any = None, embedding: Embedding | None = None
+    ) -> np.ndarray:
         return (super().probabilities(image) + 1 / 3) / 2
 
 
 class SureSam(FakeSam):
-    def decode(self, embedding, prompts, class_id=None):
+    def decode(
+        self, embedding: SimpleNamespace, prompts: Prompts, class_id: int | None = None
+    ) -> Any:
         return SimpleNamespace(logits=10 * super().decode(embedding, prompts, class_id).logits)
 
 
-def test_a_sure_sam_does_not_outvote_a_unet_that_does_better_alone():
+def test_a_sure_sam_does_not_outvote_a_unet_that_does_better_alone() -> None:
     """The U-Net finds two thirds of the organ and SAM less, but nothing makes SAM doubt."""
     unet, sam = BOTH.copy(), BOTH.copy()
     unet[1:7, 10:], sam[1:7, 9:] = 0, 0
@@ -162,7 +184,7 @@ def test_a_sure_sam_does_not_outvote_a_unet_that_does_better_alone():
 @pytest.mark.parametrize(
     ("again", "guided"), [(BOTH, [True, True]), (blocks(tumour=False), [True, False])]
 )
-def test_sam_is_asked_again_for_the_classes_that_it_helps(again, guided):
+def test_sam_is_asked_again_for_the_classes_that_it_helps(again: Any, guided: list[bool]) -> None:
     half = BOTH.copy()
     half[:, 8:] = 0
     found = weighed([plane(case, half, half, again) for case in "abc"])
@@ -171,7 +193,7 @@ def test_sam_is_asked_again_for_the_classes_that_it_helps(again, guided):
     assert by_class["organ"] == 1.0 and (by_class["tumour"] == 1.0) == guided[1]
 
 
-def test_a_class_on_one_case_is_weighed_as_the_others_are():
+def test_a_class_on_one_case_is_weighed_as_the_others_are() -> None:
     """Nothing else says how to weigh the tumour where the one case that has it is left out."""
     only = blocks(tumour=False)
     planes = [
@@ -184,7 +206,7 @@ def test_a_class_on_one_case_is_weighed_as_the_others_are():
     assert found.marks.cases()["a"]["pair"] == {"organ": 1.0, "tumour": 1.0}
 
 
-def test_a_class_without_a_figure_spoils_no_other():
+def test_a_class_without_a_figure_spoils_no_other() -> None:
     """No held-out plane was judged for the tumour, or none has it."""
     only = blocks(tumour=False)
     for judged, truth in (((1,), BOTH), (None, only)):
@@ -198,7 +220,7 @@ def test_a_class_without_a_figure_spoils_no_other():
         assert organ == tumour > 0.99
 
 
-def test_a_unit_alone_is_reported_with_equal_weights():
+def test_a_unit_alone_is_reported_with_equal_weights() -> None:
     found = weighed([plane("a", sam=NOTHING)])
     assert not found.was_chosen
     assert found.to_dict()["parts"] == [{"chosen_by": [], "reported_on": ["a:0"]}]
@@ -209,7 +231,9 @@ def test_a_unit_alone_is_reported_with_equal_weights():
 
 
 @pytest.mark.parametrize("equal", [True, False])
-def test_where_nothing_chose_the_parent_is_weighed_equally_too(equal, monkeypatch):
+def test_where_nothing_chose_the_parent_is_weighed_equally_too(
+    equal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     planes = [plane("a", sam=NOTHING)]
     parent = Pair(FakeUnet(), FakeSam(), [0.0, 0.0])
     monkeypatch.setattr(validation, "load_round", lambda folder, device: parent)
@@ -221,7 +245,7 @@ def test_where_nothing_chose_the_parent_is_weighed_equally_too(equal, monkeypatc
     assert (marks.cases()["a"]["pair"] == by_sam_alone) is not equal
 
 
-def test_clicks_are_not_tried_on_planes_that_taught():
+def test_clicks_are_not_tried_on_planes_that_taught() -> None:
     """Nothing is held out: the base answers, and metrics.json says so."""
     session = SimpleNamespace(
         trained=("unet", "sam"),
@@ -235,7 +259,7 @@ def test_clicks_are_not_tried_on_planes_that_taught():
     assert "by the base" in validation._clicks_reason(session, (0.6, 0.9))
 
 
-def test_any_member_may_be_the_best_and_any_may_be_missing():
+def test_any_member_may_be_the_best_and_any_may_be_missing() -> None:
     scores = {m: {"mean": v} for m, v in (("unet", 0.7), ("pair", 0.8), ("prompted", 0.9))}
     assert best_member(scores) == "prompted"
     scores["prompted"]["mean"] = 0.8

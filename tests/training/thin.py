@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from segment_anything.modeling import (
@@ -18,8 +19,11 @@ from napari_scsam.models.base import BaseSam
 from napari_scsam.models.resized_sam import resize_vit
 from napari_scsam.models.zoo import find_entry, sized
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def thin_vit(checkpoint=None):
+
+def thin_vit(checkpoint: Path | None = None) -> Sam:
     """SAM's ViT-B with two thin blocks, as ``sam_model_registry`` builds it."""
     torch.manual_seed(0)
     encoder = ImageEncoderViT(
@@ -34,7 +38,7 @@ def thin_vit(checkpoint=None):
     return Sam(encoder, PromptEncoder(256, (64, 64), (1024, 1024), 16), decoder).eval()
 
 
-def thin_base(size=64, normalisation="sam"):
+def thin_base(size: int = 64, normalisation: str = "sam") -> BaseSam:
     """The same, loaded for pictures of `size`."""
     module = thin_vit()
     resize_vit(module, size)

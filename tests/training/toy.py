@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from thin import thin_base
@@ -16,7 +17,7 @@ from napari_scsam.models.scratch_unet import build_network
 from napari_scsam.models.unet import UNet
 from scsam_train.distributed import World
 from scsam_train.embedded_views import Materials, SamView
-from scsam_train.recipe_context import RecipeContext
+from scsam_train.recipe_context import Recipe, RecipeContext
 
 SIDE = 32
 # Of SAM's embeddings: LiteMedSAM's own is 64. Its decoder takes any, and a step of 16 is quick.
@@ -98,12 +99,12 @@ def toy_context(unlabelled=3, world=None, classes=1, grid=GRID, channels=NARROW,
     return RecipeContext(unet, sam, materials, chosen, world or World())
 
 
-def weights_of(context):
+def weights_of(context: Any) -> dict[str, torch.Tensor]:
     """All weights of both networks."""
     found = {**context.unet.network.state_dict(), **context.sam.module.state_dict()}
     return {name: value.clone() for name, value in found.items()}
 
 
-def run(recipe, start, end, steps):
+def run(recipe: Recipe, start: int, end: int, steps: int) -> list[Any]:
     """Take the steps `start` to `end` of `steps`; the reports."""
     return [recipe.step(step / steps) for step in range(start, end)]

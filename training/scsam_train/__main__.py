@@ -8,10 +8,13 @@ the last event says, and the folder stays for the parent to discard. 1: training
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.threads import TRAINING
 from scsam_train.child import run_child
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from kornia.augmentation import (
@@ -18,8 +18,10 @@ from kornia.augmentation import (
 from kornia.geometry import warp_affine
 from torch import Tensor
 
-from napari_scsam.core.settings import TrainSettings
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from napari_scsam.core.settings import TrainSettings
 
 # Gentle, since a U-Net sees some 40,000 pictures in a round: with shear, any angle and scales of
 # 0.75 to 1.33 it had learned less after 7,200 (Dice 0.53, now 0.57; polyps, one seed).
@@ -87,7 +89,7 @@ class Augmenter:
 
     def carry(self, maps: Tensor) -> Tensor:
         """Move maps (N, C, e, e) of the same planes as the last `move` did, 0 outside."""
-        matrices = cast(Tensor, self._geometry.transform_matrix)
+        matrices = cast("Tensor", self._geometry.transform_matrix)
         # From pixels of the canvas to the maps' cells, both with centres at whole numbers.
         scale = maps.shape[-1] / self._side
         to_cells = matrices.new_tensor(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from scsam_train.augment import Augmenter
 from scsam_train.losses import class_weights, pixel_counts, segmentation_loss
-from scsam_train.recipe_context import RecipeContext
 from scsam_train.sam_inputs import dropped
 from scsam_train.sampling import BalancedSampler
 from scsam_train.schedules import balance_power, shrunk, shrunk_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scsam_train.recipe_context import RecipeContext
 
 
 @dataclass(frozen=True, eq=False)

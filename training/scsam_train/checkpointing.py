@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_scsam.core.round_contract import RESUME_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIRST_S, EVERY_S = 10.0, 60.0
 # Saving may take this share of the time.

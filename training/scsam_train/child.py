@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import Cancelled, InputError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.threads import step_back, wait_briefly
 from scsam_train.log import EventLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def run_child(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,7 +10,11 @@ from torch import Tensor
 
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.models import ClassPrior, Moments
-from scsam_train.embedded_views import SamView
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from scsam_train.embedded_views import SamView
 
 # Planes are left out in at most so many parts; each takes a covariance of SAM's features.
 PARTS = 8

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.prompts import bounding_box, deepest
 from scsam_train.clicks import next_click
 from scsam_train.decoding import Ask, Decoder, as_shown
 from scsam_train.losses import IGNORE, mask_iou
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray
 
 
 @torch.no_grad()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.round_contract import JUDGING_SHARE, EventKind, Phase
-from scsam_train.recipe_context import StepReport
-from scsam_train.session import Session
+
+if TYPE_CHECKING:
+    from scsam_train.recipe_context import StepReport
+    from scsam_train.session import Session
 
 EVENT_EVERY_S = 0.5
 # Seconds for saving, and for clicking on a few objects; then so many times as long as the latest

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
-from numpy.typing import NDArray
 
-from napari_scsam.core.jobs import CancelToken
-from napari_scsam.models import Embedding, EmbeddingCache, SamBackend
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.jobs import CancelToken
+    from napari_scsam.models import Embedding, EmbeddingCache, SamBackend
 
 
 class CostMeter:
@@ -100,7 +103,7 @@ class _CountingCache:
         self, backend: SamBackend, image: NDArray[Any], cancel: CancelToken | None = None
     ) -> Embedding:
         """See `EmbeddingCache.get_or_embed`."""
-        counted = cast(SamBackend, _CountingBackend(backend, self._on_made))
+        counted = cast("SamBackend", _CountingBackend(backend, self._on_made))
         return self._cache.get_or_embed(counted, image, cancel)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_scsam import io
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import (
@@ -21,8 +18,15 @@ from napari_scsam.core.labels import (
     scribbled_planes,
 )
 from napari_scsam.core.volume import Around, Volume, take_plane
-from napari_scsam.core.windows import Window
-from scsam_train.config import ImageInput, Inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.core.windows import Window
+    from scsam_train.config import ImageInput, Inputs
 
 # Images that are read for each unlabelled plane that is wanted, where there are many.
 SPARE = 2

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.models import decode_mask, for_best_dice
-from scsam_train.clicks import Click
 from scsam_train.precision import mixed_precision
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from scsam_train.clicks import Click
 
 
 @dataclass(frozen=True, eq=False)

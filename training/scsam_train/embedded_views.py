@@ -7,20 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.round_contract import LABELLED_EMBEDDINGS, MAX_VIEWS
 from napari_scsam.models import EmbeddingCache, Frame, SamModel, prepare, with_neighbours
-from scsam_train.augment import Augmenter
 from scsam_train.data import TrainPlane, class_positions, judged_table
 from scsam_train.losses import IGNORE
 from scsam_train.workers import in_parts, side_by_side
+
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import LabelArray
+    from scsam_train.augment import Augmenter
 
 # A picture to embed, and what to do with its embedding.
 _Job = tuple[NDArray[Any], Callable[[Tensor], None]]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from napari_scsam.core.settings import TrainProfile, TrainSettings
 from napari_scsam.models import SAM_MEAN, SAM_STD, Profile, SamModel
 from scsam_train.augment import Augmenter
-from scsam_train.paper_views import Views
 from scsam_train.precision import mixed_precision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from peft import PeftModel
+
+    from napari_scsam.core.settings import TrainProfile, TrainSettings
+    from scsam_train.paper_views import Views
 
 # Share of a feature's channels that SAM does not see of an unlabelled plane: its strong view
 # (feature perturbation, Yang et al., UniMatch, CVPR 2023).
@@ -146,7 +150,7 @@ class TrainedEncoder:
 
     def __init__(self, sam: SamModel, settings: TrainSettings) -> None:
         self._device = sam.torch_device
-        self._encoder = cast(nn.Module, sam.module.image_encoder)
+        self._encoder = cast("nn.Module", sam.module.image_encoder)
         self._augmenter = Augmenter(settings, _STREAM)
         mean, std = (SAM_MEAN, SAM_STD) if sam.entry.normalisation == "sam" else (0.0, 255.0)
         self._mean, self._std = (
@@ -212,7 +216,7 @@ def _checkpointed(encoder: nn.Module) -> Iterator[None]:
     (docs/explanation/adapting-sam.md).
     """
     lists = [part for name, part in encoder.named_modules() if name.split(".")[-1] == "blocks"]
-    blocks = [block for blocks in lists for block in cast(nn.ModuleList, blocks)]
+    blocks = [block for blocks in lists for block in cast("nn.ModuleList", blocks)]
     for block in blocks:
         again = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
         object.__setattr__(block, "forward", again)
@@ -229,5 +233,5 @@ def as_base(sam: SamModel) -> Iterator[SamModel]:
 
     Its module's adapter is off meanwhile, for everyone who uses it.
     """
-    with cast(PeftModel, sam.module).disable_adapter():
+    with cast("PeftModel", sam.module).disable_adapter():
         yield SamModel(sam.weights.as_trained())

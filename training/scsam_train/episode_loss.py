@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
 
 from scsam_train.decoding import Decoder, as_shown
-from scsam_train.episodes import Episode
 from scsam_train.losses import IGNORE, IOU_WEIGHT_OF_EPISODES, mask_iou, mask_loss
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from scsam_train.episodes import Episode
 
 
 def frozen_decoder(model: PeftModel) -> Decoder:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from napari_scsam.core.arrays import Mask
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import deepest, pixels_of
 from napari_scsam.propagation import AIRS, box_with_air, softened
 from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, as_shown
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import Mask
 
 MAX_CLICKS = 12
 CENTRED = 0.7

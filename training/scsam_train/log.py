@@ -6,11 +6,13 @@ import json
 import math
 import time
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.round_contract import CONTROL_FILE, EVENTS_FILE, Command, EventKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAUSE_POLL_S = 0.1
 

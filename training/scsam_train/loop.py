@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -42,7 +40,12 @@ from scsam_train.validation_metrics import (
     Judge,
     Scores,
 )
-from scsam_train.weighing import Weighing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scsam_train.weighing import Weighing
 
 # Fractions of the round after which the held-out planes are looked at, for the curve.
 LOOK_IN_AT = (0.25, 0.4, 0.55, 0.7, 0.85)

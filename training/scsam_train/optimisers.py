@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 # Muon's learning rate to AdamW's.
 MUON_RATE = 10.0

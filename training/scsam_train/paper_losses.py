@@ -7,13 +7,16 @@ many processes share it.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scsam_train.distributed import World
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from scsam_train.distributed import World
 
 # As its Dice has it (docs/explanation/published-method.md).
 SMOOTH = 1e-10

@@ -12,17 +12,22 @@ moved into it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from napari_scsam.core.arrays import DoubleArray
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import DoubleArray
 
 # docs/explanation/published-method.md. Shares are of the side, angles degrees; its pictures have
 # 256 px a side.

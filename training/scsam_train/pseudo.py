@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from scsam_train.losses import IGNORE, hard_dice, likeliest
 from scsam_train.schedules import shrunk, shrunk_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 # Pixels that teach: the mixed teacher is this sure of them.
 CONFIDENT = 0.9

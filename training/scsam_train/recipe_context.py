@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from napari_scsam.core.errors import ScsamError
-from napari_scsam.core.settings import TrainSettings
-from napari_scsam.models import Partner, SamModel, UNet
 from scsam_train.class_priors import ClassPriors
-from scsam_train.distributed import World
-from scsam_train.embedded_views import Materials
 from scsam_train.sam_inputs import SamInputs
 from scsam_train.schedules import pictures_at, side_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_scsam.core.settings import TrainSettings
+    from napari_scsam.models import Partner, SamModel, UNet
+    from scsam_train.distributed import World
+    from scsam_train.embedded_views import Materials
 
 
 class Diverged(ScsamError):

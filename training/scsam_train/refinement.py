@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from napari_scsam.core.arrays import FloatArray, Mask
 from napari_scsam.core.log_odds import SURE
-from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import largest_parts, log_odds, prompts_for
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray, Mask
+    from napari_scsam.core.prompts import Prompts
 
 # Share of the prompts that are made of a corrupted truth, and not of a map of the U-Net's.
 CORRUPTED = 0.5

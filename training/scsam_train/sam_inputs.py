@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_scsam.models import NO_PRIOR, sam_channels
-from scsam_train.class_priors import ClassPriors
-from scsam_train.embedded_views import Materials
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from scsam_train.class_priors import ClassPriors
+    from scsam_train.embedded_views import Materials
 
 # Share of the pictures that a U-Net learns from without what SAM sees of them, so that it can
 # answer without SAM. Arbitrary: a probe dropped a fifth (docs/results/probes.md), and none compared

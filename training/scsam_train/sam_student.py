@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import log_odds, prompted_by, trainable_parameters
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Ask, Decoder, as_shown, class_probabilities
-from scsam_train.embedded_views import SamView
 from scsam_train.encoding import encoding_of
 from scsam_train.losses import IGNORE, IOU_WEIGHT_OF_ROUNDS, mask_iou, mask_loss
 from scsam_train.pseudo import PseudoLabels, of_trusted
-from scsam_train.recipe_context import RecipeContext
 from scsam_train.refinement import CORRUPTED, EarlyMaps, corrupted, refinement_of
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate
 from scsam_train.students import descend
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.prompts import Prompts
+    from scsam_train.embedded_views import SamView
+    from scsam_train.recipe_context import RecipeContext
 
 # What SAM is asked by: its class token alone, clicks, a box, or a map of the U-Net's.
 Kind = Literal["token", "clicks", "box", "map"]

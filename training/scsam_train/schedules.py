@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_scsam.core.round_contract import GROWN, SIDE_MULTIPLE, SMALLEST_SIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 WARM_UP = 0.05
 FLOOR = 0.02

@@ -6,14 +6,12 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.round_contract import ADAPTER_FOLDER, UNET_FILE, EventKind
-from napari_scsam.core.settings import TrainSettings, UNetKind
 from napari_scsam.models import (
     AdapterInfo,
     EmbeddingCache,
@@ -40,9 +38,14 @@ from scsam_train.data import TrainPlane, all_alike, load_planes
 from scsam_train.distributed import World
 from scsam_train.encoding import choose_profile
 from scsam_train.log import Control, EventLog, QuietLog
-from scsam_train.recipe_context import Recipe
 from scsam_train.recipes import RECIPES
 from scsam_train.splitting import Split, choose_unlabelled, split_planes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.settings import TrainSettings, UNetKind
+    from scsam_train.recipe_context import Recipe
 
 
 @dataclass(eq=False)
@@ -265,7 +268,7 @@ def _build_models(
     else:
         info = fresh
         module = attach(base.module, info, seed=settings.seed)
-        joined = int(cast(Any, base.module).prompt_encoder.embed_dim) + len(inputs.class_ids)
+        joined = int(cast("Any", base.module).prompt_encoder.embed_dim) + len(inputs.class_ids)
         network = new_network(kind, len(inputs.class_ids) + 1, size, joined)
     unet = UNet(
         network,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.round_contract import MIN_PLANES_TO_HOLD_OUT
 from scsam_train.data import TrainPlane, spaced
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 # Held-out planes of a volume that is trained on stay this far from any trained plane: their
 # neighbours are nearly copies.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from scsam_train.distributed import World
 from scsam_train.losses import merged
 from scsam_train.optimisers import unet_optimisers
 from scsam_train.precision import mixed_precision
 from scsam_train.recipe_context import Diverged, RecipeContext
 from scsam_train.schedules import MovingAverage, learning_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from scsam_train.distributed import World
 
 CLIP = 1.0
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Each new answer counts this much against all earlier ones: teachers change.
 RENEWAL = 0.15

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.models import Embedding, SamModel, load_round
 from scsam_train.encoding import as_base
-from scsam_train.session import Session
 from scsam_train.validation_metrics import (
     Judge,
     Marks,
@@ -24,6 +20,13 @@ from scsam_train.validation_metrics import (
     forgetting,
 )
 from scsam_train.weighing import Weighed, Weighing, weigh
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scsam_train.session import Session
 
 
 def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any], Weighing]:

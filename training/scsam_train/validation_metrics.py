@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,11 @@ from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts, deepest
 from napari_scsam.core.round_contract import MAX_CLICKED, MAX_JUDGED, SPLIT_FILE
 from napari_scsam.models import Embedding, Pair, SamModel
-from scsam_train.data import TrainPlane
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scsam_train.data import TrainPlane
 
 Scores = dict[str, dict[str, float | None]]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.models import Pair
-from scsam_train.data import TrainPlane
 from scsam_train.validation_metrics import Judge, Marks, unet_share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_scsam.models import Pair
+    from scsam_train.data import TrainPlane
 
 # From so many units on one half of them chooses for the other, and the other way round; of fewer
 # each is left out in turn. Halves of three cases still hold most classes.

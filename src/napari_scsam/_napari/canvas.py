@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
-
-from napari.layers import Layer
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam._napari.hand import Hand
 from napari_scsam._napari.layers import LINES, OUTLINE, PREVIEW, PROMPTS, ImageLayers
@@ -16,8 +13,14 @@ from napari_scsam._napari.plane_view import PlaneView
 from napari_scsam._napari.prompt_painter import PromptPainter
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.scene import Scene
-from napari_scsam.annotation.state import OpenImage
-from napari_scsam.core.geometry import Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari.layers import Layer
+
+    from napari_scsam.annotation.state import OpenImage
+    from napari_scsam.core.geometry import Plane
 
 
 class NapariCanvas(Canvas):

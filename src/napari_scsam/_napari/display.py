@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_scsam.core.geometry import Plane
-from napari_scsam.core.volume import Volume
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.volume import Volume
 
 
 def view_orientation(volume: Volume, plane: Plane) -> tuple[str, str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from skimage.measure import approximate_polygon
 
-from napari_scsam.annotation.scene import Drag
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.annotation.scene import Drag
 
 # A press that moves less than this is a click (screen pixels).
 CLICK_PX = 4.0

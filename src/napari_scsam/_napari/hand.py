@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_scsam._napari.gestures import Drawn, GestureActions, Pixel, make_gesture
 from napari_scsam._napari.plane_view import PlaneView, in_plane
-from napari_scsam._napari.prompt_painter import PromptPainter
 from napari_scsam.annotation.canvas import CanvasListener
 from napari_scsam.annotation.objects import box_round
-from napari_scsam.annotation.scene import Drag
-from napari_scsam.core.geometry import Plane
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam._napari.prompt_painter import PromptPainter
+    from napari_scsam.annotation.scene import Drag
+    from napari_scsam.core.geometry import Plane
 
 
 class Hand:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Points, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_scsam._napari.display import contrast, kind, units
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.volume import Volume
-from napari_scsam.core.windows import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.labels import LabelClass
+    from napari_scsam.core.volume import Volume
+    from napari_scsam.core.windows import Limits
 
 IMAGE = "image"
 PROMPTS = "prompts"

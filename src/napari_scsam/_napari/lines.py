@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Vectors
 from napari.utils.color import transform_color
 from numpy.typing import NDArray
 
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari.layers import Vectors
+
+    from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 
 # All in screen pixels, at the zoom that the lines are drawn with first.
 WIDTH_PX = 2.0

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Labels
-from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 from skimage.segmentation import find_boundaries
 
-from napari_scsam.annotation.scene import ShownMask
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.volume import take_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_scsam.annotation.scene import ShownMask
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
 
 FLASH_MS = 120
 # Pixels of a dash in the outline of a draft, and of the gap after it.

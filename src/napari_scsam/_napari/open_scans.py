@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 
 from napari_scsam.project.open_layers import OpenScan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def open_scans(viewer: Any, ours: Iterable[Any] = ()) -> list[tuple[Image, OpenScan]]:

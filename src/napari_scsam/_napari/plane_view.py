@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam._napari.display import view_orientation
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.core.volume import Volume
 
 
 class PlaneView:

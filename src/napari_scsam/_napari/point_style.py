@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.utils.color import transform_color
-from numpy.typing import NDArray
 
 from napari_scsam._napari.lines import SET_BACK, steps_back
-from napari_scsam.core.prompts import ObjectKey, PointPrompt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.prompts import ObjectKey, PointPrompt
 
 # Okabe and Ito (2008); the symbols say the same, so no colour carries meaning alone.
 INSIDE = "#009E73"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Points
-from numpy.typing import NDArray
 
-from napari_scsam._napari.gestures import Drawn, Pixel
 from napari_scsam._napari.lines import LinePainter, prompt_lines
 from napari_scsam._napari.point_style import point_looks
 from napari_scsam.annotation.objects import box_round
 from napari_scsam.annotation.scene import ShownPrompts
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Line, Stroke
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari.layers import Points
+    from numpy.typing import NDArray
+
+    from napari_scsam._napari.gestures import Drawn, Pixel
+    from napari_scsam.core.geometry import Plane
 
 # On the screen, at the zoom that the points are drawn with first.
 POINT_SIZE_PX = 15.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.io import read_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 LayerData = tuple[Any, dict[str, Any], str]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
@@ -28,8 +28,12 @@ from napari_scsam._qt.widgets import (
     title,
 )
 from napari_scsam._qt.window_box import WindowBox
-from napari_scsam.annotation.view_state import ViewState
-from napari_scsam.core.labels import LabelClass
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.annotation.view_state import ViewState
+    from napari_scsam.core.labels import LabelClass
 
 TOOLS = (
     ("inside", "Click inside"),

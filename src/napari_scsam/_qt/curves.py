@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_scsam.rounds.controller import Curve, RoundsState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Okabe and Ito (2008); the pens' styles say the same as the colours.
 UNET = ("#56B4E9", Qt.PenStyle.SolidLine, "U-Net")

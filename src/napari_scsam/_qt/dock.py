@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QMenu, QWidget
 
 from napari_scsam._napari.open_scans import open_scans
@@ -21,16 +19,22 @@ from napari_scsam._qt.session import Session
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.inference.process_client import SegmenterProcess
-from napari_scsam.inference.segmenter import SegmenterLike
-from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
-from napari_scsam.project.image_queue import QueueRow
-from napari_scsam.project.open_layers import OpenScan
 from napari_scsam.rounds.controller import RoundsState
 from napari_scsam.rounds.tuning import TuningState
 from napari_scsam.workflows import projects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qtpy.QtGui import QCloseEvent
+
+    from napari_scsam.core.settings import ExportFormat, Modality
+    from napari_scsam.inference.segmenter import SegmenterLike
+    from napari_scsam.project import Project
+    from napari_scsam.project.image_queue import QueueRow
+    from napari_scsam.project.open_layers import OpenScan
 
 EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
     ("nifti", "NIfTI, with the source's affine"),

@@ -7,12 +7,15 @@ import logging
 import queue
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_scsam.core.errors import Cancelled
-from napari_scsam.core.job_runner import OnDone, OnFailed
 from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
+
+if TYPE_CHECKING:
+    from napari_scsam.core.job_runner import OnDone, OnFailed
 
 CLOSE_JOIN_S = 0.5
 EXIT_JOIN_S = 30.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
@@ -12,7 +14,9 @@ from napari_scsam._qt.style import MARGIN, STYLE
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam._qt.tuning_panel import TuningPanel
 from napari_scsam._qt.widgets import set_role, text_label
-from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project
 
 MINIMUM_WIDTH = 300
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
@@ -22,7 +21,11 @@ from qtpy.QtWidgets import (
 from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
 from napari_scsam._qt.widgets import button, set_title, small_button, text_label, title
 from napari_scsam.core.settings import Modality
-from napari_scsam.project.open_layers import OpenScan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.project.open_layers import OpenScan
 
 WELCOME = (
     "Annotate scans with a model that learns from you.\n\n"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QProgressBar, QVBoxLayout, QWidget
 
 from napari_scsam._qt.widgets import fit_rows, row_size, set_title, title
-from napari_scsam.project.image_queue import QueueRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.project.image_queue import QueueRow
 
 ROWS_SHOWN = 7
 

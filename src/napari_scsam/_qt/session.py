@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -11,17 +10,21 @@ from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view, remember
-from napari_scsam.annotation.view_state import ViewState
-from napari_scsam.core.geometry import SliceKey
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.inference.previews import Previewer
-from napari_scsam.inference.segmenter import SegmenterLike
 from napari_scsam.project import Project, image_queue
 from napari_scsam.rounds.background_jobs import JobQueue
 from napari_scsam.rounds.controller import RoundsController, RoundsState
 from napari_scsam.rounds.machine_speed import SpeedController
 from napari_scsam.rounds.tuning import TuningController, TuningState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.annotation.view_state import ViewState
+    from napari_scsam.core.geometry import SliceKey
+    from napari_scsam.inference.segmenter import SegmenterLike
 
 # A slice that the slider rested on this long is worth preparing.
 REST_MS = 120

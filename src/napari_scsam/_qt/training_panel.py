@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from html import escape
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
@@ -28,7 +29,6 @@ from napari_scsam._qt.widgets import (
     text_label,
     title,
 )
-from napari_scsam.project.schema import InterruptedRound, RoundRecord
 from napari_scsam.rounds.controller import (
     RoundsState,
     hint,
@@ -37,6 +37,9 @@ from napari_scsam.rounds.controller import (
     round_note,
     summary,
 )
+
+if TYPE_CHECKING:
+    from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
 TICK_MS = 250
 ROUNDS_SHOWN = 4

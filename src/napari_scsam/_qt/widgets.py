@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QSizePolicy, QToolButton, QWidget
 from superqt import QElidingLabel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SWATCH = 12
 ROW_PADDING = 8

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QWidget
 
 from napari_scsam._qt.style import GAP
 from napari_scsam._qt.widgets import text_label
-from napari_scsam.core.windows import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.core.windows import Window
 
 TIP = (
     "Which values of the scan are told apart, by you and by the models. "

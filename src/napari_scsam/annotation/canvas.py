@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.scene import Scene
-from napari_scsam.core.geometry import Plane
-from napari_scsam.core.prompts import Box, Line, Point, StrokeKind
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_scsam.annotation.scene import Scene
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.prompts import Box, Line, Point, StrokeKind
 
 
 def _ignore(*_: object) -> None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.annotation.work import merge_plane
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.core.job_runner import JobRunner, OnFailed
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.labels import NOT_ANNOTATED, is_done
 from napari_scsam.core.prompt_edits import to_decode
-from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import take_plane
 
 if TYPE_CHECKING:
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane, SliceKey
+    from napari_scsam.core.job_runner import JobRunner, OnFailed
+    from napari_scsam.core.prompts import PromptSet
     from napari_scsam.project import Project
 
 # Without it a slice of nothing but 0 and 255 would be taken for a {0, 255} picture.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
@@ -20,16 +18,19 @@ from napari_scsam.annotation.propagation_job import PropagationJob
 from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
 from napari_scsam.annotation.undoing import Undoing
-from napari_scsam.annotation.view_state import ViewState
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ScsamError
-from napari_scsam.core.geometry import SliceKey
-from napari_scsam.core.job_runner import JobRunner
-from napari_scsam.core.prompts import PromptSet
-from napari_scsam.inference.previews import Previewer
-from napari_scsam.inference.segmenter import SegmenterLike
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_scsam.annotation.view_state import ViewState
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import SliceKey
+    from napari_scsam.core.job_runner import JobRunner
+    from napari_scsam.core.prompts import PromptSet
+    from napari_scsam.inference.previews import Previewer
+    from napari_scsam.inference.segmenter import SegmenterLike
     from napari_scsam.project import Project
 
 

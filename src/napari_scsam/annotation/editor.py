@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from napari_scsam.annotation.objects import (
 )
 from napari_scsam.annotation.scene import shown_points
 from napari_scsam.annotation.state import Selection, StateStore
-from napari_scsam.annotation.view_state import Tool
 from napari_scsam.core.errors import ReadOnlyError
-from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompt_edits import (
     answered,
     edited,
@@ -43,6 +41,12 @@ from napari_scsam.core.prompts import (
     Stroke,
     StrokeKind,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.annotation.view_state import Tool
+    from napari_scsam.core.labels import LabelClass
 
 OUTSIDE_IMAGE = "That is beside the image: nothing was added."
 NO_AREA = "That box has no area: drag it from one corner of the structure to the other."

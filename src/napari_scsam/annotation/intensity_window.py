@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_scsam.core.geometry import Plane
-from napari_scsam.core.job_runner import JobRunner, OnFailed
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.volume import Around, Volume
 from napari_scsam.core.windows import AUTO, Limits, Window, parse_window, window_choices
 from napari_scsam.project.rounds import round_settings, round_window
 
 if TYPE_CHECKING:
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.job_runner import JobRunner, OnFailed
+    from napari_scsam.core.volume import Around, Volume
     from napari_scsam.project import Project, RoundRecord
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.committed_label import CommittedLabel
-from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.state import Selection, StateStore
-from napari_scsam.annotation.suggestions import Suggestions
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompt_edits import accepted, askable_objects, to_decode
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.propagation import Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.outlines import Outlines
+    from napari_scsam.annotation.suggestions import Suggestions
 
 NO_OUTLINE = (
     "There is no outline to save, since the model could not draw one here. Delete the prompts "

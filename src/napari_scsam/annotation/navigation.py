@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.committed_label import CommittedLabel
-from napari_scsam.annotation.opening import ImageOpener
-from napari_scsam.annotation.state import StateStore
 from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import Job
 from napari_scsam.project.image_queue import neighbour
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.opening import ImageOpener
+    from napari_scsam.annotation.state import StateStore
+    from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project
 
 

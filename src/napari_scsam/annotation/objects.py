@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_scsam.core.prompt_edits import without_point
-from napari_scsam.core.prompts import Box, ObjectKey, Point, PointPrompt, PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_scsam.core.prompts import Box, ObjectKey, Point, PointPrompt, PromptSet
 
 # A box under one pixel wide or high is none: nothing lies inside it.
 LEAST_SIDE = 1.0

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.state import OpenImage, Selection, StateStore
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.job_runner import JobRunner
+    from napari_scsam.core.volume import Volume
     from napari_scsam.project import ImageRecord, Project
 
 READ_ONLY = "The project is open elsewhere: look, but no changes."

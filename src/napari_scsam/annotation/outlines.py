@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.annotation.scene import shown_label
-from napari_scsam.annotation.state import StateStore
-from napari_scsam.annotation.work import Draft
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.stretch import Stretch
-from napari_scsam.core.volume import Volume
-from napari_scsam.inference.previews import Previewer
 from napari_scsam.inference.segmenter import Answer, Question
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_scsam.annotation.intensity_window import IntensityWindow
+    from napari_scsam.annotation.state import StateStore
+    from napari_scsam.annotation.work import Draft
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane, SliceKey
+    from napari_scsam.core.prompts import PromptSet
+    from napari_scsam.core.volume import Volume
+    from napari_scsam.inference.previews import Previewer
 
 VIA_BOX = "This model reads boxes, so your clicks became one; after a first round it reads points."
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.canvas import Canvas
-from napari_scsam.annotation.committed_label import CommittedLabel
-from napari_scsam.annotation.intensity_window import IntensityWindow
-from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.scene import Facts, Scene, resolve
-from napari_scsam.annotation.state import StateStore
-from napari_scsam.annotation.view_state import ViewState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_scsam.annotation.canvas import Canvas
+    from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.intensity_window import IntensityWindow
+    from napari_scsam.annotation.outlines import Outlines
+    from napari_scsam.annotation.state import StateStore
+    from napari_scsam.annotation.view_state import ViewState
     from napari_scsam.project import Project
 
 

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.label_saving import in_slices
-from napari_scsam.annotation.outlines import Outlines
-from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.work import Draft
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import CancelToken, Job, Progress, ProgressFn
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO
-from napari_scsam.inference.segmenter import SegmenterLike
 from napari_scsam.propagation import Carried, Carry, Filled, Trail, propagate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.outlines import Outlines
+    from napari_scsam.annotation.state import AnnotationState, StateStore
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.job_runner import JobRunner
+    from napari_scsam.inference.segmenter import SegmenterLike
     from napari_scsam.project import Project
 
 # Between two planes: a click that waits for the models takes its turn.

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from napari_scsam.annotation import view_state
-from napari_scsam.annotation.intensity_window import Contrast
-from napari_scsam.annotation.state import AnnotationState, OpenImage
 from napari_scsam.annotation.view_state import Situation, Tool, ViewState
 from napari_scsam.annotation.work import crossing
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
-from napari_scsam.inference.segmenter import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.annotation.intensity_window import Contrast
+    from napari_scsam.annotation.state import AnnotationState, OpenImage
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.labels import LabelClass
+    from napari_scsam.inference.segmenter import Answer
 
 # What dragging with the left button on empty ground does.
 Drag = Literal["pan", "box", "scribble", "lasso"]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.objects import another_object, object_numbers
-from napari_scsam.annotation.view_state import Busy, Tool
 from napari_scsam.annotation.work import Draft, Work
 from napari_scsam.core.errors import Cancelled, ScsamError
-from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.history import History
-from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
-from napari_scsam.core.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from napari_scsam.annotation.view_state import Busy, Tool
+    from napari_scsam.core.geometry import Plane, SliceKey
+    from napari_scsam.core.labels import LabelClass
+    from napari_scsam.core.volume import Volume
     from napari_scsam.project import RoundRecord
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.state import AnnotationState, Selection, StateStore
-from napari_scsam.core.geometry import SliceKey
-from napari_scsam.core.labels import LabelClass
-from napari_scsam.core.prompts import PromptSet
-from napari_scsam.inference.segmenter import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.annotation.outlines import Outlines
+    from napari_scsam.core.geometry import SliceKey
+    from napari_scsam.core.labels import LabelClass
+    from napari_scsam.core.prompts import PromptSet
+    from napari_scsam.inference.segmenter import Answer
 
 NO_ROUND = "No round yet: click the structure or draw a box, commit a few slices, then train."
 NOTHING_FOUND = "Nothing suggested here. Click the structure, or K to skip."

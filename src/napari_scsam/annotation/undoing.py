@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.committed_label import CommittedLabel
-from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.state import Selection, StateStore
-from napari_scsam.annotation.work import Work
-from napari_scsam.core.geometry import SliceKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_scsam.annotation.committed_label import CommittedLabel
+    from napari_scsam.annotation.opening import ImageOpener
+    from napari_scsam.annotation.work import Work
+    from napari_scsam.core.geometry import SliceKey
 
 
 class Undoing:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from napari_scsam.annotation.objects import object_numbers
-from napari_scsam.annotation.work import Draft
-from napari_scsam.core.geometry import Plane
-from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.prompt_edits import is_question
 from napari_scsam.core.prompts import Line, ObjectKey, PointPrompt, PromptSet
+
+if TYPE_CHECKING:
+    from napari_scsam.annotation.work import Draft
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.labels import LabelClass
 
 Busy = Literal["", "opening", "thinking", "saving"]
 Tool = Literal["inside", "outside", "box", "scribble", "lasso"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import take_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane, SliceKey
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
-from napari_scsam.core.arrays import Affine
 from napari_scsam.core.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from napari_scsam.core.arrays import Affine
 
 # What a plane is called that is perpendicular to right, anterior, superior.
 PLANE_NAMES = ("sagittal", "coronal", "axial")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
+if TYPE_CHECKING:
+    from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
 
 OnDone = Callable[[Any], None]
 OnFailed = Callable[[Exception], None]

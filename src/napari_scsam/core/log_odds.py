@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray, Logits
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.core.arrays import LabelArray, Logits
 
 # Log-odds beyond this say no more, and it is what a mask of yes and no stands for: a probability of
 # 0.9997. Arbitrary.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 def imported(name: str) -> ModuleType:

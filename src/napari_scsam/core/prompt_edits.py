@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.prompts import Box, Kind, ObjectKey, PointPrompt, PromptSet, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def replace_point(prompts: PromptSet, index: int, point: PointPrompt) -> PromptSet:

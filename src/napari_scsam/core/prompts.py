@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.draw import polygon2mask
 
-from napari_scsam.core.arrays import IndexArray
 from napari_scsam.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import IndexArray
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from skimage.transform import resize
 
-from napari_scsam.core.arrays import LabelArray, Logits, Pixels
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Point, PromptSet
-from napari_scsam.core.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray, Logits, Pixels
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.volume import Volume
 
 # Pixels this much longer than wide are left alone: pictures like that are common.
 TOLERATED = 1.25

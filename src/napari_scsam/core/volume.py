@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +16,9 @@ from napari_scsam.core.geometry import (
     plane_names,
     spacing_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Of a grey plane in a volume, the planes before and after it.
 Around = tuple[Pixels, Pixels]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_scsam.core.arrays import Pixels
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.geometry import Plane
-from napari_scsam.core.volume import Around, Volume
 
 if TYPE_CHECKING:
+    from napari_scsam.core.arrays import Pixels
+    from napari_scsam.core.geometry import Plane
     from napari_scsam.core.settings import Modality
+    from napari_scsam.core.volume import Around, Volume
 
 Limits = tuple[float, float]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray, Logits
 from napari_scsam.core.labels import BACKGROUND
 from napari_scsam.core.log_odds import label_of
-from napari_scsam.core.prompts import ObjectKey
-from napari_scsam.models import Decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.core.arrays import LabelArray, Logits
+    from napari_scsam.core.prompts import ObjectKey
+    from napari_scsam.models import Decoded
 
 
 def compose(

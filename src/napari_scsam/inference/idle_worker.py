@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import Cancelled
-from napari_scsam.core.geometry import SliceKey
 from napari_scsam.core.jobs import CancelToken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from napari_scsam.core.geometry import SliceKey
 
 _log = logging.getLogger(__name__)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import CancelToken, Job
 from napari_scsam.core.prompts import PromptSet
-from napari_scsam.core.volume import Volume
-from napari_scsam.inference.previews import Previewer
-from napari_scsam.inference.segmenter import Question
 from napari_scsam.project.image_queue import neighbour, plane_total
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.core.job_runner import JobRunner
+    from napari_scsam.core.volume import Volume
+    from napari_scsam.inference.previews import Previewer
+    from napari_scsam.inference.segmenter import Question
     from napari_scsam.project import Project
 
 # Slices on each side, and images further down the list.

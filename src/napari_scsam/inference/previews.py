@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import Cancelled
-from napari_scsam.core.geometry import SliceKey
-from napari_scsam.core.job_runner import JobRunner, OnFailed
 from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
-from napari_scsam.core.prompts import PromptSet
-from napari_scsam.inference.segmenter import Answer, Question, SegmenterLike
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.geometry import SliceKey
+    from napari_scsam.core.job_runner import JobRunner, OnFailed
+    from napari_scsam.core.prompts import PromptSet
+    from napari_scsam.inference.segmenter import Answer, Question, SegmenterLike
 
 PREVIEWS_KEPT = 256
 

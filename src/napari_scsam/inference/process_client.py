@@ -6,16 +6,19 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.inference.process_server import Reply, send
-from napari_scsam.inference.segmenter import Answer, Question
-from napari_scsam.propagation import Carried, Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.propagation import Carried, Trail
 
 SERVER = "napari_scsam.inference.process_server"
 LOG_FILE = "models.log"
@@ -66,7 +69,7 @@ class SegmenterProcess:
 
     def describe(self) -> str:
         """What runs where; see `Segmenter.describe`."""
-        return cast(str, self._call("describe"))
+        return cast("str", self._call("describe"))
 
     def embed(self, question: Question) -> None:
         """Prepare a plane; its embedding stays in the child."""
@@ -74,15 +77,15 @@ class SegmenterProcess:
 
     def decode(self, question: Question) -> Answer:
         """Masks of every class that has prompts; see `Segmenter.decode`."""
-        return cast(Answer, self._call("decode", question))
+        return cast("Answer", self._call("decode", question))
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
         """Proposals and their masks; see `Segmenter.suggest`."""
-        return cast(Answer, self._call("suggest", question, tuple(class_ids)))
+        return cast("Answer", self._call("suggest", question, tuple(class_ids)))
 
     def carry(self, question: Question, trail: Trail) -> Carried:
         """Masks of a neighbouring plane found again; see `Segmenter.carry`."""
-        return cast(Carried, self._call("carry", question, trail))
+        return cast("Carried", self._call("carry", question, trail))
 
     def prefetch(self, questions: Iterable[Question]) -> None:
         """Embed planes ahead; the child does it after it has answered. See `Segmenter`."""
@@ -171,8 +174,8 @@ def _ask(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) 
     calls, replies = child.stdin, child.stdout
     if calls is None or replies is None:
         raise EOFError
-    send(cast(Any, calls), (name, arguments))
-    return cast(Reply, pickle.load(replies))
+    send(cast("Any", calls), (name, arguments))
+    return cast("Reply", pickle.load(replies))
 
 
 def _bury(child: subprocess.Popen[bytes]) -> int:

@@ -14,9 +14,8 @@ import pickle
 import queue
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import psutil
 
@@ -24,6 +23,9 @@ from napari_scsam.core.errors import ModelError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.threads import MODELS, step_back, wait_briefly
 from napari_scsam.inference.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The name of a Segmenter's method and its arguments.
 Call = tuple[str, tuple[Any, ...]]

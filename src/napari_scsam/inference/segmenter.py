@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from napari_scsam import models
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import ModelError
-from napari_scsam.core.geometry import SliceKey
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompt_edits import askable_objects, asked_in_turn, to_decode, with_proposals
-from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.core.stretch import Stretch
-from napari_scsam.core.volume import Around
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.inference.composing import compose
 from napari_scsam.inference.idle_worker import Errand, WorkAhead
-from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 from napari_scsam.propagation import Carried, Trail, carry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.core.geometry import SliceKey
+    from napari_scsam.core.jobs import CancelToken
+    from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
+    from napari_scsam.core.volume import Around
+    from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 
 _log = logging.getLogger(__name__)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.settings import ExportFormat
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import nifti, raster, tiff
 from napari_scsam.io.atomic import make_folder
 from napari_scsam.io.grid import Grid
+
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.core.settings import ExportFormat
 
 SUFFIXES: dict[ExportFormat, str] = {"nifti": ".nii.gz", "tiff": ".tif", "png": ".png"}
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")

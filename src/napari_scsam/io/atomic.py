@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import ProjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _REASONS = {
     errno.ENOSPC: "The disk is full",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from napari_scsam.core.arrays import Affine
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.core.arrays import Affine
 
 
 class Grid(Protocol):

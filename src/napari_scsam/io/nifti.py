@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Mapping
 from io import BytesIO
 from math import prod
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -17,11 +15,16 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from napari_scsam.core.arrays import Affine, LabelArray, Pixels
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write
-from napari_scsam.io.grid import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Affine, LabelArray, Pixels
+    from napari_scsam.io.grid import Grid
 
 _GZIP = b"\x1f\x8b"
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}

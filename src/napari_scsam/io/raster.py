@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from io import BytesIO
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import make_folder, write_bytes
-from napari_scsam.io.grid import Grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.io.grid import Grid
 
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 

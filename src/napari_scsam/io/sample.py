@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_scsam.core.errors import MissingDependencyError
 from napari_scsam.core.volume import Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 CLASSES = ("brain", "ventricles")
 # Where the packaged tissue maps leave this much room for anything else, fluid fills it.

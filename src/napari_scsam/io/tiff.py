@@ -6,20 +6,23 @@ import logging
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite, prod
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write
-from napari_scsam.io.grid import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.io.grid import Grid
 
 _MM_PER_UNIT = {
     "m": 1000.0,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
@@ -18,6 +16,10 @@ from torch import Tensor, nn
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models.preprocess import PREPROCESS_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 Profile = Literal["frozen-encoder", "adapted-encoder"]
 Method = Literal["lora", "dora"]
@@ -147,7 +149,7 @@ def attach(sam: nn.Module, info: AdapterInfo, seed: int = 0) -> PeftModel:
         nn.init.normal_(tokens.weight, std=_TOKEN_STD)
         sam.class_tokens = tokens
         model = get_peft_model(sam, _config(info))
-    return cast(PeftModel, model.eval())
+    return cast("PeftModel", model.eval())
 
 
 def save_adapter(model: PeftModel, folder: Path, info: AdapterInfo) -> None:
@@ -234,7 +236,7 @@ def read_info(folder: Path) -> AdapterInfo:
 def encoder_hash(model: nn.Module) -> str:
     """SHA-256 of what an adapter adds to the image encoder; empty where it adds nothing now."""
     digest, adapts = hashlib.sha256(), False
-    for name, layer in cast(nn.Module, model.image_encoder).named_modules():
+    for name, layer in cast("nn.Module", model.image_encoder).named_modules():
         if not isinstance(layer, BaseTunerLayer) or layer.disable_adapters:
             continue
         adapts = True
@@ -257,9 +259,9 @@ def class_tokens(model: nn.Module, info: AdapterInfo, class_id: int) -> Tensor:
         raise ModelError(
             f"This round knows the classes {list(info.class_ids)}, not {class_id}: train a new one."
         )
-    tokens = cast(ClassTokens, model.class_tokens)
+    tokens = cast("ClassTokens", model.class_tokens)
     index = torch.tensor([info.class_ids.index(class_id)], device=_device(model))
-    return cast(Tensor, tokens(index))
+    return cast("Tensor", tokens(index))
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_scsam.core.optional import imported
-from napari_scsam.core.prompts import PointPrompt, Prompts
 from napari_scsam.core.settings import CACHE_GB, Device
-from napari_scsam.core.volume import Around
-from napari_scsam.models.protocols import (
-    Decoded,
-    Embedding,
-    EmbeddingCache,
-    RoundModels,
-    SamBackend,
-)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.prompts import PointPrompt, Prompts
+    from napari_scsam.core.volume import Around
     from napari_scsam.models.metrics import Evaluation
     from napari_scsam.models.pair import Pair
+    from napari_scsam.models.protocols import (
+        Decoded,
+        Embedding,
+        EmbeddingCache,
+        RoundModels,
+        SamBackend,
+    )
     from napari_scsam.models.sam import SamModel
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +14,10 @@ from torch.nn import functional
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.labels import NOT_ANNOTATED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 PRIOR_FILE = "prior.safetensors"
 # A cell of the embedding's grid counts where at least so much of it is annotated.

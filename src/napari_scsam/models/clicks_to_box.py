@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
 from skimage.segmentation import flood, watershed
 
-from napari_scsam.core.arrays import FloatArray, IndexArray, Mask
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Box, Prompts, bounding_box, pixels_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray, IndexArray, Mask
 
 # Grey-value tolerances that region growing tries, of a picture in 0..1.
 _TOLERANCES = np.linspace(0.02, 0.4, 20)

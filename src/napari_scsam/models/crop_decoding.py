@@ -12,23 +12,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.arrays import Mask
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box
 from napari_scsam.models.preprocess import bilinear, resize
-from napari_scsam.models.protocols import (
-    Decoded,
-    Embedding,
-    EmbeddingCache,
-    SamBackend,
-)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import Mask
+    from napari_scsam.models.protocols import (
+        Decoded,
+        Embedding,
+        EmbeddingCache,
+        SamBackend,
+    )
 
 # A region is looked into where it is so many times sharper than the plane.
 LEAST_GAIN = 1.5

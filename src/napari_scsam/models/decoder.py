@@ -44,7 +44,7 @@ def decode_mask(
     iou : Tensor of shape (B, 1)
         SAM's own estimate.
     """
-    parts = cast(Any, decoder)
+    parts = cast("Any", decoder)
     side = image.shape[-1]
     own = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
@@ -121,7 +121,7 @@ def _tokens_look(attention: Any, asking: Tensor, placed: Tensor, places: Tensor)
     mixed = torch.unflatten(weights @ places, 1, (heads, -1))
     found = mixed @ _by_head(attention.v_proj, heads).transpose(1, 2)
     found = found.transpose(1, 2).flatten(2) + attention.v_proj.bias
-    return cast(Tensor, attention.out_proj(found))
+    return cast("Tensor", attention.out_proj(found))
 
 
 def _places_look(
@@ -162,7 +162,7 @@ def _matrix(layer: Any) -> Tensor:
     if type(layer) is nn.Linear:
         return layer.weight
     unit = torch.eye(layer.in_features).to(layer.weight)
-    return cast(Tensor, (layer(unit) - layer.bias).T)
+    return cast("Tensor", (layer(unit) - layer.bias).T)
 
 
 def _draw(upscaling: Any, places: Tensor, brush: Tensor, side: int) -> Tensor:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models.zoo import find_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 Result = TypeVar("Result")
 

@@ -8,21 +8,25 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.models.preprocess import PREPROCESS_VERSION
 from napari_scsam.models.protocols import Embedding, SamBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.jobs import CancelToken
 
 _log = logging.getLogger(__name__)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_scsam.core.jobs import CancelToken
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_scsam.core.jobs import CancelToken
 
 
 def for_inference(encoder: nn.Module, device: torch.device) -> nn.Module:
@@ -139,13 +141,13 @@ class Product(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's answer, in the precision of its weights."""
-        layer = cast(Any, self.layer)
+        layer = cast("Any", self.layer)
         x = x.to(layer.weight.dtype)
         if self._fused is None or x.device.type != "cpu":
-            return functional.gelu(layer(x)) if self.gelu else cast(Tensor, layer(x))
+            return functional.gelu(layer(x)) if self.gelu else cast("Tensor", layer(x))
         shape = () if isinstance(layer, nn.Linear) else _geometry(layer)
         step: tuple[Any, ...] = ("gelu", [], "none") if self.gelu else ("none", [], "")
-        return cast(Tensor, self._fused(x, layer.weight, layer.bias, *shape, *step))
+        return cast("Tensor", self._fused(x, layer.weight, layer.bias, *shape, *step))
 
 
 def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:
@@ -172,14 +174,14 @@ class InStrips(nn.Module):
         """The block's answer."""
         rows, step = x.shape[2], self.ROWS
         if x.device.type != "cpu":
-            return cast(Tensor, self.act(self.narrow(self.mix(self.widen(x))) + x))
+            return cast("Tensor", self.act(self.narrow(self.mix(self.widen(x))) + x))
         strips = []
         for first in range(0, rows, step):
             # With the row before and the one after, which the 3 x 3 window looks at.
             above, below = max(0, first - 1), min(rows, first + step + 1)
             mixed = self.mix(self.widen(x[:, :, above:below]))
             strips.append(self.narrow(mixed[:, :, first - above :][:, :, :step]))
-        return cast(Tensor, self.act(torch.cat(strips, dim=2).add_(x)))
+        return cast("Tensor", self.act(torch.cat(strips, dim=2).add_(x)))
 
 
 class WindowAttention(nn.Module):
@@ -207,7 +209,7 @@ class WindowAttention(nn.Module):
         mixed = functional.scaled_dot_product_attention(
             q, k, v, attn_mask=self.bias, scale=self.scale
         )
-        return cast(Tensor, self.proj(mixed.transpose(1, 2).reshape(windows, places, channels)))
+        return cast("Tensor", self.proj(mixed.transpose(1, 2).reshape(windows, places, channels)))
 
 
 class ChannelNorm(nn.Module):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import expit
 
-from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.prompts import Prompts, pixels_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray
 
 
 def connected_parts(mask: NDArray[np.bool_], min_area: float) -> list[NDArray[np.bool_]]:

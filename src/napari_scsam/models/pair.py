@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import softmax
 
-from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.round_contract import ADAPTER_FOLDER, CONFIG_FILE, MANIFEST_FILE, UNET_FILE
-from napari_scsam.core.settings import Device, PredictWith
-from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.clicks_to_box import carve
 from napari_scsam.models.device import resolve_device
@@ -26,6 +21,15 @@ from napari_scsam.models.protocols import Decoded, Embedding, SamBackend
 from napari_scsam.models.sam import load_sam
 from napari_scsam.models.self_prompting import refined
 from napari_scsam.models.unet import UNet
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray
+    from napari_scsam.core.settings import Device, PredictWith
+    from napari_scsam.core.volume import Around
 
 MEMBERS = ("unet", "sam")
 _TINY = 1e-6
@@ -137,7 +141,7 @@ class Pair:
         if np.ptp(image) == 0:
             return _background(image, len(self.class_ids))
         if which == "pair" and len(self._trained) == 1:
-            which = cast(PredictWith, self._trained[0])
+            which = cast("PredictWith", self._trained[0])
         if which != "pair" and which not in self._trained:
             raise ModelError(
                 f"This round trained no {TITLES[which]}, only its {TITLES[self._trained[0]]}: "

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from skimage.color import rgb2gray
 from skimage.transform import resize_local_mean
 from torch import Tensor
 from torch.nn import functional
 
-from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.log_odds import SURE
-from napari_scsam.core.prompts import Box, Point
-from napari_scsam.core.volume import Around
-from napari_scsam.models.zoo import Normalisation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray
+    from napari_scsam.core.prompts import Box, Point
+    from napari_scsam.core.volume import Around
+    from napari_scsam.models.zoo import Normalisation
 
 # Part of every embedding's key and every adapter's record: raise it when `prepare` changes.
 PREPROCESS_VERSION = 1

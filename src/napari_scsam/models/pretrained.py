@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import timm
 from timm.models import adapt_input_conv
@@ -16,6 +15,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha256_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # EfficientNet-Lite0 (Tan and Le, ICML 2019; its "lite" variant has no squeeze-and-excitation and
 # ReLU6), as timm builds it with TensorFlow's padding.
@@ -105,7 +107,7 @@ def build_encoder(channels: int = 3, *, pretrained: bool = True) -> nn.Module:
 
 def feature_channels(encoder: nn.Module) -> list[int]:
     """Channels of the encoder's feature maps, the finest first."""
-    return list(cast(Any, encoder).feature_info.channels())
+    return list(cast("Any", encoder).feature_info.channels())
 
 
 def named_as_timm(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,8 +136,8 @@ def fold_batch_norm(network: nn.Module) -> None:
             conv.weight, conv.bias = fuse_conv_bn_weights(
                 conv.weight,
                 conv.bias,
-                cast(Tensor, norm.running_mean),
-                cast(Tensor, norm.running_var),
+                cast("Tensor", norm.running_mean),
+                cast("Tensor", norm.running_var),
                 norm.eps,
                 norm.weight,
                 norm.bias,

@@ -98,7 +98,7 @@ class PretrainedUNet(nn.Module):
         present = sam.flatten(1).any(1)[:, None, None, None]
         seen = self.projection(sam.contiguous(memory_format=torch.channels_last)) * present
         if seen.shape[2:] == skip.shape[2:]:
-            return cast(Tensor, seen)
+            return cast("Tensor", seen)
         return functional.interpolate(seen, skip.shape[2:], mode="bilinear")
 
 

@@ -5,22 +5,26 @@ The rules in words: docs/explanation/suggestions.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import expit
 from skimage.feature import peak_local_max
 
-from napari_scsam.core.arrays import FloatArray, Mask
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
-from napari_scsam.core.volume import Around
 from napari_scsam.models.outline import connected_parts
-from napari_scsam.models.protocols import Embedding, RoundModels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray, Mask
+    from napari_scsam.core.volume import Around
+    from napari_scsam.models.protocols import Embedding, RoundModels
 
 # Lengths are in pixels of a plane whose longest side is this; they grow with the plane.
 REFERENCE_SIDE = 256

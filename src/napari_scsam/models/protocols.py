@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-from napari_scsam.core.arrays import FloatArray, Mask
-from napari_scsam.core.jobs import CancelToken
-from napari_scsam.core.prompts import Prompts
-from napari_scsam.core.settings import PredictWith
-from napari_scsam.core.volume import Around
+    from napari_scsam.core.arrays import FloatArray, Mask
+    from napari_scsam.core.jobs import CancelToken
+    from napari_scsam.core.prompts import Prompts
+    from napari_scsam.core.settings import PredictWith
+    from napari_scsam.core.volume import Around
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models.base import BaseSam, decoder_copy, load_base
@@ -30,6 +27,10 @@ from napari_scsam.models.protocols import Decoded, Embedding
 from napari_scsam.models.zoo import ZooEntry, find_entry
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray
+    from napari_scsam.core.jobs import CancelToken
     from napari_scsam.core.settings import Device
     from napari_scsam.models.adapters import AdapterInfo
 
@@ -143,7 +144,7 @@ class SamWeights:
 
 def _as_it_embeds(module: nn.Module, device: torch.device) -> tuple[nn.Module, str]:
     """A SAM's image encoder for inference, and the hash of what an adapter adds to it."""
-    return for_inference(cast(nn.Module, module.image_encoder), device), _encoder_hash(module)
+    return for_inference(cast("nn.Module", module.image_encoder), device), _encoder_hash(module)
 
 
 def _encoder_hash(module: nn.Module) -> str:
@@ -340,7 +341,7 @@ class SamModel:
         if tokens is not None:
             sparse = torch.cat([sparse, tokens], dim=1)
         position = self._dense_position.to(features.device)
-        decoder = cast(nn.Module, self.module.mask_decoder)
+        decoder = cast("nn.Module", self.module.mask_decoder)
         low, iou = decode_mask(decoder, features, position, sparse, dense)
         low, iou = low.float(), iou.float()
         # An answer that is told again and again, as outlines are from slice to slice, would grow.
@@ -357,7 +358,7 @@ class SamModel:
     def _dense_position(self) -> Tensor:
         """Position code of the embedding's grid (1, 256, side, side); no round trains it."""
         encoder: Any = self.module.prompt_encoder
-        return cast(Tensor, encoder.get_dense_pe())
+        return cast("Tensor", encoder.get_dense_pe())
 
     def _points(
         self, prompts: Prompts, frame: Frame, device: torch.device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from napari_scsam.models.norms import ChannelsLastNorm, Standardised
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Up to this side the network sees single pixels; from there on, 2 x 2 pixels as channels.
 UNFOLDED_TO = 128

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-from napari_scsam.core.arrays import FloatArray
+import numpy as np
+
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Prompts, bounding_box, deepest, loosened
 from napari_scsam.models.outline import connected_parts
-from napari_scsam.models.protocols import Embedding, SamBackend
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray
+    from napari_scsam.models.protocols import Embedding, SamBackend
 
 # Parts that are asked about: of at least this share of the largest one, and of more pixels than
 # this; the largest ones. Arbitrary.

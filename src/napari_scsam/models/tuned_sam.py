@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.round_contract import ADAPTER_FOLDER, REPORT_FILE
-from napari_scsam.core.settings import Device
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.sam import SamModel, load_sam
+
+if TYPE_CHECKING:
+    from napari_scsam.core.settings import Device
 
 
 def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:

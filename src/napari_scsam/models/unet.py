@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from napari_scsam.core.arrays import FloatArray
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.round_contract import SIDE_MULTIPLE
-from napari_scsam.core.settings import UNetKind
-from napari_scsam.core.volume import Around
 from napari_scsam.models.checkpoint import load_strictly, read_state_dict
 from napari_scsam.models.class_prior import ClassPrior
 from napari_scsam.models.device import Place, bring
@@ -31,8 +25,18 @@ from napari_scsam.models.preprocess import (
 )
 from napari_scsam.models.pretrained import ENCODER, fold_batch_norm
 from napari_scsam.models.pretrained_unet import PretrainedUNet
-from napari_scsam.models.protocols import Embedding
 from napari_scsam.models.scratch_unet import FoldedUNet, build_network, fold_for, is_standardised
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray
+    from napari_scsam.core.settings import UNetKind
+    from napari_scsam.core.volume import Around
+    from napari_scsam.models.protocols import Embedding
 
 # Scratch networks, the second with standardised weights; then one with a pretrained encoder. All
 # are still read, and trained on.
@@ -260,7 +264,7 @@ def twin_network(network: nn.Module) -> nn.Module:
         outputs = network.head.out_channels
         twin = PretrainedUNet(outputs, network.channels, network.sam_channels)
         return twin.to(memory_format=torch.channels_last)
-    folded = cast(FoldedUNet, network)
+    folded = cast("FoldedUNet", network)
     return build_network(folded.outputs, folded.fold, folded.features)
 
 
@@ -305,7 +309,7 @@ def _about_network(network: nn.Module) -> dict[str, Any]:
     if isinstance(network, PretrainedUNet):
         sizes = {"channels": network.channels, "sam_channels": network.sam_channels}
         return {"format": _PRETRAINED_FORMAT, "encoder": ENCODER, **sizes}
-    folded = cast(FoldedUNet, network)
+    folded = cast("FoldedUNet", network)
     made = _SECOND_FORMAT if is_standardised(network) else _FIRST_FORMAT
     return {"format": made, "fold": folded.fold, "features": list(folded.features)}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +14,9 @@ from torch import nn
 
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models.checkpoint import sha256_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WEIGHTS = Path(__file__).parent / "weights"
 # peft's names.

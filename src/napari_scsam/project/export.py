@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.core.settings import ExportFormat
 from napari_scsam.io import SUFFIXES, write_labels
-from napari_scsam.project.schema import ImageRecord
 
 if TYPE_CHECKING:
+    from napari_scsam.core.settings import ExportFormat
+    from napari_scsam.project.schema import ImageRecord
     from napari_scsam.project.store import Project
 
 

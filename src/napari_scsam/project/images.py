@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.volume import Volume
 from napari_scsam.io import read_volume
 from napari_scsam.project import files
-from napari_scsam.project.journal import Journal
-from napari_scsam.project.schema import ImageRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.core.volume import Volume
+    from napari_scsam.project.journal import Journal
+    from napari_scsam.project.schema import ImageRecord
 
 
 class Images:

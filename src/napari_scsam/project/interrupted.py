@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.round_contract import (
@@ -19,6 +17,10 @@ from napari_scsam.core.round_contract import (
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project.process import training_process
 from napari_scsam.project.schema import InterruptedRound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 
 def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

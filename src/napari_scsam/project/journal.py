@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.io.atomic import atomic_write, make_folder
 from napari_scsam.project.schema import SCHEMA, refuse_newer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SCHEMA_SQL = f"""
 CREATE TABLE events (

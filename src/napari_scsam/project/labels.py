@@ -6,19 +6,22 @@ import hashlib
 import re
 import threading
 from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.judged import ClassIds, Judged
 from napari_scsam.core.labels import done_planes
 from napari_scsam.io import nifti
 from napari_scsam.io.atomic import make_folder, write_bytes
-from napari_scsam.project.journal import Event, Journal, Noted
 from napari_scsam.project.schema import CommitRecord, ImageRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.project.journal import Event, Journal, Noted
 
 _NAME = re.compile(r"(\d{6,})\.nii\.gz")
 # The event that says which classes were judged by the commits before it that name none.

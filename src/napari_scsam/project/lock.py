@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from napari_scsam.core.errors import ReadOnlyError
 from napari_scsam.project.schema import LOCK_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def take_lock(folder: Path, wait: float) -> FileLock:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import nibabel as nib
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import affine_from_spacing
 from napari_scsam.io.atomic import atomic_write, make_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)

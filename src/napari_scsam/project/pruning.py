@@ -12,16 +12,20 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL
 from napari_scsam.io.atomic import flush_folder, storage_error
-from napari_scsam.project.journal import Journal
 from napari_scsam.project.process import training_process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.project.journal import Journal
 
 # What a round is told by; all else in its folder is weights.
 _KEPT = frozenset({".json", ".jsonl", ".log", ".txt"})

@@ -6,10 +6,8 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.held_out import SplitImage, check_held_out
@@ -27,7 +25,6 @@ from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
-from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.process import training_process
 from napari_scsam.project.pruning import Pruned, Pruning
 from napari_scsam.project.schema import (
@@ -37,6 +34,12 @@ from napari_scsam.project.schema import (
     ProjectInfo,
     RoundRecord,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_scsam.project.journal import Event, Journal
 
 _NAME = re.compile(rf"(\d{{4,}})({re.escape(PARTIAL)}|{re.escape(FAILED)})?")
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import tomli_w
 
-from napari_scsam.core.arrays import Affine
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.judged import Judged
 from napari_scsam.core.labels import LabelClass
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Affine
+    from napari_scsam.core.judged import Judged
 
 SCHEMA = 1
 PROJECT_FILE = "project.toml"

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from filelock import FileLock
-from numpy.typing import NDArray
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
-from napari_scsam.core.geometry import Plane
 from napari_scsam.core.judged import check_judged
 from napari_scsam.core.labels import (
     NOT_ANNOTATED,
@@ -27,7 +21,6 @@ from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, ch
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import Window, default_window
 from napari_scsam.io.atomic import make_folder
-from napari_scsam.project.files import Paths
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.labels import MIGRATION, Labels, Source
@@ -49,6 +42,17 @@ from napari_scsam.project.schema import (
     write_info,
 )
 from napari_scsam.project.tunings import Tunings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from types import TracebackType
+
+    from filelock import FileLock
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
+    from napari_scsam.project.files import Paths
 
 _OWN_KINDS = frozenset(
     {

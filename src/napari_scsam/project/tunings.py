@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL, REPORT_FILE, TUNE_SCHEMA
-from napari_scsam.core.settings import TuneSettings
-from napari_scsam.core.windows import Window
 from napari_scsam.io.atomic import make_folder, write_bytes
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.process import training_process
 from napari_scsam.project.rounds import input_of
 from napari_scsam.project.schema import CommitRecord, ImageRecord, TunedRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.settings import TuneSettings
+    from napari_scsam.core.windows import Window
 
 # Finished tunings that stay, beside the last one that was kept.
 KEPT = 3

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.optional import imported
-from napari_scsam.core.volume import Around
-from napari_scsam.models import EmbeddingCache, RoundModels, SamBackend
-from napari_scsam.propagation.walk import Carried, Trail
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.volume import Around
+    from napari_scsam.models import EmbeddingCache, RoundModels, SamBackend
+    from napari_scsam.propagation.walk import Carried, Trail
 
 
 def carry(

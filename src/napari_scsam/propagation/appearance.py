@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage, stats
 from torch import Tensor
 
-from napari_scsam.core.arrays import Logits, Mask
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.models import ClassPrior, Embedding, Frame, Moments, resize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import Logits, Mask
 
 # Cells of SAM's embedding are so many pixels of its low-resolution masks, which all widths below
 # are in.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.registration import optical_flow_ilk
 from skimage.transform import rescale, resize
 
-from napari_scsam.core.arrays import Logits
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import Logits
 
 # The longest side of the pictures that are compared: flow takes time, and outlines are smooth.
 LONGEST = 256

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.arrays import Logits, Mask
 from napari_scsam.core.log_odds import SURE, label_of
 from napari_scsam.core.prompts import Box, Point, Prompts, bounding_box, deepest
-from napari_scsam.core.volume import Around
 from napari_scsam.models import (
     Decoded,
     Embedding,
@@ -29,6 +25,14 @@ from napari_scsam.propagation.motion import Drift
 from napari_scsam.propagation.stopping import MIN_PIXELS, RULE, Found, judge
 from napari_scsam.propagation.two_ways import TwoWays, drifted, joined
 from napari_scsam.propagation.walk import Carried, Trail, iou
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import Logits, Mask
+    from napari_scsam.core.volume import Around
 
 # Air between the neighbour's object and the box drawn for the next, as shares of the plane's
 # longer side. A SAM that is asked by the mask, too, follows it out of a tight box. One that is

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
-from napari_scsam.core.arrays import Logits, Mask
 from napari_scsam.propagation.walk import iou
+
+if TYPE_CHECKING:
+    from napari_scsam.core.arrays import Logits, Mask
 
 # A class of fewer pixels is lost.
 MIN_PIXELS = 9

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from napari_scsam.core.arrays import Logits
-from napari_scsam.propagation.appearance import Look
 from napari_scsam.propagation.stopping import STRAYED
 from napari_scsam.propagation.walk import Carried, Trail, iou
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from napari_scsam.core.arrays import Logits
+    from napari_scsam.propagation.appearance import Look
 
 _Way = TypeVar("_Way", bound=Trail)
 

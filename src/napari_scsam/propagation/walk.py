@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise, zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.arrays import LabelArray, Logits
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.log_odds import SURE, label_of
-from napari_scsam.propagation.motion import Drift
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray, Logits
+    from napari_scsam.propagation.motion import Drift
 
 # Outlines from two sides that overlap less (IoU) want a look; above the second, two ways led
 # to one outline, and what either of them doubted is settled.

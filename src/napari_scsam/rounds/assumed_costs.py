@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.round_contract import GROWN, SIDE_MULTIPLE, SMALLEST_SIDE
-from napari_scsam.core.settings import Recipe, TrainSettings, UNetKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.core.settings import Recipe, TrainSettings, UNetKind
 
 
 @dataclass(frozen=True)

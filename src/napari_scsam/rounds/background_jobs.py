@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.round_contract import PARTIAL
 from napari_scsam.project.process import training_process
 from napari_scsam.rounds.cost_estimate import rounded_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 Kind = Literal["round", "tuning", "measuring", "ranking"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 
 from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
-from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
-from napari_scsam.rounds.child_process import Event
 from napari_scsam.rounds.cost_estimate import Estimate, Survey, estimate, survey
 from napari_scsam.rounds.progress import (
     Measured,
@@ -28,8 +25,12 @@ from napari_scsam.rounds.progress import (
 from napari_scsam.rounds.running_round import RunningRound, TrainingController
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project
     from napari_scsam.project.schema import InterruptedRound, RoundRecord
+    from napari_scsam.rounds.child_process import Event
 
 Curve = tuple[tuple[float, float], ...]
 

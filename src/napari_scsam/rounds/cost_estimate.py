@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from napari_scsam.core.round_contract import (
     MAX_VIEWS,
     MIN_PLANES_TO_HOLD_OUT,
 )
-from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project.image_queue import plane_total
 from napari_scsam.project.rounds import round_settings
 from napari_scsam.rounds.assumed_costs import (
@@ -44,6 +42,9 @@ from napari_scsam.rounds.assumed_costs import (
 from napari_scsam.rounds.measured_costs import recall
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.core.settings import TrainSettings
     from napari_scsam.project import Project, RoundRecord
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 
 from napari_scsam.core.errors import Cancelled, ModelError, ScsamError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import CancelToken, Job
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
@@ -22,6 +20,11 @@ from napari_scsam.rounds.assumed_costs import Past, Planes
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
 from napari_scsam.rounds.measured_costs import recall, remember
 from napari_scsam.rounds.running_round import POLL_S, RunningRound, TrainingController
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_scsam.core.job_runner import JobRunner
 
 # As few as hold one step in which SAM learns, too: every eighth.
 STEPS = 8

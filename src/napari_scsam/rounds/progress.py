@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.round_contract import Phase
-from napari_scsam.rounds.child_process import Event
 from napari_scsam.rounds.cost_estimate import rounded_time
+
+if TYPE_CHECKING:
+    from napari_scsam.rounds.child_process import Event
 
 PHASES = {
     Phase.EMBEDDING: "Preparing slices",

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from napari_scsam.core.errors import ProjectError
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.round_contract import (
     CONTROL_FILE,
     PARTIAL,
@@ -21,12 +17,17 @@ from napari_scsam.core.round_contract import (
     Command,
     EventKind,
 )
-from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project.process import record_process, training_process
 from napari_scsam.rounds.background_jobs import refuse_beside_another
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
 
 if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.jobs import CancelToken
+    from napari_scsam.core.settings import TrainSettings
     from napari_scsam.project import Project, RoundRecord
 
 # A step ends within this on the slowest backend; after it a cancel becomes a kill.

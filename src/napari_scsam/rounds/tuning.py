@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from napari_scsam.core.errors import Cancelled, ProjectError, ScsamError
-from napari_scsam.core.job_runner import JobRunner
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.round_contract import PARTIAL, TUNING_MODULE, EventKind
 from napari_scsam.core.settings import TuneSettings
@@ -28,6 +26,9 @@ from napari_scsam.rounds.background_jobs import (
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
 
 if TYPE_CHECKING:
+    import subprocess
+
+    from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project, TunedRecord
 
 # The first tuning comes after so many committed slices, the next after so many further commits.

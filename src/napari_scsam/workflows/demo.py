@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn
@@ -29,12 +26,19 @@ from napari_scsam.models import (
     open_cache,
     propose,
 )
-from napari_scsam.project import Project
 from napari_scsam.project.export import export_labels
 from napari_scsam.rounds.running_round import TrainingController
 from napari_scsam.workflows.baselines import copy_nearest_slice, threshold_baseline
 from napari_scsam.workflows.prediction import predict_volume
 from napari_scsam.workflows.sample import COMMITTED_SLICES, make_sample_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.project import Project
 
 SUGGESTED_SLICES = (55, 73, 79, 85, 91, 97, 115)
 # On a machine that is too slow for the pictures the time ends the round.

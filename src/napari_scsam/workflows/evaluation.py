@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import Pixels
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import (
     BACKGROUND,
@@ -22,6 +19,10 @@ from napari_scsam.io import read_label_volume, read_labels, stem
 from napari_scsam.models import evaluate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Pixels
     from napari_scsam.models import Evaluation
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
-from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.core.round_contract import MANIFEST_FILE
-from napari_scsam.core.settings import Device, ExportFormat, PredictWith
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.io import SUFFIXES, read_volume, stem, write_labels
@@ -28,6 +25,13 @@ from napari_scsam.models import (
 )
 from napari_scsam.project import Project
 from napari_scsam.project.rounds import round_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.prompts import PointPrompt
+    from napari_scsam.core.settings import Device, ExportFormat, PredictWith
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from napari_scsam.core.errors import InputError, ReadOnlyError
-from napari_scsam.core.settings import Modality
 from napari_scsam.project import Project
 from napari_scsam.project.open_layers import OpenScan, as_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.core.settings import Modality
 
 
 def open_project(folder: Path) -> Project:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.io import write_labels
 from napari_scsam.io.sample import CLASSES, SampleScan, load_sample_scan
 from napari_scsam.project import Project
 from napari_scsam.project.schema import PROJECT_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Slices that a person would pick to start with: spread out, closer where the small
 # structure is.

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn, ignore_progress
-from napari_scsam.core.prompts import Prompts
-from napari_scsam.core.settings import Device, SamName
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.io import read_volume
 from napari_scsam.models import SamBackend, decode_region, load_sam, open_cache
 from napari_scsam.propagation import carry, propagate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.prompts import Prompts
+    from napari_scsam.core.settings import Device, SamName
 
 
 @dataclass(frozen=True)

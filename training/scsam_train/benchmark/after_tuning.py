@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -27,6 +25,10 @@ from scsam_train.benchmark.interactive import Measured, cell, spread
 from scsam_train.benchmark.sets import CARDIAC, LEARNED, Case
 from scsam_train.data import TrainPlane
 from scsam_train.tuning.tune import Tuned, tune
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 CLICKS = 5
 COLUMNS = ("1", "3", "5", "box")
@@ -89,7 +91,7 @@ def measure(
     for name in names:
         part = report["sets"].setdefault(name, {"rows": {}, "tunings": {}})
         if "shipped" not in part["rows"]:
-            sam = load_sam(plan.model, device=cast(Device, plan.device))
+            sam = load_sam(plan.model, device=cast("Device", plan.device))
             part["rows"]["shipped"] = _click(sam, data, name, plan, cache)
             _write(out, report, on_done, f"{name}: as shipped")
         for seed in plan.seeds:
@@ -153,7 +155,7 @@ def _tuned(
 ) -> tuple[Tuned, SamModel]:
     choose, _ = LEARNED[name]
     cases = choose(data, plan.count, np.random.default_rng(seed))
-    settings = TuneSettings(seed=seed, device=cast(Device, plan.device), sam=plan.model)
+    settings = TuneSettings(seed=seed, device=cast("Device", plan.device), sam=plan.model)
     device = resolve_device(settings.device)
     base = load_base(plan.model)
     done = tune(base, [_plane(case) for case in cases], settings, device, cache)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import Mask
 from napari_scsam.core.prompts import Point, Prompts, bounding_box, deepest, pixels_of
-from napari_scsam.models import Decoded, Embedding, SamBackend
 from napari_scsam.propagation import iou
 from scsam_train.clicks import next_click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_scsam.core.arrays import Mask
+    from napari_scsam.models import Decoded, Embedding, SamBackend
 
 # Deviation of a click from its aim in pixels; only for seeds other than 0.
 HAND = 1.5

@@ -6,24 +6,28 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_scsam import io
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.round_contract import PARTIAL
-from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models import load_sam, open_cache
 from scsam_train.benchmark.machines import in_this_mode, machine
 from scsam_train.benchmark.plan import embeds
-from scsam_train.benchmark.semi_sets import Member
 from scsam_train.recipes import RECIPES
 from scsam_train.workers import Pool, in_parts, side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.settings import TrainSettings
+    from scsam_train.benchmark.semi_sets import Member
 
 CACHE_GB = 100.0
 # Embeddings that are made only to see how long one takes, after some that are slower.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.round_contract import UNET_FILE
 from napari_scsam.models import Embedding, Pair, UNet, load_round, open_cache
@@ -15,6 +12,11 @@ from scsam_train.data import load_planes
 from scsam_train.splitting import split_planes
 from scsam_train.validation_metrics import Judge
 from scsam_train.weighing import Weighing, weigh
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 
 def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[Pair, Weighing]:

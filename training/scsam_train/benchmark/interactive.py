@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_scsam.models import SamBackend
 from scsam_train.benchmark.annotator import Outcome, annotate
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import SETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.models import SamBackend
 
 CLICKS = 10
 SHOWN = (1, 3, 5, 10)

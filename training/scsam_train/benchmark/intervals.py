@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
 from scsam_train.benchmark.scoring import mean_dice, reported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CONFIDENCE = 0.95
 # Of the bootstrap; the ends of an interval of a hundred cases move by less than .001 from one

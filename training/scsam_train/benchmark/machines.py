@@ -6,14 +6,16 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_scsam.models import encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # What keeps torch and oneDNN from instructions that most laptops lack: AVX-512, AMX, bfloat16.
 # Both are read once, when torch is imported.

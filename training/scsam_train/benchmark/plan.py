@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import MAX_PICTURES, Ablation, Recipe, TrainSettings, UNetKind
 from scsam_train.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Who is measured: choose settings on training cases; look at the validation ones once per
 # finished state, since what has chosen says nothing any more.
@@ -60,8 +62,8 @@ class Candidate:
             seed=seed,
             holdout=0.0,
             device="cpu",
-            recipe=cast(Recipe, recipe),
-            without=cast(Ablation, without or "nothing"),
+            recipe=cast("Recipe", recipe),
+            without=cast("Ablation", without or "nothing"),
             unet=self.unet,
             pictures=plan.pictures or MAX_PICTURES,  # without a budget the minutes end it
             minutes=plan.minutes,

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_scsam.core.arrays import LabelArray, Mask
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompts import Prompts, bounding_box
-from napari_scsam.models import Embedding, SamBackend
 from napari_scsam.propagation import carry, propagate
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import Scan, atrium_scans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray, Mask
+    from napari_scsam.core.jobs import CancelToken
+    from napari_scsam.models import Embedding, SamBackend
 
 # How many slices are annotated, and how: SAM's answer to the true box, or the true mask.
 TASKS = ((1, "box"), (1, "mask"), (3, "box"), (3, "mask"), (5, "box"), (5, "mask"))

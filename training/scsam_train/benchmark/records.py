@@ -7,20 +7,23 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import napari_scsam
 import scsam_train
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.settings import TrainSettings
 from scsam_train.benchmark.machines import is_ordinary
 from scsam_train.benchmark.plan import embeds
-from scsam_train.benchmark.semi_sets import Member, SemiSet
 from scsam_train.engine import ENGINE_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from napari_scsam.core.settings import TrainSettings
+    from scsam_train.benchmark.semi_sets import Member, SemiSet
 
 SUFFIX = ".json.gz"
 # Decimals that a record keeps: differences of .005 already mean nothing.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.round_contract import (
@@ -17,7 +15,6 @@ from napari_scsam.core.round_contract import (
     PARTIAL,
     EventKind,
 )
-from napari_scsam.core.settings import TrainSettings
 from scsam_train.benchmark.common import run_round
 from scsam_train.benchmark.embedded import (
     CACHE_GB,
@@ -30,6 +27,12 @@ from scsam_train.benchmark.plan import Candidate, Places, Plan, embeds
 from scsam_train.benchmark.records import SUFFIX, key_of
 from scsam_train.benchmark.scoring import judges_of
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.settings import TrainSettings
 
 # The least that a round takes (`TrainSettings.minutes`).
 MIN_MINUTES = 0.05

@@ -10,10 +10,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -24,6 +22,10 @@ from napari_scsam.core.settings import Device, TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
 from scsam_train.benchmark.common import run_round, write_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 # Different files; more references name them again.
 FILES = 100

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_scsam import io
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.windows import AUTO
 from napari_scsam.models import Pair, evaluate, open_cache
 from scsam_train.benchmark.embedded import CACHE_GB
-from scsam_train.benchmark.semi_sets import Member, SemiSet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scsam_train.benchmark.semi_sets import Member, SemiSet
 
 MEASURES = ("dice", "iou", "hd95", "assd")
 # What a round answers with, in the order of tables; not every round has each of them.

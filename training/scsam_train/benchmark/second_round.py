@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +18,10 @@ from scsam_train.benchmark.rounds import inputs_of, train_in
 from scsam_train.benchmark.scoring import judges_of, mean_dice, score
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 from scsam_train.validation_metrics import MEMBERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 # A case that loses more than this (Dice) has been forgotten in part.
 LOSS = 0.05

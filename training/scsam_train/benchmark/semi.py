@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +17,9 @@ from scsam_train.benchmark.records import read_record, write_record
 from scsam_train.benchmark.rounds import Job, Trained, train
 from scsam_train.benchmark.scoring import COLUMNS, judged, score
 from scsam_train.engine import ENGINE_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 def measure(

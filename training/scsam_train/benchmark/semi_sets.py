@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_scsam import io
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TrainSettings
-from scsam_train.benchmark.plan import EvaluateOn
 from scsam_train.benchmark.sets import CARDIAC, TWIN, _pairs, _stem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from scsam_train.benchmark.plan import EvaluateOn
 
 # Tells this draw apart from those that label and choose.
 _TESTED_STREAM = 13

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +15,10 @@ from scsam_train.benchmark.intervals import (
     over_seeds,
 )
 from scsam_train.benchmark.scoring import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 # Whom every other candidate is held against.
 BASES = ("scsam", "supervised")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from segment_anything import SamPredictor, sam_model_registry
 
 from napari_scsam.core.prompts import Prompts, bounding_box, deepest
@@ -19,6 +16,12 @@ from napari_scsam.models import Embedding, SamModel, SamWeights, load_base, prep
 from napari_scsam.propagation import iou
 from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.sets import SETS, Case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SIDE = 352
 WARM_UPS = 1

@@ -11,14 +11,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.settings import TrainSettings
@@ -45,6 +42,12 @@ from scsam_train.pseudo import PseudoLabels
 from scsam_train.recipe_context import RecipeContext
 from scsam_train.sam_student import SamStudent
 from scsam_train.students import UNetStudent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SIDE, EACH = 256, 6
 CLASSES = (1, 2)

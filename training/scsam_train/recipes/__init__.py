@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from napari_scsam.core.settings import Recipe as RecipeName
-from scsam_train.recipe_context import Recipe
+from typing import TYPE_CHECKING
+
 from scsam_train.recipes.cps import Cps
 from scsam_train.recipes.mean_teacher import MeanTeacher
 from scsam_train.recipes.sam_only import SamOnly
 from scsam_train.recipes.scsam import ScSam
 from scsam_train.recipes.scsam_paper import ScSamPaper
 from scsam_train.recipes.supervised import Supervised
+
+if TYPE_CHECKING:
+    from napari_scsam.core.settings import Recipe as RecipeName
+    from scsam_train.recipe_context import Recipe
 
 RECIPES: dict[RecipeName, type[Recipe]] = {
     "scsam": ScSam,

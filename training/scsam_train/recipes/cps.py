@@ -5,10 +5,9 @@ Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +18,9 @@ from scsam_train.losses import likeliest_known
 from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.schedules import ramp
 from scsam_train.students import UNetStudent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Of the cross pseudo-labels beside the labels. With 1 two U-Nets from 40 labels confirm each
 # other's mistakes: Dice falls as the weight rises (docs/results/rounds.md).

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from napari_scsam.models import Partner
 from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.sam_student import SamStudent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_scsam.models import Partner
 
 
 class SamOnly:

@@ -8,17 +8,14 @@ labelled planes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from napari_scsam.models import Partner
 from scsam_train.batches import Batch, BatchSampler, SupervisedLoss
 from scsam_train.losses import likeliest
 from scsam_train.pseudo import PseudoLabels, of_trusted
@@ -28,6 +25,13 @@ from scsam_train.sam_student import MIN_WEIGHT, SamStudent
 from scsam_train.schedules import ramp, shrunk
 from scsam_train.students import UNetStudent
 from scsam_train.teacher_reliability import TeacherReliability
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.models import Partner
 
 # The U-Net's share in a pseudo-label is the agreement to this power. To the first, a pixel that
 # the U-Net is wrongly sure of never reaches the confidence that a label needs, and it learns

@@ -35,19 +35,16 @@ Different, because this project is:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_scsam.models import Partner, trainable_parameters
 from scsam_train.augment import Augmenter
-from scsam_train.clicks import Click
 from scsam_train.decoding import Ask, Decoder
 from scsam_train.embedded_views import VIEWS_STREAM, embedded_view
 from scsam_train.encoding import encoding_of
@@ -58,6 +55,13 @@ from scsam_train.precision import mixed_precision
 from scsam_train.recipe_context import RecipeContext, StepReport
 from scsam_train.schedules import ramp
 from scsam_train.students import descend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from scsam_train.clicks import Click
 
 # docs/explanation/published-method.md: points, losses, optimisers.
 POINTS = 5

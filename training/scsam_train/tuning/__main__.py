@@ -6,10 +6,13 @@ Exit codes as of ``python -m scsam_train``; to cancel is to end the process.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.threads import TUNING
 from scsam_train.child import run_child
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:

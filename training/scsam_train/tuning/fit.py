@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import nn
 
 from napari_scsam.core.errors import ModelError
-from napari_scsam.core.settings import TuneSettings
 from napari_scsam.models import trainable_parameters
 from scsam_train.decoding import Decoder
 from scsam_train.episode_loss import answer, episode_loss, frozen_decoder
 from scsam_train.episodes import Embedded, Episode, Habits, advance, begin
 from scsam_train.schedules import WARM_UP, learning_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from peft import PeftModel
+
+    from napari_scsam.core.settings import TuneSettings
 
 # Few steps: most of them are about the first clicks, and some about boxes, which must stay. Most
 # come with what is known of the class; one that nothing is known of will be clicked on, too.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from scsam_train.click_through import box_through, click_through
-from scsam_train.decoding import Decoder
-from scsam_train.episodes import Embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from scsam_train.decoding import Decoder
+    from scsam_train.episodes import Embedded
 
 CLICKS = 5
 # Objects that are clicked on in each part, evenly spaced: every one of them takes time.

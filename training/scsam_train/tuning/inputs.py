@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
@@ -21,6 +19,11 @@ from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from scsam_train.config import ImageInput, image_input
 from scsam_train.data import TrainPlane, read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from napari_scsam.core.arrays import LabelArray
 
 # A plane along axis 0 counts when so much of it is annotated. Along the others only a whole
 # one does: each of them crosses every plane that was committed along axis 0.

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.models import ClassPrior, EmbeddingCache, Moments, SamModel
 from scsam_train.class_priors import fit_priors, for_prior
-from scsam_train.data import TrainPlane
 from scsam_train.embedded_views import label_canvas
 from scsam_train.episodes import Embedded
 from scsam_train.losses import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import LabelArray
+    from scsam_train.data import TrainPlane
 
 # On the grid of SAM's low-resolution masks; a smaller object can't be clicked on with sense.
 MIN_PIXELS = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import napari_scsam
 from napari_scsam.core.round_contract import ADAPTER_FOLDER, PARTIAL, REPORT_FILE, EventKind
@@ -19,6 +19,9 @@ from napari_scsam.models import (
 from scsam_train.log import EventLog
 from scsam_train.tuning.inputs import committed_planes, read_inputs
 from scsam_train.tuning.tune import Tuned, tune
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def run_tuning(folder: Path) -> Path:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from peft import PeftModel
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.core.settings import TuneSettings
 from napari_scsam.models import (
     AdapterInfo,
     BaseSam,
@@ -23,7 +18,6 @@ from napari_scsam.models import (
     SamWeights,
     attach,
 )
-from scsam_train.data import TrainPlane
 from scsam_train.tuning.fit import Tuner
 from scsam_train.tuning.gate import TeacherReliability, figures, judge
 from scsam_train.tuning.objects import (
@@ -34,6 +28,16 @@ from scsam_train.tuning.objects import (
     prior_of,
     with_priors,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from peft import PeftModel
+
+    from napari_scsam.core.settings import TuneSettings
+    from scsam_train.data import TrainPlane
 
 MIN_PLANES = 3
 # Shares of what was learned that may be kept; the held-out clicks decide.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.arrays import FloatArray, LabelArray
 from scsam_train.warmup.shapes import smooth_noise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray, LabelArray
 
 # Least differences of grey between a structure and what lies under it.
 LEAST_CONTRAST = (0.06, 0.1, 0.16, 0.25)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from napari_scsam.core.arrays import Mask
 from napari_scsam.models import PREPROCESS_VERSION, SamModel
 from scsam_train import episodes
 from scsam_train.clicks import jittered_box
@@ -24,6 +21,14 @@ from scsam_train.warmup.curriculum import part_of
 from scsam_train.warmup.phantoms import Domain, Scene, make_phantom, make_relief, usable
 from scsam_train.warmup.pictures import backdrop, brain_scene, photograph_scene, textures
 from scsam_train.workers import side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import Mask
 
 DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
 HELD_OUT_FIRST_PART = 48

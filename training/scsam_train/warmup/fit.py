@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from napari_scsam.core.errors import InputError
@@ -22,9 +19,16 @@ from scsam_train.episode_loss import answer, episode_loss, frozen_decoder
 from scsam_train.episodes import Episode, advance, begin
 from scsam_train.schedules import MovingAverage
 from scsam_train.warmup import curriculum
-from scsam_train.warmup.corpus import Embedded
 from scsam_train.warmup.curriculum import part_at, rate_at
 from scsam_train.warmup.judging import TeacherReliability, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from peft import PeftModel
+
+    from scsam_train.warmup.corpus import Embedded
 
 # So many episodes are under way by turns, so that neighbouring steps see other objects.
 UNDER_WAY = 6

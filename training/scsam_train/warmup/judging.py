@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scsam_train.click_through import box_through, click_through
-from scsam_train.decoding import Decoder
-from scsam_train.warmup.corpus import Embedded
-from scsam_train.warmup.phantoms import Domain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scsam_train.decoding import Decoder
+    from scsam_train.warmup.corpus import Embedded
+    from scsam_train.warmup.phantoms import Domain
 
 CLICKS = 10
 SHOWN = (1, 3, 5, 10)

@@ -6,8 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,6 +25,9 @@ from scsam_train.warmup.corpus import CORPUS_VERSION, build_corpus
 from scsam_train.warmup.curriculum import TIMES
 from scsam_train.warmup.fit import Plan, WarmUp
 from scsam_train.warmup.judging import TeacherReliability, judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BASE = "lite-medsam-released"
 RANK = 16

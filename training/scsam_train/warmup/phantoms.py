@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.arrays import FloatArray, LabelArray, Mask
 from scsam_train.warmup.appearance import paint
 from scsam_train.warmup.relief import lit_relief
 from scsam_train.warmup.shapes import (
@@ -18,6 +16,11 @@ from scsam_train.warmup.shapes import (
     random_structure,
     star,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray, LabelArray, Mask
 
 Domain = Literal["phantom", "brain", "photograph", "relief"]
 

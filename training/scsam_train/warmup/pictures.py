@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import data
 from skimage.color import gray2rgb, rgb2gray
@@ -13,9 +13,13 @@ from skimage.segmentation import felzenszwalb, find_boundaries, slic
 from skimage.transform import resize
 from skimage.util import img_as_float32
 
-from napari_scsam.core.arrays import FloatArray, Mask
 from scsam_train.warmup.phantoms import MAX_TARGETS, Scene, usable
 from scsam_train.warmup.shapes import smooth_noise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray, Mask
 
 # scikit-image's packaged pictures that are CC0 or in the public domain by their docstrings.
 PHOTOGRAPHS = (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_scsam.core.arrays import FloatArray, Mask
 from scsam_train.warmup.shapes import (
     Plane,
     bent_plane,
@@ -16,6 +16,11 @@ from scsam_train.warmup.shapes import (
     superellipse,
     tube,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.arrays import FloatArray, Mask
 
 MAX_BUMPS = 3
 # Half axes of a bump, of the shorter side; how high it stands, of its own depth.
