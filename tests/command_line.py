@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.cli.__main__ import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
