@@ -85,7 +85,7 @@ def test_early_maps_are_of_the_plane_and_class_and_come_back_after_a_kill() -> N
         assert (one.odds(0, 2, SIDE, rng) < 0).all() and one.odds(1, 2, SIDE, rng)[28, 80] > 0
 
 
-def test_a_refined_map_is_what_sam_answers_to_its_box_and_map():
+def test_a_refined_map_is_what_sam_answers_to_its_box_and_map() -> None:
     context = toy_context(grid=64)
     student, side = SamStudent(context), 256
     probabilities = torch.full((2, 2, SMALL, SMALL), 0.02)

@@ -26,7 +26,7 @@ GRID = 16
 NARROW = (8, 8, 16, 32, 64, 8)
 
 
-def coarse_base(grid):
+def coarse_base(grid: Any) -> Any:
     """LiteMedSAM with its weights, for embeddings of `grid` x `grid`."""
     base = load_base("lite-medsam")
     side, prompts = 4 * grid, base.module.prompt_encoder
@@ -35,7 +35,14 @@ def coarse_base(grid):
     return replace(base, entry=replace(base.entry, input_size=side, embedding_size=grid))
 
 
-def toy_context(unlabelled=3, world=None, classes=1, grid=GRID, channels=NARROW, **settings):
+def toy_context(
+    unlabelled: Any = 3,
+    world: Any = None,
+    classes: Any = 1,
+    grid: Any = GRID,
+    channels: Any = NARROW,
+    **settings: Any,
+) -> Any:
     """Two labelled planes and some others, each with a bright rectangle of its own.
 
     The rectangles are of class 1; of any other of the `classes` there is no label.
