@@ -91,7 +91,7 @@ def read_labels(path: str | Path, like: Grid | None = None) -> Pixels:
         taken when its channels are equal.
     like : Grid, optional
         The image that the mask is meant for: one that is stored flipped or with its axes
-        in another order is turned onto it, and one that lies elsewhere is refused.
+        in another order is reoriented onto it, and one that lies elsewhere is refused.
 
     Returns
     -------
