@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -49,7 +49,7 @@ class Bench:
         self.want(*indices)
         assert self.midway.wait(WAIT_S)
 
-    def ask(self, index: int):
+    def ask(self, index: int) -> Any:
         return self.ahead.paused_for(("a", Plane(0, index)))
 
     def finished(self) -> bool:

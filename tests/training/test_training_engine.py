@@ -59,7 +59,8 @@ def sums(values: Any) -> list[float]:
 
 def kit_of(recipe: str, kind: str, steps: int) -> Any:
     """The toy's, with another kind of U-Net."""
-    context = toy_context(recipe=recipe, steps=steps, unet=kind, **RATES)
+    real = {"grid": 64, "channels": None}
+    context = toy_context(recipe=recipe, steps=steps, unet=kind, **real, **RATES)
     if kind == "scratch":
         return context
     with torch.random.fork_rng():

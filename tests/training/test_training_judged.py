@@ -358,7 +358,7 @@ def test_what_was_not_judged_is_not_counted() -> None:
 
 
 def test_a_pair_never_answers_a_class_that_its_round_knew_nothing_of() -> None:
-    context = two_classes([[True, False]] * 2)
+    context = two_classes([[True, False]] * 2, grid=64)  # its encoder is asked, too
     image = np.random.default_rng(0).random((SIDE, SIDE)).astype(np.float32)
     embedding = context.sam.embed(image)
     found, plain = (

@@ -78,7 +78,7 @@ def plane(
     return TrainPlane(case, case, index, pixels, truth, judged=judged)
 
 
-def weighed(planes):
+def weighed(planes: Any) -> Any:
     judge, pair = Evaluator(planes, NAMES), Pair(FakeUnet(), FakeSam())
     marks = judge.evaluate(pair, lambda: None)
     return choose_weights(judge, pair, marks, lambda: None)
@@ -181,7 +181,7 @@ def test_a_sure_sam_does_not_outvote_a_unet_that_does_better_alone() -> None:
     assert organ == marks.dice()["unet"]["organ"] == pytest.approx(0.8)
 
 
-def test_a_lead_that_may_be_chance_changes_nothing():
+def test_a_lead_that_may_be_chance_changes_nothing() -> None:
     """The U-Net alone is ahead in two cases, SAM in one: the mean says U-Net, its error not."""
     unet = BOTH.copy()
     unet[1:7, 10:] = 0

@@ -101,7 +101,8 @@ def dice(guess: Any, truth: np.ndarray) -> float:
     return 2 * (guess & truth).sum() / (guess.sum() + truth.sum())
 
 
-def test_what_only_the_neighbours_show_is_learned_with_context(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_what_only_the_neighbours_show_is_learned_with_context(tmp_path: Any) -> None:
     (path, label), (other, truth) = (
         hinting_volume(tmp_path, n, s) for n, s in (("a", 0), ("b", 1))
     )

@@ -178,7 +178,7 @@ def dice(first: Any, box: float = 0.9) -> dict[str, float]:
         (dice(0.0), dice(0.6), False, True),
     ],
 )
-def test_the_gate_keeps_what_is_not_worse(before, after, points, kept):
+def test_the_gate_keeps_what_is_not_worse(before: Any, after: Any, points: Any, kept: Any) -> None:
     assert decide(before, after, understands_points=points, unit="slices")[0] is kept
 
 
@@ -240,7 +240,7 @@ def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects
     sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
 
-    def masks(corpus, kind, with_prior):
+    def masks(corpus: Any, kind: Any, with_prior: Any) -> Any:
         settings = EpisodeSettings(starts={kind: 1.0}, with_prior=with_prior)
         return begin(corpus, 4, np.random.default_rng(0), settings).prompts.masks
 
@@ -252,7 +252,7 @@ def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects
         assert masks([*corpus[:3], replace(corpus[3], priors=(None,))], kind, 1.0) is None
 
 
-def test_held_out_objects_get_priors_only_on_request(tuned):
+def test_held_out_objects_get_priors_only_on_request(tuned: Any) -> None:
     sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
     mixed = [*corpus[:3], replace(corpus[3], priors=(None,))]

@@ -49,7 +49,7 @@ PLANES = [
 ]
 
 
-def marks(pair=None, planes=PLANES):
+def marks(pair: Any = None, planes: Any = PLANES) -> Any:
     return Evaluator(planes, NAMES).evaluate(pair or FixedPair(), lambda: None)
 
 

@@ -162,7 +162,7 @@ def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(
 ) -> None:
     begun = []
 
-    def spy(corpus, size, draw, settings):
+    def spy(corpus: Any, size: Any, draw: Any, settings: Any) -> Any:
         begun.append((len(corpus), "carried" in settings.starts))
         return begin(corpus, size, draw, settings)
 

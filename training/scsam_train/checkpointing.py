@@ -69,6 +69,7 @@ class Checkpointer:
         """Write the state atomically: a crash leaves the previous one intact."""
         began = time.monotonic()
         partial = self._path.with_suffix(".tmp")
+        partial.unlink(missing_ok=True)
         torch.save({"data": self._data, **vars(saved)}, partial)
         partial.replace(self._path)
         now = time.monotonic()

@@ -174,17 +174,12 @@ def read_image(image: ImageInput) -> tuple[Volume, LabelArray | None]:
     Raises
     ------
     InputError
-        If a file is missing or changed, or the label does not fit the image or uint8.
+        If a file is missing or changed, or the label does not fit the image's grid or uint8.
     """
     volume = io.read_volume(image.file.check())
     if image.label is None:
         return volume, None
-    label = io.read_labels(image.label.check())
-    if label.shape != volume.shape:
-        raise InputError(
-            f"The label of {image.file.path.name} has shape {label.shape}, but the image has "
-            f"{volume.shape}."
-        )
+    label = io.read_labels(image.label.check(), like=volume)
     low, high = int(label.min()), int(label.max())
     if low < BACKGROUND or high > NOT_ANNOTATED:
         raise InputError(

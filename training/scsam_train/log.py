@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.round_contract import CONTROL_FILE, EVENTS_FILE, Command, EventKind
+from napari_scsam.io.real_files import open_to_append
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +27,8 @@ class EventLog:
     def write(self, event: EventKind, **values: Any) -> None:
         """Append one event; non-finite numbers become null."""
         line = {"event": event, "time": time.time(), **_finite(values)}
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        with open_to_append(self._path) as stream:
+            stream.write(f"{json.dumps(line)}\n".encode())
 
     def message(self, text: str) -> None:
         """Append a message for the user."""

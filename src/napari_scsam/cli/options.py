@@ -13,6 +13,14 @@ from napari_scsam.core.prompts import Box, Prompts
 Json = Annotated[
     bool, Parameter(name="--json", negative="", help="Print a JSON object as the last line.")
 ]
+Overwrite = Annotated[
+    bool,
+    Parameter(
+        name="--overwrite",
+        negative="",
+        help="Replace files that stand there already; never an image or another input.",
+    ),
+]
 Many = Parameter(consume_multiple=True, negative="")
 Mapping = Annotated[
     list[str] | None,
@@ -21,6 +29,20 @@ Mapping = Annotated[
         consume_multiple=True,
         negative="",
         help="Replace values of a mask, such as 255=1 for a {0, 255} PNG.",
+    ),
+]
+Resample = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="A mask on another grid: take the nearest of its voxels for each pixel.",
+    ),
+]
+SameGrid = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="A mask whose header is wrong: take it as it is, if its shape is the image's.",
     ),
 ]
 

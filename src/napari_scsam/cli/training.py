@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from napari_scsam.cli.opening import opened
 from napari_scsam.cli.options import Json, Many
 from napari_scsam.cli.projects import round_data
 from napari_scsam.cli.report import Report, StderrProgress
@@ -17,7 +18,6 @@ from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Progress
 from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.settings import TrainSettings, TuneSettings
-from napari_scsam.project import Project
 from napari_scsam.rounds.child_process import Event
 from napari_scsam.rounds.cost_estimate import estimate_round
 from napari_scsam.rounds.progress import early_stop_text, estimate_text
@@ -49,7 +49,7 @@ def train(
         drawn at random, as given by --holdout.
     """
     stop = CancelToken()
-    with Project.open(folder) as project, StderrProgress() as progress, _terminated(stop):
+    with opened(folder) as project, StderrProgress() as progress, _terminated(stop):
         cost = estimate_round(project, settings)
         running = TrainingController(project).start(settings, held_out or ())
         if running.resumed:  # the estimate does not take into account what is already done
@@ -96,7 +96,7 @@ def tune(
     folder
         The project folder.
     """
-    with Project.open(folder) as project, StderrProgress() as progress:
+    with opened(folder) as project, StderrProgress() as progress:
         running = RunningTuning.start(project, settings)
         try:
             record = running.run(lambda event: _show(event, progress))

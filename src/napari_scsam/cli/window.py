@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from napari_scsam.core.errors import InputError, MissingDependencyError
-from napari_scsam.project.schema import PROJECT_FILE
+from napari_scsam.core.project_layout import PROJECT_FILE
 
 COMMANDS = (
     "add", "demo", "doctor", "evaluate", "export", "label", "new", "predict", "rounds",

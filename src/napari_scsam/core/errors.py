@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
 
 class ScsamError(Exception):
     """Base of all errors that are shown to the user.
@@ -16,8 +22,26 @@ class InputError(ScsamError, ValueError):
     """A file, array or argument that is unusable as it is."""
 
 
+class FileThereError(InputError):
+    """Files are in the way that are replaced only when the person says so.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The files.
+    """
+
+    def __init__(self, message: str, paths: Iterable[Path]) -> None:
+        super().__init__(message)
+        self.paths = tuple(paths)
+
+
 class ProjectError(ScsamError):
     """A project folder that can't be opened, written or used for training as it is."""
+
+
+class DamagedError(ProjectError):
+    """A project whose journal is damaged; what of it is good can be opened read-only."""
 
 
 class ReadOnlyError(ProjectError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,6 +64,18 @@ def make_classes(names: Sequence[str]) -> tuple[LabelClass, ...]:
     return tuple(
         LabelClass(i + 1, name, PALETTE[i % len(PALETTE)]) for i, name in enumerate(cleaned)
     )
+
+
+def check_classes(classes: Sequence[LabelClass]) -> None:
+    """Raise ValueError where a class table that was read from a file can't be one."""
+    ids = [c.id for c in classes]
+    if not ids or len(set(ids)) < len(ids):
+        raise ValueError("class table: it needs classes, each with an id of its own")
+    for c in classes:
+        if not 1 <= c.id <= MAX_CLASSES or not c.name.strip():
+            raise ValueError(f"class {c.id}: ids are 1 to {MAX_CLASSES}, and names not empty")
+        if re.fullmatch(r"#[0-9A-Fa-f]{6}", c.colour) is None:
+            raise ValueError(f"class {c.id}: its colour {c.colour[:20]!r} is not #RRGGBB")
 
 
 def as_label_array(

@@ -13,6 +13,7 @@ from napari_scsam.core.geometry import (
     Plane,
     affine_from_spacing,
     as_affine,
+    is_oriented,
     plane_names,
     spacing_of,
 )
@@ -83,7 +84,7 @@ class Volume:
     @property
     def is_oriented(self) -> bool:
         """Whether the file defines the patient's orientation."""
-        return any(self.header.get(code, 0) for code in ("qform_code", "sform_code"))
+        return is_oriented(self.header)
 
     @property
     def plane_names(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.inference.process_server import Reply, send
+from napari_scsam.io.real_files import open_new, open_to_append
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -151,11 +152,11 @@ class SegmenterProcess:
 
     def _open_log(self) -> Any:
         """Open the log, new in each session; no log if the folder can't be written."""
-        mode = "ab" if self._started else "wb"
+        opened = open_to_append if self._started else open_new
         self._started = True
         try:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
-            return self.log_path.open(mode)
+            return opened(self.log_path)
         except OSError:
             return subprocess.DEVNULL
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
+import stat
 import threading
 import zlib
 from collections import OrderedDict
@@ -32,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 _PARTIAL = ".partial"
+# The names of what is written here: an embedding, and one that is being written.
+_OURS = re.compile(rf"[0-9a-f]{{64}}({re.escape(_SUFFIX)}|\.\d+-\d+{re.escape(_PARTIAL)})")
 
 
 def embedding_key(image: NDArray[Any], base_hash: str, encoder_hash: str = "") -> str:
@@ -84,6 +88,8 @@ class LruEmbeddingCache:
         self._folder = folder
         self._memory_items = memory_items
         self._max_bytes = max_bytes
+        # After an unmount, what is at the folder's place is not it.
+        self._device = None if folder is None else _device(folder)
         self._memory: OrderedDict[str, Embedding] = OrderedDict()
         self._lock = threading.Lock()
         # Locks of embeddings being computed, each with the number of threads that hold or await
@@ -134,8 +140,10 @@ class LruEmbeddingCache:
             return None
         path = self._folder / f"{key}{_SUFFIX}"
         try:
-            content = path.read_bytes()
+            content = path.read_bytes() if _is_own_file(path) else None
         except OSError:
+            return None
+        if content is None:
             return None
         try:
             found = _unpack(content, key)
@@ -147,7 +155,7 @@ class LruEmbeddingCache:
         return found
 
     def _to_folder(self, embedding: Embedding) -> None:
-        if self._folder is None or not self._max_bytes:
+        if self._folder is None or not self._max_bytes or self._folder.is_symlink():
             return
         path = self._folder / f"{embedding.key}{_SUFFIX}"
         partial = self._folder / f"{embedding.key}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}"
@@ -155,7 +163,10 @@ class LruEmbeddingCache:
         if len(content) > self._max_bytes:
             return
         try:
+            if _device(self._folder) != self._device:
+                raise OSError(f"another disk is at {self._folder} now")
             self._folder.mkdir(parents=True, exist_ok=True)
+            partial.unlink(missing_ok=True)  # it may be a link
             partial.write_bytes(content)
             partial.replace(path)
             self._evict(keep=path)
@@ -167,7 +178,8 @@ class LruEmbeddingCache:
         """Delete the least recently used files until the folder is below its size limit."""
         entries = []
         for path in self._folder.iterdir() if self._folder else ():
-            if path.suffix in (_SUFFIX, _PARTIAL) and path != keep:
+            # Nothing else is deleted, whatever lies in the folder.
+            if _OURS.fullmatch(path.name) and path != keep and _is_own_file(path):
                 try:
                     entries.append((path.stat().st_mtime_ns, path.stat().st_size, path))
                 except OSError:
@@ -202,6 +214,20 @@ def _crc(*tensors: Tensor) -> int:
     for tensor in tensors:
         crc = zlib.crc32(tensor.numpy().tobytes(), crc)
     return crc
+
+
+def _device(folder: Path) -> int | None:
+    """The disk that a folder is on, or will be on when it is made."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    return None if there is None else there.stat().st_dev
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether a path is a file: no link, which would lead elsewhere, no pipe and no device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _touch(path: Path) -> None:

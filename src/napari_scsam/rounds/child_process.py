@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.round_contract import EVENTS_FILE
+from napari_scsam.io.real_files import open_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,7 +88,7 @@ def start_child(
     # -P: a file with the module's name in the current folder must not be run instead.
     command = [sys.executable, "-P", "-m", module, str(folder)]
     # A session of its own: the child survives Ctrl+C and the closing of the window.
-    with log_path.open("wb") as log:
+    with open_new(log_path) as log:
         return subprocess.Popen(
             command,
             cwd=cwd,

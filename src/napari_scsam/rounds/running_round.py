@@ -6,8 +6,6 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-import psutil
-
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.round_contract import (
     CONTROL_FILE,
@@ -17,7 +15,9 @@ from napari_scsam.core.round_contract import (
     Command,
     EventKind,
 )
-from napari_scsam.project.process import record_process, training_process
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.io.real_files import open_new
+from napari_scsam.project.process import end_process, record_process, training_process
 from napari_scsam.rounds.background_jobs import refuse_beside_another
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # Longest duration of a step on the slowest backend; after it a cancelled child is killed.
 CANCEL_GRACE_S = 30.0
 POLL_S = 0.2
+# A process that was killed is gone within this.
+KILLED_S = 5.0
 
 
 class RunningRound:
@@ -118,18 +120,17 @@ class RunningRound:
 
     def kill(self) -> None:
         """Kill the child at once."""
-        process = training_process(self.folder)
         if self._child is not None:
             self._child.kill()
             self._child.wait()
-        elif process is not None:
-            process.kill()
-            psutil.wait_procs([process], timeout=5)
+        else:
+            end_process(self.folder, KILLED_S)
 
     def _command(self, command: Command) -> None:
         temporary = self.folder / f"{CONTROL_FILE}.tmp"
         try:
-            temporary.write_text(json.dumps({"command": command}))
+            with open_new(temporary) as stream:
+                stream.write(json.dumps({"command": command}).encode())
             temporary.replace(self.folder / CONTROL_FILE)
         except FileNotFoundError:
             return  # it has finished, and its folder has its final name

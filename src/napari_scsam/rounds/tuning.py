@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from napari_scsam.core.errors import Cancelled, ProjectError, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.round_contract import PARTIAL, TUNING_MODULE, EventKind
 from napari_scsam.core.settings import TuneSettings
-from napari_scsam.project.process import record_process, training_process
+from napari_scsam.project.process import end_process, record_process, training_process
 from napari_scsam.rounds.assumed_costs import STARTING_S
 from napari_scsam.rounds.background_jobs import (
     BackgroundJob,
@@ -120,13 +118,11 @@ class RunningTuning:
     def cancel(self) -> None:
         """Kill the child at once and remove its files, unless it has just finished."""
         self._cancelled = True
-        process = training_process(self._folder)
         if self._child is not None:
             self._child.kill()
             self._child.wait()
-        elif process is not None:
-            process.kill()
-            psutil.wait_procs([process], timeout=KILLED_S)
+        else:
+            end_process(self._folder, KILLED_S)
         shutil.rmtree(self._folder, ignore_errors=True)
         if not self._final.is_dir():
             self._folder.with_suffix(".log").unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,19 @@ import numpy as np
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
+from napari_scsam.core.project_layout import PROJECT_FILE
+from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.core.round_contract import MANIFEST_FILE
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
-from napari_scsam.io import SUFFIXES, read_volume, stem, write_labels
+from napari_scsam.io import (
+    SUFFIXES,
+    check_outputs,
+    label_files,
+    read_volume,
+    stem,
+    write_labels,
+)
 from napari_scsam.models import (
     EmbeddingCache,
     RoundModels,
@@ -24,6 +34,7 @@ from napari_scsam.models import (
     propose,
 )
 from napari_scsam.project import Project
+from napari_scsam.project.export import image_places
 from napari_scsam.project.rounds import round_window
 
 if TYPE_CHECKING:
@@ -157,6 +168,7 @@ def predict_files(
     format: ExportFormat = "nifti",
     which: PredictWith = "pair",
     device: Device = "auto",
+    overwrite: bool = False,
     progress: ProgressFn = ignore_progress,
 ) -> list[Path]:
     """Label image files and write each as ``out/<stem>.<ext>``.
@@ -167,15 +179,20 @@ def predict_files(
         A project folder (with an active round) or the folder of a round.
     images : sequence of str
         Files, or IDs of images of the project.
+    overwrite : bool
+        Replace existing files, but never an image.
 
     Raises
     ------
     InputError, ProjectError, ModelError
-        Before any prediction: an unreadable file, two files with the same stem, no round.
+        Before any prediction: an unreadable file, two files with the same stem, no round, or a
+        file that is in the way.
     """
-    round_folder, paths, cache = _resolve(source, images)
+    round_folder, paths, cache, kept = _resolve(source, images)
     targets = _targets(paths, out, format)
     volumes = [read_volume(path) for path in paths]
+    files = [label_files(t, v.shape, format) for t, v in zip(targets, volumes, strict=True)]
+    check_outputs([*chain(*files)], [*paths, *kept], overwrite=overwrite)
     models = load_round(round_folder, device=device)
     window = round_window(round_folder)
     written: list[Path] = []
@@ -186,13 +203,26 @@ def predict_files(
     return written
 
 
-def _resolve(source: Path, images: Sequence[str]) -> tuple[Path, list[Path], EmbeddingCache | None]:
+def _resolve(
+    source: Path, images: Sequence[str]
+) -> tuple[Path, list[Path], EmbeddingCache | None, list[Path]]:
+    """The round, the files, a cache, and what else is never written over."""
     if (source / MANIFEST_FILE).is_file():
-        return source, [Path(image) for image in images], None
+        return source, [Path(image) for image in images], None, _images_beside(source)
     with Project.open(source, read_only=True) as project:
-        known = {record.id: record.path for record in project.images()}
+        records = project.images()
+        known = {record.id: record.path for record in records}
         paths = [known.get(image, Path(image)) for image in images]
-        return _active_folder(project), paths, _cache_of(project)
+        return _active_folder(project), paths, _cache_of(project), image_places(records)
+
+
+def _images_beside(round_folder: Path) -> list[Path]:
+    """Images of the project that a round lies in; none where it lies in no project."""
+    folder = round_folder.resolve().parent.parent
+    if not (folder / PROJECT_FILE).is_file():
+        return []
+    with Project.open(folder, read_only=True) as project:
+        return image_places(project.images())
 
 
 def _targets(paths: Sequence[Path], out: Path, format: ExportFormat) -> list[Path]:

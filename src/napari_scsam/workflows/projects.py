@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from napari_scsam.core.errors import InputError, ReadOnlyError
+from napari_scsam.core.errors import DamagedError, InputError, ReadOnlyError
+from napari_scsam.core.project_layout import SCANS_FOLDER
+from napari_scsam.core.settings import Modality
 from napari_scsam.project import Project
 from napari_scsam.project.open_layers import OpenScan, as_file
 
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def open_project(folder: Path) -> Project:
-    """Open a project for writing, or read-only if another program has it open."""
+    """Open a project for writing, or read-only if it is damaged or open elsewhere."""
     try:
         return Project.open(folder)
-    except ReadOnlyError:
+    except (ReadOnlyError, DamagedError):
         return Project.open(folder, read_only=True)
 
 
@@ -53,9 +55,9 @@ def create_project(
             project.add_images(images)
         add_scans(project, layers)
     except BaseException:
-        project.close()
-        # `create` accepts only an empty folder, so everything in it was created here.
-        shutil.rmtree(folder, ignore_errors=True)
+        # Scans that were open and were saved here; `create` accepts only an empty folder.
+        shutil.rmtree(folder / SCANS_FOLDER, ignore_errors=True)
+        project.discard()
         raise
     return project
 

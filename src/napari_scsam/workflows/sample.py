@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.io import write_labels
 from napari_scsam.io.sample import CLASSES, SampleScan, load_sample_scan
 from napari_scsam.project import Project
-from napari_scsam.project.schema import PROJECT_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

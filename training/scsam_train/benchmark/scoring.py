@@ -86,7 +86,7 @@ def mean_dice(found: dict[str, Any], cases: Sequence[str]) -> dict[str, float]:
 def _score_image(
     models: Pair, chosen: SemiSet, member: Member, cache: Path | None
 ) -> dict[str, Any]:
-    truth = io.read_label_volume(member.mask).data
+    truth = io.read_labels(member.mask, like=io.read_volume(member.image))
     truth = truth.reshape(-1, *truth.shape[-2:]).astype(np.uint8)
     planes = _label_maps(models, member, cache)
     scores = {}

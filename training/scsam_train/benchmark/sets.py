@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.io import read_label_volume, read_volume
+from napari_scsam.io import read_labels, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_scsam.core.volume import Volume
 
 MIN_PIXELS = 20
 CARDIAC = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
@@ -44,27 +46,28 @@ class Case:
 def polyps(folder: Path) -> Iterator[Case]:
     """Yield the validation pictures of Kvasir-SEG."""
     for image, mask in _pairs(folder / "polyps_kvasir", "validation_*"):
-        truth = read_label_volume(mask).data
-        yield Case(image.stem, image.stem, read_volume(image).data, _masks(truth, {1: "polyp"}))
+        picture, truth = _read_pair(image, mask)
+        yield Case(image.stem, image.stem, picture.data, _masks(truth, {1: "polyp"}))
 
 
 def cardiac(folder: Path) -> Iterator[Case]:
     """Yield the middle slices of ACDC, at end diastole and end systole."""
     for image, mask in _pairs(folder / "cardiac_acdc", "*"):
-        volume, truth = read_volume(image).data, read_label_volume(mask).data
-        at = len(volume) // 2
-        yield Case(image.name, image.name.split("_")[0], volume[at], _masks(truth[at], CARDIAC))
+        volume, truth = _read_pair(image, mask)
+        at = len(truth) // 2
+        masks = _masks(truth[at], CARDIAC)
+        yield Case(image.name, image.name.split("_")[0], volume.data[at], masks)
 
 
 def atrium(folder: Path) -> Iterator[Case]:
     """Yield slices of LA 2018 at a quarter, a half and three quarters of the atrium."""
     for image, mask in _pairs(folder / "atrium_la2018", "*"):
-        volume, truth = read_volume(image).data, read_label_volume(mask).data
+        volume, truth = _read_pair(image, mask)
         slices = np.flatnonzero((truth == 1).any(axis=(1, 2)))
         for share in (0.25, 0.5, 0.75):
             at = int(slices[int(share * (len(slices) - 1))])
             masks = _masks(truth[at], {1: "left atrium"})
-            yield Case(f"{image.name}#{at}", image.name, volume[at], masks)
+            yield Case(f"{image.name}#{at}", image.name, volume.data[at], masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +93,8 @@ class Scan:
 def atrium_scans(folder: Path) -> Iterator[Scan]:
     """Yield the whole volumes of LA 2018."""
     for image, mask in _pairs(folder / "atrium_la2018", "*"):
-        volume = read_volume(image)
-        yield Scan(
-            image.name, volume.data, read_label_volume(mask).data == 1, volume.plane_spacing()
-        )
+        volume, truth = _read_pair(image, mask)
+        yield Scan(image.name, volume.data, truth == 1, volume.plane_spacing())
 
 
 SETS = {"polyps_kvasir": polyps, "cardiac_acdc": cardiac, "atrium_la2018": atrium}
@@ -109,8 +110,8 @@ def polyps_for_training(folder: Path, count: int, rng: np.random.Generator) -> l
     pairs = [p for p in _pairs(folder / "polyps_kvasir", "train_*") if _stem(p[0]) != TWIN]
     chosen = [pairs[int(i)] for i in rng.choice(len(pairs), count, replace=False)]
     return [
-        Case(image.stem, image.stem, read_volume(image).data, _masks(truth, {1: "polyp"}))
-        for image, truth in ((i, read_label_volume(m).data) for i, m in chosen)
+        Case(image.stem, image.stem, picture.data, _masks(truth, {1: "polyp"}))
+        for image, (picture, truth) in ((i, _read_pair(i, m)) for i, m in chosen)
     ]
 
 
@@ -165,6 +166,12 @@ def _pairs(folder: Path, pattern: str) -> list[tuple[Path, Path]]:
     masks = {_stem(path): path for path in (folder / "masks").iterdir()}
     images = sorted((folder / "images").glob(pattern))
     return [(path, masks[_stem(path)]) for path in images if _stem(path) in masks]
+
+
+def _read_pair(image: Path, mask: Path) -> tuple[Volume, NDArray[Any]]:
+    """An image, and its mask on its grid."""
+    volume = read_volume(image)
+    return volume, read_labels(mask, like=volume)
 
 
 def _stem(path: Path) -> str:
