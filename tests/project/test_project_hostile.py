@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -26,7 +27,6 @@ from napari_scsam.rounds.running_round import RunningRound, TrainingController
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import FrameType
 
 # Generous: the slowest kind takes below a second on an idle machine.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import DamagedError, ProjectError
 from napari_scsam.core.project_layout import BACKUPS_FOLDER
-from napari_scsam.project.journal import Journal
-from napari_scsam.project.labels import Labels
 from napari_scsam.project.own_files import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_scsam.project.journal import Journal
     from napari_scsam.project.labels import Labels

@@ -14,6 +14,10 @@ from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import read_json
 from scsam_train.benchmark.machines import machine
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
 # Marks a folder whose content a benchmark wrote, and may remove.
 MADE_HERE = ".scsam-benchmark"
 
