@@ -164,6 +164,13 @@ def test_png_labels_are_one_picture_or_one_for_each_slice(tmp_path: Path) -> Non
     np.testing.assert_array_equal(iio.imread(tmp_path / "flat.png"), label[0])
 
 
+def test_a_large_picture_is_no_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+    label = RNG.integers(0, 3, (20, 30)).astype(np.uint8)
+    write_labels(tmp_path / "large.png", label, Volume(label))
+    np.testing.assert_array_equal(read_volume(tmp_path / "large.png").data, label)
+
+
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     label = np.zeros((6, 8), np.uint8)
     with pytest.raises(InputError, match=r"shape \(6, 8\), but its image has \(8, 6\)"):
