@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gzip
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import tifffile
 from PIL import Image
 from test_io_files import write_every_format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 # What goes wrong is a value at the edge of its type more often than any other.
 VALUES = [

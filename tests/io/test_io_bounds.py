@@ -8,9 +8,8 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np

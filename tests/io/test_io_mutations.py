@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from mutations import WATCHED, mutate, write_seeds
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GIB = 2**30
 

@@ -10,7 +10,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.etree import ElementTree
 
-from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -22,6 +21,8 @@ from napari_scsam.io.bounds import DAMAGE, MOST_PER_DEFLATED_BYTE, damaged, refu
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from PIL.ImageFile import ImageFile
 
 # More pages than this are no stack of slices (arbitrary; a scanner's has a few thousand).
 MOST_PAGES = 50_000
