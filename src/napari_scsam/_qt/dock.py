@@ -16,6 +16,7 @@ from napari_scsam._qt.keymap import Keymap
 from napari_scsam._qt.layout import DockLayout
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
+from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
@@ -365,7 +366,7 @@ class ScsamDock(QWidget):
         self._parts.show_form(shown)
 
     def _say(self, text: str, *, error: bool = False) -> None:
-        self._parts.say(text, error=error)
+        show_status(self._parts.status, text, error=error)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Cancelled):

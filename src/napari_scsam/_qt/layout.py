@@ -13,7 +13,7 @@ from napari_scsam._qt.queue_panel import QueuePanel
 from napari_scsam._qt.style import MARGIN, STYLE
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam._qt.tuning_panel import TuningPanel
-from napari_scsam._qt.widgets import set_role, text_label
+from napari_scsam._qt.widgets import text_label
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project
@@ -41,7 +41,7 @@ class DockLayout:
         self.tuning = TuningPanel()
         self.training = TrainingPanel()
         self.machine = text_label("machine")
-        self._status = text_label("status", selectable=True)
+        self.status = text_label("status", selectable=True)
         self._lines = [_line(), _line()]
         body = QWidget()
         column = QVBoxLayout(body)
@@ -67,7 +67,7 @@ class DockLayout:
         scroll.setWidget(body)
         foot = QVBoxLayout()
         foot.setContentsMargins(MARGIN, 2, MARGIN, 4)
-        foot.addWidget(self._status)
+        foot.addWidget(self.status)
         foot.addWidget(self.machine)
         layout = QVBoxLayout(dock)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -98,11 +98,6 @@ class DockLayout:
         self.welcome.setVisible(not shown and not self._is_open)
         for part in (self.queue, self.annotate, self.tuning, self.training, *self._lines):
             part.setVisible(not shown and self._is_open)
-
-    def say(self, text: str, *, error: bool = False) -> None:
-        """Show one line in the status, whole."""
-        self._status.setText(f"⚠ {text}" if error else text)
-        set_role(self._status, "problem" if error else "")
 
 
 def _line() -> QFrame:

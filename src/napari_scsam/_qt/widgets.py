@@ -83,6 +83,12 @@ def set_role(widget: QWidget, role: str) -> None:
         widget.style().polish(widget)
 
 
+def show_status(label: QLabel, text: str, *, error: bool = False) -> None:
+    """Show what was last said, in one line, whole."""
+    label.setText(f"⚠ {text}" if error else text)
+    set_role(label, "problem" if error else "")
+
+
 def row_size(view: QListWidget) -> QSize:
     """Size hint of a one-line row; known before the list is first shown."""
     return QSize(0, view.fontMetrics().height() + ROW_PADDING)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.label_saving import in_slices
+from napari_scsam.annotation.committed_label import in_slices
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey

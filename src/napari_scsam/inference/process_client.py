@@ -7,11 +7,10 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
-from napari_scsam.inference.process_server import Reply, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +23,10 @@ SERVER = "napari_scsam.inference.process_server"
 LOG_FILE = "models.log"
 # A process that was killed, or has lost its streams, is gone within this.
 END_S = 5.0
+# The name of a Segmenter's method and its arguments.
+Call = tuple[str, tuple[Any, ...]]
+# Whether the call succeeded, and its result or its ScsamError.
+Reply = tuple[bool, Any]
 
 
 class SegmenterProcess:
@@ -168,6 +171,12 @@ class SegmenterProcess:
             f"The model process stopped (exit code {_bury(child)}), perhaps for want of memory; "
             f"it is started again with the next click. Its log: {self.log_path}"
         )
+
+
+def send(stream: BinaryIO, message: Call | Reply) -> None:
+    """Write one message, from either side."""
+    stream.write(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
+    stream.flush()
 
 
 def _ask(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) -> Reply:
