@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_scsam.inference import process_server
-from napari_scsam.inference.segmenter import Answer, Question
+from napari_scsam.inference.messages import Answer, Question
 
 
 class Squares:

@@ -17,9 +17,10 @@ from napari_scsam.core.errors import Cancelled, InputError, ModelError, ScsamErr
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.core.threads import MODELS
+from napari_scsam.inference.messages import Question
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.inference.process_server import reply_to
-from napari_scsam.inference.segmenter import Question, Segmenter
+from napari_scsam.inference.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

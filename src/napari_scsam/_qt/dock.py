@@ -22,7 +22,7 @@ from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project.export import export_labels
-from napari_scsam.rounds.controller import RoundsState
+from napari_scsam.rounds.shown_rounds import RoundsState
 from napari_scsam.rounds.tuning import TuningState
 from napari_scsam.workflows import projects
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
     from napari_scsam.core.settings import ExportFormat, Modality
-    from napari_scsam.inference.segmenter import SegmenterLike
+    from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
     from napari_scsam.project.image_queue import QueueRow
     from napari_scsam.project.open_layers import OpenScan

@@ -15,7 +15,7 @@ from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.project import Project, image_queue
 from napari_scsam.rounds.background_jobs import JobQueue
-from napari_scsam.rounds.controller import RoundsController, RoundsState
+from napari_scsam.rounds.controller import RoundsController
 from napari_scsam.rounds.machine_speed import SpeedController
 from napari_scsam.rounds.tuning import TuningController, TuningState
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from napari_scsam.annotation.view_state import ViewState
     from napari_scsam.core.geometry import SliceKey
-    from napari_scsam.inference.segmenter import SegmenterLike
+    from napari_scsam.inference.messages import SegmenterLike
+    from napari_scsam.rounds.shown_rounds import RoundsState
 
 # A slice that the slider rested on this long is worth preparing.
 REST_MS = 120

@@ -29,7 +29,7 @@ from napari_scsam._qt.widgets import (
     text_label,
     title,
 )
-from napari_scsam.rounds.controller import (
+from napari_scsam.rounds.shown_rounds import (
     RoundsState,
     hint,
     mean_dice,

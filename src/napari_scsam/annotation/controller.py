@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.core.prompts import PromptSet
+    from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.inference.previews import Previewer
-    from napari_scsam.inference.segmenter import SegmenterLike
     from napari_scsam.project import Project
 
 

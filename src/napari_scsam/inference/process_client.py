@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.inference.messages import Answer, Question
     from napari_scsam.propagation import Carried, Trail
 
 SERVER = "napari_scsam.inference.process_server"
