@@ -16,8 +16,11 @@ from napari_scsam._qt.tuning_panel import TuningPanel
 from napari_scsam._qt.widgets import text_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_scsam.project import Project
 
+# Pixels; arbitrary.
 MINIMUM_WIDTH = 300
 
 
@@ -43,11 +46,7 @@ class DockLayout:
         self.machine = text_label("machine")
         self.status = text_label("status", selectable=True)
         self._lines = [_line(), _line()]
-        body = QWidget()
-        column = QVBoxLayout(body)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(MARGIN)
-        for part in (
+        parts = (
             self.welcome,
             self.bar,
             self.form,
@@ -57,21 +56,14 @@ class DockLayout:
             self._lines[1],
             self.tuning,
             self.training,
-        ):
-            column.addWidget(part)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(body)
+        )
         foot = QVBoxLayout()
         foot.setContentsMargins(MARGIN, 2, MARGIN, 4)
         foot.addWidget(self.status)
         foot.addWidget(self.machine)
         layout = QVBoxLayout(dock)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(_scrolled(parts), 1)
         layout.addLayout(foot)
         dock.setMinimumWidth(MINIMUM_WIDTH)
         dock.setStyleSheet(STYLE)
@@ -98,6 +90,23 @@ class DockLayout:
         self.welcome.setVisible(not shown and not self._is_open)
         for part in (self.queue, self.annotate, self.tuning, self.training, *self._lines):
             part.setVisible(not shown and self._is_open)
+
+
+def _scrolled(parts: Sequence[QWidget]) -> QScrollArea:
+    """Parts one below the other, with a scroll bar where they don't fit."""
+    body = QWidget()
+    column = QVBoxLayout(body)
+    column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+    column.setSpacing(MARGIN)
+    for part in parts:
+        column.addWidget(part)
+    column.addStretch(1)
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(body)
+    return scroll
 
 
 def _line() -> QFrame:

@@ -41,6 +41,7 @@ from napari_scsam.rounds.shown_rounds import (
 if TYPE_CHECKING:
     from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
+# Arbitrary.
 TICK_MS = 250
 ROUNDS_SHOWN = 4
 CANCEL_TIP = "Stop the round; the active one stays"

@@ -12,6 +12,7 @@ from superqt import QElidingLabel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Pixels; arbitrary.
 SWATCH = 12
 ROW_PADDING = 8
 

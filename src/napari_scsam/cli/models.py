@@ -144,9 +144,7 @@ def segment(
             plane=plane,
             window=wanted,
             carried=propagate,
-            model=model,
-            checkpoint=checkpoint,
-            device=device,
+            sam=segment_file.SamChoice(model, checkpoint, device),
             progress=progress,
         )
     written = write_labels(out, found.mask, found.volume, format)

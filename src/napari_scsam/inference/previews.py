@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.prompts import PromptSet
     from napari_scsam.inference.messages import Answer, Question, SegmenterLike
 
+# Arbitrary.
 PREVIEWS_KEPT = 256
 
 

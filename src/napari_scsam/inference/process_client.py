@@ -61,11 +61,6 @@ class SegmenterProcess:
         self._talking = threading.Lock()
         self._changing = threading.Lock()
 
-    @property
-    def process_id(self) -> int | None:
-        """The child's, or None while there is none."""
-        return None if self._child is None else self._child.pid
-
     def prepare(self, round_folder: Path | None) -> None:
         """Start the child, and load what the active round needs."""
         self._call("prepare", round_folder)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# Arbitrary.
 MASKS_KEPT = 32
 MASKS_BYTES = 256 * 2**20
 GPU_FULL = "The GPU was full: continued on the CPU."

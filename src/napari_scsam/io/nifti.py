@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _GZIP = b"\x1f\x8b"
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+# NIfTI-1 keeps sides in 16 bits with a sign.
 _NIFTI1_MAX_SIDE = 32767
 
 

@@ -49,8 +49,6 @@ class Pair:
         With class tokens for the U-Net's classes.
     unet_shares : sequence of float, optional
         For each class 0..1, the U-Net's share in the pair's probabilities; half by default.
-    number : int, optional
-        The round in its project.
     base : SamBackend, optional
         `sam` without its adapter: who is asked about clicks while `sam` can't follow them.
     trained : sequence of {'unet', 'sam'}
@@ -70,7 +68,6 @@ class Pair:
         unet: UNet,
         sam: SamBackend,
         unet_shares: Sequence[float] | None = None,
-        number: int | None = None,
         base: SamBackend | None = None,
         trained: Sequence[str] = MEMBERS,
         guided: Sequence[bool] = (),
@@ -84,7 +81,7 @@ class Pair:
         self._unknown = frozenset(unknown)
         self.partner = partner
         self._weigh(unet_shares, guided)
-        self._number = number
+        self._number: int | None = None
         self._latest: tuple[tuple[str, tuple[int, ...]], FloatArray] | None = None
 
     def _weigh(self, unet_shares: Sequence[float] | None, guided: Sequence[bool]) -> None:
@@ -100,6 +97,12 @@ class Pair:
         other = copy.copy(self)
         other._weigh(unet_shares, guided)
         other._latest = None
+        return other
+
+    def of_round(self, number: int | None) -> Pair:
+        """The same pair, known as that of a round."""
+        other = copy.copy(self)
+        other._number = number
         return other
 
     @property
@@ -308,7 +311,8 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, shares, number, sam.shipped, trained, guided, unknown, partner)
+    pair = Pair(unet, sam, shares, sam.shipped, trained, guided, unknown, partner)
+    return pair.of_round(number)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

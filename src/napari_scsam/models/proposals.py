@@ -35,6 +35,7 @@ RING = (3.0, 12.0)
 MIN_DEPTH = 2.0
 SMOOTHING = 2.0
 
+# The likelier of the two.
 INSIDE = 0.5
 # Under this the U-Net sees nothing; between it and INSIDE it may have missed something.
 NOTHING = 0.2
@@ -136,20 +137,21 @@ def propose_from_maps(
         kept = _apart(kept, candidates, existing, MIN_DISTANCE * unit)
     inside = sum(c.positive for c in kept)
     negatives = _apart([], _negative(unet, sam, unit), _places(kept, existing), MIN_DISTANCE * unit)
-    return [
-        PointPrompt(
-            row=float(c.row),
-            col=float(c.col),
-            class_id=class_id,
-            positive=c.positive,
-            origin="model",
-            kind=c.kind,
-            confidence=float(np.clip(c.confidence, 0, 1)),
-            state="proposed",
-            round=round_number,
-        )
-        for c in [*kept, *negatives[:inside]]
-    ]
+    return [_proposed(c, class_id, round_number) for c in [*kept, *negatives[:inside]]]
+
+
+def _proposed(candidate: _Candidate, class_id: int, round_number: int | None) -> PointPrompt:
+    return PointPrompt(
+        row=float(candidate.row),
+        col=float(candidate.col),
+        class_id=class_id,
+        positive=candidate.positive,
+        origin="model",
+        kind=candidate.kind,
+        confidence=float(np.clip(candidate.confidence, 0, 1)),
+        state="proposed",
+        round=round_number,
+    )
 
 
 def _ask_sam(

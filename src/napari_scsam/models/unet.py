@@ -59,9 +59,8 @@ class UNet:
         Classes in the order of the logits after the background's.
     image_size : int
         Side of the square that it sees, a multiple of 32.
-    device : torch.device
-    may_move : bool
-        Whether it goes on on the CPU, for good, when the device is full.
+    device : torch.device or Place, optional
+        A place says, too, whether it goes on on the CPU when the device is full.
     context : bool
         Whether its three channels are a grey plane's neighbour before, the plane, and the
         neighbour after; else they are the plane three times.
@@ -78,15 +77,15 @@ class UNet:
         network: nn.Module,
         class_ids: Sequence[int],
         image_size: int,
-        device: torch.device | None = None,
+        device: torch.device | Place | None = None,
         *,
-        may_move: bool = False,
         context: bool = False,
         mirrored: bool = False,
         turned: bool = False,
         prior: ClassPrior | None = None,
     ) -> None:
-        self._place = Place(device or torch.device("cpu"), may_move=may_move)
+        cpu = torch.device("cpu")
+        self._place = device if isinstance(device, Place) else Place(device or cpu)
         self.network = network.to(self._place.device)
         self.class_ids = tuple(class_ids)
         self.image_size = image_size
@@ -213,8 +212,7 @@ class UNet:
             network,
             about["class_ids"],
             about["image_size"],
-            device,
-            may_move=True,
+            Place(device or torch.device("cpu"), may_move=True),
             context=about.get("context", False),
             mirrored=about.get("mirrored", False),
             turned=about.get("turned", False),

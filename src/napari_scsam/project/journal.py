@@ -39,6 +39,7 @@ CREATE VIEW current_labels AS
     );
 PRAGMA user_version = {SCHEMA};
 """
+# Arbitrary.
 _KEPT_BACKUPS = 3
 # Kind, payload and image of an event that is to be added.
 Noted = tuple[str, Mapping[str, Any], str | None]

@@ -51,6 +51,15 @@ class Outlined:
     flags: dict[int, str]
 
 
+@dataclass(frozen=True)
+class SamChoice:
+    """A SAM and where it runs, as `load_sam` takes them."""
+
+    name: SamName = "lite-medsam"
+    checkpoint: Path | None = None
+    device: Device = "auto"
+
+
 def outline_file(
     image: Path,
     prompts: Prompts,
@@ -59,9 +68,7 @@ def outline_file(
     plane: int | None = None,
     window: Window = AUTO,
     carried: bool = False,
-    model: SamName = "lite-medsam",
-    checkpoint: Path | None = None,
-    device: Device = "auto",
+    sam: SamChoice = SamChoice(),
     progress: ProgressFn = ignore_progress,
 ) -> Outlined:
     """Outline one object on one slice and, if wished, carry it through the others.
@@ -80,8 +87,7 @@ def outline_file(
         What SAM sees of the values.
     carried : bool
         Carry the outline along the axis, both ways, until it can't be followed.
-    model : str
-        A name that `load_sam` takes, with `checkpoint` and `device`.
+    sam : SamChoice
     progress : callable
         Told after each slice that is carried to.
 
@@ -101,10 +107,10 @@ def outline_file(
     volume = window.over(volume)
     pixels = volume.plane(where)
     prompts.check_inside((pixels.shape[0], pixels.shape[1]))
-    sam = load_sam(model, device=device, checkpoint=checkpoint)
-    decoded = decode_region(sam, open_cache(), pixels, sam.embed(pixels), prompts)
+    loaded = load_sam(sam.name, device=sam.device, checkpoint=sam.checkpoint)
+    decoded = decode_region(loaded, open_cache(), pixels, loaded.embed(pixels), prompts)
     if carried:
-        mask, flags = _carry_through(sam, volume, where, decoded.mask, progress)
+        mask, flags = _carry_through(loaded, volume, where, decoded.mask, progress)
     else:
         mask, flags = np.zeros(volume.shape, np.uint8), {}
         take_plane(mask, where, volume.ndim)[...] = decoded.mask

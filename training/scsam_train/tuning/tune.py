@@ -115,14 +115,7 @@ def tune(
     torch.manual_seed(settings.seed)
     tell("Preparing slices")
     corpus = _embed(base, planes, device, cache)
-    info = AdapterInfo(
-        base.base_hash,
-        base.entry.name,
-        (),
-        understands_points=True,
-        rank=settings.lora_rank,
-        base_parts=base.parts,
-    )
+    info = _adapter_of(base, settings)
     model = attach(base.module, info, settings.seed).to(device)
     tuner = Tuner(model, settings, check)
     learners, exams, unit = _hold_out(corpus)
@@ -143,9 +136,7 @@ def tune(
         "shipped": trial.shipped,
         "tuned": trial.tuned,
         "seen": seen,
-        "planes": len(corpus),
-        "cases": len({item.plane.case for item in corpus}),
-        "objects": sum(len(item.targets) for item in corpus),
+        **_learned_from(corpus),
         "folds": len(exams),
         "strength": trial.strength,
         "held_out": unit,
@@ -154,6 +145,26 @@ def tune(
         "base": {"name": base.entry.name, "sha256": base.base_hash},
     }
     return Tuned(model, info, prior_of(corpus), report)
+
+
+def _adapter_of(base: BaseSam, settings: TuneSettings) -> AdapterInfo:
+    return AdapterInfo(
+        base.base_hash,
+        base.entry.name,
+        (),
+        understands_points=True,
+        rank=settings.lora_rank,
+        base_parts=base.parts,
+    )
+
+
+def _learned_from(corpus: Sequence[Clickable]) -> dict[str, int]:
+    """How much a tuning learned from."""
+    return {
+        "planes": len(corpus),
+        "cases": len({item.plane.case for item in corpus}),
+        "objects": sum(len(item.targets) for item in corpus),
+    }
 
 
 def _hold_out(
