@@ -28,7 +28,7 @@ MANY_ATTRIBUTES = {
 # Asked whether it has a function of a name, and for its sample pictures.
 LIBRARIES = {"torch.cpu", "data"}
 # Still to be divided.
-LONG_FILES = {"store.py", "sam_student.py"}
+LONG_FILES = {"sam_student.py"}
 
 
 def sources() -> list[Path]:

@@ -96,7 +96,7 @@ def test_steps_are_timed_one_by_one_and_judging_altogether() -> None:
     clock = Clock()
     meter = CostMeter(clock)
     for seconds in (1.0, 2.0):
-        for what in ("step", "judging"):
+        for what in ("step", "validation"):
             with meter.timing(what):
                 clock.now += seconds
     with pytest.raises(MemoryError), meter.timing("step"):

@@ -12,6 +12,7 @@ from kornia.augmentation import (
     RandomGamma,
     RandomGaussianBlur,
     RandomGaussianNoise,
+    RandomGrayscale,
     RandomHorizontalFlip,
     RandomRotation90,
 )
@@ -56,10 +57,13 @@ class Augmenter:
             ColorJiggle(0.15, 0.15, 0.0, 0.0, p=0.5),
             data_keys=["input"],
         )
+        # Channels of a slice with its neighbours are no colours, and are not mixed.
+        saturation, hue, grey = (0.0, 0.0, 0.0) if settings.context else (0.3, 0.08, 0.15)
         self._strong = AugmentationSequential(
             RandomGamma((0.7, 1.43), (1.0, 1.0), p=0.7),
-            ColorJiggle(0.2, 0.25, 0.0, 0.0, p=0.7),
-            RandomGaussianBlur((3, 3), (0.3, 0.7), p=0.1),
+            ColorJiggle(0.4, 0.4, saturation, hue, p=0.8),
+            RandomGrayscale(p=grey),
+            RandomGaussianBlur((7, 7), (0.3, 2.0), p=0.4),
             RandomGaussianNoise(std=0.02, p=0.2),
             data_keys=["input"],
         )
@@ -99,12 +103,16 @@ class Augmenter:
         return warp_affine(maps, moved[:, :2], (maps.shape[-2], maps.shape[-1]), align_corners=True)
 
     def mild(self, images: Tensor, number: int) -> Tensor:
-        """Change brightness, contrast and gamma a little, for labelled images."""
+        """Change brightness, contrast and gamma a little."""
         with self._draw(number, 1):
             return _within(self._mild(images), images)
 
     def strong(self, images: Tensor, number: int) -> Tensor:
-        """Change them more, blur and add noise, for pseudo-labelled images."""
+        """Change colours, contrast and gamma a lot, blur and add noise.
+
+        The student of pseudo-labels needs views that its teacher's plain one does not give away
+        (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685).
+        """
         with self._draw(number, 2):
             return _within(self._strong(images), images)
 

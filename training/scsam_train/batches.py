@@ -122,8 +122,10 @@ class BatchSampler:
         number: int,
         fraction: float = 1.0,
         known: Tensor | None = None,
+        *,
+        mild: bool = False,
     ) -> Batch:
-        """Unlabelled planes with their pseudo-labels (N, s, s), strongly changed.
+        """Unlabelled planes with their pseudo-labels (N, s, s), in strong or mild views.
 
         `known` (K,) says how far each class may be believed, as in `Batch`; as far as it can be
         by default: the classes that some labelled plane was judged for.
@@ -133,7 +135,8 @@ class BatchSampler:
         images, labels = self._augmenter.move(images, labels, 2 * number + 1)
         rng = np.random.default_rng([self._seed, 40 + self._stream, number])
         sam = None if self._sam is None else self._joined(self._sam.unlabelled(chosen), rng)
-        views = self._augmenter.strong(images, 2 * number + 1)
+        change = self._augmenter.mild if mild else self._augmenter.strong
+        views = change(images, 2 * number + 1)
         names = [self._data.unlabelled_names[i] for i in chosen]
         weights = torch.full((len(views),), weight, device=views.device)
         known = self._data.known.float() if known is None else known.to(views.device)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QMenu, QWidget
 
 from napari_scsam._napari.open_scans import open_scans
-from napari_scsam._qt.dialogs import ask_folder, ask_images
+from napari_scsam._qt.dialogs import ask_folder, ask_images, ask_to_replace
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.keymap import Keymap
 from napari_scsam._qt.layout import DockLayout
@@ -18,7 +18,7 @@ from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
 from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
-from napari_scsam.core.errors import Cancelled, ScsamError
+from napari_scsam.core.errors import Cancelled, FileThereError, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project.export import export_labels
@@ -198,8 +198,10 @@ class ScsamDock(QWidget):
             self.session = None
             self._show_project(None)
 
-    def export_to(self, folder: str | Path, format: ExportFormat) -> None:
-        """Write the committed labels into `folder`."""
+    def export_to(
+        self, folder: str | Path, format: ExportFormat, *, overwrite: bool = False
+    ) -> None:
+        """Write the committed labels into `folder`; asks before it replaces a file there."""
         if self.session is None:
             return
         project = self.session.project
@@ -208,9 +210,18 @@ class ScsamDock(QWidget):
             count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
             self._say(f"Exported {count} to {folder}, each read back and the same.")
 
+        def failed(error: Exception) -> None:
+            if not isinstance(error, FileThereError):
+                return self._fail(error)
+            self._say("Nothing was exported yet.")
+            again = partial(self.export_to, folder, format, overwrite=True)
+            ask_to_replace(self, error.paths, again)
+
+        def work(_progress: Any, _cancel: Any) -> list[Path]:
+            return export_labels(project, folder, format, overwrite=overwrite)
+
         self._say("Exporting …")
-        job = Job("Exporting", lambda _p, _c: export_labels(project, folder, format))
-        self._files.run(job, done, self._fail)
+        self._files.run(Job("Exporting", work), done, failed)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop the jobs and close the project; a running round goes on by itself."""

@@ -1,4 +1,4 @@
-"""One label plane out of what a SAM answered for several objects."""
+"""Combines SAM's masks of several objects into one label plane."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 def compose(
     decoded: Mapping[ObjectKey, Decoded], shape: tuple[int, int], draft: LabelArray | None = None
 ) -> LabelArray:
-    """One label plane out of the masks of several objects.
+    """Combine the masks of several objects into one label plane.
 
-    Where masks overlap, the class with the higher log-odds has the pixel.
+    If masks overlap, the class with the higher log-odds gets the pixel.
 
     Parameters
     ----------
     decoded : mapping of (class id, object number) to Decoded
     shape : (rows, cols)
     draft : ndarray of shape (rows, cols), uint8, optional
-        What stays of the classes that nothing was asked about.
+        Label plane to keep for the classes that were not decoded.
 
     Returns
     -------
     ndarray of shape (rows, cols), uint8
-        0 where no class is inside.
+        0 for background.
     """
     odds: dict[int, Logits] = {}
     for (class_id, _), answer in decoded.items():

@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked about one plane.
+    """A request for one plane.
 
     Attributes
     ----------
     key : (image id, Plane)
     pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
-        The plane's own values.
+        Original values of the plane.
     prompts : PromptSet
     round_folder : Path, optional
-        The active round; None before the first one.
+        The active round; None before the first.
     draft : ndarray of shape (rows, cols), uint8, optional
-        A mask carried over from another plane, which the prompts correct.
+        A propagated mask of another plane, which the prompts correct.
     window : Window
-        What the models see of the pixels, with its limits on this image.
+        Intensity window for the models, with its limits on this image.
     tuned_folder : Path, optional
-        A tuning whose SAM answers the prompts in place of the round's or the shipped one.
+        A tuning whose SAM decodes the prompts instead of the round's or the shipped one.
     stretch : Stretch
-        What makes the plane's pixels square.
+        Resampling to square pixels.
     around : pair of ndarrays of the shape of `pixels`, optional
-        The planes before and after, as `pixels`; for a round whose U-Net sees them, too.
+        The planes before and after, for a round whose U-Net uses them.
     """
 
     key: SliceKey
@@ -54,7 +54,7 @@ class Question:
     around: Around | None = None
 
     def squared(self) -> Question:
-        """The same question about the plane with square pixels."""
+        """Return the question with the plane resampled to square pixels."""
         if self.stretch.is_none:
             return self
         rows, cols = self.pixels.shape[:2]
@@ -64,19 +64,19 @@ class Question:
             prompts=self.stretch.prompts(self.prompts, (rows, cols)),
             draft=None if self.draft is None else self.stretch.label(self.draft),
             stretch=Stretch(),
-            around=_each(self.stretch.pixels, self.around),
+            around=_apply_to_both(self.stretch.pixels, self.around),
         )
 
     def seen(self) -> Question:
-        """The same question about the pixels as the models see them.
+        """Return the question with windowed pixels, as input for the models.
 
         Raises
         ------
         InputError
-            If the window hides all that the plane shows.
+            If the window hides all values of the plane.
         """
         self.window.check(self.pixels)
-        around = _each(self.window.apply, self.around)
+        around = _apply_to_both(self.window.apply, self.around)
         return replace(self, pixels=self.window.apply(self.pixels), window=AUTO, around=around)
 
 
@@ -87,14 +87,14 @@ class Answer:
     Attributes
     ----------
     prompts : PromptSet
-        What the preview was made from, new proposals included.
+        Prompts of the preview, including new proposals.
     preview : ndarray of shape (rows, cols), uint8
     via : {'points', 'box', 'mask', 'box from clicks', 'class', 'outline', ''}
         How the prompts were used (the weakest use of all objects).
     iou : float, optional
-        SAM's own estimate of the worst object's IoU, 0..1.
+        Lowest IoU predicted by SAM over all objects, 0..1.
     note : str
-        What the person should know of how it was made; mostly nothing.
+        Message for the user; mostly empty.
     """
 
     prompts: PromptSet
@@ -105,32 +105,32 @@ class Answer:
 
 
 class SegmenterLike(Protocol):
-    """What previews are asked of: a `Segmenter`, here or in a process of its own."""
+    """Interface for previews: a `Segmenter`, in this process or in its own."""
 
     def prepare(self, round_folder: Path | None) -> Any:
-        """Load what the active round needs, once."""
+        """Load the models of the active round, once."""
 
     def describe(self) -> str:
-        """What runs where, for the dock's foot."""
+        """Describe model and device, for the dock."""
 
     def embed(self, question: Question) -> Any:
-        """Prepare the plane, so that a decode of it is fast."""
+        """Embed the plane, so that decoding it is fast."""
 
     def decode(self, question: Question) -> Answer:
-        """Masks of every class that has prompts, as one preview."""
+        """Segment every class that has prompts, as one preview."""
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """New proposals of the active round for `class_ids`, and their masks."""
+        """Propose prompts of the active round for `class_ids`, and decode them."""
 
     def carry(self, question: Question, trail: Trail) -> Carried:
-        """Masks of a neighbouring plane found again on the question's, its prompts aside."""
+        """Propagate masks of a neighbouring plane to the question's, ignoring its prompts."""
 
     def prefetch(self, questions: Iterable[Question]) -> None:
-        """Embed these planes next, while nothing else is asked; returns at once."""
+        """Embed these planes next, while there is no request; returns at once."""
 
     def close(self) -> None:
-        """Let go of the models; nothing is asked afterwards."""
+        """Release the models; no further calls are allowed."""
 
 
-def _each(change: Callable[[Pixels], Pixels], around: Around | None) -> Around | None:
+def _apply_to_both(change: Callable[[Pixels], Pixels], around: Around | None) -> Around | None:
     return None if around is None else (change(around[0]), change(around[1]))

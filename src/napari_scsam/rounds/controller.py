@@ -1,4 +1,4 @@
-"""A project's rounds as the dock shows them: train, watch, pause, cancel, promote, roll back."""
+"""Controller of a project's rounds: train, monitor, pause, cancel, promote, roll back."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 
 class RoundsController:
-    """Stands between a project's training child and a view that ticks.
+    """Connects a project's training process and a view that calls `tick`.
 
     Parameters
     ----------
     project : Project
     files : JobRunner
-        Begins and adopts rounds off the main thread.
+        Starts and adopts rounds off the main thread.
     on_change : callable
-        Takes each new RoundsState.
+        Called with each new RoundsState.
     on_models_changed : callable
-        Called when another round has become the active one.
+        Called when another round becomes active.
     jobs : JobQueue, optional
-        Shared by all background jobs of the project; one of its own by default.
+        Queue shared by all background jobs of the project; default: an own one.
     """
 
     def __init__(
@@ -67,27 +67,27 @@ class RoundsController:
         self._turn = Turn(job, jobs or JobQueue(), files, running)
         self._settings = TrainSettings()
         self._survey: Survey | None = None
-        self._wanted = self._settings  # of the round that waits
+        self._wanted = self._settings  # of the queued round
         self._measured: Measured | None = None
         self._trained = 0.0
         self._turn.adopt()
         self._state = RoundsState(paused=running is not None and running.paused)
-        self._show(text="Paused." if self._state.paused else "", **self._kept())
+        self._show(text="Paused." if self._state.paused else "", **self._stored())
         self.labels_changed()
 
     @property
     def state(self) -> RoundsState:
-        """What is shown now."""
+        """Current state."""
         return self._state
 
     def plan(self, settings: TrainSettings) -> None:
-        """Say what a round with these settings would take."""
+        """Update the estimate for a round with these settings."""
         self._settings = settings
         found = self._survey
         self._show(estimate=None if found is None else estimate(found, settings))
 
     def labels_changed(self) -> None:
-        """Count anew what a round would learn from, off the main thread."""
+        """Recount the labelled and unlabelled slices, off the main thread."""
         if self._project.read_only:
             return
 
@@ -99,9 +99,9 @@ class RoundsController:
         self._files.run(job, counted, _raise_if_bug)
 
     def start(self, settings: TrainSettings) -> None:
-        """Begin a round, or go on with the interrupted one if labels and settings are the same.
+        """Start a round, or resume the interrupted one if labels and settings are unchanged.
 
-        It begins when its turn comes, with the labels that count then.
+        If another job is running, the round is queued and uses the labels at the time it starts.
         """
         if self._training is None or self._turn.is_taken:
             return
@@ -113,13 +113,13 @@ class RoundsController:
             self._show(text=self._turn.sentence)
 
     def close(self) -> None:
-        """Begin a round that waits, before the window that would begin it in its turn is gone.
+        """Start a queued round now, before the window with the queue closes.
 
-        As any round it outlives the window. What stood in its way ends with the window.
+        As any round, it outlives the window. The job in front of it ends with the window.
         """
         if self._turn.waits:
             self._turn.close()
-            with suppress(ScsamError):  # there is nobody to tell
+            with suppress(ScsamError):  # there is no window left to show it
                 self._start_child()
 
     def _start_child(self) -> RunningRound:
@@ -136,9 +136,9 @@ class RoundsController:
             self._turn.running, self._turn.busy = running, False
             text, message = "Starting …", "has begun. Go on annotating meanwhile."
             if killed is not None and running.folder == killed.folder:
-                for event in running.poll():  # what it had said before it was killed
-                    self._take(event)
-                text, message = "Going on …", f"goes on from step {killed.step}."
+                for event in running.poll():  # events from before the interruption
+                    self._handle(event)
+                text, message = "Resuming …", f"resumes from step {killed.step}."
             self._show(text=text, message=f"Round {running.number} {message}", interrupted=None)
 
         self._turn.busy = True
@@ -146,20 +146,20 @@ class RoundsController:
         self._turn.work("Starting a round", self._start_child, started, self._failed)
 
     def tick(self) -> None:
-        """Take in what the child has written since the last tick; cheap while none runs."""
+        """Process the child's new events; cheap if none is running."""
         running = self._turn.running
         if self._turn.waits:
             self._show(text=self._turn.sentence)
         if running is None or self._turn.busy:
             return
-        alive = running.alive  # first: what it wrote before it ended is then read, too
+        alive = running.alive  # first, so that the child's last events are read, too
         for event in running.poll():
-            self._take(event)
+            self._handle(event)
         if not alive:
             self._turn.work("Taking in the round", running.finish, self._finished, self._failed)
 
     def pause_or_resume(self) -> None:
-        """Hold the running round before its next step, or let it go on."""
+        """Pause the running round before its next step, or resume it."""
         running = self._turn.running
         if running is None:
             return
@@ -168,10 +168,10 @@ class RoundsController:
             running.pause()
         else:
             running.resume()
-        self._show(paused=paused, text="Paused." if paused else "Going on …")
+        self._show(paused=paused, text="Paused." if paused else "Resuming …")
 
     def cancel(self) -> None:
-        """Stop the round, or give up the interrupted one; the active one stays."""
+        """Stop the round, or discard the interrupted one; the active round stays."""
         killed = self._state.interrupted
         if self._turn.waits:
             self._turn.withdraw()
@@ -180,13 +180,13 @@ class RoundsController:
             self._turn.running.cancel()
             self._show(text="Cancelling …")
         elif killed is not None and not self._turn.busy:
-            said = f"Round {killed.number} was given up; nothing else changed."
+            message = f"Round {killed.number} was given up; nothing else changed."
             self._turn.busy = True
             self._show(text="Giving it up …")
             self._turn.work(
                 "Giving up a round",
                 lambda: self._project.discard_partial(killed.folder),
-                lambda _: self._end(message=said),
+                lambda _: self._end(message=message),
                 self._failed,
             )
 
@@ -195,24 +195,24 @@ class RoundsController:
         self._change(lambda: self._project.promote(number), f"Round {number} is now active.")
 
     def rollback(self) -> None:
-        """Go back to the round that was active before."""
+        """Return to the previously active round."""
         self._change(self._project.rollback, "Back to the round before.")
 
     def _change(self, action: Callable[[], Any], message: str) -> None:
         def done(_: Any) -> None:
-            self._show(**self._listed(), message=message)
+            self._show(**self._stored_rounds(), message=message)
             self._on_models_changed()
 
         job = Job("Changing the round", lambda _p, _c: action())
         self._files.run(job, done, self._not_changed)
 
-    def _take(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         kind = event["event"]
         if kind == EventKind.PROGRESS:
             fraction = fraction_of_round(event)
             if event["phase"] == Phase.TRAINING:
                 self._trained = fraction_of_phase(event)
-            if event["phase"] == Phase.EMBEDDING:  # again, in a round that goes on
+            if event["phase"] == Phase.EMBEDDING:  # repeated in a resumed round
                 fraction = max(fraction, self._state.fraction)
             text = self._state.text if self._state.paused else progress_text(event, self._measured)
             self._show(fraction=fraction, text=text, **self._curves(event))
@@ -233,7 +233,7 @@ class RoundsController:
         if event["phase"] != Phase.TRAINING:
             return {}
         step = float(event["step"])
-        # A round that goes on takes the steps after its kept state once more.
+        # A resumed round repeats the steps after its checkpoint.
         curves = {
             name: tuple(p for p in getattr(self._state, name) if p[0] < step)
             for name in ("loss_unet", "loss_sam", "dice")
@@ -245,10 +245,10 @@ class RoundsController:
 
     def _finished(self, record: RoundRecord | None) -> None:
         number = self._turn.running.number if self._turn.running is not None else 0
-        said = (
+        message = (
             f"Round {number} was cancelled; nothing changed." if record is None else record.reason
         )
-        self._end(message=said, fraction=0.0 if record is None else 1.0)
+        self._end(message=message, fraction=0.0 if record is None else 1.0)
         if record is not None and record.active:
             self._on_models_changed()
 
@@ -264,27 +264,27 @@ class RoundsController:
         self._turn.busy = False
         if self._turn.running is not None and not self._turn.running.alive:
             self._turn.running = None
-        self._show(text="", paused=False, **self._kept(), **changes)
+        self._show(text="", paused=False, **self._stored(), **changes)
         self.labels_changed()
         if self._turn.running is None:
             self._turn.ended()
 
-    def _kept(self) -> dict[str, Any]:
-        """What the project has of rounds."""
+    def _stored(self) -> dict[str, Any]:
+        """Return what the project has stored about rounds."""
         idle = self._turn.running is None and not self._project.read_only
         return {
-            **self._listed(),
+            **self._stored_rounds(),
             "interrupted": self._project.interrupted_round() if idle else None,
         }
 
-    def _listed(self) -> dict[str, Any]:
-        """The finished rounds, and what they take on the disk."""
+    def _stored_rounds(self) -> dict[str, Any]:
+        """Return the finished rounds and their disk usage."""
         records = tuple(self._project.rounds())
         sizes = {record.number: self._project.round_bytes(record.number) for record in records}
         return {"rounds": records, "sizes": sizes}
 
     def _show(self, **changes: Any) -> None:
-        """Change the state; what was said before is said once only."""
+        """Update the state; messages are shown only once."""
         state = replace(self._state, **{"message": "", "error": "", **changes})
         running, waiting = self._turn.is_taken, self._turn.waits
         names: set[str] = set()

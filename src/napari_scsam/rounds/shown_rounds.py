@@ -18,32 +18,32 @@ Curve = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class RoundsState:
-    """What the dock shows of rounds.
+    """State of the rounds, as shown in the dock.
 
     Attributes
     ----------
     enabled : frozenset of str
-        Object names of the controls that can be used now.
+        Object names of the controls that are enabled.
     running, waiting, paused : bool
-        Whether there is a round that goes on, or that waits for another background job; a
-        waiting one counts as running.
+        Whether a round is running, is queued behind another background job, or is paused. A
+        queued round counts as running.
     fraction : float
-        0..1 of the running round.
+        Progress of the running round, 0..1.
     text : str
-        What is being done, and how long it will take.
+        Current activity and remaining time.
     loss_unet, loss_sam : tuple of (step, value)
-        Training loss of both models, no unit.
+        Training losses of both models, without unit.
     dice : tuple of (step, value)
         Mean Dice of the pair on held-out slices, 0..1.
     rounds : tuple of RoundRecord
     sizes : mapping of int to int
-        What they take on the disk by their numbers, in bytes.
+        Disk usage by round number, in bytes.
     interrupted : InterruptedRound or None
-        A killed round that training may go on with.
+        An interrupted round that can be resumed.
     estimate : Estimate or None
-        What the next round would take; None while nothing is labelled, or not yet known.
+        Estimated cost of the next round; None if nothing is labelled or it is not yet computed.
     message, error : str
-        Last thing said, for the status line.
+        Latest message for the status line.
     """
 
     enabled: frozenset[str] = frozenset()
@@ -64,7 +64,7 @@ class RoundsState:
 
 
 def summary(state: RoundsState) -> str:
-    """The active round in one line."""
+    """Describe the active round in one line."""
     active = next((r for r in state.rounds if r.active), None)
     if active is None:
         return "No round is active" if state.rounds else "No round yet"
@@ -73,39 +73,39 @@ def summary(state: RoundsState) -> str:
 
 
 def hint(state: RoundsState) -> str:
-    """What training would take, while none runs, or what it needs first."""
+    """Describe the cost of training, or what it needs first, while no round is running."""
     cost, killed = state.estimate, state.interrupted
     if killed is not None:
         anew = "" if cost is None else f" ({cost.text})"
         return (
-            f"Round {killed.number} was interrupted at step {killed.step}. Training goes on with "
-            f"it if labels and settings are as they were, else a new one begins{anew}."
+            f"Round {killed.number} was interrupted at step {killed.step}. Training resumes it "
+            f"if labels and settings are as they were, else a new one begins{anew}."
         )
-    said = "" if cost is None else f"{cost.sentence} {cost.note}".strip()
+    message = "" if cost is None else f"{cost.sentence} {cost.note}".strip()
     if state.rounds:
-        return said
-    first = said or "Commit a few slices, then train."
+        return message
+    first = message or "Commit a few slices, then train."
     return f"{first} You can go on annotating meanwhile."
 
 
 def round_note(state: RoundsState, record: RoundRecord) -> str:
-    """Why a round was promoted or not, and what it takes on the disk, in two lines."""
+    """Explain in two lines why a round was promoted or not, and its disk usage."""
     pruned = "; its weights were pruned" if record.pruned else ""
     size = decimal(state.sizes.get(record.number, 0))
     return f"{record.reason}\n{size} on the disk{pruned}."
 
 
 def mean_dice(record: RoundRecord) -> float | None:
-    """Mean Dice 0..1 of the pair over classes on held-out slices; None if not measured."""
+    """Return mean Dice of the pair over classes on held-out slices, 0..1; None if not measured."""
     return dict(metrics_table(record)).get("mean", {}).get("pair")
 
 
-# Whose Dice a round reports; "prompted" is SAM prompted by the U-Net's outline.
+# Members whose Dice a round reports; "prompted" is SAM prompted by the U-Net's map.
 _MODELS = ("unet", "sam", "prompted", "pair")
 
 
 def metrics_table(record: RoundRecord) -> list[tuple[str, dict[str, float | None]]]:
-    """Dice of a round as rows: class name, then the Dice of each model.
+    """Return the Dice of a round as rows of class name and Dice by member.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What the benchmarks share: writing a report, and running a round in its own process."""
+"""Shared by all benchmarks: writing a report, and running a round in its own process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_report(folder: Path, stem: str, report: Mapping[str, Any], table: str) -> None:
-    """Write ``<stem>.json``, which names the machine, and the table in Markdown, ``<stem>.md``."""
+    """Write ``<stem>.json``, including the machine, and the Markdown table ``<stem>.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     named = {"machine": machine(), **report}
     (folder / f"{stem}.json").write_text(json.dumps(named, indent=2) + "\n")
@@ -25,7 +25,7 @@ def write_report(folder: Path, stem: str, report: Mapping[str, Any], table: str)
 
 
 def run_round(partial: Path, threads: int | None) -> None:
-    """Train the round of ``NNNN.partial`` as the plugin does, with so many of torch's threads.
+    """Train the round of ``NNNN.partial`` as the plugin does, with this number of torch threads.
 
     Raises
     ------
