@@ -25,8 +25,8 @@ MANY_ATTRIBUTES = {
     "session.py: Session",
     "fit.py: WarmUp",
 }
-# Asked whether it has a function of a name, and for its sample pictures.
-LIBRARIES = {"torch.cpu", "data"}
+# Torch, skimage.data and pathlib: asked for what not every version has, or for a sample picture.
+LIBRARIES = {"torch.cpu", "data", "path"}
 # Still to be divided.
 LONG_FILES = {"sam_student.py"}
 
