@@ -8,10 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import from_matvec
-from test_cli_process import ok, refused
+from test_cli_process import cli, ok, refused
 
 from napari_scsam.io import Placing
 from napari_scsam.project import Project
+from napari_scsam.project.masks import commit_mask
 from napari_scsam.workflows.evaluation import evaluate_cases
 
 if TYPE_CHECKING:
@@ -103,3 +104,33 @@ def test_evaluate_compares_where_the_masks_lie(masks: dict[str, Path]) -> None:
     assert dice("shifted", "same", same_grid=True) == 1.0
     (case,) = ok("evaluate", masks["shifted"], masks["same"], "--same-grid")["cases"].values()
     assert case["classes"][0]["dice"] == 1.0
+
+
+def test_scans_with_a_broken_header_come_through_to_the_export(tmp_path: Path) -> None:
+    good = save(tmp_path / "good.nii", VOXELS, AFFINE).read_bytes()
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    changes = {
+        "backwards": {88: "<f4 -3.0", 254: "<i2 1"},  # a voxel size, beside a good sform
+        "no turn": {252: "<i2 1", 256: "<f4 nan"},  # a qform that can't be decoded
+        "inside": {108: "<f4 0.0"},  # values that begin within the header
+    }
+    for number, (name, fields) in enumerate(changes.items()):
+        content = bytearray(good)
+        for place, field in fields.items():
+            kind, value = field.split()
+            written = np.array(float(value)).astype(kind).tobytes()
+            content[place : place + len(written)] = written
+        content[352] ^= number + 1  # No two scans are the same file's content.
+        (scans / f"{name}.nii").write_bytes(content)
+    made = cli("new", tmp_path / "project", "--images", scans, "--classes", "blob")
+    assert (made.returncode, made.stderr) == (0, "")
+    mask = save(tmp_path / "mask.nii.gz", MASK, AFFINE)
+    with Project.open(tmp_path / "project") as opened:
+        for image in opened.images():
+            assert commit_mask(opened, image.id, mask)[1] == "same"
+    out = ("--format", "nifti", "--out", tmp_path / "out")
+    for path in ok("export", tmp_path / "project", *out)["exports"]:
+        exported = nib.load(path)
+        np.testing.assert_allclose(exported.affine, AFFINE, atol=1e-5)
+        np.testing.assert_array_equal(np.asarray(exported.dataobj), MASK)

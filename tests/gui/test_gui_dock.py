@@ -156,6 +156,24 @@ def test_the_dock_asks_before_an_export_replaces_a_file(
     hand.until(lambda: "never written over" in hand.status())
 
 
+def test_a_damaged_project_opens_to_be_looked_at_and_says_so(
+    hand: Any, dock: Any, volume_path: Any, tmp_path: Any
+) -> None:
+    with Project.create(tmp_path / "project", ["disc"]) as project:
+        (image,) = project.add_images([volume_path])
+        for index in range(3):
+            project.commit(image, np.ones((96, 80), np.uint8), plane=Plane(0, index))
+    journal = tmp_path / "project" / "journal.sqlite"
+    spoilt = journal.read_bytes().replace(b'"plane": 2', b'"plane": 3')
+    journal.write_bytes(spoilt)
+    dock.open_project_folder(tmp_path / "project")
+    hand.until(lambda: "is damaged (event" in hand.status())
+    hand.wait_for_image()
+    assert "read-only" in hand.find("project_name").text()
+    assert dock.session.project.committed_planes(image) == [0, 1]
+    assert journal.read_bytes() == spoilt
+
+
 def test_open_layers_are_taken_into_a_project(
     hand: Any, dock: Any, viewer: Any, tmp_path: Any
 ) -> None:

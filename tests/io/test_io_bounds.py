@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 from handmade import png, png_of, tiff_directory, tiff_in_a_circle
+from PIL import Image
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.io import bounds, read_volume
@@ -108,6 +110,16 @@ def tiff_bomb(path: Path) -> None:
     tiff_of_one_page(path, packed_zeros(3 * GIB), (20, 30), 8)
 
 
+def jpeg_bomb(path: Path) -> None:
+    """A strip of 256 pixels that is a JPEG of 900 millions."""
+    content = BytesIO()
+    Image.new("L", (16, 16)).save(content, "jpeg")
+    strip = bytearray(content.getvalue())
+    place = strip.index(b"\xff\xc0") + 5
+    strip[place : place + 4] = struct.pack(">HH", 30_000, 30_000)
+    tiff_of_one_page(path, bytes(strip), (16, 16), 7)
+
+
 def tiff_lie(path: Path) -> None:
     tiff_of_one_page(path, zlib.compress(bytes(600)), (60_000, 60_000), 8)
 
@@ -152,6 +164,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "endless chain.tif": endless_chain,
     "shaped.tif": described('{"shape": [1000000000, 20, 30]}'),
     "laughs.ome.tif": described(LAUGHS),
+    "jpeg bomb.tif": jpeg_bomb,
     "png bomb.png": png_bomb,
     "tiff bomb.tif": tiff_bomb,
 }

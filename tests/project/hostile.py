@@ -163,13 +163,17 @@ def interrupted_with_link(project: Path, outside: Path) -> None:
     (partial / "events.jsonl").symlink_to(outside / "precious.txt")
 
 
-def foreign_process(project: Path, outside: Path) -> None:
+def foreign_process(project: Path, outside: Path, name: str = "0001.partial") -> None:
     """The process that runs this test is named as a round's."""
     from napari_scsam.project.process import record_process
 
-    partial = project / "rounds" / "0001.partial"
+    partial = project / "rounds" / name
     partial.mkdir(parents=True)
     record_process(partial, os.getpid())
+
+
+def foreign_process_of_no_round(project: Path, outside: Path) -> None:
+    foreign_process(project, outside, "x.partial")
 
 
 def foreign_embeddings(project: Path, outside: Path) -> None:
@@ -234,6 +238,7 @@ KINDS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "round-to-go-on-with-writes-outside": (interrupted_with_link, ROUNDS),
     "process-is-a-pipe": (pipe("rounds/0001.partial/process.json"), TRAIN),
     "process-is-nested": (text("rounds/0001.partial/process.json", DEEP), TRAIN),
+    "process-of-no-round": (foreign_process_of_no_round, TRAIN),
     "process-is-foreign": (foreign_process, TRAIN),
     "trigger-that-is-not-ours": (
         schema(

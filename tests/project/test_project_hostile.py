@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -25,7 +27,6 @@ from napari_scsam.rounds.running_round import RunningRound, TrainingController
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import FrameType
 
 # Generous: the slowest kind takes below a second on an idle machine.
@@ -103,6 +104,12 @@ def test_a_hostile_project_reaches_nothing_outside(
     assert code == 0 or len(said.splitlines()) == 1, said
     assert contents(tmp_path, trial, out) == before
     assert all(path.is_relative_to(out) for path in out.rglob("*"))
+
+
+def test_the_documentation_lists_every_kind() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "threat-model.md"
+    listed = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", page.read_text("utf-8")))
+    assert len(KINDS) >= 25 and set(KINDS) <= listed
 
 
 def test_an_export_names_what_is_wrong_and_in_which_file(

@@ -176,10 +176,15 @@ def _is_gone(project: Project, image: str) -> None:
 
 @needs_kill
 def test_hidden_files_of_a_killed_writer_are_swept(project: Project) -> None:
+    image = project.images()[0].id
+    project.commit(image, np.ones((7, 9), np.uint8), plane=Plane(0, 1))
     project.close()
-    left = project.folder / ".0123abcd.project.toml"
-    mine = project.folder / ".hidden"
-    for path in (left, mine):
+    labels = project.folder / "labels" / image
+    left = [project.folder / ".0123abcd.project.toml", labels / ".89abcdef.000002.nii.gz"]
+    mine = [project.folder / ".hidden", labels / ".mine.nii.gz"]
+    for path in (*left, *mine):
         path.write_text("half")
     with Project.open(project.folder) as again:
-        assert not left.exists() and mine.exists() and not again.notes
+        again.commit(image, np.ones((7, 9), np.uint8), plane=Plane(0, 2))
+        assert not again.notes
+    assert not any(path.exists() for path in left) and all(path.exists() for path in mine)

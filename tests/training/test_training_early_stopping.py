@@ -46,7 +46,7 @@ def clock_of(ending: Any = None, **settings: Any) -> tuple[Clock, Any]:
 
 
 def test_a_rounds_length_is_its_pictures_or_its_steps() -> None:
-    assert clock_of()[0].fraction(0, 420) == pytest.approx(0.5)
+    assert clock_of()[0].fraction(0, 360) == pytest.approx(0.5)
     assert clock_of(pictures=400)[0].fraction(9, 100) == pytest.approx(0.25)
     assert clock_of(steps=20)[0].fraction(5, 10**6) == pytest.approx(0.25)
     assert clock_of(steps=20, pictures=400)[0].fraction(5, 200) == pytest.approx(0.5)

@@ -187,6 +187,8 @@ class ScsamDock(QWidget):
         self._parts.annotate.window_box.show_window(chosen.chosen, chosen.choices)
         self._keys = Keymap(_main_window(self), self._key_actions())
         self.session.begin()
+        if project.notes:
+            self._say(" ".join(project.notes), error=True)
 
     def close_project(self) -> None:
         """Close the open project, if there is one; its layers go with it."""

@@ -51,7 +51,7 @@ def demo(
 def _free_folder(folder: Path) -> Path:
     # An earlier demo may contain a person's work: it is never overwritten.
     candidates = [folder, *(folder.with_name(f"{folder.name}-{n}") for n in range(2, 1000))]
-    return next(c for c in candidates if not c.exists() or not any(c.iterdir()))
+    return next(c for c in candidates if not c.exists() or (c.is_dir() and not any(c.iterdir())))
 
 
 def _data(result: DemoResult) -> dict[str, object]:

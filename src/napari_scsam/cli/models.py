@@ -46,7 +46,7 @@ def suggest(
     folder
         The project folder.
     image
-        ID or path of an image of the project.
+        ID, name or path of an image of the project.
     plane
         Slice number from 0; the middle one by default.
     device
@@ -170,7 +170,7 @@ def evaluate(
     """Compute Dice, IoU, HD95 and ASSD of a mask, or of a folder of masks, against the truth.
 
     The two are compared where they lie: a mask that is stored flipped or with its axes in
-    another order is turned onto the truth, and one that lies elsewhere is refused.
+    another order is reoriented onto the truth, and one that lies elsewhere is refused.
 
     Parameters
     ----------

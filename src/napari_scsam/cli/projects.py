@@ -31,7 +31,7 @@ from napari_scsam.project.pruning import Pruned
 
 # How a mask came onto its image's grid, in words.
 _HOW = {
-    "reoriented": "turned onto the image",
+    "reoriented": "reoriented onto the image",
     "resampled": "resampled onto the image",
     "same-grid": "taken as it is, whatever its header says",
 }
@@ -137,7 +137,7 @@ def label(
 ) -> Report:
     """Commit an existing mask as the label of an image.
 
-    A mask that is stored flipped or with its axes in another order is turned onto the image;
+    A mask that is stored flipped or with its axes in another order is reoriented onto the image;
     one that lies elsewhere is refused.
 
     Parameters
@@ -145,7 +145,7 @@ def label(
     folder
         The project folder.
     image
-        ID or path of an image of the project.
+        ID, name or path of an image of the project.
     mask
         NIfTI, TIFF or PNG; 0 background, class ids, 255 not annotated.
     """

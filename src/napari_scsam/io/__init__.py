@@ -35,6 +35,9 @@ _SUFFIX_FORMATS: dict[str, ExportFormat] = {
     ".png": "png",
 }
 
+# Beyond it not every whole number is one in 64 bits of floating point.
+_LARGEST_WHOLE = 2**53
+
 __all__ = [
     "IMAGE_SUFFIXES",
     "SUFFIXES",
@@ -91,7 +94,7 @@ def read_labels(path: str | Path, like: Grid | None = None) -> Pixels:
         taken when its channels are equal.
     like : Grid, optional
         The image that the mask is meant for: one that is stored flipped or with its axes
-        in another order is turned onto it, and one that lies elsewhere is refused.
+        in another order is reoriented onto it, and one that lies elsewhere is refused.
 
     Returns
     -------
@@ -126,6 +129,8 @@ def _as_mask(volume: Volume, path: Path) -> Volume:
     if data.dtype.kind == "f":
         if not np.isfinite(data).all() or not np.array_equal(data, np.round(data)):
             raise InputError(f"{path} is no mask: it holds fractions or NaN, not whole numbers.")
+        if np.abs(data).max() > _LARGEST_WHOLE:
+            raise InputError(f"{path} is no mask: it holds values up to {np.abs(data).max():.3g}.")
         data = data.astype(np.int64)
     data = data.astype(np.uint8) if data.dtype.kind == "b" else data
     return Volume(data, volume.affine, False, volume.spacing_known, volume.header)

@@ -162,7 +162,7 @@ def _read_plain(file: BinaryIO | gzip.GzipFile, most: int, path: Path) -> tuple[
     layout = parse(head, path)
     _refuse_kind(layout, path)
     if layout.end > most:
-        raise damaged(path, f"it holds at most {most} bytes of {layout.end}")
+        raise damaged(path, f"it holds at most {most} of the {layout.end} bytes it claims")
     scaled = layout.scale != (1.0, 0.0)
     refuse_too_large(path, layout.end + scaled * 8 * prod(layout.shape))
     proxy = ArrayProxy(file, (layout.shape, layout.dtype, layout.offset, *layout.scale), mmap=False)

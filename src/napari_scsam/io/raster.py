@@ -178,6 +178,8 @@ def files_of(path: Path, shape: tuple[int, ...]) -> list[Path]:
 
 def _write_picture(path: Path, plane: LabelArray) -> None:
     content: bytes = iio.imwrite("<bytes>", plane, extension=".png")
-    if not np.array_equal(iio.imread(BytesIO(content), plugin="pillow"), plane):
+    with PngImageFile(BytesIO(content)) as again:
+        same = np.array_equal(np.asarray(again), plane)
+    if not same:
         raise ProjectError(f"{path} was not written: the PNG did not read back as the label map.")
     write_bytes(path, content)

@@ -182,6 +182,8 @@ def _cut_off(path: Path) -> InputError:
 
 def _only_series(file: Any, path: Path) -> Any:
     series = file.series
+    if not series:
+        raise damaged(path, "there is no picture in it")
     if len(series) != 1:
         shapes = ", ".join(str(s.shape) for s in series[:4])
         raise InputError(

@@ -5,18 +5,24 @@ from __future__ import annotations
 import struct
 import zlib
 from importlib.util import find_spec
+from io import BytesIO
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.etree import ElementTree
 
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from tifffile import COMPRESSION
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.io.bounds import MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
+from napari_scsam.io.bounds import DAMAGE, MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from PIL.ImageFile import ImageFile
 
 # More pages than this are no stack of slices (arbitrary; a scanner's has a few thousand).
 MOST_PAGES = 50_000
@@ -30,7 +36,13 @@ _MOST_PER_BYTE = {
     COMPRESSION.DEFLATE: MOST_PER_DEFLATED_BYTE,
 }
 _DEFLATED = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
-# What a strip may grow to without being looked at first (arbitrary).
+# By compression, what reads the header of a picture within a TIFF.
+_PICTURES: dict[int, type[ImageFile]] = {
+    **dict.fromkeys((6, 7, 33007, 34892), JpegImageFile),
+    **dict.fromkeys((33003, 33004, 33005, 34712), Jpeg2KImageFile),
+    34933: PngImageFile,
+}
+# What a strip may grow to beyond its size (arbitrary).
 _HARMLESS = 64 * 2**20
 
 
@@ -149,22 +161,41 @@ def refuse_oversize(series: Any, path: Path) -> None:
 
 
 def refuse_bombs(series: Any, path: Path) -> None:
-    """Unpack large strips up to their honest size, where the reader would unpack all of them.
+    """Refuse strips and tiles that unpack to more than their pixels, where the reader would.
 
-    imagecodecs stops at the size that a strip or tile has; zlib, which tifffile takes without
-    it, does not.
+    A strip that is a picture with a header of its own is as large as that says. zlib, which
+    tifffile takes where imagecodecs is not installed, unpacks whatever is there; imagecodecs
+    stops in time.
     """
     page = series.keyframe
-    if page.compression not in _DEFLATED or find_spec("imagecodecs") is not None:
-        return
     honest = prod(page.chunks) * max(1, page.bitspersample) // 8 + page.chunks[0]
+    picture = _PICTURES.get(page.compression)
+    if picture is None and (page.compression not in _DEFLATED or find_spec("imagecodecs")):
+        return
+    most = honest + _HARMLESS
     with path.open("rb") as file:
         for place, size in _segments(series):
-            if size * MOST_PER_DEFLATED_BYTE > honest + _HARMLESS:
-                file.seek(place)
-                found = zlib.decompressobj().decompress(file.read(size), honest + 1)
-                if len(found) > honest:
-                    raise damaged(path, f"a part of it unpacks to more than its {honest} bytes")
+            file.seek(place)
+            packed = file.read(size)
+            found = _picture_size(packed, picture) if picture else _deflated_size(packed, most)
+            if found > most:
+                raise damaged(path, f"a part of it unpacks to more than its {honest} bytes")
+
+
+def _deflated_size(packed: bytes, most: int) -> int:
+    """Bytes of a strip, as far as they matter; those that can't have too many need no look."""
+    if len(packed) * MOST_PER_DEFLATED_BYTE <= most:
+        return 0
+    return len(zlib.decompressobj().decompress(packed, most + 1))
+
+
+def _picture_size(packed: bytes, kind: type[ImageFile]) -> int:
+    """Bytes of a picture within a TIFF by its own header, with three channels."""
+    try:
+        with kind(BytesIO(packed)) as picture:
+            return int(picture.width * picture.height * 3)
+    except DAMAGE:
+        return 0  # which its decoder says better
 
 
 def _segments(series: Any) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ from napari_scsam.io.real_files import without_links_above
 from napari_scsam.project import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_scsam.core.volume import Volume
     from napari_scsam.project.journal import Event, Journal
@@ -88,25 +88,25 @@ class Images:
         ]
 
     def find(self, id_or_path: str | Path) -> ImageRecord:
-        """One image by its id or its file, which is known by its content, too.
+        """Return an image by its id, its name, or its file, which is known by its content, too.
 
         Raises
         ------
         InputError
-            If there is none: it names what there is. If the file has changed since.
+            If there is none (it names what there is), if several have the name, or if the file
+            has changed since.
         """
         noted = self._journal.events(["image"], str(id_or_path))
         if noted:
             return self._to_record(noted[0], self._places(noted[0].image))
         records = self.all()
         path = without_links_above(Path(id_or_path))
-        found = self._by_file(records, path)
+        found = self._by_file(records, path) or _by_name(records, str(id_or_path))
         if found is not None:
             return found
-        some = ", ".join(f"{r.id} ({r.name})" for r in records[:5])
-        more = f" and {len(records) - 5} more" if len(records) > 5 else ""
+        known = _some(f"{record.id} ({record.name})" for record in records)
         raise InputError(
-            f"There is no image {id_or_path} in the project; it has {some or 'none yet'}{more}."
+            f"There is no image {id_or_path} in the project; it has {known or 'none yet'}."
         )
 
     def _by_file(self, records: Sequence[ImageRecord], path: Path) -> ImageRecord | None:
@@ -168,3 +168,19 @@ class Images:
         if key not in self._hashes:
             self._hashes[key] = files.hash_file(path)
         return self._hashes[key]
+
+
+def _by_name(records: Iterable[ImageRecord], name: str) -> ImageRecord | None:
+    """Return the image of this name; None if there is none, InputError if there are several."""
+    named = [record for record in records if record.name == name]
+    if len(named) > 1:
+        ids = _some(record.id for record in named)
+        raise InputError(f"{len(named)} images are called {name}: choose one by its id, {ids}.")
+    return named[0] if named else None
+
+
+def _some(items: Iterable[str], most: int = 5) -> str:
+    """Return the first items of a list in words, and how many more there are."""
+    found = list(items)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

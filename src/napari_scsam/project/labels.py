@@ -20,6 +20,7 @@ from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import make_real_folder, read_real, real_folder
 from napari_scsam.project import claims
 from napari_scsam.project.journal import Event, Journal, Noted
+from napari_scsam.project.own_files import sweep
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 
 if TYPE_CHECKING:
@@ -267,7 +268,8 @@ class Labels:
     def _next_version(self, image_id: str) -> int:
         """A version that no commit has and no file, not even as a crash's orphan."""
         last = self._journal.last(["commit"], image_id)
-        folder = self._folder / image_id
+        folder = real_folder(self._project, LABELS_FOLDER, image_id)
+        sweep(folder)
         names = [_NAME.fullmatch(p.name) for p in folder.iterdir()] if folder.is_dir() else []
         orphans = [int(m[1]) for m in names if m]
         noted = 0 if last is None else self._to_record(last).version

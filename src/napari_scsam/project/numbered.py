@@ -32,6 +32,12 @@ def numbered(folder: Path, *, links: bool = False) -> list[tuple[int, str]]:
     return [(int(m[1]), m[2] or "") for m in names if m]
 
 
+def unfinished(folder: Path) -> list[Path]:
+    """The ``NNNN.partial`` in a folder, in the order of their numbers."""
+    there = sorted(numbered(folder))
+    return [folder / f"{number:04d}{suffix}" for number, suffix in there if suffix == PARTIAL]
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder as far as that can be done; of a link, the link itself."""
     if is_link(path):

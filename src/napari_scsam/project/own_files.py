@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROLLBACK_FILE = f"{JOURNAL_FILE}-journal"
-_LEFT = re.compile(rf"{TEMPORARY}(?:journal|project)")
+_LEFT = re.compile(rf"{TEMPORARY}(?:journal|project\.toml|\d{{6,}}\.nii\.gz)")
 _FILES = (
     *(PROJECT_FILE, JOURNAL_FILE, LOCK_FILE),
     *(ROLLBACK_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm"),
@@ -63,12 +63,14 @@ def check_own_files(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove files that a killed writer of the project had not renamed yet; its lock is held."""
-    for place in (folder, folder / BACKUPS_FOLDER):
-        for path in place.glob(".*") if place.is_dir() else ():
-            if _LEFT.match(path.name) and is_plain_file(path):
-                with suppress(OSError):
-                    path.unlink()
+    """Remove files of a folder that a killed writer of the project had not renamed yet.
+
+    For the one who holds the project's lock: nobody else is writing them.
+    """
+    for path in folder.glob(".*") if folder.is_dir() else ():
+        if _LEFT.match(path.name) and is_plain_file(path):
+            with suppress(OSError):
+                path.unlink()
 
 
 def _refuse_strange_rollback(path: Path) -> None:

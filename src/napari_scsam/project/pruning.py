@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL
+from napari_scsam.core.round_contract import INPUTS_FILE
 from napari_scsam.io.atomic import flush_folder, storage_error
 from napari_scsam.io.real_files import read_json
 from napari_scsam.project.journal import Journal
+from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import training_process
 from napari_scsam.project.round_events import numbers as rounds_of
 
@@ -164,7 +165,7 @@ class Pruning:
     def _needed(self, numbers: Sequence[int], active: Sequence[int]) -> set[int]:
         """Rounds that are at work, or that another goes on from or goes back to."""
         needed = set(active[-2:])
-        for folder in [*map(self._folder, active[-1:]), *self._rounds.glob(f"*{PARTIAL}")]:
+        for folder in [*map(self._folder, active[-1:]), *unfinished(self._rounds)]:
             needed |= _parent_of(folder)
         return needed | {n for n in numbers if training_process(self._folder(n)) is not None}
 

@@ -26,7 +26,8 @@ from napari_scsam.io.real_files import is_plain_tree, read_json
 from napari_scsam.project import claims
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
-from napari_scsam.project.numbered import numbered, remove_tree
+from napari_scsam.project.journal import Journal
+from napari_scsam.project.numbered import numbered, remove_tree, unfinished
 from napari_scsam.project.process import training_process
 from napari_scsam.project.pruning import Pruned, Pruning
 from napari_scsam.project.round_events import active_stack, begun_rounds, round_events
@@ -248,14 +249,14 @@ class Rounds:
         self._journal.append("round", payload)
 
     def _clear_failed(self) -> None:
-        folders = list(self._folder.glob(f"*{PARTIAL}"))
-        for folder in folders:
+        for folder in unfinished(self._folder):
             if training_process(folder) is not None:
                 raise ProjectError(
                     f"Round {int(folder.stem)} is being trained: wait for it or cancel it first."
                 )
-        for folder in [*folders, *self._folder.glob(f"*{FAILED}")]:
-            remove_tree(folder)
+        for number, suffix in numbered(self._folder, links=True):
+            if suffix:
+                remove_tree(self._folder / f"{number:04d}{suffix}")
 
     def _next_number(self) -> int:
         taken = numbered(self._folder, links=True)

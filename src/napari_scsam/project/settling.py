@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import DamagedError, ProjectError
+from napari_scsam.core.project_layout import BACKUPS_FOLDER
 from napari_scsam.project.own_files import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_scsam.project.journal import Journal
     from napari_scsam.project.labels import Labels
@@ -29,7 +31,7 @@ def settle(journal: Journal, labels: Labels, training: Training) -> list[str]:
         "Finished rounds were not taken in": training.adopt,
         "Old tunings were not cleared away": training.tunings.tidy,
         "Old rounds were not cleared away": training.rounds.pruning.sweep,
-        "Left-overs of a killed program were not removed": lambda: sweep(journal.folder),
+        "Left-overs of a killed program were not removed": lambda: _sweep(journal.folder),
     }
     notes = []
     for task, do in tasks.items():
@@ -40,3 +42,8 @@ def settle(journal: Journal, labels: Labels, training: Training) -> list[str]:
         except ProjectError as exc:
             notes.append(f"{task}: {exc}")
     return notes
+
+
+def _sweep(folder: Path) -> None:
+    for place in (folder, folder / BACKUPS_FOLDER):
+        sweep(place)

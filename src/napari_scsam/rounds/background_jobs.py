@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.round_contract import PARTIAL
+from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import training_process
 from napari_scsam.rounds.cost_estimate import rounded_time
 
@@ -253,7 +253,7 @@ def refuse_beside_another(folder: Path) -> None:
         If one is running: which one, its process id, and what to do.
     """
     for kind, inside in FOLDERS.items():
-        for partial in sorted((folder / inside).glob(f"*{PARTIAL}")):
+        for partial in unfinished(folder / inside):
             process = training_process(partial)
             if process is not None:
                 raise ProjectError(

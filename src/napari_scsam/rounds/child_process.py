@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.round_contract import EVENTS_FILE
-from napari_scsam.io.real_files import open_new
+from napari_scsam.io.real_files import open_new, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +60,9 @@ def _parsed(lines: bytes) -> Iterator[Event]:
     for line in lines.splitlines():
         # After a power cut an incomplete line may be followed by those of the resumed child.
         with suppress(ValueError):
-            yield json.loads(line)
+            event = parse_json(line)
+            if isinstance(event, dict) and "event" in event:
+                yield event
 
 
 def start_child(

@@ -7,16 +7,18 @@ import time
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.project_layout import ROUNDS_FOLDER
 from napari_scsam.core.round_contract import (
     CONTROL_FILE,
-    PARTIAL,
     RESUME_FILE,
     ROUND_MODULE,
     Command,
     EventKind,
 )
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.io.real_files import open_new
+from napari_scsam.io.real_files import open_new, read_json
+from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import end_process, record_process, training_process
 from napari_scsam.rounds.background_jobs import refuse_beside_another
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
@@ -100,7 +102,7 @@ class RunningRound:
     def paused(self) -> bool:
         """Whether it was paused, by this window or an earlier one."""
         try:
-            requested = json.loads((self.folder / CONTROL_FILE).read_bytes())
+            requested = read_json(self.folder / CONTROL_FILE)
         except (OSError, ValueError):
             return False
         return bool(requested == {"command": Command.PAUSE})
@@ -205,7 +207,7 @@ class TrainingController:
         self.running: RunningRound | None = self._find_running()
 
     def _find_running(self) -> RunningRound | None:
-        for folder in sorted((self._project.folder / "rounds").glob(f"*{PARTIAL}")):
+        for folder in unfinished(self._project.folder / ROUNDS_FOLDER):
             if training_process(folder) is not None:
                 return RunningRound(self._project, folder)
         return None

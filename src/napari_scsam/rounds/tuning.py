@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import Cancelled, ProjectError, ScsamError
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.round_contract import PARTIAL, TUNING_MODULE, EventKind
+from napari_scsam.core.project_layout import TUNED_FOLDER
+from napari_scsam.core.round_contract import TUNING_MODULE, EventKind
 from napari_scsam.core.settings import TuneSettings
+from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import end_process, record_process, training_process
 from napari_scsam.rounds.assumed_costs import STARTING_S
 from napari_scsam.rounds.background_jobs import (
@@ -94,7 +96,7 @@ class RunningTuning:
     @classmethod
     def find(cls, project: Project) -> RunningTuning | None:
         """Return a tuning still running from a terminal or from a killed window, if any."""
-        for folder in sorted((project.folder / "tuned").glob(f"*{PARTIAL}")):
+        for folder in unfinished(project.folder / TUNED_FOLDER):
             if training_process(folder) is not None:
                 return cls(project, folder)
         return None

@@ -21,7 +21,7 @@ from napari_scsam.core.round_contract import INPUTS_FILE, METRICS_FILE, PARTIAL
 from napari_scsam.core.settings import Device, TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
-from scsam_train.benchmark.common import run_round, write_report
+from scsam_train.benchmark.common import own_folder, run_round, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,10 +71,11 @@ def measure(
     """
     if min(plan.references) <= LABELLED:
         raise ScsamError(f"A run needs more than {LABELLED} references.")
-    files = _write_files(out / "images")
+    images, folder = own_folder(out / "images"), own_folder(out / "runs")
+    files = _write_files(images)
     runs = {}
     for count in plan.references:
-        runs[str(count)] = _run(out / "runs" / str(count), files, count, plan)
+        runs[str(count)] = _run(folder / str(count), files, count, plan)
         on_done(f"{count} references: {_in_short(runs[str(count)])}")
     return {"plan": asdict(plan), "runs": runs}
 
@@ -110,7 +111,6 @@ def _in_short(run: dict[str, Any]) -> str:
 
 def _write_files(folder: Path) -> list[dict[str, Any]]:
     """Write pictures with a bright disc each, and the label maps of the first ones."""
-    folder.mkdir(parents=True, exist_ok=True)
     rows, cols = np.mgrid[:SIDE, :SIDE]
     entries = []
     for number in range(FILES):
