@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -305,7 +306,7 @@ def click_beside_a_round(viewer: Any, dock: ScsamDock, clicks: int) -> dict[str,
     viewer.dims.set_current_step(0, SHAPE[0] // 2 - 2)
     run_until(lambda: dock._inference.idle)
     result = {"idle": time_clicks(viewer, dock, clicks)}
-    form.set_value("steps", STEPS_BESIDE)
+    form.show_settings(replace(form.settings(), steps=STEPS_BESIDE))
     dock._press_training("train")
     run_until(lambda: rounds.state.running and bool(rounds.state.loss_unet))
     result["training"] = time_clicks(viewer, dock, clicks, seed=2)
@@ -344,7 +345,7 @@ def train(viewer: Any, dock: ScsamDock, beat: Heartbeat, steps: int) -> dict[str
     loop.commit()
     run_until(lambda: loop.now.commits > 0)
     form = dock._parts.training.form
-    form.set_value("steps", steps)
+    form.show_settings(replace(form.settings(), steps=steps))
     form.set_value("unlabelled_planes", 4)
     beat.reset()
     dock._press_training("train")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.jobs import Job
 from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import training_process
 from napari_scsam.rounds.cost_estimate import rounded_time
@@ -13,6 +14,10 @@ from napari_scsam.rounds.cost_estimate import rounded_time
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from napari_scsam.core.job_runner import JobRunner, OnFailed
+
+R = TypeVar("R")
 
 Kind = Literal["round", "tuning", "measuring", "ranking"]
 
@@ -154,6 +159,84 @@ class JobQueue:
 
 def _comes_before(job: BackgroundJob, other: BackgroundJob) -> bool:
     return ORDER.index(job.kind) < ORDER.index(other.kind)
+
+
+class Turn(Generic[R]):
+    """Who runs, who waits, and whether one is just beginning or ending.
+
+    Parameters
+    ----------
+    job : BackgroundJob
+    jobs : JobQueue
+        Shared by all background jobs of the project.
+    files : JobRunner
+        Begins and ends it off the main thread.
+    running : RunningRound, RunningTuning or None
+        One that was started by another window; see `adopt`.
+
+    Attributes
+    ----------
+    running : RunningRound, RunningTuning or None
+    busy : bool
+        Whether it is being begun or taken in, so that nothing else may be done with it.
+    """
+
+    def __init__(
+        self, job: BackgroundJob, jobs: JobQueue, files: JobRunner, running: R | None
+    ) -> None:
+        self._job, self._jobs, self._files = job, jobs, files
+        self.running, self.busy = running, False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for another background job."""
+        return self._jobs.waits(self._job.kind)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it waits, begins, runs or ends."""
+        return self.running is not None or self.busy or self.waits
+
+    @property
+    def sentence(self) -> str:
+        """What it waits for; empty where it does not."""
+        return self._jobs.sentence(self._job.kind)
+
+    def adopt(self) -> None:
+        """Take the one that runs already into the queue; it may have to make way at once."""
+        if self.running is not None:
+            self._jobs.adopt(self._job)
+
+    def ask(self) -> None:
+        """Begin now, or when its turn comes."""
+        self._jobs.ask(self._job)
+
+    def withdraw(self) -> None:
+        """Wait no longer."""
+        self._jobs.withdraw(self._job.kind)
+
+    def ended(self) -> None:
+        """Let the next one begin."""
+        self._jobs.ended(self._job.kind)
+
+    def stopped(self) -> None:
+        """Let the next one begin, and wait for the next turn."""
+        self._jobs.stopped(self._job.kind)
+
+    def close(self) -> None:
+        """Let nothing begin any more."""
+        self._jobs.close()
+
+    def work(
+        self,
+        name: str,
+        function: Callable[[], Any],
+        on_done: Callable[[Any], None],
+        on_failed: OnFailed,
+    ) -> None:
+        """Begin it or take it in, off the main thread; whoever is called back is no longer busy."""
+        self.busy = True
+        self._files.run(Job(name, lambda _progress, _cancel: function()), on_done, on_failed)
 
 
 def refuse_beside_another(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn, ignore_progress
+from napari_scsam.core.settings import Device, SamName
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io import check_outputs, format_of, label_files, read_volume, write_labels
@@ -18,13 +20,10 @@ from napari_scsam.models import Decoded, SamBackend, decode_region, load_sam, op
 from napari_scsam.propagation import carry, propagate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    from napari_scsam.core.arrays import LabelArray, Pixels
+    from napari_scsam.core.arrays import Pixels
     from napari_scsam.core.prompts import Prompts
-    from napari_scsam.core.settings import Device, SamName
 
 
 @dataclass(frozen=True)
