@@ -251,7 +251,7 @@ def test_two_threads_embed_a_plane_once(tmp_path: Path) -> None:
         go_on.set()
         assert len({id(future.result(10)) for future in asked}) == 1
     assert slow.embedded == 1
-    assert not cache._making
+    assert not cache._computing
 
 
 def test_a_thread_whose_wait_was_for_nothing_embeds_itself(sam: CountingSam) -> None:
