@@ -18,7 +18,7 @@ from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import AUTO, PRESETS, WHOLE_VOLUME
-from napari_scsam.inference.segmenter import Question
+from napari_scsam.inference.messages import Question
 from napari_scsam.project import Project, RoundRecord
 from napari_scsam.project.rounds import round_window
 

@@ -240,7 +240,7 @@ def test_a_killed_model_process_is_one_line_and_the_next_click_starts_another(
     hand.wait_for_image()
     hand.click(34, 58)
     hand.wait_for_mask()
-    psutil.Process(dock.session.segmenter.process_id).kill()
+    psutil.Process(dock.session.segmenter._child.pid).kill()
     hand.click(40, 52)
     hand.until(lambda: "model process stopped" in hand.status())
     assert "\n" not in hand.status()

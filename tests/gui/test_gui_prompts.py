@@ -21,7 +21,7 @@ from qtpy.QtCore import Qt
 
 from napari_scsam._napari.masks import FLASH_MS
 from napari_scsam.core.geometry import Plane
-from napari_scsam.inference.segmenter import Answer, Question
+from napari_scsam.inference.messages import Answer, Question
 
 pytestmark = pytest.mark.gui
 

@@ -90,7 +90,7 @@ def test_a_round_says_what_it_waits_for_and_is_called_off(
     rounds = dock.session.rounds
     # A tuning of which more than half is done.
     job = BackgroundJob("tuning", lambda: None, lambda: None, lambda: Timing(45, 20))
-    rounds._jobs.ask(job)
+    rounds._turn._jobs.ask(job)
     hand.press("train")
     said = "The round starts when learning from your labels has finished: about 20 s."
     assert hint(hand) == said

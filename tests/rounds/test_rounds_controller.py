@@ -15,7 +15,8 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Timing
-from napari_scsam.rounds.controller import RoundsController, RoundsState, hint
+from napari_scsam.rounds.controller import RoundsController
+from napari_scsam.rounds.shown_rounds import RoundsState, hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

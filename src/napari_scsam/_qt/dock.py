@@ -16,12 +16,13 @@ from napari_scsam._qt.keymap import Keymap
 from napari_scsam._qt.layout import DockLayout
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
+from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, FileThereError, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project.export import export_labels
-from napari_scsam.rounds.controller import RoundsState
+from napari_scsam.rounds.shown_rounds import RoundsState
 from napari_scsam.rounds.tuning import TuningState
 from napari_scsam.workflows import projects
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
     from napari_scsam.core.settings import ExportFormat, Modality
-    from napari_scsam.inference.segmenter import SegmenterLike
+    from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
     from napari_scsam.project.image_queue import QueueRow
     from napari_scsam.project.open_layers import OpenScan
@@ -376,7 +377,7 @@ class ScsamDock(QWidget):
         self._parts.show_form(shown)
 
     def _say(self, text: str, *, error: bool = False) -> None:
-        self._parts.say(text, error=error)
+        show_status(self._parts.status, text, error=error)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Cancelled):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.scene import shown_label
 from napari_scsam.core.stretch import Stretch
-from napari_scsam.inference.segmenter import Answer, Question
+from napari_scsam.inference.messages import Answer, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

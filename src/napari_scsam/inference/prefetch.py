@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.core.volume import Volume
+    from napari_scsam.inference.messages import Question
     from napari_scsam.inference.previews import Previewer
-    from napari_scsam.inference.segmenter import Question
     from napari_scsam.project import Project
 
 # Neighbouring slices on each side, and following images of the queue. Arbitrary.

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.job_runner import JobRunner, OnFailed
     from napari_scsam.core.prompts import PromptSet
-    from napari_scsam.inference.segmenter import Answer, Question, SegmenterLike
+    from napari_scsam.inference.messages import Answer, Question, SegmenterLike
 
+# Arbitrary.
 PREVIEWS_KEPT = 256
 
 

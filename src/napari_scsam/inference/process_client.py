@@ -7,24 +7,27 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
-from napari_scsam.inference.process_server import Reply, send
 from napari_scsam.io.real_files import open_new, open_to_append
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.inference.messages import Answer, Question
     from napari_scsam.propagation import Carried, Trail
 
 SERVER = "napari_scsam.inference.process_server"
 LOG_FILE = "models.log"
 # Time limit for a killed process, or one without streams, to end.
 END_S = 5.0
+# Name and arguments of a Segmenter's method.
+Call = tuple[str, tuple[Any, ...]]
+# Whether the call succeeded, and its result or ScsamError.
+Reply = tuple[bool, Any]
 
 
 class SegmenterProcess:
@@ -58,11 +61,6 @@ class SegmenterProcess:
         # `close` must not wait.
         self._calling = threading.Lock()
         self._starting = threading.Lock()
-
-    @property
-    def process_id(self) -> int | None:
-        """Process id of the child; None if there is none."""
-        return None if self._child is None else self._child.pid
 
     def prepare(self, round_folder: Path | None) -> None:
         """Start the child and load the models of the active round."""
@@ -169,6 +167,12 @@ class SegmenterProcess:
             f"The model process stopped (exit code {_wait_for_end(child)}), perhaps because memory "
             f"ran out; it is started again with the next click. Its log: {self.log_path}"
         )
+
+
+def send(stream: BinaryIO, message: Call | Reply) -> None:
+    """Write one message."""
+    stream.write(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
+    stream.flush()
 
 
 def _exchange(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) -> Reply:

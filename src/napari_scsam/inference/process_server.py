@@ -22,15 +22,11 @@ import psutil
 from napari_scsam.core.errors import ModelError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.threads import MODELS, step_back, wait_briefly
+from napari_scsam.inference.process_client import Call, Reply, send
 from napari_scsam.inference.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# Name and arguments of a Segmenter's method.
-Call = tuple[str, tuple[Any, ...]]
-# Whether the call succeeded, and its result or ScsamError.
-Reply = tuple[bool, Any]
 
 _log = logging.getLogger(__name__)
 
@@ -72,12 +68,6 @@ def reply_to(segmenter: Segmenter, call: Call) -> Reply:
         return (False, ModelError(_one_line(error)))
     # Models and embeddings are not sent.
     return (True, None if name in ("prepare", "embed") else result)
-
-
-def send(stream: BinaryIO, message: Call | Reply) -> None:
-    """Write one message."""
-    stream.write(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
-    stream.flush()
 
 
 def _receive(calls: BinaryIO, waiting: queue.SimpleQueue[Call]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_scsam.io.grid import Grid
 
 _GZIP = b"\x1f\x8b"
+# NIfTI-1 keeps sides in 16 bits with a sign.
 _NIFTI1_MAX_SIDE = 32767
 _CHUNK = 2**20
 # So much may follow the last value in a packed file (arbitrary; nothing is meant to).

@@ -49,8 +49,6 @@ class Pair:
         Has class tokens for the U-Net's classes.
     unet_shares : sequence of float, optional
         Weight of the U-Net in the pair, 0..1, per class; default 0.5.
-    number : int, optional
-        Number of the round in its project.
     base : SamBackend, optional
         `sam` without its adapter, used for clicks if `sam` was not trained with points.
     trained : sequence of {'unet', 'sam'}
@@ -70,7 +68,6 @@ class Pair:
         unet: UNet,
         sam: SamBackend,
         unet_shares: Sequence[float] | None = None,
-        number: int | None = None,
         base: SamBackend | None = None,
         trained: Sequence[str] = MEMBERS,
         guided: Sequence[bool] = (),
@@ -84,7 +81,7 @@ class Pair:
         self._unknown = frozenset(unknown)
         self.partner = partner
         self._set_weights(unet_shares, guided)
-        self._number = number
+        self._number: int | None = None
         self._latest: tuple[tuple[str, tuple[int, ...]], FloatArray] | None = None
 
     def _set_weights(self, unet_shares: Sequence[float] | None, guided: Sequence[bool]) -> None:
@@ -100,6 +97,12 @@ class Pair:
         other = copy.copy(self)
         other._set_weights(unet_shares, guided)
         other._latest = None
+        return other
+
+    def of_round(self, number: int | None) -> Pair:
+        """Return the same pair with the number of its round in the project."""
+        other = copy.copy(self)
+        other._number = number
         return other
 
     @property
@@ -307,7 +310,8 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, shares, number, sam.shipped, trained, guided, unknown, partner)
+    pair = Pair(unet, sam, shares, sam.shipped, trained, guided, unknown, partner)
+    return pair.of_round(number)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

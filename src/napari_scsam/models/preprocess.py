@@ -78,12 +78,6 @@ class Frame:
         moved = (rc + 0.5) * self._scale() - 0.5
         return moved[:, ::-1].astype(np.float32)
 
-    def to_row_col(self, xy: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Convert SAM's (x, y), shape (N, 2), to (row, col) in plane pixels."""
-        rc = np.asarray(xy, dtype=np.float64).reshape(-1, 2)[:, ::-1]
-        back: NDArray[np.float64] = (rc + 0.5) / self._scale() - 0.5
-        return back
-
     def box_to_xyxy(self, box: Box) -> FloatArray:
         """Clip a box in plane pixels to the plane and convert it to (x0, y0, x1, y1), float32."""
         limit = np.array([*self.shape, *self.shape], dtype=np.float64) - 1

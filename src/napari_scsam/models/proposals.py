@@ -35,6 +35,7 @@ RING = (3.0, 12.0)
 MIN_DEPTH = 2.0
 SMOOTHING = 2.0
 
+# The likelier of the two.
 INSIDE = 0.5
 # Below this probability the U-Net predicts background; up to INSIDE it may have missed an object.
 MAX_BACKGROUND = 0.2
@@ -138,20 +139,21 @@ def propose_from_maps(
     negatives = _spaced(
         [], _negative(unet, sam, unit), _places(kept, existing), MIN_DISTANCE * unit
     )
-    return [
-        PointPrompt(
-            row=float(c.row),
-            col=float(c.col),
-            class_id=class_id,
-            positive=c.positive,
-            origin="model",
-            kind=c.kind,
-            confidence=float(np.clip(c.confidence, 0, 1)),
-            state="proposed",
-            round=round_number,
-        )
-        for c in [*kept, *negatives[:inside]]
-    ]
+    return [_proposal(c, class_id, round_number) for c in [*kept, *negatives[:inside]]]
+
+
+def _proposal(candidate: _Candidate, class_id: int, round_number: int | None) -> PointPrompt:
+    return PointPrompt(
+        row=float(candidate.row),
+        col=float(candidate.col),
+        class_id=class_id,
+        positive=candidate.positive,
+        origin="model",
+        kind=candidate.kind,
+        confidence=float(np.clip(candidate.confidence, 0, 1)),
+        state="proposed",
+        round=round_number,
+    )
 
 
 def _prompt_sam(

@@ -59,9 +59,8 @@ class UNet:
         Classes in the order of the logits, after the background.
     image_size : int
         Side of its square input, a multiple of 32.
-    device : torch.device
-    may_move : bool
-        Whether it moves to the CPU for good if the device runs out of memory.
+    device : torch.device or Place, optional
+        A Place also says whether the model may move to the CPU if the device is full.
     context : bool
         Whether its three channels are the previous plane, the plane, and the next plane of a grey
         volume; otherwise they are the plane three times.
@@ -78,15 +77,15 @@ class UNet:
         network: nn.Module,
         class_ids: Sequence[int],
         image_size: int,
-        device: torch.device | None = None,
+        device: torch.device | Place | None = None,
         *,
-        may_move: bool = False,
         context: bool = False,
         mirrored: bool = False,
         turned: bool = False,
         prior: ClassPrior | None = None,
     ) -> None:
-        self._place = Place(device or torch.device("cpu"), may_move=may_move)
+        cpu = torch.device("cpu")
+        self._place = device if isinstance(device, Place) else Place(device or cpu)
         self.network = network.to(self._place.device)
         self.class_ids = tuple(class_ids)
         self.image_size = image_size
@@ -213,8 +212,7 @@ class UNet:
             network,
             metadata["class_ids"],
             metadata["image_size"],
-            device,
-            may_move=True,
+            Place(device or torch.device("cpu"), may_move=True),
             context=metadata.get("context", False),
             mirrored=metadata.get("mirrored", False),
             turned=metadata.get("turned", False),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-from rich.filesize import decimal
 
 from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
-from napari_scsam.rounds.cost_estimate import Estimate, Survey, estimate, survey
+from napari_scsam.rounds.cost_estimate import Survey, estimate, survey
 from napari_scsam.rounds.progress import (
     Measured,
     early_stop_text,
@@ -23,63 +21,16 @@ from napari_scsam.rounds.progress import (
     progress_text,
 )
 from napari_scsam.rounds.running_round import RunningRound, TrainingController
+from napari_scsam.rounds.shown_rounds import Curve, RoundsState
+from napari_scsam.rounds.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project
-    from napari_scsam.project.schema import InterruptedRound, RoundRecord
+    from napari_scsam.project.schema import RoundRecord
     from napari_scsam.rounds.child_process import Event
-
-Curve = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True)
-class RoundsState:
-    """State of the rounds, as shown in the dock.
-
-    Attributes
-    ----------
-    enabled : frozenset of str
-        Object names of the controls that are enabled.
-    running, waiting, paused : bool
-        Whether a round is running, is queued behind another background job, or is paused. A
-        queued round counts as running.
-    fraction : float
-        Progress of the running round, 0..1.
-    text : str
-        Current activity and remaining time.
-    loss_unet, loss_sam : tuple of (step, value)
-        Training losses of both models, without unit.
-    dice : tuple of (step, value)
-        Mean Dice of the pair on held-out slices, 0..1.
-    rounds : tuple of RoundRecord
-    sizes : mapping of int to int
-        Disk usage by round number, in bytes.
-    interrupted : InterruptedRound or None
-        An interrupted round that can be resumed.
-    estimate : Estimate or None
-        Estimated cost of the next round; None if nothing is labelled or it is not yet computed.
-    message, error : str
-        Latest message for the status line.
-    """
-
-    enabled: frozenset[str] = frozenset()
-    running: bool = False
-    waiting: bool = False
-    paused: bool = False
-    fraction: float = 0.0
-    text: str = ""
-    loss_unet: Curve = ()
-    loss_sam: Curve = ()
-    dice: Curve = ()
-    rounds: tuple[RoundRecord, ...] = ()
-    sizes: Mapping[int, int] = field(default_factory=dict)
-    interrupted: InterruptedRound | None = None
-    estimate: Estimate | None = None
-    message: str = ""
-    error: str = ""
 
 
 class RoundsController:
@@ -111,17 +62,15 @@ class RoundsController:
         self._on_change = on_change
         self._on_models_changed = on_models_changed
         self._training = None if project.read_only else TrainingController(project)
-        self._running = None if self._training is None else self._training.running
-        self._busy = False
+        running = None if self._training is None else self._training.running
+        job = BackgroundJob("round", self._begin)
+        self._turn = Turn(job, jobs or JobQueue(), files, running)
         self._settings = TrainSettings()
         self._survey: Survey | None = None
         self._wanted = self._settings  # of the queued round
         self._measured: Measured | None = None
         self._trained = 0.0
-        self._jobs = jobs or JobQueue()
-        running = self._running
-        if running is not None:
-            self._jobs.adopt(BackgroundJob("round", lambda: None))
+        self._turn.adopt()
         self._state = RoundsState(paused=running is not None and running.paused)
         self._show(text="Paused." if self._state.paused else "", **self._stored())
         self.labels_changed()
@@ -130,11 +79,6 @@ class RoundsController:
     def state(self) -> RoundsState:
         """Current state."""
         return self._state
-
-    @property
-    def _occupied(self) -> bool:
-        """Whether a round is queued, starting, running or ending."""
-        return self._running is not None or self._busy or self._jobs.waits("round")
 
     def plan(self, settings: TrainSettings) -> None:
         """Update the estimate for a round with these settings."""
@@ -159,22 +103,22 @@ class RoundsController:
 
         If another job is running, the round is queued and uses the labels at the time it starts.
         """
-        if self._training is None or self._occupied:
+        if self._training is None or self._turn.is_taken:
             return
         self._wanted = settings
         self._measured, self._trained = None, 0.0
         self._show(fraction=0.0, loss_unet=(), loss_sam=(), dice=(), paused=False)
-        self._jobs.ask(BackgroundJob("round", self._begin))
-        if self._jobs.waits("round"):
-            self._show(text=self._jobs.sentence("round"))
+        self._turn.ask()
+        if self._turn.waits:
+            self._show(text=self._turn.sentence)
 
     def close(self) -> None:
         """Start a queued round now, before the window with the queue closes.
 
         As any round, it outlives the window. The job in front of it ends with the window.
         """
-        if self._jobs.waits("round"):
-            self._jobs.close()
+        if self._turn.waits:
+            self._turn.close()
             with suppress(ScsamError):  # there is no window left to show it
                 self._start_child()
 
@@ -189,8 +133,7 @@ class RoundsController:
         killed = self._state.interrupted
 
         def started(running: RunningRound) -> None:
-            self._running = running
-            self._busy = False
+            self._turn.running, self._turn.busy = running, False
             text, message = "Starting …", "has begun. Go on annotating meanwhile."
             if killed is not None and running.folder == killed.folder:
                 for event in running.poll():  # events from before the interruption
@@ -198,52 +141,54 @@ class RoundsController:
                 text, message = "Resuming …", f"resumes from step {killed.step}."
             self._show(text=text, message=f"Round {running.number} {message}", interrupted=None)
 
-        self._busy = True
+        self._turn.busy = True
         self._show(text="Starting …")
-        job = Job("Starting a round", lambda _progress, _cancel: self._start_child())
-        self._files.run(job, started, self._failed)
+        self._turn.work("Starting a round", self._start_child, started, self._failed)
 
     def tick(self) -> None:
         """Process the child's new events; cheap if none is running."""
-        running = self._running
-        if self._jobs.waits("round"):
-            self._show(text=self._jobs.sentence("round"))
-        if running is None or self._busy:
+        running = self._turn.running
+        if self._turn.waits:
+            self._show(text=self._turn.sentence)
+        if running is None or self._turn.busy:
             return
         alive = running.alive  # first, so that the child's last events are read, too
         for event in running.poll():
             self._handle(event)
         if not alive:
-            self._busy = True
-            job = Job("Taking in the round", lambda _progress, _cancel: running.finish())
-            self._files.run(job, self._finished, self._failed)
+            self._turn.work("Taking in the round", running.finish, self._finished, self._failed)
 
     def pause_or_resume(self) -> None:
         """Pause the running round before its next step, or resume it."""
-        if self._running is None:
+        running = self._turn.running
+        if running is None:
             return
         paused = not self._state.paused
         if paused:
-            self._running.pause()
+            running.pause()
         else:
-            self._running.resume()
+            running.resume()
         self._show(paused=paused, text="Paused." if paused else "Resuming …")
 
     def cancel(self) -> None:
         """Stop the round, or discard the interrupted one; the active round stays."""
         killed = self._state.interrupted
-        if self._jobs.waits("round"):
-            self._jobs.withdraw("round")
+        if self._turn.waits:
+            self._turn.withdraw()
             self._show(text="", message="The round will not start; nothing changed.")
-        elif self._running is not None:
-            self._running.cancel()
+        elif self._turn.running is not None:
+            self._turn.running.cancel()
             self._show(text="Cancelling …")
-        elif killed is not None and not self._busy:
+        elif killed is not None and not self._turn.busy:
             message = f"Round {killed.number} was given up; nothing else changed."
-            self._busy = True
+            self._turn.busy = True
             self._show(text="Giving it up …")
-            discard = Job("", lambda _p, _c: self._project.discard_partial(killed.folder))
-            self._files.run(discard, lambda _: self._end(message=message), self._failed)
+            self._turn.work(
+                "Giving up a round",
+                lambda: self._project.discard_partial(killed.folder),
+                lambda _: self._end(message=message),
+                self._failed,
+            )
 
     def promote(self, number: int) -> None:
         """Make a round the active one."""
@@ -299,7 +244,7 @@ class RoundsController:
         return curves
 
     def _finished(self, record: RoundRecord | None) -> None:
-        number = self._running.number if self._running is not None else 0
+        number = self._turn.running.number if self._turn.running is not None else 0
         message = (
             f"Round {number} was cancelled; nothing changed." if record is None else record.reason
         )
@@ -316,17 +261,17 @@ class RoundsController:
         _raise_if_bug(error)
 
     def _end(self, **changes: Any) -> None:
-        self._busy = False
-        if self._running is not None and not self._running.alive:
-            self._running = None
+        self._turn.busy = False
+        if self._turn.running is not None and not self._turn.running.alive:
+            self._turn.running = None
         self._show(text="", paused=False, **self._stored(), **changes)
         self.labels_changed()
-        if self._running is None:
-            self._jobs.ended("round")
+        if self._turn.running is None:
+            self._turn.ended()
 
     def _stored(self) -> dict[str, Any]:
         """Return what the project has stored about rounds."""
-        idle = self._running is None and not self._project.read_only
+        idle = self._turn.running is None and not self._project.read_only
         return {
             **self._stored_rounds(),
             "interrupted": self._project.interrupted_round() if idle else None,
@@ -341,11 +286,11 @@ class RoundsController:
     def _show(self, **changes: Any) -> None:
         """Update the state; messages are shown only once."""
         state = replace(self._state, **{"message": "", "error": "", **changes})
-        running, waiting = self._occupied, self._jobs.waits("round")
+        running, waiting = self._turn.is_taken, self._turn.waits
         names: set[str] = set()
         if waiting:
             names |= {"cancel_train"}
-        elif self._running is not None and not self._busy:
+        elif self._turn.running is not None and not self._turn.busy:
             names |= {"pause_train", "cancel_train"}
         elif state.interrupted is not None and not running:
             names |= {"cancel_train"}
@@ -361,60 +306,3 @@ class RoundsController:
 def _raise_if_bug(error: Exception) -> None:
     if not isinstance(error, ScsamError):
         raise error
-
-
-def summary(state: RoundsState) -> str:
-    """Describe the active round in one line."""
-    active = next((r for r in state.rounds if r.active), None)
-    if active is None:
-        return "No round is active" if state.rounds else "No round yet"
-    dice = mean_dice(active)
-    return f"Round {active.number} active" + ("" if dice is None else f"  ·  Dice {dice:.2f}")
-
-
-def hint(state: RoundsState) -> str:
-    """Describe the cost of training, or what it needs first, while no round is running."""
-    cost, killed = state.estimate, state.interrupted
-    if killed is not None:
-        anew = "" if cost is None else f" ({cost.text})"
-        return (
-            f"Round {killed.number} was interrupted at step {killed.step}. Training resumes it "
-            f"if labels and settings are as they were, else a new one begins{anew}."
-        )
-    message = "" if cost is None else f"{cost.sentence} {cost.note}".strip()
-    if state.rounds:
-        return message
-    first = message or "Commit a few slices, then train."
-    return f"{first} You can go on annotating meanwhile."
-
-
-def round_note(state: RoundsState, record: RoundRecord) -> str:
-    """Explain in two lines why a round was promoted or not, and its disk usage."""
-    pruned = "; its weights were pruned" if record.pruned else ""
-    size = decimal(state.sizes.get(record.number, 0))
-    return f"{record.reason}\n{size} on the disk{pruned}."
-
-
-def mean_dice(record: RoundRecord) -> float | None:
-    """Return mean Dice of the pair over classes on held-out slices, 0..1; None if not measured."""
-    return dict(metrics_table(record)).get("mean", {}).get("pair")
-
-
-# Members whose Dice a round reports; "prompted" is SAM prompted by the U-Net's map.
-_MODELS = ("unet", "sam", "prompted", "pair")
-
-
-def metrics_table(record: RoundRecord) -> list[tuple[str, dict[str, float | None]]]:
-    """Return the Dice of a round as rows of class name and Dice by member.
-
-    Returns
-    -------
-    list of (str, dict)
-        Class name (``"mean"`` last) and Dice 0..1 by model ('unet', 'sam', 'prompted', 'pair').
-    """
-    dice = record.metrics.get("dice") or {}
-    names = [n for n in (dice.get("pair") or {}) if n != "mean"]
-    return [
-        (name, {model: (dice.get(model) or {}).get(name) for model in _MODELS})
-        for name in [*names, *(["mean"] if names else [])]
-    ]

@@ -22,6 +22,7 @@ from napari_scsam.rounds.background_jobs import (
     refuse_beside_another,
 )
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
+from napari_scsam.rounds.turn import Turn
 
 if TYPE_CHECKING:
     import subprocess
@@ -215,14 +216,13 @@ class TuningController:
         self._project, self._files = project, files
         self._on_change, self._on_tuned = on_change, on_tuned
         self._settings = settings or TuneSettings()
-        self._running = None if project.read_only else RunningTuning.find(project)
-        self._requested = self._running is not None  # from a due commit to the end of its tuning
-        self._busy = self._preempted = False
+        running = None if project.read_only else RunningTuning.find(project)
+        self._requested = running is not None  # from a due commit to the end of its tuning
+        self._preempted = False
         self._tried_at = 0
-        self._jobs = jobs or JobQueue()
-        self._job = BackgroundJob("tuning", self._begin, self._make_way, self._timing)
-        if self._running is not None:
-            self._jobs.adopt(self._job)
+        job = BackgroundJob("tuning", self._begin, self._make_way, self._timing)
+        self._turn = Turn(job, jobs or JobQueue(), files, running)
+        self._turn.adopt()
         switched = project.events(SWITCHED)
         self._state = TuningState(use=switched[-1].payload["on"] if switched else True)
         self._refresh()
@@ -240,8 +240,8 @@ class TuningController:
         def found(due: bool) -> None:
             self._requested = due and self._state.use
             if self._requested:
-                self._jobs.ask(self._job)
-            if self._jobs.waits("tuning"):
+                self._turn.ask()
+            if self._turn.waits:
                 self._refresh()
 
         self._requested = True
@@ -250,39 +250,38 @@ class TuningController:
 
     def _begin(self) -> None:
         def started(running: RunningTuning) -> None:
-            self._busy, self._running = False, running
+            self._turn.busy, self._turn.running = False, running
             self._show(running=True, text=LEARNING)
             if not self._state.use:  # switched off meanwhile
                 self.cancel()
             elif self._preempted:  # preempted meanwhile
                 self._make_way()
 
-        self._busy, self._preempted = True, False
-        job = Job("Starting to learn", lambda _progress, _cancel: self._start())
-        self._files.run(job, started, self._ended_with_error)
+        self._preempted = False
+        self._turn.work("Starting to learn", self._start, started, self._ended_with_error)
 
     def _make_way(self) -> None:
         """Stop the running tuning for another job; it is restarted afterwards."""
-        running = self._running
-        if self._busy or running is None or not running.alive:
+        running = self._turn.running
+        if self._turn.busy or running is None or not running.alive:
             self._preempted = True  # it is just starting, or ending by itself
             return
-        self._running = None
+        self._turn.running = None
         running.cancel()
-        self._jobs.stopped("tuning")
+        self._turn.stopped()
         self._refresh()
 
     def _timing(self) -> Timing | None:
-        return None if self._running is None else self._running.timing
+        return None if self._turn.running is None else self._turn.running.timing
 
     def tick(self) -> None:
         """Adopt the tuning when it has ended; cheap if none is running."""
-        running = self._running
-        if running is None or self._busy or running.alive:
+        running = self._turn.running
+        if running is None or self._turn.busy or running.alive:
             return
-        self._busy = True
-        job = Job("Taking in what was learned", lambda _progress, _cancel: running.finish())
-        self._files.run(job, self._finished, self._ended_with_error)
+        self._turn.work(
+            "Taking in what was learned", running.finish, self._finished, self._ended_with_error
+        )
 
     def set_use(self, use: bool) -> None:
         """Let clicks use the tuned SAM, or exactly the shipped model."""
@@ -302,17 +301,17 @@ class TuningController:
 
     def cancel(self) -> None:
         """End the running or queued tuning, and remove its files."""
-        self._jobs.withdraw("tuning")
-        running, self._running = self._running, None
+        self._turn.withdraw()
+        running, self._turn.running = self._turn.running, None
         if running is not None:
             running.cancel()
             self._refresh()
-        if not self._busy:
+        if not self._turn.busy:
             self._done()
 
     def close(self) -> None:
         """End the running tuning with the window."""
-        running, self._running = self._running, None
+        running, self._turn.running = self._turn.running, None
         if running is not None:
             running.cancel()
 
@@ -331,17 +330,17 @@ class TuningController:
     def _done(self) -> None:
         """Mark that no tuning is running or queued."""
         self._requested = False
-        self._jobs.ended("tuning")
+        self._turn.ended()
 
     def _finished(self, record: TunedRecord | None) -> None:
-        self._running = None
-        self._busy = False
+        self._turn.running = None
+        self._turn.busy = False
         self._refresh()
         self._done()
 
     def _ended_with_error(self, error: Exception) -> None:
-        self._running = None
-        self._busy = False
+        self._turn.running = None
+        self._turn.busy = False
         self._done()
         self._failed(error)
 
@@ -355,8 +354,8 @@ class TuningController:
 
         def found(result: tuple[Path | None, str]) -> None:
             folder, text = result
-            use, running = self._state.use, self._running is not None
-            text = (self._jobs.sentence("tuning") or text) if use else OFF
+            use, running = self._state.use, self._turn.running is not None
+            text = (self._turn.sentence or text) if use else OFF
             self._show(running=running, text=LEARNING if running else text)
             self._on_tuned(folder if use else None, redraw)
 
@@ -364,7 +363,7 @@ class TuningController:
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):
-            self._show(running=self._running is not None, text=str(error))
+            self._show(running=self._turn.running is not None, text=str(error))
         if not isinstance(error, ScsamError):
             raise error
 

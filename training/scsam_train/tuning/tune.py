@@ -114,14 +114,7 @@ def tune(
     torch.manual_seed(settings.seed)
     on_message("Preparing slices")
     corpus = _embed(base, planes, device, cache)
-    info = AdapterInfo(
-        base.base_hash,
-        base.entry.name,
-        (),
-        understands_points=True,
-        rank=settings.lora_rank,
-        base_parts=base.parts,
-    )
+    info = _adapter_info(base, settings)
     model = attach(base.module, info, settings.seed).to(device)
     tuner = Tuner(model, settings, check)
     training_sets, test_sets, unit = _hold_out(corpus)
@@ -144,9 +137,7 @@ def tune(
         "shipped": result.shipped,
         "tuned": result.tuned,
         "seen": seen,
-        "planes": len(corpus),
-        "cases": len({item.plane.case for item in corpus}),
-        "objects": sum(len(item.targets) for item in corpus),
+        **_counts(corpus),
         "folds": len(test_sets),
         "strength": result.strength,
         "held_out": unit,
@@ -155,6 +146,26 @@ def tune(
         "base": {"name": base.entry.name, "sha256": base.base_hash},
     }
     return TuningResult(model, info, prior_of(corpus), report)
+
+
+def _adapter_info(base: BaseSam, settings: TuneSettings) -> AdapterInfo:
+    return AdapterInfo(
+        base.base_hash,
+        base.entry.name,
+        (),
+        understands_points=True,
+        rank=settings.lora_rank,
+        base_parts=base.parts,
+    )
+
+
+def _counts(corpus: Sequence[Clickable]) -> dict[str, int]:
+    """Return how much a tuning learned from."""
+    return {
+        "planes": len(corpus),
+        "cases": len({item.plane.case for item in corpus}),
+        "objects": sum(len(item.targets) for item in corpus),
+    }
 
 
 def _hold_out(
