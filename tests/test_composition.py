@@ -25,8 +25,8 @@ MANY_ATTRIBUTES = {
     "session.py: Session",
     "fit.py: WarmUp",
 }
-# Libraries: `getattr` looks for a function of newer versions, or for a sample image.
-LIBRARIES = {"torch.cpu", "data"}
+# Of torch, skimage.data and pathlib: functions that not every version has, and sample images.
+LIBRARIES = {"torch.cpu", "data", "path"}
 # Still to be split.
 LONG_FILES = {"sam_student.py"}
 

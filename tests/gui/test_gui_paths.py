@@ -22,7 +22,7 @@ PLACES = (
     "ThreadJobRunner._deliver",  # and back
     "send",  # to the model process
     "PreviewPainter._paint",  # the mask, on the canvas
-    "atomic_write",  # to the disk
+    "write_bytes",  # to the disk
     "Journal._transaction",  # into the journal
     "start_child",  # to a round's process
     "ChildEvents.poll",  # and back
@@ -70,7 +70,7 @@ def test_an_action_is_followed_through_few_files(
     hand.press("commit")
     hand.until(lambda: hand.status().startswith("Saved"))
     path.stop()
-    assert {"atomic_write", "Journal._transaction", "show_status"} <= path.reached
+    assert {"write_bytes", "Journal._transaction", "show_status"} <= path.reached
     assert len(path.path) <= 12, path.path
 
     hand.qtbot.wait(500)

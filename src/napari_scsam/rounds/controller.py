@@ -10,7 +10,7 @@ from napari_scsam.core.errors import Cancelled, ReadOnlyError, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
+from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Turn
 from napari_scsam.rounds.cost_estimate import Survey, estimate, survey
 from napari_scsam.rounds.progress import (
     Measured,
@@ -22,7 +22,6 @@ from napari_scsam.rounds.progress import (
 )
 from napari_scsam.rounds.running_round import RunningRound, TrainingController
 from napari_scsam.rounds.shown_rounds import Curve, RoundsState
-from napari_scsam.rounds.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

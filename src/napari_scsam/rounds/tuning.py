@@ -19,10 +19,10 @@ from napari_scsam.rounds.background_jobs import (
     BackgroundJob,
     JobQueue,
     Timing,
+    Turn,
     refuse_beside_another,
 )
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
-from napari_scsam.rounds.turn import Turn
 
 if TYPE_CHECKING:
     import subprocess
