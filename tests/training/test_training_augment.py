@@ -45,6 +45,7 @@ def test_a_number_gives_the_same_views_again_and_no_other_number_does() -> None:
     for number in (5, 1):  # in any order: a resumed round goes on where it was
         assert torch.equal(first.move(image, label, number)[0], again.move(image, label, number)[0])
         assert torch.equal(first.strong(image, number), again.strong(image, number))
+        assert torch.equal(first.distorted(image, number), again.distorted(image, number))
     views = [first.move(image, label, n)[0] for n in range(20)]
     views += [
         augmenter(seed=4).move(image, label, 0)[0],
@@ -111,10 +112,13 @@ def test_neighbours_in_the_channels_are_not_mixed_as_colours_are() -> None:
     other = image.clone()
     other[:, 2] = 0.5
     slices = augmenter(context=True)
-    views, changed = slices.strong(0.2 + 0.6 * image, 3), slices.strong(0.2 + 0.6 * other, 3)
+    views, changed = (slices.distorted(0.2 + 0.6 * one, 3) for one in (image, other))
     assert torch.equal(views[:, :2], changed[:, :2])
     colours = augmenter(context=False)
-    views, changed = colours.strong(0.2 + 0.6 * image, 3), colours.strong(0.2 + 0.6 * other, 3)
+    views, changed = (
+        colours.distorted(0.2 + 0.6 * image, 3),
+        colours.distorted(0.2 + 0.6 * other, 3),
+    )
     assert not torch.allclose(views[:, :2], changed[:, :2])
 
 

@@ -57,14 +57,19 @@ class Augmenter:
             ColorJiggle(0.15, 0.15, 0.0, 0.0, p=0.5),
             data_keys=["input"],
         )
-        # Channels of a slice with its neighbours are no colours, and are not mixed.
-        saturation, hue, grey = (0.0, 0.0, 0.0) if settings.context else (0.3, 0.08, 0.15)
         self._strong = AugmentationSequential(
             RandomGamma((0.7, 1.43), (1.0, 1.0), p=0.7),
-            ColorJiggle(0.4, 0.4, saturation, hue, p=0.8),
+            ColorJiggle(0.2, 0.25, 0.0, 0.0, p=0.7),
+            RandomGaussianBlur((3, 3), (0.3, 0.7), p=0.1),
+            RandomGaussianNoise(std=0.02, p=0.2),
+            data_keys=["input"],
+        )
+        # The channels of a slice with its neighbours are not colours, and must not be mixed.
+        saturation, hue, grey = (0.0, 0.0, 0.0) if settings.context else (0.3, 0.08, 0.15)
+        self._distorting = AugmentationSequential(
+            ColorJiggle(0.3, 0.3, saturation, hue, p=0.8),
             RandomGrayscale(p=grey),
             RandomGaussianBlur((7, 7), (0.3, 2.0), p=0.4),
-            RandomGaussianNoise(std=0.02, p=0.2),
             data_keys=["input"],
         )
 
@@ -108,13 +113,19 @@ class Augmenter:
             return _within(self._mild(images), images)
 
     def strong(self, images: Tensor, number: int) -> Tensor:
-        """Change colours, contrast and gamma a lot, blur and add noise.
-
-        The student of pseudo-labels needs views that its teacher's plain one does not give away
-        (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685).
-        """
+        """Change brightness, contrast and gamma more, blur and add noise."""
         with self._draw(number, 2):
             return _within(self._strong(images), images)
+
+    def distorted(self, images: Tensor, number: int) -> Tensor:
+        """Distort strong views once more, in colours and sharpness, for a student of pseudo-labels.
+
+        Its teacher predicts from the plain picture. A view that differs from it by little teaches
+        the student little (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685).
+        """
+        strong = self.strong(images, number)
+        with self._draw(number, 3):
+            return _within(self._distorting(strong), images)
 
     def _draw(self, number: int, part: int) -> _Seeded:
         return _Seeded((self._seed * 31 + self._stream) * 1_000_003 + 4 * number + part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raise by one whenever the same inputs, settings and seed give a different round.
 
 This is the case when a recipe changes (losses, steps, schedules, views, networks, optimisers), when

@@ -85,7 +85,7 @@ class Cps:
         chosen = self._lessons.choose_others(everything, count, self._step)
         valid = data.unlabelled_valid[torch.from_numpy(chosen)]
         unknown = torch.where(valid, 0, 255).to(torch.uint8)
-        found = self._lessons.others(chosen, unknown, 1.0, self._step, fraction, mild=True)
+        found = self._lessons.others(chosen, unknown, 1.0, self._step, fraction)
         return found.part(self._context.world.part(count))
 
     @contextmanager

@@ -186,7 +186,9 @@ class ScSam:
         side = self._context.side_at(fraction)
         labels = of_trusted(self._pseudo.label_maps(chosen, side), trusted)
         weight = float(trust.max())
-        batch = self._lessons.others(chosen, labels, weight, self._step, fraction, known)
+        batch = self._lessons.others(
+            chosen, labels, weight, self._step, fraction, known, distorted=True
+        )
         return cutmix(batch, np.random.default_rng([self._context.settings.seed, 60, self._step]))
 
     def _look(self, count: int) -> None:
