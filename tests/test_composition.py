@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 SOURCE = Path(napari_scsam.__file__).parent
 TRAINING = Path(scsam_train.__file__).parent
 ROOMS = ("annotation", "_napari")
-# `Project` keeps the names that scripts know.
+# `Project` keeps the names that scripts use.
 MANY_METHODS = {"store.py: Project"}
-# What a recipe or a whole training works with.
+# State of a recipe, or of a whole training.
 MANY_ATTRIBUTES = {
     "scsam.py: ScSam",
     "scsam_paper.py: ScSamPaper",
@@ -25,9 +25,9 @@ MANY_ATTRIBUTES = {
     "session.py: Session",
     "fit.py: WarmUp",
 }
-# Torch, skimage.data and pathlib: asked for what not every version has, or for a sample picture.
+# Of torch, skimage.data and pathlib: functions that not every version has, and sample images.
 LIBRARIES = {"torch.cpu", "data", "path"}
-# Still to be divided.
+# Still to be split.
 LONG_FILES = {"sam_student.py"}
 
 
@@ -56,7 +56,7 @@ def is_command(function: ast.FunctionDef) -> bool:
 
 
 def is_getattr(function: ast.expr) -> bool:
-    """Whether what is called comes from ``getattr``, and is not a library's."""
+    """Return whether a called object comes from ``getattr`` on anything but a library."""
     if not isinstance(function, ast.Call) or ast.unparse(function.func) != "getattr":
         return False
     return ast.unparse(function.args[0]) not in LIBRARIES
@@ -109,7 +109,7 @@ def test_parts_are_small() -> None:
 
 
 def test_no_function_has_many_parameters() -> None:
-    """Frozen values may, since fields are named; commands may, since options are."""
+    """Commands are exempt, since each parameter is an option with a name."""
     for path in sources():
         commands = path.parent.name == "cli"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -117,7 +117,7 @@ def test_no_function_has_many_parameters() -> None:
                 assert len(parameters(node)) <= 8, f"{path.name}: {node.name}"
 
 
-def test_what_is_excepted_is_there() -> None:
+def test_every_exempt_class_exists() -> None:
     names = {f"{path.name}: {made.name}" for path in sources() for made in classes(path)}
     assert names >= MANY_METHODS | MANY_ATTRIBUTES
 

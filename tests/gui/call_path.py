@@ -1,4 +1,4 @@
-"""Which files of the project one has to open to follow what the window's process does."""
+"""Finds the files to read to follow an action through the process of the window."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PACKAGE = Path(napari_scsam.__file__).parent
 
 
 class CallPath:
-    """Follows a thing that is done from place to place, over threads and processes.
+    """Follows an action from place to place, across threads and processes.
 
-    A place is where it leaves a thread, or reaches the screen, the disk, or another process.
-    The path is made of the functions that have brought it there: those on the call stack.
-    What is done beside it, such as drawing the rest of the window, is touched but is not on it.
+    A place is a function in which the action leaves a thread, or reaches the screen, the disk or
+    another process. The path consists of the functions on the call stack at these places. Work on
+    the side, such as drawing the rest of the window, is touched but is not on the path.
 
-    `core` is left aside: its values are what is handed on. Threads are followed that were begun
-    while this was there.
+    `core` is not counted, since its values are only passed on. Only threads that were started
+    after this object was created are followed.
 
     Parameters
     ----------
@@ -38,22 +38,22 @@ class CallPath:
         self._last: Callable[[Any], bool] = lambda _: False
         self._touched: set[Any] = set()
         self._stacks: set[tuple[Any, ...]] = set()
-        threading.setprofile(self._hear)
+        threading.setprofile(self._record)
 
     def close(self) -> None:
-        """Follow nothing more."""
+        """Remove the profiling hooks."""
         self._on = False
         sys.setprofile(None)
         threading.setprofile(None)
 
     def start(self, last: Callable[[Any], bool] = lambda _: False) -> None:
-        """Forget what was followed, and begin; at a place whose frame is the `last` it ends."""
+        """Start a new path; it ends at the first place for whose frame `last` is true."""
         self._touched, self._stacks, self._on = set(), set(), True
         self._last = last
-        sys.setprofile(self._hear)
+        sys.setprofile(self._record)
 
     def stop(self) -> None:
-        """Go no further."""
+        """End the path."""
         self._on = False
         sys.setprofile(None)
 
@@ -64,15 +64,15 @@ class CallPath:
 
     @property
     def touched(self) -> dict[str, list[str]]:
-        """Files in which anything ran meanwhile, on the path or beside it."""
+        """Files in which anything ran, on the path or on the side."""
         return _by_file(self._touched)
 
     @property
     def reached(self) -> set[str]:
-        """The places that were come to."""
+        """Places on the path."""
         return {stack[0].co_qualname for stack in self._stacks}
 
-    def _hear(self, frame: Any, event: str, _argument: Any) -> None:
+    def _record(self, frame: Any, event: str, _argument: Any) -> None:
         if not self._on or event != "call":
             return
         self._touched.add(frame.f_code)

@@ -1,4 +1,4 @@
-"""A model process that answers at once: every outline is a square about its first point."""
+"""A model process without models: every mask is a square around the first point."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_scsam.inference.messages import Answer, Question
 
 
 class Squares:
-    """What a `Segmenter` answers, without models."""
+    """Takes the place of a `Segmenter`."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 

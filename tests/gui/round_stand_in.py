@@ -1,4 +1,4 @@
-"""A round that trains nothing: it leaves behind what a finished one does."""
+"""A round without training: it writes the files of a finished round."""
 
 from __future__ import annotations
 

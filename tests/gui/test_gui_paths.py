@@ -1,4 +1,4 @@
-"""How many files one opens to follow a click, a commit, and a round from its button."""
+"""The number of files to read to follow a click, a commit, and a round."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PLACES = (
     "Journal._transaction",  # into the journal
     "start_child",  # to a round's process
     "ChildEvents.poll",  # and back
-    "AnnotationController.round_changed",  # clicks go to its models
-    "show_status",  # what the person reads
+    "AnnotationController.round_changed",  # clicks use its models
+    "show_status",  # the status line
 )
 
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> Iterator[CallPath]:
-    """Follows the dock that is made after it; model process and round are stand-ins."""
+    """Follows the dock created after it; model process and round are stand-ins."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
     monkeypatch.setattr("napari_scsam.inference.process_client.SERVER", "model_stand_in")
     monkeypatch.setattr("napari_scsam.rounds.running_round.ROUND_MODULE", "round_stand_in")
@@ -50,12 +50,12 @@ def segmenter(path: CallPath, tmp_path: Path) -> Iterator[SegmenterProcess]:
     made.close()
 
 
-def test_what_is_done_is_followed_through_few_files(
+def test_an_action_is_followed_through_few_files(
     path: CallPath, hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
 ) -> None:
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     hand.wait_for_image()
-    hand.click(60, 20)  # what is done once only has been done
+    hand.click(60, 20)  # so that what happens only once is not counted
     hand.wait_for_mask()
     hand.qtbot.wait(500)
 

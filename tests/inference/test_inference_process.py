@@ -39,7 +39,7 @@ def question(seed: int = 0) -> Question:
 
 
 def process_id(segmenter: SegmenterProcess) -> int | None:
-    """The child's, or None while there is none."""
+    """Return the process id of the child; None if there is none."""
     return None if segmenter._child is None else segmenter._child.pid
 
 

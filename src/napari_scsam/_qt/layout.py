@@ -93,7 +93,7 @@ class DockLayout:
 
 
 def _scrolled(parts: Sequence[QWidget]) -> QScrollArea:
-    """Parts one below the other, with a scroll bar where they don't fit."""
+    """Stack the parts in a column with a scroll bar."""
     body = QWidget()
     column = QVBoxLayout(body)
     column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)

@@ -1,4 +1,4 @@
-"""Has the models ready for the next click: loaded, and the slice in view embedded."""
+"""Prepares the next click: loads the models, and embeds the current slice."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from napari_scsam.inference.previews import Previewer
     from napari_scsam.project import Project
 
-# A slice that the slider rested on this long is worth preparing. Arbitrary.
+# Time without scrolling after which the slice is embedded. Arbitrary.
 REST_MS = 120
 
 
 class ModelsAhead(QObject):
-    """Prepares the slice that a person rests on, then those that come next.
+    """Embeds the slice at which the user stops, then the slices and images after it.
 
     Parameters
     ----------
     project : Project
     annotation : AnnotationController
     previewer : Previewer
-        Closed with this.
+        Closed by `close`.
     files : ThreadJobRunner
-        For the project's folder.
+        Writes to the project folder off the main thread.
     on_ready : callable
-        Takes what runs where.
+        Called with a description of model and device.
     parent : QObject
     """
 
@@ -51,7 +51,7 @@ class ModelsAhead(QObject):
         super().__init__(parent)
         self._project, self._annotation, self._previewer = project, annotation, previewer
         self._files, self._on_ready = files, on_ready
-        # Its own: what is saved must not wait for the reading of the next image.
+        # A thread of its own, so that saving does not wait until the next image is read.
         self._reader = ThreadJobRunner("scsam-ahead", self)
         self._lookahead = LookAhead(project, previewer, self._reader)
         self._at: SliceKey | None = None
@@ -66,24 +66,24 @@ class ModelsAhead(QObject):
         self._previewer.start(None if active is None else active.folder)
 
     def moved(self) -> None:
-        """Prepare the slice on show, if it is another one, once the person rests on it."""
+        """Embed the current slice if it is a new one, after a pause in scrolling."""
         if self._annotation.key != self._at:
             self._at = self._annotation.key
             self.again()
 
     def again(self) -> None:
-        """Prepare the slice on show: what the models see of it, or which models, has changed."""
+        """Embed the current slice again, since its window or the models have changed."""
         self._rest.start()
 
     def close(self) -> None:
-        """Prepare nothing more."""
+        """Stop, and close the previewer."""
         self._rest.stop()
         self._lookahead.close()
         self._reader.close()
         self._previewer.close()
 
     def _prepare(self) -> None:
-        if self._previewer.waiting:  # the models are at work for the person: later
+        if self._previewer.waiting:  # clicks come first
             self.again()
             return
         key = self._annotation.key

@@ -165,5 +165,5 @@ class Session(QObject):
         self._ahead.again()  # so that the next click finds its model loaded
 
     def look_again(self) -> None:
-        """Have the plane on show prepared again: what the models see of it has changed."""
+        """Embed the current slice again, since its intensity window has changed."""
         self._ahead.again()

@@ -85,7 +85,7 @@ def set_role(widget: QWidget, role: str) -> None:
 
 
 def show_status(label: QLabel, text: str, *, error: bool = False) -> None:
-    """Show what was last said, in one line, whole."""
+    """Show a message in the status line, without eliding it."""
     label.setText(f"⚠ {text}" if error else text)
     set_role(label, "problem" if error else "")
 

@@ -1,4 +1,4 @@
-"""What is asked of the models about a plane, what they answer, and who can be asked."""
+"""Requests to the models about a plane, their answers, and the interface to the models."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_scsam.io.grid import Grid
 
 _GZIP = b"\x1f\x8b"
-# NIfTI-1 keeps sides in 16 bits with a sign.
+# NIfTI-1 stores sides as signed 16-bit numbers.
 _NIFTI1_MAX_SIDE = 32767
 _CHUNK = 2**20
 # So much may follow the last value in a packed file (arbitrary; nothing is meant to).

@@ -35,7 +35,7 @@ RING = (3.0, 12.0)
 MIN_DEPTH = 2.0
 SMOOTHING = 2.0
 
-# The likelier of the two.
+# Object and background are equally likely.
 INSIDE = 0.5
 # Below this probability the U-Net predicts background; up to INSIDE it may have missed an object.
 MAX_BACKGROUND = 0.2

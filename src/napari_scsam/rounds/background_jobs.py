@@ -162,7 +162,7 @@ def _comes_before(job: BackgroundJob, other: BackgroundJob) -> bool:
 
 
 class Turn(Generic[R]):
-    """Who runs, who waits, and whether one is just beginning or ending.
+    """Whether a job of one kind is queued, starting, running or ending.
 
     Parameters
     ----------
@@ -170,15 +170,15 @@ class Turn(Generic[R]):
     jobs : JobQueue
         Shared by all background jobs of the project.
     files : JobRunner
-        Begins and ends it off the main thread.
+        Starts and adopts it off the main thread.
     running : RunningRound, RunningTuning or None
-        One that was started by another window; see `adopt`.
+        A child process started by an earlier window; see `adopt`.
 
     Attributes
     ----------
     running : RunningRound, RunningTuning or None
     busy : bool
-        Whether it is being begun or taken in, so that nothing else may be done with it.
+        Whether it is being started or adopted, so that it must be left alone.
     """
 
     def __init__(
@@ -189,42 +189,42 @@ class Turn(Generic[R]):
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for another background job."""
+        """Whether it is queued behind another background job."""
         return self._jobs.waits(self._job.kind)
 
     @property
     def is_taken(self) -> bool:
-        """Whether it waits, begins, runs or ends."""
+        """Whether it is queued, starting, running or ending."""
         return self.running is not None or self.busy or self.waits
 
     @property
     def sentence(self) -> str:
-        """What it waits for; empty where it does not."""
+        """Sentence on what it is waiting for; empty if it is not queued."""
         return self._jobs.sentence(self._job.kind)
 
     def adopt(self) -> None:
-        """Take the one that runs already into the queue; it may have to make way at once."""
+        """Register the running child process with the queue; another job may preempt it at once."""
         if self.running is not None:
             self._jobs.adopt(self._job)
 
     def ask(self) -> None:
-        """Begin now, or when its turn comes."""
+        """Start now, or when its turn comes."""
         self._jobs.ask(self._job)
 
     def withdraw(self) -> None:
-        """Wait no longer."""
+        """Leave the queue."""
         self._jobs.withdraw(self._job.kind)
 
     def ended(self) -> None:
-        """Let the next one begin."""
+        """Start the next job, since this one has ended for good."""
         self._jobs.ended(self._job.kind)
 
     def stopped(self) -> None:
-        """Let the next one begin, and wait for the next turn."""
+        """Start the next job, and queue this one again."""
         self._jobs.stopped(self._job.kind)
 
     def close(self) -> None:
-        """Let nothing begin any more."""
+        """Clear the queue."""
         self._jobs.close()
 
     def work(
@@ -234,7 +234,7 @@ class Turn(Generic[R]):
         on_done: Callable[[Any], None],
         on_failed: OnFailed,
     ) -> None:
-        """Begin it or take it in, off the main thread; whoever is called back is no longer busy."""
+        """Start or adopt it off the main thread; the callbacks must reset `busy`."""
         self.busy = True
         self._files.run(Job(name, lambda _progress, _cancel: function()), on_done, on_failed)
 
