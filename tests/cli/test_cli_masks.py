@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 import pytest
+from command_line import ok, process, refused
 from nibabel.affines import from_matvec
-from test_cli_process import cli, ok, refused
 
 from napari_scsam.io import Placing
 from napari_scsam.project import Project
@@ -123,7 +123,7 @@ def test_scans_with_a_broken_header_come_through_to_the_export(tmp_path: Path) -
             content[place : place + len(written)] = written
         content[352] ^= number + 1  # No two scans are the same file's content.
         (scans / f"{name}.nii").write_bytes(content)
-    made = cli("new", tmp_path / "project", "--images", scans, "--classes", "blob")
+    made = process("new", tmp_path / "project", "--images", scans, "--classes", "blob")
     assert (made.returncode, made.stderr) == (0, "")
     mask = save(tmp_path / "mask.nii.gz", MASK, AFFINE)
     with Project.open(tmp_path / "project") as opened:
