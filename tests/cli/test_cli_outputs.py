@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_scsam.cli.demo import _free_folder
 from napari_scsam.core.errors import InputError
 from napari_scsam.io import check_outputs
 from napari_scsam.project import Project
@@ -166,6 +167,13 @@ def test_an_image_of_the_project_is_kept_from_a_prediction_of_another(desk: Desk
     done = run("predict", inside, other, "--out", desk.scan.parent, "--overwrite")
     assert done.returncode == 2 and "never written over" in done.stderr, done.stderr
     assert desk.state() == before
+
+
+def test_the_demo_takes_a_free_name_beside_a_file_too(tmp_path: Path) -> None:
+    for name, made in (("a", Path.touch), ("b", Path.mkdir)):
+        made(tmp_path / name)
+    assert _free_folder(tmp_path / "a") == tmp_path / "a-2"
+    assert _free_folder(tmp_path / "b") == tmp_path / "b"
 
 
 def test_the_same_holds_for_the_python_interface(desk: Desk) -> None:

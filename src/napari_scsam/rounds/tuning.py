@@ -225,7 +225,7 @@ class TuningController:
         if self._running is not None:
             self._jobs.adopt(self._job)
         switched = project.events(SWITCHED)
-        self._state = TuningState(use=switched[-1].payload["on"] if switched else True)
+        self._state = TuningState(use=not switched or switched[-1].payload.get("on") is not False)
         self._look()
 
     @property
