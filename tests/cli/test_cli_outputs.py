@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_scsam.cli.demo import _free_folder
 from napari_scsam.core.errors import InputError
 from napari_scsam.io import check_outputs
 from napari_scsam.project import Project
@@ -18,7 +20,6 @@ from napari_scsam.project.export import export_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 # Every command that writes files of its own, and what it would call them.
 COMMANDS = ("export", "predict", "segment")
@@ -169,6 +170,13 @@ def test_an_image_of_the_project_is_kept_from_a_prediction_of_another(desk: Desk
     done = run("predict", inside, other, "--out", desk.scan.parent, "--overwrite")
     assert done.returncode == 2 and "never written over" in done.stderr, done.stderr
     assert desk.state() == before
+
+
+def test_the_demo_takes_a_free_name_beside_a_file_too(tmp_path: Path) -> None:
+    for name, made in (("a", Path.touch), ("b", Path.mkdir)):
+        made(tmp_path / name)
+    assert _free_folder(tmp_path / "a") == tmp_path / "a-2"
+    assert _free_folder(tmp_path / "b") == tmp_path / "b"
 
 
 def test_the_same_holds_for_the_python_interface(desk: Desk) -> None:

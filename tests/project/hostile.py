@@ -77,6 +77,20 @@ def payload(kind: str, text: str) -> Spoil:
     return spoil
 
 
+def a_round(**said: object) -> Spoil:
+    """Have the journal tell of a round that was taken in."""
+
+    def spoil(project: Path, outside: Path) -> None:
+        whole = {"number": 1, "metrics": {}, "promoted": True, "reason": "it is good", **said}
+        in_journal(
+            project,
+            "INSERT INTO events (time, kind, payload) VALUES ('2026-01-01', 'round', ?)",
+            json.dumps(whole),
+        )
+
+    return spoil
+
+
 def link(name: str, target: str = "") -> Spoil:
     """Put a link into the project that leads outside."""
 
@@ -213,6 +227,13 @@ KINDS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "unit-that-is-none": (in_event("image", "header", {"unit": "parsec"}), EXPORT),
     "header-that-is-none": (in_event("image", "header", [1]), EXPORT),
     "place-that-is-none": (in_event("located", "absolute", "a\0b"), EXPORT),
+    "round-goes-up": (a_round(number="../../outside/0001"), PRUNE),
+    "round-that-is-no-word": (a_round(reason=[1]), ROUNDS),
+    "metrics-that-are-none": (a_round(metrics={"dice": {"pair": {"mean": "high"}}}), ROUNDS),
+    "rates-that-are-none": (
+        a_round(metrics={"rates": {"seconds_per_step": "fast"}, "labelled_planes": 1}),
+        TRAIN,
+    ),
     "payload-is-no-table": (payload("commit", "[1]"), EXPORT),
     "payload-is-no-json": (payload("image", "{"), EXPORT),
     "payload-is-nested": (payload("image", DEEP), EXPORT),

@@ -163,6 +163,11 @@ def class_ids(value: Any) -> tuple[int, ...]:
 def metrics(value: Any) -> dict[str, Any]:
     """What a round measured: a table for each of its models, at least where there is one."""
     found = table(value)
+    for count in ("labelled_planes", "unlabelled_planes"):
+        number(found.get(count, 0))
+    for name, rate in table(found.get("rates") or {}).items():
+        if type(rate) not in ((str,) if name == "device" else (int, float, type(None))):
+            raise TypeError(f"a rate is a number, and a device a word; got {_short(rate)}")
     measured = table(found.get("dice") or {})
     for model in _MODELS:
         for dice in table(measured.get(model) or {}).values():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -157,15 +159,18 @@ def _past(rounds: list[RoundRecord]) -> Past | None:
     for record in reversed(rounds):
         rates, settings = record.metrics.get("rates"), round_settings(record.folder)
         if rates and settings is not None:
-            metrics = record.metrics
-            planes = Planes(
-                int(metrics["labelled_planes"]),
-                int(metrics["validation"]["planes"]),
-                int(metrics["unlabelled_planes"]),
-                max(1, len(metrics["dice"]["pair"]) - 1),
-            )
-            return Past(record.number, settings, planes, rates)
+            with suppress(KeyError, TypeError, ValueError):  # what it says of itself is no measure
+                return Past(record.number, settings, _planes_of(record.metrics), rates)
     return None
+
+
+def _planes_of(metrics: Mapping[str, Any]) -> Planes:
+    return Planes(
+        int(metrics["labelled_planes"]),
+        int(metrics["validation"]["planes"]),
+        int(metrics["unlabelled_planes"]),
+        max(1, len(metrics["dice"]["pair"]) - 1),
+    )
 
 
 def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:

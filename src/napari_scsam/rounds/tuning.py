@@ -226,7 +226,7 @@ class TuningController:
         self._turn = Turn(job, jobs or JobQueue(), files, running)
         self._turn.adopt()
         switched = project.events(SWITCHED)
-        self._state = TuningState(use=switched[-1].payload["on"] if switched else True)
+        self._state = TuningState(use=not switched or switched[-1].payload.get("on") is not False)
         self._refresh()
 
     @property
