@@ -1,5 +1,5 @@
 # Two commands: `make demo` and `make test`. Both work on a fresh machine with
-# Python 3.11 or newer, git and make; everything lands in .venv.
+# Python 3.11 or newer, git and make. Everything is installed into .venv.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,26 +16,26 @@ else
 	scripts/with-display.sh $(BIN)/napari-scsam demo --dir $(DIR)
 endif
 
-# One thread each: two processes with two threads each would wait for one another.
+# One thread for each of the two processes; with two each, they would slow each other down.
 test: install lint
 	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What the hosted workflow does every night: everything, and the documentation.
+# The nightly workflow: all tests and the documentation.
 test-all: docs lint
 	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadfile -m ""
 
-# The hooks are programs of the environment (.pre-commit-config.yaml).
+# The hooks are installed in the environment (.pre-commit-config.yaml).
 lint: install
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 hooks: install
 	$(BIN)/pre-commit install
 
-# Every warning is an error, and nothing is fetched.
+# Every warning is an error, and nothing is downloaded.
 docs: install
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
 
-# The pictures of the documentation, on a project that is made for them.
+# The screenshots of the documentation, from a sample project.
 screenshots: install
 	scripts/with-display.sh --virtual $(BIN)/python scripts/screenshots.py docs/images
 

@@ -1,23 +1,23 @@
-"""How fast the real dock answers a click, and how long it keeps the window from breathing.
+"""Measure the dock's latency from click to mask, and how long it blocks the Qt event loop.
 
 Opens napari with the dock on a generated scan, steps through slices while they are embedded,
 clicks, and trains a short round while stepping. The last line is one JSON object, in ms:
 
-* ``click_to_mask``: from the press of the mouse to the draw that shows the mask, with the
-  slice's embedding cached; each click at another place, the first ones not counted;
-* ``click_ahead``: the same for the first click on a slice or image that was made ready while
-  the person was at the one before, for ``--think`` seconds: ``next_image``, ``next_slice``;
-* ``click_beside_a_round``: the same with the first round's models, ``idle`` and while a second
-  round is ``training``;
+* ``click_to_mask``: time from the mouse press to the draw that shows the mask, with the slice's
+  embedding cached; each click is at another position, and the first ones are not counted;
+* ``click_ahead``: the same for the first click on a slice or image that was prepared while the
+  previous one was shown for ``--think`` seconds: ``next_image``, ``next_slice``;
+* ``click_beside_a_round``: the same with the models of the first round, ``idle`` and while a
+  second round is ``training``;
 * ``blocks``: for each phase, the gaps between the ticks of a 5 ms timer in the Qt event
   loop: the longest, percentiles, a histogram;
-* ``blocks_without_plugin``: the same script on the same scan in a process of its own,
-  without the plugin: the same layers are opened, slices stepped through, the canvas clicked,
-  each click painting a mask that is there at once, another image put into the layers, and
-  slices stepped through while the same round trains beside it.
+* ``blocks_without_plugin``: the same script on the same scan in a separate process without the
+  plugin. It opens the same layers, steps through slices, clicks on the canvas (each click
+  paints a fixed mask at once), shows another image in the layers, and steps through slices
+  while the same round trains.
 
 Run it with a display, for example ``xvfb-run -a python benchmarks/interactive_latency.py``,
-on a machine that does nothing else: ``load`` tells how busy it was.
+on an idle machine; ``load`` is the machine's load.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,13 +55,13 @@ TICK_MS = 5
 EDGES = (0, 10, 20, 33, 50, 100, 200, 100_000)
 WARM_UP = 3
 REST_S = 0.15
-# More than are trained while the clicks are timed.
+# Arbitrary; more steps than a round takes while the clicks are timed.
 STEPS_BESIDE = 2000
 SHAPE = (24, 256, 224)
 
 
 class Heartbeat:
-    """Notes the gaps between the ticks of a timer in the Qt event loop."""
+    """Records the gaps between the ticks of a timer in the Qt event loop."""
 
     def __init__(self) -> None:
         self._timer = QTimer()
@@ -77,12 +78,12 @@ class Heartbeat:
         self._last = now
 
     def reset(self) -> None:
-        """Begin a new phase."""
+        """Start a new phase."""
         self.gaps.clear()
         self._last = 0.0
 
     def report(self) -> dict[str, Any]:
-        """Longest gap, percentiles, and how many gaps are in which range."""
+        """Return the longest gap, percentiles, and a histogram of the gaps, in ms."""
         gaps = np.asarray(self.gaps or [0.0])
         counts, _ = np.histogram(gaps, EDGES)
         ranges = [f"{low}-{high}" for low, high in pairwise(EDGES)]
@@ -99,19 +100,19 @@ def run_until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     app, end = QApplication.instance(), time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError("The benchmark waited in vain.")
+            raise TimeoutError(f"The benchmark waited for more than {seconds:g} s.")
         app.processEvents()
         time.sleep(0.0005)
 
 
 def run_for(seconds: float) -> None:
-    """Run the event loop for a while."""
+    """Run the event loop for `seconds`."""
     end = time.monotonic() + seconds
     run_until(lambda: time.monotonic() > end)
 
 
 def write_scan(folder: Path, name: str = "scan", seed: int = 0) -> Path:
-    """A volume with a bright ellipsoid, float32."""
+    """Write a volume with a bright ellipsoid as float32 TIFF and return its path."""
     z, y, x = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
     inside = ((z - 12) / 14) ** 2 + ((y - 90) / 40) ** 2 + ((x - 140) / 30) ** 2 <= 1
     scan = 0.2 + 0.6 * inside + np.random.default_rng(seed).normal(0, 0.03, SHAPE)
@@ -121,7 +122,7 @@ def write_scan(folder: Path, name: str = "scan", seed: int = 0) -> Path:
 
 
 def step_through(viewer: Any, seconds: float) -> None:
-    """Move the slice slider every 300 ms, as a person looking for something does."""
+    """Move the slice slider every 300 ms, as a person searching for a structure does."""
     end, index = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         index = (index + 1) % SHAPE[0]
@@ -130,21 +131,21 @@ def step_through(viewer: Any, seconds: float) -> None:
 
 
 def to_canvas(viewer: Any, row: float, col: float) -> QPoint:
-    """Where a pixel of the shown slice is on the canvas."""
+    """Return the canvas position of a pixel of the shown slice."""
     canvas = viewer.window._qt_viewer.canvas
     x, y = canvas.view.scene.transform.map([col, row, 0, 1])[:2]
     return QPoint(round(x), round(y))
 
 
 def places(count: int, seed: int = 1) -> Iterator[tuple[float, float]]:
-    """Pixels inside the ellipsoid's middle slice, the same in every run."""
+    """Yield (row, col) inside the ellipsoid's middle slice, the same in every run."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         yield 90 + rng.uniform(-25, 25), 140 + rng.uniform(-18, 18)
 
 
 def time_click(viewer: Any, where: tuple[float, float], masked: Callable[[], bool]) -> float:
-    """Milliseconds from the press to the first draw after `masked` holds."""
+    """Click and return the milliseconds until the first draw for which `masked` holds."""
     canvas = viewer.window._qt_viewer.canvas
     target = to_canvas(viewer, *where)
     shown: list[float] = []
@@ -164,7 +165,7 @@ def time_click(viewer: Any, where: tuple[float, float], masked: Callable[[], boo
 
 
 def without_plugin(scan_path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The same viewer, scan, layers, steps and clicks, and no plugin."""
+    """Measure the same viewer, scan, layers, steps and clicks without the plugin."""
     viewer = napari.Viewer()
     blocks: dict[str, Any] = {}
     scan = tifffile.imread(scan_path)
@@ -208,7 +209,7 @@ def without_plugin(scan_path: Path, options: argparse.Namespace) -> dict[str, An
 def go_on(
     viewer: Any, image: Any, masks: list[Any], scan: Any, options: argparse.Namespace
 ) -> None:
-    """Show another scan in the same layers, and click on it and on slices after it."""
+    """Show another scan in the same layers, and click on it and on the following slices."""
     run_for(options.think)
     image.data = scan
     image.contrast_limits_range = image.contrast_limits = float(scan.min()), float(scan.max())
@@ -223,7 +224,7 @@ def go_on(
 
 
 def beside_a_round(viewer: Any, scan: Path, beat: Heartbeat, steps: int) -> dict[str, Any]:
-    """Step through slices while the same round as with the dock trains in its process."""
+    """Step through slices while the same round as with the dock trains in a child process."""
     label = np.zeros(SHAPE[1:], np.uint8)
     label[60:120, 110:170] = 1
     with Project.create(scan.parent / "bare", ["object"]) as project:
@@ -235,12 +236,12 @@ def beside_a_round(viewer: Any, scan: Path, beat: Heartbeat, steps: int) -> dict
         while running.alive:
             step_through(viewer, 1.0)
         if running.finish() is None:
-            raise RuntimeError("The round beside the bare window ended without a result.")
+            raise RuntimeError("The round beside the window without the plugin had no result.")
     return beat.report()
 
 
 def with_plugin(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Open the dock, then measure each phase."""
+    """Open the dock and measure each phase."""
     viewer = napari.Viewer()
     blocks: dict[str, Any] = {}
     began = time.perf_counter()
@@ -282,9 +283,9 @@ def with_plugin(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def time_clicks(viewer: Any, dock: ScsamDock, clicks: int, seed: int = 1) -> dict[str, Any]:
-    """Click and undo on the slice in view; the first clicks are not counted.
+    """Click and undo on the current slice; the first clicks are not counted.
 
-    With the same `seed` at the same places, whose answers are known by then.
+    The same `seed` gives the same positions, whose masks are cached after the first call.
     """
     loop, times = dock.session.annotation, []
     for where in places(clicks + WARM_UP, seed):
@@ -300,12 +301,12 @@ def time_clicks(viewer: Any, dock: ScsamDock, clicks: int, seed: int = 1) -> dic
 
 
 def click_beside_a_round(viewer: Any, dock: ScsamDock, clicks: int) -> dict[str, Any]:
-    """Click on a slice that nobody committed, before and while a round trains."""
+    """Click on a slice without labels, before and while a round trains."""
     rounds, form = dock.session.rounds, dock._parts.training.form
     viewer.dims.set_current_step(0, SHAPE[0] // 2 - 2)
     run_until(lambda: dock._inference.idle)
     result = {"idle": time_clicks(viewer, dock, clicks)}
-    form.set_value("steps", STEPS_BESIDE)
+    form.show_settings(replace(form.settings(), steps=STEPS_BESIDE))
     dock._press_training("train")
     run_until(lambda: rounds.state.running and bool(rounds.state.loss_unet))
     result["training"] = time_clicks(viewer, dock, clicks, seed=2)
@@ -317,7 +318,7 @@ def click_beside_a_round(viewer: Any, dock: ScsamDock, clicks: int) -> dict[str,
 
 
 def click_ahead(viewer: Any, dock: ScsamDock, options: argparse.Namespace) -> dict[str, Any]:
-    """Go to the next image and from slice to slice, clicking at once on arrival."""
+    """Open the next image and the following slices, and click on each at once."""
     loop, middle = dock.session.annotation, SHAPE[0] // 2
     second = [record.id for record in dock.session.project.images()][1]
 
@@ -344,7 +345,7 @@ def train(viewer: Any, dock: ScsamDock, beat: Heartbeat, steps: int) -> dict[str
     loop.commit()
     run_until(lambda: loop.now.commits > 0)
     form = dock._parts.training.form
-    form.set_value("steps", steps)
+    form.show_settings(replace(form.settings(), steps=steps))
     form.set_value("unlabelled_planes", 4)
     beat.reset()
     dock._press_training("train")
@@ -357,7 +358,7 @@ def train(viewer: Any, dock: ScsamDock, beat: Heartbeat, steps: int) -> dict[str
 
 
 def measure_without_plugin() -> dict[str, Any]:
-    """`without_plugin` in a process that has imported nothing else."""
+    """Run `without_plugin` in a process that has imported nothing else."""
     command = [sys.executable, __file__, "--bare", *sys.argv[1:]]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     blocks: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -365,13 +366,15 @@ def measure_without_plugin() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all phases and write one JSON line."""
+    """Run all phases and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clicks", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of stepping through slices")
-    parser.add_argument("--steps", type=int, default=20, help="of the round")
+    parser.add_argument(
+        "--seconds", type=float, default=15.0, help="time of stepping through slices"
+    )
+    parser.add_argument("--steps", type=int, default=20, help="steps of the round")
     parser.add_argument("--think", type=float, default=4.0, help="seconds on each slice")
-    parser.add_argument("--slices-ahead", type=int, default=6, help="slices to go on to")
+    parser.add_argument("--slices-ahead", type=int, default=6, help="following slices to click on")
     parser.add_argument("--bare", action="store_true", help="only the script without the plugin")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""How the documentation is built: `make docs`, strictly and without a network."""
+"""Configure the Sphinx build of `make docs`, which is strict and needs no network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
-import napari_scsam  # noqa: E402 - after the path, which the extension needs
+import napari_scsam  # noqa: E402 - after the path is set for the extension
 
 project = "napari-scsam"
 author = "napari-scsam developers"
@@ -42,15 +42,15 @@ html_theme_options = {
 }
 html_sidebars = {"index": [], "changelog": [], "contributing": []}
 
-default_role = "literal"  # numpydoc writes `name` for what is code
+default_role = "literal"  # numpydoc writes code as `name`
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # numpydoc's sections say it, with shapes and units
+autodoc_typehints = "none"  # numpydoc's sections give types, with shapes and units
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 copybutton_exclude = ".linenos, .gp"
 
-# Without a network no other project's index can be read, so that names of other projects are
-# no links. Of our own, what the reference does not list is none either.
+# Names of other projects are not linked, because their indexes can't be read without a network.
+# Our own names are not linked if the reference does not list them.
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|pathlib|collections|typing|torch|npt|nibabel)\..*"),
     ("py:class", r"(Path|Self|NDArray.*|Any|Sequence.*|Mapping.*|optional|callable|path|ndarray)"),

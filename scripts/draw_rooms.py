@@ -1,9 +1,9 @@
-"""Draws which room imports which, from the imports themselves.
+"""Draw the imports between rooms (packages) as a graph, from the source code.
 
     python scripts/draw_rooms.py            writes docs/images/rooms.svg
 
-A test says when the drawing is behind the code. An arrow is left out where a longer way
-says the same.
+A test fails if the drawing is out of date. The graph is transitively reduced: an arrow is left
+out if a longer path connects the same rooms.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TRAINING = "scsam_train"
 DRAWING = ROOT / "docs" / "images" / "rooms.svg"
 
 WIDTH, HEIGHT, COLUMN, ROW, MARGIN = 108, 34, 150, 62, 16
-# Rooms that import torch, and that import Qt or napari, have a colour of their own.
+# Fill colours of the rooms that import torch, and of those that import Qt or napari.
 HEAVY = {"torch": "#fbe6d2", "qtpy": "#dcecf7", "napari": "#dcecf7"}
 PLAIN = "#f4f4f4"
 
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def draw() -> str:
-    """The drawing as SVG."""
+    """Return the drawing as SVG."""
     arrows, colours = _read()
     return _svg(_without_shortcuts(arrows), _places(arrows), colours)
 
@@ -47,7 +47,7 @@ def _folders() -> dict[str, Path]:
 
 
 def _read() -> tuple[Arrows, dict[str, str]]:
-    """Which rooms each room imports, and its colour."""
+    """Return the rooms that each room imports, and each room's colour."""
     folders = _folders()
     arrows, colours = {}, {}
     for room, folder in folders.items():
@@ -64,7 +64,7 @@ def _imported(file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            # `from napari_scsam import models` names a room, too.
+            # `from napari_scsam import models` also imports a room.
             whole = node.module == PACKAGE
             yield from (
                 [f"{PACKAGE}.{alias.name}" for alias in node.names] if whole else [node.module]
@@ -77,12 +77,12 @@ def _room_of(name: str) -> str:
 
 
 def _reach(arrows: Arrows) -> dict[str, int]:
-    """Length of the longest way from each room to one that imports none."""
+    """Return the length of the longest path from each room to one that imports none."""
 
     @cache
     def length(room: str, before: tuple[str, ...] = ()) -> int:
         if room in before:
-            raise SystemExit(f"Rooms import each other in a circle: {' -> '.join(before)}.")
+            raise SystemExit(f"Rooms import each other in a cycle: {' -> '.join(before)}.")
         return max((1 + length(other, (*before, room)) for other in arrows[room]), default=0)
 
     return {room: length(room) for room in arrows}
@@ -100,7 +100,7 @@ def _without_shortcuts(arrows: Arrows) -> Arrows:
 
 
 def _places(arrows: Arrows) -> dict[str, tuple[float, float]]:
-    """Left top corner of each room: the ones that import others stand left of them."""
+    """Return the top left corner of each room; rooms are left of those that they import."""
     reach = _reach(arrows)
     last = max(reach.values())
     columns: dict[int, list[str]] = {}
@@ -112,7 +112,7 @@ def _places(arrows: Arrows) -> dict[str, tuple[float, float]]:
         for column, rooms in columns.items()
         for row, room in enumerate(sorted(rooms))
     }
-    # In a process of its own, and so in a row of its own.
+    # The training room runs in a separate process, so it has its own row.
     places[TRAINING] = (last - reach[TRAINING], tallest)
     return {room: (MARGIN + x * COLUMN, MARGIN + y * ROW) for room, (x, y) in places.items()}
 
@@ -141,7 +141,7 @@ def _svg(arrows: Arrows, places: dict[str, tuple[float, float]], colours: dict[s
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    """From a room's right side into the other's row before the next column, and along it."""
+    """Return an arrow that bends into the row of its end before the next column."""
     x0, y0 = start[0] + WIDTH, start[1] + HEIGHT / 2
     x1, y1 = end[0], end[1] + HEIGHT / 2
     gap = COLUMN - WIDTH - 8

@@ -1,11 +1,11 @@
-"""Takes the documentation's pictures: the dock beside the sample scan, step by step.
+"""Take the screenshots of the documentation: the dock beside the sample scan, step by step.
 
     python scripts/screenshots.py docs/images [--sample FOLDER] [--theme dark]
 
-Needs a display (`scripts/with-display.sh` gives one), and a quiet machine: the dock says how
-long a round takes there. The sample project is made in a temporary folder; for the last
-pictures one is trained for a round, as the demo trains it. `--sample` names a folder to make
-that one in, and to use it again.
+It needs a display (see `scripts/with-display.sh`) and an idle machine, because the dock shows
+the estimated time of a round. The sample project is created in a temporary folder. For the last
+screenshots, a second project is trained for one round with the demo's settings. `--sample` is
+the folder of this project, which is then reused.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 SIZE = (1280, 860)
 WAIT_S = 240.0
-# Long enough for what runs where to be said.
+# Arbitrary; the dock has shown the devices by then.
 SETTLE_S = 4.0
 VENTRICLES = 2
 COMMITTED_SLICE, CLICKED_SLICE, SUGGESTED_SLICE = 76, 79, 91
 
 
 def main() -> None:
-    """Read the arguments, make the sample project, and take the pictures."""
+    """Parse the arguments, create the sample projects, and take the screenshots."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--sample", type=Path, default=None, help="folder of the sample project")
@@ -72,7 +72,7 @@ def _take_pictures(fresh: Path, trained: Path, out: Path, theme: str) -> None:
     viewer.theme = theme
     viewer.window.resize(*SIZE)
     _, dock = viewer.window.add_plugin_dock_widget("napari-scsam")
-    # Whole, with menus and docks; the viewer's own screenshot leaves the title bars out.
+    # The whole window with menus and docks; the viewer's own screenshot has no title bars.
     window = viewer.window._qt_window
     try:
         _pump(1.0)
@@ -104,7 +104,7 @@ def _go_to(dock: Any, index: int) -> None:
 
 
 def _click(dock: Any) -> None:
-    """One click in the middle of the largest ventricle's part, as a person would."""
+    """Click in the centre of the largest disc inside the ventricles."""
     _go_to(dock, CLICKED_SLICE)
     inside = load_sample_scan().truth[CLICKED_SLICE] == VENTRICLES
     row, col = np.unravel_index(np.argmax(distance_transform_edt(inside)), inside.shape)
@@ -130,11 +130,11 @@ def _scroll_down(dock: Any) -> None:
 
 
 def _save(widget: QWidget, path: Path) -> None:
-    """Write what `widget` shows as a PNG."""
+    """Write a screenshot of `widget` as PNG."""
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.ReadWrite)
     widget.grab().save(buffer, "PNG")
-    # Qt packs it loosely.
+    # Qt's compression is weak.
     Image.open(io.BytesIO(bytes(buffer.data()))).convert("RGB").save(path, optimize=True)
 
 
@@ -142,7 +142,7 @@ def _wait(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT_S
     while not condition():
         if time.monotonic() > end:
-            sys.exit("Gave up waiting for the window.")
+            sys.exit("Timed out waiting for the window.")
         _pump(0.05)
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what Qt and OpenGL load at run time through apt where that is allowed;
-# elsewhere names it. Does nothing where all of it is there.
+# Install the libraries that Qt and OpenGL load at run time, with apt if it is permitted.
+# Otherwise print their names. Does nothing if all are installed.
 set -eu
 [ "$(uname -s)" = Linux ] || exit 0
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs a command on the screen there is, or on a virtual one where there is none.
-# With --virtual always on a virtual one, so that tests open no window on the desktop.
+# Run a command on the current display, or on a virtual one if there is none.
+# With --virtual, always use a virtual display, so that tests open no window on the desktop.
 set -eu
 virtual=0
 if [ "$1" = --virtual ]; then

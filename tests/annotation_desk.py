@@ -14,8 +14,8 @@ from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.scene import Scene
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
+from napari_scsam.inference.messages import Answer, Question
 from napari_scsam.inference.previews import Previewer
-from napari_scsam.inference.segmenter import Answer, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable

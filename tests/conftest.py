@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 
@@ -20,10 +24,47 @@ if TYPE_CHECKING:
     from annotation_desk import Desk
 
 
+WINDOW = "tests/gui/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: two processes that share the files then end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.nodeid.startswith(WINDOW), item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile`` the window's tests go to one process, as if they were one file.
+
+    Each process that gets some opens a window and starts a model process, and two windows on one
+    screen take the focus from one another.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class WindowTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return WINDOW if nodeid.startswith(WINDOW) else super()._split_scope(nodeid)
+
+    return WindowTogether(config, log)
+
+
 @pytest.fixture(autouse=True)
 def unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing is known of this machine, whoever has measured it."""
     monkeypatch.setenv("NAPARI_SCSAM_CACHE", str(tmp_path_factory.mktemp("figures")))
+
+
+@pytest.fixture
+def nothing_runs_on(tmp_path: Path) -> Iterator[None]:
+    """Ends what still works in the test's folder: a failed test leaves no endless round behind."""
+    yield
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(word.startswith(str(tmp_path)) for word in process.cmdline()):
+                process.kill()
 
 
 @pytest.fixture

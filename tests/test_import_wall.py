@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -22,15 +23,39 @@ LOW_ROOMS = (
 )
 
 
-def modules_after(statement: str) -> set[str]:
-    code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+ONE_BY_ONE = f"""
+import importlib, json, sys
+found = {{}}
+for room in {LOW_ROOMS!r}:
+    importlib.import_module(room)
+    found[room] = sorted(sys.modules)
+print(json.dumps(found))
+"""
+
+
+def said_by(code: str) -> Any:
+    """What a process of its own writes as JSON."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def modules_after(statement: str) -> set[str]:
+    return set(said_by(f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"))
+
+
+@pytest.fixture(scope="module")
+def after_each() -> dict[str, list[str]]:
+    """What one process has imported after each low room, one after the other."""
+    found: dict[str, list[str]] = said_by(ONE_BY_ONE)
+    return found
 
 
 @pytest.mark.parametrize("module", LOW_ROOMS)
-def test_a_low_room_brings_neither_qt_nor_napari_nor_torch(module: str) -> None:
-    assert modules_after(f"import {module}").isdisjoint(HEAVY)
+def test_a_low_room_brings_neither_qt_nor_napari_nor_torch(
+    module: str, after_each: dict[str, list[str]]
+) -> None:
+    assert module in after_each[module]
+    assert set(after_each[module]).isdisjoint(HEAVY)
 
 
 def test_reading_the_plugins_manifest_imports_neither_qt_nor_torch() -> None:

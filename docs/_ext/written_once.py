@@ -1,7 +1,7 @@
-"""Writes the parts of the reference that the program itself knows: commands and settings.
+"""Generate the pages of the reference that list commands and settings.
 
-They are made anew for each build, from what the command line and the dock read, too, so that
-they can't fall behind.
+They are generated for each build from the definitions that the command line and the dock use,
+so that they are never out of date.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FOLDER = "reference/_generated"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Have the files written before anything is read."""
+    """Register `write_all` to run before Sphinx reads the sources."""
     app.connect("builder-inited", write_all)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def write_all(app: Sphinx) -> None:
-    """Write ``commands.md`` and one file for each kind of settings."""
+    """Write ``commands.md`` and one file for each settings class."""
     folder = Path(app.srcdir, FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "commands.md", commands())
@@ -37,16 +37,16 @@ def write_all(app: Sphinx) -> None:
 
 
 def commands() -> str:
-    """Every command with its arguments, as Markdown."""
-    # Its usage lines name the program that runs, which is Sphinx here.
+    """Return every command with its arguments, as Markdown."""
+    # The usage lines contain the name of the running program, which is Sphinx here.
     with mock.patch.object(sys, "argv", ["napari-scsam"]):
         whole = build_app().generate_docs()
-    # Its own title and table of contents: the page has both.
+    # Leave out the title and the table of contents, which the page has already.
     return whole[whole.index("## napari-scsam ") :]
 
 
 def settings_table(kind: type) -> str:
-    """The fields of a settings class as a Markdown table."""
+    """Return the fields of a settings class as a Markdown table."""
     hints = get_type_hints(kind)
     rows = ["| setting | default | takes | what it is |", "|---|---|---|---|"]
     for field in fields(kind):
@@ -70,6 +70,6 @@ def _takes(hint: Any, meta: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    # Unchanged files keep their time, so that a second build has nothing to do.
+    # Unchanged files keep their modification time, so that Sphinx does not build them again.
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
 """Interactive SC-SAM segmentation: suggest prompts, correct, commit, co-train.
 
-The names below are imported on first use, so that ``import napari_scsam``
-loads neither torch, Qt nor napari.
+The names below are imported on first use, so that ``import napari_scsam`` loads neither torch, Qt
+nor napari.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.inference.messages import Answer, Question
     from napari_scsam.project import Project
 
 

@@ -16,7 +16,7 @@ from napari_scsam.core.prompts import PointPrompt, PromptSet
 if TYPE_CHECKING:
     from annotation_desk import Desk
 
-    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.inference.messages import Answer, Question
     from napari_scsam.project import Project
 
 LASSO = [(4, 4), (4, 8), (8, 8), (8, 4)]

@@ -7,7 +7,7 @@ import pytest
 
 from napari_scsam.annotation.ground import (
     Ground,
-    already_told,
+    already_included,
     begun_from,
     changed_classes,
     drawable,
@@ -45,9 +45,9 @@ def test_a_new_class_gets_what_is_free_and_a_switch_gives_it_the_rest() -> None:
 
 def test_a_class_under_the_hand_may_shrink_and_others_do_not_move() -> None:
     before = square(1, 0, 0, 6, 6) + square(2, 6, 6, 12, 12)
-    told = clicks((2, 2, 1, True), (8, 8, 2, True))
-    asked = PromptSet((*told.points, PointPrompt(5, 5, 1, False)))
-    after = settled(Ground(before, told), asked, square(1, 0, 0, 3, 3))
+    included = clicks((2, 2, 1, True), (8, 8, 2, True))
+    asked = PromptSet((*included.points, PointPrompt(5, 5, 1, False)))
+    after = settled(Ground(before, included), asked, square(1, 0, 0, 3, 3))
     np.testing.assert_array_equal(after == 1, square(1, 0, 0, 3, 3) == 1)
     np.testing.assert_array_equal(after == 2, before == 2)
 
@@ -55,42 +55,42 @@ def test_a_class_under_the_hand_may_shrink_and_others_do_not_move() -> None:
 def test_what_was_drawn_outlives_answers_until_a_click_contradicts_it_there() -> None:
     patch = patch_of(square(1, 8, 8, 10, 10) > 0, square(1, 8, 8, 10, 10))
     assert patch is not None
-    told = clicks((2, 2, 1, True))
-    ground = Ground(square(1, 0, 0, 4, 4)).with_patch(patch, told, square(1, 0, 0, 4, 4))
+    included = clicks((2, 2, 1, True))
+    ground = Ground(square(1, 0, 0, 4, 4)).with_patch(patch, included, square(1, 0, 0, 4, 4))
     assert ground.label[9, 9] == 1
-    elsewhere = PromptSet((*told.points, PointPrompt(3, 3, 1)))
+    elsewhere = PromptSet((*included.points, PointPrompt(3, 3, 1)))
     assert settled(ground, elsewhere, square(1, 0, 0, 4, 4))[9, 9] == 1
-    against = PromptSet((*told.points, PointPrompt(9, 9, 1, False)))
+    against = PromptSet((*included.points, PointPrompt(9, 9, 1, False)))
     assert not settled(ground, against, square(1, 0, 0, 4, 4))[8:10, 8:10].any()
 
 
 def test_what_was_erased_is_not_filled_again() -> None:
     hole = patch_of(square(1, 3, 3, 5, 5) > 0, np.zeros(SHAPE, np.uint8))
     assert hole is not None
-    whole, told = square(1, 0, 0, 8, 8), clicks((1, 1, 1, True))
-    ground = Ground(whole).with_patch(hole, told, whole)
-    more = PromptSet((*told.points, PointPrompt(7, 7, 1)))
+    whole, included = square(1, 0, 0, 8, 8), clicks((1, 1, 1, True))
+    ground = Ground(whole).with_patch(hole, included, whole)
+    more = PromptSet((*included.points, PointPrompt(7, 7, 1)))
     again = settled(ground, more, whole)
     assert not again[3:5, 3:5].any()
     assert again.sum() == whole.sum() - 4
 
 
 def test_a_class_drawn_by_hand_is_asked_from_its_pixels_and_only_what_is_new() -> None:
-    told = clicks((1, 1, 1, True), (9, 9, 2, True))
+    included = clicks((1, 1, 1, True), (9, 9, 2, True))
     shown = square(1, 0, 0, 4, 4) + square(2, 8, 8, 12, 12)
     patch = patch_of(square(1, 4, 0, 6, 2) > 0, square(1, 4, 0, 6, 2))
     assert patch is not None
-    ground = Ground(np.zeros(SHAPE, np.uint8)).with_patch(patch, told, shown)
-    more = PromptSet((*told.points, PointPrompt(3, 3, 1)))
+    ground = Ground(np.zeros(SHAPE, np.uint8)).with_patch(patch, included, shown)
+    more = PromptSet((*included.points, PointPrompt(3, 3, 1)))
     begun = begun_from(ground, None, more)
     np.testing.assert_array_equal(begun, ground.label)
-    assert already_told(ground, more) == told
+    assert already_included(ground, more) == included
     # Class 2 was only asked for: it is asked again as a whole, as ever.
-    other = PromptSet((*told.points, PointPrompt(9, 10, 2)))
+    other = PromptSet((*included.points, PointPrompt(9, 10, 2)))
     begun = begun_from(ground, None, other)
     assert begun is not None
     assert not (begun == 2).any()
-    assert {p.class_id for p in already_told(ground, other).points} == {1}
+    assert {p.class_id for p in already_included(ground, other).points} == {1}
 
 
 def test_a_stroke_leaves_other_classes_alone_and_says_which() -> None:
@@ -119,7 +119,7 @@ def test_a_patch_comes_back_from_the_journal_and_a_damaged_one_says_so() -> None
 
 
 def test_only_classes_that_were_said_something_of_have_changed() -> None:
-    told = clicks((1, 1, 1, True), (5, 5, 2, True))
-    assert changed_classes(told, told) == frozenset()
-    assert changed_classes(clicks((1, 1, 1, True)), told) == {2}
-    assert changed_classes(PromptSet((*told.points, PointPrompt(2, 2, 3))), told) == {3}
+    included = clicks((1, 1, 1, True), (5, 5, 2, True))
+    assert changed_classes(included, included) == frozenset()
+    assert changed_classes(clicks((1, 1, 1, True)), included) == {2}
+    assert changed_classes(PromptSet((*included.points, PointPrompt(2, 2, 3))), included) == {3}

@@ -13,14 +13,14 @@ from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
+from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import AUTO, PRESETS, WHOLE_VOLUME
-from napari_scsam.inference.segmenter import Question
+from napari_scsam.inference.messages import Question
 from napari_scsam.project import Project, RoundRecord
 from napari_scsam.project.rounds import round_window
-from napari_scsam.project.schema import PROJECT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from napari_scsam.core.prompts import PointPrompt
 if TYPE_CHECKING:
     from annotation_desk import Desk
 
-    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.inference.messages import Answer, Question
 
 
 def test_a_question_that_failed_is_not_asked_again_until_something_changes(desk: Desk) -> None:

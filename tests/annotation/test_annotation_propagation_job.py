@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from napari_scsam.inference.segmenter import Question
+    from napari_scsam.inference.messages import Question
 
 COUNT = 8
 

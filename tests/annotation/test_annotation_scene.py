@@ -14,7 +14,7 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import make_classes
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.core.volume import Volume
-from napari_scsam.inference.segmenter import Answer
+from napari_scsam.inference.messages import Answer
 
 CLASSES = make_classes(["one", "two"])
 SHAPE = (4, 6, 8)

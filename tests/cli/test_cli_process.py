@@ -1,10 +1,11 @@
-"""The command line as a process: exit codes, one clear line, one JSON object."""
+"""The command line: exit codes, one clear line, one JSON object.
+
+What starting, importing and ending a process adds is shown by the tests that ask for one.
+"""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -12,30 +13,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+from command_line import ok, process, refused
 
 from napari_scsam.cli.__main__ import main
 from napari_scsam.cli.app import build_app
 from napari_scsam.rounds.measured_costs import recall
-
-
-def cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "napari_scsam.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
-
-
-def ok(*arguments: object) -> dict:
-    done = cli(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def refused(*arguments: object) -> str:
-    """The one line that a refused command writes."""
-    done = cli(*arguments)
-    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
-    assert done.stdout == ""
-    (line,) = done.stderr.strip().splitlines()
-    return line
 
 
 @pytest.fixture
@@ -75,7 +57,7 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """The list as a process; each command's own here, as fourteen starts say nothing more."""
     commands = {name for name in build_app() if not name.startswith("-")}
     assert {"demo", "new", "train", "tune", "doctor"} <= commands
-    listed = cli("--help")
+    listed = process("--help")
     first_words = {(line.strip("│ ").split() or [""])[0] for line in listed.stdout.splitlines()}
     assert listed.returncode == 0 and commands <= first_words
     for command in commands:
@@ -84,17 +66,20 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_from_new_to_export_the_geometry_is_the_sources(
-    project: Path, scan: Path, mask: Path, tmp_path: Path
+    scan: Path, mask: Path, tmp_path: Path
 ) -> None:
-    (image,) = ok("add", project, scan)["images"]
-    assert ok("label", project, "--image", image, "--mask", mask)["planes"] == 6
-    exported = ok("export", project, "--format", "nifti", "--out", tmp_path / "out")["exports"]
+    """Each command is a process of its own."""
+    done, project = partial(ok, run=process), tmp_path / "project"
+    done("new", project, "--images", scan, "--classes", "blob")
+    (image,) = done("add", project, scan)["images"]
+    assert done("label", project, "--image", image, "--mask", mask)["planes"] == 6
+    exported = done("export", project, "--format", "nifti", "--out", tmp_path / "out")["exports"]
 
     again, source = nib.load(exported[0]), nib.load(scan)
     np.testing.assert_allclose(again.affine, source.affine, atol=1e-6)
     np.testing.assert_array_equal(np.asarray(again.dataobj), np.asarray(nib.load(mask).dataobj))
 
-    (tiff,) = ok("export", project, "--format", "tiff", "--out", tmp_path / "out")["exports"]
+    (tiff,) = done("export", project, "--format", "tiff", "--out", tmp_path / "out")["exports"]
     assert tifffile.imread(tiff).shape == (6, 48, 64)
 
 
@@ -106,7 +91,8 @@ def test_segment_by_a_box_finds_the_ellipse_and_not_its_transpose(
     scan: Path, volume: np.ndarray, tmp_path: Path
 ) -> None:
     out = tmp_path / "seg.nii.gz"
-    ok("segment", scan, "--plane", 2, "--box", "5,31,23,57", "--out", out)
+    box = ("--plane", 2, "--box", "5,31,23,57")
+    ok("segment", scan, *box, "--out", out, run=process)  # torch and all
     found = np.asarray(nib.load(out).dataobj).transpose(2, 1, 0) > 0
     truth = volume > 120
     assert not found[[0, 1, 3, 4, 5]].any()
@@ -206,6 +192,18 @@ def test_a_bad_command_line_is_one_clear_line(
     assert says.lower() in line.lower(), line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        # The parser's line, and ours; the malicious checkpoint's comes after torch was imported.
+        (("trian", "{project}"), "Did you mean 'train'?"),
+        (("train", "{project}"), "label"),
+    ],
+)
+def test_a_process_is_as_clear(arguments: tuple[str, ...], says: str, project: Path) -> None:
+    assert says in refused(*(a.format(project=project) for a in arguments), run=process)
+
+
 def test_bad_files_are_one_clear_line_and_nothing_is_added(
     project: Path, scan: Path, tmp_path: Path
 ) -> None:
@@ -252,7 +250,7 @@ def test_a_malicious_checkpoint_is_refused_unexecuted(scan: Path, tmp_path: Path
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"weight": Payload()}))
     line = refused(
         "segment", scan, "--plane", 1, "--box", "1,1,9,9", "--model", "vit_b",
-        "--checkpoint", tmp_path / "evil.pth", "--out", tmp_path / "o.nii.gz",
+        "--checkpoint", tmp_path / "evil.pth", "--out", tmp_path / "o.nii.gz", run=process,
     )  # fmt: skip
     assert "evil.pth" in line
     assert not (tmp_path / "executed").exists()

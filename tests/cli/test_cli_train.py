@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
+from command_line import here, process
 
 from napari_scsam.cli import training
 from napari_scsam.core.errors import Cancelled
@@ -35,7 +36,7 @@ QUICK = (
     "--unlabelled-planes",
     "0",
     "--unet",
-    "scratch",
+    "pretrained",
 )
 
 
@@ -57,15 +58,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def train(project: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [*CLI, "train", str(project), *QUICK, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_images_are_held_out_by_path_or_id(project: Path) -> None:
     with Project.open(project, read_only=True) as opened:
         left, right, other = (image.id for image in opened.images())
-    done = train(project, "--held-out", project.parent / "left.tif", right, "--json")
+    asked = ("--held-out", project.parent / "left.tif", right, "--json")
+    done = process("train", project, *QUICK, *asked)
     assert done.returncode == 0, done.stderr
     folder = Path(json.loads(done.stdout.splitlines()[-1])["round"]["folder"])
     split = json.loads((folder / "split.json").read_text())
@@ -84,7 +81,8 @@ def test_images_are_held_out_by_path_or_id(project: Path) -> None:
 def test_what_can_not_be_held_out_is_one_line(
     project: Path, held_out: list[str], message: str
 ) -> None:
-    done = train(project, "--held-out", *(project.parent / name for name in held_out))
+    names = (project.parent / name for name in held_out)
+    done = here("train", project, *QUICK, "--held-out", *names)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert message in line
@@ -102,8 +100,7 @@ def test_beside_another_job_of_the_project_none_begins(
     partial.mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         record_process(partial, child.pid)
-        asked = [*CLI, command, str(project)]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        done = here(command, project)
         child.communicate(b"\n")
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.strip().splitlines()
@@ -138,10 +135,10 @@ def test_too_few_minutes_and_what_the_round_measures_stay_on_the_screen(
     assert others == [
         "In 0.05 min the U-Net sees about 0 of 1 labelled slices; 0.5 min are enough to see each "
         "once.",
-        "On this machine a picture takes 0.08 s: about 2 min for 1,200 pictures, or less if it has "
-        "learned before.",
-        "The round has learned: it ends after 900 pictures, since held-out slices were found best "
-        "after 600.",
+        "On this machine a picture takes 0.08 s: about 2 min for 1,200 pictures, or less if it "
+        "stops improving earlier.",
+        "The round no longer improves: it ends after 900 pictures. Held-out slices were best after "
+        "600.",
     ]
 
 
@@ -156,7 +153,7 @@ def wait_until_training(project: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
-def test_sigterm_cancels_as_ctrl_c_does(project: Path) -> None:
+def test_sigterm_cancels_as_ctrl_c_does(project: Path, nothing_runs_on: None) -> None:
     command = [*CLI, "train", str(project), *QUICK[:2], "--steps", "100000", *QUICK[4:]]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as running:
         folder = wait_until_training(project)

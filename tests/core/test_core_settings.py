@@ -49,7 +49,7 @@ def test_settings_out_of_bounds_are_refused(name: str, value: Any, message: str)
 
 
 def test_a_round_ends_by_pictures_by_steps_by_time_or_by_what_comes_first() -> None:
-    assert [TrainSettings().budget(n) for n in (1, 12, 25, 100)] == [560, 840, 1750, 3200]
+    assert [TrainSettings().budget(n) for n in (1, 12, 25, 100)] == [480, 720, 1500, 3200]
     assert TrainSettings(steps=9).budget(12) is None
     assert TrainSettings(steps=9, pictures=50).budget(12) == 50
     assert TrainSettings().max_steps == MAX_STEPS

@@ -21,8 +21,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 
 from napari_scsam._qt.dock import ScsamDock
+from napari_scsam.inference.messages import Answer, Question
 from napari_scsam.inference.process_client import SegmenterProcess
-from napari_scsam.inference.segmenter import Answer, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

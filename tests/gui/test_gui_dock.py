@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.inference.prefetch import LookAhead
@@ -131,8 +131,51 @@ def test_committed_labels_are_exported(
     assert (written[plane.index] == 1).any()
 
 
+def test_the_dock_asks_before_an_export_replaces_a_file(
+    hand: Any, dock: Any, volume_path: Any, tmp_path: Any
+) -> None:
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    image_id, _ = hand.wait_for_image()
+    project = dock.session.project
+    project.commit(image_id, np.ones(project.image(image_id).shape, np.uint8))
+    mine = tmp_path / "out" / "volume.nii.gz"
+    mine.parent.mkdir()
+    mine.write_bytes(b"made by hand")
+    for answer in ("Cancel", "Replace"):
+        dock.export_to(mine.parent, "nifti")
+        hand.until(lambda: bool(dock.findChildren(QMessageBox)))
+        (box,) = dock.findChildren(QMessageBox)
+        assert "Replace" in box.text() and mine.name in box.text()
+        assert mine.read_bytes() == b"made by hand"
+        (button,) = (b for b in box.buttons() if answer in b.text())
+        button.click()
+        hand.until(lambda: not dock.findChildren(QMessageBox))
+    hand.until(lambda: hand.status().startswith("Exported 1 file"))
+    assert np.asarray(nib.load(mine).dataobj).all()
+    dock.export_to(volume_path.parent, "tiff")
+    hand.until(lambda: "never written over" in hand.status())
+
+
+def test_a_damaged_project_opens_to_be_looked_at_and_says_so(
+    hand: Any, dock: Any, volume_path: Any, tmp_path: Any
+) -> None:
+    with Project.create(tmp_path / "project", ["disc"]) as project:
+        (image,) = project.add_images([volume_path])
+        for index in range(3):
+            project.commit(image, np.ones((96, 80), np.uint8), plane=Plane(0, index))
+    journal = tmp_path / "project" / "journal.sqlite"
+    spoilt = journal.read_bytes().replace(b'"plane": 2', b'"plane": 3')
+    journal.write_bytes(spoilt)
+    dock.open_project_folder(tmp_path / "project")
+    hand.until(lambda: "is damaged (event" in hand.status())
+    hand.wait_for_image()
+    assert "read-only" in hand.find("project_name").text()
+    assert dock.session.project.committed_planes(image) == [0, 1]
+    assert journal.read_bytes() == spoilt
+
+
 def test_open_layers_are_taken_into_a_project(
-    hand: Hand, dock: ScsamDock, viewer: Any, tmp_path: Path
+    hand: Any, dock: Any, viewer: Any, tmp_path: Any
 ) -> None:
     rng = np.random.default_rng(0)
     scan = rng.normal(size=(3, 40, 30)).astype(np.float32)
@@ -215,7 +258,7 @@ def test_a_killed_model_process_is_one_line_and_the_next_click_starts_another(
     hand.wait_for_image()
     hand.click(34, 58)
     hand.wait_for_mask()
-    psutil.Process(dock.session.segmenter.process_id).kill()
+    psutil.Process(dock.session.segmenter._child.pid).kill()
     hand.click(40, 52)
     hand.until(lambda: "model process stopped" in hand.status())
     assert "\n" not in hand.status()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,8 +168,8 @@ def test_every_slice_of_every_axis_takes_prompts(
 
 
 def test_a_committed_outline_is_corrected_after_a_restart_and_beside_another_class(
-    hand, dock, volume_path, tmp_path
-):
+    hand: Any, dock: Any, volume_path: Any, tmp_path: Any
+) -> None:
     dock.create_project(tmp_path / "project", ["disc", "other"], [volume_path])
     hand.wait_for_image()
     hand.drag((18, 42), (50, 74), Qt.MouseButton.RightButton)

@@ -45,7 +45,7 @@ def save(hand: Any, dock: Any) -> np.ndarray:
     return np.asarray(label[plane.index])
 
 
-def test_a_brush_stroke_on_an_outline_is_saved_as_drawn(hand, dock, loop):
+def test_a_brush_stroke_on_an_outline_is_saved_as_drawn(hand: Any, dock: Any, loop: Any) -> None:
     hand.click(20, 20)
     hand.wait_for_mask()
     outlined = on_show(dock)
@@ -59,7 +59,9 @@ def test_a_brush_stroke_on_an_outline_is_saved_as_drawn(hand, dock, loop):
     np.testing.assert_array_equal(saved, painted)
 
 
-def test_a_ring_painted_into_the_committed_layer_is_there_after_reopening(hand, dock, loop):
+def test_a_ring_painted_into_the_committed_layer_is_there_after_reopening(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.click(20, 20)
     hand.wait_for_mask()
     hand.press("commit")
@@ -80,7 +82,9 @@ def test_a_ring_painted_into_the_committed_layer_is_there_after_reopening(hand, 
     np.testing.assert_array_equal(save(hand, dock), shown)
 
 
-def test_eraser_fill_and_polygon_are_steps_that_undo_takes_back(hand, dock, loop):
+def test_eraser_fill_and_polygon_are_steps_that_undo_takes_back(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
     hand.wait_for_mask()
     states = [on_show(dock)]
@@ -111,7 +115,9 @@ def test_eraser_fill_and_polygon_are_steps_that_undo_takes_back(hand, dock, loop
     np.testing.assert_array_equal(on_show(dock), states[1])
 
 
-def test_a_later_decode_leaves_a_stroke_alone_unless_it_is_clicked(hand, dock, loop):
+def test_a_later_decode_leaves_a_stroke_alone_unless_it_is_clicked(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.click(20, 20)
     hand.wait_for_mask()
     hand.window_key(Qt.Key.Key_D)
@@ -126,7 +132,7 @@ def test_a_later_decode_leaves_a_stroke_alone_unless_it_is_clicked(hand, dock, l
     assert on_show(dock)[20, 20] == 1
 
 
-def test_keys_take_brush_and_eraser_and_brackets_size_them(hand, dock, loop):
+def test_keys_take_brush_and_eraser_and_brackets_size_them(hand: Any, dock: Any, loop: Any) -> None:
     hand.window_key(Qt.Key.Key_D)
     preview = layer(dock, "preview")
     assert hand.viewer.layers.selection.active is preview
@@ -159,7 +165,7 @@ def test_keys_take_brush_and_eraser_and_brackets_size_them(hand, dock, loop):
     assert len(hand.points()) == 1
 
 
-def test_a_committed_slice_is_erased_from_by_key(hand, dock, loop):
+def test_a_committed_slice_is_erased_from_by_key(hand: Any, dock: Any, loop: Any) -> None:
     hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
     hand.wait_for_mask()
     hand.press("commit")
@@ -173,7 +179,9 @@ def test_a_committed_slice_is_erased_from_by_key(hand, dock, loop):
     assert saved[12, 12] == 1
 
 
-def test_what_is_drawn_goes_into_the_journal_and_is_asked_from(hand, dock, loop, monkeypatch):
+def test_what_is_drawn_goes_into_the_journal_and_is_asked_from(
+    hand: Any, dock: Any, loop: Any, monkeypatch: Any
+) -> None:
     asked = []
     segmenter = dock.session.segmenter
     decode = segmenter.decode
@@ -197,7 +205,9 @@ def test_what_is_drawn_goes_into_the_journal_and_is_asked_from(hand, dock, loop,
     np.testing.assert_array_equal(again, drawn)
 
 
-def test_a_value_that_is_no_class_is_not_drawn_and_the_dock_says_so(hand, dock, loop):
+def test_a_value_that_is_no_class_is_not_drawn_and_the_dock_says_so(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     take(dock, "preview", "paint", value=7)
     hand.trace([(40, 15), (40, 45)])
     assert not on_show(dock).any()
@@ -205,7 +215,9 @@ def test_a_value_that_is_no_class_is_not_drawn_and_the_dock_says_so(hand, dock, 
     assert not hand.find("undo").isEnabled()
 
 
-def test_layers_that_are_not_painted_are_locked_and_so_are_all_in_3d(hand, dock, loop):
+def test_layers_that_are_not_painted_are_locked_and_so_are_all_in_3d(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     outline, preview = layer(dock, "preview outline"), layer(dock, "preview")
     assert not outline.editable
     hand.viewer.layers.selection.active = outline
@@ -220,7 +232,9 @@ def test_layers_that_are_not_painted_are_locked_and_so_are_all_in_3d(hand, dock,
     assert str(preview.mode) == "paint"
 
 
-def test_a_stroke_that_the_slider_interrupts_stays_on_its_slice(hand, dock, loop):
+def test_a_stroke_that_the_slider_interrupts_stays_on_its_slice(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.window_key(Qt.Key.Key_D)
     index = loop.key[1].index
 
@@ -234,7 +248,7 @@ def test_a_stroke_that_the_slider_interrupts_stays_on_its_slice(hand, dock, loop
     assert loop.now.ground is not None
 
 
-def test_j_in_the_middle_of_a_stroke_saves_what_is_drawn(hand, dock, loop):
+def test_j_in_the_middle_of_a_stroke_saves_what_is_drawn(hand: Any, dock: Any, loop: Any) -> None:
     hand.window_key(Qt.Key.Key_D)
     image_id, plane = loop.key
     project = dock.session.project
@@ -246,8 +260,8 @@ def test_j_in_the_middle_of_a_stroke_saves_what_is_drawn(hand, dock, loop):
 
 
 def test_where_clicks_do_nothing_the_dock_says_why_and_one_key_brings_the_tool_back(
-    hand, dock, loop
-):
+    hand: Any, dock: Any, loop: Any
+) -> None:
     other = hand.viewer.add_image(np.zeros((8, 60, 70)), name="mine")
     assert "mine" in hand.status()
     hand.click(20, 20)
@@ -276,7 +290,7 @@ def test_where_clicks_do_nothing_the_dock_says_why_and_one_key_brings_the_tool_b
     assert len(hand.points()) == before + 1
 
 
-def test_what_was_not_saved_is_there_after_another_project(hand, dock, loop):
+def test_what_was_not_saved_is_there_after_another_project(hand: Any, dock: Any, loop: Any) -> None:
     hand.click(20, 20)
     hand.wait_for_mask()
     hand.window_key(Qt.Key.Key_D)
@@ -292,7 +306,9 @@ def test_what_was_not_saved_is_there_after_another_project(hand, dock, loop):
     assert not list((folder / "pending").iterdir())
 
 
-def test_a_layer_of_ours_that_is_removed_or_renamed_comes_back(hand, dock, loop):
+def test_a_layer_of_ours_that_is_removed_or_renamed_comes_back(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.click(20, 20)
     hand.wait_for_mask()
     order = [each.name for each in hand.viewer.layers]
@@ -311,7 +327,7 @@ def test_a_layer_of_ours_that_is_removed_or_renamed_comes_back(hand, dock, loop)
     assert len(hand.points()) == 2
 
 
-def test_the_docks_own_x_closes_the_project_and_frees_it(hand, dock, loop):
+def test_the_docks_own_x_closes_the_project_and_frees_it(hand: Any, dock: Any, loop: Any) -> None:
     hand.click(20, 20)
     hand.wait_for_mask()
     folder = dock.session.project.folder
@@ -327,7 +343,9 @@ def test_the_docks_own_x_closes_the_project_and_frees_it(hand, dock, loop):
     assert len(hand.points()) == 1
 
 
-def test_a_class_takes_what_is_free_and_t_lets_it_take_the_rest(hand, dock, loop):
+def test_a_class_takes_what_is_free_and_t_lets_it_take_the_rest(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
     hand.until(lambda: on_show(dock)[25, 25] == 1)
     hand.key(Qt.Key.Key_2)
@@ -349,7 +367,7 @@ def test_a_class_takes_what_is_free_and_t_lets_it_take_the_rest(hand, dock, loop
     np.testing.assert_array_equal(on_show(dock, "committed"), shown)
 
 
-def test_a_brush_keeps_other_classes_and_says_so(hand, dock, loop):
+def test_a_brush_keeps_other_classes_and_says_so(hand: Any, dock: Any, loop: Any) -> None:
     hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
     hand.until(lambda: on_show(dock)[25, 25] == 1)
     hand.key(Qt.Key.Key_2)

@@ -25,7 +25,7 @@ from napari_scsam.core.labels import make_classes
 from napari_scsam.core.settings import Recipe, TrainSettings
 from napari_scsam.project.image_queue import QueueRow
 from napari_scsam.project.schema import RoundRecord
-from napari_scsam.rounds.controller import RoundsState
+from napari_scsam.rounds.shown_rounds import RoundsState
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot

@@ -21,7 +21,9 @@ def lines(dock: Any) -> Any:
     return dock.session.canvas.layers["boxes and strokes"]
 
 
-def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, dock, loop):
+def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.pick_tool("scribble")
     hand.trace([(10, 10), (10, 30), (20, 30)])
     (scribble,) = loop.prompts.strokes
@@ -45,7 +47,9 @@ def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(hand, doc
     assert not len(lines(dock).data)
 
 
-def test_a_stroke_runs_within_a_screen_pixel_of_the_hand_on_thick_slices(hand, dock, loop):
+def test_a_stroke_runs_within_a_screen_pixel_of_the_hand_on_thick_slices(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.find("plane_axis").setCurrentIndex(2)
     hand.qtbot.wait(50)
     hand.pick_tool("scribble")
@@ -58,7 +62,9 @@ def test_a_stroke_runs_within_a_screen_pixel_of_the_hand_on_thick_slices(hand, d
     assert len(stroke.path) >= 5
 
 
-def test_a_new_scene_repaints_only_what_it_changes(hand, dock, loop, monkeypatch):
+def test_a_new_scene_repaints_only_what_it_changes(
+    hand: Any, dock: Any, loop: Any, monkeypatch: Any
+) -> None:
     hand.click(30, 30)
     hand.wait_for_mask()
     hand.qtbot.wait(FLASH_MS + 80)
@@ -67,7 +73,7 @@ def test_a_new_scene_repaints_only_what_it_changes(hand, dock, loop, monkeypatch
     for kind in {type(layer) for layer in layers.values()}:
         was = kind.refresh
 
-        def refresh(layer, *args, was=was, **how):
+        def refresh(layer: Any, *args: Any, was: Any = was, **how: Any) -> Any:
             repainted.add(named.get(id(layer)))
             return was(layer, *args, **how)
 
@@ -85,7 +91,7 @@ def test_a_new_scene_repaints_only_what_it_changes(hand, dock, loop, monkeypatch
     assert repainted == {"prompts", "preview", "preview outline", "committed"}
 
 
-def test_escape_stops_a_stroke_and_another_slice_ends_it(hand, dock, loop):
+def test_escape_stops_a_stroke_and_another_slice_ends_it(hand: Any, dock: Any, loop: Any) -> None:
     hand.trace([(5, 5), (20, 20)], RIGHT)
     shown = lines(dock).data.copy()
     hand.pick_tool("scribble")
@@ -105,7 +111,9 @@ def test_escape_stops_a_stroke_and_another_slice_ends_it(hand, dock, loop):
     np.testing.assert_array_equal(lines(dock).data, shown)
 
 
-def test_boxes_begin_objects_and_a_click_on_a_line_selects_it_for_delete(hand, dock, loop):
+def test_boxes_begin_objects_and_a_click_on_a_line_selects_it_for_delete(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.trace([(5, 5), (20, 20)], RIGHT)
     hand.trace([(35, 40), (50, 55)], RIGHT)
     assert set(loop.prompts.boxes) == {(1, 1), (1, 2)}
@@ -127,7 +135,9 @@ def test_boxes_begin_objects_and_a_click_on_a_line_selects_it_for_delete(hand, d
     assert len(hand.points()) == 2  # a box without an area is a click
 
 
-def test_what_is_drawn_beside_the_image_is_said_and_not_shown(hand, dock, loop):
+def test_what_is_drawn_beside_the_image_is_said_and_not_shown(
+    hand: Any, dock: Any, loop: Any
+) -> None:
     hand.click(-4, 30)
     assert hand.status().startswith("That is beside the image")
     hand.trace([(20, 74), (40, 78)], RIGHT)
@@ -136,7 +146,7 @@ def test_what_is_drawn_beside_the_image_is_said_and_not_shown(hand, dock, loop):
     assert not len(lines(dock).data)
 
 
-def test_any_axis_is_picked_annotated_committed_and_undone(hand, dock, loop):
+def test_any_axis_is_picked_annotated_committed_and_undone(hand: Any, dock: Any, loop: Any) -> None:
     axis = hand.find("plane_axis")
     names = [axis.itemText(i) for i in range(axis.count())]
     assert names == ["Axial", "Coronal", "Sagittal"]
@@ -167,7 +177,9 @@ def test_any_axis_is_picked_annotated_committed_and_undone(hand, dock, loop):
     assert dock.session.project.label(loop.now.image_id) is None
 
 
-def test_every_kind_together_gives_the_union_of_two_classes(hand, dock, tmp_path):
+def test_every_kind_together_gives_the_union_of_two_classes(
+    hand: Any, dock: Any, tmp_path: Any
+) -> None:
     rows, cols = np.mgrid[:96, :80]
     scan = np.random.default_rng(1).normal(0.2, 0.03, (3, 96, 80)).astype(np.float32)
     for row, col in ((25, 22), (25, 60), (70, 40)):

@@ -53,7 +53,7 @@ def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(
 ) -> None:
     dock.open_project_folder(folder)
     hand.wait_for_image()
-    hand.until(lambda: hint(hand).startswith("About 50 s, 1.7 GB (assumed for two cores)."))
+    hand.until(lambda: hint(hand).startswith("About 1 min, 1.7 GB (assumed for two cores)."))
     assert "views of slices" in hand.find("train_text").toolTip()
     hand.find("train_settings").click()
     hand.find("setting_minutes").setValue(0.5)
@@ -61,7 +61,7 @@ def test_what_a_round_takes_is_said_before_it_and_follows_settings_and_labels(
     hand.find("setting_minutes").setValue(0)
     recipe = hand.find("setting_recipe")
     recipe.setCurrentIndex(recipe.findData("supervised"))
-    assert hint(hand).startswith("About 25 s, 1.3 GB")
+    assert hint(hand).startswith("About 40 s, 1.3 GB")
     recipe.setCurrentIndex(recipe.findData("scsam"))
     before = hand.find("train_text").toolTip()
     hand.click(34, 58)
@@ -90,7 +90,7 @@ def test_a_round_says_what_it_waits_for_and_is_called_off(
     rounds = dock.session.rounds
     # A tuning of which more than half is done.
     job = BackgroundJob("tuning", lambda: None, lambda: None, lambda: Timing(45, 20))
-    rounds._jobs.ask(job)
+    rounds._turn._jobs.ask(job)
     hand.press("train")
     said = "The round starts when learning from your labels has finished: about 20 s."
     assert hint(hand) == said

@@ -15,7 +15,8 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Box, PointPrompt, Prompts, PromptSet
 from napari_scsam.core.stretch import Stretch
 from napari_scsam.core.volume import Volume
-from napari_scsam.inference.segmenter import Question, Segmenter
+from napari_scsam.inference.messages import Question
+from napari_scsam.inference.segmenter import Segmenter
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.propagation.walk import Carried, Trail, iou, propagate
 

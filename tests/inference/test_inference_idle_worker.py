@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_scsam.core.geometry import Plane
-from napari_scsam.inference.idle_worker import Errand, WorkAhead
+from napari_scsam.core.jobs import CancelToken
+from napari_scsam.inference.idle_worker import IdleWorker, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +23,14 @@ class Bench:
     """Errands that note when they begin and end, and can be held up midway."""
 
     def __init__(self) -> None:
-        self.ahead = WorkAhead()
+        self.ahead = IdleWorker()
         self.done: list[int] = []
         self.begun: list[int] = []
         self.midway = threading.Event()
         self.hold = threading.Event()
         self.hold.set()
 
-    def errand(self, index: int) -> Errand:
+    def errand(self, index: int) -> Task:
         def work(cancel: CancelToken) -> None:
             self.begun.append(index)
             self.midway.set()
@@ -37,10 +38,10 @@ class Bench:
             cancel.check()
             self.done.append(index)
 
-        return Errand(("a", Plane(0, index)), work)
+        return Task(("a", Plane(0, index)), work)
 
     def want(self, *indices: int) -> None:
-        self.ahead.want([self.errand(i) for i in indices])
+        self.ahead.schedule([self.errand(i) for i in indices])
 
     def hold_at(self, *indices: int) -> None:
         """Want these, and hold the first one up."""
@@ -49,7 +50,7 @@ class Bench:
         assert self.midway.wait(WAIT_S)
 
     def ask(self, index: int) -> Any:
-        return self.ahead.making_way(("a", Plane(0, index)))
+        return self.ahead.paused_for(("a", Plane(0, index)))
 
     def finished(self) -> bool:
         self.hold.set()
@@ -76,7 +77,7 @@ def test_a_failing_errand_does_not_stop_the_others(bench: Bench) -> None:
     def fail(_cancel: CancelToken) -> None:
         raise ValueError("no")
 
-    bench.ahead.want([Errand(("a", Plane(0, 1)), fail), bench.errand(2)])
+    bench.ahead.schedule([Task(("a", Plane(0, 1)), fail), bench.errand(2)])
     assert bench.finished()
     assert bench.done == [2]
 

@@ -13,8 +13,8 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.core.windows import PRESETS, WHOLE_VOLUME
+from napari_scsam.inference.messages import Question
 from napari_scsam.inference.prefetch import LookAhead
-from napari_scsam.inference.segmenter import Question
 from napari_scsam.project import Project
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Prompts, PromptSet
 from napari_scsam.core.volume import Volume
 from napari_scsam.core.windows import AUTO, PRESETS
-from napari_scsam.inference.segmenter import Question, Segmenter
+from napari_scsam.inference.messages import Question
+from napari_scsam.inference.segmenter import Segmenter
 from napari_scsam.models import Decoded, Embedding, propose
 from napari_scsam.models.pair import Pair
 from napari_scsam.models.preprocess import prepare, with_neighbours

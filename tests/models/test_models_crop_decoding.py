@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.models import Decoded, Embedding, EmbeddingCache, decode_region, open_cache
-from napari_scsam.models.crop_decoding import LEAST_GAIN, Region, choose_region
+from napari_scsam.models.crop_decoding import MIN_GAIN, Region, choose_region
 from napari_scsam.models.embeddings import embedding_key
 
 if TYPE_CHECKING:
@@ -200,12 +200,12 @@ def test_regions_hold_their_object_and_lie_in_the_plane(seed: int) -> None:
     region = choose_region(extent, shape, 256)
     assert region == choose_region(extent, shape, 256)
     if region is None:
-        assert max(shape) < LEAST_GAIN * 2 * (extent[2] - r0 + 1) * 2**0.5 or max(shape) < 384
+        assert max(shape) < MIN_GAIN * 2 * (extent[2] - r0 + 1) * 2**0.5 or max(shape) < 384
         return
     assert 0 <= region.row <= shape[0] - region.rows
     assert 0 <= region.col <= shape[1] - region.cols
     assert region.holds(extent[:2]) and region.holds(extent[2:])
-    assert max(region.rows, region.cols) * LEAST_GAIN <= max(shape)
+    assert max(region.rows, region.cols) * MIN_GAIN <= max(shape)
     larger = choose_region(extent, shape, 256, max(region.rows, region.cols))
     assert larger is None or larger.rows > region.rows or larger.cols > region.cols
 

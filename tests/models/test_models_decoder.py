@@ -10,7 +10,7 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
 from napari_scsam.models.adapters import AdapterInfo, attach, trainable_parameters
-from napari_scsam.models.decoder import LEAST_IOU, decode_mask, for_best_dice
+from napari_scsam.models.decoder import MIN_IOU, decode_mask, for_best_dice
 
 SIDE = 6
 
@@ -145,4 +145,4 @@ def test_a_sure_mask_stays_as_it_is_and_a_guess_is_not_without_bounds() -> None:
     logits = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     shown = for_best_dice(logits, torch.tensor([[1.0], [0.0]]))
     assert torch.equal(shown[0], logits[0])
-    assert torch.allclose(shown[1], logits[1] - np.log(LEAST_IOU))
+    assert torch.allclose(shown[1], logits[1] - np.log(MIN_IOU))

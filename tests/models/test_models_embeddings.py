@@ -161,6 +161,31 @@ def test_foreign_files_in_the_folder_are_left_alone(sam: CountingSam, tmp_path: 
     assert len(files(tmp_path)) == 2
 
 
+def test_only_embeddings_make_way_whatever_else_has_their_suffix(sam: Any, tmp_path: Any) -> None:
+    outside = tmp_path / "unet.safetensors"
+    outside.write_bytes(bytes(100))
+    folder = tmp_path / "embeddings"
+    folder.mkdir()
+    for name in ("unet.safetensors", "a" * 63 + ".safetensors", "model.partial"):
+        (folder / name).write_bytes(bytes(100))
+    (folder / f"{'b' * 64}.safetensors").symlink_to(outside)
+    before = set(folder.iterdir())
+    open_cache(folder).get_or_embed(sam, plane(1))
+    (own,) = set(folder.iterdir()) - before
+    cache = LruEmbeddingCache(folder, memory_items=0, max_bytes=own.stat().st_size)
+    cache.get_or_embed(sam, plane(2))
+    assert before < set(folder.iterdir()) and not own.exists()
+    assert outside.read_bytes() == bytes(100)
+
+
+def test_a_folder_that_is_a_link_is_not_written(sam: Any, tmp_path: Any) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "embeddings").symlink_to(outside)
+    open_cache(tmp_path / "embeddings").get_or_embed(sam, plane(1))
+    assert files(outside) == []
+
+
 @pytest.mark.parametrize("max_gb", [0.0, 1e-9])
 def test_a_cap_that_holds_nothing_writes_nothing(
     sam: CountingSam, tmp_path: Path, max_gb: float
@@ -226,7 +251,7 @@ def test_two_threads_embed_a_plane_once(tmp_path: Path) -> None:
         go_on.set()
         assert len({id(future.result(10)) for future in asked}) == 1
     assert slow.embedded == 1
-    assert not cache._making
+    assert not cache._computing
 
 
 def test_a_thread_whose_wait_was_for_nothing_embeds_itself(sam: CountingSam) -> None:

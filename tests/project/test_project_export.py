@@ -129,6 +129,6 @@ def test_a_full_disk_keeps_the_earlier_export(
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(ProjectError, match="The disk is full"):
-        export_labels(labelled, tmp_path / "out", format)  # type: ignore[arg-type]
+        export_labels(labelled, tmp_path / "out", format, overwrite=True)  # type: ignore[arg-type]
     left = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert {p: p.read_bytes() for p in left} == before

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import here
 
 from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
 from napari_scsam.core.geometry import Plane
@@ -181,34 +180,27 @@ def test_nobody_else_prunes(five: Project) -> None:
         looked.prune_rounds(0)
 
 
-def rounds_of(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "napari_scsam.cli", "rounds", str(folder)]
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
 def test_the_command_line_prunes_and_says_what_is_free(five: Project) -> None:
     sizes = [five.round_bytes(n) for n in range(1, 6)]
     five.close()
-    listed = json.loads(rounds_of(five.folder, "--json").stdout)
+    listed = json.loads(here("rounds", five.folder, "--json").stdout)
     assert [r["bytes"] for r in listed["rounds"]] == sizes
     assert "pruned" not in listed and not any(r["pruned"] for r in listed["rounds"])
-    done = rounds_of(five.folder, "--prune", 1)
+    done = here("rounds", five.folder, "--prune", 1)
     assert done.stdout.startswith("Removed the weights of rounds 1, 4: 2.0 kB are free now.")
     rows = [line for line in done.stdout.splitlines() if "│" in line]
     marked = [line.split("│")[1].strip() for line in rows if "pruned" in line]
     assert marked == ["1", "4"] and sum("kB" in line for line in rows) == 3
-    again = rounds_of(five.folder, "--prune", 1)
+    again = here("rounds", five.folder, "--prune", 1)
     assert again.stdout.startswith("Nothing was pruned: ")
-    refused = rounds_of(five.folder, "--promote", 4)
+    refused = here("rounds", five.folder, "--promote", 4)
     assert refused.returncode == 2 and refused.stdout == ""
     assert refused.stderr.strip() == (
         "napari-scsam: Round 4 was pruned, so its weights are gone: choose another one, or train."
     )
-    told = json.loads(rounds_of(five.folder, "--prune", 0, "--json").stdout)
+    told = json.loads(here("rounds", five.folder, "--prune", 0, "--json").stdout)
     assert told["pruned"] == {"rounds": [5], "bytes": 1007}
     assert [r["pruned"] for r in told["rounds"]] == [True, False, False, True, True]
     assert told["rounds"][0]["metrics"]["dice"]["pair"]["mean"] == 0.5
-    bad = rounds_of(five.folder, "--prune", "-2")
+    bad = here("rounds", five.folder, "--prune", "-2")
     assert bad.returncode == 2 and len(bad.stderr.strip().splitlines()) == 1

@@ -204,6 +204,18 @@ def test_an_unknown_image_names_what_there_is(project: Project, volume_id: str) 
         project.image("abc")
 
 
+def test_an_image_is_found_by_its_name_unless_several_have_it(
+    project: Project, volume_id: str, scans: list[Path], tmp_path: Path
+) -> None:
+    assert project.image("volume").id == volume_id
+    (tmp_path / "other").mkdir()
+    second = tmp_path / "other" / scans[0].name
+    nib.save(nib.Nifti1Image(np.arange(120, dtype=np.uint8).reshape(4, 5, 6), np.eye(4)), second)
+    (new,) = project.add_images([second])
+    with pytest.raises(InputError, match=rf"2 images are called volume: .* {volume_id}, {new}\."):
+        project.image("volume")
+
+
 def test_a_changed_or_moved_image_is_refused_and_found_again(
     project: Project, volume_id: str, scans: list[Path], tmp_path: Path
 ) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_scsam.propagation.motion import LONGEST, Drift
+from napari_scsam.propagation.motion import Drift
+from napari_scsam.propagation.settings import SETTINGS
 
 
 def picture(shift: tuple[int, int] = (0, 0), size: int = 96) -> np.ndarray:
@@ -50,7 +51,7 @@ def test_outlines_may_be_on_a_finer_grid_than_the_view_and_come_back_on_it() -> 
 def test_a_large_view_is_compared_in_small() -> None:
     view = np.kron(picture(), np.ones((8, 8), np.float32))
     drift = Drift.start(view, {1: outline(40, 44)})
-    assert max(drift.picture.shape) == LONGEST
+    assert max(drift.picture.shape) == SETTINGS.flow.longest
 
 
 def test_a_plane_of_another_shape_ends_it() -> None:

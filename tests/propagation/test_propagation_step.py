@@ -12,7 +12,8 @@ import torch
 
 from napari_scsam import propagation
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.propagation.stopping import RULE, Found, judge
+from napari_scsam.propagation.settings import StopRule
+from napari_scsam.propagation.stopping import Found, judge
 from napari_scsam.propagation.walk import Trail, propagate
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari_scsam.models.sam import SamModel
 
 SHAPE = (64, 72)
+RULE = StopRule()
 
 
 class Thresholder:

@@ -15,7 +15,8 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Timing
-from napari_scsam.rounds.controller import RoundsController, RoundsState, hint
+from napari_scsam.rounds.controller import RoundsController
+from napari_scsam.rounds.shown_rounds import RoundsState, hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,7 +107,7 @@ def test_a_project_without_labels_has_no_estimate_and_one_with_labels_has(projec
     dock.rounds.labels_changed()
     dock.files.work()
     assert dock.state.estimate is not None
-    assert hint(dock.state).startswith("About 55 s, 1.8 GB (assumed for two cores).")
+    assert hint(dock.state).startswith("About 1 min, 1.8 GB (assumed for two cores).")
     dock.rounds.plan(TrainSettings(minutes=0.5))  # at once: nothing is counted again
     assert hint(dock.state).startswith("About 30 s,")
     dock.rounds.plan(TrainSettings(minutes=0.05))
@@ -121,14 +122,14 @@ def test_an_interrupted_round_is_said_and_gone_on_with(
     killed = dock.state.interrupted
     assert killed is not None and (killed.number, killed.step) == (1, 40)
     assert killed.settings == SETTINGS
-    assert hint(dock.state).startswith("Round 1 was interrupted at step 40. Training goes on with")
+    assert hint(dock.state).startswith("Round 1 was interrupted at step 40. Training resumes it")
     assert "else a new one begins (about" in hint(dock.state)
     assert {"train", "cancel_train"} <= dock.state.enabled
 
     dock.rounds.start(SETTINGS)
     dock.files.work()
-    assert dock.said[-1] == "Round 1 goes on from step 40."
-    assert dock.state.interrupted is None and dock.state.text == "Going on …"
+    assert dock.said[-1] == "Round 1 resumes from step 40."
+    assert dock.state.interrupted is None and dock.state.text == "Resuming …"
     # As far as it had come, and not held by the pause of the window before.
     assert [step for step, _ in dock.state.loss_unet] == [20, 40, 44, 48]
     assert dock.state.fraction > 0.6 and not (folder / "control.json").exists()
@@ -193,7 +194,7 @@ def test_a_round_that_held_images_out_goes_on_with_them(
     dock = Dock(labelled)
     dock.rounds.start(SETTINGS)
     dock.files.work()
-    assert dock.said[-1] == "Round 1 goes on from step 0." and folder.is_dir()
+    assert dock.said[-1] == "Round 1 resumes from step 0." and folder.is_dir()
 
 
 def test_a_paused_round_is_found_paused_by_the_next_window(
@@ -304,8 +305,8 @@ def test_the_time_left_is_what_the_round_has_measured_and_then_how_fast_it_is(
     write(folder, {"event": "estimate", **measured})
     dock.rounds.tick()
     assert dock.said[-1] == (
-        "On this machine a picture takes 0.17 s: about 9 min for 3,200 pictures, or less if it has "
-        "learned before."
+        "On this machine a picture takes 0.17 s: about 9 min for 3,200 pictures, or less if it "
+        "stops improving earlier."
     )
     # Three quarters of the training that was measured are left: 405 s, of which a quarter is said
     # by the pace so far.
@@ -329,7 +330,7 @@ def test_a_round_that_ends_when_it_has_learned_says_so(
     write(folder, {"event": "early_stop", "pictures": 2400, "best_pictures": 1800})
     dock.rounds.tick()
     assert dock.said[-1] == (
-        "The round has learned: it ends after 2,400 pictures, since held-out slices were found "
+        "The round no longer improves: it ends after 2,400 pictures. Held-out slices were "
         "best after 1,800."
     )
 

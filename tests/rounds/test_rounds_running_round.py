@@ -68,7 +68,7 @@ def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     running = TrainingController(project).start(settings)
     wait_for(lambda: any(e["event"] == "kept" for e in running.poll()))
     running.kill()
-    with pytest.raises(ProjectError, match="go on where it was"):
+    with pytest.raises(ProjectError, match="to resume it"):
         running.finish()
     killed = project.interrupted_round()
     assert killed is not None and killed.settings == settings
@@ -82,7 +82,7 @@ def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     record = again.run(told.append)
     assert record is not None and record.metrics["steps"] == 60
     texts = [str(event.get("text", "")) for event in told]
-    (gone_on,) = [text for text in texts if text.startswith("Going on from step")]
+    (gone_on,) = [text for text in texts if text.startswith("Resuming from step")]
     assert int(gone_on.split()[-1].strip(".")) == killed.step > 0
     assert not (record.folder / "resume.pt").exists() and project.interrupted_round() is None
     # What the rest of it cost: every embedding was found, none made.

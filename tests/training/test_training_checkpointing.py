@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Never
 import pytest
 import torch
 
-from scsam_train.checkpointing import RESUME_FILE, Checkpointer, Saved
+from scsam_train.checkpointing import RESUME_FILE, Checkpoint, Checkpointer
 from scsam_train.loop import TrainingFailed, _out_of_memory, _save_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SAVED = Saved(
+SAVED = Checkpoint(
     7, 90, 30.0, 20.0, 3, {}, {"weights": {"a": torch.arange(4.0)}, "counts": [1, 2], "loss": None}
 )
 
@@ -27,7 +27,7 @@ def test_what_is_saved_comes_back_and_only_for_the_same_inputs(tmp_path: Path) -
     assert found.step == 7 and found.embedded == 3 and found.recipe["counts"] == [1, 2]
     assert torch.equal(found.recipe["weights"]["a"], torch.arange(4.0))
     assert Checkpointer(tmp_path, "other").load() is None
-    keeper.forget()
+    keeper.remove()
     assert keeper.load() is None and not list(tmp_path.iterdir())
 
 

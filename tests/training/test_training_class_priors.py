@@ -73,7 +73,7 @@ def test_a_class_that_no_other_case_shows_is_not_told_and_the_others_are(
     """A class on one case, and one without any label."""
     found = [views(seed, classes) for seed, classes in enumerate(shown)]
     looks = looks_of(found, ["a", "b", "c"])
-    assert looks.told == (1,) and looks.complete == (2 not in shown[0])
+    assert looks.covered == (1,) and looks.complete == (2 not in shown[0])
     for plane in (None, 1):
         odds = looks.odds(found[1][0].features, plane)
         assert odds.shape == (1, 2, 4 * CELLS, 4 * CELLS)
@@ -98,14 +98,14 @@ def test_background_that_may_be_a_class_does_not_teach_that_it_is_not() -> None:
     cases, judged = ["a", "b", "c", "d"], [[1, 0], [1, 0], [1, 1], [1, 1]]
     right = looks_of([*early, *late], cases, judged)
     wrong = looks_of([*early, *late], cases)
-    assert right.told == wrong.told == (1, 2)
+    assert right.covered == wrong.covered == (1, 2)
     (new,) = views(9)
     truth = new.label[1::4, 1::4] == 2
     said, misled = (x.odds(new.features)[0, 1, 1::4, 1::4][truth].mean() for x in (right, wrong))
     assert said > misled + 1
     # With one case that shows it nothing is told of it, and it takes nothing from the other.
     first = looks_of([*early, late[0]], cases[:3], judged[:3])
-    assert first.told == (1,)
+    assert first.covered == (1,)
     same = looks_of([*early, late[0]], cases[:3])  # as if all had been judged
     assert torch.equal(first.odds(new.features)[:, 0], same.odds(new.features)[:, 0])
     # A class that no plane shows takes nothing away.

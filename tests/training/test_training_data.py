@@ -174,7 +174,7 @@ def test_values_that_fit_no_byte_are_not_wrapped_into_classes(tmp_path: Path, va
     content = json.loads((tmp_path / "inputs.json").read_text())
     content["images"][0]["label"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (tmp_path / "inputs.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=rf"v\.nii\.gz holds .*{value}.*labels are 0 to 255"):
+    with pytest.raises(InputError, match=rf"v\.nii\.gz has values .*{value}.*labels are 0 to 255"):
         load_planes(read_inputs(tmp_path), 4)
 
 

@@ -41,7 +41,7 @@ for name in sys.argv[3:]:
     weights = {k: float(v.double().abs().sum()) for k, v in weights_of(toy).items()}
     lines = [[r.loss_unet or -1, r.loss_sam or -1] for r in reports]
     found[name] = {"size": world.size, "losses": lines, "weights": weights}
-if world.leads:
+if world.is_main:
     open(sys.argv[1], "w").write(json.dumps(found))
 """
 

@@ -16,13 +16,13 @@ from scsam_train.early_stopping import EarlyStopping
 def test_two_looks_without_a_gain_end_a_round_and_a_gain_starts_anew() -> None:
     stopping = EarlyStopping()
     dice = [0.5, 0.6, 0.6, 0.7, 0.7009, 0.69]
-    found = [stopping.has_learned(one, 100 * at) for at, one in enumerate(dice)]
+    found = [stopping.should_stop(one, 100 * at) for at, one in enumerate(dice)]
     assert found == [False] * 5 + [True]
     assert stopping.best_pictures == 300
     again = EarlyStopping()
     again.restore(stopping.state())
-    assert again.best_pictures == 300 and again.has_learned(0.7, 600)
-    assert not EarlyStopping().has_learned(None, 1)  # nothing is known of it
+    assert again.best_pictures == 300 and again.should_stop(0.7, 600)
+    assert not EarlyStopping().should_stop(None, 1)  # nothing is known of it
 
 
 class Written(list):
@@ -38,7 +38,7 @@ def clock_of(ending: Any = None, **settings: Any) -> tuple[Clock, Any]:
         control=SimpleNamespace(paused_s=0.0),
         split=SimpleNamespace(held_out=[]),
         meter=SimpleNamespace(latest=lambda what: None),
-        world=SimpleNamespace(agreed=lambda value: value),
+        world=SimpleNamespace(broadcast=lambda value: value),
         log=Written(),
         deadline=lambda share: math.inf,
     )
@@ -46,7 +46,7 @@ def clock_of(ending: Any = None, **settings: Any) -> tuple[Clock, Any]:
 
 
 def test_a_rounds_length_is_its_pictures_or_its_steps() -> None:
-    assert clock_of()[0].fraction(0, 420) == pytest.approx(0.5)
+    assert clock_of()[0].fraction(0, 360) == pytest.approx(0.5)
     assert clock_of(pictures=400)[0].fraction(9, 100) == pytest.approx(0.25)
     assert clock_of(steps=20)[0].fraction(5, 10**6) == pytest.approx(0.25)
     assert clock_of(steps=20, pictures=400)[0].fraction(5, 200) == pytest.approx(0.5)

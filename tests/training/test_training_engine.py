@@ -59,7 +59,8 @@ def sums(values: Any) -> list[float]:
 
 def kit_of(recipe: str, kind: str, steps: int) -> Any:
     """The toy's, with another kind of U-Net."""
-    context = toy_context(recipe=recipe, steps=steps, unet=kind, **RATES)
+    real = {"grid": 64, "channels": None}
+    context = toy_context(recipe=recipe, steps=steps, unet=kind, **real, **RATES)
     if kind == "scratch":
         return context
     with torch.random.fork_rng():
@@ -67,7 +68,7 @@ def kit_of(recipe: str, kind: str, steps: int) -> Any:
         channels = context.materials.unlabelled_features[0].shape[1] + context.classes
         unet = UNet(new_network(kind, 1 + context.classes, SIDE, channels), (1,), SIDE)
     if unet.sees_sam:
-        unet.prior = context.looks.named((1,))
+        unet.prior = context.class_priors.named((1,))
     return replace(context, unet=unet)
 
 

@@ -34,7 +34,7 @@ from scsam_train.students import UNetStudent
 from scsam_train.teacher_reliability import TeacherReliability
 from scsam_train.tuning.inputs import committed_planes
 from scsam_train.tuning.inputs import read_inputs as read_tuning
-from scsam_train.validation_metrics import Judge
+from scsam_train.validation_metrics import Evaluator
 
 if TYPE_CHECKING:
     from napari_scsam.models.sam import Embedding
@@ -276,10 +276,10 @@ def test_the_exam_asks_only_for_classes_that_were_judged() -> None:
     guess = truth.astype(np.int64)
     guess[6:, 6:] = 2  # nobody knows whether it is there
     exam = TeacherReliability(3)
-    exam.mark(guess, guess, truth, np.array([True, False, True]))
+    exam.update(guess, guess, truth, np.array([True, False, True]))
     np.testing.assert_allclose(exam.dice, [[1, 0, 0]] * 2)
     assert exam.means == (1, 1)  # of the one class that anything is known of
-    exam.mark(guess, guess, truth, np.array([True, True, True]))
+    exam.update(guess, guess, truth, np.array([True, True, True]))
     assert exam.dice[0, 1] == 0 and exam.means == (0.5, 0.5)
 
 
@@ -352,13 +352,13 @@ def test_what_was_not_judged_is_not_counted() -> None:
         TrainPlane("a", "a", 0, np.zeros((1, 4)), truth, judged=(1,)),
         TrainPlane("b", "b", 0, np.zeros((1, 4)), truth, judged=(1, 2)),
     ]
-    marks = Judge(planes, {1: "organ", 2: "tumour"}).mark(TwoAnswers(), lambda: None)
+    marks = Evaluator(planes, {1: "organ", 2: "tumour"}).evaluate(TwoAnswers(), lambda: None)
     assert marks.cases()["a"]["pair"] == {"organ": 1, "tumour": None}
     assert marks.cases()["b"]["pair"] == {"organ": 1, "tumour": 0}
 
 
 def test_a_pair_never_answers_a_class_that_its_round_knew_nothing_of() -> None:
-    context = two_classes([[True, False]] * 2)
+    context = two_classes([[True, False]] * 2, grid=64)  # its encoder is asked, too
     image = np.random.default_rng(0).random((SIDE, SIDE)).astype(np.float32)
     embedding = context.sam.embed(image)
     found, plain = (

@@ -15,7 +15,7 @@ from napari_scsam.models.adapters import AdapterInfo, attach
 from napari_scsam.models.base import load_base
 from scsam_train.batches import shrunk, shrunk_labels
 from scsam_train.clicks import first_clicks, jittered_box, next_click
-from scsam_train.decoding import Ask, Decoder
+from scsam_train.decoding import Decoder, PromptBatch
 from scsam_train.pseudo import PseudoLabels
 from scsam_train.schedules import MovingAverage, balance_power, learning_rate, ramp, side_at
 from scsam_train.teacher_reliability import TeacherReliability
@@ -52,16 +52,16 @@ def test_the_exam_believes_who_is_right() -> None:
     right[truth == 255] = 1  # what nobody annotated counts for nobody
     exam = TeacherReliability(2)
     assert (exam.reliability == 0).all()
-    exam.mark(blind, right, truth)
+    exam.update(blind, right, truth)
     np.testing.assert_allclose(exam.dice, [[0, 0], [1, 1]])
     assert exam.unet_share < 0.01 and (exam.reliability > 0.99).all()
     both_blind = TeacherReliability(2)
     half = np.where(right == 1, 1, 0)
-    both_blind.mark(half, half, truth)  # they agree to leave class 2 out
+    both_blind.update(half, half, truth)  # they agree to leave class 2 out
     assert both_blind.unet_share == pytest.approx(0.5)
     np.testing.assert_allclose(both_blind.reliability, [1, 0])
     for _ in range(60):
-        exam.mark(right, blind, truth)
+        exam.update(right, blind, truth)
     assert exam.unet_share > 0.99  # teachers change
 
 
@@ -202,7 +202,7 @@ def test_the_batched_decoder_is_sams_own(monkeypatch: pytest.MonkeyPatch) -> Non
     clicks = [[(20.0, 70.0, 1), (90.0, 30.0, 0)], [(120.0, 12.0, 1), (3.0, 200.0, 1)]]
     boxes = np.array([[5, 10, 100, 90], [30, 2, 200, 250]], np.float32)
     masks = 30 * torch.randn((2, 1, 256, 256), generator=generator(1))
-    ask = Ask(torch.tensor([1, 0]), clicks, boxes, masks)
+    ask = PromptBatch(torch.tensor([1, 0]), clicks, boxes, masks)
     with torch.no_grad():
         logits, iou = decoder(features, ask)
         for i in range(2):

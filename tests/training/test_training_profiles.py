@@ -21,7 +21,7 @@ from scsam_train.__main__ import main
 from scsam_train.loop import fit
 from scsam_train.session import setup
 from scsam_train.validation import validate
-from scsam_train.validation_metrics import Judge
+from scsam_train.validation_metrics import Evaluator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def test_the_judge_never_sees_an_embedding_of_an_older_encoder(
         return found
 
     monkeypatch.setattr(SamModel, "embed", watched)
-    judge = Judge([session.split.held_out[0]], session.inputs.class_names)
+    judge = Evaluator([session.split.held_out[0]], session.inputs.class_names)
     fit(session, judge)
     looked = list(keys)
     assert len(looked) == len(set(looked)) == 5

@@ -86,7 +86,7 @@ def test_early_maps_are_of_the_plane_and_class_and_come_back_after_a_kill() -> N
 
 
 def test_a_refined_map_is_what_sam_answers_to_its_box_and_map() -> None:
-    context = toy_context()
+    context = toy_context(grid=64)
     student, side = SamStudent(context), 256
     probabilities = torch.full((2, 2, SMALL, SMALL), 0.02)
     probabilities[0, 1, 8:20, 6:22] = 0.9

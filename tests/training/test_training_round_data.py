@@ -101,7 +101,8 @@ def dice(guess: Any, truth: np.ndarray) -> float:
     return 2 * (guess & truth).sum() / (guess.sum() + truth.sum())
 
 
-def test_what_only_the_neighbours_show_is_learned_with_context(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_what_only_the_neighbours_show_is_learned_with_context(tmp_path: Any) -> None:
     (path, label), (other, truth) = (
         hinting_volume(tmp_path, n, s) for n, s in (("a", 0), ("b", 1))
     )
@@ -204,7 +205,7 @@ def test_a_parent_on_another_base_is_refused_by_its_hash(mixed: Any, tmp_path: P
     (parent / "sam_adapter" / "scsam.json").write_text(json.dumps(about))
     code, _, told = train(tmp_path / "next", mixed[:1], parent=parent, steps=1)
     assert code == 0
-    (refused,) = [text for text in texts(told) if text.startswith("Starting from nothing")]
+    (refused,) = [text for text in texts(told) if text.startswith("Starting from scratch")]
     assert "another base SAM (vit_b, SHA-256 f00df00df00d…; this one is lite-medsam, " in refused
     assert not any("Starting from the weights" in text for text in texts(told))
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_scsam.core.errors import InputError
 from napari_scsam.models.embeddings import LruEmbeddingCache
 from scsam_train.benchmark.__main__ import main
+from scsam_train.benchmark.common import write_report
 from scsam_train.config import read_inputs
 from scsam_train.cost_meter import CostMeter, peak_memory
 from scsam_train.data import load_planes
@@ -58,6 +60,26 @@ def test_each_run_has_so_many_references_and_reads_few(
     assert main(["scale", "--out", str(tmp_path), "--references", "8"]) == 2
 
 
+def test_nothing_of_anybody_else_makes_way_for_a_benchmark(tmp_path: Any, capsys: Any) -> None:
+    asked = ["scale", "--out", str(tmp_path), "--references", "12", "--steps", "3"]
+    for mine in (tmp_path / "images" / "000.png", tmp_path / "runs" / "12" / "notes.txt"):
+        mine.parent.mkdir(parents=True)
+        mine.write_bytes(b"mine")
+        assert main(asked) == 2
+        assert "did not write" in capsys.readouterr().err
+        assert mine.read_bytes() == b"mine"
+        mine.parent.rename(tmp_path / f"{mine.parent.name}-away")
+    report = tmp_path / "scale.json"
+    report.write_text("[]")
+    with pytest.raises(InputError, match="exists already"):
+        write_report(tmp_path, "scale", {}, "")
+    assert report.read_text() == "[]"
+    report.unlink()
+    for figure in (1, 2):
+        write_report(tmp_path, "scale", {"figure": figure}, "")
+    assert json.loads(report.read_text())["figure"] == 2
+
+
 class Clock:
     now = 0.0
 
@@ -96,7 +118,7 @@ def test_steps_are_timed_one_by_one_and_judging_altogether() -> None:
     clock = Clock()
     meter = CostMeter(clock)
     for seconds in (1.0, 2.0):
-        for what in ("step", "judging"):
+        for what in ("step", "validation"):
             with meter.timing(what):
                 clock.now += seconds
     with pytest.raises(MemoryError), meter.timing("step"):

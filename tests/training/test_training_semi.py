@@ -204,7 +204,7 @@ def test_the_tested_training_cases_are_drawn_by_the_seed_and_not_learned_from(
     assert all(name.startswith("train_") for name in names[2])
     with pytest.raises(InputError, match="2 unlabelled cases of polyps_kvasir are too few"):
         POLYPS.split(tmp_path, 18, 0, "training")
-    with pytest.raises(InputError, match="has 20 cases to learn from"):
+    with pytest.raises(InputError, match="has 20 training cases"):
         POLYPS.split(tmp_path, 21, 0)
 
 

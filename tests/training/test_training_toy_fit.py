@@ -13,7 +13,7 @@ from napari_scsam.models import load_sam
 from napari_scsam.models.adapters import AdapterInfo, attach, save_adapter, trainable_parameters
 from napari_scsam.models.base import load_base
 from napari_scsam.models.preprocess import Frame
-from scsam_train.decoding import Ask, Decoder
+from scsam_train.decoding import Decoder, PromptBatch
 from scsam_train.losses import mask_loss
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_after_a_toy_fit_a_click_finds_its_object_and_not_the_transposed_one(
     batch, target, weight = torch.cat(features), torch.stack(targets), torch.ones(len(places))
     optimiser = torch.optim.AdamW(trainable_parameters(model).values(), lr=1e-3)
     for _ in range(30):
-        loss = mask_loss(decoder(batch, Ask(clicks=clicks))[0], target, weight)
+        loss = mask_loss(decoder(batch, PromptBatch(clicks=clicks))[0], target, weight)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

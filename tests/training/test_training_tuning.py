@@ -32,10 +32,10 @@ from scsam_train.benchmark import after_tuning
 from scsam_train.benchmark.sets import Case
 from scsam_train.data import TrainPlane
 from scsam_train.decoding import Decoder
-from scsam_train.episodes import Habits, begin
+from scsam_train.episodes import EpisodeSettings, begin
 from scsam_train.tuning.__main__ import main
 from scsam_train.tuning.fit import Tuner
-from scsam_train.tuning.gate import TeacherReliability, judge
+from scsam_train.tuning.gate import HeldOutObjects, decide
 from scsam_train.tuning.inputs import committed_planes, read_inputs
 from scsam_train.tuning.objects import Clickable, embed_planes, folds, targets_of, with_priors
 from scsam_train.tuning.tune import tune
@@ -178,10 +178,8 @@ def dice(first: Any, box: float = 0.9) -> dict[str, float]:
         (dice(0.0), dice(0.6), False, True),
     ],
 )
-def test_the_gate_keeps_what_is_not_worse(
-    before: Any, after: Any, points: bool, kept: bool
-) -> None:
-    assert judge(before, after, understands_points=points, unit="slices")[0] is kept
+def test_the_gate_keeps_what_is_not_worse(before: Any, after: Any, points: Any, kept: Any) -> None:
+    assert decide(before, after, understands_points=points, unit="slices")[0] is kept
 
 
 def test_large_parts_of_a_class_are_objects_of_their_own() -> None:
@@ -242,9 +240,9 @@ def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects
     sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
 
-    def masks(corpus: Any, kind: str, primed: float) -> Any:
-        habits = Habits(starts={kind: 1.0}, primed=primed)
-        return begin(corpus, 4, np.random.default_rng(0), habits).ask.masks
+    def masks(corpus: Any, kind: Any, with_prior: Any) -> Any:
+        settings = EpisodeSettings(starts={kind: 1.0}, with_prior=with_prior)
+        return begin(corpus, 4, np.random.default_rng(0), settings).prompts.masks
 
     for kind in ("click", "several", "scribble", "box"):
         told = masks(corpus, kind, 1.0)
@@ -254,13 +252,14 @@ def test_first_prompts_come_with_what_is_known_where_something_is_of_all_objects
         assert masks([*corpus[:3], replace(corpus[3], priors=(None,))], kind, 1.0) is None
 
 
-def test_the_exam_asks_with_what_is_known_only_where_it_is_told_to(tuned: Any) -> None:
+def test_held_out_objects_get_priors_only_on_request(tuned: Any) -> None:
     sam = SamModel(SamWeights.of(toy_base(), CPU))
     corpus = with_priors(embed_planes(sam, planes(4), open_cache()))
     mixed = [*corpus[:3], replace(corpus[3], priors=(None,))]
     decoder = Decoder(tuned.model)
     plain, told = (
-        TeacherReliability.of(mixed).take(decoder, primed=primed) for primed in (False, True)
+        HeldOutObjects.of(mixed).evaluate(decoder, use_priors=use_priors)
+        for use_priors in (False, True)
     )
     assert (plain[0, :3] != told[0, :3]).all() and plain[0, 3] == told[0, 3]
     assert (plain[-1, :3] != told[-1, :3]).all() and plain[-1, 3] == told[-1, 3]  # the box
@@ -345,7 +344,7 @@ def test_the_benchmark_goes_on_where_it_stopped_and_keeps_to_the_gate(
         return [case(int(seed)) for seed in rng.choice(50, count, replace=False)]
 
     sets = {"discs": (choose, lambda data: (case(seed) for seed in range(90, 94)))}
-    monkeypatch.setattr(after_tuning, "LEARNED", sets)
+    monkeypatch.setattr(after_tuning, "TUNING_SETS", sets)
     monkeypatch.setattr(after_tuning, "load_base", lambda name: toy_base())
     monkeypatch.setattr(after_tuning, "load_sam", lambda name, device: sam_of(toy_base()))
     monkeypatch.setattr(after_tuning, "tune", counted)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scsam_train.data import TrainPlane
-from scsam_train.validation_metrics import Judge, forgetting
+from scsam_train.validation_metrics import Evaluator, forgetting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ PLANES = [
 
 
 def marks(pair: Any = None, planes: Any = PLANES) -> Any:
-    return Judge(planes, NAMES).mark(pair or FixedPair(), lambda: None)
+    return Evaluator(planes, NAMES).evaluate(pair or FixedPair(), lambda: None)
 
 
 def test_pixels_are_counted_over_a_case_and_cases_are_averaged() -> None:

@@ -89,15 +89,17 @@ def test_episodes_point_inside_their_objects_and_are_of_one_kind() -> None:
     kinds = set()
     for seed in range(40):
         episode = begin(corpus, 2, rng(seed))
-        ask, truth = episode.ask, episode.target[:, 0].numpy() == 1
-        kinds.add((ask.boxes is not None, ask.masks is not None, ask.clicks is not None))
-        assert episode.box_alone == (ask.boxes is not None and ask.masks is None)
-        carried = ask.boxes is not None and ask.masks is not None
-        for box, mask in zip(ask.boxes if carried else (), truth, strict=False):
+        prompts, truth = episode.prompts, episode.target[:, 0].numpy() == 1
+        kinds.add(
+            (prompts.boxes is not None, prompts.masks is not None, prompts.clicks is not None)
+        )
+        assert episode.box_alone == (prompts.boxes is not None and prompts.masks is None)
+        carried = prompts.boxes is not None and prompts.masks is not None
+        for box, mask in zip(prompts.boxes if carried else (), truth, strict=False):
             rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             away = np.array(box) - (rows[0], cols[0], rows[-1], cols[-1])
             assert np.abs(away).max() < 30  # round a neighbour's outline, so near the object
-        for clicks, mask in zip(ask.clicks or [], truth, strict=False):
+        for clicks, mask in zip(prompts.clicks or [], truth, strict=False):
             for row, col, label in clicks:
                 assert mask[round(row), round(col)] == bool(label)
     assert {(True, False, False), (False, False, True), (False, True, True)} <= kinds
@@ -113,7 +115,7 @@ def test_the_next_click_corrects_the_largest_mistake() -> None:
         logits = torch.where(episode.target == 1, 5.0, -5.0)
         logits[:, :, 100:140, 150:200] = 5.0
         longer = advance(episode, (logits, torch.ones(1)), rng(seed))
-        row, col, label = longer.ask.clicks[0][-1]
+        row, col, label = longer.prompts.clicks[0][-1]
         assert 100 <= row < 140
         assert 150 <= col < 200
         found.append(label)
@@ -127,13 +129,13 @@ def test_padding_is_never_clicked_on() -> None:
     logits = torch.where(episode.target == 1, 5.0, -5.0)
     logits[:, :, 201:] = 5.0
     for seed in range(10):
-        row, *_ = advance(episode, (logits, torch.ones(1)), rng(seed)).ask.clicks[0][-1]
+        row, *_ = advance(episode, (logits, torch.ones(1)), rng(seed)).prompts.clicks[0][-1]
         assert row < 200
 
 
 def test_outlines_of_neighbours_come_late_and_at_small_rates() -> None:
     fractions = np.linspace(0, 1, 1001)
-    carried = np.array([part_at(f).habits.starts.get("carried", 0) for f in fractions])
+    carried = np.array([part_at(f).episodes.starts.get("carried", 0) for f in fractions])
     rates = np.array([rate_at(f) for f in fractions])
     assert not carried[fractions < 0.6].any()
     assert (carried[fractions >= 0.6] > 0).all()
@@ -141,7 +143,7 @@ def test_outlines_of_neighbours_come_late_and_at_small_rates() -> None:
     assert rates[carried > 0].max() < 0.5
     for part in CURRICULUM:
         assert rate_at(part.end - 1e-6) < 0.03  # each part's rate falls to next to nothing
-        assert sum(part.habits.starts.values()) == pytest.approx(1)
+        assert sum(part.episodes.starts.values()) == pytest.approx(1)
         assert sum(part.domains) == pytest.approx(1)
 
 
@@ -160,9 +162,9 @@ def test_the_command_makes_an_adapter_that_loads_and_goes_on_where_it_stopped(
 ) -> None:
     begun = []
 
-    def spy(corpus: Any, size: int, draw: Any, habits: Any) -> Any:
-        begun.append((len(corpus), "carried" in habits.starts))
-        return begin(corpus, size, draw, habits)
+    def spy(corpus: Any, size: Any, draw: Any, settings: Any) -> Any:
+        begun.append((len(corpus), "carried" in settings.starts))
+        return begin(corpus, size, draw, settings)
 
     monkeypatch.setattr(fit, "begin", spy)
     *_, early, late = curriculum.CURRICULUM

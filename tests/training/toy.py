@@ -20,16 +20,35 @@ from scsam_train.embedded_views import Materials, SamView
 from scsam_train.recipe_context import Recipe, RecipeContext
 
 SIDE = 32
+# Of SAM's embeddings: LiteMedSAM's own is 64. Its decoder takes any, and a step of 16 is quick.
+GRID = 16
+# Channels of a U-Net with a sixteenth of the real one's weights.
+NARROW = (8, 8, 16, 32, 64, 8)
+
+
+def coarse_base(grid: Any) -> Any:
+    """LiteMedSAM with its weights, for embeddings of `grid` x `grid`."""
+    base = load_base("lite-medsam")
+    side, prompts = 4 * grid, base.module.prompt_encoder
+    prompts.image_embedding_size = (grid, grid)
+    prompts.input_image_size = prompts.mask_input_size = (side, side)
+    return replace(base, entry=replace(base.entry, input_size=side, embedding_size=grid))
 
 
 def toy_context(
-    unlabelled: int = 3, world: Any = None, classes: int = 1, **settings: Any
-) -> RecipeContext:
+    unlabelled: Any = 3,
+    world: Any = None,
+    classes: Any = 1,
+    grid: Any = GRID,
+    channels: Any = NARROW,
+    **settings: Any,
+) -> Any:
     """Two labelled planes and some others, each with a bright rectangle of its own.
 
     The rectangles are of class 1; of any other of the `classes` there is no label.
 
-    With ``profile="adapted-encoder"`` a thin ViT takes LiteMedSAM's place.
+    With ``profile="adapted-encoder"`` a thin ViT takes LiteMedSAM's place, and has its own `grid`.
+    The real networks, at several times the cost, are those of ``grid=64, channels=None``.
     """
     torch.manual_seed(0)
     class_ids = tuple(range(1, 1 + classes))
@@ -42,7 +61,7 @@ def toy_context(
     }
     chosen = TrainSettings(**{**small, "sam_batch": 2, **settings})
     adapted = chosen.profile == "adapted-encoder"
-    base = thin_base() if adapted else load_base("lite-medsam")
+    base = thin_base() if adapted else coarse_base(grid)
     info = AdapterInfo(
         base.base_hash,
         base.entry.name,
@@ -56,7 +75,7 @@ def toy_context(
     sam = SamModel(SamWeights.of(replace(base, module=module), torch.device("cpu")), info)
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        unet = UNet(build_network(1 + classes), class_ids, SIDE)
+        unet = UNet(build_network(1 + classes, features=channels), class_ids, SIDE)
     generator = torch.Generator().manual_seed(5)
     count = 2 + unlabelled
     label = torch.zeros((count, SIDE, SIDE), dtype=torch.uint8)
@@ -68,8 +87,10 @@ def toy_context(
         pictures = [image.permute(1, 2, 0).numpy() for image in images]
         features = [prepare(p, 64, "sam").pixels[None].half() for p in pictures]
     else:
-        on_grid = label.repeat_interleave(8, 1).repeat_interleave(8, 2)
-        features = [torch.randn((1, 256, 64, 64), generator=generator).half() for _ in range(count)]
+        times = 4 * grid // SIDE
+        on_grid = label.repeat_interleave(times, 1).repeat_interleave(times, 2)
+        shape = (1, 256, grid, grid)
+        features = [torch.randn(shape, generator=generator).half() for _ in range(count)]
     materials = Materials(
         images=images[:2],
         labels=label[:2],

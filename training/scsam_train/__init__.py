@@ -1,1 +1,1 @@
-"""The training room: one co-training round as a child process."""
+"""Training: one co-training round, run as a child process."""

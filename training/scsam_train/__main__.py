@@ -1,8 +1,8 @@
 """``python -P -m scsam_train ROUND.partial``: train one round, obeying control.json.
 
-Exit code 0: the round finished and its folder lost ``.partial``; or it was cancelled, which
-the last event says, and the folder stays for the parent to discard. 1: training failed.
-2: the inputs can't be used.
+Exit codes: 0 if the round finished (its folder has its final name) or was cancelled (the last
+event says so, and the parent discards the folder), 1 if training failed, 2 if the inputs can't be
+used.
 """
 
 from __future__ import annotations

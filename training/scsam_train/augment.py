@@ -12,6 +12,7 @@ from kornia.augmentation import (
     RandomGamma,
     RandomGaussianBlur,
     RandomGaussianNoise,
+    RandomGrayscale,
     RandomHorizontalFlip,
     RandomRotation90,
 )
@@ -63,6 +64,14 @@ class Augmenter:
             RandomGaussianNoise(std=0.02, p=0.2),
             data_keys=["input"],
         )
+        # The channels of a slice with its neighbours are not colours, and must not be mixed.
+        saturation, hue, grey = (0.0, 0.0, 0.0) if settings.context else (0.3, 0.08, 0.15)
+        self._distorting = AugmentationSequential(
+            ColorJiggle(0.3, 0.3, saturation, hue, p=0.8),
+            RandomGrayscale(p=grey),
+            RandomGaussianBlur((7, 7), (0.3, 2.0), p=0.4),
+            data_keys=["input"],
+        )
 
     def move(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Turn, scale, shift and perhaps mirror each image with its labels.
@@ -99,14 +108,24 @@ class Augmenter:
         return warp_affine(maps, moved[:, :2], (maps.shape[-2], maps.shape[-1]), align_corners=True)
 
     def mild(self, images: Tensor, number: int) -> Tensor:
-        """Change brightness, contrast and gamma a little, for labelled images."""
+        """Change brightness, contrast and gamma a little."""
         with self._draw(number, 1):
             return _within(self._mild(images), images)
 
     def strong(self, images: Tensor, number: int) -> Tensor:
-        """Change them more, blur and add noise, for pseudo-labelled images."""
+        """Change brightness, contrast and gamma more, blur and add noise."""
         with self._draw(number, 2):
             return _within(self._strong(images), images)
+
+    def distorted(self, images: Tensor, number: int) -> Tensor:
+        """Distort strong views once more, in colours and sharpness, for a student of pseudo-labels.
+
+        Its teacher predicts from the plain picture. A view that differs from it by little teaches
+        the student little (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685).
+        """
+        strong = self.strong(images, number)
+        with self._draw(number, 3):
+            return _within(self._distorting(strong), images)
 
     def _draw(self, number: int, part: int) -> _Seeded:
         return _Seeded((self._seed * 31 + self._stream) * 1_000_003 + 4 * number + part)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scsam_train.augment import Augmenter
 from scsam_train.losses import class_weights, pixel_counts, segmentation_loss
-from scsam_train.sam_inputs import dropped
+from scsam_train.sam_inputs import DROPPED, DROPPED_OF_DISTORTED, dropped
 from scsam_train.sampling import BalancedSampler
 from scsam_train.schedules import balance_power, shrunk, shrunk_labels
 
@@ -122,26 +122,33 @@ class BatchSampler:
         number: int,
         fraction: float = 1.0,
         known: Tensor | None = None,
+        *,
+        distorted: bool = False,
     ) -> Batch:
-        """Unlabelled planes with their pseudo-labels (N, s, s), strongly changed.
+        """Unlabelled planes with their pseudo-labels (N, s, s), in strong views.
 
         `known` (K,) says how far each class may be believed, as in `Batch`; as far as it can be
         by default: the classes that some labelled plane was judged for.
+
+        With `distorted` the views are distorted further, and more of them go without SAM's maps:
+        for a student of teachers that predict from the plain picture.
         """
         images = self._data.unlabelled_images[torch.from_numpy(chosen)]
         images, labels = self._sized(images, labels, fraction)
         images, labels = self._augmenter.move(images, labels, 2 * number + 1)
         rng = np.random.default_rng([self._seed, 40 + self._stream, number])
-        sam = None if self._sam is None else self._joined(self._sam.unlabelled(chosen), rng)
-        views = self._augmenter.strong(images, 2 * number + 1)
+        share = DROPPED_OF_DISTORTED if distorted else DROPPED
+        sam = None if self._sam is None else self._joined(self._sam.unlabelled(chosen), rng, share)
+        change = self._augmenter.distorted if distorted else self._augmenter.strong
+        views = change(images, 2 * number + 1)
         names = [self._data.unlabelled_names[i] for i in chosen]
         weights = torch.full((len(views),), weight, device=views.device)
         known = self._data.known.float() if known is None else known.to(views.device)
         return Batch(views, labels, weights, names, known.expand(len(views), -1), sam)
 
-    def _joined(self, maps: Tensor, rng: np.random.Generator) -> Tensor:
+    def _joined(self, maps: Tensor, rng: np.random.Generator, share: float = DROPPED) -> Tensor:
         """SAM's maps, moved as the pictures just were; some pictures go without."""
-        return dropped(self._augmenter.carry(maps), rng)
+        return dropped(self._augmenter.carry(maps), rng, share)
 
     def _sized(self, images: Tensor, labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
         side = self._side_at(fraction)

@@ -1,4 +1,4 @@
-"""What a killed round goes on from: ``resume.pt`` in its folder."""
+"""The state from which an interrupted round is resumed: ``resume.pt`` in its folder."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIRST_S, EVERY_S = 10.0, 60.0
-# Saving may take this share of the time.
+# Largest share of the time that may be spent on saving. Arbitrary, as are the intervals.
 SHARE = 0.03
 
 
 @dataclass(frozen=True)
-class Saved:
-    """How far a round had come.
+class Checkpoint:
+    """Progress and state of a round.
 
     Attributes
     ----------
     step, pictures : int
     spent_s, trained_s : float
-        Seconds since its start, and of these in training.
+        Seconds since the start of the round, and seconds of training.
     embedded : int
-        Unlabelled planes that had an embedding.
+        Number of unlabelled planes that had an embedding.
     stopping : dict
-        What `EarlyStopping` and `Ending` were about to do.
+        State of `EarlyStopping` and `Ending`.
     recipe : dict
-        Its state.
+        State of the recipe.
     """
 
     step: int
@@ -46,14 +46,14 @@ class Saved:
 
 
 class Checkpointer:
-    """Saves a round's state now and then.
+    """Saves the state of a round at intervals.
 
     Parameters
     ----------
     folder : Path
-        Of the round.
+        Folder of the round.
     data : str
-        What the state belongs to, inputs and version: that of others is left alone.
+        Inputs and version that the state belongs to; a state of others is ignored.
     """
 
     def __init__(self, folder: Path, data: str) -> None:
@@ -65,25 +65,26 @@ class Checkpointer:
         """Whether it is time to save."""
         return time.monotonic() >= self._due
 
-    def save(self, saved: Saved) -> None:
-        """Write the state; a crash meanwhile leaves the one before."""
+    def save(self, saved: Checkpoint) -> None:
+        """Write the state atomically: a crash leaves the previous one intact."""
         began = time.monotonic()
         partial = self._path.with_suffix(".tmp")
+        partial.unlink(missing_ok=True)
         torch.save({"data": self._data, **vars(saved)}, partial)
         partial.replace(self._path)
         now = time.monotonic()
         self._due = now + max(EVERY_S, (now - began) / SHARE)
 
-    def load(self) -> Saved | None:
-        """What was saved last, if it belongs to the same and can be read."""
+    def load(self) -> Checkpoint | None:
+        """Return the last saved state; None if it belongs to other data or can't be read."""
         try:
             values = torch.load(self._path, map_location="cpu", weights_only=True)
             if values.pop("data") != self._data:
                 return None
-            return Saved(**values)
+            return Checkpoint(**values)
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError):
             return None
 
-    def forget(self) -> None:
-        """Remove the state of a round that has finished."""
+    def remove(self) -> None:
+        """Remove the state of a finished round."""
         self._path.unlink(missing_ok=True)

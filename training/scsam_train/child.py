@@ -1,4 +1,4 @@
-"""What every child process of ours does at its start and end: be nice, log, one line on failure."""
+"""Common start and end of the child processes: niceness, event log, one-line errors."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 def run_child(
     arguments: list[str] | None, work: Callable[[Path], object], *, job: str, niceness: int
 ) -> int:
-    """Do `work` in the folder that the command line names; return the exit code.
+    """Run `work` on the folder given on the command line, and return the exit code.
 
     Parameters
     ----------
     arguments : list of str, optional
-        The folder alone; ``sys.argv[1:]`` when left out.
+        The folder alone. Default: ``sys.argv[1:]``.
     work : callable
-        Takes the folder. Imports what it needs itself, so that a failing import is told, too.
+        Takes the folder. It does its own imports, so that import errors are logged as well.
     job : str
-        What it is called where it fails, such as ``"Training"``.
+        Name of the job in error messages, such as ``"Training"``.
     niceness : int
-        How far the process steps back behind the window that annotates.
+        Niceness of the process; the window that annotates has 0.
 
     Returns
     -------
     int
-        0: done, or cancelled, which the last event says. 1: failed. 2: unusable inputs.
+        0: finished, or cancelled (see the last event). 1: failed. 2: unusable inputs.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():

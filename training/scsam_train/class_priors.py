@@ -1,4 +1,4 @@
-"""What classes look like on SAM's features: from all labelled planes, and from others' alone."""
+"""Class priors on SAM's features: fitted on all labelled planes, and leaving each one out."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ if TYPE_CHECKING:
 
     from scsam_train.embedded_views import SamView
 
-# Planes are left out in at most so many parts; each takes a covariance of SAM's features.
+# Maximum number of parts that are left out in turn; each needs a covariance of SAM's features.
 PARTS = 8
-FEWEST_CASES = 3
+MIN_CASES = 3
 
 
 def fit_priors(
     moments: Iterable[Moments], cases: Sequence[str]
 ) -> tuple[ClassPrior, list[ClassPrior]]:
-    """What N labelled planes say of the classes: all together, and of each plane the others.
+    """Fit class priors on N labelled planes: on all of them, and for each plane on the others.
 
-    A plane's own label would tell SAM to trust the log-odds more than a new plane's deserve.
+    A prior that was fitted on the plane itself would be too good, and SAM would learn to trust
+    the log-odds more than is right on a new plane.
 
     Parameters
     ----------
     moments : iterable of N Moments
-        Taken one by one: each holds a matrix of SAM's features for each class.
+        Consumed one by one: each contains a matrix of SAM's features per class.
     cases : sequence of N str
-        Of at least three cases whole cases are left out, of fewer planes alone.
+        With at least three cases, whole cases are left out; with fewer, single planes.
 
     Returns
     -------
@@ -52,57 +53,57 @@ def fit_priors(
 
 
 def _parts(cases: Sequence[str]) -> list[int]:
-    """The part that each plane is left out with."""
+    """Return the part with which each plane is left out."""
     parts = list(range(len(cases)))
-    if len(set(cases)) >= FEWEST_CASES:
+    if len(set(cases)) >= MIN_CASES:
         numbers = {case: number for number, case in enumerate(sorted(set(cases)))}
         parts = [numbers[case] for case in cases]
     return [part % PARTS for part in parts]
 
 
 class ClassPriors:
-    """Log-odds of a round's classes, of a labelled plane as other cases' planes give them.
+    """Log-odds of a round's classes; for a labelled plane they come from other cases' planes.
 
     Parameters
     ----------
     everything : ClassPrior
-        Of all labelled planes, by the positions 1..K.
+        Fitted on all labelled planes, by the positions 1..K.
     of_others : sequence of ClassPrior
-        What the others say, for each labelled plane.
+        Fitted on the other planes, for each labelled plane.
     classes : int
         K.
 
     Attributes
     ----------
-    told : tuple of int
-        The positions that it knows the looks of.
+    covered : tuple of int
+        Positions of the classes that have a prior.
     everything : ClassPrior
-        Knows these alone.
+        Restricted to these classes.
     """
 
     def __init__(
         self, everything: ClassPrior, of_others: Sequence[ClassPrior], classes: int
     ) -> None:
-        # A class that the planes of one part alone show: SAM would be told of it only where it
-        # is not, and learn that what it is told means nothing is there.
-        self.told = tuple(
+        # Not a class that only the planes of one part contain: SAM would get its log-odds only on
+        # planes without it, and would learn that log-odds mean absence.
+        self.covered = tuple(
             position
             for position in range(1, classes + 1)
             if all(prior.knows(position) for prior in [everything, *of_others])
         )
         self._classes, self._shown = classes, len(everything.class_ids) - 1
-        self.everything = self._telling(everything)
-        self._of_others = [self._telling(prior) for prior in of_others]
+        self.everything = self._restricted(everything)
+        self._of_others = [self._restricted(prior) for prior in of_others]
 
-    def _telling(self, prior: ClassPrior) -> ClassPrior:
-        """The prior, to which a class that is not told is one more kind of background."""
-        return prior.renamed([p if p in self.told else 0 for p in prior.class_ids])
+    def _restricted(self, prior: ClassPrior) -> ClassPrior:
+        """Return the prior with all other classes merged into the background."""
+        return prior.renamed([p if p in self.covered else 0 for p in prior.class_ids])
 
     @staticmethod
     def of(
         views: Sequence[Sequence[SamView]], cases: Sequence[str], judged: Tensor
     ) -> ClassPriors | None:
-        """Learn them from the views of labelled planes.
+        """Fit the priors on the views of labelled planes.
 
         Parameters
         ----------
@@ -114,56 +115,56 @@ class ClassPriors:
         Returns
         -------
         ClassPriors or None
-            None where no class is on planes of two parts: nothing else says how it looks.
+            None if no class occurs on planes of two parts.
         """
         shown = _shown_twice([seen[0].label for seen in views], cases)
         known = [{0, *(column.nonzero()[:, 0] + 1).tolist()} for column in judged.cpu()]
         moments = (
             Moments.sum(
-                Moments.of(view.features[0].float(), for_prior(view.label, shown, plane))
+                Moments.of(view.features[0].float(), prior_label(view.label, shown, plane))
                 for view in seen
             )
             for seen, plane in zip(views, known, strict=True)
         )
-        looks = ClassPriors(*fit_priors(moments, cases), judged.shape[1])
-        return looks if looks.told else None
+        priors = ClassPriors(*fit_priors(moments, cases), judged.shape[1])
+        return priors if priors.covered else None
 
     @property
     def complete(self) -> bool:
-        """Whether each class that a labelled plane shows is told."""
-        return len(self.told) == self._shown
+        """Whether every class that a labelled plane contains has a prior."""
+        return len(self.covered) == self._shown
 
     def named(self, class_ids: Sequence[int]) -> ClassPrior:
-        """Of all labelled planes, by the ids of the K classes; it knows those that are told."""
+        """Return the prior of all labelled planes, with the K class ids instead of positions."""
         positions = self.everything.class_ids
         return self.everything.renamed([class_ids[p - 1] if p else 0 for p in positions])
 
     def prior_for(self, plane: int | None) -> ClassPrior:
-        """What all labelled planes say of the classes, or of one of them what the others say."""
+        """Return the prior for a new plane, or for a labelled one that was fitted without it."""
         return self.everything if plane is None else self._of_others[plane]
 
     def odds(self, features: Tensor, plane: int | None = None) -> Tensor:
-        """Log-odds of every class.
+        """Return the log-odds of every class.
 
         Parameters
         ----------
         features : Tensor of shape (N, 256, e, e), float32
         plane : int, optional
-            The labelled plane that they are of.
+            Index of the labelled plane that the features belong to.
 
         Returns
         -------
         Tensor of shape (N, K, 4 e, 4 e)
-            NaN for a class that is not told.
+            NaN for a class without a prior.
         """
         prior = self.prior_for(plane)
-        found = {position: prior.log_odds(features, position) for position in self.told}
-        nothing = torch.full_like(found[self.told[0]], torch.nan)
+        found = {position: prior.log_odds(features, position) for position in self.covered}
+        nothing = torch.full_like(found[self.covered[0]], torch.nan)
         return torch.cat([found.get(p, nothing) for p in range(1, self._classes + 1)], dim=1)
 
 
 def _shown_twice(labels: Sequence[Tensor], cases: Sequence[str]) -> set[int]:
-    """Values that planes of two parts show: a class of one part is not told in any case."""
+    """Return the label values that planes of two parts contain; others get no prior."""
     parts: dict[int, set[int]] = {}
     for label, part in zip(labels, _parts(cases), strict=True):
         for value in np.unique(label.numpy()):
@@ -171,22 +172,22 @@ def _shown_twice(labels: Sequence[Tensor], cases: Sequence[str]) -> set[int]:
     return {value for value, found in parts.items() if len(found) > 1}
 
 
-def for_prior(label: Tensor, shown: Collection[int], known: Collection[int]) -> Tensor:
-    """A plane's label map as its moments are taken of it.
+def prior_label(label: Tensor, shown: Collection[int], known: Collection[int]) -> Tensor:
+    """Return the label map from which the moments of a plane are computed.
 
     Parameters
     ----------
     label : Tensor of shape (side, side), uint8
     shown : collection of int
-        Values of the label maps that the moments are taken of.
+        Values in the label maps of all planes.
     known : collection of int
         The classes that were judged on this plane.
 
     Returns
     -------
     Tensor of shape (side, side), uint8
-        255 in place of the background where it may be of a class that another plane shows: it
-        would teach that what looks so is not of this class.
+        The background becomes 255 if it may contain a class that another plane shows and that was
+        not judged here: it would bias the prior of that class.
     """
     if {*shown} - {*known, BACKGROUND, NOT_ANNOTATED}:
         return label.masked_fill(label == BACKGROUND, NOT_ANNOTATED)

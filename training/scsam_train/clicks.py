@@ -1,4 +1,4 @@
-"""Simulated prompts: what a person, or the U-Net, would show SAM on a known mask."""
+"""Simulated prompts on a known mask, as a person or the U-Net would give them to SAM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Click = tuple[float, float, int]
 
-# Negative clicks fall into a ring this far outside the object, where people put them.
+# Negative clicks fall into a ring at this distance from the object, in px. Arbitrary.
 RING = (3, 20)
 MAX_JITTER = 0.05
 
@@ -48,12 +48,12 @@ def first_clicks(mask: Mask, count: int, rng: np.random.Generator) -> list[Click
 
 
 def next_click(guess: Mask, truth: Mask, valid: Mask) -> Click | None:
-    """Click in the middle of the largest mistake; None when there is none.
+    """Return a click in the centre of the largest error; None if there is no error.
 
     Parameters
     ----------
     guess, truth, valid : ndarray of shape (s, s), bool
-        `valid` is False where nothing is annotated.
+        `valid` is False for unannotated pixels.
     """
     parts, count = ndimage.label((guess != truth) & valid)
     if not count:
@@ -64,10 +64,10 @@ def next_click(guess: Mask, truth: Mask, valid: Mask) -> Click | None:
 
 
 def jittered_box(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A box (row0, col0, row1, col1) about a mask, as people and U-Nets give it.
+    """Draw a box (row0, col0, row1, col1) around a mask, as people and U-Nets give it.
 
-    It is anywhere between the bounding box, which a person draws, and that one `loosened`, by
-    which SAM is asked for a map's parts; then each side is moved by at most 5 %.
+    It lies between the bounding box, which a person draws, and the `loosened` one, with which
+    SAM is prompted for the parts of a map; then each side is moved by at most 5 %.
     """
     tight = bounding_box(mask)
     box = np.array(tight, dtype=np.float64)

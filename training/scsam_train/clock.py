@@ -1,4 +1,4 @@
-"""How much of a round is done, by steps or by time, and what it says of that."""
+"""Progress of a round, by steps, pictures or time, and the events that report it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_scsam.core.round_contract import JUDGING_SHARE, EventKind, Phase
+from napari_scsam.core.round_contract import VALIDATION_SHARE, EventKind, Phase
 
 if TYPE_CHECKING:
     from scsam_train.recipe_context import StepReport
     from scsam_train.session import Session
 
 EVENT_EVERY_S = 0.5
-# Seconds for saving, and for clicking on a few objects; then so many times as long as the latest
-# look at the held-out planes took: the pair is marked up to five times, two of them with more to
-# ask, and its parent once.
-SAVING_S, LOOKS = 5.0, 28
+# Seconds for saving and for the click test on a few objects, then multiples of the latest
+# evaluation on held-out planes: the pair is evaluated up to five times, two of them with more to
+# decode, and its parent once.
+SAVING_S, EVALUATIONS = 5.0, 28
 
-# After so many pictures, and so many seconds of steps, a round says what it will take: the first
-# step alone takes several times as long as others.
+# Pictures and seconds of training after which the duration is estimated: the first step alone
+# takes several times as long as the others.
 MEASURED_PICTURES, MEASURED_S = 96, 3.0
-# Of the budget in pictures: what is left for a round that has learned, in which its learning rates
-# fall to their end. Arbitrary.
+# Share of the budget in pictures over which an early stopped round lowers its learning rates to
+# their final value. Arbitrary.
 COOL_DOWN = 0.15
 
 
 @dataclass(frozen=True)
 class Ending:
-    """The rest of a schedule, in fewer pictures.
+    """The rest of a schedule, shortened by early stopping.
 
     Attributes
     ----------
     pictures : int
-        When it was decided.
+        Pictures seen when it was decided.
     since : float
-        The fraction of the round that was done then.
+        Completed fraction of the round at that time.
     last : int
         Pictures after which the round ends.
     """
@@ -46,21 +46,21 @@ class Ending:
     last: int
 
     def fraction(self, pictures: int) -> float:
-        """How much of the round is done, 0..1."""
+        """Return the completed fraction of the round, 0..1."""
         share = (pictures - self.pictures) / max(1, self.last - self.pictures)
         return self.since + (1 - self.since) * share
 
 
 class Clock:
-    """Fraction of the training that is done, and its events.
+    """Completed fraction of the training, and its progress events.
 
     Parameters
     ----------
     session : Session
     trained_s : float
-        What was trained before the round was resumed.
+        Seconds of training before the round was resumed.
     ending : Ending, optional
-        How a resumed round was ending early.
+        Shortened schedule of a resumed round.
     """
 
     def __init__(
@@ -73,25 +73,25 @@ class Clock:
         self._estimated = trained_s > 0
 
     def fraction(self, step: int, pictures: int) -> float:
-        """How much of the round is done after these steps and pictures, 0..1.
+        """Return the completed fraction of the round after these steps and pictures, 0..1.
 
-        The same in all processes.
+        All processes get the same value.
         """
         by_steps = step / self._session.settings.max_steps
         if self._budget is not None:
             by_steps = max(by_steps, pictures / self._budget)
         if self._ending is not None:
             by_steps = max(by_steps, self._ending.fraction(pictures))
-        end = self._session.deadline(1.0) - self._judging_s()
+        end = self._session.deadline(1.0) - self._validation_s()
         if math.isinf(end):
             return by_steps
         total = max(end - self._began - self._session.control.paused_s, 1e-3)
-        return self._session.world.agreed(max(by_steps, self.trained_s() / total))
+        return self._session.world.broadcast(max(by_steps, self.trained_s() / total))
 
     def end_early(self, pictures: int, fraction: float) -> Ending | None:
-        """Let the rest of the schedule pass in `COOL_DOWN` of the budget, if that is sooner.
+        """Shorten the rest of the schedule to `COOL_DOWN` of the budget, if that ends it sooner.
 
-        Returns how the round will end, or None where nothing changes.
+        Returns the shortened schedule, or None if nothing changes.
         """
         if self._budget is None or self._ending is not None:
             return None
@@ -103,25 +103,25 @@ class Clock:
 
     @property
     def ending(self) -> Ending | None:
-        """How the round is ending early; None while it is not."""
+        """The shortened schedule; None without early stopping."""
         return self._ending
 
     def trained_s(self) -> float:
-        """Seconds of training, pauses not counted."""
+        """Return the seconds of training, pauses excluded."""
         return time.monotonic() - self._began - self._session.control.paused_s
 
-    def _judging_s(self) -> float:
-        """Seconds to leave for judging and saving."""
-        most = JUDGING_SHARE * 60 * (self._session.settings.minutes or 0.0)
+    def _validation_s(self) -> float:
+        """Return the seconds reserved for validation and saving."""
+        most = VALIDATION_SHARE * 60 * (self._session.settings.minutes or 0.0)
         if not self._session.split.held_out:
             return min(SAVING_S, most)
-        look = self._session.meter.latest("looking")
-        return most if look is None else min(SAVING_S + LOOKS * look, most)
+        evaluation_s = self._session.meter.latest("interim evaluation")
+        return most if evaluation_s is None else min(SAVING_S + EVALUATIONS * evaluation_s, most)
 
     def estimate(self, pictures: int, fraction: float, seconds: float) -> None:
-        """Say once, after the first steps, how long the training still takes on this machine.
+        """Log once, after the first steps, the remaining training time on this machine.
 
-        `seconds` is what the steps so far took.
+        `seconds` is the duration of the steps so far.
         """
         if self._estimated or pictures < MEASURED_PICTURES or seconds < MEASURED_S:
             return
@@ -136,7 +136,7 @@ class Clock:
         )
 
     def report(self, step: int, pictures: int, fraction: float, report: StepReport) -> None:
-        """Write an event, but not too many."""
+        """Log the progress, at most every `EVENT_EVERY_S` seconds."""
         now = time.monotonic()
         last = step == self._session.settings.max_steps
         if now - self._last_event < EVENT_EVERY_S and not last:

@@ -1,4 +1,4 @@
-"""What one round is made from: inputs.json, read and checked."""
+"""The inputs of one round: ``inputs.json``, read and validated."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from napari_scsam.core.windows import AUTO, Window, parse_window
 
 @dataclass(frozen=True)
 class FileRef:
-    """A file and the content that it must have."""
+    """A file and its expected SHA-256."""
 
     path: Path
     sha256: str
 
     def check(self) -> Path:
-        """Return the path of the file that was meant.
+        """Check the content and return the path.
 
         Raises
         ------
         InputError
-            If it is missing or was changed.
+            If the file is missing or was changed.
         """
         try:
             with self.path.open("rb") as stream:
@@ -46,9 +46,9 @@ class FileRef:
 
 @dataclass(frozen=True)
 class ImageInput:
-    """One image of the project, and its committed label map where it has one.
+    """One image of the project, and its committed label map if it has one.
 
-    `judged` are the classes that were judged on its planes; None for all that there are.
+    `judged` holds the classes that were judged on its planes; None means all classes.
     """
 
     id: str
@@ -60,7 +60,7 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a round may read.
+    """Everything that a round may read.
 
     Attributes
     ----------
@@ -68,18 +68,18 @@ class Inputs:
         Classes by id, ascending.
     images : tuple of ImageInput
     parent : Path or None
-        Folder of the round to start from.
+        Folder of the round whose weights are the starting point.
     settings : TrainSettings
     sha256 : str
-        Of inputs.json itself.
+        Hash of inputs.json itself.
     window : Window
-        Applied to every plane before a model sees it.
+        Intensity window, applied to every plane before it goes to a model.
     cache : Path or None
-        Folder of embeddings, shared with the window.
+        Folder of the embedding cache, shared with the annotation window.
     cache_gb : float
-        Size that it is kept under, in GB of 10^9 bytes.
+        Size limit of the cache, in GB of 10^9 bytes.
     held_out : tuple of str
-        Ids of the images that the person holds out; empty where the split is ours to draw.
+        Ids of the images that the user holds out. Empty: the split is drawn at random.
     """
 
     class_names: dict[int, str]
@@ -99,13 +99,13 @@ class Inputs:
 
 
 def read_inputs(folder: Path) -> Inputs:
-    """Read ``inputs.json`` of a round's folder.
+    """Read ``inputs.json`` from the folder of a round.
 
     Raises
     ------
     InputError
-        If it is missing, damaged, of another schema, names nothing to learn from, or holds
-        out images that can't be.
+        If it is missing or damaged, has another schema, lists no label, or holds out images
+        that can't be held out.
     """
     path = folder / INPUTS_FILE
     try:
@@ -149,9 +149,9 @@ def _parse(content: dict[str, Any], sha256: str) -> Inputs:
 
 
 def image_input(item: dict[str, Any]) -> ImageInput:
-    """Read one entry of ``images``; KeyError, TypeError or ValueError where it is damaged.
+    """Parse one entry of ``images``; raises KeyError, TypeError or ValueError if it is damaged.
 
-    Before there were judged classes none was named: all that there were had been judged.
+    Entries of older versions have no ``judged``: all classes were judged.
     """
     label = item["label"]
     judged = None if label is None else label.get("judged")

@@ -1,4 +1,4 @@
-"""What a round costs, measured while it runs: the estimate of the next one comes from it."""
+"""Measured cost of a round, from which the cost of the next one is estimated."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class CostMeter:
-    """Adds up seconds, and counts the embeddings that were made and not found.
+    """Sums seconds by activity, and counts the embeddings that were not in the cache.
 
     Parameters
     ----------
     now : callable
-        Seconds of a clock that stands still while the round is paused.
+        Seconds of a clock that stops while the round is paused.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -40,43 +40,43 @@ class CostMeter:
 
     @contextmanager
     def timing(self, what: str) -> Iterator[None]:
-        """Charge the time of the block to `what`, unless it fails."""
+        """Add the duration of the block to `what`, unless it raises."""
         began = self._now()
         yield
         self.add(what, self._now() - began)
 
     def add(self, what: str, seconds: float) -> None:
-        """Charge `seconds` to `what`."""
+        """Add `seconds` to `what`."""
         self._seconds[what] = self._seconds.get(what, 0.0) + seconds
         self._times[what] += 1
         self._latest[what] = seconds
 
     def latest(self, what: str) -> float | None:
-        """Seconds that `what` was last charged; None where it never was."""
+        """Return the seconds last added to `what`; None if there are none."""
         return self._latest.get(what)
 
     def counting(self, cache: EmbeddingCache) -> EmbeddingCache:
-        """The same cache, telling this meter of each embedding that it has to make."""
+        """Return the cache wrapped so that embeddings computed by it are counted."""
         self._lap = self._now()
         return _CountingCache(cache, self._count)
 
     def _count(self) -> None:
-        with self._lock:  # several may be made side by side
+        with self._lock:  # embeddings may be computed in parallel
             self._made += 1
 
     def lap(self) -> None:
-        """Charge the time since the last lap to the embeddings that were made in it."""
+        """Add the time since the last lap to the embeddings computed in it."""
         now = self._now()
         if self._made > self._charged:
             self.add("embedding", now - self._lap)
         self._charged, self._lap = self._made, now
 
     def seconds(self, what: str) -> float:
-        """All that `what` was charged."""
+        """Return the seconds added to `what`."""
         return self._seconds.get(what, 0.0)
 
     def rates(self, device: str, pictures: int) -> dict[str, Any]:
-        """For metrics.json, of a round that saw so many pictures; None for what was not done."""
+        """Return the rates for metrics.json; None for activities that did not occur."""
         return {
             "device": device,
             "seconds_loading": round(self._seconds.get("loading", 0.0), 2),
@@ -85,8 +85,8 @@ class CostMeter:
             "seconds_per_step": _per(self._seconds.get("step"), self._times["step"]),
             "seconds_per_picture": _per(self._seconds.get("step"), pictures),
             "pictures": pictures,
-            "seconds_looking": round(self.seconds("looking"), 2),
-            "seconds_judging": round(self._seconds.get("judging", 0.0), 2),
+            "seconds_looking": round(self.seconds("interim evaluation"), 2),
+            "seconds_judging": round(self._seconds.get("validation", 0.0), 2),
             "memory_gb": round(peak_memory() / 1e9, 3),
         }
 
@@ -121,11 +121,11 @@ class _CountingBackend:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held so far, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     if sys.platform == "win32":
         peak = psutil.Process().memory_info().peak_wset
     elif sys.platform == "linux":
-        # Not getrusage: its peak begins with that of the window that started this process.
+        # Not getrusage: its peak includes that of the parent process.
         lines = Path("/proc/self/status").read_text().splitlines()
         peak = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     else:

@@ -1,4 +1,4 @@
-"""Planes to learn from, read and checked, of the images that inputs.json names."""
+"""Planes for training, read from the images listed in inputs.json and validated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.windows import Window
     from scsam_train.config import ImageInput, Inputs
 
-# Images that are read for each unlabelled plane that is wanted, where there are many.
+# Images read per unlabelled plane wanted, if there are many. Arbitrary.
 SPARE = 2
 
 
@@ -39,19 +39,19 @@ class TrainPlane:
     Attributes
     ----------
     image, case : str
-        Where it comes from.
+        Origin of the plane.
     index : int
-        Along `axis`; 0 for a two-dimensional image.
+        Position along `axis`; 0 for a two-dimensional image.
     pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
-        What the models see: the file's own values, or 0..1 in the round's window.
+        Input of the models: the values of the file, or 0..1 in the round's window.
     label : ndarray of shape (rows, cols), uint8
         0 background, class ids, 255 not annotated; all 255 on an unlabelled plane.
     axis : int
-        Of the volume.
+        Axis of the volume.
     around : pair of ndarrays, each of the shape of `pixels`, or None
-        The planes before and after; see `Window.around`.
+        The planes before and after it; see `Window.around`.
     judged : tuple of int or None
-        The classes that were judged on it, any other being unknown; None for all.
+        Classes that were judged on it, the others being unknown; None for all.
     """
 
     image: str
@@ -70,7 +70,7 @@ class TrainPlane:
 
     @property
     def holds_object(self) -> bool:
-        """Whether any of its pixels is of a class."""
+        """Whether any of its pixels belongs to a class."""
         return bool(((self.label != BACKGROUND) & (self.label != NOT_ANNOTATED)).any())
 
     def knows(self, class_id: int) -> bool:
@@ -81,19 +81,19 @@ class TrainPlane:
 def load_planes(
     inputs: Inputs, max_unlabelled: int, *, neighbours: bool = False
 ) -> tuple[list[TrainPlane], list[TrainPlane]]:
-    """Read the labelled planes, and evenly spaced ones of the others.
+    """Read the labelled planes, and evenly spaced unlabelled ones.
 
-    Planes lie along axis 0. Ones that are constant in the window (the empty ends of a
-    volume) are left out.
+    Planes are taken along axis 0. Planes that are constant in the window, such as the empty ends
+    of a volume, are left out.
 
     Parameters
     ----------
     inputs : Inputs
     max_unlabelled : int
-        How many unlabelled planes will be chosen from what is returned. Each image gives up
-        to twice its share of them, because others may have fewer planes than theirs.
+        Number of unlabelled planes that will be chosen from those returned. Each image gives up
+        to twice its share of them, because other images may have too few.
     neighbours : bool
-        Whether each plane of a grey volume is given the ones before and after it.
+        Whether each plane of a grey volume gets its neighbours, the planes before and after it.
 
     Returns
     -------
@@ -102,8 +102,8 @@ def load_planes(
     Raises
     ------
     InputError
-        If a file that is read is missing or changed, a label does not fit its image or the
-        classes, no labelled plane is left, or none of them holds an object.
+        If a file is missing or changed, a label does not fit its image or the classes, no labelled
+        plane is left, or none of them contains an object.
     """
     labelled: list[TrainPlane] = []
     unlabelled: list[TrainPlane] = []
@@ -123,13 +123,13 @@ def load_planes(
 
 
 def _worth_reading(images: Sequence[ImageInput], max_unlabelled: int) -> list[ImageInput]:
-    """The labelled images, and of the others so many that they suffice, evenly spaced.
+    """Return the labelled images and as many evenly spaced unlabelled ones as suffice.
 
-    Thousands are not read for a few planes. Twice as many as planes are wanted are, since some
-    may be constant, or of a held-out case.
+    Not all of thousands of images are read for a few planes. Twice as many as planes are wanted
+    are read, since some may be constant or belong to a held-out case.
     """
-    others = [image for image in images if image.label is None]
-    chosen = {image.id for image in spaced(others, SPARE * max_unlabelled)}
+    unlabelled = [image for image in images if image.label is None]
+    chosen = {image.id for image in spaced(unlabelled, SPARE * max_unlabelled)}
     return [image for image in images if image.label is not None or image.id in chosen]
 
 
@@ -138,8 +138,8 @@ def _check_classes(image: ImageInput, label: LabelArray, names: Mapping[int, str
     if strange:
         table = ", ".join(f"{i}={name}" for i, name in names.items())
         raise InputError(
-            f"The label of {image.file.path.name} (image {image.id}) holds {strange}, which are no "
-            f"classes of the project ({table}; 0 is background, 255 not annotated). Commit it "
+            f"The label of {image.file.path.name} (image {image.id}) holds {strange}, which are "
+            f"not classes of the project ({table}; 0 is background, 255 not annotated). Commit it "
             f"again with these values replaced, for example with --map {strange[0]}={min(names)}."
         )
 
@@ -160,42 +160,37 @@ def _check_labelled(labelled: Sequence[TrainPlane], inputs: Inputs) -> None:
 
 
 def _learnable(label: LabelArray) -> set[int]:
-    """Planes to learn from: those that are done or scribbled on, or else any with annotations.
+    """Return the planes to train on: finished or scribbled ones, else any with annotations.
 
-    A plane committed along another axis leaves one line on each of these: they stay
-    unlabelled, unless there is nothing else.
+    A plane committed along another axis leaves one line on each of these planes. They count as
+    unlabelled, unless there are no others.
     """
     return {*done_planes(label), *scribbled_planes(label)} or set(annotated_planes(label))
 
 
 def read_image(image: ImageInput) -> tuple[Volume, LabelArray | None]:
-    """Read an image and its committed label map, each checked to be the file that was meant.
+    """Read an image and its committed label map, and check that both are the expected files.
 
     Raises
     ------
     InputError
-        If a file is missing or changed, or the label does not fit the image or a byte.
+        If a file is missing or changed, or the label does not fit the image's grid or uint8.
     """
     volume = io.read_volume(image.file.check())
     if image.label is None:
         return volume, None
-    label = io.read_labels(image.label.check())
-    if label.shape != volume.shape:
-        raise InputError(
-            f"The label of {image.file.path.name} has shape {label.shape}, but the image has "
-            f"{volume.shape}."
-        )
+    label = io.read_labels(image.label.check(), like=volume)
     low, high = int(label.min()), int(label.max())
     if low < BACKGROUND or high > NOT_ANNOTATED:
         raise InputError(
-            f"The label of {image.file.path.name} holds {low} to {high}; labels are 0 to 255."
+            f"The label of {image.file.path.name} has values {low} to {high}; labels are 0 to 255."
         )
     return volume, label.astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class _Reader:
-    """Takes planes out of one volume, as the models see them."""
+    """Extracts planes from one volume, as input for the models."""
 
     image: ImageInput
     volume: Volume
@@ -208,7 +203,7 @@ class _Reader:
 
     def _plane(self, index: int, label: LabelArray | None) -> TrainPlane:
         place = Plane(0, index)
-        # Copies, so that the volume can go.
+        # Copies, so that the volume can be freed.
         pixels = np.array(self.window.apply(self.volume.plane(place)))
         own = np.full(pixels.shape[:2], NOT_ANNOTATED, np.uint8)
         if label is not None:
@@ -222,19 +217,19 @@ class _Reader:
 
 
 def judged_table(planes: Sequence[TrainPlane], class_ids: Collection[int]) -> NDArray[np.bool_]:
-    """Which of the classes were judged on which plane, of shape (planes, classes)."""
+    """Return which classes were judged on which plane, shape (planes, classes)."""
     found = [[plane.knows(class_id) for class_id in class_ids] for plane in planes]
     return np.array(found, bool).reshape(len(planes), len(class_ids))
 
 
 def all_alike(planes: Sequence[TrainPlane]) -> bool:
-    """Whether there are several planes, and all of them show the same pixels."""
+    """Whether there are several planes and all of them have the same pixels."""
     first = planes[0].pixels
     return len(planes) > 1 and all(np.array_equal(plane.pixels, first) for plane in planes)
 
 
 def spaced(items: list[Any], count: int) -> list[Any]:
-    """At most `count` of the items, evenly spaced."""
+    """Return at most `count` of the items, evenly spaced."""
     if len(items) <= count:
         return items
     picks = (np.arange(count) + 0.5) * len(items) / count

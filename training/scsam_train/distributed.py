@@ -1,4 +1,4 @@
-"""The processes that train one round together, as ``accelerate launch`` starts them."""
+"""The processes that train one round together, as started by ``accelerate launch``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class World:
-    """One process among equals, or the only one.
+    """One of several equal processes, or the only one.
 
-    Every process draws the same global batch and learns from its own part of it; gradients
-    are summed. So the losses are those of one process with the same batch, but for rounding.
+    All processes draw the same global batch and train on their own part of it; gradients are
+    summed. So the losses equal those of one process with the same batch, up to rounding.
     """
 
     def __init__(self) -> None:
@@ -28,44 +28,44 @@ class World:
             self.size, self.rank = self._state.num_processes, self._state.process_index
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes and decides."""
+    def is_main(self) -> bool:
+        """Whether this is the main process, which writes files and makes decisions."""
         return self.rank == 0
 
     def part(self, count: int) -> slice:
-        """Part of a global batch of `count` that this process learns from."""
+        """Return the part of a global batch of `count` that this process trains on."""
         start, end = (count * at // self.size for at in (self.rank, self.rank + 1))
         return slice(start, end)
 
     def sum(self, value: Tensor) -> Tensor:
-        """Sum over the processes, on each of them."""
+        """Return the sum over all processes."""
         if self.size > 1:
             torch.distributed.all_reduce(value)
         return value
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum the gradients over the processes.
+        """Sum the gradients over all processes.
 
-        What no process has a gradient of keeps none, as with one process: of zeros an optimiser
-        would make steps out of momentum and weight decay.
+        A parameter without a gradient in every process keeps none, as in single-process training.
+        Zero gradients would make the optimiser apply momentum and weight decay.
         """
         if self.size == 1:
             return
-        everyone = list(parameters)
-        had = self.sum(self._told([float(p.grad is not None) for p in everyone]))
-        for parameter in (p for p, count in zip(everyone, had, strict=True) if count):
+        everything = list(parameters)
+        holders = self.sum(self._tensor([float(p.grad is not None) for p in everything]))
+        for parameter in (p for p, count in zip(everything, holders, strict=True) if count):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             torch.distributed.all_reduce(parameter.grad)
 
-    def agreed(self, value: float) -> float:
-        """What the leading process has, on each of them."""
+    def broadcast(self, value: float) -> float:
+        """Return the value of the main process, in all processes."""
         if self.size == 1:
             return value
-        shared = self._told([value])
+        shared = self._tensor([value])
         torch.distributed.broadcast(shared, 0)
         return float(shared)
 
-    def _told(self, values: list[float]) -> Tensor:
-        """Numbers for the others, on the device whose tensors the processes exchange."""
+    def _tensor(self, values: list[float]) -> Tensor:
+        """Return a tensor on the device whose tensors the processes exchange."""
         return torch.tensor(values, dtype=torch.float64, device=self._state.device)

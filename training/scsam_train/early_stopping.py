@@ -1,12 +1,12 @@
-"""When a round has learned: held-out planes no longer gain."""
+"""Early stopping on the mean Dice of held-out planes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# So many looks in a row without a gain of more than this in mean Dice: then a round has learned.
-# Prechelt, Early stopping - but when? (1998), has such criteria; these numbers are arbitrary.
-PATIENCE, LEAST_GAIN = 2, 0.002
+# Evaluations in a row without a gain of more than `MIN_GAIN` in mean Dice that end the training.
+# Such criteria are in Prechelt, "Early stopping - but when?" (1998); these numbers are arbitrary.
+PATIENCE, MIN_GAIN = 2, 0.002
 
 
 class EarlyStopping:
@@ -17,23 +17,23 @@ class EarlyStopping:
 
     @property
     def best_pictures(self) -> int:
-        """Pictures that had been seen at the best look."""
+        """Training samples seen at the best evaluation."""
         return self._best_pictures
 
-    def has_learned(self, dice: float | None, pictures: int) -> bool:
-        """Take in a look's mean Dice; whether the last ones brought no gain."""
+    def should_stop(self, dice: float | None, pictures: int) -> bool:
+        """Record the mean Dice of an evaluation; return whether it has stopped improving."""
         if dice is None:
             return False
-        if dice > self._best + LEAST_GAIN:
+        if dice > self._best + MIN_GAIN:
             self._best, self._best_pictures, self._waited = dice, pictures, 0
             return False
         self._waited += 1
         return self._waited >= PATIENCE
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed round needs."""
+        """Return the state for resuming."""
         return dict(vars(self))
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""
         vars(self).update(state)

@@ -1,4 +1,4 @@
-"""Where a step has SAM's features from: kept embeddings, or an image encoder that learns, too."""
+"""Source of SAM's features in a step: cached embeddings, or an image encoder in training."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from napari_scsam.core.settings import TrainProfile, TrainSettings
     from scsam_train.paper_views import Views
 
-# Share of a feature's channels that SAM does not see of an unlabelled plane: its strong view
+# Share of the feature channels that are dropped for an unlabelled plane, as a strong view
 # (feature perturbation, Yang et al., UniMatch, CVPR 2023).
 DROPPED = 0.1
-# Pixels that are encoded at a time where nothing is learned from them: one picture of ViT's.
+# Pixels that are encoded at a time without gradients: one picture of a ViT.
 AT_ONCE = 1024**2
 _STREAM = 2
 
@@ -39,14 +39,14 @@ _WHAT: dict[Profile, str] = {
 def choose_profile(
     wanted: TrainProfile, device: str, *, trains_sam: bool = True
 ) -> tuple[Profile, str]:
-    """Whether a round trains SAM's image encoder, and the reason.
+    """Choose whether a round trains SAM's image encoder, and give the reason.
 
     Parameters
     ----------
     wanted : {'auto', 'frozen-encoder', 'adapted-encoder'}
-        ``auto`` trains it wherever there is a GPU.
+        ``auto`` trains it if there is a GPU.
     device : {'cpu', 'cuda', 'mps'}
-        That the round trains on.
+        Device of the round.
     trains_sam : bool
         Whether the recipe trains SAM at all.
 
@@ -54,7 +54,7 @@ def choose_profile(
     -------
     profile : {'frozen-encoder', 'adapted-encoder'}
     reason : str
-        A sentence for people.
+        One sentence for the user.
     """
     profile: Profile = "frozen-encoder" if wanted == "auto" else wanted
     why = "the settings ask for it"
@@ -68,38 +68,38 @@ def choose_profile(
 
 
 class Encoding(Protocol):
-    """Makes features for SAM's decoder of what `SamView.features` holds.
+    """Turns `SamView.features` into features for SAM's decoder.
 
     Attributes
     ----------
     sees_views : bool
-        Whether it can show SAM a view that is drawn in a step.
+        Whether views drawn during a step can be encoded.
     """
 
     sees_views: ClassVar[bool]
 
     def __call__(self, kept: Tensor) -> Tensor:
-        """Embeddings (N, 256, e, e), float32, of N kept ones stacked."""
+        """Return embeddings (N, 256, e, e), float32, of N stacked stored inputs."""
 
     def weak(self, kept: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """One kept (1, ...) and its mask (side, side), as they are learned from with a label."""
+        """Augment one stored input (1, ...) and its mask (side, side) weakly, for a label."""
 
     def strong(
         self, kept: Tensor, target: Tensor, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The same, as they are learned from with a pseudo-label."""
+        """Augment them strongly, for a pseudo-label."""
 
     def in_view(self, kept: Tensor, views: Views) -> Tensor:
-        """N kept ones stacked, as they are seen in N views; unchanged without `sees_views`."""
+        """Return N stacked stored inputs in N views; unchanged without `sees_views`."""
 
 
 def encoding_of(sam: SamModel, settings: TrainSettings) -> Encoding:
-    """The encoding for a SAM, by whether its adapter changes the image encoder."""
+    """Return the encoding of a SAM, by whether its adapter includes the image encoder."""
     return TrainedEncoder(sam, settings) if sam.adapts_encoder else KeptEmbeddings(sam)
 
 
 class KeptEmbeddings:
-    """The encoder is frozen: embeddings were made once, and are taken as they are.
+    """Frozen encoder: embeddings are computed once and used as they are.
 
     Parameters
     ----------
@@ -116,13 +116,13 @@ class KeptEmbeddings:
         return kept.to(self._device).float()
 
     def weak(self, kept: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """See `Encoding`; views of it were embedded beforehand."""
+        """See `Encoding`; augmented views were embedded beforehand."""
         return kept, target
 
     def strong(
         self, kept: Tensor, target: Tensor, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """See `Encoding`; some channels are 0."""
+        """See `Encoding`; a random share of the channels is set to 0."""
         shown = torch.from_numpy(rng.random(kept.shape[1]) >= DROPPED)[None, :, None, None]
         return kept * shown / (1 - DROPPED), target
 
@@ -132,18 +132,18 @@ class KeptEmbeddings:
 
 
 class TrainedEncoder:
-    """The encoder learns, too: pixels (N, 3, s, s) are seen in a new view and encoded each time.
+    """Encoder in training: pixels (N, 3, s, s) are augmented and encoded in every step.
 
-    BatchNorm keeps its statistics, which no adapter's file holds
-    (docs/explanation/adapting-sam.md). Of each block only the input is kept for the gradients, and
-    the rest computed again: a ViT-B step of 12 pictures would not fit into a small machine's
-    memory.
+    BatchNorm statistics stay fixed, since the adapter file does not store them
+    (docs/explanation/adapting-sam.md). Gradient checkpointing keeps only the input of each block:
+    otherwise a ViT-B step of 12 pictures would not fit into the memory of a small
+    machine.
 
     Parameters
     ----------
     sam : SamModel
     settings : TrainSettings
-        Which views there may be, and the seed.
+        Allowed augmentations, and the seed.
     """
 
     sees_views: ClassVar[bool] = True
@@ -167,13 +167,13 @@ class TrainedEncoder:
         return torch.cat([self._encode(part) for part in parts])
 
     def weak(self, kept: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """See `Encoding`; moved, and a little brighter or darker."""
+        """See `Encoding`; geometric changes and mild changes of intensity."""
         return self._view(kept, target, rng, self._augmenter.mild)
 
     def strong(
         self, kept: Tensor, target: Tensor, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """See `Encoding`; moved, and changed much."""
+        """See `Encoding`; geometric changes and strong changes of intensity."""
         return self._view(kept, target, rng, self._augmenter.strong)
 
     def in_view(self, kept: Tensor, views: Views) -> Tensor:
@@ -197,11 +197,11 @@ class TrainedEncoder:
         change: Callable[[Tensor, int], Tensor],
     ) -> tuple[Tensor, Tensor]:
         number = int(rng.integers(2**31))
-        # A label's pixel covers several of the picture's; both are moved on the finer grid.
+        # A label pixel covers several image pixels; both are warped on the finer grid.
         factor = kept.shape[-1] // target.shape[-1]
         label = target.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
         moved, label = self._augmenter.move(kept.float(), label[None], number)
-        # Padding is 0 in every channel, as where nothing comes in from outside.
+        # Padding is 0 in every channel, and so are pixels warped in from outside.
         shown = (moved != 0).any(1, keepdim=True)
         unit = ((moved * self._std + self._mean) * shown).clamp(0, 1)
         changed = (change(unit, number) - self._mean) / self._std * shown
@@ -210,9 +210,9 @@ class TrainedEncoder:
 
 @contextmanager
 def _checkpointed(encoder: nn.Module) -> Iterator[None]:
-    """Have each block of an encoder compute its inside again for the gradients.
+    """Apply gradient checkpointing to each block of an encoder, inside the block.
 
-    SAM's encoders have no switch for it that works with frozen weights
+    SAM's encoders have no such option that works with frozen weights
     (docs/explanation/adapting-sam.md).
     """
     lists = [part for name, part in encoder.named_modules() if name.split(".")[-1] == "blocks"]
@@ -229,9 +229,9 @@ def _checkpointed(encoder: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def as_base(sam: SamModel) -> Iterator[SamModel]:
-    """An adapted SAM as it answers without its adapter, the image encoder included.
+    """Disable the adapter of a SAM, including that of the image encoder, inside the block.
 
-    Its module's adapter is off meanwhile, for everyone who uses it.
+    This affects all users of the module.
     """
     with cast("PeftModel", sam.module).disable_adapter():
         yield SamModel(sam.weights.as_trained())

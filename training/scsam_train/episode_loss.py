@@ -1,4 +1,4 @@
-"""What an answer of SAM is worth as a lesson: the loss of one ask, and a model to compare with."""
+"""The loss of one decode of a simulated episode, and a frozen model for distillation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def frozen_decoder(model: PeftModel) -> Decoder:
-    """The model as it is now, for good; the image encoder, which nobody asks, is left out."""
+    """Return a frozen copy of the model's decoder; the image encoder is not copied."""
     encoder = model.image_encoder
     model.base_model.model.image_encoder = nn.Identity()
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
@@ -28,43 +28,43 @@ def frozen_decoder(model: PeftModel) -> Decoder:
     return Decoder(frozen)
 
 
-def answer(decoder: Decoder, episode: Episode) -> tuple[Tensor, Tensor]:
-    """Logits (N, 1, side, side) and estimated IoU (N,) for what the episode asks now."""
-    ask, device = episode.ask, decoder.device
-    if ask.masks is not None:
-        ask = replace(ask, masks=ask.masks.to(device))
-    return decoder(episode.features.to(device).float(), ask)
+def decode(decoder: Decoder, episode: Episode) -> tuple[Tensor, Tensor]:
+    """Return logits (N, 1, side, side) and predicted IoU (N,) for the episode's prompts."""
+    prompts, device = episode.prompts, decoder.device
+    if prompts.masks is not None:
+        prompts = replace(prompts, masks=prompts.masks.to(device))
+    return decoder(episode.features.to(device).float(), prompts)
 
 
 def episode_loss(
     episode: Episode, logits: Tensor, iou: Tensor, shipped: Decoder | None, distil: float
 ) -> Tensor:
-    """Cross-entropy, Dice and the error of the IoU estimate, over what is known.
+    """Return cross-entropy, Dice loss and the squared error of the predicted IoU.
 
     Parameters
     ----------
     episode : Episode
     logits : Tensor of shape (N, 1, side, side)
     iou : Tensor of shape (N,)
-        SAM's answer to ``episode.ask``.
+        SAM's prediction for ``episode.prompts``.
     shipped : Decoder or None
-        Whose answer to a box alone is learned, too, so that boxes stay what they are.
+        Teacher for episodes with a box alone, so that box prompts keep their quality.
     distil : float
-        Its weight beside the truth, 0..1.
+        Weight of the teacher relative to the truth, 0..1.
     """
     target = episode.target.to(logits.device)
     loss = mask_loss(logits, target, torch.ones(len(logits), device=logits.device))
-    shown = as_shown(episode.ask, logits, iou)
+    shown = as_shown(episode.prompts, logits, iou)
     loss = loss + IOU_WEIGHT_OF_EPISODES * functional.mse_loss(iou, mask_iou(shown, target))
     if shipped is None or not distil or not episode.box_alone:
         return loss
     with torch.no_grad():
-        taught = answer(shipped, episode)[0].sigmoid()
-    return (1 - distil) * loss + distil * _distance(logits, taught, target != IGNORE)
+        soft_target = decode(shipped, episode)[0].sigmoid()
+    return (1 - distil) * loss + distil * _distance(logits, soft_target, target != IGNORE)
 
 
 def _distance(logits: Tensor, probability: Tensor, valid: Tensor) -> Tensor:
-    """Cross-entropy plus Dice against probabilities instead of a mask."""
+    """Return cross-entropy plus Dice loss against soft targets."""
     entropy = functional.binary_cross_entropy_with_logits(logits, probability, reduction="none")
     mean = (entropy * valid).flatten(1).sum(1) / valid.flatten(1).sum(1)
     guess = logits.sigmoid() * valid

@@ -1,4 +1,4 @@
-"""Simulated annotation: several objects side by side, each corrected click by click."""
+"""Simulated annotation episodes: batches of objects, each corrected click by click."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import deepest, pixels_of
-from napari_scsam.propagation import AIRS, box_with_air, softened
+from napari_scsam.propagation import SETTINGS, box_with_air, softened
 from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
-from scsam_train.decoding import Ask, as_shown
+from scsam_train.decoding import PromptBatch, as_shown
 from scsam_train.losses import IGNORE
 
 if TYPE_CHECKING:
@@ -24,27 +24,29 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Mask
 
+# Probabilities: of a click near the centre, of a wrong sign, of feeding the last mask back, and of
+# feeding it back as a binary mask. Arbitrary.
 MAX_CLICKS = 12
 CENTRED = 0.7
 WRONG = 0.01
 FED_BACK = 0.75
 AS_MASK = 0.1
-# First prompts that leave the mask prompt free.
-PRIMABLE = ("click", "several", "scribble", "box")
+# Kinds of first prompt that leave the mask prompt free for a class prior.
+WITH_PRIOR = ("click", "several", "scribble", "box")
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """A picture as the decoder sees it, and the objects on it.
+    """The embedding of a picture, and the objects in it.
 
     Attributes
     ----------
     features : Tensor of shape (256, e, e), float16
     targets : Tensor of shape (N, side, side), uint8
-        0, 1, or 255 where nothing is known, padding included.
+        0, 1, or 255 for unknown pixels and padding.
     priors : tuple of N Tensors of shape (side, side), or None
-        What is known of each object's class from other pictures, as log-odds; empty where
-        nothing is.
+        Log-odds of each object's class from the class prior, fitted on other pictures; None for a
+        class without one. Empty: no priors.
     """
 
     features: Tensor
@@ -53,20 +55,20 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What a simulated annotator does, and how often.
+class EpisodeSettings:
+    """What a simulated annotator does, and with which probabilities.
 
     Attributes
     ----------
     starts : mapping of str to float
-        Shares of the kinds of first prompt; they sum to 1.
+        Probabilities of the kinds of first prompt; they sum to 1.
     lengths : sequence of (int, float)
-        Longest episodes and their shares.
+        Maximum lengths of episodes and their probabilities.
     box_alone : float
-        Share of the episodes that start with a box and end there.
-    primed : float
-        Share of the first prompts of `PRIMABLE` kinds that come with what is known of the
-        objects' classes, where something is of all in the batch.
+        Share of the episodes with a box as first prompt that end after it.
+    with_prior : float
+        Share of the first prompts of `WITH_PRIOR` kinds that come with the class prior, if all
+        objects of the batch have one.
     """
 
     starts: Mapping[str, float] = field(
@@ -80,44 +82,47 @@ class Habits:
             "carried": 0.10,
         }
     )
-    # The first clicks matter most, but long episodes must not hurt.
+    # The first clicks matter most, but long episodes must not get worse.
     lengths: Sequence[tuple[int, float]] = ((2, 0.25), (4, 0.25), (8, 0.3), (MAX_CLICKS, 0.2))
     box_alone: float = 0.4
-    primed: float = 0.0
+    with_prior: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """N objects at the same point of the same kind of episode, so that they form a batch.
+    """N objects in the same step of the same kind of episode, so that they form a batch.
 
     Attributes
     ----------
     features : Tensor of shape (N, 256, e, e), float16
     target : Tensor of shape (N, 1, side, side), uint8
-        0, 1, or 255 where nothing is known.
-    ask : Ask
+        0, 1, or 255 for unknown pixels.
+    prompts : PromptBatch
         The prompts so far.
     left : int
-        How many more times they will be asked.
+        Number of decodes still to come.
     """
 
     features: Tensor
     target: Tensor
-    ask: Ask
+    prompts: PromptBatch
     left: int
 
     @property
     def box_alone(self) -> bool:
-        """Whether a box is all that is asked."""
-        ask = self.ask
-        return ask.boxes is not None and ask.clicks is None and ask.masks is None
+        """Whether a box is the only prompt."""
+        prompts = self.prompts
+        return prompts.boxes is not None and prompts.clicks is None and prompts.masks is None
 
 
 def begin(
-    corpus: Sequence[Embedded], size: int, rng: np.random.Generator, habits: Habits | None = None
+    corpus: Sequence[Embedded],
+    size: int,
+    rng: np.random.Generator,
+    settings: EpisodeSettings | None = None,
 ) -> Episode:
-    """Draw `size` objects, of different pictures where there are enough, and first prompts."""
-    habits = habits or Habits()
+    """Draw `size` objects, from different pictures if there are enough, and their first prompts."""
+    settings = settings or EpisodeSettings()
     scenes = rng.choice(len(corpus), size, replace=len(corpus) < size)
     targets: list[Tensor] = []
     priors: list[Tensor | None] = []
@@ -127,30 +132,32 @@ def begin(
         targets.append(scene.targets[which])
         priors.append(scene.priors[which] if scene.priors else None)
     masks = [(target == 1).numpy() for target in targets]
-    kind = str(rng.choice(list(habits.starts), p=list(habits.starts.values())))
-    limits, shares = zip(*habits.lengths, strict=True)
+    kind = str(rng.choice(list(settings.starts), p=list(settings.starts.values())))
+    limits, shares = zip(*settings.lengths, strict=True)
     length = int(rng.integers(1, int(rng.choice(limits, p=shares)) + 1))
-    if kind == "box" and rng.random() < habits.box_alone:
+    if kind == "box" and rng.random() < settings.box_alone:
         length = 1
     features = torch.stack([corpus[int(index)].features for index in scenes])
-    ask = _first(kind, masks, rng)
+    prompts = _first(kind, masks, rng)
     known = [prior.float() for prior in priors if prior is not None]
-    if len(known) == size and kind in PRIMABLE and rng.random() < habits.primed:
-        ask = replace(ask, masks=torch.stack(known)[:, None])
-    return Episode(features, torch.stack(targets)[:, None], ask, length)
+    if len(known) == size and kind in WITH_PRIOR and rng.random() < settings.with_prior:
+        prompts = replace(prompts, masks=torch.stack(known)[:, None])
+    return Episode(features, torch.stack(targets)[:, None], prompts, length)
 
 
-def advance(episode: Episode, answered: tuple[Tensor, Tensor], rng: np.random.Generator) -> Episode:
-    """The same after one correcting click on each object.
+def advance(
+    episode: Episode, predicted: tuple[Tensor, Tensor], rng: np.random.Generator
+) -> Episode:
+    """Add one correcting click on each object.
 
     Parameters
     ----------
     episode : Episode
-    answered : (Tensor of shape (N, 1, side, side), Tensor of shape (N,))
-        Logits and estimated IoU for `episode.ask`.
+    predicted : (Tensor of shape (N, 1, side, side), Tensor of shape (N,))
+        Logits and predicted IoU for `episode.prompts`.
     rng : numpy.random.Generator
     """
-    logits = as_shown(episode.ask, *answered).detach()
+    logits = as_shown(episode.prompts, *predicted).detach()
     clicks = [
         _correction((guess > 0).numpy(), target.numpy(), rng)
         for guess, target in zip(logits[:, 0].cpu(), episode.target[:, 0], strict=True)
@@ -158,27 +165,27 @@ def advance(episode: Episode, answered: tuple[Tensor, Tensor], rng: np.random.Ge
     fed = logits if rng.random() < FED_BACK else None
     if fed is not None and rng.random() < AS_MASK:
         fed = torch.where(fed > 0, SURE, -SURE)
-    return replace(episode, ask=episode.ask.corrected(clicks, fed), left=episode.left - 1)
+    return replace(episode, prompts=episode.prompts.with_clicks(clicks, fed), left=episode.left - 1)
 
 
-def _first(kind: str, masks: list[Mask], rng: np.random.Generator) -> Ask:
+def _first(kind: str, masks: list[Mask], rng: np.random.Generator) -> PromptBatch:
     if kind == "box":
-        return Ask(boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
+        return PromptBatch(boxes=np.stack([jittered_box(mask, rng) for mask in masks]))
     if kind == "carried":
         return _carried([_neighbouring(mask, rng) for mask in masks], rng)
     if kind == "several":
         count = int(rng.integers(2, 9))
-        return Ask(clicks=[first_clicks(mask, count, rng) for mask in masks])
+        return PromptBatch(clicks=[first_clicks(mask, count, rng) for mask in masks])
     if kind == "scribble":
         count = int(rng.integers(5, 13))
-        return Ask(clicks=[_scribble(mask, count, rng) for mask in masks])
+        return PromptBatch(clicks=[_scribble(mask, count, rng) for mask in masks])
     clicks = [[_inside(mask, rng)] for mask in masks]
     if kind == "outside":
         clicks = [[_outside(mask, rng), *one] for mask, one in zip(masks, clicks, strict=True)]
     if kind == "mask":
         fed = np.stack([_rough(mask, rng) for mask in masks])[:, None]
-        return Ask(clicks=clicks, masks=torch.from_numpy(fed))
-    return Ask(clicks=clicks)
+        return PromptBatch(clicks=clicks, masks=torch.from_numpy(fed))
+    return PromptBatch(clicks=clicks)
 
 
 def _inside(mask: Mask, rng: np.random.Generator) -> Click:
@@ -196,10 +203,10 @@ def _outside(mask: Mask, rng: np.random.Generator) -> Click:
 
 
 def _correction(guess: Mask, target: NDArray[np.uint8], rng: np.random.Generator) -> Click:
-    """Click on the largest mistake, mostly in its middle; rarely with the wrong sign."""
+    """Click on the largest error, mostly in its centre; rarely with the wrong sign."""
     truth, valid = target == 1, target != IGNORE
     click = next_click(guess, truth, valid)
-    if click is None:  # nothing is wrong: a click that confirms must do no harm
+    if click is None:  # no error: a confirming click must not change the mask
         return _inside(truth, rng) if rng.random() < 0.5 else _outside(truth, rng)
     row, col, label = click
     near = np.array([row, col]) + rng.normal(0, rng.choice((0.0, 0.0, 1.5)), 2)
@@ -211,7 +218,7 @@ def _correction(guess: Mask, target: NDArray[np.uint8], rng: np.random.Generator
 
 
 def _scribble(mask: Mask, count: int, rng: np.random.Generator) -> list[Click]:
-    """Points along a line between two places of the object, as far as it is inside."""
+    """Draw points along a line between two pixels of the object, where it is inside."""
     ends = np.array([_any_of(mask, rng), _any_of(mask, rng)])
     shares = np.linspace(0, 1, 64)[:, None]
     line = ends[0] + shares * (ends[1] - ends[0])
@@ -222,7 +229,7 @@ def _scribble(mask: Mask, count: int, rng: np.random.Generator) -> list[Click]:
 
 
 def _rough(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Logits of a mask like that of a neighbouring slice: moved, thicker or thinner."""
+    """Return the logits of a mask as of a neighbouring slice: shifted, dilated or eroded."""
     moved = np.roll(mask, rng.integers(-6, 7, 2), axis=(0, 1))
     steps = int(rng.integers(1, 5))
     change = ndimage.binary_dilation if rng.random() < 0.5 else ndimage.binary_erosion
@@ -231,15 +238,15 @@ def _rough(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.where(kept, SURE, -SURE).astype(np.float32)
 
 
-def _carried(neighbours: list[Mask], rng: np.random.Generator) -> Ask:
-    """By a neighbour's mask and a box round it, as propagation asks; by looser boxes, too."""
-    boxes = [box_with_air(mask, float(rng.choice(AIRS))) for mask in neighbours]
+def _carried(neighbours: list[Mask], rng: np.random.Generator) -> PromptBatch:
+    """Prompt with a neighbour's mask and a box around it, as propagation does, or a looser box."""
+    boxes = [box_with_air(mask, float(rng.choice(SETTINGS.airs))) for mask in neighbours]
     masks = np.stack([softened(mask) for mask in neighbours])[:, None]
-    return Ask(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
+    return PromptBatch(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
 
 
 def _neighbouring(mask: Mask, rng: np.random.Generator) -> Mask:
-    """An object as it may be on the next slice: its outline a little elsewhere, smoothly."""
+    """Deform a mask smoothly, as the object may look on the next slice."""
     depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
     change = np.exp(rng.uniform(np.log(0.5), np.log(8.0)))
     wobble = ndimage.gaussian_filter(rng.standard_normal(mask.shape), rng.uniform(8, 30))

@@ -1,4 +1,4 @@
-"""What the child and its parent tell each other: events.jsonl and control.json."""
+"""Communication with the parent process: events.jsonl (out) and control.json (in)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.round_contract import CONTROL_FILE, EVENTS_FILE, Command, EventKind
+from napari_scsam.io.real_files import open_to_append
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,31 +19,31 @@ PAUSE_POLL_S = 0.1
 
 
 class EventLog:
-    """Appends events to ``events.jsonl``, one JSON object to a line, each with its time."""
+    """Appends events to ``events.jsonl``, one JSON object per line, each with a time stamp."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / EVENTS_FILE
 
     def write(self, event: EventKind, **values: Any) -> None:
-        """Append one event; numbers that JSON doesn't know become null."""
+        """Append one event; non-finite numbers become null."""
         line = {"event": event, "time": time.time(), **_finite(values)}
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        with open_to_append(self._path) as stream:
+            stream.write(f"{json.dumps(line)}\n".encode())
 
     def message(self, text: str) -> None:
-        """Append a line for the person to read."""
+        """Append a message for the user."""
         self.write(EventKind.MESSAGE, text=text)
 
 
 class QuietLog(EventLog):
-    """Says nothing: of several processes that train one round, one tells."""
+    """Writes nothing: only the main process of a distributed round logs."""
 
     def write(self, event: EventKind, **values: Any) -> None:
-        """Write nothing."""
+        """Ignore the event."""
 
 
 class Control:
-    """Reads what the parent wrote to ``control.json``: run, pause or cancel."""
+    """Reads the parent's command from ``control.json``: run, pause or cancel."""
 
     def __init__(self, folder: Path, log: EventLog) -> None:
         self._path = folder / CONTROL_FILE
@@ -51,12 +52,12 @@ class Control:
         self.paused_s = 0.0
 
     def check(self) -> None:
-        """Hold while the round is paused.
+        """Block while the round is paused.
 
         Raises
         ------
         Cancelled
-            When the parent asked for it.
+            If the parent asked for it.
         """
         if self._read() == Command.PAUSE:
             self._hold()
@@ -70,10 +71,10 @@ class Control:
             time.sleep(PAUSE_POLL_S)
         self.paused_s += time.monotonic() - began
         if self._command == Command.RUN:
-            self._log.message("Going on.")
+            self._log.message("Resumed.")
 
     def _read(self) -> Command:
-        # None yet, half written, or no word that is known: as before.
+        # Missing, half written or unknown: keep the last command.
         with suppress(OSError, ValueError, KeyError, TypeError):
             self._command = Command(json.loads(self._path.read_text())["command"])
         return self._command

@@ -1,4 +1,4 @@
-"""One round from its inputs to its folder: fit, judge, save."""
+"""One round from its inputs to its folder: train, validate, save."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from napari_scsam.core.round_contract import (
 )
 from napari_scsam.models import NO_PRIOR, PRIOR_FILE, save_adapter, sha256_of_file
 from scsam_train.augment import Augmenter
-from scsam_train.checkpointing import Checkpointer, Saved
+from scsam_train.checkpointing import Checkpoint, Checkpointer
 from scsam_train.clock import Clock, Ending
 from scsam_train.decoding import Decoder
 from scsam_train.early_stopping import EarlyStopping
@@ -37,7 +37,7 @@ from scsam_train.recipe_context import Diverged, Recipe, RecipeContext
 from scsam_train.session import Session, setup
 from scsam_train.validation import embed, follow, validate
 from scsam_train.validation_metrics import (
-    Judge,
+    Evaluator,
     Scores,
 )
 
@@ -45,24 +45,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from scsam_train.weighing import Weighing
+    from scsam_train.pair_weights import PairWeights
 
-# Fractions of the round after which the held-out planes are looked at, for the curve.
-LOOK_IN_AT = (0.25, 0.4, 0.55, 0.7, 0.85)
-# Held-out planes that such a look marks, evenly spaced: each took .7 s in a first round of two
-# classes, its embedding included (two cores, AVX2 only).
-LOOKED_AT = 12
+# Fractions of the round at which the held-out planes are evaluated for the learning curve.
+EVALUATE_AT = (0.25, 0.4, 0.55, 0.7, 0.85)
+# Held-out planes of such an evaluation, evenly spaced. Each took 0.7 s in a first round of two
+# classes, including its embedding (two cores, AVX2 only).
+EVALUATED_PLANES = 12
 
 
 class TrainingFailed(ScsamError):
-    """The round can't go on."""
+    """Training can't continue."""
 
 
 def run_round(folder: Path) -> Path:
     """Train the round of ``rounds/NNNN.partial`` and give the folder its final name.
 
-    A folder that holds ``resume.pt`` is gone on with from there. Under ``accelerate launch``
-    all processes train, and the first one judges and saves.
+    A folder that contains ``resume.pt`` is resumed from there. Under ``accelerate launch`` all
+    processes train, and the main process validates and saves.
 
     Returns
     -------
@@ -74,19 +74,21 @@ def run_round(folder: Path) -> Path:
     ScsamError
         If the inputs can't be used, or training diverges.
     Cancelled
-        When the parent asked for it; the folder stays ``.partial``.
+        If the parent asked for it; the folder stays ``.partial``.
     """
     session = setup(folder)
     final = folder.with_name(folder.name.removesuffix(PARTIAL))
-    judge = Judge(session.split.held_out, session.inputs.class_names, partial(embed, session))
-    trained = fit(session, judge)
-    if not session.world.leads:
+    evaluator = Evaluator(
+        session.split.held_out, session.inputs.class_names, partial(embed, session)
+    )
+    trained = fit(session, evaluator)
+    if not session.world.is_main:
         return final
-    with session.meter.timing("judging"):
-        metrics, weighing = validate(session, judge, trained["steps"])
+    with session.meter.timing("validation"):
+        metrics, weights = validate(session, evaluator, trained["steps"])
     metrics |= trained | {"seconds": round(session.spent(), 1)}
     metrics["rates"] = session.meter.rates(session.device.type, trained["pictures"])
-    save(session, metrics, weighing)
+    save(session, metrics, weights)
     session.control.check()
     session.log.write(EventKind.FINISHED, metrics=metrics)
     if final != folder:
@@ -96,7 +98,7 @@ def run_round(folder: Path) -> Path:
 
 @dataclass
 class _Run:
-    """A recipe at work, and how far it has come."""
+    """A recipe in training, and its progress."""
 
     context: RecipeContext
     recipe: Recipe
@@ -107,10 +109,10 @@ class _Run:
 
     @property
     def done(self) -> float:
-        """How much of the round is done, 0..1."""
+        """Completed fraction of the round, 0..1."""
         return self.clock.fraction(self.step, self.pictures)
 
-    def saved(self, session: Session) -> Saved:
+    def checkpoint(self, session: Session) -> Checkpoint:
         embedded = len(self.context.materials.unlabelled_features)
         trained_s = self.clock.trained_s()
         spent, state = session.spent(), self.recipe.state()
@@ -119,60 +121,64 @@ class _Run:
             "stopping": self.stopping.state(),
             "ending": None if ending is None else asdict(ending),
         }
-        return Saved(self.step, self.pictures, spent, trained_s, embedded, stopping, state)
+        return Checkpoint(self.step, self.pictures, spent, trained_s, embedded, stopping, state)
 
 
-def fit(session: Session, judge: Judge) -> dict[str, int]:
-    """Embed the planes and train; the judge looks in a few times on the way.
+def fit(session: Session, evaluator: Evaluator) -> dict[str, int]:
+    """Embed the planes and train; evaluate on held-out planes a few times on the way.
 
     Returns
     -------
     dict
-        ``steps`` that were taken, ``pictures`` that were learned from, and the planes that they
-        came from, ``labelled_planes`` and ``unlabelled_planes``.
+        ``steps``: steps taken. ``pictures``: training samples seen. ``labelled_planes`` and
+        ``unlabelled_planes``: the number of planes they were drawn from.
     """
-    # Another version may keep its state in another way: the round then starts anew.
-    keeper = Checkpointer(session.folder, f"{session.inputs.sha256} {napari_scsam.__version__}")
-    run = _begin(session, keeper.load())
-    looks = list(LOOK_IN_AT) if judge.planes else []
-    few = judge.on(LOOKED_AT)
+    # Another version may store a different state: the round then starts over.
+    checkpointer = Checkpointer(
+        session.folder, f"{session.inputs.sha256} {napari_scsam.__version__}"
+    )
+    run = _begin(session, checkpointer.load())
+    due = list(EVALUATE_AT) if evaluator.planes else []
+    few_planes = evaluator.subset(EVALUATED_PLANES)
     done = run.done
-    looks = [look for look in looks if look > done]
+    due = [at for at in due if at > done]
     while run.step < session.settings.max_steps and done < 1:
         session.check()
-        _take_step(session, run, keeper, done)
+        _train_step(session, run, checkpointer, done)
         done = run.done
-        if keeper.due and session.world.leads:
-            _save_state(keeper, run.saved(session))
+        if checkpointer.due and session.world.is_main:
+            _save_state(checkpointer, run.checkpoint(session))
             session.log.write(EventKind.KEPT, step=run.step)
-        if looks and done >= looks[0]:
-            looks = [look for look in looks if look > done]
-            _look_in(session, few, run, done)
+        if due and done >= due[0]:
+            due = [at for at in due if at > done]
+            _evaluate_interim(session, few_planes, run, done)
             done = run.done
     run.recipe.finish()
-    if session.world.leads:
-        keeper.forget()
+    if session.world.is_main:
+        checkpointer.remove()
     data = run.context.materials
-    others = len(data.unlabelled_features) if session.embeds else len(data.unlabelled_images)
+    unlabelled = len(data.unlabelled_features) if session.embeds else len(data.unlabelled_images)
     return {
         "steps": run.step,
         "pictures": run.pictures,
         "labelled_planes": len(data.images),
-        "unlabelled_planes": others,
+        "unlabelled_planes": unlabelled,
     }
 
 
-def _begin(session: Session, saved: Saved | None) -> _Run:
+def _begin(session: Session, saved: Checkpoint | None) -> _Run:
     if saved is not None:
         session.started = time.monotonic() - saved.spent_s
-        session.log.message(f"Going on from step {saved.step}.")
-    materials = _gather(session, saved)
+        session.log.message(f"Resuming from step {saved.step}.")
+    materials = _prepare_materials(session, saved)
     context = RecipeContext(
         session.unet, session.sam, materials, session.settings, session.world, session.fresh
     )
     if session.unet.sees_sam:
         ids = session.inputs.class_ids
-        session.unet.prior = NO_PRIOR if context.looks is None else context.looks.named(ids)
+        session.unet.prior = (
+            NO_PRIOR if context.class_priors is None else context.class_priors.named(ids)
+        )
     recipe = session.recipe(context)
     if saved is None:
         return _Run(context, recipe, Clock(session))
@@ -184,16 +190,16 @@ def _begin(session: Session, saved: Saved | None) -> _Run:
     return run
 
 
-def _take_step(session: Session, run: _Run, keeper: Checkpointer, done: float) -> None:
-    """Take one step, with smaller batches where memory runs out."""
+def _train_step(session: Session, run: _Run, checkpointer: Checkpointer, done: float) -> None:
+    """Take one step; halve the batch if memory runs out."""
     try:
         with session.meter.timing("step"):
             report = run.recipe.step(done)
     except Diverged as exc:
-        _save_state(keeper, run.saved(session))
+        _save_state(checkpointer, run.checkpoint(session))
         raise TrainingFailed(
-            f"Training diverged at step {run.step + 1}: {exc}. Lower the learning rates, or look "
-            f"at these images, and train again; nothing you made is lost."
+            f"Training diverged at step {run.step + 1}: {exc}. Lower the learning rates, or check "
+            f"these images, and train again; nothing you made is lost."
         ) from exc
     except (MemoryError, RuntimeError) as exc:
         if not _out_of_memory(exc):
@@ -214,7 +220,7 @@ def _out_of_memory(exc: BaseException) -> bool:
 
 
 def _halve(session: Session, run: _Run, exc: BaseException) -> None:
-    """Go on with half the batch, from the weights as they are."""
+    """Continue from the current weights with half the batch."""
     old = run.context.settings
     if old.labelled_batch == 1 and old.unlabelled_batch <= 1 and old.sam_batch == 1:
         raise TrainingFailed(
@@ -234,14 +240,14 @@ def _halve(session: Session, run: _Run, exc: BaseException) -> None:
     if session.device.type == "cuda":
         torch.cuda.empty_cache()
     session.log.message(
-        f"Out of memory at step {run.step + 1}: going on with half the batch "
+        f"Out of memory at step {run.step + 1}: continuing with half the batch "
         f"({smaller.labelled_batch} + {smaller.unlabelled_batch} images)."
     )
 
 
-def _save_state(keeper: Checkpointer, saved: Saved) -> None:
+def _save_state(checkpointer: Checkpointer, saved: Checkpoint) -> None:
     try:
-        keeper.save(saved)
+        checkpointer.save(saved)
     except (OSError, RuntimeError) as exc:
         # torch reports a full disk as a RuntimeError of its writer.
         if isinstance(exc, OSError) and exc.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -252,30 +258,30 @@ def _save_state(keeper: Checkpointer, saved: Saved) -> None:
         ) from exc
 
 
-def _look_in(session: Session, judge: Judge, run: _Run, done: float) -> None:
-    """Mark the pair on some held-out planes, and end a round that has learned.
+def _evaluate_interim(session: Session, evaluator: Evaluator, run: _Run, done: float) -> None:
+    """Evaluate the pair on some held-out planes, and end a round that no longer improves.
 
-    In all processes alike: what they learn next depends on it.
+    Runs in all processes, because the result decides what they train next.
     """
-    with session.meter.timing("looking"):
-        dice = _marked(session, judge, run)
+    with session.meter.timing("interim evaluation"):
+        dice = _teacher_scores(session, evaluator, run)
     run.context.scores.update(dice)
     session.log.write(EventKind.VALIDATION, step=run.step, fraction=done, dice=dice)
-    has_learned = run.stopping.has_learned(dice["pair"]["mean"], run.pictures)
-    if has_learned and (ending := run.clock.end_early(run.pictures, done)):
+    should_stop = run.stopping.should_stop(dice["pair"]["mean"], run.pictures)
+    if should_stop and (ending := run.clock.end_early(run.pictures, done)):
         best = run.stopping.best_pictures
         session.log.write(EventKind.EARLY_STOP, pictures=ending.last, best_pictures=best)
 
 
-def _marked(session: Session, judge: Judge, run: _Run) -> Scores:
+def _teacher_scores(session: Session, evaluator: Evaluator, run: _Run) -> Scores:
     with run.recipe.teachers_in_place():
         follow(session)
         pair = session.pair()
-        return judge.mark(pair, session.control.check).dice()
+        return evaluator.evaluate(pair, session.control.check).dice()
 
 
-def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
-    """Write everything that a finished round holds, the manifest last."""
+def save(session: Session, metrics: dict[str, Any], weights: PairWeights) -> None:
+    """Write all files of a finished round, the manifest last."""
     folder = session.folder
     session.unet.save(folder / UNET_FILE)
     save_adapter(session.sam.module, folder / ADAPTER_FOLDER, session.info)
@@ -285,8 +291,8 @@ def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
         "settings": session.settings.to_dict(),
         "window": session.inputs.window.name,
         "device": session.device.type,
-        "unet_shares": weighing.unet_shares,
-        "guided": weighing.guided,
+        "unet_shares": weights.unet_shares,
+        "guided": weights.guided,
         "partner": session.partner,
         "trained": list(session.trained),
         "unknown_classes": list(session.unknown),
@@ -306,8 +312,8 @@ def save(session: Session, metrics: dict[str, Any], weighing: Weighing) -> None:
     _write_json(folder / MANIFEST_FILE, manifest)
 
 
-def _gather(session: Session, saved: Saved | None) -> Materials:
-    """Canvases for the U-Net, and embeddings where SAM learns; as many as were `saved`."""
+def _prepare_materials(session: Session, saved: Checkpoint | None) -> Materials:
+    """Return canvases for the U-Net, and embeddings if SAM needs them; `saved` fixes how many."""
     train, ids, unlabelled = session.split.train, session.inputs.class_ids, session.unlabelled
     deadline = session.deadline(EMBEDDING_SHARE)
     if saved is not None and session.embeds:

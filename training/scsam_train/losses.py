@@ -1,4 +1,4 @@
-"""Losses with an ignore label and a weight for each image."""
+"""Segmentation losses with an ignore label and a weight per image."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch.nn import functional
 IGNORE = 255
 SMOOTH = 1.0
 MAX_BALANCE = 20.0
-# What a log-probability is taken for at least: a class that is unknown in an image has none, and
-# -inf times a weight of 0 is no number. Float32's smallest logarithm is -87.
-LEAST_LOG = -100.0
-# Weights of the squared error of SAM's estimate of the IoU beside the loss of its mask; its authors
-# give it 1 (Kirillov et al., "Segment Anything", ICCV 2023, appendix A). Both are arbitrary, and
-# not compared with each other: the shipped warm-up and every measured tuning were trained with the
-# first (docs/explanation/warm-up.md), every measured round with the second.
+# Lower limit of a log-probability: that of an unknown class is -inf, and -inf times a weight of 0
+# is NaN. The smallest logarithm of a normal float32 is -87.
+MIN_LOG = -100.0
+# Weights of the squared error of SAM's predicted IoU, relative to its mask loss; its authors
+# use 1 (Kirillov et al., "Segment Anything", ICCV 2023, appendix A). Both are arbitrary and were
+# not compared: the shipped warm-up and every measured tuning were trained with the first
+# (docs/explanation/warm-up.md), every measured round with the second.
 IOU_WEIGHT_OF_EPISODES, IOU_WEIGHT_OF_ROUNDS = 0.2, 0.1
 
 
 def pixel_counts(labels: Tensor, classes: int) -> Tensor:
-    """Pixels of each class, of shape (classes,), float32.
+    """Count the pixels of each class; returns shape (classes,), float32.
 
     Parameters
     ----------
     labels : Tensor of shape (N, h, w), uint8
-        0..classes - 1, 255 for pixels that say nothing.
+        0..classes - 1, 255 for ignored pixels.
     classes : int
         K + 1.
     """
@@ -33,37 +33,37 @@ def pixel_counts(labels: Tensor, classes: int) -> Tensor:
 
 
 def class_weights(counts: Tensor, power: float) -> Tensor:
-    """Weights for cross-entropy, of shape (K + 1,): rarer classes count more.
+    """Return class weights for cross-entropy, shape (K + 1,): rare classes weigh more.
 
     Parameters
     ----------
     counts : Tensor of shape (K + 1,)
-        Of `pixel_counts`.
+        From `pixel_counts`.
     power : float
-        0 for equal weights, 1 for inverse frequency. At most 20 times the commonest
-        class's; their mean over all pixels is 1.
+        0 for equal weights, 1 for inverse frequency. Limited to 20 times the weight of the
+        most frequent class; the mean over all pixels is 1.
     """
     weights = (counts.max() / counts.clamp(min=1)).pow(power).clamp(max=MAX_BALANCE)
     return weights * counts.sum() / (weights * counts).sum().clamp(min=1)
 
 
 def merged(logits: Tensor, known: Tensor) -> Tensor:
-    """Log-probabilities in which the background holds every class that is not known.
+    """Return log-probabilities with all unknown classes merged into the background.
 
     Parameters
     ----------
     logits : Tensor of shape (N, K + 1, h, w)
         Background first.
     known : Tensor of shape (K,) or (N, K)
-        Above 0 where a class is known.
+        Above 0 for known classes.
 
     Returns
     -------
     Tensor of shape (N, K + 1, h, w)
-        The background's is log(p_0 + the sum of p_k over the unknown classes k), the marginal
+        That of the background is log(p_0 + the sum of p_k over the unknown k), the marginal
         probability of Shi et al., "Marginal loss and exclusion loss for partially supervised
-        multi-organ segmentation", Medical Image Analysis 2021 (arXiv 2007.03868). An unknown
-        class has minus infinity, a known one its own.
+        multi-organ segmentation", Medical Image Analysis 2021 (arXiv 2007.03868). That of an
+        unknown class is minus infinity; known classes are unchanged.
     """
     unknown = (known <= 0).expand(len(logits), -1)[:, :, None, None]
     found = logits.log_softmax(1)
@@ -80,31 +80,31 @@ def segmentation_loss(
     balance: Tensor | None = None,
     known: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy plus foreground Dice, per image, over annotated pixels only.
+    """Return cross-entropy plus foreground Dice loss, per image, over annotated pixels.
 
-    Where a class is not known this is the marginal loss of Shi et al. (see `merged`): a
-    background pixel is of the background or of any unknown class, and Dice is over the others.
+    With unknown classes this is the marginal loss of Shi et al. (see `merged`): a
+    background pixel may belong to any unknown class, and Dice is over the known classes.
 
     Parameters
     ----------
     logits : Tensor of shape (N, K + 1, h, w)
         Background first.
     target : Tensor of shape (N, h, w), int64
-        0..K, 255 for pixels that say nothing.
+        0..K, 255 for ignored pixels.
     weight : Tensor of shape (N,)
-        Of each image; the result is their weighted mean over N.
+        Weight of each image; the losses are multiplied by it and averaged over N.
     balance : Tensor of shape (K + 1,), optional
         Weight of each class in the cross-entropy.
     known : Tensor of shape (N, K), float32, optional
-        How far each class is known in each image, 0..1: 1 where a person judged it, 0 where it
-        is unknown. It weighs the class's pixels and its Dice; background pixels weigh the mean
-        of the known ones. All 1 by default.
+        Confidence in the label of each class in each image, 0..1: 1 if a person judged it, 0 if
+        it is unknown. It weights the pixels and the Dice of the class; the weight of background
+        pixels is the mean over the known classes. Default: all 1.
 
     Returns
     -------
     Tensor of shape ()
-        Dice is per image and class with smoothing 1, so an absent class is pushed to
-        nothing without a vanishing gradient (docs/explanation/published-method.md).
+        Dice is per image and class with smoothing 1, so that false positives of an absent class
+        have a gradient (docs/explanation/published-method.md).
     """
     if known is not None and not bool((known == 1).all()):
         return _marginal_loss(logits, target, weight, balance, known)
@@ -120,11 +120,11 @@ def segmentation_loss(
 def _marginal_loss(
     logits: Tensor, target: Tensor, weight: Tensor, balance: Tensor | None, known: Tensor
 ) -> Tensor:
-    """`segmentation_loss` where some classes are unknown, or known in part."""
+    """`segmentation_loss` with unknown or partly trusted classes."""
     valid = target != IGNORE
     count = (known > 0).sum(1).clamp(min=1)
     shares = torch.cat([known.sum(1, keepdim=True) / count[:, None], known], dim=1)
-    chances = merged(logits, known).clamp(min=LEAST_LOG)
+    chances = merged(logits, known).clamp(min=MIN_LOG)
     entropy = functional.nll_loss(
         chances, target, weight=balance, ignore_index=IGNORE, reduction="none"
     )
@@ -135,7 +135,7 @@ def _marginal_loss(
 
 
 def _class_dice(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Soft Dice of each class in each image, of shape (N, K)."""
+    """Return the soft Dice of each class in each image, shape (N, K)."""
     one_hot = functional.one_hot(target.masked_fill(~valid, 0), logits.shape[1])
     truth = one_hot.permute(0, 3, 1, 2)[:, 1:] * valid[:, None]
     guess = logits.softmax(1)[:, 1:] * valid[:, None]
@@ -143,16 +143,16 @@ def _class_dice(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, power: float = 0.0) -> Tensor:
-    """Binary cross-entropy plus Dice for one object per image.
+    """Return binary cross-entropy plus Dice loss for one object per image.
 
     Parameters
     ----------
     logits : Tensor of shape (N, 1, h, w)
     target : Tensor of shape (N, 1, h, w), uint8
-        0, 1, or 255 for pixels that say nothing.
+        0, 1, or 255 for ignored pixels.
     weight : Tensor of shape (N,)
     power : float
-        As in `class_weights`, between each object and its surroundings.
+        Exponent as in `class_weights`, between each object and its background.
     """
     valid = target != IGNORE
     truth = (target == 1).to(logits.dtype)
@@ -168,7 +168,7 @@ def mask_loss(logits: Tensor, target: Tensor, weight: Tensor, power: float = 0.0
 
 @torch.no_grad()
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
-    """IoU of ``logits > 0``, of shape (N,); 1 where both are empty.
+    """Return the IoU of ``logits > 0``, shape (N,); 1 if both masks are empty.
 
     Parameters
     ----------
@@ -183,20 +183,20 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def likeliest(maps: Tensor) -> Tensor:
-    """Index of the highest of `maps` (N, K + 1, h, w) at each pixel, of shape (N, h, w), int64.
+    """Return the argmax of `maps` (N, K + 1, h, w) over the classes, shape (N, h, w), int64.
 
-    On the CPU ``argmax`` takes 36 times as long.
+    On the CPU ``argmax`` takes 36 times as long as ``max``.
     """
     return maps.max(1).indices
 
 
 def likeliest_known(logits: Tensor, known: Tensor) -> Tensor:
-    """`likeliest` of logits, an unknown class (`known` of shape (K,)) being background."""
+    """Return `likeliest` of logits, with unknown classes (`known`, shape (K,)) as background."""
     return likeliest(logits if bool(known.all()) else merged(logits, known))
 
 
 def hard_dice(first: Tensor, second: Tensor, classes: int) -> Tensor:
-    """Dice of label maps, of shape (N,): the mean over the classes that either holds; 1 if none.
+    """Return the Dice of label maps, shape (N,): the mean over classes in either map; 1 if none.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the U-Net descends with: Muon for its kernels, AdamW for the rest."""
+"""Optimisers of the U-Net: Muon for its kernels, AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.optim import AdamW, Muon, Optimizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# Muon's learning rate to AdamW's.
+# Ratio of Muon's learning rate to AdamW's.
 MUON_RATE = 10.0
-# A pretrained encoder's to that of what starts from nothing, as in a probe
+# Ratio of the learning rate of a pretrained encoder to that of new layers, from an experiment
 # (docs/results/probes.md).
 ENCODER_RATE = 0.15
 
 
 class KernelMuon(Muon):
-    """Muon for convolutions: each kernel as a matrix (outputs, all else).
+    """Muon for convolutions: each kernel is treated as a matrix (outputs, all else).
 
     Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) makes the momentum of a
-    weight matrix nearly orthogonal, so that all its directions are learned at one speed.
+    weight matrix nearly orthogonal, so that all its directions are learned at the same speed.
 
     Parameters
     ----------
@@ -36,10 +36,10 @@ class KernelMuon(Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Change the kernels by their gradients."""
+        """Update the kernels."""
         matrices = self.param_groups[0]["params"]
         for kernel, matrix in zip(self._kernels, matrices, strict=True):
-            # Anew, since a network that moves to another device has other memory.
+            # Rebind: a network that moved to another device has new storage.
             matrix.data = _as_matrix(kernel.detach())
             if kernel.grad is not None:
                 matrix.grad = _as_matrix(torch.empty_like(kernel).copy_(kernel.grad))
@@ -49,10 +49,10 @@ class KernelMuon(Muon):
 
 
 def unet_optimisers(network: nn.Module, rate: float) -> dict[Optimizer, float]:
-    """Optimisers of a U-Net's parameters, from its first to its last, and their learning rates.
+    """Return the optimisers of a U-Net's parameters and their learning rates.
 
-    Muon has all kernels but those of the first and of the last convolution, which see pixels
-    and classes and not features, and those of a pretrained encoder, which AdamW changes slowly.
+    Muon updates all kernels except those of the first and last convolution, which work on pixels
+    and classes instead of features, and those of a pretrained encoder, which AdamW updates slowly.
     """
     encoder = getattr(network, "encoder", None)
     known = [] if encoder is None else list(encoder.parameters())
@@ -71,6 +71,6 @@ def _from_scratch(parameters: list[nn.Parameter], rate: float) -> dict[Optimizer
 
 
 def _as_matrix(kernel: Tensor) -> Tensor:
-    """A view; in which order "all else" comes makes no difference to Muon."""
+    """Return a matrix view; Muon does not depend on the order of the columns."""
     in_order = kernel if kernel.is_contiguous() else kernel.permute(0, 2, 3, 1)
     return in_order.view(len(kernel), -1)

@@ -1,13 +1,12 @@
-"""The views of SC-SAM's code (arXiv 2601.17934): weak ones of labelled planes, strong of others.
+"""The augmentations of SC-SAM's code (arXiv 2601.17934): weak for labelled planes, else strong.
 
-What is known of them is in docs/explanation/published-method.md. Their library, albumentations,
-fills in the rest: its `RandomBrightnessContrast` changes both by up to 0.2, its grids have 5 cells
-a side, its holes are all of the largest size, and what comes in from outside is the picture
-mirrored at its edge.
+Their settings are in docs/explanation/published-method.md. The defaults of albumentations apply
+otherwise: `RandomBrightnessContrast` changes both by up to 0.2, grids have 5 cells per side, all
+holes have the maximum size, and the picture is mirrored at its border.
 
-A view is kept as a map from its own places to the picture's. So the same view can be taken at
-any size, points in it can be found in the picture, and what is known of the picture can be
-moved into it.
+A view is stored as a map from its coordinates to those of the picture. So the same view can be
+resampled at any size, its points can be located in the picture, and label maps can be warped
+into it.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import DoubleArray
 
-# docs/explanation/published-method.md. Shares are of the side, angles degrees; its pictures have
-# 256 px a side.
+# docs/explanation/published-method.md. Lengths are shares of the side, angles are in degrees; its
+# pictures have 256 x 256 px.
 FLIPPED = 0.5
 SHIFT, SCALE, ANGLE, MOVED = 0.0625, 0.05, 10.0, 0.5
 GRID = 0.05
@@ -49,18 +48,18 @@ _LINES = np.linspace(-1, 1, CELLS + 1)
 
 @dataclass(frozen=True)
 class Strength:
-    """How much a picture is changed.
+    """Strength of the augmentation.
 
     Attributes
     ----------
     light : float
-        How often brightness and contrast are changed, 0..1.
+        Probability of a change of brightness and contrast.
     distorted : float
-        How often it is distorted, by a grid or by three corners.
+        Probability of a distortion, by a grid or by three corners.
     holes : pair of int
-        Fewest and most holes.
+        Minimum and maximum number of holes.
     holed : float
-        How often there are any.
+        Probability of holes.
     """
 
     light: float
@@ -75,18 +74,18 @@ STRONG = Strength(light=0.6, distorted=0.5, holes=(10, 20), holed=0.7)
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One view of one picture; (x, y) of both run from -1 to 1 between their outer edges.
+    """An augmented view of one picture; coordinates (x, y) run from -1 to 1 between outer edges.
 
     Attributes
     ----------
     lines : ndarray of shape (2, 6)
-        Where the lines of an even grid over the view come from, in x and in y.
+        Source coordinates of the lines of an even grid over the view, in x and in y.
     corners, moved : ndarray of shape (2, 3)
-        Affine maps that follow, one after the other, towards the picture.
+        Affine maps applied next, one after the other, towards the picture.
     gain, offset : float
-        Of the picture's values, 0..1.
+        Contrast and brightness changes of the values, which are in 0..1.
     holes : ndarray of shape (n, 2)
-        (row, col) of their upper left corners, as shares of the side.
+        (row, col) of the upper left corners, as shares of the side.
     """
 
     lines: DoubleArray
@@ -98,7 +97,7 @@ class View:
 
     @classmethod
     def draw(cls, strength: Strength, rng: np.random.Generator, *, mirror: bool = True) -> View:
-        """Draw one; without `mirror` it is never flipped."""
+        """Draw a random view; without `mirror` it is never flipped."""
         grid = rng.random() < 0.5
         distorted = rng.random() < strength.distorted
         some = int(rng.integers(strength.holes[0], strength.holes[1] + 1))
@@ -113,7 +112,7 @@ class View:
         )
 
     def places(self, side: int) -> DoubleArray:
-        """(x, y) in the picture of each pixel of the view, of shape (side, side, 2), -1..1."""
+        """Return the picture's (x, y) of each pixel of the view, shape (side, side, 2), -1..1."""
         at = even(side)
         x, y = (np.interp(at, _LINES, lines) for lines in self.lines)
         found = _folded(np.stack(np.meshgrid(x, y), -1))
@@ -122,7 +121,7 @@ class View:
         return found
 
     def hidden(self, side: int) -> NDArray[np.bool_]:
-        """Whether a pixel of the view lies in a hole, of shape (side, side)."""
+        """Return which pixels of the view lie in a hole, shape (side, side)."""
         found = np.zeros((side, side), bool)
         for corner in self.holes:
             row, col = np.round(corner * side).astype(int)
@@ -132,7 +131,7 @@ class View:
 
 
 class Views:
-    """Views of a batch of pictures, one each.
+    """Views of a batch of pictures, one per picture.
 
     Parameters
     ----------
@@ -144,19 +143,19 @@ class Views:
         self._places: dict[int, Tensor] = {}
 
     def places(self, side: int) -> Tensor:
-        """`View.places` of all, of shape (N, side, side, 2), float32."""
+        """Return `View.places` of all views, shape (N, side, side, 2), float32."""
         if side not in self._places:
             found = np.stack([view.places(side) for view in self._views])
             self._places[side] = torch.from_numpy(found.astype(np.float32))
         return self._places[side]
 
     def pictures(self, images: Tensor) -> Tensor:
-        """As they are seen: moved, brighter or darker, with holes of 0.
+        """Warp pictures, change their brightness and contrast, and set holes to 0.
 
         Parameters
         ----------
         images : Tensor of shape (N, C, s, s), float32, 0..1
-            Where all channels are 0 they stay so: there is no picture.
+            Pixels with all channels 0 are padding and stay 0.
         """
         moved = taken_at(images, self.places(images.shape[-1]))
         gain, offset = (
@@ -168,12 +167,12 @@ class Views:
         return changed.clamp(0, 1) * shown[:, None]
 
     def shown(self, there: Tensor) -> Tensor:
-        """Where pictures that are `there` (N, s, s, bool) are in the view, holes included."""
+        """Warp the masks `there` (N, s, s), bool, of valid pixels; holes count as valid."""
         moved = taken_at(there[:, None].float(), self.places(there.shape[-1]), "nearest")
         return moved[:, 0] > 0
 
     def labels(self, labels: Tensor, *, holes: bool) -> Tensor:
-        """Label maps (N, s, s) uint8 as they move, with `holes` background in holes."""
+        """Warp label maps (N, s, s), uint8; with `holes`, holes become background."""
         moved = taken_at(labels[:, None].float(), self.places(labels.shape[-1]), "nearest")
         found = moved[:, 0].to(labels.dtype)
         return found.masked_fill(self._hidden(found) & (found != IGNORE), 0) if holes else found
@@ -184,31 +183,31 @@ class Views:
 
 
 def even(side: int) -> DoubleArray:
-    """The middles of `side` pixels in a row, -1..1."""
+    """Return the centres of `side` pixels in a row, -1..1."""
     return (2 * np.arange(side) + 1) / side - 1
 
 
 def unmoved(count: int, side: int) -> Tensor:
-    """Places of views that move nothing, of shape (count, side, side, 2), float32."""
+    """Return the places of identity views, shape (count, side, side, 2), float32."""
     one = np.stack(np.meshgrid(even(side), even(side)), -1).astype(np.float32)
     return torch.from_numpy(one).expand(count, -1, -1, -1)
 
 
 def taken_at(maps: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
-    """What `maps` (N, C, h, w) hold at `places` (N, s, s, 2), of shape (N, C, s, s)."""
+    """Sample `maps` (N, C, h, w) at `places` (N, s, s, 2); returns shape (N, C, s, s)."""
     return functional.grid_sample(
         maps, places.to(maps.device), mode=mode, padding_mode="border", align_corners=False
     )
 
 
 def _lines(rng: np.random.Generator, limit: float) -> DoubleArray:
-    """Grid lines whose distances are changed by up to `limit` of them."""
+    """Return grid lines whose distances vary by up to the share `limit`."""
     steps = 2 / CELLS * (1 + rng.uniform(-limit, limit, (2, CELLS)))
     return np.concatenate([np.full((2, 1), -1.0), steps.cumsum(1) - 1], axis=1)
 
 
 def _corners(rng: np.random.Generator, limit: float) -> DoubleArray:
-    """The affine map that takes three corners back from where they were moved to."""
+    """Return the affine map that moves three displaced corners back."""
     seen = CORNERS + rng.uniform(-limit, limit, CORNERS.shape)
     homogeneous = np.concatenate([seen, np.ones((3, 1))], axis=1)
     found: DoubleArray = np.linalg.solve(homogeneous, CORNERS).T
@@ -216,9 +215,9 @@ def _corners(rng: np.random.Generator, limit: float) -> DoubleArray:
 
 
 def _moved(rng: np.random.Generator, share: float, flipped: float) -> DoubleArray:
-    """The affine map back from a picture that was flipped, turned, scaled and shifted.
+    """Return the inverse of a random flip, rotation, scaling and translation.
 
-    `share` is 0 or 1: of the limits of all but the flips, which come with probability `flipped`.
+    `share` (0 or 1) switches all but the flips, which have probability `flipped`.
     """
     flips = np.where(rng.random(2) < flipped, -1.0, 1.0)
     angle = np.deg2rad(ANGLE) * rng.uniform(-share, share)
@@ -232,6 +231,6 @@ def _moved(rng: np.random.Generator, share: float, flipped: float) -> DoubleArra
 
 
 def _folded(places: DoubleArray) -> DoubleArray:
-    """Places outside of -1..1 mirrored at the edges."""
+    """Mirror places outside -1..1 at the edges."""
     found: DoubleArray = 1 - np.abs((places + 1) % 4 - 2)
     return found

@@ -1,4 +1,4 @@
-"""Half precision where the hardware computes in it; elsewhere it would only be slower."""
+"""Mixed precision on hardware with native bfloat16; on other hardware it would be slower."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """Context for forward passes: bfloat16 where it pays, parameters stay float32."""
+    """Return an autocast context: bfloat16 if native, with float32 parameters."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))

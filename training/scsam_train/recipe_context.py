@@ -1,4 +1,4 @@
-"""What every recipe is made from, and what it has to offer to the loop."""
+"""What a recipe is built from, and the interface that it offers to the training loop."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 class Diverged(ScsamError):
-    """A loss is no longer a number; nothing was learned from it."""
+    """A loss or gradient is not finite; the weights were not changed."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecipeContext:
-    """What a recipe is made from.
+    """Everything that a recipe is built from.
 
     Attributes
     ----------
     unet : UNet
     sam : SamModel
-        Adapted, on cached embeddings.
+        Adapted SAM; its embeddings are cached unless the encoder is trained.
     materials : Materials
     settings : TrainSettings
     world : World
     fresh : bool
-        Whether both networks start from nothing, and not from an earlier round.
+        Whether both networks are newly initialised instead of loaded from an earlier round.
     scores : dict
-        The latest Dice on held-out planes by member and class; empty before the first, and
-        where nothing is held out.
+        Latest Dice on held-out planes by member and class. Empty before the first evaluation and
+        if nothing is held out.
     """
 
     unet: UNet
@@ -54,33 +54,33 @@ class RecipeContext:
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number of foreground classes, K."""
         return len(self.unet.class_ids)
 
     @cached_property
-    def looks(self) -> ClassPriors | None:
-        """What the classes look like to SAM; None where that is not known, or not to be told."""
+    def class_priors(self) -> ClassPriors | None:
+        """Class priors for SAM; None if the encoder is trained or the settings disable them."""
         if self.sam.adapts_encoder or self.settings.without == "prior":
             return None
         return ClassPriors.of(self.materials.views, self.materials.cases, self.materials.judged)
 
     @cached_property
     def sam_inputs(self) -> SamInputs | None:
-        """What joins the U-Net of SAM; None for a U-Net of pixels alone."""
+        """SAM features for the U-Net; None for a U-Net that gets pixels alone."""
         if not (self.unet.sees_sam and self.materials.views):
             return None
-        return SamInputs(self.materials, self.looks, self.classes)
+        return SamInputs(self.materials, self.class_priors, self.classes)
 
     def pictures_at(self, fraction: float, count: int) -> int:
-        """How many of `count` pictures of the whole side a step takes of the side by now."""
+        """Return the batch size at `fraction` of the round, for `count` pictures of full size."""
         return pictures_at(fraction, count, self._side) if self._grows else count
 
     def side_at(self, fraction: float) -> int:
-        """Side of the U-Net's pictures at `fraction` of the round.
+        """Return the side of the U-Net's input at `fraction` of the round.
 
-        They grow for a U-Net from scratch, which needs to see many. An encoder from ImageNet does
-        worse on small ones: after 800 and 1,600 pictures, a third of the way seen at half of
-        128 px, Dice is .72 and .78, and .78 and .81 without (Kvasir-SEG, one seed).
+        It grows for a U-Net trained from scratch, which needs many samples. A pretrained encoder
+        does worse on small inputs: after 800 and 1,600 pictures Dice is 0.72 and 0.78 if the first
+        third is seen at half of 128 px, and 0.78 and 0.81 otherwise (Kvasir-SEG, one seed).
         """
         return side_at(fraction, self._side) if self._grows else self._side
 
@@ -94,7 +94,7 @@ class RecipeContext:
 
     @contextmanager
     def unet_at(self, fraction: float) -> Iterator[None]:
-        """Have the U-Net look at pictures of the size that it learns at, inside the block."""
+        """Run the U-Net at the input size of this fraction of the round, inside the block."""
         size = self.unet.image_size
         self.unet.image_size = self.side_at(fraction)
         try:
@@ -105,17 +105,17 @@ class RecipeContext:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step says of itself.
+    """Figures of one training step.
 
     Attributes
     ----------
     loss_unet, loss_sam : float or None
-        The latest ones; not each network learns in every step. None before the first.
+        Latest losses; not every step trains both networks. None before the first.
     agreement : float or None
-        Mean agreement of the two, 0..1, over the pseudo-labels that there are.
+        Mean agreement (Dice) of the two teachers over the current pseudo-labels, 0..1.
     pictures : int
-        How many the step learned from: views of planes for a U-Net, objects where SAM is all
-        that is trained. A step in which SAM learns alone beside a U-Net counts as one of both.
+        Samples that the step was trained on: views of planes for a U-Net, objects if SAM alone
+        is trained. A step that trains only SAM beside a U-Net counts as a step of both.
     """
 
     loss_unet: float | None = None
@@ -125,17 +125,17 @@ class StepReport:
 
 
 class Recipe(Protocol):
-    """How the networks of a round learn, step by step.
+    """How the networks of a round are trained, step by step.
 
     Attributes
     ----------
     members : tuple of {'unet', 'sam'}
-        The networks that it trains, and that a round of it answers with.
+        The networks that it trains, and that predict after the round.
     uses_unlabelled : bool
     partner : {'sam', 'prompted'}
-        Which of SAM's answers the U-Net's is mixed with in the pair.
+        SAM output that is mixed with the U-Net's in the pair.
     from_scratch : bool
-        Whether its U-Net starts from nothing, whatever the settings say.
+        Whether its U-Net is always randomly initialised, whatever the settings.
     """
 
     members: ClassVar[tuple[str, ...]]
@@ -151,17 +151,17 @@ class Recipe(Protocol):
         Raises
         ------
         Diverged
-            If a loss is no longer a number; the weights are those of the step before.
+            If a loss is not finite; the weights are those of the step before.
         """
 
     def teachers_in_place(self) -> AbstractContextManager[None]:
-        """Have the networks hold the weights that a round would keep now, inside the block."""
+        """Load the weights that a round would keep now into the networks, inside the block."""
 
     def finish(self) -> None:
-        """Leave these weights in the networks for good."""
+        """Load these weights into the networks for good."""
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed round needs, of tensors, numbers, lists and dicts."""
+        """Return what is needed to resume: tensors, numbers, lists and dicts."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # answer without SAM. Arbitrary: a probe dropped a fifth (docs/results/probes.md), and none compared
 # shares.
 DROPPED = 1 / 3
+# The same for distorted views of pseudo-labelled pictures: the embedding is of the plain picture,
+# from which the teacher predicts, and would give its prediction away. One value was tried.
+DROPPED_OF_DISTORTED = 0.75
 
 
 class SamInputs:
@@ -57,7 +60,7 @@ class SamInputs:
         return sam_channels(features, prior, self._positions)
 
 
-def dropped(maps: Tensor, rng: np.random.Generator) -> Tensor:
-    """The same with those of a share of the pictures all 0."""
-    kept = torch.from_numpy(rng.random(len(maps)) >= DROPPED).to(maps.device)
+def dropped(maps: Tensor, rng: np.random.Generator, share: float = DROPPED) -> Tensor:
+    """Return maps (N, C, e, e) in which those of a random `share` of the pictures are 0."""
+    kept = torch.from_numpy(rng.random(len(maps)) >= share).to(maps.device)
     return maps * kept[:, None, None, None]

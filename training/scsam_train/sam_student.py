@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from napari_scsam.models import log_odds, prompted_by, trainable_parameters
 from scsam_train.clicks import first_clicks, jittered_box, next_click
-from scsam_train.decoding import Ask, Decoder, as_shown, class_probabilities
+from scsam_train.decoding import Decoder, PromptBatch, as_shown, class_probabilities
+from scsam_train.embedded_views import SamView
 from scsam_train.encoding import encoding_of
 from scsam_train.losses import IGNORE, IOU_WEIGHT_OF_ROUNDS, mask_iou, mask_loss
 from scsam_train.pseudo import PseudoLabels, of_trusted
@@ -97,7 +98,7 @@ class SamStudent:
         self._encoding = encoding_of(context.sam, context.settings)
         self._step = 0
         views = context.materials.views
-        self._looks = context.looks
+        self._looks = context.class_priors
         if self._looks is not None:
             context.sam.prior = self._looks.named(context.unet.class_ids)
         self._holding = [
@@ -322,7 +323,7 @@ class SamStudent:
         pairs = [(unet.get(name), sam.get(name)) for name in names]
         return [a is not None and b is not None and a >= b for a, b in pairs]
 
-    def _prompts(self, kind: Kind, objects: list[_Object], rng: np.random.Generator) -> Ask:
+    def _prompts(self, kind: Kind, objects: list[_Object], rng: np.random.Generator) -> PromptBatch:
         classes = torch.tensor([o.position - 1 for o in objects], device=self.decoder.device)
         known = [o.odds for o in objects if o.odds is not None]
         looks = torch.stack(known)[:, None].to(self.decoder.device) if known else None
@@ -330,21 +331,21 @@ class SamStudent:
             prompts = [o.prompts for o in objects if o.prompts is not None]
             return _by_maps(classes, prompts, pointed=rng.random() < POINTED)
         if kind == "token":
-            return Ask(classes, masks=looks)
+            return PromptBatch(classes, masks=looks)
         # Named, with all that is known of the class, or not.
         named, looks = (classes, looks) if rng.random() < 0.5 else (None, None)
         masks = [(o.target == 1).numpy() for o in objects]
         if kind == "clicks":
             count = int(rng.integers(1, MAX_FIRST_CLICKS + 1))
             clicks = [first_clicks(mask, count, rng) for mask in masks]
-            return Ask(named, clicks=clicks, masks=looks)
+            return PromptBatch(named, clicks=clicks, masks=looks)
         boxes = np.stack([jittered_box(mask, rng) for mask in masks])
-        return Ask(named, boxes=boxes, masks=looks)
+        return PromptBatch(named, boxes=boxes, masks=looks)
 
     @torch.no_grad()
     def _corrections(
-        self, features: Tensor, target: Tensor, ask: Ask, rng: np.random.Generator
-    ) -> Ask:
+        self, features: Tensor, target: Tensor, ask: PromptBatch, rng: np.random.Generator
+    ) -> PromptBatch:
         """Answer, click on the largest mistake, and so on, as a person would."""
         count, fed_back = int(rng.integers(MAX_CORRECTIONS + 1)), rng.random(MAX_CORRECTIONS) < 0.5
         for fed in fed_back[:count]:
@@ -356,7 +357,7 @@ class SamStudent:
             found = [click for click in clicks if click is not None]
             if len(found) < len(clicks):
                 break
-            ask = ask.corrected(found, logits if fed else None)
+            ask = ask.with_clicks(found, logits if fed else None)
         return ask
 
     def state(self) -> dict[str, Any]:
@@ -382,12 +383,12 @@ class SamStudent:
         self._context.scores.update(state["scores"])
 
 
-def _by_maps(classes: Tensor, prompts: Sequence[Prompts], *, pointed: bool) -> Ask:
-    """Ask by boxes and maps, and by the middles of the parts, too, if `pointed`."""
+def _by_maps(classes: Tensor, prompts: Sequence[Prompts], *, pointed: bool) -> PromptBatch:
+    """Prompt by boxes and maps, and by the middles of the parts, too, if `pointed`."""
     boxes = np.array([one.box for one in prompts], np.float32)
     maps = torch.from_numpy(np.stack([np.asarray(one.mask) for one in prompts]))[:, None]
     clicks = [[(*one.points[0], 1)] for one in prompts] if pointed else None
-    return Ask(classes, clicks=clicks, boxes=boxes, masks=maps.to(classes.device))
+    return PromptBatch(classes, clicks=clicks, boxes=boxes, masks=maps.to(classes.device))
 
 
 def _mask_of(view: SamView, position: int) -> Tensor:
@@ -400,9 +401,9 @@ def _holds(view: SamView, position: int) -> bool:
     return bool((view.label == position).any())
 
 
-def _part(ask: Ask, own: slice) -> Ask:
+def _part(ask: PromptBatch, own: slice) -> PromptBatch:
     """The part of a batch that this process learns from."""
-    return Ask(
+    return PromptBatch(
         None if ask.classes is None else ask.classes[own],
         None if ask.clicks is None else ask.clicks[own],
         None if ask.boxes is None else ask.boxes[own],

@@ -1,4 +1,4 @@
-"""Which labelled planes a step learns from: rare classes and small cases are not left out."""
+"""Sampling of labelled planes, balanced by class and case."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-# Share of the draws that ask for a plane that holds a class, each class as often.
+# Share of the draws that require a plane with a given class, all classes equally often. Arbitrary.
 BY_CLASS = 0.5
 
 
 class BalancedSampler:
-    """Draws planes: half of them hold a class drawn first; then the case, then the plane.
+    """Draws planes: for half of them a class first, then a case, then a plane.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class BalancedSampler:
         self._holding = [_by_case(everything[held], cases) for held in holds if held.any()]
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Indices of `count` planes, perhaps some of them twice."""
+        """Return the indices of `count` planes, drawn with replacement."""
         return np.array([self._one(rng) for _ in range(count)], np.int64)
 
     def _one(self, rng: np.random.Generator) -> int:

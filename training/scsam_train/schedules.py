@@ -1,4 +1,4 @@
-"""How learning rates and the trust in pseudo-labels change over a round, and the moving average."""
+"""Schedules of learning rates, pseudo-label weights and input sizes, and the moving average."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOOR = 0.02
 
 
 def learning_rate(fraction: float) -> float:
-    """Factor of the learning rate at `fraction` of the round: linear warm-up, then cosine."""
+    """Return the learning rate factor at `fraction` of the round: linear warm-up, then cosine."""
     if fraction < WARM_UP:
         return max(FLOOR, fraction / WARM_UP)
     rest = (fraction - WARM_UP) / (1 - WARM_UP)
@@ -28,7 +28,7 @@ def learning_rate(fraction: float) -> float:
 
 
 def ramp(fraction: float, end: float = 0.4) -> float:
-    """Weight of pseudo-labels: ``exp(-5 (1 - t / end)^2)``, 1 from `end` on.
+    """Return the weight of pseudo-labels: ``exp(-5 (1 - t / end)^2)``, and 1 from `end` on.
 
     Laine and Aila, Temporal Ensembling (ICLR 2017), section 3.
     """
@@ -36,39 +36,39 @@ def ramp(fraction: float, end: float = 0.4) -> float:
 
 
 def balance_power(fraction: float) -> float:
-    """How much rare classes are favoured: 0.5 for half of the round, falling to 0 at its end.
+    """Return the exponent of the class weights: 0.5 for half of the round, then falling to 0.
 
-    A ventricle of 0.5 % of the pixels is not found in 100 steps without it (Dice 0 against
-    0.63 on MNI152), and drawn too large as long as it lasts.
+    Without class weights a ventricle of 0.5 % of the pixels is not found in 100 steps (Dice 0
+    instead of 0.63 on MNI152); with them it is segmented too large.
     """
     return 0.5 * min(1.0, 2 * (1 - fraction))
 
 
 def side_at(fraction: float, size: int) -> int:
-    """Side of the U-Net's canvases at `fraction` of the round; `size` is the last one."""
+    """Return the side of the U-Net's input at `fraction` of the round; `size` is the final side."""
     half = size // 2
     small = half >= SMALLEST_SIDE and half % SIDE_MULTIPLE == 0
     return half if small and fraction < GROWN else size
 
 
 def pictures_at(fraction: float, count: int, size: int) -> int:
-    """How many pictures a step takes where it takes `count` of the whole side.
+    """Return the batch size at `fraction` of the round, for `count` pictures of the full side.
 
-    Of half the side twice as many: a step costs more than its pictures do, and the smaller they
-    are the more so.
+    Batches of half the side are twice as large: the fixed cost of a step weighs more the smaller
+    the pictures are.
     """
     return 2 * count if side_at(fraction, size) < size else count
 
 
 def shrunk(images: Tensor, side: int) -> Tensor:
-    """Images or probabilities (N, C, s, s) as (N, C, side, side), by means of pixels."""
+    """Downscale images or probabilities (N, C, s, s) to (N, C, side, side) by averaging."""
     if images.shape[-1] == side:
         return images
     return functional.adaptive_avg_pool2d(images, side)
 
 
 def shrunk_labels(labels: Tensor, side: int) -> Tensor:
-    """Label maps (N, s, s) as (N, side, side), nearest."""
+    """Downscale label maps (N, s, s) to (N, side, side), nearest neighbour."""
     step = labels.shape[-1] // side
     return labels[:, step // 2 :: step, step // 2 :: step]
 
@@ -76,8 +76,8 @@ def shrunk_labels(labels: Tensor, side: int) -> Tensor:
 class MovingAverage:
     """Exponential moving average of parameters: the teacher (Tarvainen and Valpola, 2017).
 
-    Early on it follows closely, ``min(decay, (1 + t) / (10 + t))``, so that it never teaches
-    from random weights.
+    The decay starts low, ``min(decay, (1 + t) / (10 + t))``, so that the average soon forgets
+    the random initial weights.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float = 0.99) -> None:
@@ -88,26 +88,26 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move towards the parameters as they are now."""
+        """Update the average with the current parameters."""
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         self._steps += 1
         for name, parameter in self._live.items():
             self._average[name].lerp_(parameter, 1 - decay)
 
     def state(self) -> dict[str, Any]:
-        """The average and its age, to be kept."""
+        """Return the average and its number of updates."""
         return {"average": dict(self._average), "steps": self._steps}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""
         for name, kept in self._average.items():
             kept.copy_(state["average"][name])
         self._steps = int(state["steps"])
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Have the network hold the average inside the block."""
+        """Swap the average into the network inside the block."""
         self._swap()
         try:
             yield
@@ -116,7 +116,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def copy_to_network(self) -> None:
-        """Leave the average in the network for good."""
+        """Copy the average into the network for good."""
         for name, parameter in self._live.items():
             parameter.copy_(self._average[name])
 

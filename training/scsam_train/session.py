@@ -1,4 +1,4 @@
-"""What a round works with: inputs, planes, both networks, and how it hears from its parent."""
+"""State of a running round: inputs, planes, both networks, and the channel to the parent."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Session:
-    """What a round works with.
+    """State of a running round.
 
     Attributes
     ----------
     info : AdapterInfo
-        As it will be saved, but for `understands_points`.
+        Saved with the adapter; `understands_points` is set by the final validation.
     fresh : bool
-        Whether both networks start from nothing, and not from an earlier round.
+        Whether both networks are newly initialised instead of loaded from an earlier round.
     started : float
-        Of `time.monotonic`; earlier by what a resumed round had spent before.
+        `time.monotonic` of the start, moved back by the time spent before a resume.
     """
 
     folder: Path
@@ -80,37 +80,37 @@ class Session:
 
     @property
     def settings(self) -> TrainSettings:
-        """Of the round."""
+        """Settings of the round."""
         return self.inputs.settings
 
     @property
     def budget(self) -> int | None:
-        """Pictures after which it ends in any case; None where its steps are counted."""
+        """Pictures after which the round ends at the latest; None if steps are counted."""
         return self.settings.budget(len(self.split.train))
 
     @property
     def recipe(self) -> type[Recipe]:
-        """The recipe's class."""
+        """Class of the recipe."""
         return RECIPES[self.settings.recipe]
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The members that the recipe trains."""
+        """Members of the pair that the recipe trains."""
         return self.recipe.members
 
     @property
     def embeds(self) -> bool:
-        """Whether the round needs SAM's embeddings: SAM learns, or the U-Net sees them."""
+        """Whether SAM embeddings are needed: SAM is trained, or they are an input of the U-Net."""
         return "sam" in self.trained or self.unet.sees_sam
 
     @property
     def unknown(self) -> tuple[int, ...]:
-        """Ids of the classes that no plane which teaches was judged for."""
+        """Ids of the classes that were not judged on any training plane."""
         ids, train = self.inputs.class_ids, self.split.train
         return tuple(i for i in ids if not any(plane.knows(i) for plane in train))
 
     def pair(self) -> Pair:
-        """Both networks as they are now, answering together with equal shares."""
+        """Return both networks in their current state as a pair with equal weights."""
         return Pair(
             self.unet,
             self.sam,
@@ -121,34 +121,34 @@ class Session:
 
     @property
     def partner(self) -> Partner:
-        """Which of SAM's answers the U-Net's is mixed with: prompted only if it learned that."""
+        """SAM output that is mixed with the U-Net's: prompted only if SAM was trained for it."""
         return "sam" if self.settings.without == "unet-to-sam" else self.recipe.partner
 
     def check(self) -> None:
-        """Hold while the round is paused, in all processes.
+        """Block while the round is paused, in all processes.
 
         Raises
         ------
         Cancelled
-            When the parent asked for it.
+            If the parent asked for it.
         """
         cancelled = 0.0
-        if self.world.leads:
+        if self.world.is_main:
             try:
                 self.control.check()
             except Cancelled:
                 cancelled = 1.0
-        if self.world.agreed(cancelled):
+        if self.world.broadcast(cancelled):
             raise Cancelled("The round was cancelled.")
 
     def deadline(self, share: float) -> float:
-        """When `share` of the time budget is spent, pauses not counted."""
+        """Return the time at which `share` of the time budget is spent, pauses excluded."""
         if self.settings.minutes is None:
             return math.inf
         return self.started + self.control.paused_s + share * 60 * self.settings.minutes
 
     def spent(self) -> float:
-        """Seconds since the start, pauses not counted."""
+        """Return the seconds since the start, pauses excluded."""
         return time.monotonic() - self.started - self.control.paused_s
 
 
@@ -157,7 +157,7 @@ def setup(folder: Path) -> Session:
     started = time.monotonic()
     world = World()
     inputs = read_inputs(folder)
-    log = EventLog(folder) if world.leads else QuietLog(folder)
+    log = EventLog(folder) if world.is_main else QuietLog(folder)
     control = Control(folder, log)
     settings = inputs.settings
     torch.manual_seed(settings.seed)
@@ -196,7 +196,7 @@ def setup(folder: Path) -> Session:
 
 
 def _announce(session: Session, profile_reason: str) -> None:
-    """Tell the parent what is about to be done, and why so."""
+    """Log what the round is going to do, and why."""
     settings, split = session.settings, session.split
     session.log.write(
         EventKind.STARTED,
@@ -218,20 +218,20 @@ def _announce(session: Session, profile_reason: str) -> None:
 
 
 def _planes(inputs: Inputs, wanted: int, log: EventLog) -> tuple[Split, list[TrainPlane]]:
-    """The labelled planes, split, and `wanted` unlabelled ones."""
+    """Return the split labelled planes and `wanted` unlabelled ones."""
     settings = inputs.settings
     labelled, others = load_planes(inputs, wanted, neighbours=_neighbours_are_seen(inputs))
     if all_alike([*labelled, *others]):
         log.message(
             f"All {len(labelled) + len(others)} slices show the same pixels, so there is little to "
-            "learn and the figures say nothing: look whether the right files were added."
+            "learn and the figures mean nothing: check whether the right files were added."
         )
     split = split_planes(labelled, settings.holdout, settings.seed, inputs.held_out)
     return split, choose_unlabelled(others, split, wanted)
 
 
 def _neighbours_are_seen(inputs: Inputs) -> bool:
-    """Whether the U-Net sees neighbouring slices, or its parent's, which it is compared with."""
+    """Whether this round's U-Net, or that of the parent it is compared with, uses neighbours."""
     if inputs.settings.context or inputs.parent is None:
         return inputs.settings.context
     with suppress(ModelError):
@@ -284,7 +284,7 @@ def _build_models(
 
 
 def _unet_kind(inputs: Inputs, profile: Profile, log: EventLog) -> UNetKind:
-    """What the round's U-Net starts from; says so where it is not what the settings ask for."""
+    """Return the initialisation of the U-Net; log a message if it differs from the settings."""
     kind, recipe = inputs.settings.unet, inputs.settings.recipe
     if RECIPES[recipe].from_scratch and kind != "scratch":
         log.message(f"The recipe {recipe} trains its U-Net from scratch, as published.")
@@ -299,11 +299,11 @@ def _unet_kind(inputs: Inputs, profile: Profile, log: EventLog) -> UNetKind:
 
 
 def _continues(parent: Path, fresh: AdapterInfo, kind: UNetKind, log: EventLog) -> bool:
-    """Whether the parent's weights fit: the same base, classes, adapter and U-Net; says why not."""
+    """Whether the parent's weights fit: same base, classes, adapter and U-Net. Logs why not."""
     try:
         info = read_info(parent / ADAPTER_FOLDER)
     except ModelError as exc:
-        log.message(f"Starting from nothing, not from the active round: {exc}")
+        log.message(f"Starting from scratch, not from the active round: {exc}")
         return False
     before = kind_in(parent / UNET_FILE)
     if replace(info, understands_points=False) == fresh and before == kind:
@@ -314,10 +314,10 @@ def _continues(parent: Path, fresh: AdapterInfo, kind: UNetKind, log: EventLog) 
             f"{info.base[:12]}…; this one is {fresh.base_name}, {fresh.base[:12]}…)"
         )
     elif info.class_ids != fresh.class_ids:
-        why = f"it knows the classes {list(info.class_ids)}, this one {list(fresh.class_ids)}"
+        why = f"it has the classes {list(info.class_ids)}, this one {list(fresh.class_ids)}"
     elif before != kind:
         why = f"its U-Net is of another kind ({before or 'unreadable'}, this one is {kind})"
     else:
         why = "its adapter is of another kind or size"
-    log.message(f"Starting from nothing, not from the active round: {why}.")
+    log.message(f"Starting from scratch, not from the active round: {why}.")
     return False

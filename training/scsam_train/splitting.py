@@ -1,4 +1,4 @@
-"""Which labelled planes teach and which judge, and what may be learned from beside them."""
+"""The split of labelled planes into training and held-out ones, and the unlabelled planes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from scsam_train.data import TrainPlane, spaced
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-# Held-out planes of a volume that is trained on stay this far from any trained plane: their
-# neighbours are nearly copies.
+# Minimum distance, in slices, between a held-out plane and any training plane of the same volume:
+# neighbours are nearly identical.
 MIN_GAP = 2
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which planes teach and which judge.
+    """The split of the labelled planes.
 
     Attributes
     ----------
     train, held_out : list of TrainPlane
         Labelled planes.
     gated : bool
-        Whether the held-out planes can decide about a promotion.
+        Whether a promotion may depend on the held-out planes.
     reason : str
-        How the planes were split, or why they were not.
+        How the planes were split, or why not.
     """
 
     train: list[TrainPlane]
@@ -39,7 +39,7 @@ class Split:
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As split.json keeps it."""
+        """Return the content of split.json."""
         return {
             "train": [plane.name for plane in self.train],
             "held_out": [plane.name for plane in self.held_out],
@@ -52,29 +52,28 @@ class Split:
 def split_planes(
     labelled: Sequence[TrainPlane], holdout: float, seed: int, held_out: Collection[str] = ()
 ) -> Split:
-    """Hold out whole cases; of a single case, planes that are far from the others.
+    """Hold out whole cases; for a single case, planes that are far from the others.
 
-    The planes that teach hold an object wherever any plane does.
+    The training planes contain an object if any plane does.
 
     Parameters
     ----------
     labelled : sequence of TrainPlane
     holdout : float
-        Share to hold out, 0..0.9.
+        Share of the cases to hold out, 0..0.9.
     seed : int
-        Of the choice of cases.
+        Seed for the choice of cases.
     held_out : collection of str
-        Images that the person holds out in place of such a choice; checked by
-        `napari_scsam.core.held_out`.
+        Images that the user holds out instead; validated by `napari_scsam.core.held_out`.
 
     Raises
     ------
     InputError
-        If no plane with an object is left beside the images in `held_out`.
+        If all planes with an object belong to the images in `held_out`.
     """
     everything = list(labelled)
     if held_out:
-        return _split_as_told(everything, held_out)
+        return _split_as_chosen(everything, held_out)
     cases = _cases(everything)
     if holdout == 0:
         return Split(everything, [], False, "Nothing is held out, as the settings ask.")
@@ -82,8 +81,10 @@ def split_planes(
         count = min(len(cases) - 1, max(1, round(holdout * len(cases))))
         chosen = _drawn(everything, count, seed)
         train = [plane for plane in everything if plane.case not in chosen]
-        judges = [plane for plane in everything if plane.case in chosen]
-        return Split(train, judges, True, f"{count} of {len(cases)} labelled cases held out.")
+        held_out_planes = [plane for plane in everything if plane.case in chosen]
+        return Split(
+            train, held_out_planes, True, f"{count} of {len(cases)} labelled cases held out."
+        )
     if len(everything) < MIN_PLANES_TO_HOLD_OUT:
         reason = (
             f"Only {len(everything)} labelled slices of one case: too few to hold any out, "
@@ -93,24 +94,24 @@ def split_planes(
     return _split_within_case(everything, holdout)
 
 
-def _split_as_told(planes: list[TrainPlane], held_out: Collection[str]) -> Split:
+def _split_as_chosen(planes: list[TrainPlane], held_out: Collection[str]) -> Split:
     train = [plane for plane in planes if plane.image not in held_out]
-    judges = [plane for plane in planes if plane.image in held_out]
+    held_out_planes = [plane for plane in planes if plane.image in held_out]
     if not any(plane.holds_object for plane in train):
         raise InputError(
             "There is nothing to learn: the labelled slices with an object are all held out. "
             "Hold out fewer images, or commit a slice with an object on another one."
         )
-    if not judges:
+    if not held_out_planes:
         reason = "The labelled slices of the held-out images are constant: nothing was compared."
         return Split(train, [], False, reason)
-    cases = _cases(judges)
+    cases = _cases(held_out_planes)
     reason = f"{len(cases)} of {len(_cases(planes))} labelled cases held out, as you chose."
-    return Split(train, judges, True, reason)
+    return Split(train, held_out_planes, True, reason)
 
 
 def _drawn(planes: Sequence[TrainPlane], count: int, seed: int) -> set[str]:
-    """Cases drawn at random; not all of those with an object, which only others could teach."""
+    """Draw cases at random, keeping at least one case with an object for training."""
     order = np.random.default_rng(seed).permutation(_cases(planes)).tolist()
     with_object = {plane.case for plane in planes if plane.holds_object}
     kept = [case for case in order if case in with_object][-1:]
@@ -119,11 +120,11 @@ def _drawn(planes: Sequence[TrainPlane], count: int, seed: int) -> set[str]:
 
 def _split_within_case(planes: list[TrainPlane], holdout: float) -> Split:
     count = max(1, int(holdout * len(planes)))
-    # Inner planes, evenly spaced: the outermost ones show what no other plane shows.
+    # Inner planes, evenly spaced: the outermost ones show anatomy that no other plane shows.
     order = [int(i) for i in np.linspace(0, len(planes) - 1, count + 2)[1:-1]]
     chosen = [i for i in order if _far_from_others(planes, i, order)]
     if not chosen:
-        reason = "The labelled slices of the only case are neighbours: none can judge the others."
+        reason = "The labelled slices of the only case are neighbours: none can test the others."
         return Split(planes, [], False, reason)
     train = [plane for i, plane in enumerate(planes) if i not in chosen]
     held_out = [planes[i] for i in chosen]
@@ -146,10 +147,10 @@ def _far_from_others(planes: list[TrainPlane], chosen: int, held_out: list[int])
 def choose_unlabelled(
     candidates: Sequence[TrainPlane], split: Split, count: int
 ) -> list[TrainPlane]:
-    """Evenly spaced ones of the unlabelled planes that give nothing held out away.
+    """Return evenly spaced unlabelled planes that leak nothing of the held-out ones.
 
-    Left out are all of a held-out case, and in a case that also teaches those next to a
-    held-out plane.
+    Planes of a held-out case are left out. In a case that is also trained on, only those next to
+    a held-out plane are.
     """
     hidden = {p.case for p in split.held_out} - {p.case for p in split.train}
     near = {

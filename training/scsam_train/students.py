@@ -1,4 +1,4 @@
-"""The U-Net as a student: how it takes a step, whatever the recipe teaches it."""
+"""The U-Net as a student: its optimiser step, for all recipes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLIP = 1.0
 
 
 class UNetStudent:
-    """A U-Net, its optimiser, and its moving average.
+    """A U-Net, its optimisers, and its moving average (the teacher).
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class UNetStudent:
         self._known = context.materials.known
 
     def __call__(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
-        """Logits, with gradients; `sam` is what SAM sees of the views, where that joins."""
+        """Return logits with gradients; `sam` holds SAM features of the views, if they join."""
         joined = () if sam is None else (sam,)
         with mixed_precision(self.device):
             logits: Tensor = self.network(images, *joined).float()
@@ -52,15 +52,15 @@ class UNetStudent:
 
     @torch.no_grad()
     def taught(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
-        """Probabilities (N, K + 1, s, s) by the moving average; 0 of a class nobody judged."""
+        """Predict probabilities (N, K + 1, s, s) with the moving average; 0 for unknown classes."""
         with self.teacher.in_place():
             logits = self(images, sam)
         return logits.softmax(1) if self._known.all() else merged(logits, self._known).exp()
 
     def learn(self, loss: Tensor, fraction: float, names: Sequence[str] = ()) -> None:
-        """Take a step down `loss`, this process's share of it, at `fraction` of the round.
+        """Take an optimiser step on `loss`, this process's share, at `fraction` of the round.
 
-        `names` are the images that it comes from, to be told where it is no number.
+        `names` are the images of the batch, reported if the loss is not finite.
         """
         for optimiser, rate in self._optimisers.items():
             optimiser.param_groups[0]["lr"] = rate * learning_rate(fraction)
@@ -68,7 +68,7 @@ class UNetStudent:
         self.teacher.update()
 
     def state(self) -> dict[str, Any]:
-        """Weights, their average and the optimisers', to be kept."""
+        """Return the weights, their average and the optimiser states."""
         return {
             "loss": self.loss,
             "network": self.network.state_dict(),
@@ -77,7 +77,7 @@ class UNetStudent:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""
         self.loss = state["loss"]
         self.network.load_state_dict(state["network"])
         self.teacher.restore(state["teacher"])
@@ -93,14 +93,14 @@ def descend(
     names: Sequence[str] = (),
     clip: float = CLIP,
 ) -> float:
-    """Take a step down the loss that all processes have together, and return it.
+    """Take an optimiser step on the loss summed over all processes, and return that loss.
 
-    `parameters` are those of all `optimisers`; `clip` is the gradient's greatest length.
+    `parameters` are those of all `optimisers`; `clip` is the maximum norm of the gradient.
 
     Raises
     ------
     Diverged
-        If the loss or a gradient is no longer a number; no weight was changed.
+        If the loss or a gradient is not finite; no weight is changed.
     """
     for parameter in parameters:
         parameter.grad = None

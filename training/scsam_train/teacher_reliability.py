@@ -1,4 +1,4 @@
-"""How well each teacher does on the labelled planes, which says how far to believe it elsewhere."""
+"""Reliability of the teachers, measured on labelled planes, to weight their pseudo-labels."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from scsam_train.losses import IGNORE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Each new answer counts this much against all earlier ones: teachers change.
+# Weight of a new prediction in the running mean; teachers change over time. Arbitrary.
 RENEWAL = 0.15
 
 
 class TeacherReliability:
-    """Running Dice of U-Net and SAM per class on the labelled planes that were judged for it.
+    """Running Dice of U-Net and SAM per class, on the labelled planes judged for that class.
 
-    Agreement alone can't tell a pair that is right from one that has not found a class yet:
-    both leave a small one out, agree, and would teach each other to leave it out for good.
+    Agreement alone does not show whether two teachers are right: if both miss a small class, they
+    agree and would reinforce each other's mistake.
 
     Parameters
     ----------
@@ -31,16 +31,16 @@ class TeacherReliability:
         self._both = np.zeros((2, classes))
         self._sizes = np.zeros((2, classes))
 
-    def mark(
+    def update(
         self,
         from_unet: NDArray[np.int64],
         from_sam: NDArray[np.int64],
         truth: NDArray[np.uint8],
         judged: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Take in the label maps (h, w), 0..K, that both gave for one labelled plane.
+        """Add the predicted label maps (h, w), 0..K, of both teachers for one labelled plane.
 
-        `judged` (K,) says which classes the plane was judged for: all by default.
+        `judged` (K,) marks the classes that were judged on the plane; all by default.
         """
         known = truth != IGNORE
         columns = range(self._both.shape[1]) if judged is None else np.flatnonzero(judged)
@@ -55,13 +55,13 @@ class TeacherReliability:
 
     @property
     def dice(self) -> NDArray[np.float64]:
-        """Dice of shape (2, K): U-Net and SAM; 0 before anything was marked."""
+        """Dice of shape (2, K): U-Net and SAM; 0 before the first update."""
         found: NDArray[np.float64] = self._both / np.maximum(self._sizes, 1e-6)
         return found
 
     @property
     def means(self) -> tuple[float, float]:
-        """Mean Dice of the U-Net and of SAM, over the classes that anything is known of."""
+        """Mean Dice of the U-Net and of SAM, over the classes seen so far."""
         seen = self._sizes.max(axis=0) > 0
         if not seen.any():
             return 0.0, 0.0
@@ -70,21 +70,21 @@ class TeacherReliability:
 
     @property
     def unet_share(self) -> float:
-        """How far the U-Net leads where the two disagree, 0..1, by inverse squared error."""
+        """Weight of the U-Net in the mixed teacher, 0..1, by inverse squared error."""
         unet, sam = ((1 - mean) ** 2 + 1e-4 for mean in self.means)
         return float(sam / (unet + sam))
 
     @property
     def reliability(self) -> NDArray[np.float64]:
-        """Dice of shape (K,) that may be expected of the mixed teacher."""
+        """Expected Dice of the mixed teacher, shape (K,)."""
         share = self.unet_share
         mixed: NDArray[np.float64] = share * self.dice[0] + (1 - share) * self.dice[1]
         return mixed
 
     def state(self) -> dict[str, list[list[float]]]:
-        """What was marked so far, to be kept."""
+        """Return the running sums."""
         return {"both": self._both.tolist(), "sizes": self._sizes.tolist()}
 
     def restore(self, state: dict[str, list[list[float]]]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""
         self._both, self._sizes = np.array(state["both"]), np.array(state["sizes"])

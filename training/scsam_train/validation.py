@@ -1,4 +1,4 @@
-"""What a finished round is worth: both members, the pair made of them, and clicks."""
+"""Validation of a finished round: both members, the pair, and single clicks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.models import Embedding, SamModel, load_round
 from scsam_train.encoding import as_base
+from scsam_train.pair_weights import ChosenWeights, PairWeights, choose_weights
+from scsam_train.session import Session
 from scsam_train.validation_metrics import (
-    Judge,
-    Marks,
+    Evaluation,
+    Evaluator,
     best_member,
     click_dice,
     empty_scores,
     follows_clicks,
     forgetting,
 )
-from scsam_train.weighing import Weighed, Weighing, weigh
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,25 +30,27 @@ if TYPE_CHECKING:
     from scsam_train.session import Session
 
 
-def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any], Weighing]:
-    """Judge the pair, and its parent's, on the held-out planes.
+def validate(
+    session: Session, evaluator: Evaluator, step: int
+) -> tuple[dict[str, Any], PairWeights]:
+    """Evaluate the pair and its parent's pair on the held-out planes.
 
     Returns
     -------
     metrics : dict
-        For metrics.json, without the counts of the training.
-    weighing : Weighing
+        For metrics.json, without the training counts.
+    weights : PairWeights
     """
     split = session.split
     follow(session)
     clicked = _examine_clicks(session) if "sam" in session.trained else None
     session.control.check()
     understands = clicked is not None and follows_clicks(*clicked)
-    if "sam" not in session.trained:  # its SAM still is what it was at the start
+    if "sam" not in session.trained:  # its SAM is unchanged
         understands = session.sam.entry.understands_points
     session.info = replace(session.info, understands_points=understands)
     session.sam = session.sam.with_adapter(session.info)
-    weighing, figures = _held_out_figures(session, judge, step)
+    weights, figures = _held_out_figures(session, evaluator, step)
     metrics = {
         "recipe": session.settings.recipe,
         "gated": split.gated,
@@ -58,15 +61,15 @@ def validate(session: Session, judge: Judge, step: int) -> tuple[dict[str, Any],
         "base_click_dice": None if clicked is None else clicked[1],
         "clicks": _clicks_reason(session, clicked),
         "unknown_classes": [session.inputs.class_names[i] for i in session.unknown],
-        "validation": {"planes": len(judge.planes), "cases": judge.cases},
+        "validation": {"planes": len(evaluator.planes), "cases": evaluator.cases},
     }
-    return metrics, weighing
+    return metrics, weights
 
 
 def _examine_clicks(session: Session) -> tuple[float, float] | None:
-    """Dice of one click by the round's SAM and by its base; None without a held-out object.
+    """Return the Dice of one click for the round's SAM and its base; None without an object.
 
-    On planes that it trained on a SAM follows any click.
+    Only held-out planes are used: on its training planes a SAM gets every click right.
     """
     planes = session.split.held_out
     if not planes:
@@ -83,7 +86,7 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
 
 
 def _clicks_reason(session: Session, clicked: tuple[float, float] | None) -> str:
-    """Who answers clicks when the round is used, and why; one line for metrics.json."""
+    """Return one line for metrics.json: which SAM decodes clicks, and why."""
     if "sam" not in session.trained:
         return "The round trained no SAM: clicks are answered by the base."
     if clicked is None:
@@ -93,53 +96,59 @@ def _clicks_reason(session: Session, clicked: tuple[float, float] | None) -> str
 
 
 def embed(session: Session, sam: SamModel, pixels: NDArray[Any]) -> Embedding:
-    """From the cache, but for an encoder of the round's own: it would fill the disk."""
+    """Embed with the cache, except for a trained encoder: its embeddings would fill the disk."""
     return sam.embed(pixels) if sam.adapts_encoder else session.cache.get_or_embed(sam, pixels)
 
 
-def _held_out_figures(session: Session, judge: Judge, step: int) -> tuple[Weighing, dict[str, Any]]:
-    """How the pair is weighed, and what metrics.json says of the held-out planes."""
+def _held_out_figures(
+    session: Session, evaluator: Evaluator, step: int
+) -> tuple[PairWeights, dict[str, Any]]:
+    """Return the weights of the pair, and the figures of held-out planes for metrics.json."""
     names, parent = session.inputs.class_names, session.inputs.parent
     figures: dict[str, Any] = {"dice": empty_scores(names), "cases": {}}
     figures |= dict.fromkeys(("parent", "parent_cases", "forgetting", "weighing"))
     if not session.split.held_out:
-        return Weighing.equal(len(names)), figures
-    marks, weighed = _judge_pair(session, judge, step)
-    weighing = Weighing.equal(len(names)) if weighed is None else weighed.weighing
-    figures |= {"dice": marks.dice(), "cases": marks.cases()}
+        return PairWeights.equal(len(names)), figures
+    evaluation, weighed = _evaluate_pair(session, evaluator, step)
+    weights = PairWeights.equal(len(names)) if weighed is None else weighed.weights
+    figures |= {"dice": evaluation.dice(), "cases": evaluation.cases()}
     if weighed is not None:
         figures["weighing"] = weighed.to_dict()
-    # Where nothing could choose the new pair's weights the old one is not given its own either.
+    # If the new pair's weights could not be chosen, the parent is compared with equal weights too.
     equal = weighed is not None and not weighed.was_chosen
-    before = None if parent is None else _judge_parent(session, judge, parent, equal=equal)
+    before = None if parent is None else _evaluate_parent(session, evaluator, parent, equal=equal)
     if parent is not None and before is not None:
         figures |= {"parent": before.dice(), "parent_cases": before.cases()}
-        figures["forgetting"] = forgetting(marks, before, parent)
-    return weighing, figures
+        figures["forgetting"] = forgetting(evaluation, before, parent)
+    return weights, figures
 
 
-def _judge_pair(session: Session, judge: Judge, step: int) -> tuple[Marks, Weighed | None]:
-    """Mark all members, and the pair as other planes weigh it; None where one was trained."""
+def _evaluate_pair(
+    session: Session, evaluator: Evaluator, step: int
+) -> tuple[Evaluation, ChosenWeights | None]:
+    """Evaluate all members and the weighted pair; no weights if one member was trained."""
     session.log.write(EventKind.PROGRESS, phase=Phase.VALIDATING, step=0, steps=1, eta_s=None)
     pair = session.pair()
-    marks, weighed = judge.mark(pair, session.control.check), None
+    evaluation, weighed = evaluator.evaluate(pair, session.control.check), None
     if len(session.trained) > 1:
-        weighed = weigh(judge, pair, marks, session.control.check)
-        marks = weighed.marks
-    session.log.write(EventKind.VALIDATION, step=step, fraction=1.0, dice=marks.dice())
-    return marks, weighed
+        weighed = choose_weights(evaluator, pair, evaluation, session.control.check)
+        evaluation = weighed.evaluation
+    session.log.write(EventKind.VALIDATION, step=step, fraction=1.0, dice=evaluation.dice())
+    return evaluation, weighed
 
 
-def _judge_parent(session: Session, judge: Judge, parent: Path, *, equal: bool) -> Marks | None:
+def _evaluate_parent(
+    session: Session, evaluator: Evaluator, parent: Path, *, equal: bool
+) -> Evaluation | None:
     try:
         pair = load_round(parent, device=session.settings.device)
     except ModelError as exc:
         session.log.message(f"The active round can't be compared: {exc}")
         return None
-    return judge.mark(pair.weighed() if equal else pair, session.control.check)
+    return evaluator.evaluate(pair.weighed() if equal else pair, session.control.check)
 
 
 def follow(session: Session) -> None:
-    """Have SAM embed with its image encoder as it is trained by now."""
+    """Reset SAM's embeddings if its image encoder is being trained."""
     if session.sam.adapts_encoder:
         session.sam.follow_encoder()

@@ -1,4 +1,4 @@
-"""Dice of a pair on held-out planes, counted per case, and what it can be asked."""
+"""Dice of a pair on held-out planes, counted per case, and the test of single clicks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts, deepest
-from napari_scsam.core.round_contract import MAX_CLICKED, MAX_JUDGED, SPLIT_FILE
+from napari_scsam.core.round_contract import MAX_CLICKED, MAX_EVALUATED, SPLIT_FILE
 from napari_scsam.models import Embedding, Pair, SamModel
 
 if TYPE_CHECKING:
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
 Scores = dict[str, dict[str, float | None]]
 
 MEMBERS = ("unet", "sam", "prompted", "pair")
-# A round's SAM is trusted with points that answers one click in the middle this well, and not
-# worse than its base by more than the second: clicks mend SAM's answer, an outline they only cut.
+# A round's SAM decodes clicks if one click in the centre of an object gives this Dice, and at most
+# CLICK_LOSS less than its base does. Both are arbitrary.
 CLICK_DICE = 0.7
 CLICK_LOSS = 0.02
 
 
-# Embeds pixels for a SAM.
+# Computes the embedding of pixels for a SAM.
 Embed = Callable[[Any, NDArray[Any]], Embedding]
 
 
 def embed_anew(sam: Any, pixels: NDArray[Any]) -> Embedding:
-    """Embed without looking whether that was done before."""
+    """Embed without a cache."""
     found: Embedding = sam.embed(pixels)
     return found
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
-    """What a pair got right on each plane.
+class Evaluation:
+    """Pixel counts of a pair on each plane, from which Dice is computed.
 
     Attributes
     ----------
     planes : list of TrainPlane, length P
     counts : dict of str to ndarray of shape (P, K, 3), int64
-        By member: pixels in both, in the answer, and in the truth, where it is annotated. All 0
-        for a class that the plane was not judged for.
+        By member: pixels in the intersection, in the prediction, and in the truth, where it is
+        annotated. All 0 for a class that was not judged on the plane.
     class_names : dict of int to str
-        K of them.
+        K classes by id.
     """
 
     planes: list[TrainPlane]
@@ -58,10 +58,10 @@ class Marks:
     class_names: dict[int, str]
 
     def dice(self) -> Scores:
-        """Dice per member of the pair and class.
+        """Return the Dice per member of the pair and class.
 
-        Pixels are counted over all of a case's planes, then cases are averaged. A class
-        that neither truth nor prediction holds in a case says nothing about it.
+        Pixels are counted over all planes of a case, then the Dice is averaged over cases. A case
+        where neither truth nor prediction contains a class is not counted for it.
         """
         scores = empty_scores(self.class_names)
         by_case = self.cases()
@@ -74,7 +74,7 @@ class Marks:
         return scores
 
     def cases(self) -> dict[str, Scores]:
-        """Dice by case, member and class; None for a class that a case says nothing about."""
+        """Return the Dice by case, member and class; None for an absent class."""
         rows: dict[str, list[int]] = {}
         for row, plane in enumerate(self.planes):
             rows.setdefault(plane.case, []).append(row)
@@ -88,31 +88,31 @@ class Marks:
         found = zip(self.class_names.values(), both, guess + truth, strict=True)
         return {name: 2 * float(b) / float(total) if total else None for name, b, total in found}
 
-    def on(self, names: Container[str]) -> Marks | None:
-        """The marks on the planes of these names only; None where there is none of them."""
+    def of_planes(self, names: Container[str]) -> Evaluation | None:
+        """Return the counts on the planes with these names only; None if there are none."""
         rows = [row for row, plane in enumerate(self.planes) if plane.name in names]
-        return self.at(rows) if rows else None
+        return self.subset(rows) if rows else None
 
-    def at(self, rows: Sequence[int]) -> Marks:
-        """The marks on the planes of these rows only."""
+    def subset(self, rows: Sequence[int]) -> Evaluation:
+        """Return the counts on the planes of these rows only."""
         counts = {member: counts[list(rows)] for member, counts in self.counts.items()}
-        return Marks([self.planes[row] for row in rows], counts, self.class_names)
+        return Evaluation([self.planes[row] for row in rows], counts, self.class_names)
 
-    def with_pair(self, counts: NDArray[np.int64]) -> Marks:
-        """The same with other counts (P, K, 3) of the pair."""
-        return Marks(self.planes, {**self.counts, "pair": counts}, self.class_names)
+    def with_pair(self, counts: NDArray[np.int64]) -> Evaluation:
+        """Return a copy with other counts (P, K, 3) of the pair."""
+        return Evaluation(self.planes, {**self.counts, "pair": counts}, self.class_names)
 
 
-class Judge:
-    """Marks pairs on the same planes, with the same embeddings if they have one encoder.
+class Evaluator:
+    """Evaluates pairs on the same planes, with cached embeddings for the same encoder.
 
     Parameters
     ----------
     planes : sequence of TrainPlane
-        Labelled.
+        Labelled planes.
     class_names : dict of int to str
     embed : callable, optional
-        Takes a SAM and pixels, gives their embedding; from a cache, say.
+        Takes a SAM and pixels and returns their embedding, for example from a cache.
     """
 
     def __init__(
@@ -121,23 +121,23 @@ class Judge:
         class_names: dict[int, str],
         embed: Embed = embed_anew,
     ) -> None:
-        picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_JUDGED)).astype(int)
+        picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_EVALUATED)).astype(int)
         self.planes = [planes[i] for i in picks]
         self._names, self._embed = class_names, embed
         self._embeddings: dict[int, Embedding] = {}
 
-    def on(self, count: int) -> Judge:
-        """One of at most so many of its planes, evenly spaced."""
+    def subset(self, count: int) -> Evaluator:
+        """Return an evaluator with at most `count` of the planes, evenly spaced."""
         picks = np.linspace(0, len(self.planes) - 1, min(len(self.planes), count)).astype(int)
-        return Judge([self.planes[i] for i in picks], self._names, self._embed)
+        return Evaluator([self.planes[i] for i in picks], self._names, self._embed)
 
     @property
     def cases(self) -> int:
-        """How many cases the planes come from."""
+        """Number of cases that the planes come from."""
         return len({plane.case for plane in self.planes})
 
-    def mark(self, pair: Pair, check: Callable[[], None]) -> Marks:
-        """Mark each member of a pair on all planes.
+    def evaluate(self, pair: Pair, check: Callable[[], None]) -> Evaluation:
+        """Evaluate each member of a pair on all planes.
 
         Parameters
         ----------
@@ -151,35 +151,37 @@ class Judge:
             for member, label in self._label_maps(pair, index, plane).items():
                 counts.setdefault(member, []).append(self._count(label, plane))
         stacked = {member: np.stack(rows) for member, rows in counts.items()}
-        return Marks(self.planes, stacked, self._names)
+        return Evaluation(self.planes, stacked, self._names)
 
-    def mark_joined(
+    def evaluate_mixtures(
         self,
         pair: Pair,
-        ways: Sequence[tuple[Pair, Sequence[int]]],
+        mixtures: Sequence[tuple[Pair, Sequence[int]]],
         check: Callable[[], None],
     ) -> list[NDArray[np.int64]]:
-        """Mark what a pair of two members answers when it is weighed in several ways.
+        """Evaluate a pair of two members with several weightings of its members.
 
         Parameters
         ----------
         pair : Pair
-        ways : sequence of (Pair, sequence of int)
-            `pair`, `Pair.weighed`, and the rows of the planes that it is marked on.
+        mixtures : sequence of (Pair, sequence of int)
+            `pair` with other weights (`Pair.weighed`), and the rows of planes to evaluate it on.
         check : callable
             Called before each plane; raises Cancelled.
 
         Returns
         -------
         list of ndarray of shape (P, K, 3), int64
-            As `Marks.counts`, for each of `ways`; 0 on other rows than its own.
+            As `Evaluation.counts`, for each of `mixtures`; 0 on all other rows.
         """
         shape = (len(self.planes), len(self._names), 3)
-        found: list[NDArray[np.int64]] = [np.zeros(shape, np.int64) for _ in ways]
+        found: list[NDArray[np.int64]] = [np.zeros(shape, np.int64) for _ in mixtures]
         ids = np.array([0, *pair.class_ids])
         for row, plane in enumerate(self.planes):
             wanted = [
-                (one, way) for (way, rows), one in zip(ways, found, strict=True) if row in rows
+                (one, mixture)
+                for (mixture, rows), one in zip(mixtures, found, strict=True)
+                if row in rows
             ]
             check()
             if not wanted:
@@ -188,8 +190,8 @@ class Judge:
             assert embedding is not None
             unet = pair.probabilities(plane.pixels, embedding, "unet", plane.around)
             sam = pair.partners(unet, embedding)
-            for counts, way in wanted:
-                joined = way.joined(unet, sam, embedding)
+            for counts, mixture in wanted:
+                joined = mixture.joined(unet, sam, embedding)
                 counts[row] = self._count(ids[joined.argmax(0)], plane)
         return found
 
@@ -226,12 +228,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def empty_scores(class_names: dict[int, str]) -> Scores:
-    """Scores of a round that nothing was held out for."""
+    """Return the scores of a round without held-out planes: all None."""
     return {member: dict.fromkeys([*class_names.values(), "mean"]) for member in MEMBERS}
 
 
 def unet_share(unet: float | None, sam: float | None) -> float:
-    """The U-Net's share by inverse error, as two measurements of one thing are averaged."""
+    """Return the U-Net's weight by inverse squared error."""
     if unet is None or sam is None:
         return 0.5
     errors = (1 - unet) ** 2 + 1e-4, (1 - sam) ** 2 + 1e-4
@@ -239,27 +241,27 @@ def unet_share(unet: float | None, sam: float | None) -> float:
 
 
 def best_member(scores: Scores) -> str:
-    """The member with the best mean Dice; the pair where several are as good."""
+    """Return the member with the best mean Dice; the pair in case of a tie."""
     order = sorted(scores, key=lambda member: member != "pair")
     means = {member: scores[member]["mean"] for member in order}
     return max(means, key=lambda member: -1.0 if means[member] is None else means[member] or 0.0)
 
 
-def forgetting(now: Marks, before: Marks, parent: Path) -> dict[str, Any] | None:
-    """Whether a round does worse than its parent on what the parent was judged on.
+def forgetting(now: Evaluation, before: Evaluation, parent: Path) -> dict[str, Any] | None:
+    """Compare a round with its parent on planes that were held out of both.
 
     Parameters
     ----------
-    now, before : Marks
-        Of the round and of its parent, on the planes that the round holds out.
+    now, before : Evaluation
+        Counts of the round and of its parent, on the planes that the round holds out.
     parent : Path
-        The parent's folder.
+        Folder of the parent.
 
     Returns
     -------
     dict or None
-        ``planes``: how many of these planes the parent held out, too; ``parent`` and
-        ``round``: mean Dice of each pair on them. None where there is none, or the parent's
+        ``planes``: how many of these planes the parent held out as well. ``parent`` and
+        ``round``: mean Dice of each pair on them. None if there is no such plane, or the parent's
         split can't be read.
     """
     try:
@@ -267,7 +269,7 @@ def forgetting(now: Marks, before: Marks, parent: Path) -> dict[str, Any] | None
         names = {str(name) for name in split["held_out"]} - {str(name) for name in split["train"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    now_there, before_there = now.on(names), before.on(names)
+    now_there, before_there = now.of_planes(names), before.of_planes(names)
     if now_there is None or before_there is None:
         return None
     return {
@@ -280,22 +282,22 @@ def forgetting(now: Marks, before: Marks, parent: Path) -> dict[str, Any] | None
 def click_dice(
     sam: SamModel, planes: Sequence[TrainPlane], embed: Embed = embed_anew, *, named: bool
 ) -> float | None:
-    """Mean Dice of a SAM's answer to one click in the middle of each object.
+    """Return the mean Dice of SAM for one click in the centre of each object.
 
     Parameters
     ----------
     sam : SamModel
     planes : sequence of TrainPlane
-        At most twelve objects on them are clicked on.
+        At most twelve objects on them are clicked.
     embed : callable, optional
-        As for `Judge`.
+        As for `Evaluator`.
     named : bool
-        Whether the object's class is told; a round's SAM knows it.
+        Whether SAM gets the object's class; a round's SAM has class tokens.
 
     Returns
     -------
     float or None
-        None where there is no object to click on.
+        None if there is no object.
     """
     objects = [
         (plane, int(class_id))
@@ -310,7 +312,7 @@ def click_dice(
 
 
 def follows_clicks(dice: float, base_dice: float) -> bool:
-    """Whether a round's SAM may answer clicks itself, by `click_dice` of it and of its base."""
+    """Whether a round's SAM may decode clicks, by `click_dice` of it and of its base."""
     return dice >= CLICK_DICE and dice >= base_dice - CLICK_LOSS
 
 
@@ -318,12 +320,12 @@ def _one_click(
     sam: SamModel, plane: TrainPlane, class_id: int, embed: Embed, *, named: bool
 ) -> float:
     embedding = embed(sam, plane.pixels)
-    asked = Prompts(points=[deepest(plane.label == class_id)], labels=[1])
-    found = sam.decode(embedding, asked, class_id=class_id if named else None)
+    prompts = Prompts(points=[deepest(plane.label == class_id)], labels=[1])
+    found = sam.decode(embedding, prompts, class_id=class_id if named else None)
     return _dice(found.mask, plane, class_id)
 
 
 def _dice(mask: NDArray[np.bool_], plane: TrainPlane, class_id: int) -> float:
-    """Dice where the plane is annotated, of a class that is on it."""
+    """Return the Dice on annotated pixels of a class that is on the plane."""
     truth, mask = plane.label == class_id, mask & (plane.label != NOT_ANNOTATED)
     return 2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum())

@@ -1,4 +1,4 @@
-"""Several pictures at a time on a CPU: one thread each beats all threads on one picture."""
+"""Parallel work on a CPU: one thread per picture is faster than all threads on one picture."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ R = TypeVar("R")
 
 
 class Pool:
-    """Threads that compute side by side, each with one of torch's threads.
+    """A pool of threads, each limited to one torch thread.
 
-    On 2 cores embedding two pictures in this way takes 0.86 s, one after the other 1.24 s.
+    On 2 cores, embedding two pictures takes 0.86 s in this way and 1.24 s sequentially.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Pool:
         self.workers, self._executor = workers, executor
 
     def map(self, function: Callable[[Any], R], items: Iterable[Any]) -> Iterator[R]:
-        """Results in the order of `items`."""
+        """Yield the results in the order of `items`."""
         return (
             map(function, items) if self._executor is None else self._executor.map(function, items)
         )
@@ -37,17 +37,17 @@ class Pool:
 
 @contextmanager
 def side_by_side(device: torch.device) -> Iterator[Pool]:
-    """As many workers as torch has threads on a CPU, else the calling thread alone."""
+    """Yield a pool with one worker per torch thread on a CPU, else the calling thread alone."""
     workers = torch.get_num_threads() if device.type == "cpu" else 1
     if workers == 1:
         yield Pool(1, None)
         return
-    # The number of torch's threads is each thread's own matter.
+    # torch keeps its number of threads per calling thread.
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as executor:
         yield Pool(workers, executor)
 
 
 def in_parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Slices of at most `size`."""
+    """Yield slices of at most `size` items."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -24,6 +24,7 @@ GRAB_PX = 10.0
 STEP_PX = 2.0
 THIN_PX = 1.0
 
+# Button numbers of vispy.
 LEFT, RIGHT = 1, 2
 
 Pixel = tuple[float, float]

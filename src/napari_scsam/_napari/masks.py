@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
 
+# Arbitrary.
 FLASH_MS = 120
 # Pixels of a dash in the outline of a draft, and of the gap after it.
 DASH = 3

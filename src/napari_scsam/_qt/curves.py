@@ -8,7 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_scsam.rounds.controller import Curve, RoundsState
+from napari_scsam.rounds.shown_rounds import Curve, RoundsState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

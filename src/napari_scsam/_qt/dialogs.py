@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_scsam.io import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 def ask_folder(parent: QWidget, title: str, on_chosen: Callable[[Path], object]) -> QFileDialog:
@@ -36,3 +37,20 @@ def ask_images(
     dialog.finished.connect(dialog.deleteLater)
     dialog.open()
     return dialog
+
+
+def ask_to_replace(
+    parent: QWidget, paths: Sequence[Path], on_yes: Callable[[], object]
+) -> QMessageBox:
+    """Ask whether files that are in the way are to be replaced; `on_yes` is called if they are."""
+    more = f" and {len(paths) - 1} more" if paths[1:] else ""
+    box = QMessageBox(parent)
+    box.setObjectName("replace_question")
+    box.setText(f"{paths[0].name}{more} in {paths[0].parent} exist already. Replace them?")
+    replace = box.addButton("Replace", QMessageBox.ButtonRole.AcceptRole)
+    replace.setObjectName("replace_files")
+    box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+    box.buttonClicked.connect(lambda pressed: on_yes() if pressed is replace else None)
+    box.finished.connect(box.deleteLater)
+    box.open()
+    return box

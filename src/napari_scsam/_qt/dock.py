@@ -12,18 +12,19 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QMenu, QWidget
 
 from napari_scsam._napari.open_scans import open_scans
-from napari_scsam._qt.dialogs import ask_folder, ask_images
+from napari_scsam._qt.dialogs import ask_folder, ask_images, ask_to_replace
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.keymap import Keymap
 from napari_scsam._qt.layout import DockLayout
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
+from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
-from napari_scsam.core.errors import Cancelled, ScsamError
+from napari_scsam.core.errors import Cancelled, FileThereError, ScsamError
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project.export import export_labels
-from napari_scsam.rounds.controller import RoundsState
+from napari_scsam.rounds.shown_rounds import RoundsState
 from napari_scsam.rounds.tuning import TuningState
 from napari_scsam.workflows import projects
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
     from napari_scsam.core.settings import ExportFormat, Modality
-    from napari_scsam.inference.segmenter import SegmenterLike
+    from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
     from napari_scsam.project.image_queue import QueueRow
     from napari_scsam.project.open_layers import OpenScan
@@ -189,6 +190,8 @@ class ScsamDock(QWidget):
         self._parts.annotate.window_box.show_window(chosen.chosen, chosen.choices)
         self._keys = Keymap(_main_window(self), self._key_actions())
         self.session.begin()
+        if project.notes:
+            self._say(" ".join(project.notes), error=True)
 
     def close_project(self) -> None:
         """Close the open project, if there is one; its layers go with it."""
@@ -200,8 +203,10 @@ class ScsamDock(QWidget):
             self.session = None
             self._show_project(None)
 
-    def export_to(self, folder: str | Path, format: ExportFormat) -> None:
-        """Write the committed labels into `folder`."""
+    def export_to(
+        self, folder: str | Path, format: ExportFormat, *, overwrite: bool = False
+    ) -> None:
+        """Write the committed labels into `folder`; asks before it replaces a file there."""
         if self.session is None:
             return
         project = self.session.project
@@ -210,9 +215,18 @@ class ScsamDock(QWidget):
             count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
             self._say(f"Exported {count} to {folder}, each read back and the same.")
 
+        def failed(error: Exception) -> None:
+            if not isinstance(error, FileThereError):
+                return self._fail(error)
+            self._say("Nothing was exported yet.")
+            again = partial(self.export_to, folder, format, overwrite=True)
+            ask_to_replace(self, error.paths, again)
+
+        def work(_progress: Any, _cancel: Any) -> list[Path]:
+            return export_labels(project, folder, format, overwrite=overwrite)
+
         self._say("Exporting …")
-        job = Job("Exporting", lambda _p, _c: export_labels(project, folder, format))
-        self._files.run(job, done, self._fail)
+        self._files.run(Job("Exporting", work), done, failed)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop the jobs and close the project; a running round goes on by itself."""
@@ -380,7 +394,7 @@ class ScsamDock(QWidget):
         self._parts.show_form(shown)
 
     def _say(self, text: str, *, error: bool = False) -> None:
-        self._parts.say(text, error=error)
+        show_status(self._parts.status, text, error=error)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Cancelled):

@@ -17,6 +17,7 @@ from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
 if TYPE_CHECKING:
     from napari_scsam.core.job_runner import OnDone, OnFailed
 
+# Seconds; arbitrary. The first is while the window is in use, the second as Python exits.
 CLOSE_JOIN_S = 0.5
 EXIT_JOIN_S = 30.0
 

@@ -32,11 +32,6 @@ class Keymap(QObject):
             shortcut.activated.connect(action)
             self._shortcuts.append(shortcut)
 
-    def set_enabled(self, enabled: bool) -> None:
-        """Switch all keys on or off."""
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(enabled)
-
     def close(self) -> None:
         """Give the keys back."""
         for shortcut in self._shortcuts:

@@ -13,11 +13,14 @@ from napari_scsam._qt.queue_panel import QueuePanel
 from napari_scsam._qt.style import MARGIN, STYLE
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam._qt.tuning_panel import TuningPanel
-from napari_scsam._qt.widgets import set_role, text_label
+from napari_scsam._qt.widgets import text_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_scsam.project import Project
 
+# Pixels; arbitrary.
 MINIMUM_WIDTH = 300
 
 
@@ -41,13 +44,9 @@ class DockLayout:
         self.tuning = TuningPanel()
         self.training = TrainingPanel()
         self.machine = text_label("machine")
-        self._status = text_label("status", selectable=True)
+        self.status = text_label("status", selectable=True)
         self._lines = [_line(), _line()]
-        body = QWidget()
-        column = QVBoxLayout(body)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(MARGIN)
-        for part in (
+        parts = (
             self.welcome,
             self.bar,
             self.form,
@@ -57,21 +56,14 @@ class DockLayout:
             self._lines[1],
             self.tuning,
             self.training,
-        ):
-            column.addWidget(part)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(body)
+        )
         foot = QVBoxLayout()
         foot.setContentsMargins(MARGIN, 2, MARGIN, 4)
-        foot.addWidget(self._status)
+        foot.addWidget(self.status)
         foot.addWidget(self.machine)
         layout = QVBoxLayout(dock)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(_scrolled(parts), 1)
         layout.addLayout(foot)
         dock.setMinimumWidth(MINIMUM_WIDTH)
         dock.setStyleSheet(STYLE)
@@ -99,10 +91,22 @@ class DockLayout:
         for part in (self.queue, self.annotate, self.tuning, self.training, *self._lines):
             part.setVisible(not shown and self._is_open)
 
-    def say(self, text: str, *, error: bool = False) -> None:
-        """Show one line in the status, whole."""
-        self._status.setText(f"⚠ {text}" if error else text)
-        set_role(self._status, "problem" if error else "")
+
+def _scrolled(parts: Sequence[QWidget]) -> QScrollArea:
+    """Stack the parts in a column with a scroll bar."""
+    body = QWidget()
+    column = QVBoxLayout(body)
+    column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+    column.setSpacing(MARGIN)
+    for part in parts:
+        column.addWidget(part)
+    column.addStretch(1)
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(body)
+    return scroll
 
 
 def _line() -> QFrame:

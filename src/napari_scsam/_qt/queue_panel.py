@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.project.image_queue import QueueRow
 
+# Arbitrary.
 ROWS_SHOWN = 7
 
 

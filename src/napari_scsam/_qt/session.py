@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
+from napari_scsam._qt.models_ahead import ModelsAhead
 from napari_scsam.annotation.controller import AnnotationController
-from napari_scsam.annotation.last_position import first_view, remember
+from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
-from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.project import Project, image_queue
 from napari_scsam.rounds.background_jobs import JobQueue
-from napari_scsam.rounds.controller import RoundsController, RoundsState
+from napari_scsam.rounds.controller import RoundsController
 from napari_scsam.rounds.machine_speed import SpeedController
 from napari_scsam.rounds.tuning import TuningController, TuningState
 
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
     from napari_scsam.annotation.view_state import ViewState
     from napari_scsam.core.geometry import SliceKey
-    from napari_scsam.inference.segmenter import SegmenterLike
-
-# A slice that the slider rested on this long is worth preparing.
-REST_MS = 120
+    from napari_scsam.inference.messages import SegmenterLike
+    from napari_scsam.rounds.shown_rounds import RoundsState
 
 
 class SessionView(Protocol):
@@ -83,25 +81,20 @@ class Session(QObject):
         self._files = files
         self._view = view
         self._shown_rows: tuple[Any, ...] = ()
-        self._at: Any = None
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(REST_MS)
-        self._rest.timeout.connect(self._prepare)
         self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
-        self.previewer = Previewer(segmenter, inference)
+        previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
             project,
             self.canvas,
-            self.previewer,
+            previewer,
             files,
             self._changed,
             segmenter=segmenter,
             carrier=carrier,
         )
-        # Its own: what is saved must not wait for the reading of the next image.
-        self._reader = ThreadJobRunner("scsam-ahead", self)
-        self.lookahead = LookAhead(project, self.previewer, self._reader)
+        self._ahead = ModelsAhead(
+            project, self.annotation, previewer, files, view.show_machine, self
+        )
         jobs = JobQueue()
         self.tuning = TuningController(project, files, view.show_tuning, self._tuned, jobs=jobs)
         self._measurer = ThreadJobRunner("scsam-speed", self)
@@ -112,8 +105,7 @@ class Session(QObject):
 
     def begin(self) -> None:
         """Show the images, and open one where the person was; the models load meanwhile."""
-        active = self.project.active_round()
-        self.previewer.start(None if active is None else active.folder)
+        self._ahead.load()
 
         def show(at: SliceKey | None) -> None:
             if at is None:
@@ -135,15 +127,12 @@ class Session(QObject):
 
     def close(self) -> None:
         """Let go of the viewer and the project folder; our layers go, too."""
-        self._rest.stop()
         self.tuning.close()
         self.speed.close()
         self.rounds.close()
         self._measurer.close()
         self.annotation.close()
-        self.lookahead.close()
-        self._reader.close()
-        self.previewer.close()
+        self._ahead.close()
         self.segmenter.close()
         self.canvas.close()
         self.project.close()
@@ -151,9 +140,7 @@ class Session(QObject):
 
     def _changed(self, state: ViewState) -> None:
         self._view.show_state(state)
-        if self.annotation.key != self._at:
-            self._at = self.annotation.key
-            self._rest.start()
+        self._ahead.moved()
         shown = (self.annotation.now.image_id, self.annotation.now.commits)
         if shown != self._shown_rows:
             self._shown_rows = shown
@@ -175,21 +162,8 @@ class Session(QObject):
 
     def _tuned(self, folder: Path | None, redraw: bool) -> None:
         self.annotation.use_tuned(folder, redraw)
-        self._rest.start()  # so that the next click finds its model loaded
+        self._ahead.again()  # so that the next click finds its model loaded
 
     def look_again(self) -> None:
-        """Have the plane on show prepared again: what the models see of it has changed."""
-        self._rest.start()
-
-    def _prepare(self) -> None:
-        if self.previewer.waiting:  # the models are at work for the person: later
-            self._rest.start()
-            return
-        key = self.annotation.key
-        if key is not None:
-            job = Job("Noting the slice", lambda _progress, _cancel: remember(self.project, key))
-            self._files.run(job, lambda _: None, self.annotation.fail)
-        self.annotation.outlines.prepare(self._view.show_machine)
-        looking_at = self.annotation.outlines.looking_at
-        if looking_at is not None:
-            self.lookahead.around(*looking_at)
+        """Embed the current slice again, since its intensity window has changed."""
+        self._ahead.again()

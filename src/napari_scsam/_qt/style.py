@@ -8,6 +8,7 @@ BLUE_LIT = "#1A86C4"
 SKY = "#56B4E9"
 VERMILION = "#D55E00"
 
+# Pixels; arbitrary.
 GAP = 4
 MARGIN = 6
 PRIMARY_HEIGHT = 32

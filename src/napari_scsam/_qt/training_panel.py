@@ -29,7 +29,7 @@ from napari_scsam._qt.widgets import (
     text_label,
     title,
 )
-from napari_scsam.rounds.controller import (
+from napari_scsam.rounds.shown_rounds import (
     RoundsState,
     hint,
     mean_dice,
@@ -41,6 +41,7 @@ from napari_scsam.rounds.controller import (
 if TYPE_CHECKING:
     from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
+# Arbitrary.
 TICK_MS = 250
 ROUNDS_SHOWN = 4
 CANCEL_TIP = "Stop the round; the active one stays"

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from napari_scsam._qt.widgets import text_label
 from napari_scsam.rounds.tuning import TuningState
 
+# Arbitrary.
 TICK_MS = 500
 TIP = (
     "After every few commits the model that answers clicks is tuned on them in the background, "

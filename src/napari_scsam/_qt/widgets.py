@@ -12,6 +12,7 @@ from superqt import QElidingLabel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Pixels; arbitrary.
 SWATCH = 12
 ROW_PADDING = 8
 
@@ -81,6 +82,12 @@ def set_role(widget: QWidget, role: str) -> None:
         widget.setProperty("role", role)
         widget.style().unpolish(widget)
         widget.style().polish(widget)
+
+
+def show_status(label: QLabel, text: str, *, error: bool = False) -> None:
+    """Show a message in the status line, without eliding it."""
+    label.setText(f"⚠ {text}" if error else text)
+    set_role(label, "problem" if error else "")
 
 
 def row_size(view: QListWidget) -> QSize:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_scsam.project.schema import PROJECT_FILE
+from napari_scsam.core.project_layout import PROJECT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,23 +6,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
-from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.committed_label import CommittedLabel, LabelSaver
 from napari_scsam.annotation.editor import PromptEditor
 from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.annotation.keeping import Keeper
-from napari_scsam.annotation.label_saving import LabelSaver
 from napari_scsam.annotation.navigation import Navigation
 from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.outlines import Outlines
 from napari_scsam.annotation.painting import Painting
-from napari_scsam.annotation.presenter import Presenter
 from napari_scsam.annotation.propagation_job import PropagationJob
+from napari_scsam.annotation.scene import Facts, Scene, resolve
 from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
 from napari_scsam.annotation.undoing import Undoing
-from napari_scsam.annotation.view_state import ViewState
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ScsamError
 
 if TYPE_CHECKING:
@@ -34,8 +31,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.core.prompts import PromptSet
+    from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.inference.previews import Previewer
-    from napari_scsam.inference.segmenter import SegmenterLike
     from napari_scsam.project import Project
 
 
@@ -102,7 +99,7 @@ class AnnotationController:
         self._propagation = PropagationJob(
             project, store, committed, self.outlines, segmenter, carrier
         )
-        self._presenter = Presenter(
+        self._presenter = _Presenter(
             project, store, self.outlines, grounds, committed, self.window, canvas, on_change
         )
         canvas.listen(self._listener(painting))
@@ -263,3 +260,65 @@ class AnnotationController:
         if redraw:
             self.outlines.forget()
         self._store.put(replace(now, tuned=folder))
+
+
+class _Presenter:
+    """Between what is known and what is drawn.
+
+    Parameters
+    ----------
+    project : Project
+    store : StateStore
+    outlines : Outlines
+    grounds : Grounds
+    committed : CommittedLabel
+    window : IntensityWindow
+    canvas : Canvas
+        Draws the scene.
+    on_change : callable
+        Called with what the dock shows.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        store: StateStore,
+        outlines: Outlines,
+        grounds: Grounds,
+        committed: CommittedLabel,
+        window: IntensityWindow,
+        canvas: Canvas,
+        on_change: Callable[[ViewState], None],
+    ) -> None:
+        self._classes = project.classes
+        self._read_only = project.read_only
+        self._store = store
+        self._outlines = outlines
+        self._grounds = grounds
+        self._committed = committed
+        self._window = window
+        self._canvas = canvas
+        self._on_change = on_change
+        self.scene = Scene()
+
+    def show(self) -> None:
+        """Have all that changed drawn."""
+        self.scene = scene = resolve(self._facts(), self.scene)
+        self._canvas.render(scene)
+        self._on_change(scene.dock)
+
+    def _facts(self) -> Facts:
+        now = self._store.now
+        return Facts(
+            now,
+            self._classes,
+            self._outlines.answers,
+            committed=self._committed.array,
+            is_committed=now.plane is not None and self._committed.has(now.plane),
+            base=None if now.plane is None else self._grounds.committed(now.plane),
+            contrast=None if now.image is None else self._window.contrast(now.image.volume),
+            can_undo=self._store.can_undo,
+            can_redo=self._store.can_redo,
+            read_only=self._read_only,
+            is_waiting=self._outlines.waiting,
+        )

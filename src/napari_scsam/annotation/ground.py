@@ -27,7 +27,7 @@ class Ground:
     ----------
     base : ndarray of shape (rows, cols), uint8
         The label, but for the patches from `since` on.
-    told : PromptSet
+    included : PromptSet
         The prompts that it was made of. What differs from them is under the hand.
     fixed : ndarray of shape (rows, cols), bool, optional
         What was drawn by hand and is in `base`.
@@ -42,7 +42,7 @@ class Ground:
     """
 
     base: LabelArray
-    told: PromptSet = PromptSet()
+    included: PromptSet = PromptSet()
     fixed: Mask | None = None
     patches: tuple[Patch, ...] = ()
     since: int = 0
@@ -75,7 +75,7 @@ class Ground:
         touched = {*np.unique(patch.values[patch.drawn & ~erased]).tolist()}
         touched |= set(np.unique(shown[patch.place][erased]).tolist())
         drawn = self.drawn | (touched - {0})
-        ground = self if prompts == self.told else self.frozen(prompts, shown)
+        ground = self if prompts == self.included else self.frozen(prompts, shown)
         return replace(ground, patches=(*ground.patches, patch), drawn=drawn)
 
     def frozen(self, prompts: PromptSet, shown: LabelArray) -> Ground:
@@ -83,18 +83,18 @@ class Ground:
         return replace(
             self,
             base=shown,
-            told=prompts,
+            included=prompts,
             fixed=_still_fixed(self, prompts),
             since=len(self.patches),
         )
 
 
-def changed_classes(prompts: PromptSet, told: PromptSet) -> frozenset[int]:
+def changed_classes(prompts: PromptSet, included: PromptSet) -> frozenset[int]:
     """Classes of which the two say different things."""
-    if prompts == told:
+    if prompts == included:
         return frozenset()
-    ids = {*prompts.class_ids(), *told.class_ids(), *(p.class_id for p in prompts.points)}
-    return frozenset(c for c in ids if of_classes(prompts, {c}) != of_classes(told, {c}))
+    ids = {*prompts.class_ids(), *included.class_ids(), *(p.class_id for p in prompts.points)}
+    return frozenset(c for c in ids if of_classes(prompts, {c}) != of_classes(included, {c}))
 
 
 def goes_on(ground: Ground, prompts: PromptSet, class_id: int) -> bool:
@@ -104,11 +104,11 @@ def goes_on(ground: Ground, prompts: PromptSet, class_id: int) -> bool:
     """
     if class_id not in ground.drawn:
         return False
-    told, now = of_classes(ground.told, {class_id}), of_classes(prompts, {class_id})
+    included, now = of_classes(ground.included, {class_id}), of_classes(prompts, {class_id})
     return (
-        set(told.points) <= set(now.points)
-        and set(told.strokes) <= set(now.strokes)
-        and told.boxes.items() <= now.boxes.items()
+        set(included.points) <= set(now.points)
+        and set(included.strokes) <= set(now.strokes)
+        and included.boxes.items() <= now.boxes.items()
     )
 
 
@@ -126,7 +126,7 @@ def begun_from(
     """
     if ground is None:
         return origin
-    changed = changed_classes(prompts, ground.told)
+    changed = changed_classes(prompts, ground.included)
     anew = [c for c in changed if not goes_on(ground, prompts, c)]
     if not anew:
         return ground.label
@@ -137,13 +137,13 @@ def begun_from(
     return label
 
 
-def already_told(ground: Ground | None, prompts: PromptSet) -> PromptSet:
+def already_included(ground: Ground | None, prompts: PromptSet) -> PromptSet:
     """The prompts that the label a question begins from was made of: they are not asked again."""
     if ground is None:
         return PromptSet()
-    changed = changed_classes(prompts, ground.told)
+    changed = changed_classes(prompts, ground.included)
     anew = {c for c in changed if not goes_on(ground, prompts, c)}
-    return of_classes(ground.told, set(ground.told.class_ids()) - anew)
+    return of_classes(ground.included, set(ground.included.class_ids()) - anew)
 
 
 def settled(ground: Ground, prompts: PromptSet, answer: LabelArray) -> LabelArray:
@@ -163,7 +163,7 @@ def settled(ground: Ground, prompts: PromptSet, answer: LabelArray) -> LabelArra
     -------
     ndarray of shape (rows, cols), uint8
     """
-    changed = changed_classes(prompts, ground.told)
+    changed = changed_classes(prompts, ground.included)
     label = ground.label
     if not changed:
         return label
@@ -212,11 +212,11 @@ def _still_fixed(ground: Ground, prompts: PromptSet) -> Mask | None:
     fixed = ground.by_hand
     if fixed is None:
         return None
-    new = [p for p in prompts.points if p not in ground.told.points and p.state != "rejected"]
+    new = [p for p in prompts.points if p not in ground.included.points and p.state != "rejected"]
     new += [
         PointPrompt(row, col, stroke.class_id, stroke.positive)
         for stroke in prompts.strokes
-        if stroke.kind == "scribble" and stroke not in ground.told.strokes
+        if stroke.kind == "scribble" and stroke not in ground.included.strokes
         for row, col in stroke.path
     ]
     label = ground.label

@@ -18,7 +18,7 @@ from napari_scsam.annotation.work import Draft
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED, is_done
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import take_plane
-from napari_scsam.inference.segmenter import Answer
+from napari_scsam.inference.messages import Answer
 
 if TYPE_CHECKING:
     from napari_scsam.annotation.committed_label import CommittedLabel
@@ -71,7 +71,7 @@ class Grounds:
         """The label of just the prompts that a plane has now; None while there is none."""
         now = self._store.now
         prompts, drawn = now.work.prompts_at(key), now.work.grounds.get(key)
-        if drawn is not None and (prompts == drawn.told or prompts.is_empty):
+        if drawn is not None and (prompts == drawn.included or prompts.is_empty):
             return self._by_hand(key, drawn, prompts)
         answer = self._previewer.get(key, prompts)
         return None if answer is None else self._settle(key, answer)
@@ -95,7 +95,7 @@ class Grounds:
         if answer is not None:
             return answer.preview, answer.prompts
         ground = self.of(key)
-        return None if ground is None else (ground.label, ground.told)
+        return None if ground is None else (ground.label, ground.included)
 
     def for_edit(self, key: SliceKey, prompts: PromptSet) -> Ground | None:
         """The ground that a plane has once its prompts are these; None for its own.
@@ -104,8 +104,8 @@ class Grounds:
         """
         now = self._store.now
         before, ground = now.work.prompts_at(key), self.of(key)
-        told = PromptSet() if ground is None else ground.told
-        others = changed_classes(before, told) - changed_classes(prompts, before)
+        included = PromptSet() if ground is None else ground.included
+        others = changed_classes(before, included) - changed_classes(prompts, before)
         shown = self.shown(key) if others else None
         if shown is not None:
             ground = self._or_empty(ground, shown[0]).frozen(shown[1], shown[0])
@@ -131,7 +131,7 @@ class Grounds:
         held = self._settled.get(key)
         if held is None or held[1] is not ground or held[0] != prompts:
             label = ground.label
-            if prompts != ground.told:
+            if prompts != ground.included:
                 begun = begun_from(ground, self.origin(key), prompts)
                 label = label if begun is None else settled(ground, prompts, begun)
             held = (prompts, ground, Answer(prompts, label, ""))

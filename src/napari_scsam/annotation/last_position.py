@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.geometry import Plane, SliceKey
+from napari_scsam.io.real_files import open_new, read_json
 from napari_scsam.project.image_queue import plane_total
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def remember(project: Project, key: SliceKey) -> None:
     # A full disk must not disturb anybody who only looks around.
     with contextlib.suppress(OSError):
         folder.mkdir(exist_ok=True)
-        (folder / FILE).write_text(text, encoding="utf-8")
+        with open_new(folder / FILE) as stream:
+            stream.write(text.encode())
 
 
 def first_view(project: Project) -> SliceKey | None:
@@ -41,7 +43,7 @@ def first_view(project: Project) -> SliceKey | None:
 
 def _recall(project: Project) -> SliceKey | None:
     try:
-        noted = json.loads((project.folder / "cache" / FILE).read_text(encoding="utf-8"))
+        noted = read_json(project.folder / "cache" / FILE)
         image_id, axis, index = str(noted["image"]), int(noted["axis"]), int(noted["index"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

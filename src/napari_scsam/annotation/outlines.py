@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.ground import Ground, already_told, begun_from
+from napari_scsam.annotation.ground import Ground, already_included, begun_from
 from napari_scsam.annotation.intensity_window import IntensityWindow
 from napari_scsam.annotation.state import StateStore
 from napari_scsam.core.arrays import LabelArray
@@ -14,7 +14,7 @@ from napari_scsam.core.errors import ModelError
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.stretch import Stretch
-from napari_scsam.inference.segmenter import Answer, Question
+from napari_scsam.inference.messages import Answer, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ class Outlines:
             now.tuned,
             Stretch.of(volume, plane),
             self._window.neighbours(volume, plane),
-            already_told(ground, prompts),
+            already_included(ground, prompts),
         )
 
     # ---------------------------------------------------------------- asking

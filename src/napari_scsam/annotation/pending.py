@@ -110,7 +110,7 @@ def _prompts_of(value: dict[str, Any]) -> PromptSet:
 def _ground_to_json(ground: Ground) -> dict[str, Any]:
     return {
         "base": _packed(ground.base),
-        "told": prompts_to_json(ground.told),
+        "included": prompts_to_json(ground.included),
         "fixed": None if ground.fixed is None else _packed(ground.fixed.astype(np.uint8)),
         "patches": [patch.to_json() for patch in ground.patches],
         "since": ground.since,
@@ -123,7 +123,7 @@ def _ground_of(value: dict[str, Any], shape: tuple[int, int]) -> Ground:
     fixed = value["fixed"]
     return Ground(
         _unpacked(value["base"], shape),
-        _prompts_of(value["told"]),
+        _prompts_of(value["included"]),
         None if fixed is None else _unpacked(fixed, shape) > 0,
         tuple(Patch.from_json(patch) for patch in value["patches"]),
         int(value["since"]),

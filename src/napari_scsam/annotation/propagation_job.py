@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.label_saving import in_slices
+from napari_scsam.annotation.committed_label import in_slices
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_scsam.annotation.state import AnnotationState, StateStore
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.job_runner import JobRunner
-    from napari_scsam.inference.segmenter import SegmenterLike
+    from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
 
 # Between two planes: a click that waits for the models takes its turn.

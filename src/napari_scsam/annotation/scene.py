@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_scsam.annotation.state import AnnotationState, OpenImage
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.labels import LabelClass
-    from napari_scsam.inference.segmenter import Answer
+    from napari_scsam.inference.messages import Answer
 
 # What dragging with the left button on empty ground does.
 Drag = Literal["pan", "box", "scribble", "lasso"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.labels import LabelClass
     from napari_scsam.core.prompts import PromptSet
-    from napari_scsam.inference.segmenter import Answer
+    from napari_scsam.inference.messages import Answer
 
 NO_ROUND = "No round yet: click the structure or draw a box, commit a few slices, then train."
 NOTHING_FOUND = "Nothing suggested here. Click the structure, or K to skip."

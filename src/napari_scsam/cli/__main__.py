@@ -27,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; ``sys.argv[1:]`` by default.
+        Arguments without the program's name; default ``sys.argv[1:]``.
     """
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # libraries' advice to developers, not to users
+        warnings.simplefilter("ignore")  # advice of libraries to developers
     try:
         result = build_app()(list(sys.argv[1:] if argv is None else argv))
     except (KeyboardInterrupt, Cancelled):
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{exc} See --help.", EXIT_USER)
     except ScsamError as exc:
         return _fail(str(exc), EXIT_USER)
-    except Exception:  # noqa: BLE001 - the last door: the user gets a line, the log the traceback
+    except Exception:  # noqa: BLE001 - last resort: the user gets a line, the log the traceback
         return _fail(f"Something unexpected went wrong. The log has it: {_log()}", EXIT_BUG)
     if isinstance(result, Report):
         result.show()

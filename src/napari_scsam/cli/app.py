@@ -1,4 +1,4 @@
-"""The command line's table of contents."""
+"""The application with all commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Without a command, opens napari with the SC-SAM dock on a project folder or on s
 
 
 def build_app() -> App:
-    """The application with every command registered."""
+    """Build the application with every command registered."""
     app = App(
         name="napari-scsam",
         help=HELP,

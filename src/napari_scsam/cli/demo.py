@@ -1,4 +1,4 @@
-"""The demo command: the whole main job on sample scans."""
+"""The command demo: the whole workflow on sample scans."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def demo(
     device: Device = "auto",
     json: Json = False,
 ) -> Report:
-    """Work through the whole loop on a sample scan, then open it in napari.
+    """Run the whole workflow on a sample scan, then open it in napari.
 
     Parameters
     ----------
     dir
-        Folder to make; when it holds something already, the next free name is taken.
+        Folder to create; if it is not empty, the next free name is used.
     headless
         Don't open a window at the end.
     seed
@@ -49,9 +49,9 @@ def demo(
 
 
 def _free_folder(folder: Path) -> Path:
-    # An earlier demo may hold what a person has outlined since: it is never overwritten.
+    # An earlier demo may contain a person's work: it is never overwritten.
     candidates = [folder, *(folder.with_name(f"{folder.name}-{n}") for n in range(2, 1000))]
-    return next(c for c in candidates if not c.exists() or not any(c.iterdir()))
+    return next(c for c in candidates if not c.exists() or (c.is_dir() and not any(c.iterdir())))
 
 
 def _data(result: DemoResult) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The doctor command: what this machine can do, and what it will cost."""
+"""The command doctor: capabilities of this machine and expected costs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from rich.table import Table
 
 from napari_scsam.cli.options import Json
 from napari_scsam.cli.report import Report
-from napari_scsam.workflows.doctor import examine
+from napari_scsam.workflows.doctor import check_machine
 
 
 def doctor(*, json: Json = False) -> Report:
-    """Show what this machine can do and what it will cost; takes about half a minute.
+    """Show the capabilities of this machine and the expected costs; takes about half a minute.
 
-    What it measures is kept for this machine: the time that a first round is announced with
-    comes from it.
-    Exit code 0 also when something optional is missing: the table says how to get it.
+    The measured speed is stored for this machine, to estimate the duration of a first round.
+    The exit code is 0 even if something optional is missing: the table tells how to install it.
     """
-    findings = examine(Path.cwd())
+    findings = check_machine(Path.cwd())
     table = Table("", "what", "found", "what to do")
     for finding in findings:
         table.add_row("✓" if finding.good else "✗", finding.what, finding.found, finding.advice)

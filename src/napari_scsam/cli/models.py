@@ -9,12 +9,25 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, parse_prompts, split_names
+from napari_scsam.cli.options import (
+    Json,
+    Many,
+    Mapping,
+    Overwrite,
+    Resample,
+    SameGrid,
+    parse_mapping,
+    parse_prompts,
+    split_names,
+)
 from napari_scsam.cli.report import Report, StderrProgress
-from napari_scsam.core.settings import Device, ExportFormat, PredictWith, SamName
-from napari_scsam.core.windows import parse_window
-from napari_scsam.io import format_of, write_labels
-from napari_scsam.workflows import prediction, segment_file
+from napari_scsam.core.labels import BACKGROUND
+from napari_scsam.core.settings import Device, ExportFormat, PredictWith
+from napari_scsam.io import Placing
+from napari_scsam.workflows import prediction
+from napari_scsam.workflows.segment_file import Outlined, OutlineOptions, segment_file
+
+OUTLINE_DEFAULTS = OutlineOptions()
 
 
 def suggest(
@@ -26,14 +39,14 @@ def suggest(
     device: Device = "auto",
     json: Json = False,
 ) -> Report:
-    """Point prompts that the active round proposes on one slice.
+    """Propose point prompts on one slice with the active round.
 
     Parameters
     ----------
     folder
         The project folder.
     image
-        ID or path of an image of the project.
+        ID, name or path of an image of the project.
     plane
         Slice number from 0; the middle one by default.
     device
@@ -64,20 +77,21 @@ def predict(
     format: ExportFormat = "nifti",
     with_: PredictWith = "pair",
     device: Device = "auto",
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> Report:
-    """Label whole images with a round's models, in the project or outside it.
+    """Segment whole images with a round's models, in the project or outside it.
 
     Parameters
     ----------
     source
-        A project folder (its active round) or a round's folder.
+        A project folder (with an active round) or the folder of a round.
     images
         Image files, or IDs of the project's images.
     out
-        Folder to write OUT/<stem>.<ext> to.
+        Folder for the files <stem>.<ext>.
     format
-        nifti keeps the source's affine; tiff carries its spacing; png is one file a slice.
+        nifti keeps the source's affine; tiff has its spacing; png is one file per slice.
     with_
         The U-Net alone, SAM alone, or the two together.
     device
@@ -85,7 +99,14 @@ def predict(
     """
     with StderrProgress() as progress:
         paths = prediction.predict_files(
-            source, images, out, format=format, which=with_, device=device, progress=progress
+            source,
+            images,
+            out,
+            format=format,
+            which=with_,
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
         )
     return Report({"predictions": paths}, "\n".join(f"Wrote {p}" for p in paths), json)
 
@@ -96,67 +117,43 @@ def segment(
     *,
     point: Annotated[list[str] | None, Many] = None,
     box: str | None = None,
-    axis: int = 0,
-    plane: int | None = None,
-    window: str = "auto",
-    propagate: Annotated[bool, Parameter(negative="")] = False,
-    model: SamName = "lite-medsam",
-    checkpoint: Path | None = None,
-    device: Device = "auto",
+    options: Annotated[OutlineOptions, Parameter(name="*")] = OUTLINE_DEFAULTS,
     out: Path,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> Report:
-    """Outline one object by clicks or a box, without a project.
+    """Segment one object by clicks or a box, without a project.
 
     Parameters
     ----------
     image
         An image file.
     point
-        R,C,+ inside or R,C,- outside, in pixels from 0; several may follow.
+        R,C,+ inside or R,C,- outside, in pixels from 0; may be given several times.
     box
         R0,C0,R1,C1, top left and bottom right.
-    axis
-        Of a volume: the axis that the slice is perpendicular to, 0 being the slice axis.
-    plane
-        Of a volume: the slice number from 0.
-    window
-        What SAM sees of the values: auto (each slice by itself), volume, soft-tissue, lung,
-        bone, brain, liver, or LEVEL/WIDTH such as 40/400.
-    propagate
-        Of a volume: carry the outline through the other slices along the axis, both ways,
-        until it can't be followed.
-    model
-        The two lite-medsam bring their weights; the others need --checkpoint.
-    checkpoint
-        The model's published weights.
-    device
-        Where to run the model.
     out
-        Mask file to write: .nii.gz, .tif or .png by its name.
+        Mask file to write; the name ends in .nii.gz, .tif or .png.
     """
-    prompts, wanted, format = parse_prompts(point, box), parse_window(window), format_of(out)
+    prompts = parse_prompts(point, box)
     with StderrProgress() as progress:
-        found = segment_file.outline_file(
-            image,
-            prompts,
-            axis=axis,
-            plane=plane,
-            window=wanted,
-            carried=propagate,
-            model=model,
-            checkpoint=checkpoint,
-            device=device,
-            progress=progress,
-        )
-    written = write_labels(out, found.mask, found.volume, format)
-    area = int(found.mask.sum())
-    data = {"out": written, "pixels": area, "iou": round(found.iou, 4), "via": found.via}
+        found = segment_file(image, prompts, out, options, overwrite=overwrite, progress=progress)
+    return _outlined(out, found, json, carried=options.propagate)
+
+
+def _outlined(out: Path, found: Outlined, json: bool, *, carried: bool) -> Report:
+    data = {
+        "out": found.files,
+        "pixels": found.pixels,
+        "iou": round(found.iou, 4),
+        "via": found.via,
+    }
     flags = sorted(found.flags.items())
-    if propagate:
+    if carried:
         data["flags"] = {str(index): why for index, why in flags}
     looks = [f"Slice {index} wants a look: {why}." for index, why in flags]
-    return Report(data, "\n".join([f"Wrote {out}: {area} pixels, by {found.via}.", *looks]), json)
+    said = f"Wrote {out}: {found.pixels} pixels, by {found.via}."
+    return Report(data, "\n".join([said, *looks]), json)
 
 
 def evaluate(
@@ -166,9 +163,14 @@ def evaluate(
     *,
     classes: Annotated[list[str] | None, Many] = None,
     map_: Mapping = None,
+    resample: Resample = False,
+    same_grid: SameGrid = False,
     json: Json = False,
 ) -> Report:
-    """Dice, IoU, HD95 and ASSD of a mask, or of a folder of masks, against the truth.
+    """Compute Dice, IoU, HD95 and ASSD of a mask, or of a folder of masks, against the truth.
+
+    The two are compared where they lie: a mask that is stored flipped or with its axes in
+    another order is reoriented onto the truth, and one that lies elsewhere is refused.
 
     Parameters
     ----------
@@ -182,7 +184,10 @@ def evaluate(
     from napari_scsam.workflows.evaluation import evaluate_cases
 
     names = split_names(classes) if classes else None
-    cases = evaluate_cases(prediction, truth, names=names, mapping=parse_mapping(map_))
+    placing = Placing(resample, same_grid, outside=BACKGROUND)
+    cases = evaluate_cases(
+        prediction, truth, names=names, mapping=parse_mapping(map_), placing=placing
+    )
     table = Table("case", "class", "Dice", "IoU", "HD95", "ASSD", "unit")
     for case, result in cases.items():
         for row in result.classes:

@@ -1,4 +1,4 @@
-"""Option types that several commands share, and how their words are read."""
+"""Option types shared by several commands, and their parsers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Box, Prompts
 
 Json = Annotated[
-    bool, Parameter(name="--json", negative="", help="End with one line that is a JSON object.")
+    bool, Parameter(name="--json", negative="", help="Print a JSON object as the last line.")
+]
+Overwrite = Annotated[
+    bool,
+    Parameter(
+        name="--overwrite",
+        negative="",
+        help="Replace files that stand there already; never an image or another input.",
+    ),
 ]
 Many = Parameter(consume_multiple=True, negative="")
 Mapping = Annotated[
@@ -20,18 +28,32 @@ Mapping = Annotated[
         name="--map",
         consume_multiple=True,
         negative="",
-        help="What a mask's values mean, such as 255=1 for a {0, 255} PNG.",
+        help="Replace values of a mask, such as 255=1 for a {0, 255} PNG.",
+    ),
+]
+Resample = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="A mask on another grid: take the nearest of its voxels for each pixel.",
+    ),
+]
+SameGrid = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="A mask whose header is wrong: take it as it is, if its shape is the image's.",
     ),
 ]
 
 
 def split_names(values: Sequence[str]) -> list[str]:
-    """Names given one by one, by commas, or both."""
+    """Split names given one by one, by commas, or both."""
     return [name for value in values for name in value.split(",")]
 
 
 def parse_mapping(values: Sequence[str] | None) -> dict[int, int]:
-    """Read ``["255=1"]`` as ``{255: 1}``."""
+    """Parse ``["255=1"]`` as ``{255: 1}``."""
     mapping = {}
     for text in split_names(values or []):
         try:
@@ -43,7 +65,7 @@ def parse_mapping(values: Sequence[str] | None) -> dict[int, int]:
 
 
 def parse_prompts(points: Sequence[str] | None, box: str | None) -> Prompts:
-    """Read ``["R,C,+", "R,C,-"]`` and ``"R0,C0,R1,C1"``.
+    """Parse ``["R,C,+", "R,C,-"]`` and ``"R0,C0,R1,C1"``.
 
     Raises
     ------

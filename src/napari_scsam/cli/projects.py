@@ -10,13 +10,31 @@ from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
 
-from napari_scsam.cli.options import Json, Many, Mapping, parse_mapping, split_names
-from napari_scsam.cli.report import Report
+from napari_scsam.cli.opening import opened
+from napari_scsam.cli.options import (
+    Json,
+    Many,
+    Mapping,
+    Overwrite,
+    Resample,
+    SameGrid,
+    parse_mapping,
+    split_names,
+)
+from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.core.windows import parse_window
-from napari_scsam.io import read_labels
+from napari_scsam.io import Placing
 from napari_scsam.project import Project, RoundRecord
+from napari_scsam.project.masks import commit_mask
 from napari_scsam.project.pruning import Pruned
+
+# How a mask came onto its image's grid, in words.
+_HOW = {
+    "reoriented": "reoriented onto the image",
+    "resampled": "resampled onto the image",
+    "same-grid": "taken as it is, whatever its header says",
+}
 
 
 def new(
@@ -34,18 +52,18 @@ def new(
     Parameters
     ----------
     folder
-        The project folder to make.
+        The project folder to create.
     images
         Image files or folders of images: NIfTI, TIFF, PNG, JPEG.
     classes
-        Names of the structures to outline, separated by commas.
+        Names of the structures to segment, separated by commas.
     modality
-        What the scanner is.
+        Imaging modality.
     name
-        What to call the project; the folder's name by default.
+        Name of the project; the folder's name by default.
     """
     with Project.create(folder, split_names(classes), name=name, modality=modality) as project:
-        ids = project.add_images(images or [])
+        ids = _added(project, images or [])
         data = {
             "project": project.folder,
             "images": ids,
@@ -70,12 +88,12 @@ def settings(
     folder
         The project folder.
     window
-        What the models see of the values: auto (each slice by itself), volume, soft-tissue,
-        lung, bone, brain, liver, or LEVEL/WIDTH such as 40/400. Rounds keep theirs.
+        Intensity window for the models: auto (each slice by itself), volume, soft-tissue, lung,
+        bone, brain, liver, or LEVEL/WIDTH such as 40/400. Finished rounds keep theirs.
     cache_gb
-        Size that the folder of embeddings is kept under; 0 keeps none.
+        Maximum size of the embedding cache in GB; 0 disables it.
     """
-    with Project.open(folder, read_only=window is None and cache_gb is None) as project:
+    with opened(folder, read_only=window is None and cache_gb is None) as project:
         chosen = None if window is None else parse_window(window)
         if chosen is not None or cache_gb is not None:
             project.change(window=chosen, cache_gb=cache_gb)
@@ -99,7 +117,7 @@ def add(folder: Path, paths: Annotated[list[Path], Many], /, *, json: Json = Fal
     paths
         Image files or folders of images.
     """
-    with Project.open(folder) as project:
+    with opened(folder) as project:
         ids = project.add_images(paths)
         total = len(project.images())
     text = f"{_count(len(ids), 'image')} given; the project now has {total}."
@@ -107,25 +125,41 @@ def add(folder: Path, paths: Annotated[list[Path], Many], /, *, json: Json = Fal
 
 
 def label(
-    folder: Path, /, *, image: str, mask: Path, map_: Mapping = None, json: Json = False
+    folder: Path,
+    /,
+    *,
+    image: str,
+    mask: Path,
+    map_: Mapping = None,
+    resample: Resample = False,
+    same_grid: SameGrid = False,
+    json: Json = False,
 ) -> Report:
-    """Accept an existing mask as an image's label.
+    """Commit an existing mask as the label of an image.
+
+    A mask that is stored flipped or with its axes in another order is reoriented onto the image;
+    one that lies elsewhere is refused.
 
     Parameters
     ----------
     folder
         The project folder.
     image
-        ID or path of an image of the project.
+        ID, name or path of an image of the project.
     mask
-        NIfTI, TIFF or PNG on the image's grid; 0 background, class ids, 255 not annotated.
+        NIfTI, TIFF or PNG; 0 background, class ids, 255 not annotated.
     """
-    with Project.open(folder) as project:
+    placing = Placing(resample, same_grid)
+    with opened(folder) as project:
         record = project.image(image)
-        commit = project.commit(record.id, read_labels(mask), mapping=parse_mapping(map_))
+        commit, how = commit_mask(
+            project, record.id, mask, mapping=parse_mapping(map_), placing=placing
+        )
         planes = len(project.committed_planes(record.id))
-    data = {"image": record.id, "version": commit.version, "planes": planes}
-    return Report(data, f"Saved. {record.name}: {_count(planes, 'annotated slice')}.", json)
+    data = {"image": record.id, "version": commit.version, "planes": planes, "grid": how}
+    done = "" if how == "same" else f" The mask was {_HOW[how]}."
+    text = f"Saved. {record.name}: {_count(planes, 'annotated slice')}.{done}"
+    return Report(data, text, json)
 
 
 def rounds(
@@ -137,7 +171,7 @@ def rounds(
     prune: int | None = None,
     json: Json = False,
 ) -> Report:
-    """List the rounds; make one active, go back to the one before, or remove old ones' weights.
+    """List the rounds; make one active, return to the previous one, or remove old weights.
 
     Parameters
     ----------
@@ -146,13 +180,13 @@ def rounds(
     promote
         Number of the round to make active.
     rollback
-        Go back to the round that was active before.
+        Return to the previously active round.
     prune
-        Remove the weights of all but so many of the newest rounds, to make room; never of the
-        active one and its parent. Their metrics stay.
+        Keep the weights of this number of newest rounds and remove all others, except those of the
+        active round and its parent. Metrics are kept.
     """
     looks = promote is None and not rollback and prune is None
-    with Project.open(folder, read_only=looks) as project:
+    with opened(folder, read_only=looks) as project:
         if promote is not None:
             project.promote(promote)
         if rollback:
@@ -168,27 +202,35 @@ def rounds(
     return Report(data, Group(_said(removed), table), json)
 
 
-def export(folder: Path, /, *, format: ExportFormat, out: Path, json: Json = False) -> Report:
-    """Write the committed labels as files for the next tool.
+def export(
+    folder: Path,
+    /,
+    *,
+    format: ExportFormat,
+    out: Path,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> Report:
+    """Write the committed labels as files for other tools.
 
     Parameters
     ----------
     folder
         The project folder.
     format
-        nifti keeps the source's affine; tiff carries its spacing; png is one file a slice.
+        nifti keeps the source's affine; tiff has its spacing; png is one file per slice.
     out
         Folder to write to.
     """
     from napari_scsam.project.export import export_labels
 
-    with Project.open(folder, read_only=True) as project:
-        paths = export_labels(project, out, format)
+    with opened(folder, read_only=True) as project:
+        paths = export_labels(project, out, format, overwrite=overwrite, say=StderrProgress().say)
     return Report({"exports": paths}, "\n".join(f"Wrote {p}" for p in paths), json)
 
 
 def round_data(record: RoundRecord) -> dict[str, object]:
-    """A round as JSON shows it."""
+    """Return a round as shown in JSON."""
     return {
         "number": record.number,
         "active": record.active,
@@ -199,8 +241,17 @@ def round_data(record: RoundRecord) -> dict[str, object]:
     }
 
 
+def _added(project: Project, images: list[Path]) -> list[str]:
+    """Ids of a new project's first images; without them there is no project either."""
+    try:
+        return project.add_images(images)
+    except BaseException:
+        project.discard()
+        raise
+
+
 def _said(removed: Pruned) -> str:
-    """What was pruned, in a line."""
+    """Return a line about pruned weights."""
     if not removed.numbers:
         return "Nothing was pruned: no other round has weights that are not needed."
     numbers = ", ".join(map(str, removed.numbers))

@@ -1,4 +1,4 @@
-"""What a command returns: facts for a script and words for a person."""
+"""Result of a command: data for scripts and text for people."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from napari_scsam.core.jobs import Progress
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a command.
+    """Result of a command.
 
     Attributes
     ----------
     data : dict
-        For ``--json``: whole numbers, floats, strings, lists, dicts, paths, None.
+        Data for ``--json``: whole numbers, floats, strings, lists, dicts, paths, None.
     text : str or rich renderable
-        For a person.
+        Text for people.
     as_json : bool
-        Whether the last line of standard output is `data`.
+        Whether to print `data` as the last line of standard output.
     """
 
     data: dict[str, Any]
@@ -41,7 +41,7 @@ class Report:
 
 
 def _plain(value: Any) -> Any:
-    # JSON has no NaN and no infinity: a distance that is not defined is null.
+    # JSON has no NaN and no infinity: an undefined distance is null.
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -54,7 +54,7 @@ def _plain(value: Any) -> Any:
 
 
 class StderrProgress:
-    """Progress on standard error: a living line on a terminal, rare lines elsewhere."""
+    """Progress on standard error: an updated line on a terminal, a few lines elsewhere."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -71,11 +71,11 @@ class StderrProgress:
             self._status.stop()
 
     def say(self, text: str) -> None:
-        """Write a line that stays."""
+        """Write a permanent line."""
         self._console.out(text, highlight=False)
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far the work is."""
+        """Show the progress."""
         if self._status is not None:
             self._status.update(f"{progress.message} {progress.fraction:.0%}")
         elif progress.message != self._shown:

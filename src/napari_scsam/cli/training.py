@@ -1,4 +1,4 @@
-"""The train and tune commands."""
+"""The commands train and tune."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from napari_scsam.cli.opening import opened
 from napari_scsam.cli.options import Json, Many
 from napari_scsam.cli.projects import round_data
 from napari_scsam.cli.report import Report, StderrProgress
@@ -17,7 +18,6 @@ from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Progress
 from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.settings import TrainSettings, TuneSettings
-from napari_scsam.project import Project
 from napari_scsam.rounds.child_process import Event
 from napari_scsam.rounds.cost_estimate import estimate_round
 from napari_scsam.rounds.progress import early_stop_text, estimate_text
@@ -26,7 +26,7 @@ from napari_scsam.rounds.tuning import RunningTuning
 
 DEFAULTS = TrainSettings()
 TUNE_DEFAULTS = TuneSettings()
-# Events that stay on the screen.
+# Events printed as permanent lines.
 SAID = {EventKind.ESTIMATE: estimate_text, EventKind.EARLY_STOP: early_stop_text}
 
 
@@ -38,23 +38,23 @@ def train(
     held_out: Annotated[list[str] | None, Many] = None,
     json: Json = False,
 ) -> Report:
-    """Train one round on the labelled and the unlabelled images; Ctrl+C or SIGTERM cancels.
+    """Train one round on labelled and unlabelled images; Ctrl+C or SIGTERM cancels.
 
     Parameters
     ----------
     folder
         The project folder.
     held_out
-        IDs or paths of labelled images that the round is judged on and does not learn from;
-        without them it draws cases itself, as --holdout says.
+        IDs or paths of labelled images for validation instead of training; by default cases are
+        drawn at random, as given by --holdout.
     """
     stop = CancelToken()
-    with Project.open(folder) as project, StderrProgress() as progress, _terminated(stop):
+    with opened(folder) as project, StderrProgress() as progress, _terminated(stop):
         cost = estimate_round(project, settings)
         running = TrainingController(project).start(settings, held_out or ())
-        if running.resumed:  # part of it is done, which the estimate does not know
+        if running.resumed:  # the estimate does not take into account what is already done
             cost = None
-        # Not earlier: a round that can't begin says so in its one line.
+        # Not earlier, so that an error in starting is the only line.
         if cost is not None:
             progress.say(cost.sentence)
             if cost.note:
@@ -72,7 +72,7 @@ def train(
 
 @contextmanager
 def _terminated(stop: CancelToken) -> Iterator[None]:
-    """Have SIGTERM cancel `stop` inside the block, in place of ending the process at once."""
+    """Let SIGTERM cancel `stop` inside the block, instead of ending the process at once."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: stop.cancel())
     try:
         yield
@@ -87,16 +87,16 @@ def tune(
     settings: Annotated[TuneSettings, Parameter(name="*")] = TUNE_DEFAULTS,
     json: Json = False,
 ) -> Report:
-    """Tune the SAM that answers clicks on what is committed; Ctrl+C cancels.
+    """Tune the SAM that decodes clicks on the committed labels; Ctrl+C cancels.
 
-    It is kept, and used in the window, if it does no worse on committed slices that were held out.
+    It is kept and used in the window if it is not worse on committed slices that were held out.
 
     Parameters
     ----------
     folder
         The project folder.
     """
-    with Project.open(folder) as project, StderrProgress() as progress:
+    with opened(folder) as project, StderrProgress() as progress:
         running = RunningTuning.start(project, settings)
         try:
             record = running.run(lambda event: _show(event, progress))

@@ -1,4 +1,4 @@
-"""The command without a name: open napari with the dock."""
+"""The default command, which opens napari with the dock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from napari_scsam.core.errors import InputError, MissingDependencyError
-from napari_scsam.project.schema import PROJECT_FILE
+from napari_scsam.core.project_layout import PROJECT_FILE
 
 COMMANDS = (
     "add", "demo", "doctor", "evaluate", "export", "label", "new", "predict", "rounds",
@@ -26,18 +26,18 @@ def window(*paths: Path) -> None:
 
 
 def open_window(*paths: Path) -> None:
-    """Open napari on a project folder or on scans; returns when it is closed.
+    """Open napari on a project folder or on scans; return when it is closed.
 
     Raises
     ------
     InputError
-        If a path does not exist, or a project is mixed with other paths.
+        If a path does not exist, or a project is given together with other paths.
     MissingDependencyError
         If napari is not installed.
     """
     _check(paths)
     try:
-        # The one line of the command line that may import a view.
+        # The only line of the command line that may import a view.
         from napari_scsam._qt.window import run_window  # noqa: TID251
     except ImportError as exc:
         raise MissingDependencyError(

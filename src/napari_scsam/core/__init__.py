@@ -1,1 +1,1 @@
-"""Qt-free, napari-free, torch-free values that every other room shares."""
+"""Values shared by all other rooms, without Qt, napari and torch."""

@@ -1,4 +1,4 @@
-"""Types of the arrays that are handed around; what an axis means is said where they are used."""
+"""Array types; the meaning of their axes is documented where they are used."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 Pixels = NDArray[Any]
 # Class ids: 0 background, 1..K, 255 not annotated.
 LabelArray = NDArray[np.uint8]
-# Where something is.
+# Region of pixels.
 Mask = NDArray[np.bool_]
-# Log-odds of being inside, in whichever precision.
+# Log-odds, in any precision.
 Logits = NDArray[np.floating]
-# Pictures in 0..1, probabilities, networks' answers.
+# Pictures in 0..1, probabilities, outputs of networks.
 FloatArray = NDArray[np.float32]
-# Coordinates, and what is computed of them.
+# Coordinates, and what is computed from them.
 DoubleArray = NDArray[np.float64]
-# Whole-numbered places, for indexing.
+# Integer positions, for indexing.
 IndexArray = NDArray[np.intp]
 # (4, 4), index to millimetres.
 Affine = NDArray[np.float64]

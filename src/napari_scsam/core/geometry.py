@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -11,11 +11,13 @@ from scipy.optimize import linear_sum_assignment
 from napari_scsam.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike
 
     from napari_scsam.core.arrays import Affine
 
-# What a plane is called that is perpendicular to right, anterior, superior.
+# Names of the planes perpendicular to the directions right, anterior, superior.
 PLANE_NAMES = ("sagittal", "coronal", "axial")
 
 
@@ -47,15 +49,26 @@ def as_affine(value: ArrayLike) -> Affine:
     affine = np.array(value, dtype=np.float64)
     if affine.shape != (4, 4):
         raise InputError(f"An affine has shape (4, 4), got {affine.shape}.")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+    if not np.isfinite(affine).all() or not is_invertible(affine):
         raise InputError(
             "The image's affine is not invertible: its header has no usable voxel spacing."
         )
     return affine
 
 
+def is_invertible(affine: Affine) -> bool:
+    """Whether three axes point in different directions, however large or small the voxels are.
+
+    Axes that lie within a millionth (arbitrary) of one plane count as flat.
+    """
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all() or not np.isfinite(lengths).all():
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
+
+
 def affine_from_spacing(spacing: tuple[float, ...]) -> Affine:
-    """Diagonal affine for array spacing in millimetres.
+    """Return a diagonal affine for array spacing in millimetres.
 
     Parameters
     ----------
@@ -70,19 +83,24 @@ def affine_from_spacing(spacing: tuple[float, ...]) -> Affine:
 
 
 def spacing_of(affine: Affine, ndim: int) -> tuple[float, ...]:
-    """Voxel spacing of the array axes (slice, row, col) or (row, col), in mm."""
+    """Return the voxel spacing of the array axes (slice, row, col) or (row, col), in mm."""
     columns = np.linalg.norm(affine[:3, :3], axis=0)
     return tuple(float(v) for v in columns[:ndim][::-1])
 
 
+def is_oriented(header: Mapping[str, Any]) -> bool:
+    """Whether a file's header says how the patient lies in it."""
+    return any(header.get(code, 0) for code in ("qform_code", "sform_code"))
+
+
 def plane_names(affine: Affine) -> tuple[str, str, str]:
-    """What the planes along each axis of a (slice, row, col) array are called.
+    """Return the names of the planes along each axis of a (slice, row, col) array.
 
     Parameters
     ----------
     affine : ndarray of shape (4, 4), float64
-        Maps the reversed index to RAS millimetres. An oblique axis takes the name of the
-        direction that it is nearest to, each name once.
+        Maps the reversed index to RAS millimetres. An oblique axis gets the name of the nearest
+        direction; each name is used once.
 
     Returns
     -------
@@ -95,5 +113,5 @@ def plane_names(affine: Affine) -> tuple[str, str, str]:
     return (named[2], named[1], named[0])
 
 
-# A slice of the project: the id of its image, and its plane.
+# Identifies a slice of the project: the id of its image, and its plane.
 SliceKey = tuple[str, Plane]

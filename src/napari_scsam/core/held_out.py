@@ -1,4 +1,4 @@
-"""Images that a person keeps for validation: what they may be, so that nothing leaks."""
+"""Validation of the user's choice of held-out images, so that no case leaks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SplitImage:
-    """An image as a split sees it.
+    """An image, with the properties relevant to a split.
 
     Attributes
     ----------
     id : str
     name : str
-        For display.
+        Name for display.
     case : str
-        The unit of splitting.
+        Unit of splitting, mostly a patient.
     labelled : bool
     """
 
@@ -32,20 +32,20 @@ class SplitImage:
 
 
 def check_held_out(held_out: Iterable[str], images: Sequence[SplitImage]) -> None:
-    """Make sure that the images `held_out` can judge what the others teach.
+    """Check that the images `held_out` can validate training on the others.
 
     Parameters
     ----------
     held_out : iterable of str
-        Ids; none is fine.
+        Ids; may be empty.
     images : sequence of SplitImage
-        All that the round may read.
+        All images of the round.
 
     Raises
     ------
     InputError
-        If an id is unknown or has no label, a case would be on both sides, or nothing is left
-        to learn from.
+        If an id is unknown or has no label, a case would be on both sides, or no labelled image
+        is left for training.
     """
     chosen = set(held_out)
     by_id = {image.id: image for image in images}

@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class History(Generic[T]):
-    """A bounded line of states with a position in it.
+    """A bounded sequence of states with a current position.
 
     Parameters
     ----------
     state : T
-        The state to start from; states must be immutable.
+        Initial state; states must be immutable.
     limit : int
-        How many steps back are kept.
+        Number of undo steps that are kept.
     """
 
     def __init__(self, state: T, limit: int = 500) -> None:
@@ -29,38 +29,38 @@ class History(Generic[T]):
 
     @property
     def present(self) -> T:
-        """The state now."""
+        """The current state."""
         return self._present
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a step to take back."""
+        """Whether there is a step to undo."""
         return bool(self._past)
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is a step to take again."""
+        """Whether there is a step to redo."""
         return bool(self._future)
 
     @property
     def before(self) -> T | None:
-        """The state that undo leads to; None at the beginning."""
+        """The state before the current one; None at the beginning."""
         return self._past[-1] if self._past else None
 
     @property
     def after(self) -> T | None:
-        """The state that redo leads to; None at the end."""
+        """The state after the current one; None at the end."""
         return self._future[-1] if self._future else None
 
     def push(self, state: T) -> None:
-        """Make `state` the present one; what had been undone is forgotten."""
+        """Make `state` the current one; undone states are discarded."""
         self._past.append(self._present)
         del self._past[: -self._limit]
         self._future.clear()
         self._present = state
 
     def amend(self, state: T) -> None:
-        """Put `state` in the place of the present one, without a step between them."""
+        """Replace the current state by `state`, without a new step."""
         self._present = state
 
     def change_all(self, change: Callable[[T], T]) -> None:
@@ -70,14 +70,14 @@ class History(Generic[T]):
         self._present = change(self._present)
 
     def undo(self) -> T:
-        """Step back and return the state, or the present one at the beginning."""
+        """Step back and return the state, or the current one at the beginning."""
         if self._past:
             self._future.append(self._present)
             self._present = self._past.pop()
         return self._present
 
     def redo(self) -> T:
-        """Step forward and return the state, or the present one at the end."""
+        """Step forward and return the state, or the current one at the end."""
         if self._future:
             self._past.append(self._present)
             self._present = self._future.pop()

@@ -1,4 +1,4 @@
-"""What long work needs of a view: a runner that keeps it off the window's thread."""
+"""Interface of a runner that keeps long work off the window's thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class JobRunner(Protocol):
     ) -> CancelToken:
         """Queue `job`.
 
-        Exactly one of `on_done` and `on_failed` is called, once and on the main thread;
-        neither is when the runner was closed before. A job that was cancelled before it
-        began is never started and fails with Cancelled.
+        Exactly one of `on_done` and `on_failed` is called, once and on the main thread, or
+        neither if the runner was closed before. A job that is cancelled before it starts is
+        never started and fails with Cancelled.
         """

@@ -1,4 +1,4 @@
-"""What long work is handed: a way to report progress and to be cancelled."""
+"""Long-running work: progress reports and cancellation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from napari_scsam.core.errors import Cancelled
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """Progress of a job.
 
     Attributes
     ----------
     fraction : float
-        0..1.
+        Completed fraction, 0..1.
     message : str
-        What is being done, for the status line.
+        Current activity, for the status line.
     """
 
     fraction: float
@@ -30,13 +30,13 @@ ProgressFn = Callable[[Progress], None]
 
 
 class CancelToken:
-    """Set by the one who asks, looked at by the one who works; thread-safe."""
+    """Cancellation flag, set by the requester and checked by the worker; thread-safe."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def cancel(self) -> None:
-        """Ask the work to stop at its next chance."""
+        """Request that the work stops at its next check."""
         self._event.set()
 
     @property
@@ -45,23 +45,23 @@ class CancelToken:
         return self._event.is_set()
 
     def check(self) -> None:
-        """Raise Cancelled when `cancel` was called."""
+        """Raise Cancelled if `cancel` was called."""
         if self.cancelled:
             raise Cancelled("Cancelled.")
 
 
 def ignore_progress(_: Progress) -> None:
-    """Progress function for callers that show none."""
+    """Progress function for callers that do not show progress."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Work for a runner: ``function(progress, cancel)`` returns the result.
+    """A task for a runner: ``function(progress, cancel)`` returns the result.
 
     Attributes
     ----------
     name : str
-        For the status line and the log, such as ``"Preparing slice 14"``.
+        Name for the status line and the log, such as ``"Preparing slice 14"``.
     function : callable
         Takes a progress function and a CancelToken; may raise ScsamError.
     """

@@ -1,4 +1,4 @@
-"""Which classes a person judged on which planes of an image; the others are unknown there."""
+"""Classes that a person judged on the planes of an image; the others are unknown there."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ ClassIds = tuple[int, ...]
 class Judged:
     """The classes that were judged on each plane of a label map.
 
-    A pixel of 0 says there that it is of none of these classes. It may be of any other.
+    A pixel of 0 belongs to none of these classes, but may belong to any other class.
 
     Attributes
     ----------
     classes : tuple of int
-        Ascending ids of the classes that were judged on every plane along axis 0 that is not
-        named in `planes`.
+        Ascending ids of the classes judged on every plane along axis 0 that is not in `planes`.
     planes : mapping of int to tuple of int
-        The same for single planes.
+        Classes judged on single planes.
     """
 
     classes: ClassIds
     planes: Mapping[int, ClassIds] = field(default_factory=dict, hash=False)
 
     def on(self, index: int, axis: int = 0) -> ClassIds:
-        """Classes judged on the plane `index` along `axis`.
+        """Return the classes judged on the plane `index` along `axis`.
 
-        A plane along another axis crosses all planes along axis 0: it has what all of them have.
+        A plane along another axis crosses all planes along axis 0, so it has their intersection.
         """
         if axis == 0:
             return self.planes.get(index, self.classes)
@@ -47,20 +46,20 @@ class Judged:
         return tuple(sorted(common))
 
     def replaced(self, index: int, classes: ClassIds) -> Judged:
-        """The same, with other classes judged on one plane along axis 0."""
+        """Return a copy with other classes judged on one plane along axis 0."""
         planes = {at: known for at, known in self.planes.items() if at != index}
         if classes != self.classes:
             planes[index] = classes
         return Judged(self.classes, planes)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for the journal and for ``inputs.json``."""
+        """Return plain values, for the journal and for ``inputs.json``."""
         planes = {str(at): list(known) for at, known in sorted(self.planes.items())}
         return {"classes": list(self.classes), "planes": planes}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Judged:
-        """Read what `to_json` gave; KeyError, TypeError or ValueError where it is damaged."""
+        """Parse the result of `to_json`; KeyError, TypeError or ValueError if it is damaged."""
         planes = {int(at): _ascending(known) for at, known in value["planes"].items()}
         return Judged(_ascending(value["classes"]), planes)
 
@@ -68,14 +67,14 @@ class Judged:
 def check_judged(
     judged: Collection[int] | None, label: NDArray[np.generic], classes: Collection[LabelClass]
 ) -> ClassIds:
-    """The classes that were judged on a label map, checked.
+    """Validate the classes that were judged on a label map, and return them.
 
     Parameters
     ----------
     judged : collection of int or None
         Ids; None for all classes.
     label : ndarray
-        What is committed, of class ids, 0 and 255.
+        The committed label: class ids, 0 and 255.
     classes : collection of LabelClass
         The class table.
 
@@ -87,7 +86,7 @@ def check_judged(
     Raises
     ------
     InputError
-        If nothing was judged, an id is no class, or the label holds a class that was not judged.
+        If nothing was judged, an id is not a class, or the label contains a class not judged.
     """
     table = {c.id: c.name for c in classes}
     if judged is None:

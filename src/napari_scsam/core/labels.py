@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ BACKGROUND = 0
 NOT_ANNOTATED = 255
 MAX_CLASSES = 254
 
-# Okabe and Ito (2008): told apart with every common colour vision.
+# Okabe and Ito (2008): distinguishable with all common forms of colour vision.
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
 
 
@@ -33,7 +35,7 @@ class LabelClass:
     id : int
         Value in label arrays, 1..254.
     name : str
-        What people call it.
+        Name for display.
     colour : str
         ``#RRGGBB``.
     """
@@ -49,7 +51,7 @@ def make_classes(names: Sequence[str]) -> tuple[LabelClass, ...]:
     Raises
     ------
     InputError
-        If there is no name, an empty one, one given twice, or more than 254.
+        If there is no name, an empty one, a duplicate, or more than 254.
     """
     cleaned = [name.strip() for name in names]
     if not cleaned or not all(cleaned):
@@ -64,20 +66,32 @@ def make_classes(names: Sequence[str]) -> tuple[LabelClass, ...]:
     )
 
 
+def check_classes(classes: Sequence[LabelClass]) -> None:
+    """Raise ValueError where a class table that was read from a file can't be one."""
+    ids = [c.id for c in classes]
+    if not ids or len(set(ids)) < len(ids):
+        raise ValueError("class table: it needs classes, each with an id of its own")
+    for c in classes:
+        if not 1 <= c.id <= MAX_CLASSES or not c.name.strip():
+            raise ValueError(f"class {c.id}: ids are 1 to {MAX_CLASSES}, and names not empty")
+        if re.fullmatch(r"#[0-9A-Fa-f]{6}", c.colour) is None:
+            raise ValueError(f"class {c.id}: its colour {c.colour[:20]!r} is not #RRGGBB")
+
+
 def as_label_array(
     label: NDArray[np.generic],
     shape: tuple[int, ...],
     classes: Iterable[LabelClass],
     mapping: Mapping[int, int] | None = None,
 ) -> LabelArray:
-    """Check a mask against an image and a class table and return it as uint8.
+    """Validate a mask against an image and a class table, and return it as uint8.
 
     Parameters
     ----------
     label : ndarray
-        Whole numbers (any dtype, bool included) on the image's grid.
+        Whole numbers (any dtype, including bool) on the image's grid.
     shape : tuple of int
-        The image's spatial shape.
+        Spatial shape of the image.
     classes : iterable of LabelClass
         The project's classes.
     mapping : mapping of int to int, optional
@@ -86,7 +100,7 @@ def as_label_array(
     Raises
     ------
     InputError
-        If the shape is not the image's, a value is not whole, or is no class.
+        If the shape differs from the image's, or a value is not whole or not a class.
     """
     array = np.asarray(label)
     if array.shape != tuple(shape):
@@ -123,22 +137,22 @@ def as_label_array(
 def is_done(plane: LabelArray) -> bool:
     """Whether most of a plane's pixels are annotated.
 
-    A line that a committed plane along another axis has left across it does not make it so.
+    A line left by a committed plane along another axis is not enough.
     """
     return bool((plane != NOT_ANNOTATED).mean() > 0.5)
 
 
 def done_planes(label: LabelArray) -> list[int]:
-    """Indices along axis 0 of the planes that `is_done` holds for."""
+    """Return the indices along axis 0 of planes for which `is_done` holds."""
     if label.ndim == 2:
         return [0] if is_done(label) else []
     return [index for index, plane in enumerate(label) if is_done(plane)]
 
 
 def scribbled_planes(label: LabelArray) -> list[int]:
-    """Indices along axis 0 of the planes that hold more than crossing planes have left there.
+    """Return the indices along axis 0 of planes with annotations not left by crossing planes.
 
-    A plane that was committed along another axis leaves a whole row or column.
+    A plane committed along another axis leaves a whole row or column.
     """
     planes = (label != NOT_ANNOTATED).reshape(-1, *label.shape[-2:])
     crossing = planes.all(axis=2, keepdims=True) | planes.all(axis=1, keepdims=True)
@@ -146,7 +160,7 @@ def scribbled_planes(label: LabelArray) -> list[int]:
 
 
 def annotated_planes(label: LabelArray) -> list[int]:
-    """Indices along axis 0 of the planes that hold any annotated pixel."""
+    """Return the indices along axis 0 of planes with any annotated pixel."""
     if label.ndim == 2:
         return [0] if (label != NOT_ANNOTATED).any() else []
     flat = (label != NOT_ANNOTATED).reshape(label.shape[0], -1).any(axis=1)

@@ -1,4 +1,4 @@
-"""Log-odds of being inside: how far they count, and the label plane that they make."""
+"""Log-odds of classes: their limit, and the label plane that follows from them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray, Logits
 
-# Log-odds beyond this say no more, and it is what a mask of yes and no stands for: a probability of
-# 0.9997. Arbitrary.
+# Limit of log-odds, and the value for a binary mask: a probability of 0.9997. Arbitrary.
 SURE = 8.0
 
 
 def label_of(
     logits: Mapping[int, Logits], shape: tuple[int, ...], kept: LabelArray | None = None
 ) -> LabelArray:
-    """One label plane: where several classes are inside, the one with the highest log-odds.
+    """Return a label plane: each pixel gets the class with the highest log-odds above 0.
 
     Parameters
     ----------
     logits : mapping of int to ndarray of shape (rows, cols), float
-        Of each class; it is inside where they are above 0.
+        Log-odds of each class; above 0 inside.
     shape : (rows, cols)
     kept : ndarray of shape (rows, cols), uint8, optional
-        What stays where no class is inside; background by default.
+        Label plane to keep where no class is inside; default: background.
     """
     label = np.zeros(shape, np.uint8) if kept is None else kept.astype(np.uint8)
     best = np.zeros(shape, np.float32)

@@ -1,4 +1,4 @@
-"""Modules whose packages not everyone installs, imported when they are needed."""
+"""Lazy imports of modules that need optional packages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def imported(name: str) -> ModuleType:
-    """Import a module of ours.
+    """Import a module of this package.
 
     Raises
     ------
     MissingDependencyError
-        If a package that it needs is not installed; says what to install.
+        If a package that it needs is not installed, with the command to install it.
     """
     try:
         return import_module(name)

@@ -1,4 +1,4 @@
-"""What can be done with the prompts of a plane: pure functions from prompts to prompts."""
+"""Edits of the prompts of a plane, as pure functions from prompts to prompts."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 def replace_point(prompts: PromptSet, index: int, point: PointPrompt) -> PromptSet:
-    """`prompts` with point `index` replaced."""
+    """Return `prompts` with point `index` replaced."""
     points = (*prompts.points[:index], point, *prompts.points[index + 1 :])
     return replace(prompts, points=points)
 
 
 def edited(point: PointPrompt) -> PointPrompt:
-    """`point` as a person's decision: a proposal becomes 'edited' and certain."""
+    """Return `point` as a person's decision: a proposal becomes 'edited' with confidence 1."""
     if point.origin == "model":
         return replace(point, state="edited", confidence=1.0)
     return replace(point, state="accepted", confidence=1.0)
 
 
 def flipped(point: PointPrompt) -> PointPrompt:
-    """`point` with the other polarity, as a person's decision."""
+    """Return `point` with the other polarity, as a person's decision."""
     positive = not point.positive
     kind: Kind = "confirm" if positive else "negative"
     return edited(replace(point, positive=positive, kind=kind))
 
 
 def with_state(prompts: PromptSet, state: State) -> PromptSet:
-    """`prompts` with every proposal that waits for a decision set to `state`."""
+    """Return `prompts` with every undecided proposal set to `state`."""
     points = tuple(replace(p, state=state) if p.state == "proposed" else p for p in prompts.points)
     return replace(prompts, points=points)
 
@@ -41,14 +41,14 @@ def with_state(prompts: PromptSet, state: State) -> PromptSet:
 def with_proposals(
     prompts: PromptSet, proposals: Iterable[PointPrompt], class_ids: Iterable[int]
 ) -> PromptSet:
-    """`prompts` with the undecided proposals of some classes replaced by new ones."""
-    asked = set(class_ids)
-    kept = [p for p in prompts.points if p.state != "proposed" or p.class_id not in asked]
+    """Return `prompts` with the undecided proposals of some classes replaced by new ones."""
+    ids = set(class_ids)
+    kept = [p for p in prompts.points if p.state != "proposed" or p.class_id not in ids]
     return replace(prompts, points=(*kept, *proposals))
 
 
 def without_point(prompts: PromptSet, index: int) -> PromptSet:
-    """`prompts` without a person's point; a deleted proposal is kept as rejected."""
+    """Return `prompts` without a person's point; a deleted proposal is kept as rejected."""
     point = prompts.points[index]
     if point.origin == "model":
         return replace_point(prompts, index, replace(point, state="rejected"))
@@ -56,24 +56,24 @@ def without_point(prompts: PromptSet, index: int) -> PromptSet:
 
 
 def is_question(point: PointPrompt) -> bool:
-    """Whether a proposal asks to be answered."""
+    """Whether a proposal asks for a decision."""
     return point.kind in ("query", "missed") and point.state == "proposed"
 
 
 def answered(point: PointPrompt, inside: bool) -> PointPrompt:
-    """`point` with a person's answer to "is this inside?"."""
+    """Return `point` with a person's answer to "is this inside?"."""
     return edited(point) if point.positive == inside else flipped(point)
 
 
 def next_question(prompts: PromptSet, after: int | None) -> int | None:
-    """Index of the next point that asks something, from the start again at the end."""
+    """Return the index of the next point that asks for a decision, cyclically."""
     waiting = [i for i, p in enumerate(prompts.points) if is_question(p)]
     later = [i for i in waiting if after is not None and i > after]
     return next(iter(later or waiting), None)
 
 
 def with_box(prompts: PromptSet, key: ObjectKey, box: Box | None) -> PromptSet:
-    """`prompts` with the box of one object replaced, or taken away."""
+    """Return `prompts` with the box of one object replaced or removed."""
     boxes = {k: v for k, v in prompts.boxes.items() if k != key}
     if box is not None:
         boxes[key] = box
@@ -81,16 +81,16 @@ def with_box(prompts: PromptSet, key: ObjectKey, box: Box | None) -> PromptSet:
 
 
 def to_decode(prompts: PromptSet) -> PromptSet:
-    """`prompts` without the "maybe missed" points that nobody has decided on.
+    """Return `prompts` without undecided points of kind 'missed'.
 
-    They ask to be looked at; a mask for them would show what is probably not there.
+    They only ask for a decision; decoding them would segment what is probably not there.
     """
     decided = (p for p in prompts.points if p.kind != "missed" or p.state != "proposed")
     return replace(prompts, points=tuple(decided))
 
 
 def accepted(prompts: PromptSet) -> PromptSet:
-    """`prompts` as a commit accepts them: what took part in the mask, and no more."""
+    """Return `prompts` as accepted by a commit: only those that took part in the mask."""
     points = tuple(
         replace(p, state="accepted") if p.state == "proposed" and p.kind != "missed" else p
         for p in prompts.points
@@ -99,13 +99,13 @@ def accepted(prompts: PromptSet) -> PromptSet:
 
 
 def askable_objects(prompts: PromptSet, drafted: Iterable[int] = ()) -> tuple[ObjectKey, ...]:
-    """Objects with a box, a stroke or a point inside; what is outside says nothing to decode.
+    """Return the objects with a box, a stroke or an inside point, which can be decoded.
 
     Parameters
     ----------
     prompts : PromptSet
     drafted : iterable of int
-        Classes that a draft shows already: for their first object, outside is enough.
+        Classes in a draft: for their first object, outside prompts are sufficient.
     """
     inside = {p.object_key for p in prompts.points if p.positive and p.state != "rejected"}
     inside |= {s.object_key for s in prompts.strokes if s.positive}
@@ -114,7 +114,7 @@ def askable_objects(prompts: PromptSet, drafted: Iterable[int] = ()) -> tuple[Ob
 
 
 def of_classes(prompts: PromptSet, class_ids: Collection[int]) -> PromptSet:
-    """The prompts of some classes alone."""
+    """Return the prompts of some classes alone."""
     return PromptSet(
         tuple(p for p in prompts.points if p.class_id in class_ids),
         {key: box for key, box in prompts.boxes.items() if key[0] in class_ids},
@@ -122,21 +122,20 @@ def of_classes(prompts: PromptSet, class_ids: Collection[int]) -> PromptSet:
     )
 
 
-def without(prompts: PromptSet, told: PromptSet) -> PromptSet:
-    """`prompts` less those that `told` holds, too."""
+def without(prompts: PromptSet, others: PromptSet) -> PromptSet:
+    """Return the prompts that are not among `others`."""
     return PromptSet(
-        tuple(p for p in prompts.points if p not in told.points),
-        {key: box for key, box in prompts.boxes.items() if told.boxes.get(key) != box},
-        tuple(s for s in prompts.strokes if s not in told.strokes),
+        tuple(p for p in prompts.points if p not in others.points),
+        {key: box for key, box in prompts.boxes.items() if others.boxes.get(key) != box},
+        tuple(s for s in prompts.strokes if s not in others.strokes),
     )
 
 
-def asked_in_turn(prompts: PromptSet, key: ObjectKey) -> list[PromptSet]:
-    """The prompts of one object as they were asked, a person's later clicks one by one.
+def decode_steps(prompts: PromptSet, key: ObjectKey) -> list[PromptSet]:
+    """Return the prompts for each decode of one object, adding a person's later clicks one by one.
 
-    What the model proposed, boxes and strokes come first, together. The answer to each entry
-    is fed back with the next, so that the mask follows from the prompts alone, whatever was
-    undone on the way.
+    Proposals, boxes and strokes come first, together. The mask of each entry is the mask prompt of
+    the next, so that the final mask depends on the prompts alone, regardless of what was undone.
     """
     mine = [p for p in prompts.points if p.object_key == key and p.state != "rejected"]
     together = [p for p in mine if p.origin == "model"]
@@ -148,5 +147,5 @@ def asked_in_turn(prompts: PromptSet, key: ObjectKey) -> list[PromptSet]:
     sets = [
         PromptSet((*together, *one_by_one[:n]), boxes, strokes) for n in range(len(one_by_one) + 1)
     ]
-    # Clicks outside alone can't be asked: they wait for the first one that can.
+    # Outside clicks alone can't be decoded: they wait for the first step that can.
     return [s for s in sets if askable_objects(s)] or sets[-1:]

@@ -1,4 +1,4 @@
-"""Prompts on one plane, in the image's own pixels and napari's (row, col) order."""
+"""Prompts on one plane, in image pixels and napari's (row, col) order."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
-# (class id, number of the object among the class's objects on a plane, from 1)
+# (class id, number of the object among the objects of the class on a plane, from 1)
 ObjectKey = tuple[int, int]
-# A box by its object, or a stroke by its place among the strokes of a plane.
+# Identifies a box by its object, or a stroke by its index among the strokes of a plane.
 Line = ObjectKey | int
 Kind = Literal["confirm", "query", "missed", "negative"]
 Origin = Literal["model", "person"]
 StrokeKind = Literal["scribble", "lasso"]
 State = Literal["proposed", "accepted", "edited", "rejected"]
 
-# SAM reads a scribble as so many points along it, the number that it was taught with.
+# Maximum number of points that represent a scribble, as in SAM's training (the warm-up).
 SCRIBBLE_POINTS = 8
 
-# Air that a box drawn from a map is given, as a share of its own side, and at most as a share of
-# the plane's longer side (5 px of SAM's 256). See `loosened`.
-AIR, MOST_AIR = 0.1, 5 / 256
+# Margin added to a box of a segmentation map, as a share of its own side, and its maximum as a
+# share of the plane's longer side (5 px of SAM's 256). See `loosened`.
+BOX_MARGIN, MAX_BOX_MARGIN = 0.1, 5 / 256
 
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """What SAM is asked, for one object on one plane.
+    """Prompts for SAM, for one object on one plane.
 
     Attributes
     ----------
     points : sequence of (row, col)
         Floats in image pixels, pixel centres at whole numbers.
     labels : sequence of int
-        1 inside, 0 outside; one for each point.
+        1 inside, 0 outside; one per point.
     box : (row0, col0, row1, col1), optional
         Inclusive pixel centres.
     mask : ndarray of shape (rows, cols), optional
@@ -84,11 +84,11 @@ class Prompts:
 
     @property
     def is_empty(self) -> bool:
-        """True when there is nothing to ask."""
+        """Whether there is no prompt."""
         return not self.points and self.box is None and self.mask is None
 
     def check_inside(self, shape: tuple[int, int]) -> None:
-        """Raise InputError when a prompt lies outside an image of (rows, cols)."""
+        """Raise InputError if a prompt lies outside an image of (rows, cols)."""
         rows, cols = shape
         for row, col in self.points:
             if not (-0.5 <= row <= rows - 0.5 and -0.5 <= col <= cols - 0.5):
@@ -122,29 +122,29 @@ def _checked_box(box: Sequence[float]) -> Box:
 
 @dataclass(frozen=True)
 class PointPrompt:
-    """One point on the canvas: proposed by the model, or put there by a person.
+    """One point on the canvas, proposed by the model or set by a person.
 
     Attributes
     ----------
     row, col : float
         Image pixels of the plane, pixel centres at whole numbers.
     class_id : int
-        The class that it is a prompt for.
+        Class that it is a prompt for.
     positive : bool
         True for inside, False for outside.
     origin : {'model', 'person'}
-        Who put it there; a proposal that a person changed is 'edited', still 'model'.
+        Its author; a proposal changed by a person is 'edited', still 'model'.
     kind : {'confirm', 'query', 'missed', 'negative'}
         Why the model proposes it (docs/explanation/suggestions.md). A person's points
         are 'confirm' inside and 'negative' outside.
     confidence : float
         0..1; 1 for a person's.
     state : {'proposed', 'accepted', 'edited', 'rejected'}
-        What a person has decided about it.
+        Decision of a person about it.
     round : int, optional
         The round whose models proposed it.
     object_id : int
-        Which of the class's objects on the plane, from 1.
+        Number of the object among the class's objects on the plane, from 1.
     """
 
     row: float
@@ -166,7 +166,7 @@ class PointPrompt:
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line that a person drew: a scribble on an object, or a lasso around it.
+    """A line drawn by a person: a scribble on an object, or a lasso around it.
 
     Attributes
     ----------
@@ -176,14 +176,14 @@ class Stroke:
         its start.
     class_id : int
     positive : bool
-        False for what does not belong to the object.
+        False for a region outside the object.
     object_id : int
-        Which of the class's objects on the plane, from 1.
+        Number of the object among the class's objects on the plane, from 1.
 
     Raises
     ------
     InputError
-        If the path is empty, not finite, or a lasso of fewer than three places.
+        If the path is empty, not finite, or a lasso with fewer than three points.
     """
 
     kind: StrokeKind
@@ -204,27 +204,27 @@ class Stroke:
         return (self.class_id, self.object_id)
 
     def points(self, count: int = SCRIBBLE_POINTS) -> list[Point]:
-        """At most `count` places along the path, the same distance apart."""
+        """Return at most `count` equidistant points along the path."""
         path = np.asarray(self.path)
         steps = np.hypot(*np.diff(path, axis=0).T) if len(path) > 1 else np.zeros(0)
         along = np.concatenate([[0.0], np.cumsum(steps)])
         if along[-1] == 0:
             return [self.path[0]]
-        # A short scribble says no more than a few clicks would.
+        # A short scribble counts as only a few clicks.
         number = int(np.clip(along[-1] // 2 + 1, 2, count))
         at = np.linspace(0, along[-1], number)
         rows, cols = (np.interp(at, along, path[:, axis]) for axis in (0, 1))
         return [(float(r), float(c)) for r, c in zip(rows, cols, strict=True)]
 
     def region(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """What a lasso goes around, (rows, cols), bool."""
+        """Return the region enclosed by a lasso, (rows, cols), bool."""
         inside: NDArray[np.bool_] = polygon2mask(shape, np.asarray(self.path))
         return inside
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """All prompts of one plane; a value, so that undo is keeping the old one.
+    """All prompts of one plane, as an immutable value for undo.
 
     Attributes
     ----------
@@ -239,50 +239,50 @@ class PromptSet:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is on the plane."""
+        """Whether there are no prompts on the plane."""
         return not (self.points or self.boxes or self.strokes)
 
     def for_object(self, key: ObjectKey, shape: tuple[int, int]) -> Prompts:
-        """The prompts of one object as SAM takes them; rejected points are left out.
+        """Return the prompts of one object for SAM, without rejected points.
 
-        Scribbles become points along them. Lassos become a mask, inside ones together less
-        outside ones, with a point in its middle: that is how the model was taught masks.
+        Scribbles become points along them. Lassos become a mask (inside ones minus outside ones)
+        with a point in its centre, as in SAM's training with masks.
 
         Parameters
         ----------
         key : (class id, object number)
         shape : (rows, cols)
-            Of the plane.
+            Shape of the plane.
         """
         strokes = [s for s in self.strokes if s.object_key == key]
-        asked = [(p, s.positive) for s in strokes if s.kind == "scribble" for p in s.points()]
+        points = [(p, s.positive) for s in strokes if s.kind == "scribble" for p in s.points()]
         lassos = [s for s in strokes if s.kind == "lasso"]
         mask = _lassoed(lassos, shape)
-        asked += _middles(lassos, mask, shape)
-        asked += [
+        points += _middles(lassos, mask, shape)
+        points += [
             ((p.row, p.col), p.positive)
             for p in self.points
             if p.object_key == key and p.state != "rejected"
         ]
         return Prompts(
-            points=[place for place, _ in asked],
-            labels=[int(positive) for _, positive in asked],
+            points=[place for place, _ in points],
+            labels=[int(positive) for _, positive in points],
             box=self.boxes.get(key),
             mask=mask,
         )
 
     def objects(self) -> tuple[ObjectKey, ...]:
-        """Objects that have any prompt, ascending."""
+        """Return the objects with any prompt, ascending."""
         keys = {p.object_key for p in self.points if p.state != "rejected"} | set(self.boxes)
         return tuple(sorted(keys | {s.object_key for s in self.strokes}))
 
     def class_ids(self) -> tuple[int, ...]:
-        """Classes that have any prompt, ascending."""
+        """Return the classes with any prompt, ascending."""
         return tuple(sorted({class_id for class_id, _ in self.objects()}))
 
 
 def _lassoed(lassos: Sequence[Stroke], shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """What the inside lassos go around, less what the outside ones do."""
+    """Return the region of the inside lassos minus that of the outside ones."""
     if not any(s.positive for s in lassos):
         return None
     mask = np.zeros(shape, bool)
@@ -294,7 +294,7 @@ def _lassoed(lassos: Sequence[Stroke], shape: tuple[int, int]) -> NDArray[np.boo
 def _middles(
     lassos: Sequence[Stroke], mask: NDArray[np.bool_] | None, shape: tuple[int, int]
 ) -> list[tuple[Point, bool]]:
-    """A point in the middle of the lassoed mask, and one in each outside lasso."""
+    """Return a point in the centre of the lassoed mask, and one in each outside lasso."""
     regions = [(s.region(shape), False) for s in lassos if not s.positive]
     if mask is not None:
         regions.insert(0, (mask, True))
@@ -302,57 +302,57 @@ def _middles(
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """(row0, col0, row1, col1) of a mask (rows, cols) that is not empty, the last ones within."""
+    """Return (row0, col0, row1, col1) of a non-empty mask (rows, cols), all inclusive."""
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(rows[0]), int(cols[0]), int(rows[-1]), int(cols[-1])
 
 
 def loosened(box: Box, shape: tuple[int, int]) -> Box:
-    """A tight box with the air that suits a SAM's answer, cut to the plane.
+    """Add the margin to a tight box that suits SAM, and clip it to the plane.
 
     All sides move out by 0.1 of the box's own side (the square root of height times width), but
-    by no more than 5 px of SAM's 256. SAM fills a tight box, so that a ring (the heart's muscle)
-    comes back as its hole; loosened it is told from what lies in it. What fills its box wants
-    little air, and the less of it the smaller it is. Chosen on training cases, by box alone
-    (docs/results/clicks.md).
+    by at most 5 px of SAM's 256. With a tight box SAM segments everything inside, so that a ring
+    (the heart's muscle) comes back as its cavity; with a margin it can separate the ring from its
+    inside. Objects that fill their box need only a small margin. Chosen on training cases, with
+    boxes alone (docs/results/clicks.md).
 
     Parameters
     ----------
     box : (row0, col0, row1, col1)
-        The last row and column within, as `bounding_box` gives it.
+        Inclusive, as from `bounding_box`.
     shape : (rows, cols)
-        Of the plane.
+        Shape of the plane.
 
     Returns
     -------
     (row0, col0, row1, col1)
-        Never without area.
+        Never of zero area.
     """
     r0, c0, r1, c1 = box
     side = ((r1 - r0 + 1) * (c1 - c0 + 1)) ** 0.5
-    air = min(AIR * side, MOST_AIR * max(shape))
+    margin = min(BOX_MARGIN * side, MAX_BOX_MARGIN * max(shape))
     last_row, last_col = shape[0] - 1.0, shape[1] - 1.0
     return (
-        max(0.0, r0 - air),
-        max(0.0, c0 - air),
-        min(last_row, r1 + air),
-        min(last_col, c1 + air),
+        max(0.0, r0 - margin),
+        max(0.0, c0 - margin),
+        min(last_row, r1 + margin),
+        min(last_col, c1 + margin),
     )
 
 
 def pixels_of(points: Sequence[Point], shape: tuple[int, ...]) -> IndexArray:
-    """Pixels (N, 2) that points lie in, cut to the plane.
+    """Return the pixels (N, 2) that contain the points, clipped to the plane.
 
-    Centres are at whole numbers. Midway between two of them the later pixel is meant.
+    Pixel centres are whole numbers. A point midway between two pixels belongs to the later one.
     """
     places = np.asarray(points, np.float64).reshape(-1, 2)
     return np.clip(np.floor(places + 0.5), 0, np.array(shape) - 1).astype(np.intp)
 
 
 def deepest(mask: NDArray[np.bool_]) -> Point:
-    """Centre (row, col) of the largest disc inside a mask that is not empty."""
+    """Return the centre (row, col) of the largest disc inside a non-empty mask."""
     r0, c0, r1, c1 = bounding_box(mask)
-    # Only the part that holds the mask: a small one on a large grid is found at once.
+    # Only the bounding box: fast for a small mask on a large grid.
     part = mask[r0 : r1 + 1, c0 : c1 + 1]
     depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
     row, col = np.unravel_index(int(depth.argmax()), part.shape)

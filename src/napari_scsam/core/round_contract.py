@@ -1,48 +1,48 @@
-"""What passes between a round, or a tuning, and the process that started it.
+"""Interface between a round, or a tuning, and the process that started it.
 
-The child (`scsam_train`) is told what to learn from by files in its folder, and tells how it goes
-by events in another; what it leaves there is what the models are loaded from. Both sides, and who
-only estimates what a round will take, read the names and numbers here. The names are part of the
-project's format: with another one, what lies in older folders is not found.
+The parent describes the inputs of the child (`scsam_train`) by files in its folder. The child
+reports by events in another file, and leaves the files from which the models are loaded. Both
+sides, and the cost estimate, use the names and numbers defined here. The names are part of the
+project format: after a change, files in older folders would not be found.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-# Modules that a child process runs, with its folder as their one argument.
+# Modules run by a child process, with its folder as the only argument.
 ROUND_MODULE = "scsam_train"
 TUNING_MODULE = "scsam_train.tuning"
 
-# A folder's name is its number, with the first of these while its child is at work, or the second
-# once that ended without success.
+# Suffixes of a folder's number: the first while the child is running, the second after it ended
+# without success.
 PARTIAL = ".partial"
 FAILED = ".failed"
 
-# From the parent: what to learn from, written before the child starts, and control words.
+# From the parent: the inputs, written before the child starts, and commands.
 INPUTS_FILE = "inputs.json"
 INPUTS_SCHEMA = 1
 TUNE_SCHEMA = 1
 CONTROL_FILE = "control.json"
-# From the child, while it works: events, one JSON object to a line, and a round's state, from which
-# it is gone on with after it was killed.
+# From the child, while it is running: events, one JSON object per line, and the checkpoint from
+# which an interrupted round is resumed.
 EVENTS_FILE = "events.jsonl"
 RESUME_FILE = "resume.pt"
-# From the child, in the end: what a round was made with, what it was split into, its figures and
-# the hashes of all these, which the models are loaded by.
+# From the child, at the end: settings, split, metrics, and the hashes of all files, which are
+# verified when the models are loaded.
 CONFIG_FILE = "config.json"
 SPLIT_FILE = "split.json"
 METRICS_FILE = "metrics.json"
 MANIFEST_FILE = "manifest.json"
 UNET_FILE = "unet.safetensors"
-# Of a round and of a tuning.
+# Of rounds and tunings.
 ADAPTER_FOLDER = "sam_adapter"
-# Of a tuning, in place of config, metrics and manifest.
+# Of tunings, instead of config, metrics and manifest.
 REPORT_FILE = "report.json"
 
 
 class Command(StrEnum):
-    """What ``control.json`` asks of a round, by its key ``command``."""
+    """Command in ``control.json``, under the key ``command``."""
 
     RUN = "run"
     PAUSE = "pause"
@@ -50,7 +50,7 @@ class Command(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What a line of ``events.jsonl`` tells of, by its key ``event``."""
+    """Kind of an event in ``events.jsonl``, under the key ``event``."""
 
     STARTED = "started"
     MESSAGE = "message"
@@ -59,39 +59,39 @@ class EventKind(StrEnum):
     VALIDATION = "validation"
     KEPT = "kept"
     EARLY_STOP = "early_stop"
-    # The last one is one of these.
+    # The last event is one of these.
     FINISHED = "finished"
     CANCELLED = "cancelled"
     FAILED = "failed"
 
 
 class Phase(StrEnum):
-    """What a round is at, by the key ``phase`` of its progress."""
+    """Phase of a round, under the key ``phase`` of progress events."""
 
     EMBEDDING = "embedding"
     TRAINING = "training"
     VALIDATING = "validating"
 
 
-# What follows decides how long a round takes, and is what an estimate counts with.
+# The following numbers determine the duration of a round, and are used by its estimate.
 
-# Embeddings are the dear part of a round on a CPU. Few labels get more views of each.
+# Embeddings are the expensive part of a round on a CPU. Fewer labels get more views of each.
 MAX_VIEWS = 2
 LABELLED_EMBEDDINGS = 160
-# Of the time budget: at most so much for embedding, and in the end for judging and saving.
+# Maximum shares of the time budget: for embedding, and for validation and saving at the end.
 EMBEDDING_SHARE = 0.35
-JUDGING_SHARE = 0.12
-# From so many labelled planes on, some of a single case are held out.
+VALIDATION_SHARE = 0.12
+# With at least this number of labelled planes of a single case, some are held out.
 MIN_PLANES_TO_HOLD_OUT = 5
-# Held-out planes that are looked at, evenly spaced: embedding them takes time. Objects on them that
-# are clicked on.
-MAX_JUDGED = 40
+# Maximum number of held-out planes that are evaluated, evenly spaced, since embedding them takes
+# time; and of objects on them for the test of clicks.
+MAX_EVALUATED = 40
 MAX_CLICKED = 12
-# A U-Net from scratch lives on how many images it has seen (docs/results/probes.md): until this
-# fraction of the round it sees them at half the side, some three times as many in the same time,
-# and then at the whole (progressive resizing).
+# The result of a U-Net trained from scratch depends on the number of samples seen
+# (docs/results/probes.md). Up to this fraction of the round it is trained on half the side, about
+# three times as many samples in the same time, and then on the full side (progressive resizing).
 GROWN = 0.35
-# A side that is halved no further, and what every side is a multiple of: five times the pretrained
-# encoder halves it; four poolings halve what is left of it by the scratch network's folding.
+# The smallest side that is not halved, and the common factor of all sides: the pretrained encoder
+# halves the side five times; the scratch network has four poolings after folding.
 SMALLEST_SIDE = 64
 SIDE_MULTIPLE = 32

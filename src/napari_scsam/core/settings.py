@@ -1,4 +1,4 @@
-"""Every parameter once: default, bounds, unit and help, read by UI, CLI, config and docs."""
+"""All parameters, each defined once with default, bounds, unit and help text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_scsam.core.errors import InputError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Recipe = Literal["scsam", "scsam-paper", "supervised", "sam-only", "cps", "mean-teacher"]
-# What `scsam` can be trained without, to see what it is worth.
+# Parts that can be left out of `scsam`, to measure their contribution.
 Ablation = Literal["nothing", "sam-to-unet", "unet-to-sam", "points", "agreement", "prior"]
 Modality = Literal["mr", "ct", "us", "rgb", "other"]
 PredictWith = Literal["unet", "sam", "pair"]
@@ -18,27 +18,27 @@ ExportFormat = Literal["nifti", "tiff", "png"]
 SamName = Literal["lite-medsam", "lite-medsam-released", "vit_b", "vit_l", "vit_h"]
 TrainProfile = Literal["auto", "frozen-encoder", "adapted-encoder"]
 AdapterMethod = Literal["lora", "dora"]
-# Where a round's U-Net starts: from random weights, from an encoder trained on ImageNet, or from
-# that and with SAM's embedding of the slice beside its pixels.
+# Initialisation of a round's U-Net: random weights, an ImageNet encoder, or an ImageNet encoder
+# with SAM's embedding of the slice as additional input.
 UNetKind = Literal["scratch", "pretrained", "pretrained+sam"]
 
-# Pictures that a round learns from where nobody says how many: so many for each labelled slice,
-# within bounds. On Kvasir-SEG, 40 labels, 192 px, a U-Net had Dice .79 after 1,600 pictures, .81
-# after 2,400 and .81 after 3,200 (one seed, training cases); on the sample, eight labelled slices,
-# .89 of the ventricles after 544. What fewer labels can teach is learned sooner.
-PICTURES_EACH, LEAST_PICTURES, MOST_PICTURES = 70, 560, 3200
+# Default number of training samples of a round: per labelled slice, within bounds. On Kvasir-SEG,
+# 40 labels, 192 px, a U-Net had Dice 0.79 after 1,600 pictures, 0.81 after 2,400 and 0.81 after
+# 3,200 (one seed, training cases); on the sample, eight labelled slices, 0.89 for the ventricles
+# after 544. With fewer labels training converges sooner.
+PICTURES_EACH, MIN_BUDGET, MAX_BUDGET = 60, 480, 3200
 MAX_STEPS, MAX_PICTURES = 1_000_000, 100_000_000
 
-# Size that a project's folder of embeddings is kept under, in GB of 10^9 bytes; one of
-# LiteMedSAM's takes 4.3 MB.
+# Default size limit of a project's embedding cache, in GB of 10^9 bytes; an embedding of LiteMedSAM
+# takes 4.3 MB.
 CACHE_GB = 2.0
 CACHE_GB_BOUNDS = (0.0, 10_000.0)
 
-# Absolute tolerance of "not worse": a round that ties is promoted.
+# Absolute tolerance of "not worse": a round with equal Dice is promoted.
 DICE_TIE = 1e-6
 
 
-# What a person reads in place of a choice's own word; short enough for a dock of 320 px.
+# Titles of choices in the dock; short enough for a width of 320 px.
 RECIPE_TITLES: dict[str, str] = {
     "scsam": "U-Net + SAM",
     "scsam-paper": "As published",
@@ -66,7 +66,7 @@ def _setting(
     choices: Mapping[str, str] | None = None,
     unset: str = "Automatic",
 ) -> Any:
-    """A field of settings.
+    """Return a dataclass field of settings.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ def _setting(
     help : str
         One sentence.
     low, high : float, optional
-        Bounds, both included.
+        Inclusive bounds.
     unit : str
     title : str
-        Its name in the dock. Without one it is for research, from the command line only.
+        Name in the dock. Empty: the setting is only available on the command line.
     choices : mapping of str to str, optional
-        What a person reads in place of each choice's own word.
+        Titles of the choices.
     unset : str
-        And in place of None.
+        Title of None.
     """
     known = {"help": help, "low": low, "high": high, "unit": unit}
     shown = {"title": title, "choices": choices or {}, "unset": unset}
@@ -90,7 +90,7 @@ def _setting(
 
 @dataclass(frozen=True)
 class _Settings:
-    """Fields made by `_setting`, checked when an object is made."""
+    """Base of settings whose fields are made by `_setting`; validated on creation."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -109,13 +109,13 @@ class _Settings:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings by name, as JSON takes them."""
+        """Return all settings by name, JSON-serialisable."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class TrainSettings(_Settings):
-    """How one round is trained; the defaults are for a laptop's CPU."""
+    """Settings of one round; the defaults are for a laptop's CPU."""
 
     recipe: Recipe = _setting(
         "scsam", "How the two models teach each other.", title="Method", choices=RECIPE_TITLES
@@ -139,7 +139,7 @@ class TrainSettings(_Settings):
     pictures: int | None = _setting(
         None,
         "Pictures that the U-Net learns from, each view counted; "
-        f"{PICTURES_EACH} for each labelled slice, {LEAST_PICTURES} to {MOST_PICTURES}, where no "
+        f"{PICTURES_EACH} for each labelled slice, {MIN_BUDGET} to {MAX_BUDGET}, where no "
         "steps are given either.",
         low=1,
         high=MAX_PICTURES,
@@ -150,16 +150,16 @@ class TrainSettings(_Settings):
     device: Device = _setting("auto", "Where to train.", title="Train on", choices=DEVICE_TITLES)
     unet: UNetKind = _setting(
         "pretrained+sam",
-        "What the U-Net starts from: random weights, an encoder trained on ImageNet, or that and "
-        "SAM's view of the slice beside its pixels.",
+        "Initialisation of the U-Net: random weights, an encoder trained on ImageNet, or that and "
+        "SAM's embedding of the slice as a second input.",
     )
     image_size: int = _setting(
-        192, "Longest side that the U-Net sees.", low=32, high=1024, unit="px"
+        192, "Longest side of the U-Net's input.", low=32, high=1024, unit="px"
     )
-    context: bool = _setting(False, "The U-Net sees the slices before and after, too.")
-    labelled_batch: int = _setting(4, "Labelled images in a step.", low=1, high=256)
-    unlabelled_batch: int = _setting(4, "Unlabelled images in a step.", low=0, high=256)
-    sam_batch: int = _setting(4, "Objects in a step of SAM's.", low=1, high=256)
+    context: bool = _setting(False, "Give the U-Net the slices before and after, too.")
+    labelled_batch: int = _setting(4, "Labelled images per step.", low=1, high=256)
+    unlabelled_batch: int = _setting(4, "Unlabelled images per step.", low=0, high=256)
+    sam_batch: int = _setting(4, "Objects per step of SAM.", low=1, high=256)
     unet_lr: float = _setting(
         2e-3, "U-Net learning rate; ten times that for its kernels.", low=1e-6, high=1.0
     )
@@ -174,7 +174,7 @@ class TrainSettings(_Settings):
     )
     unlabelled_planes: int = _setting(
         24,
-        "Unlabelled slices that are embedded and learned from.",
+        "Unlabelled slices that are used for training.",
         low=0,
         high=100_000,
         title="Unlabelled slices",
@@ -185,14 +185,16 @@ class TrainSettings(_Settings):
         title="Mirror left-right",
     )
     turn: bool = _setting(
-        False, "Turn slices by quarters, too; for scans without an up.", title="Turn by quarters"
+        False,
+        "Rotate slices by quarter turns, too; for scans without a fixed orientation.",
+        title="Turn by quarters",
     )
-    without: Ablation = _setting("nothing", "Part of the recipe scsam that is left out.")
+    without: Ablation = _setting("nothing", "Part of the recipe scsam to leave out.")
     sam: str = _setting("lite-medsam", "The base SAM.")
-    sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")
+    sam_checkpoint: str | None = _setting(None, "Its weights, if they are not included.")
     sam_size: int | None = _setting(
         None,
-        "Side of the square that SAM sees, a multiple of 16; its own by default. "
+        "Side of SAM's square input, a multiple of 16; its own by default. "
         "Smaller is faster; for ViT only.",
         low=64,
         high=1024,
@@ -201,43 +203,45 @@ class TrainSettings(_Settings):
 
     @property
     def max_steps(self) -> int:
-        """Steps after which a round ends in any case."""
+        """Maximum number of steps of a round."""
         return MAX_STEPS if self.steps is None else self.steps
 
     def budget(self, labelled: int) -> int | None:
-        """Pictures after which a round on so many labelled slices ends in any case.
+        """Return the maximum number of training samples for this number of labelled slices.
 
-        None where its steps are counted.
+        None if steps are counted.
         """
         if self.pictures is None and self.steps is None:
-            return min(MOST_PICTURES, max(LEAST_PICTURES, PICTURES_EACH * labelled))
+            return min(MAX_BUDGET, max(MIN_BUDGET, PICTURES_EACH * labelled))
         return self.pictures
 
 
 @dataclass(frozen=True)
 class TuneSettings(_Settings):
-    """How SAM's decoder learns from what was committed, between rounds."""
+    """Settings of the tuning of SAM's decoder between rounds."""
 
     seconds: float = _setting(
         60.0, "Time budget from start to end.", low=1.0, high=36_000.0, unit="s"
     )
-    steps: int = _setting(60, "Most steps of each copy.", low=1, high=MAX_STEPS, unit="steps")
-    batch: int = _setting(4, "Objects in a step.", low=1, high=256)
+    steps: int = _setting(
+        60, "Maximum number of steps of each copy.", low=1, high=MAX_STEPS, unit="steps"
+    )
+    batch: int = _setting(4, "Objects per step.", low=1, high=256)
     rate: float = _setting(1e-4, "Learning rate (AdamW).", low=1e-7, high=1.0)
     lora_rank: int = _setting(8, "Rank of the LoRA adapter.", low=1, high=256)
     seed: int = _setting(0, "Seed of every random choice.", low=0, high=2**31 - 1)
     device: Device = _setting("auto", "Where to tune.")
-    sam: str = _setting("lite-medsam", "The SAM that answers clicks.")
-    sam_checkpoint: str | None = _setting(None, "Its weights, where it does not bring its own.")
+    sam: str = _setting("lite-medsam", "The SAM that decodes clicks.")
+    sam_checkpoint: str | None = _setting(None, "Its weights, if they are not included.")
 
 
 def check_cache_gb(value: Any) -> float:
-    """Check the size of a cache of embeddings, in GB.
+    """Validate the size limit of an embedding cache, in GB.
 
     Raises
     ------
     InputError
-        If it is no number between 0 and 10,000.
+        If it is not a number between 0 and 10,000.
     """
     low, high = CACHE_GB_BOUNDS
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -258,6 +262,6 @@ def _check(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> None:
         names = " or ".join("none" if k is type(None) else k.__name__ for k in kinds)
         raise InputError(f"{name} is of type {names}; got {value!r}.")
     low, high = meta["low"], meta["high"]
-    # Written so that NaN, which compares with nothing, is refused.
+    # Written so that NaN, for which all comparisons are false, is refused.
     if low is not None and value is not None and not low <= value <= high:
         raise InputError(f"{name} is between {low} and {high} {meta['unit']}; got {value}.")

@@ -1,4 +1,4 @@
-"""A plane of oblong pixels stretched to square ones, which is what a model of pictures knows."""
+"""Resampling of planes with anisotropic pixels to square pixels, as the models expect."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import Plane
     from napari_scsam.core.volume import Volume
 
-# Pixels this much longer than wide are left alone: pictures like that are common.
-TOLERATED = 1.25
-# Slices further apart than this have too little between them to be worth the memory.
-MOST = 8.0
+# Planes are resampled from this ratio of the pixel sides on; smaller ones are common in pictures.
+MIN_RATIO = 1.25
+# Maximum factor: between slices further apart there is too little information for the memory.
+MAX_FACTOR = 8.0
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """How many times as many rows and columns a plane gets; one of them is 1.
+    """Resampling factors of rows and columns; one of them is 1.
 
     Attributes
     ----------
     rows, cols : float
-        From 1 to 8.
+        1 to 8.
     """
 
     rows: float = 1.0
@@ -38,24 +38,24 @@ class Stretch:
 
     @classmethod
     def of(cls, volume: Volume, plane: Plane) -> Stretch:
-        """The stretch of a plane across the slices of a volume.
+        """Return the factors for a plane across the slices of a volume.
 
-        Planes along axis 0 are left as they are: rounds learn from them like that.
+        Planes along axis 0 are not resampled, since rounds are trained on them as they are.
         """
         if volume.ndim == 2 or plane.axis == 0:
             return cls()
         height, width = (s for axis, s in enumerate(volume.spacing) if axis != plane.axis)
         finer = min(height, width)
-        wanted = (min(height / finer, MOST), min(width / finer, MOST))
-        return cls() if max(wanted) < TOLERATED else cls(*wanted)
+        wanted = (min(height / finer, MAX_FACTOR), min(width / finer, MAX_FACTOR))
+        return cls() if max(wanted) < MIN_RATIO else cls(*wanted)
 
     @property
     def is_none(self) -> bool:
-        """Whether the plane stays as it is."""
+        """Whether the plane is not resampled."""
         return self.rows == self.cols == 1.0
 
     def pixels(self, pixels: Pixels) -> Pixels:
-        """A plane (rows, cols) or (rows, cols, 3) with square pixels, float32, bilinear."""
+        """Resample a plane (rows, cols) or (rows, cols, 3) to square pixels, float32, bilinear."""
         shape = self._shape(pixels.shape[:2])
         stretched: Pixels = resize(
             pixels.astype(np.float32), shape, order=1, mode="edge", anti_aliasing=False
@@ -63,20 +63,20 @@ class Stretch:
         return stretched
 
     def label(self, label: LabelArray) -> LabelArray:
-        """A label plane of shape (rows, cols) on the stretched grid, by the nearest pixel."""
+        """Resample a label plane of shape (rows, cols), nearest neighbour."""
         return _taken(label, self._shape(label.shape))
 
     def label_back(self, label: LabelArray, shape: tuple[int, int]) -> LabelArray:
-        """A label of the stretched grid on the plane's own, of shape (rows, cols)."""
+        """Resample a label back to the plane's own grid, shape (rows, cols)."""
         return _taken(label, shape)
 
     def odds_back(self, odds: NDArray[np.floating], shape: tuple[int, int]) -> Logits:
-        """Log-odds of the stretched grid on the plane's own, of shape (rows, cols), bilinear."""
+        """Resample log-odds back to the plane's own grid, shape (rows, cols), bilinear."""
         back: Logits = resize(odds.astype(np.float32), shape, order=1, anti_aliasing=False)
         return back.astype(odds.dtype)
 
     def prompts(self, prompts: PromptSet, shape: tuple[int, int]) -> PromptSet:
-        """The prompts of a plane of (rows, cols), in pixels of the stretched one."""
+        """Convert the prompts of a plane of `shape` (rows, cols) to resampled pixels."""
         factors = np.divide(self._shape(shape), shape)
 
         def moved(row: float, col: float) -> Point:
@@ -99,7 +99,7 @@ class Stretch:
 
 
 def _taken(label: LabelArray, shape: tuple[int, int]) -> LabelArray:
-    """`label` at the pixels nearest to those of a grid of another `shape` over the same ground."""
+    """Resample `label` to a grid of another `shape`, nearest neighbour."""
     rows, cols = (_nearest(new, old) for new, old in zip(shape, label.shape, strict=True))
     return label[np.ix_(rows, cols)]
 

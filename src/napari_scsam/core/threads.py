@@ -1,35 +1,35 @@
-"""How a process that computes shares the cores: with the window, and among its threads."""
+"""Process priorities and thread waiting, so that background processes leave cores to the window."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
 
-# How far each kind of process steps back behind the window: what a click waits for the least,
-# then rounds, then tuning, which starts by itself.
+# Niceness of each kind of process: clicks wait for the models, so they come first, then rounds,
+# then tuning, which starts by itself. Arbitrary values.
 MODELS, TRAINING, TUNING = 5, 10, 15
 
-# Turns of a waiting thread before it sleeps: some 0.1 ms.
+# Iterations that a waiting thread spins before it sleeps: about 0.1 ms.
 SPINS = 10_000
 
 
 def wait_briefly() -> None:
-    """Have threads of this process sleep when they wait for long, and the window go first.
+    """Let waiting threads of this process sleep after a short time, so that the window goes first.
 
-    OpenMP's threads turn in circles for up to milliseconds by default, on cores that the
-    window needs. Sleeping at once makes a training step of many short operations take 30 % longer
-    (0.38 and 0.51 s on 2 cores, two pairs of runs), after this many turns none. To be called before
-    torch is imported, which reads this once; what the user has set stays.
+    By default OpenMP threads spin for up to milliseconds, on cores that the window needs. Without
+    any spinning, a training step of many short operations takes 30 % longer (0.38 and 0.51 s on
+    2 cores, two pairs of runs); with this number of iterations it does not. Must be called before
+    torch is imported, which reads these variables once. Variables set by the user are kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # libgomp, which torch brings for Linux, heeds it before the policy.
+    # libgomp, which torch includes on Linux, prefers it over the policy.
     os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def step_back(niceness: int) -> None:
-    """Lower this process's priority to that level, however it was started.
+    """Lower the priority of this process to that niceness, whatever it was before.
 
-    Windows has no such levels.
+    Has no effect on Windows.
     """
     with suppress(AttributeError, OSError):
         os.nice(max(0, niceness - os.nice(0)))

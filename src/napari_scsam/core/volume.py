@@ -13,6 +13,7 @@ from napari_scsam.core.geometry import (
     Plane,
     affine_from_spacing,
     as_affine,
+    is_oriented,
     plane_names,
     spacing_of,
 )
@@ -20,7 +21,7 @@ from napari_scsam.core.geometry import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Of a grey plane in a volume, the planes before and after it.
+# The planes before and after a grey plane of a volume.
 Around = tuple[Pixels, Pixels]
 
 
@@ -32,16 +33,16 @@ class Volume:
     ----------
     data : ndarray
         (rows, cols), (slices, rows, cols), or either with a last axis of 3 when `rgb`.
-        Any real dtype, the file's own values. NIfTI's axes are reversed, never reoriented.
+        Any real dtype, the values of the file. NIfTI's axes are reversed, never reoriented.
     affine : ndarray of shape (4, 4), float64
         Maps the reversed index (col, row, slice, 1) to RAS millimetres.
     rgb : bool
         Whether the last axis of `data` is colour.
     spacing_known : bool
-        False when the file named no spacing: distances are then in pixels.
+        False if the file has no spacing: distances are then in pixels.
     header : mapping
-        Facts of the source format that an export keeps, such as NIfTI's codes and
-        unit; plain JSON values.
+        Metadata of the source format that an export keeps, such as NIfTI's codes and unit;
+        plain JSON values.
     """
 
     data: Pixels
@@ -82,30 +83,30 @@ class Volume:
 
     @property
     def is_oriented(self) -> bool:
-        """Whether the file says how the patient lies in it."""
-        return any(self.header.get(code, 0) for code in ("qform_code", "sform_code"))
+        """Whether the file defines the patient's orientation."""
+        return is_oriented(self.header)
 
     @property
     def plane_names(self) -> tuple[str, ...]:
-        """What planes along each axis are called; nothing for a two-dimensional image.
+        """Names of the planes along each axis; empty for a two-dimensional image.
 
-        Such as ``("axial", "coronal", "sagittal")``, or ``("axis 0", …)`` where the file
-        does not say how the patient lies.
+        Such as ``("axial", "coronal", "sagittal")``, or ``("axis 0", …)`` if the file does not
+        define the orientation.
         """
         if self.ndim == 2:
             return ()
         return plane_names(self.affine) if self.is_oriented else ("axis 0", "axis 1", "axis 2")
 
     def plane_count(self, axis: int = 0) -> int:
-        """How many planes there are along `axis`; 1 for a two-dimensional image."""
+        """Return the number of planes along `axis`; 1 for a two-dimensional image."""
         return 1 if self.ndim == 2 else self.shape[axis]
 
     def plane_spacing(self, axis: int = 0) -> float | None:
-        """Millimetres from plane to plane along `axis`; None where the file named no spacing."""
+        """Return the distance of planes along `axis` in mm; None if the file has no spacing."""
         return self.spacing[axis] if self.spacing_known and self.ndim == 3 else None
 
     def plane(self, plane: Plane) -> Pixels:
-        """Pixels of one plane: (rows, cols) or (rows, cols, 3), a read-only view."""
+        """Return the pixels of one plane: (rows, cols) or (rows, cols, 3), a read-only view."""
         return take_plane(self.data, plane, self.ndim)
 
     @classmethod
@@ -119,7 +120,7 @@ class Volume:
 
 
 def take_plane(data: Pixels, plane: Plane, ndim: int) -> Pixels:
-    """View of one plane of an array with `ndim` spatial axes.
+    """Return a view of one plane of an array with `ndim` spatial axes.
 
     Raises
     ------

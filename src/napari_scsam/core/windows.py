@@ -1,4 +1,4 @@
-"""Intensity windows: which values of a scan are told apart, by the person and by the models."""
+"""Intensity windows: the range of values that is displayed and passed to the models."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 Limits = tuple[float, float]
 
 VOLUME_PERCENTILES = (1.0, 99.0)
-# Percentiles of a volume are taken from about this many of its pixels.
+# Percentiles of a volume are computed on about this number of its pixels. Arbitrary.
 SAMPLE = 3e5
 
 
 @dataclass(frozen=True)
 class Window:
-    """What is black, what is white, and what is told apart between them.
+    """An intensity window: the values that become black and white.
 
-    It is applied before a model sees a plane, in the dock as in training. The models then
-    stretch what they get to a plane's own extremes, as SAM was trained.
+    It is applied before a plane goes to a model, in the dock and in training. The models then
+    stretch their input to the plane's own extremes, as in SAM's training.
 
     Attributes
     ----------
     name : str
-        As a project keeps it: the name of a preset, or ``"LEVEL/WIDTH"``.
+        Name stored in the project: a preset, or ``"LEVEL/WIDTH"``.
     kind : {'plane', 'volume', 'fixed'}
-        Whether the limits are percentiles of each plane (0.5 and 99.5, which every model
-        finds for itself), of the whole volume (1 and 99), or always the same.
+        Whether the limits are percentiles of each plane (0.5 and 99.5, computed by the models),
+        percentiles of the whole volume (1 and 99), or fixed values.
     limits : (float, float), optional
-        Values that become 0 and 1; None where they are still to be found.
+        Values that become 0 and 1; None if they are not computed yet.
     """
 
     name: str
@@ -45,41 +45,41 @@ class Window:
     limits: Limits | None = None
 
     def on(self, volume: Volume) -> Window:
-        """The same window with the limits that it has on one volume."""
+        """Return the window with its limits on one volume."""
         if self.kind != "volume":
             return self
         return replace(self, limits=_percentiles(volume))
 
     def over(self, volume: Volume) -> Volume:
-        """A whole volume as the models get its planes."""
+        """Apply the window to a whole volume."""
         limits = self.on(volume).limits
         if limits is None or volume.rgb:
             return volume
         return replace(volume, data=_cut(volume.data, limits))
 
     def apply(self, pixels: Pixels) -> Pixels:
-        """Pixels as the models get them.
+        """Apply the window to pixels, as input for the models.
 
         Parameters
         ----------
         pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
-            The file's own values.
+            Original values of the file.
 
         Returns
         -------
         ndarray of the same shape
-            float32 in 0..1 where there are limits. Colours, and a plane whose limits are
-            its own percentiles, come back as they are. NaN stays NaN.
+            float32 in 0..1 if there are limits. Colours are unchanged, and so is a plane whose
+            limits are its own percentiles. NaN stays NaN.
         """
         if self.limits is None or pixels.ndim == 3:
             return pixels
         return _cut(pixels, self.limits)
 
     def around(self, volume: Volume, plane: Plane) -> Around | None:
-        """The planes before and after one of a grey volume, as the models get them.
+        """Return the planes before and after a plane of a grey volume, windowed.
 
-        At the volume's ends the plane itself takes the missing one's place. None where there
-        is nothing before or after: for colours and two-dimensional images.
+        At the ends of the volume the plane itself replaces the missing one. None for colour and
+        two-dimensional images.
         """
         if volume.ndim == 2 or volume.rgb:
             return None
@@ -91,7 +91,7 @@ class Window:
         )
 
     def check(self, pixels: Pixels) -> None:
-        """Raise InputError when the window hides everything that a plane shows."""
+        """Raise InputError if the window hides all values of a plane."""
         if self.hides(pixels):
             raise InputError(
                 f"Nothing to see in the window {self.title}: this slice's values are "
@@ -99,7 +99,7 @@ class Window:
             )
 
     def hides(self, pixels: Pixels) -> bool:
-        """Whether a plane that is not of one value is so in this window."""
+        """Whether a plane that is not constant becomes constant in this window."""
         if self.limits is None or pixels.ndim == 3:
             return False
         low, high = float(pixels.min()), float(pixels.max())
@@ -107,12 +107,12 @@ class Window:
 
     @property
     def title(self) -> str:
-        """For display, such as ``"Lung (-600/1500)"``."""
+        """Title for display, such as ``"Lung (-600/1500)"``."""
         return _TITLES.get(self.name, f"Level/width {self.name}")
 
 
 def window_of(level: float, width: float, name: str = "") -> Window:
-    """The window of `width` round `level`, in the scan's own values (CT: HU).
+    """Return the window of `width` around `level`, in the scan's own values (CT: HU).
 
     Raises
     ------
@@ -153,12 +153,12 @@ _TITLES = {
 
 
 def parse_window(text: str) -> Window:
-    """Read a window's name, or ``"LEVEL/WIDTH"``.
+    """Parse a window's name, or ``"LEVEL/WIDTH"``.
 
     Raises
     ------
     InputError
-        If it is neither.
+        If it is neither of them.
     """
     if text in PRESETS:
         return PRESETS[text]
@@ -172,12 +172,12 @@ def parse_window(text: str) -> Window:
 
 
 def default_window(modality: Modality) -> Window:
-    """The window that a new project of a modality begins with."""
+    """Return the initial window of a new project of a modality."""
     return PRESETS["soft-tissue"] if modality == "ct" else AUTO
 
 
 def window_choices(modality: Modality) -> tuple[Window, ...]:
-    """Windows that are worth offering for a modality, its default first; colour has one."""
+    """Return the windows offered for a modality, its default first; colour has one."""
     if modality == "rgb":
         return (AUTO,)
     relative = (AUTO, WHOLE_VOLUME)
@@ -193,7 +193,7 @@ def _cut(pixels: Pixels, limits: Limits) -> Pixels:
 
 
 def _percentiles(volume: Volume) -> Limits | None:
-    """Percentiles of a volume's finite values; None where there is nothing between them."""
+    """Return percentiles of a volume's finite values; None for a constant volume."""
     if volume.rgb:
         return None
     data = volume.data

@@ -1,1 +1,1 @@
-"""Where the models answer: in this process or in one of their own, now or ahead of the person."""
+"""Inference: requests to the models, in this process or in their own, and work ahead of time."""

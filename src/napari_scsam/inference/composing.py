@@ -1,4 +1,4 @@
-"""One label plane out of what a SAM answered for several objects."""
+"""Combines SAM's masks of several objects into one label plane."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ MOST_OF_IT = 0.5
 def compose(
     decoded: Mapping[ObjectKey, Decoded], shape: tuple[int, int], left: LabelArray | None = None
 ) -> LabelArray:
-    """One label plane out of the masks of several objects.
+    """Combine the masks of several objects into one label plane.
 
-    Where classes overlap, each connected region goes to one of them as a whole, so that they
-    never interleave. A class that the region is most of has it, since it would vanish without:
-    that is what lies within another structure. Otherwise the one with the higher mean log-odds.
+    If classes overlap, each connected region goes to one of them as a whole, so that they never
+    interleave. If most of an object lies in the region, its class gets it, since the object would
+    vanish otherwise: it lies within another structure. Otherwise the class with the higher mean
+    log-odds gets it.
 
     Parameters
     ----------
     decoded : mapping of (class id, object number) to Decoded
     shape : (rows, cols)
     left : ndarray of shape (rows, cols), uint8, optional
-        What stays where no object is inside.
+        Label plane to keep where there is no object.
 
     Returns
     -------
     ndarray of shape (rows, cols), uint8
-        0 where no class is inside.
+        0 for background.
     """
     odds: dict[int, Logits] = {}
     for (class_id, _), answer in decoded.items():

@@ -1,4 +1,4 @@
-"""Work that nobody waits for yet, on a thread that makes way for work that somebody does."""
+"""A background thread for work ahead of time, which yields to work that the user waits for."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Errand:
-    """Something to do ahead for one plane.
+class Task:
+    """A task to do ahead for one plane.
 
     Attributes
     ----------
     key : (image id, Plane)
     work : callable
-        Given a CancelToken that it should look at often; its result is not wanted.
+        Called with a CancelToken that it should check often; its result is discarded.
     """
 
     key: SliceKey
     work: Callable[[CancelToken], object]
     cancel: CancelToken = field(default_factory=CancelToken)
 
-    def again(self) -> Errand:
-        """The same, not cancelled."""
-        return Errand(self.key, self.work)
+    def restarted(self) -> Task:
+        """Return a copy that is not cancelled."""
+        return Task(self.key, self.work)
 
 
-class WorkAhead:
-    """Runs errands one by one while no question is being answered.
+class IdleWorker:
+    """Runs tasks one by one while no request is being processed.
 
-    A question stops the errand at work, unless it is about the same plane, which the
-    question then waits for; it is begun again afterwards. A question about another plane
-    than the one before drops all that waits. The thread starts with the first errand.
+    A request cancels the current task and restarts it afterwards, unless the task is for the same
+    plane: then the request waits for it. A request for another plane than the previous one also
+    clears the queue. The thread is started by the first task.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[Errand] = deque()
-        self._current: Errand | None = None
-        self._questions = 0
+        self._waiting: deque[Task] = deque()
+        self._current: Task | None = None
+        self._requests = 0
         self._key: SliceKey | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def want(self, errands: Iterable[Errand]) -> None:
-        """Do these from now on, in their order, in place of all that waits; returns at once."""
+    def schedule(self, tasks: Iterable[Task]) -> None:
+        """Replace the queue by these tasks, in their order; returns at once."""
         with self._changed:
-            self._waiting = deque(errands)
+            self._waiting = deque(tasks)
             if self._current is not None and not self._is_waiting(self._current.key):
                 self._current.cancel.cancel()
             if self._thread is None and self._waiting and not self._closed:
@@ -69,10 +69,10 @@ class WorkAhead:
             self._changed.notify_all()
 
     @contextmanager
-    def making_way(self, key: SliceKey) -> Iterator[None]:
-        """Hold the errands back while a question about the plane `key` is answered."""
+    def paused_for(self, key: SliceKey) -> Iterator[None]:
+        """Suspend the tasks while a request for the plane `key` is processed."""
         with self._changed:
-            self._questions += 1
+            self._requests += 1
             elsewhere, self._key = key != self._key, key
             if elsewhere:
                 self._waiting.clear()
@@ -80,16 +80,16 @@ class WorkAhead:
             if current is not None and current.key != key and not current.cancel.cancelled:
                 current.cancel.cancel()
                 if not elsewhere:
-                    self._waiting.appendleft(current.again())
+                    self._waiting.appendleft(current.restarted())
         try:
             yield
         finally:
             with self._changed:
-                self._questions -= 1
+                self._requests -= 1
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Begin nothing more, and stop what is at work."""
+        """Start no more tasks, and cancel the current one."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -98,31 +98,31 @@ class WorkAhead:
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is left to do; False when it takes longer than `seconds`."""
+        """Wait until no task is left; False if that takes longer than `seconds`."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._current is None and not self._waiting, seconds
             )
 
     def _is_waiting(self, key: SliceKey) -> bool:
-        return any(errand.key == key for errand in self._waiting)
+        return any(task.key == key for task in self._waiting)
 
     def _run(self) -> None:
-        while (errand := self._next()) is not None:
+        while (task := self._next()) is not None:
             try:
-                errand.work(errand.cancel)
+                task.work(task.cancel)
             except Cancelled:
                 pass
-            except Exception:  # noqa: BLE001 - nobody waits: a question will meet the error itself
-                _log.debug("An errand for %s failed", errand.key, exc_info=True)
+            except Exception:  # noqa: BLE001 - nobody waits: a request will raise the error itself
+                _log.debug("A task for %s failed", task.key, exc_info=True)
             with self._changed:
                 self._current = None
                 self._changed.notify_all()
 
-    def _next(self) -> Errand | None:
-        """The next errand, once there is one and no question; None when closed."""
+    def _next(self) -> Task | None:
+        """Return the next task, once there is one and no request; None when closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or (self._waiting and not self._questions))
+            self._changed.wait_for(lambda: self._closed or (self._waiting and not self._requests))
             if self._closed:
                 return None
             self._current = self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""Which planes a person will probably ask about next, so that they are embedded by then."""
+"""Predicts which planes the user will open next, so that they are embedded by then."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.core.volume import Volume
+    from napari_scsam.inference.messages import Question
     from napari_scsam.inference.previews import Previewer
-    from napari_scsam.inference.segmenter import Question
     from napari_scsam.project import Project
 
-# Slices on each side, and images further down the list.
-NEAR = 2
-# Those directly beside the plane in view.
-BESIDE = 2
+# Neighbouring slices on each side, and following images of the queue. Arbitrary.
+NEIGHBOURS = 2
+# Number of direct neighbours of the current plane.
+DIRECT_NEIGHBOURS = 2
 NEXT_IMAGES = 2
 
 
 class LookAhead:
-    """Has planes embedded ahead: the ones next to the one in view, then the queue's next.
+    """Has planes embedded ahead: neighbours of the current one, then the next of the queue.
 
     Parameters
     ----------
     project : Project
     previewer : Previewer
     reader : JobRunner
-        Reads the next images; not the one that saves, since that must not wait for it.
+        Reads the next images; a separate runner, since saving must not wait for it.
     """
 
     def __init__(self, project: Project, previewer: Previewer, reader: JobRunner) -> None:
@@ -44,18 +44,18 @@ class LookAhead:
         self._reader = reader
         self._at: SliceKey | None = None
         self._reading: CancelToken | None = None
-        # Planes of images that are not open, by key: their image is read once.
+        # Planes of images that are not open, by key, so that each image is read once.
         self._read: dict[SliceKey, Question] = {}
 
     def around(self, question: Question, volume: Volume) -> None:
-        """Embed ahead from a plane that a person rests on.
+        """Embed ahead, starting from the plane on which the user stays.
 
         Parameters
         ----------
         question : Question
-            About that plane.
+            Question for that plane.
         volume : Volume
-            The image that it is of.
+            Image of the plane.
         """
         plain = replace(question, prompts=PromptSet(), draft=None, around=None)
         near = [
@@ -72,30 +72,32 @@ class LookAhead:
 
         def found(upcoming: Sequence[Question]) -> None:
             if key == self._at:
-                # The second neighbours can wait: the first ones come with the next step.
-                self._previewer.prefetch([*near[:BESIDE], *upcoming, *near[BESIDE:]])
+                # Second neighbours come last: the next step needs the first ones.
+                self._previewer.prefetch(
+                    [*near[:DIRECT_NEIGHBOURS], *upcoming, *near[DIRECT_NEIGHBOURS:]]
+                )
 
         self._reading = self._reader.run(Job("Looking ahead", read), found, _ignore)
 
     def close(self) -> None:
-        """Look no further."""
+        """Stop embedding ahead."""
         self._at = None
         if self._reading is not None:
             self._reading.cancel()
 
     def _near(self, key: SliceKey, volume: Volume) -> list[Plane]:
-        """The planes on both sides, the next in the direction of travel first."""
+        """Return neighbours on both sides, the next in the direction of travel first."""
         image, plane = key
         step = 1
         if self._at is not None and self._at[0] == image and self._at[1].axis == plane.axis:
             step = -1 if plane.index < self._at[1].index else 1
-        offsets = [sign * step * n for n in range(1, NEAR + 1) for sign in (1, -1)]
+        offsets = [sign * step * n for n in range(1, NEIGHBOURS + 1) for sign in (1, -1)]
         total = volume.plane_count(plane.axis)
         indices = [plane.index + offset for offset in offsets]
         return [Plane(plane.axis, i) for i in indices if 0 <= i < total]
 
     def _upcoming(self, at: Question, volume: Volume, cancel: CancelToken) -> list[Question]:
-        """Questions about what J and the list open next; reads images that are not open."""
+        """Return questions for the planes opened next; reads images that are not open."""
         wanted = self._next_keys(at.key)
         self._read = {k: q for k, q in self._read.items() if k in wanted}
         for image in dict.fromkeys(key[0] for key in wanted):
@@ -106,10 +108,10 @@ class LookAhead:
             try:
                 source = volume if image == at.key[0] else self._project.volume(image)
             except ScsamError:
-                continue  # whoever opens it is told
+                continue  # the error is shown when it is opened
             window = at.window.on(source)
             for key in missing:
-                # A copy: the plane is kept, not its whole volume.
+                # A copy: keep the plane, not its whole volume.
                 pixels = source.plane(key[1]).copy()
                 self._read[key] = replace(at, key=key, pixels=pixels, window=window)
         return [self._read[key] for key in wanted if key in self._read]
@@ -121,7 +123,7 @@ class LookAhead:
         return (known.window.name, known.round_folder) == (at.window.name, at.round_folder)
 
     def _next_keys(self, key: SliceKey) -> list[SliceKey]:
-        """The next open plane; then the first open and the middle one of the next images."""
+        """Return the next open plane, then the first open and the middle one of next images."""
         following = neighbour(self._project, key)
         keys = [] if following is None else [following]
         records = self._project.images()
@@ -135,4 +137,4 @@ class LookAhead:
 
 
 def _ignore(_: Exception) -> None:
-    """What could not be read ahead is told of when it is opened."""
+    """Ignore errors of reading ahead; they are shown when the image is opened."""

@@ -1,4 +1,4 @@
-"""Asks the models for previews, one question at a time, and never shows a late answer."""
+"""Requests previews from the models, one at a time, and drops late results."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.job_runner import JobRunner, OnFailed
     from napari_scsam.core.prompts import PromptSet
-    from napari_scsam.inference.segmenter import Answer, Question, SegmenterLike
+    from napari_scsam.inference.messages import Answer, Question, SegmenterLike
 
+# Arbitrary.
 PREVIEWS_KEPT = 256
 
 
 class Previewer:
-    """The line between the main thread and the models.
+    """Connects the main thread and the models.
 
-    Each new question cancels the one before and takes a generation number; an answer of
-    an older generation is dropped, so a click during a decode never paints the older
-    mask over the newer.
+    Each new request cancels the previous one and gets a generation number. Results of an older
+    generation are dropped, so that a click during a decode never shows the older mask over the
+    newer one.
 
     Parameters
     ----------
@@ -39,22 +40,22 @@ class Previewer:
         self._runner = runner
         self._answers: OrderedDict[SliceKey, Answer] = OrderedDict()
         self._generation = 0
-        self._asked: CancelToken | None = None
-        self._about: tuple[SliceKey, PromptSet] | None = None
+        self._request: CancelToken | None = None
+        self._request_for: tuple[SliceKey, PromptSet] | None = None
         self._warming: CancelToken | None = None
-        self._looking: CancelToken | None = None
+        self._prefetching: CancelToken | None = None
 
     @property
     def waiting(self) -> bool:
-        """Whether a question has no answer yet."""
-        return self._asked is not None
+        """Whether a request is in progress."""
+        return self._request is not None
 
     def is_asking(self, key: SliceKey, prompts: PromptSet) -> bool:
-        """Whether the question without an answer yet is about just these prompts."""
-        return self._about == (key, prompts)
+        """Whether the request in progress is for exactly these prompts."""
+        return self._request_for == (key, prompts)
 
     def get(self, key: SliceKey, prompts: PromptSet) -> Answer | None:
-        """The answer for one plane, if it was made from just these prompts."""
+        """Return the result for one plane, if it was computed from exactly these prompts."""
         answer = self._answers.get(key)
         return answer if answer is not None and answer.prompts == prompts else None
 
@@ -63,15 +64,15 @@ class Previewer:
         return self._answers.get(key)
 
     def start(self, round_folder: Path | None) -> None:
-        """Load the models ahead of the first question, which meets the error if there is one."""
+        """Load the models ahead of the first request, which will raise any error."""
         job = Job("Loading the models", lambda _p, _c: self._segmenter.prepare(round_folder))
         self._runner.run(job, _nothing, _nothing)
 
     def decode(
         self, question: Question, on_answer: Callable[[Answer], None], on_failed: OnFailed
     ) -> None:
-        """Ask for the masks of the question's prompts."""
-        self._ask("Drawing the outline", self._segmenter.decode, question, on_answer, on_failed)
+        """Request the masks for the prompts of a question."""
+        self._submit("Drawing the outline", self._segmenter.decode, question, on_answer, on_failed)
 
     def suggest(
         self,
@@ -80,15 +81,15 @@ class Previewer:
         on_answer: Callable[[Answer], None],
         on_failed: OnFailed,
     ) -> None:
-        """Ask for proposals and their masks."""
+        """Request proposals and their masks."""
 
-        def work(asked: Question) -> Answer:
-            return self._segmenter.suggest(asked, class_ids)
+        def work(question: Question) -> Answer:
+            return self._segmenter.suggest(question, class_ids)
 
-        self._ask("Looking for the structures", work, question, on_answer, on_failed)
+        self._submit("Looking for the structures", work, question, on_answer, on_failed)
 
     def warm(self, question: Question, on_done: Callable[[Any], None], on_failed: OnFailed) -> None:
-        """Prepare a plane's embedding ahead of the first click; the last one asked wins."""
+        """Compute a plane's embedding ahead of the first click; the latest request wins."""
         if self._warming is not None:
             self._warming.cancel()
 
@@ -100,37 +101,37 @@ class Previewer:
         self._warming = self._runner.run(Job("Preparing the slice", work), on_done, on_failed)
 
     def prefetch(self, questions: Sequence[Question]) -> None:
-        """Have planes embedded while nothing else is asked; the last ones named count."""
-        if self._looking is not None:
-            self._looking.cancel()
+        """Embed planes while nothing else is requested; the latest list counts."""
+        if self._prefetching is not None:
+            self._prefetching.cancel()
         job = Job("Looking ahead", lambda _p, _c: self._segmenter.prefetch(questions))
-        self._looking = self._runner.run(job, _nothing, _nothing)
+        self._prefetching = self._runner.run(job, _nothing, _nothing)
 
     def drop(self) -> None:
-        """Take back the question that has no answer yet."""
+        """Cancel the request in progress."""
         self._generation += 1
-        self._about = None
-        if self._asked is not None:
-            self._asked.cancel()
-            self._asked = None
+        self._request_for = None
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
 
     def close(self) -> None:
-        """Ask nothing more, and draw nothing more."""
+        """Cancel all requests."""
         self.drop()
-        for token in (self._warming, self._looking):
+        for token in (self._warming, self._prefetching):
             if token is not None:
                 token.cancel()
 
     def forget(self, key: SliceKey | None = None) -> None:
-        """Forget the answer for one plane, or all of them, the one still to come included."""
-        if self._about is not None and key in (None, self._about[0]):
+        """Discard the result for one plane, or all, including the one in progress."""
+        if self._request_for is not None and key in (None, self._request_for[0]):
             self.drop()
         if key is None:
             self._answers.clear()
         else:
             self._answers.pop(key, None)
 
-    def _ask(
+    def _submit(
         self,
         name: str,
         work: Callable[[Question], Answer],
@@ -139,13 +140,13 @@ class Previewer:
         on_failed: OnFailed,
     ) -> None:
         self.drop()
-        self._about = (question.key, question.prompts)
+        self._request_for = (question.key, question.prompts)
         generation = self._generation
 
         def settled() -> bool:
             if generation != self._generation:
                 return False
-            self._asked = self._about = None
+            self._request = self._request_for = None
             return True
 
         def done(answer: Answer) -> None:
@@ -161,8 +162,8 @@ class Previewer:
                 on_failed(error)
 
         job = Job(name, lambda _progress, _cancel: work(question))
-        self._asked = self._runner.run(job, done, failed)
+        self._request = self._runner.run(job, done, failed)
 
 
 def _nothing(_: Any) -> None:
-    """Take an end that nobody waits for."""
+    """Ignore a result or error that nobody waits for."""

@@ -1,4 +1,4 @@
-"""A segmenter in a process of its own, so that no model ever holds up the window."""
+"""A segmenter in a separate process, so that models never block the window."""
 
 from __future__ import annotations
 
@@ -7,43 +7,47 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
-from napari_scsam.inference.process_server import Reply, send
+from napari_scsam.io.real_files import open_new, open_to_append
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from napari_scsam.inference.segmenter import Answer, Question
+    from napari_scsam.inference.messages import Answer, Question
     from napari_scsam.propagation import Carried, Trail
 
 SERVER = "napari_scsam.inference.process_server"
 LOG_FILE = "models.log"
-# A process that was killed, or has lost its streams, is gone within this.
+# Time limit for a killed process, or one without streams, to end.
 END_S = 5.0
+# Name and arguments of a Segmenter's method.
+Call = tuple[str, tuple[Any, ...]]
+# Whether the call succeeded, and its result or ScsamError.
+Reply = tuple[bool, Any]
 
 
 class SegmenterProcess:
-    """A `Segmenter` whose models, embeddings and imports live in a child process.
+    """A `Segmenter` whose models, embeddings and imports are in a child process.
 
-    The child starts with the first call and is started again by the call after the one in
-    which it died. It ends with this process, however this process ends. Calls are answered
-    one at a time; `close` may be called from any thread.
+    The child is started by the first call and restarted by the call after a crash. It ends
+    with this process, however that ends. Calls are processed one at a time; `close` may be called
+    from any thread.
 
     Parameters
     ----------
     cache_folder : Path
-        Where embeddings are kept for later.
+        Folder of the embedding cache.
     cache_gb : float
-        Size that the folder is kept under.
+        Size limit of the folder, in GB.
 
     Attributes
     ----------
     log_path : Path
-        What the child has to say, beside `cache_folder`; begun anew by each object.
+        The child's log, beside `cache_folder`; overwritten by each object.
     """
 
     def __init__(self, cache_folder: Path, cache_gb: float = CACHE_GB) -> None:
@@ -53,67 +57,62 @@ class SegmenterProcess:
         self._started = False
         self._closed = False
         self._child: subprocess.Popen[bytes] | None = None
-        # The first lets one call through at a time, the second guards the child's coming
-        # and going, which `close` must not wait for.
-        self._talking = threading.Lock()
-        self._changing = threading.Lock()
-
-    @property
-    def process_id(self) -> int | None:
-        """The child's, or None while there is none."""
-        return None if self._child is None else self._child.pid
+        # The first serialises calls. The second guards the child's start and end, for which
+        # `close` must not wait.
+        self._calling = threading.Lock()
+        self._starting = threading.Lock()
 
     def prepare(self, round_folder: Path | None) -> None:
-        """Start the child, and load what the active round needs."""
+        """Start the child and load the models of the active round."""
         self._call("prepare", round_folder)
 
     def describe(self) -> str:
-        """What runs where; see `Segmenter.describe`."""
+        """Describe model and device; see `Segmenter.describe`."""
         return cast("str", self._call("describe"))
 
     def embed(self, question: Question) -> None:
-        """Prepare a plane; its embedding stays in the child."""
+        """Embed a plane; the embedding stays in the child."""
         self._call("embed", question)
 
     def decode(self, question: Question) -> Answer:
-        """Masks of every class that has prompts; see `Segmenter.decode`."""
+        """Segment every class that has prompts; see `Segmenter.decode`."""
         return cast("Answer", self._call("decode", question))
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """Proposals and their masks; see `Segmenter.suggest`."""
+        """Propose prompts and decode them; see `Segmenter.suggest`."""
         return cast("Answer", self._call("suggest", question, tuple(class_ids)))
 
     def carry(self, question: Question, trail: Trail) -> Carried:
-        """Masks of a neighbouring plane found again; see `Segmenter.carry`."""
+        """Propagate masks of a neighbouring plane; see `Segmenter.carry`."""
         return cast("Carried", self._call("carry", question, trail))
 
     def prefetch(self, questions: Iterable[Question]) -> None:
-        """Embed planes ahead; the child does it after it has answered. See `Segmenter`."""
+        """Embed planes ahead, in the child's idle time; see `Segmenter.prefetch`."""
         self._call("prefetch", tuple(questions))
 
     def close(self) -> None:
-        """End the child at once, whatever it does; a call in it raises Cancelled."""
-        with self._changing:
+        """Kill the child at once; a call in progress raises Cancelled."""
+        with self._starting:
             self._closed = True
             child, self._child = self._child, None
         if child is not None:
             child.kill()
-            with self._talking:
-                _bury(child)
+            with self._calling:
+                _wait_for_end(child)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """The result of one call in the child.
+        """Return the result of one call in the child.
 
         Raises
         ------
         ScsamError
-            What the call raised there; a ModelError when it raised something else or the
-            child ended, and Cancelled when this was closed.
+            The error of the call; ModelError if it raised another error or the child ended, and
+            Cancelled if this object was closed.
         """
-        with self._talking:
+        with self._calling:
             child = self._running_child()
             try:
-                succeeded, result = _ask(child, name, arguments)
+                succeeded, result = _exchange(child, name, arguments)
             except (OSError, EOFError, pickle.UnpicklingError) as error:
                 raise self._ended(child) from error
         if succeeded:
@@ -121,7 +120,7 @@ class SegmenterProcess:
         raise result
 
     def _running_child(self) -> subprocess.Popen[bytes]:
-        with self._changing:
+        with self._starting:
             if self._closed:
                 raise Cancelled("The project was closed.")
             if self._child is None:
@@ -139,7 +138,7 @@ class SegmenterProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # Its own session: Ctrl+C in a terminal is for the window to handle.
+                # A session of its own: Ctrl+C in a terminal is handled by the window.
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
@@ -150,27 +149,33 @@ class SegmenterProcess:
                 log.close()
 
     def _open_log(self) -> Any:
-        """The log, new in each session; without one where the folder can't be written."""
-        mode = "ab" if self._started else "wb"
+        """Open the log, new in each session; no log if the folder can't be written."""
+        opened = open_to_append if self._started else open_new
         self._started = True
         try:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
-            return self.log_path.open(mode)
+            return opened(self.log_path)
         except OSError:
             return subprocess.DEVNULL
 
     def _ended(self, child: subprocess.Popen[bytes]) -> ModelError | Cancelled:
-        with self._changing:
+        with self._starting:
             if self._closed:
                 return Cancelled("The project was closed.")
             self._child = None
         return ModelError(
-            f"The model process stopped (exit code {_bury(child)}), perhaps for want of memory; "
-            f"it is started again with the next click. Its log: {self.log_path}"
+            f"The model process stopped (exit code {_wait_for_end(child)}), perhaps because memory "
+            f"ran out; it is started again with the next click. Its log: {self.log_path}"
         )
 
 
-def _ask(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) -> Reply:
+def send(stream: BinaryIO, message: Call | Reply) -> None:
+    """Write one message."""
+    stream.write(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
+    stream.flush()
+
+
+def _exchange(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) -> Reply:
     calls, replies = child.stdin, child.stdout
     if calls is None or replies is None:
         raise EOFError
@@ -178,11 +183,11 @@ def _ask(child: subprocess.Popen[bytes], name: str, arguments: tuple[Any, ...]) 
     return cast("Reply", pickle.load(replies))
 
 
-def _bury(child: subprocess.Popen[bytes]) -> int:
-    """Close the streams of a child that is ending, and wait for it; returns its exit code."""
+def _wait_for_end(child: subprocess.Popen[bytes]) -> int:
+    """Close the streams of an ending child and wait for it; returns its exit code."""
     for stream in (child.stdin, child.stdout):
         if stream is not None:
-            with suppress(OSError):  # what was not sent yet can't be sent any more
+            with suppress(OSError):  # unsent data is lost
                 stream.close()
     try:
         return child.wait(END_S)

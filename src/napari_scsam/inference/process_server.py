@@ -1,8 +1,8 @@
-"""The model process: a `Segmenter` that answers the calls of one `SegmenterProcess`.
+"""The model process: a `Segmenter` that processes the calls of one `SegmenterProcess`.
 
-Started as ``python -m napari_scsam.inference.process_server CACHE_FOLDER CACHE_GB``. Calls
-come in on standard input and answers go out on standard output, both pickled: each end is the
-other's own process. What anything else prints goes to standard error, which is a log file.
+Started as ``python -m napari_scsam.inference.process_server CACHE_FOLDER CACHE_GB``. Calls arrive
+on standard input and results are written to standard output, both pickled; both ends are processes
+of the same program. Everything else that is printed goes to standard error, which is a log file.
 """
 
 from __future__ import annotations
@@ -22,21 +22,17 @@ import psutil
 from napari_scsam.core.errors import ModelError, ScsamError
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.threads import MODELS, step_back, wait_briefly
+from napari_scsam.inference.process_client import Call, Reply, send
 from napari_scsam.inference.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The name of a Segmenter's method and its arguments.
-Call = tuple[str, tuple[Any, ...]]
-# Whether the call succeeded, and its result or its ScsamError.
-Reply = tuple[bool, Any]
-
 _log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Answer calls until standard input ends."""
+    """Process calls until standard input ends."""
     wait_briefly()
     step_back(MODELS)
     os.environ.setdefault("OMP_NUM_THREADS", str(_threads()))
@@ -52,7 +48,7 @@ def main() -> None:
 
 
 def reply_to(segmenter: Segmenter, call: Call) -> Reply:
-    """What a segmenter says to one call; an error that is not ours becomes one line."""
+    """Run one call on a segmenter; unexpected errors become a one-line ModelError."""
     name, arguments = call
     methods: dict[str, Callable[..., Any]] = {
         "prepare": segmenter.prepare,
@@ -70,28 +66,22 @@ def reply_to(segmenter: Segmenter, call: Call) -> Reply:
     except Exception as error:  # noqa: BLE001 - the job's boundary: carried to the window
         _log.exception("%s failed", name)
         return (False, ModelError(_one_line(error)))
-    # Models and embeddings stay here.
+    # Models and embeddings are not sent.
     return (True, None if name in ("prepare", "embed") else result)
 
 
-def send(stream: BinaryIO, message: Call | Reply) -> None:
-    """Write one message."""
-    stream.write(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
-    stream.flush()
-
-
 def _receive(calls: BinaryIO, waiting: queue.SimpleQueue[Call]) -> None:
-    """Queue what comes in; the end of the stream is the end of this process."""
+    """Queue incoming calls; the end of the stream ends this process."""
     try:
         while True:
             waiting.put(pickle.load(calls))
     except (EOFError, OSError, pickle.UnpicklingError):
-        # At once, also in the middle of a decode whose answer nobody waits for.
+        # At once, even during a decode: nobody waits for its result.
         os._exit(0)
 
 
 def _own_streams() -> tuple[BinaryIO, BinaryIO]:
-    """The two streams of the talk, out of the reach of libraries that read or print."""
+    """Return the streams for messages, and redirect those that libraries read or print to."""
     calls, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -101,7 +91,7 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _threads() -> int:
-    """The cores that this process may use, less one for the window where that leaves two."""
+    """Return the available cores, minus one for the window if at least two remain."""
     cores = psutil.cpu_count(logical=False) or 1
     if hasattr(os, "sched_getaffinity"):
         cores = min(cores, len(os.sched_getaffinity(0)))

@@ -1,184 +1,63 @@
-"""The worker's side of suggesting and decoding: models, embeddings, masks."""
+"""Suggesting and decoding in a worker: models, embeddings, masks."""
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_scsam import models
-from napari_scsam.core.arrays import LabelArray, Pixels
 from napari_scsam.core.errors import ModelError
-from napari_scsam.core.geometry import SliceKey
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.prompt_edits import (
     askable_objects,
-    asked_in_turn,
+    decode_steps,
     to_decode,
     with_proposals,
     without,
 )
-from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
+from napari_scsam.core.prompts import ObjectKey, Prompts
 from napari_scsam.core.settings import CACHE_GB
-from napari_scsam.core.stretch import Stretch
-from napari_scsam.core.windows import AUTO, Window
 from napari_scsam.inference.composing import compose
 from napari_scsam.inference.correcting import begun_from, left_of, says_nothing
-from napari_scsam.inference.idle_worker import Errand, WorkAhead
+from napari_scsam.inference.idle_worker import IdleWorker, Task
+from napari_scsam.inference.messages import Answer, Question
 from napari_scsam.propagation import Carried, Trail, carry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from napari_scsam.core.arrays import LabelArray, Logits, Mask, Pixels
-    from napari_scsam.core.geometry import SliceKey
+    from napari_scsam.core.arrays import Logits, Mask
     from napari_scsam.core.jobs import CancelToken
-    from napari_scsam.core.prompts import ObjectKey, Prompts
-    from napari_scsam.core.volume import Around
+    from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
+    from napari_scsam.core.stretch import Stretch
     from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 
 _log = logging.getLogger(__name__)
 
+# Arbitrary.
 MASKS_KEPT = 32
 MASKS_BYTES = 256 * 2**20
 GPU_FULL = "The GPU was full: continued on the CPU."
 
 
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What is asked about one plane.
-
-    Attributes
-    ----------
-    key : (image id, Plane)
-    pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
-        The plane's own values.
-    prompts : PromptSet
-    round_folder : Path, optional
-        The active round; None before the first one.
-    draft : ndarray of shape (rows, cols), uint8, optional
-        A mask carried over from another plane, which the prompts correct.
-    window : Window
-        What the models see of the pixels, with its limits on this image.
-    tuned_folder : Path, optional
-        A tuning whose SAM answers the prompts in place of the round's or the shipped one.
-    stretch : Stretch
-        What makes the plane's pixels square.
-    around : pair of ndarrays of the shape of `pixels`, optional
-        The planes before and after, as `pixels`; for a round whose U-Net sees them, too.
-    told : PromptSet
-        Prompts of these that `draft` was made of: they are not asked again.
-    """
-
-    key: SliceKey
-    pixels: Pixels
-    prompts: PromptSet
-    round_folder: Path | None
-    draft: LabelArray | None = None
-    window: Window = AUTO
-    tuned_folder: Path | None = None
-    stretch: Stretch = Stretch()
-    around: Around | None = None
-    told: PromptSet = PromptSet()
-
-    def squared(self) -> Question:
-        """The same question about the plane with square pixels."""
-        if self.stretch.is_none:
-            return self
-        rows, cols = self.pixels.shape[:2]
-        return replace(
-            self,
-            pixels=self.stretch.pixels(self.pixels),
-            prompts=self.stretch.prompts(self.prompts, (rows, cols)),
-            told=self.stretch.prompts(self.told, (rows, cols)),
-            draft=None if self.draft is None else self.stretch.label(self.draft),
-            stretch=Stretch(),
-            around=_each(self.stretch.pixels, self.around),
-        )
-
-    def seen(self) -> Question:
-        """The same question about the pixels as the models see them.
-
-        Raises
-        ------
-        InputError
-            If the window hides all that the plane shows.
-        """
-        self.window.check(self.pixels)
-        around = _each(self.window.apply, self.around)
-        return replace(self, pixels=self.window.apply(self.pixels), window=AUTO, around=around)
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """A preview for one plane.
-
-    Attributes
-    ----------
-    prompts : PromptSet
-        What the preview was made from, new proposals included.
-    preview : ndarray of shape (rows, cols), uint8
-    via : {'points', 'box', 'mask', 'box from clicks', 'class', 'outline', ''}
-        How the prompts were used (the weakest use of all objects).
-    iou : float, optional
-        SAM's own estimate of the worst object's IoU, 0..1.
-    note : str
-        What the person should know of how it was made; mostly nothing.
-    """
-
-    prompts: PromptSet
-    preview: LabelArray
-    via: str
-    iou: float | None = None
-    note: str = ""
-
-
-class SegmenterLike(Protocol):
-    """What previews are asked of: a `Segmenter`, here or in a process of its own."""
-
-    def prepare(self, round_folder: Path | None) -> Any:
-        """Load what the active round needs, once."""
-
-    def describe(self) -> str:
-        """What runs where, for the dock's foot."""
-
-    def embed(self, question: Question) -> Any:
-        """Prepare the plane, so that a decode of it is fast."""
-
-    def decode(self, question: Question) -> Answer:
-        """Masks of every class that has prompts, as one preview."""
-
-    def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """New proposals of the active round for `class_ids`, and their masks."""
-
-    def carry(self, question: Question, trail: Trail) -> Carried:
-        """Masks of a neighbouring plane found again on the question's, its prompts aside."""
-
-    def prefetch(self, questions: Iterable[Question]) -> None:
-        """Embed these planes next, while nothing else is asked; returns at once."""
-
-    def close(self) -> None:
-        """Let go of the models; nothing is asked afterwards."""
-
-
 class Segmenter:
-    """Owns the models and their caches; every method belongs to one worker thread.
+    """Owns the models and their caches; all methods must be called from one worker thread.
 
-    A thread of its own embeds what `prefetch` was given, and makes way for every question.
+    Its own background thread embeds the planes given to `prefetch`, and yields to every request.
 
     Parameters
     ----------
     cache_folder : Path, optional
-        Where embeddings are kept for later; in memory only when left out.
+        Folder of the embedding cache; None: in memory only.
     cache_gb : float
-        Size that the folder is kept under.
+        Size limit of the folder, in GB.
     load_sam : callable, optional
-        Makes the SAM that is used before the first round.
+        Loads the SAM that is used before the first round.
     """
 
     def __init__(
@@ -189,7 +68,7 @@ class Segmenter:
     ) -> None:
         self._cache_folder = cache_folder
         self._cache_gb = cache_gb
-        self._ahead = WorkAhead()
+        self._ahead = IdleWorker()
         self._load_sam = load_sam
         self._cache: EmbeddingCache | None = None
         self._base: SamBackend | None = None
@@ -200,7 +79,7 @@ class Segmenter:
         self._masks: OrderedDict[Any, Decoded] = OrderedDict()
 
     def prepare(self, round_folder: Path | None) -> SamBackend:
-        """Load what the active round needs, once."""
+        """Load the models of the active round, once."""
         if round_folder != self._round_folder:
             self._round = None if round_folder is None else models.load_round(round_folder)
             self._round_folder = round_folder
@@ -212,37 +91,37 @@ class Segmenter:
         return self._base
 
     def describe(self) -> str:
-        """What runs where, for the dock's foot, such as ``"LiteMedSAM on CPU, 2 threads"``."""
+        """Describe model and device, such as ``"LiteMedSAM on CPU, 2 threads"``."""
         sam = self.prepare(self._round_folder)
-        text = models.describe(sam) + (" (the GPU was full)" if _left_gpu(sam) else "")
+        text = models.describe(sam) + (" (the GPU was full)" if _fell_back_to_cpu(sam) else "")
         if self._round is not None:
             text += f", taught by round {self._round.number}"
         return text if self._tuned is None else f"{text}, tuned on your labels"
 
     @property
     def cache(self) -> EmbeddingCache:
-        """Where embeddings are kept; made when first needed."""
+        """Embedding cache, opened when first needed."""
         if self._cache is None:
             self._cache = models.open_cache(self._cache_folder, max_gb=self._cache_gb)
         return self._cache
 
     def embed(self, question: Question) -> Embedding:
-        """Embedding of the plane, from the cache when it is there; loads all that a click needs."""
-        with self._ahead.making_way(question.key):
-            self._answering(question)
+        """Embed the plane, with the cache, and load everything that a click needs."""
+        with self._ahead.paused_for(question.key):
+            self._sam_for_clicks(question)
             return self._embed(question.seen().squared())
 
     def prefetch(self, questions: Iterable[Question]) -> None:
-        """Embed these planes next, one by one, while nothing else is asked; returns at once."""
-        cache, errands = self.cache, []
+        """Embed these planes next, one by one, while there is no request; returns at once."""
+        cache, tasks = self.cache, []
         for question in questions:
             sam = self.prepare(question.round_folder)
-            errands.append(Errand(question.key, partial(_embed_ahead, cache, sam, question)))
-        self._ahead.want(errands)
+            tasks.append(Task(question.key, partial(_embed_ahead, cache, sam, question)))
+        self._ahead.schedule(tasks)
 
     def decode(self, question: Question) -> Answer:
-        """Masks of every class that has prompts, as one preview."""
-        with self._ahead.making_way(question.key):
+        """Segment every class that has prompts, as one preview."""
+        with self._ahead.paused_for(question.key):
             answer = self._decode(question.seen().squared())
         if question.stretch.is_none:
             return answer
@@ -251,22 +130,22 @@ class Segmenter:
         return replace(answer, prompts=question.prompts, preview=preview)
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """New proposals of the active round for `class_ids`, and their masks."""
-        with self._ahead.making_way(question.key):
+        """Propose prompts of the active round for `class_ids`, and decode them."""
+        with self._ahead.paused_for(question.key):
             return self._suggest(question.seen(), class_ids)
 
     def carry(self, question: Question, trail: Trail) -> Carried:
-        """Masks of a neighbouring plane found again on the question's, its prompts aside."""
+        """Propagate masks of a neighbouring plane to the question's, ignoring its prompts."""
         stretch, shape = question.stretch, question.pixels.shape[:2]
-        with self._ahead.making_way(question.key):
-            asked, sam = question.seen().squared(), self._answering(question)
+        with self._ahead.paused_for(question.key):
+            squared, sam = question.seen().squared(), self._sam_for_clicks(question)
             carried = carry(
                 sam,
-                asked.pixels,
+                squared.pixels,
                 _squared(trail, stretch, shape),
                 cache=self.cache,
                 taught=self._round,
-                around=asked.around,
+                around=squared.around,
             )
         if stretch.is_none:
             return carried
@@ -274,7 +153,7 @@ class Segmenter:
         return replace(carried, logits=own)
 
     def close(self) -> None:
-        """Stop looking ahead; the models go with this object."""
+        """Stop embedding ahead; the models are freed with this object."""
         self._ahead.close()
 
     def _embed(self, question: Question) -> Embedding:
@@ -283,8 +162,8 @@ class Segmenter:
 
     def _decode(self, question: Question) -> Answer:
         embedding = self._embed(question)
-        sam = self._answering(question)
-        prompts = without(to_decode(question.prompts), question.told)
+        sam = self._sam_for_clicks(question)
+        prompts = without(to_decode(question.prompts), question.included)
         drafted = () if question.draft is None else np.unique(question.draft).tolist()
         keys = askable_objects(prompts, drafted)
         begun = {key: begun_from(question.draft, key, prompts) for key in keys}
@@ -297,7 +176,7 @@ class Segmenter:
         via = "box from clicks" if "box from clicks" in vias else next(iter(sorted(vias)), "")
         iou = min((answer.iou for answer in decoded.values()), default=None)
         preview = compose(decoded, embedding.shape, left_of(question.draft, begun.values()))
-        note = GPU_FULL if _left_gpu(sam) else ""
+        note = GPU_FULL if _fell_back_to_cpu(sam) else ""
         return Answer(question.prompts, preview, via, iou, note)
 
     def _suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
@@ -315,10 +194,10 @@ class Segmenter:
         prompts = with_proposals(question.prompts, proposals, known)
         return self._decode(replace(question, prompts=prompts))
 
-    def _answering(self, question: Question) -> SamBackend:
-        """Who answers clicks: the tuned SAM where one is asked for, else the round's or shipped.
+    def _sam_for_clicks(self, question: Question) -> SamBackend:
+        """Return the SAM for clicks: the tuned one if requested, else the round's or shipped one.
 
-        Suggestions and embeddings are not its business: it sees its base's embeddings.
+        Suggestions do not use the tuned SAM. Its embeddings are those of its base.
         """
         sam = self.prepare(question.round_folder)
         if question.tuned_folder != self._tuned_folder:
@@ -337,21 +216,21 @@ class Segmenter:
         key: ObjectKey,
         begun: Mask | None,
     ) -> Decoded:
-        """Mask of one object, each later click told what the ones before it gave."""
+        """Segment one object, feeding the mask of earlier clicks back to later ones."""
         before: Mask | Logits | None = begun
-        turns = asked_in_turn(prompts, key)
-        # A model of boxes makes nothing of its own answer: it is asked everything at once.
-        for turn in turns if sam.understands_points else turns[-1:]:
-            asked = turn.for_object(key, embedding.shape)
+        steps = decode_steps(prompts, key)
+        # A box-only model does not use its own mask: all prompts are given at once.
+        for step in steps if sam.understands_points else steps[-1:]:
+            object_prompts = step.for_object(key, embedding.shape)
             if before is not None:
-                asked = replace(asked, mask=before)
-            # A draft is not the outline that the round's points stand for.
-            proposed = before is None and self._knows(key[0]) and _only_proposed(turn, key)
-            answer = self._mask(sam, embedding, question, asked, key[0], proposed=proposed)
+                object_prompts = replace(object_prompts, mask=before)
+            # A draft is not the mask that the round's points summarise.
+            proposed = before is None and self._has_class(key[0]) and _only_proposed(step, key)
+            answer = self._mask(sam, embedding, question, object_prompts, key[0], proposed=proposed)
             before = answer.logits if sam.understands_points else before
         return answer
 
-    def _knows(self, class_id: int) -> bool:
+    def _has_class(self, class_id: int) -> bool:
         return self._round is not None and class_id in self._round.class_ids
 
     def _mask(
@@ -364,9 +243,9 @@ class Segmenter:
         *,
         proposed: bool,
     ) -> Decoded:
-        told = None if prompts.mask is None else hash(prompts.mask.tobytes())
-        asked = (prompts.points, prompts.labels, prompts.box, told)
-        key = (question.key, class_id, embedding.key, question.tuned_folder, asked, proposed)
+        mask_hash = None if prompts.mask is None else hash(prompts.mask.tobytes())
+        prompt_key = (prompts.points, prompts.labels, prompts.box, mask_hash)
+        key = (question.key, class_id, embedding.key, question.tuned_folder, prompt_key, proposed)
         if key not in self._masks:
             from_round = self._round is not None and sam is self._round.sam
             outlined = proposed or (from_round and not sam.understands_points)
@@ -389,19 +268,15 @@ class Segmenter:
         return self._masks[key]
 
     def _forget_masks(self) -> None:
-        """Keep the last masks only: one of a picture of 12 megapixels takes 60 MB."""
+        """Keep only the latest masks: one of a picture of 12 megapixels takes 60 MB."""
         size = sum(answer.logits.nbytes + answer.mask.nbytes for answer in self._masks.values())
         while len(self._masks) > MASKS_KEPT or (size > MASKS_BYTES and len(self._masks) > 1):
             _, answer = self._masks.popitem(last=False)
             size -= answer.logits.nbytes + answer.mask.nbytes
 
 
-def _each(change: Callable[[Pixels], Pixels], around: Around | None) -> Around | None:
-    return None if around is None else (change(around[0]), change(around[1]))
-
-
 def _squared(trail: Trail, stretch: Stretch, shape: tuple[int, int]) -> Trail:
-    """A trail on the grid of square pixels; only one that begins is on the plane's own."""
+    """Resample a trail to square pixels, if it is on the plane's own grid (at its start)."""
     if stretch.is_none or trail.label.shape != shape:
         return trail
     return Trail.start(stretch.label(trail.label))
@@ -413,19 +288,19 @@ def _embed_ahead(
     cache.get_or_embed(sam, question.seen().squared().pixels, cancel)
 
 
-def _left_gpu(sam: SamBackend) -> bool:
-    """Whether the models are on the CPU of a machine whose better device was full."""
+def _fell_back_to_cpu(sam: SamBackend) -> bool:
+    """Whether the models fell back to the CPU because a better device was full."""
     return sam.device == "cpu" != models.available_devices()[0]
 
 
 def _only_proposed(prompts: PromptSet, key: ObjectKey) -> bool:
-    """Whether the round itself said all that is asked about an object."""
+    """Whether all prompts of an object were proposed by the round."""
     drawn = key in prompts.boxes or any(s.object_key == key for s in prompts.strokes)
     return not drawn and all(p.origin == "model" for p in prompts.points if p.object_key == key)
 
 
 def _load_tuned(folder: Path | None) -> SamBackend | None:
-    """The SAM of a tuning; None where it is damaged, since a click must not fail for that."""
+    """Load the SAM of a tuning; None if it is damaged, since clicks must still work."""
     if folder is None:
         return None
     try:

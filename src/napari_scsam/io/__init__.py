@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,9 +13,14 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import nifti, raster, tiff
 from napari_scsam.io.atomic import make_folder
+from napari_scsam.io.bounds import out_of_memory
 from napari_scsam.io.grid import Grid
+from napari_scsam.io.outputs import check_outputs
+from napari_scsam.io.placing import Placed, Placing, place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_scsam.core.arrays import LabelArray, Pixels
     from napari_scsam.core.settings import ExportFormat
 
@@ -28,11 +35,19 @@ _SUFFIX_FORMATS: dict[str, ExportFormat] = {
     ".png": "png",
 }
 
+# Beyond it not every whole number is one in 64 bits of floating point.
+_LARGEST_WHOLE = 2**53
+
 __all__ = [
     "IMAGE_SUFFIXES",
     "SUFFIXES",
     "Grid",
+    "Placed",
+    "Placing",
+    "check_outputs",
     "format_of",
+    "label_files",
+    "place",
     "read_label_volume",
     "read_labels",
     "read_volume",
@@ -63,12 +78,13 @@ def read_volume(path: str | Path) -> Volume:
         2 pixels, constant, or holds NaN or infinity.
     """
     path = Path(path)
-    volume = _reader(path).read(path)
-    _check_pixels(volume, path)
-    return volume
+    with _one_line(path):
+        volume = _reader(path).read(path)
+        _check_pixels(volume, path)
+        return volume
 
 
-def read_labels(path: str | Path) -> Pixels:
+def read_labels(path: str | Path, like: Grid | None = None) -> Pixels:
     """Read a mask from any format that `read_volume` reads.
 
     Parameters
@@ -76,6 +92,9 @@ def read_labels(path: str | Path) -> Pixels:
     path : path
         One file; a PNG with a palette gives its indices, and one saved in colour is
         taken when its channels are equal.
+    like : Grid, optional
+        The image that the mask is meant for: one that is stored flipped or with its axes
+        in another order is reoriented onto it, and one that lies elsewhere is refused.
 
     Returns
     -------
@@ -85,16 +104,21 @@ def read_labels(path: str | Path) -> Pixels:
     Raises
     ------
     InputError
-        If the file can't be read, or its values are colours or not whole.
+        If the file can't be read, its values are colours or not whole, or it does not
+        lie on the image.
     """
-    return read_label_volume(path).data
+    mask = read_label_volume(path)
+    return mask.data if like is None else place(mask, like, (Path(path), "its image")).data
 
 
 def read_label_volume(path: str | Path) -> Volume:
     """Read a mask as `read_labels` does, with its geometry."""
     path = Path(path)
-    reader = _reader(path)
-    volume = raster.read(path, indices=True) if reader is raster else reader.read(path)
+    with _one_line(path):
+        return _as_mask(_reader(path).read(path, indices=True), path)
+
+
+def _as_mask(volume: Volume, path: Path) -> Volume:
     data = volume.data
     if volume.rgb:
         if not (data == data[..., :1]).all():
@@ -105,9 +129,26 @@ def read_label_volume(path: str | Path) -> Volume:
     if data.dtype.kind == "f":
         if not np.isfinite(data).all() or not np.array_equal(data, np.round(data)):
             raise InputError(f"{path} is no mask: it holds fractions or NaN, not whole numbers.")
+        if np.abs(data).max() > _LARGEST_WHOLE:
+            raise InputError(f"{path} is no mask: it holds values up to {np.abs(data).max():.3g}.")
         data = data.astype(np.int64)
     data = data.astype(np.uint8) if data.dtype.kind == "b" else data
-    return Volume(data, volume.affine, False, volume.spacing_known)
+    return Volume(data, volume.affine, False, volume.spacing_known, volume.header)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Make whatever goes wrong one line that names the file."""
+    try:
+        yield
+    except InputError as exc:
+        if str(path) in str(exc):
+            raise
+        raise InputError(f"{path} can't be used: {exc}") from exc
+    except MemoryError as exc:
+        raise out_of_memory(path) from exc
+    except OSError as exc:
+        raise InputError(f"{path} can't be read: {exc.strerror or exc}.") from exc
 
 
 def write_labels(
@@ -153,6 +194,11 @@ def write_labels(
     return writer(path, array, like)
 
 
+def label_files(path: Path, shape: tuple[int, ...], format: ExportFormat) -> list[Path]:
+    """Every file that `write_labels` writes for a label map of this shape."""
+    return raster.files_of(path, shape) if format == "png" else [path]
+
+
 def stem(path: str | Path) -> str:
     """File name without its suffix, ``.nii.gz`` counting as one."""
     name = Path(path).name
@@ -181,19 +227,13 @@ class _Reader(Protocol):
 
     def sniff(self, head: bytes) -> bool: ...
 
-    def read(self, path: Path) -> Volume: ...
+    def read(self, path: Path, *, indices: bool = False) -> Volume: ...
 
 
 def _reader(path: Path) -> _Reader:
-    if not path.exists():
-        raise InputError(f"There is no file {path}.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the image files in it.")
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(352)
-    except OSError as exc:
-        raise InputError(f"{path} can't be read: {exc.strerror or exc}.") from exc
+    _refuse_no_file(path)
+    with path.open("rb") as stream:
+        head = stream.read(352)
     if not head:
         raise InputError(f"{path} is empty (0 bytes). Copy or export it again.")
     readers: tuple[_Reader, ...] = (nifti, tiff, raster)
@@ -206,6 +246,21 @@ def _reader(path: Path) -> _Reader:
             "Convert the series to NIfTI first, for example with dcm2niix."
         )
     raise InputError(f"{path} is not an image in a known format (NIfTI, TIFF, PNG, JPEG, BMP).")
+
+
+def _refuse_no_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {path.readlink()}, which is not there.") from exc
+        raise InputError(f"There is no file {path}.") from exc
+    except ValueError as exc:  # a name that no file can have
+        raise InputError(f"There is no file {path!s:.200}: {exc}.") from exc
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder; name the image files in it.")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is no file with content, but a device or a pipe.")
 
 
 def _check_pixels(volume: Volume, path: Path) -> None:

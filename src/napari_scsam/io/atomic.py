@@ -25,6 +25,12 @@ _REASONS = {
 }
 
 
+# How the name of a file begins that was not renamed yet, as a regular expression.
+TEMPORARY = r"\.[0-9a-f]{8}\."
+# Of a name in bytes, on most disks; some count characters, which are not more.
+NAME_MAX = 255
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its place when the block ends well.
@@ -49,7 +55,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         If the disk is full, read-only, or can't be written for another reason.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{_end_of(path.name)}")
     try:
         yield temporary
         _flush_file(temporary)
@@ -60,6 +66,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _end_of(name: str) -> str:
+    """As much of a name's end as fits after `TEMPORARY`; suffixes are at the end."""
+    room = NAME_MAX - len(".12345678.")
+    return name.encode(errors="surrogateescape")[-room:].decode(errors="ignore")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -3,71 +3,78 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from io import BytesIO
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import LoggingOutputSuppressor
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
+from nibabel.arrayproxy import ArrayProxy
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write
+from napari_scsam.io.bounds import MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
+from napari_scsam.io.nifti_header import HEADER_BYTES, MM_PER_UNIT, Layout, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from napari_scsam.core.arrays import Affine, LabelArray, Pixels
     from napari_scsam.io.grid import Grid
 
 _GZIP = b"\x1f\x8b"
-_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+# NIfTI-1 stores sides as signed 16-bit numbers.
 _NIFTI1_MAX_SIDE = 32767
+_CHUNK = 2**20
+# So much may follow the last value in a packed file (arbitrary; nothing is meant to).
+_MOST_AFTER_THE_END = 16 * _CHUNK
 
 
 def sniff(head: bytes) -> bool:
     """Whether a file that begins with `head` (at least 352 bytes) is a NIfTI, or gzip."""
-    return head[:2] == _GZIP or head[344:348] in (b"n+1\0", b"ni1\0") or head[4:7] == b"n+2"
+    return (
+        head[:2] == _GZIP
+        or head[344:348] in (b"n+1\0", b"ni1\0")
+        or head[4:7]
+        in (
+            b"n+2",
+            b"ni2",
+        )
+    )
 
 
-def read(path: Path) -> Volume:
+def read(path: Path, *, indices: bool = False) -> Volume:
     """Read a NIfTI file.
 
     Axes are reversed to (slice, row, col); a trailing fourth axis of length 1 is
     dropped; (cols, rows, 1) stays a volume of one slice, so that its export is the
     same file again. Values are scaled only where the header says so. Lengths in
     metres or microns become millimetres. The spacing counts as unknown when the
-    affine is the identity, which is what software writes that had none.
+    affine is the identity, which is what software writes that had none. `indices` is for
+    pictures with a palette.
 
     Raises
     ------
     InputError
-        If the file is damaged, a time series, or of a type that is no image.
+        If the file is damaged, a time series, of a type that is no image, or larger than
+        its bytes or this machine's memory can hold.
     """
-    image = _from_bytes(path.read_bytes(), path)
-    shape = image.shape
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        layout, data = _read_from(file, size, path)
+    shape = layout.shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) not in (2, 3):
-        raise InputError(
-            f"{path} has shape {image.shape}: an image has 2 or 3 axes. "
-            "Split a time series into one file per time point."
-        )
-    data = _pixels(image, path).reshape(shape)
+    data = data.reshape(shape)
     rgb = data.dtype.fields is not None
     if rgb:
         data = np.stack([data[name] for name in "RGB"], axis=-1)
     axes = tuple(reversed(range(len(shape)))) + ((len(shape),) if rgb else ())
-    unit = _unit(image)
-    affine = _to_mm(image.affine, _MM_PER_UNIT[unit])
-    known = not np.array_equal(np.abs(affine), np.eye(4))
-    return Volume(data.transpose(axes), affine, rgb, known, _header_facts(image, unit))
+    return Volume(data.transpose(axes), layout.affine, rgb, layout.spacing_known, layout.facts)
 
 
 def encode_label(label: LabelArray, grid: Grid) -> bytes:
@@ -86,7 +93,7 @@ def encode_label(label: LabelArray, grid: Grid) -> bytes:
     kind = nib.Nifti1Image if max(label.shape) <= _NIFTI1_MAX_SIDE else nib.Nifti2Image
     facts = grid.header
     unit = str(facts.get("unit", "mm" if grid.spacing_known else "unknown"))
-    affine = _to_mm(grid.affine, 1 / _MM_PER_UNIT[unit])
+    affine = _to_mm(grid.affine, 1 / MM_PER_UNIT[unit])
     image = kind(np.ascontiguousarray(label).transpose(), affine)
     image.header.set_xyzt_units(xyz=unit)
     sform_code, qform_code = int(facts.get("sform_code", 1)), int(facts.get("qform_code", 1))
@@ -127,75 +134,74 @@ def decode_label(content: bytes, path: Path) -> LabelArray:
     -------
     ndarray of shape (rows, cols) or (slices, rows, cols), uint8
     """
-    image = _from_bytes(content, path)
-    label: LabelArray = np.ascontiguousarray(np.asarray(image.dataobj).transpose(), dtype=np.uint8)
+    _, data = _read_from(BytesIO(content), len(content), path)
+    label: LabelArray = np.ascontiguousarray(data.transpose(), dtype=np.uint8)
     return label
 
 
-def _from_bytes(content: bytes, path: Path) -> Any:
-    if content[:2] == _GZIP:
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-            raise _damaged(path, "its compressed content ends early or is broken") from exc
-        if not sniff(content[:352]):
-            raise InputError(f"{path} is a gzip file, but there is no NIfTI image in it.")
-    if content[344:348] == b"ni1\0":
+def _read_from(file: BinaryIO, size: int, path: Path) -> tuple[Layout, Pixels]:
+    """Header and values of a file of `size` bytes, as stored: columns first."""
+    if file.read(2) != _GZIP:
+        return _read_plain(file, size, path)
+    file.seek(0)
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            found = _read_plain(unpacked, size * MOST_PER_DEFLATED_BYTE, path)
+            _read_to_the_end(unpacked, path)
+            return found
+    except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+        raise damaged(path, "its compressed content ends early or is broken") from exc
+
+
+def _read_plain(file: BinaryIO | gzip.GzipFile, most: int, path: Path) -> tuple[Layout, Pixels]:
+    """Header and values of a stream that holds `most` bytes at most."""
+    file.seek(0)
+    head = file.read(HEADER_BYTES)
+    if not sniff(head) or head[:2] == _GZIP:
+        raise InputError(f"{path} is a gzip file, but there is no NIfTI image in it.")
+    layout = parse(head, path)
+    _refuse_kind(layout, path)
+    if layout.end > most:
+        raise damaged(path, f"it holds at most {most} of the {layout.end} bytes it claims")
+    scaled = layout.scale != (1.0, 0.0)
+    refuse_too_large(path, layout.end + scaled * 8 * prod(layout.shape))
+    proxy = ArrayProxy(file, (layout.shape, layout.dtype, layout.offset, *layout.scale), mmap=False)
+    try:
+        # A scale that overflows gives infinities, which are refused with their number.
+        with np.errstate(over="ignore", invalid="ignore"):
+            data: Pixels = np.asanyarray(proxy)
+    except (gzip.BadGzipFile, EOFError):
+        raise
+    except (OSError, ValueError) as exc:
+        raise damaged(path, f"it ends before the last of its {layout.end} bytes") from exc
+    wide = data.dtype == np.float64 and layout.dtype.itemsize <= 2
+    if wide or data.dtype.itemsize > 8:
+        # Scaled small integers: float32 holds them, at half the memory. Nobody takes 128 bits.
+        data = data.astype(np.float32 if wide else np.float64)
+    return layout, data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def _read_to_the_end(unpacked: gzip.GzipFile, path: Path) -> None:
+    """Have the checksum compared, which stands after the last value."""
+    for _ in range(_MOST_AFTER_THE_END // _CHUNK):
+        if not unpacked.read(_CHUNK):
+            return
+    raise damaged(path, f"more than {_MOST_AFTER_THE_END} bytes follow its last value")
+
+
+def _refuse_kind(layout: Layout, path: Path) -> None:
+    fields = layout.dtype.fields
+    if layout.dtype.kind not in "iuf" and not (fields and set("RGB") <= set(fields)):
+        raise InputError(f"{path} holds values of type {layout.dtype}; an image has real numbers.")
+    axes = len([n for n in layout.shape[3:] if n > 1]) + min(len(layout.shape), 3)
+    if axes not in (2, 3):
         raise InputError(
-            f"{path} is the header of a two-file NIfTI (.hdr and .img). "
-            "Convert it to a single .nii.gz first."
+            f"{path} has shape {layout.shape}: an image has 2 or 3 axes. "
+            "Split a time series into one file per time point."
         )
-    kind = nib.Nifti2Image if content[4:7] == b"n+2" else nib.Nifti1Image
-    try:
-        # What nibabel mends in a header is no news for a person.
-        with LoggingOutputSuppressor():
-            image = kind.from_stream(BytesIO(content))
-    except (WrapStructError, HeaderDataError, ImageFileError) as exc:
-        raise _damaged(path, "its header can't be read") from exc
-    needed = image.dataobj.offset + prod(image.shape) * image.get_data_dtype().itemsize
-    if len(content) < needed or min(image.shape, default=0) < 1:
-        raise _damaged(path, f"it holds {len(content)} bytes of at least {needed}")
-    return image
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(f"{path} is damaged: {why}. Copy or export it again.")
-
-
-def _pixels(image: Any, path: Path) -> Pixels:
-    stored = image.get_data_dtype()
-    colour = stored.fields is not None and set("RGB") <= set(stored.fields)
-    if stored.kind not in "iuf" and not colour:
-        raise InputError(f"{path} holds values of type {stored}; an image has real numbers.")
-    # A scale that overflows gives infinities, which are refused with their number.
-    with np.errstate(over="ignore", invalid="ignore"):
-        data: Pixels = np.asanyarray(image.dataobj)
-        if data.dtype == np.float64 and stored.itemsize <= 2:
-            # Scaled small integers: float32 holds them, at half the memory.
-            data = data.astype(np.float32)
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
-
-
-def _unit(image: Any) -> str:
-    try:
-        unit = str(image.header.get_xyzt_units()[0])
-    except KeyError:  # a code that the standard does not have
-        return "unknown"
-    return unit if unit in _MM_PER_UNIT else "unknown"
 
 
 def _to_mm(affine: Affine, factor: float) -> Affine:
     scaled = np.array(affine, dtype=np.float64)
     scaled[:3] *= factor
     return scaled
-
-
-def _header_facts(image: Any, unit: str) -> Mapping[str, Any]:
-    facts: dict[str, Any] = {
-        "unit": unit,
-        "sform_code": int(image.header["sform_code"]),
-        "qform_code": int(image.header["qform_code"]),
-    }
-    if facts["sform_code"] and facts["qform_code"]:
-        facts["qform"] = image.get_qform().tolist()
-    return facts

@@ -1,25 +1,70 @@
-"""PNG, JPEG and BMP pictures through imageio."""
+"""PNG, JPEG and BMP pictures through Pillow; colours of 16 bits through imagecodecs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import make_folder, write_bytes
+from napari_scsam.io.bounds import DAMAGE, MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
     from napari_scsam.core.arrays import LabelArray, Pixels
     from napari_scsam.io.grid import Grid
 
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
+# Asked by name, since Pillow's own door calls large pictures attacks and writes warnings.
+_KINDS: dict[bytes, type[ImageFile]] = {
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"\xff\xd8\xff": JpegImageFile,
+    b"BM": BmpImageFile,
+}
+_MAGIC = tuple(_KINDS)
+# PNG's colour types (W3C, PNG specification 11.2.2), and how many values a pixel has.
+_GREY, _PALETTE = 0, 3
+_CHANNELS = {_GREY: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
+# A progressive JPEG has some 10 scans; each one more is a pass over all pixels (arbitrary).
+_MOST_SCANS = 200
+# Bytes of a pixel in Pillow (four where it is in colour, of 32 bits or deeper), three times over:
+# Pillow's own, the copy of it, and the array.
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4}
+_COPIES = 3
+
+
+@dataclass(frozen=True)
+class _PngHeader:
+    """Size, bits of a value and colour type, which stand first in a PNG."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+
+    @classmethod
+    def of(cls, head: bytes) -> _PngHeader | None:
+        if not head.startswith(b"\x89PNG") or head[12:16] != b"IHDR":
+            return None
+        width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+        return cls(width, height, head[24], head[25])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the picture before it was compressed."""
+        bits = self.width * self.depth * _CHANNELS.get(self.colour, 1)
+        return self.height * (1 + (bits + 7) // 8)
 
 
 def sniff(head: bytes) -> bool:
@@ -41,31 +86,70 @@ def read(path: Path, *, indices: bool = False) -> Volume:
     Returns
     -------
     Volume
-        (rows, cols) or (rows, cols, 3); alpha is dropped, black and white becomes
-        0 and 1, spacing is unknown.
+        (rows, cols) or (rows, cols, 3); alpha is dropped, CMYK becomes RGB, black and
+        white becomes 0 and 1, spacing is unknown.
 
     Raises
     ------
     InputError
-        If the file is damaged.
+        If the file is damaged, or larger than this machine's memory can hold.
     """
+    with path.open("rb") as stream:
+        head = stream.read(32)
+    kind = next(kind for magic, kind in _KINDS.items() if head.startswith(magic))
+    png = _PngHeader.of(head)
     try:
-        with iio.imopen(path, "r", plugin="pillow") as file:
-            mode = str(file.metadata()["mode"])
-            keep = mode == "P" and indices
-            data: Pixels = np.asarray(file.read(index=0, mode="P" if keep else None))
-    except Image.DecompressionBombError as exc:
-        raise InputError(f"{path} claims to be too large to be a picture: {exc}.") from exc
-    except (OSError, SyntaxError, ValueError, EOFError) as exc:
-        raise InputError(
-            f"{path} is damaged: the picture in it ends early or is broken. "
-            "Copy or export it again."
-        ) from exc
-    if data.dtype == np.bool_:
-        data = data.astype(np.uint8)
+        with kind(path) as picture:
+            _refuse_lies(picture, png, path)
+            deep = png is not None and png.depth == 16 and _CHANNELS.get(png.colour, 1) > 1
+            data = _deep_pixels(path) if deep else _pixels(picture, png, indices=indices)
+    except InputError:
+        raise
+    except DAMAGE as exc:
+        raise damaged(path, "the picture in it ends early or is broken") from exc
     if data.ndim == 3:
         data = data[..., :3] if data.shape[-1] >= 3 else data[..., 0]
     return Volume(data, rgb=data.ndim == 3)
+
+
+def _refuse_lies(picture: ImageFile, png: _PngHeader | None, path: Path) -> None:
+    """Refuse a size that the file can't hold, or this machine; both before it is decoded."""
+    width, height = picture.size
+    if png is not None and png.size > path.stat().st_size * MOST_PER_DEFLATED_BYTE:
+        raise damaged(path, f"it is too short for the {width} x {height} pixels that it claims")
+    refuse_too_large(path, width * height * _BYTES.get(picture.mode, 4) * _COPIES)
+    scans = path.read_bytes().count(b"\xff\xda") if picture.info.get("progressive") else 1
+    if scans > _MOST_SCANS:
+        raise InputError(f"{path} is a JPEG of {scans} scans, more than any program writes.")
+
+
+def _pixels(picture: ImageFile, png: _PngHeader | None, *, indices: bool) -> Pixels:
+    image: Image.Image = picture
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") or (image.mode == "P" and not indices):
+        image.load()
+        image.info.pop("transparency", None)  # Pillow would warn of what is dropped here anyway.
+        image = image.convert("RGB")
+    data: Pixels = np.asarray(image)
+    if data.dtype == np.bool_:
+        return data.astype(np.uint8)
+    if png is not None and png.depth == 16:
+        return data.astype(np.uint16)
+    if png is not None and png.colour == _GREY and png.depth in (2, 4):
+        # Pillow stretches them to 0..255.
+        data = data // (255 // (2**png.depth - 1))
+    return data
+
+
+def _deep_pixels(path: Path) -> Pixels:
+    try:
+        import imagecodecs
+    except ImportError as exc:
+        raise InputError(
+            f"{path} has 16 bits for each colour, which takes one more package. Install it with: "
+            "pip install imagecodecs, or save the file with 8 bits."
+        ) from exc
+    data: Pixels = imagecodecs.png_decode(path.read_bytes())
+    return data
 
 
 def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
@@ -76,19 +160,26 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
     ProjectError
         If the disk is full or a picture does not come back as it was.
     """
-    if label.ndim == 2:
-        _write_picture(path, label)
-        return [path]
-    folder = path.with_suffix("") if path.suffix.lower() == ".png" else path
-    make_folder(folder)
-    paths = [folder / f"{index:04d}.png" for index in range(len(label))]
-    for target, plane in zip(paths, label, strict=True):
+    paths = files_of(path, label.shape)
+    make_folder(paths[0].parent)
+    planes = label[None] if label.ndim == 2 else label
+    for target, plane in zip(paths, planes, strict=True):
         _write_picture(target, plane)
     return paths
 
 
+def files_of(path: Path, shape: tuple[int, ...]) -> list[Path]:
+    """The pictures that `write` makes of a label map of this shape."""
+    if len(shape) == 2:
+        return [path]
+    folder = path.with_suffix("") if path.suffix.lower() == ".png" else path
+    return [folder / f"{index:04d}.png" for index in range(shape[0])]
+
+
 def _write_picture(path: Path, plane: LabelArray) -> None:
     content: bytes = iio.imwrite("<bytes>", plane, extension=".png")
-    if not np.array_equal(iio.imread(BytesIO(content), plugin="pillow"), plane):
+    with PngImageFile(BytesIO(content)) as again:
+        same = np.array_equal(np.asarray(again), plane)
+    if not same:
         raise ProjectError(f"{path} was not written: the PNG did not read back as the label map.")
     write_bytes(path, content)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import struct
 import threading
-import zlib
 from contextlib import contextmanager
-from math import isfinite, prod
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +14,15 @@ import tifffile
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write
+from napari_scsam.io.bounds import DAMAGE, damaged
+from napari_scsam.io.tiff_bounds import (
+    refuse_bombs,
+    refuse_circle,
+    refuse_foreign,
+    refuse_incomplete,
+    refuse_oversize,
+)
+from napari_scsam.io.tiff_colour import coloured, refuse_colour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,23 +49,10 @@ _MM_PER_UNIT = {
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 # What scanners of paper and drawing programs write when they know no size.
 _SCREEN_DPI = (72, 75, 96, 100, 150, 200, 300, 400, 600, 1200)
-# What tifffile raises on files that are cut off or scrambled.
-_DAMAGE = (
-    tifffile.TiffFileError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    OSError,
-    RuntimeError,
-    AssertionError,
-    SyntaxError,  # broken OME-XML
-    struct.error,
-    zlib.error,
-)
 # A cut chain of pages is only logged; the pages after the cut would be missing silently.
-_CUT_CHAIN = "invalid page offset"
+_CUT_CHAIN = ("invalid page offset", "invalid offset to page", "corrupted tag list")
+# Readers of tifffile's that open other files than the one that was asked for.
+_ALONE = {"is_mmstack": False, "is_ndtiff": False, "_multifile": False}
 
 
 def sniff(head: bytes) -> bool:
@@ -66,12 +60,13 @@ def sniff(head: bytes) -> bool:
     return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read(path: Path) -> Volume:
+def read(path: Path, *, indices: bool = False) -> Volume:
     """Read a TIFF: one picture, or a stack of slices of one size.
 
     Axes keep the file's order, (slice, row, col); axes of length 1 are dropped. Alpha
-    is dropped and a palette becomes its colours. The spacing is in mm, from OME
-    metadata, ImageJ's, or the resolution tags; it is unknown unless all axes have one.
+    is dropped, CMYK becomes RGB, and a palette becomes its colours, or stays indices where
+    `indices` says so. No other file is opened. The spacing is in mm, from OME metadata,
+    ImageJ's, or the resolution tags; it is unknown unless all axes have one.
     A resolution of 72, 96, 300 and the like dots per inch counts as unknown: it is
     what programs write that know no size.
 
@@ -79,30 +74,35 @@ def read(path: Path) -> Volume:
     ------
     InputError
         If the file is damaged, has time points, channels or pictures of several
-        sizes, or is compressed in a way that needs another package.
+        sizes, is one of a series of files, is in a colour space that is not read or
+        compressed in a way that needs another package, or is larger than its bytes or
+        this machine's memory can hold.
     """
     try:
-        with _quiet_log() as log, tifffile.TiffFile(path) as file:
-            _refuse_incomplete(file, path)
+        refuse_circle(path)
+        with _quiet_log() as log, tifffile.TiffFile(path, **_ALONE) as file:
+            refuse_incomplete(file, path)
+            refuse_foreign(file, path)
             series = _only_series(file, path)
-            if any(_CUT_CHAIN in message for message in log):
+            if any(sign in message for message in log for sign in _CUT_CHAIN):
                 raise _cut_off(path)
-            data, axes = _coloured(series, series.asarray())
+            refuse_colour(series, path)
+            refuse_oversize(series, path)
+            refuse_bombs(series, path)
+            data, axes = coloured(series, series.asarray(), indices=indices)
             data, axes = _squeezed(data, axes)
             _refuse_axes(data, axes, path)
             rgb = axes.endswith("S")
             spacing = _spacing(file, data.ndim - int(rgb))
     except InputError:
         raise
-    except _DAMAGE as exc:
+    except DAMAGE as exc:
         if "imagecodecs" in str(exc):
             raise InputError(
                 f"{path} is compressed in a way that needs one more package. Install it with: "
                 "pip install imagecodecs, or save the file uncompressed."
             ) from exc
-        raise InputError(
-            f"{path} is damaged: the TIFF in it ends early or is broken. Copy or export it again."
-        ) from exc
+        raise damaged(path, "the TIFF in it ends early or is broken") from exc
     return Volume.from_array(data, spacing, rgb=rgb)
 
 
@@ -119,21 +119,34 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
     metadata: dict[str, Any] = {"axes": "ZYX"[-label.ndim :]}
     resolution = None
     if like.spacing_known:
-        metadata["unit"] = "mm"
-        resolution = (1 / like.spacing[-1], 1 / like.spacing[-2])
+        unit = _unit_for(like.spacing)
+        steps = [step / _MM_PER_UNIT[unit] for step in like.spacing]
+        metadata["unit"] = unit
+        resolution = (1 / steps[-1], 1 / steps[-2])
         if label.ndim == 3:
-            metadata["spacing"] = like.spacing[0]
+            metadata["spacing"] = steps[0]
     with atomic_write(path) as temporary:
         tifffile.imwrite(temporary, label, imagej=True, resolution=resolution, metadata=metadata)
         again = _read_back(temporary, label.ndim)
         same = again[0].dtype == np.uint8 and np.array_equal(again[0].reshape(label.shape), label)
         if like.spacing_known:
-            same = same and again[1] is not None and np.allclose(again[1], like.spacing, rtol=1e-5)
+            same = (
+                same
+                and again[1] is not None
+                and np.allclose(again[1], like.spacing, rtol=1e-5, atol=0)
+            )
         if not same:
             raise ProjectError(
                 f"{path} was not written: values or spacing did not read back as they were."
             )
     return [path]
+
+
+def _unit_for(spacing: tuple[float, ...]) -> str:
+    """Millimetres, unless they are so small or large that a TIFF's 32 bits can't say them."""
+    if min(spacing) < 1e-3:
+        return "nm"
+    return "m" if max(spacing) > 1e6 else "mm"
 
 
 def _read_back(path: Path, ndim: int) -> tuple[Pixels, tuple[float, ...] | None]:
@@ -153,53 +166,33 @@ def _quiet_log() -> Iterator[list[str]]:
             messages.append(record.getMessage())
 
     handler.emit = keep  # type: ignore[method-assign]
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("tifffile", "imagecodecs")]
+    for logger in loggers:
+        logger.addHandler(handler)
     try:
         yield messages
     finally:
-        logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 def _cut_off(path: Path) -> InputError:
-    return InputError(f"{path} is damaged: it ends before its last pixel. Copy or export it again.")
-
-
-def _refuse_incomplete(file: Any, path: Path) -> None:
-    size = path.stat().st_size
-    for page in file.pages:
-        ends = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
-        if max(ends, default=0) > size:
-            raise _cut_off(path)
+    return damaged(path, "it ends before its last pixel")
 
 
 def _only_series(file: Any, path: Path) -> Any:
     series = file.series
+    if not series:
+        raise damaged(path, "there is no picture in it")
     if len(series) != 1:
         shapes = ", ".join(str(s.shape) for s in series[:4])
         raise InputError(
             f"{path} holds {len(series)} pictures of different kinds ({shapes}). "
             "Save each as its own file."
         )
-    page = series[0].keyframe
-    needed = prod(series[0].shape) * page.bitspersample // 8
-    if page.compression == tifffile.COMPRESSION.NONE and needed > path.stat().st_size:
-        raise _cut_off(path)
+    if any(page is None for page in series[0].pages):
+        raise damaged(path, "its metadata names more planes than it holds")
     return series[0]
-
-
-def _coloured(series: Any, data: Pixels) -> tuple[Pixels, str]:
-    """Pixels with their axes; a palette's indices become colours."""
-    page, axes = series.keyframe, str(series.axes)
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
-        return np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, data], 0, -1), f"{axes}S"
-    if "S" in axes:
-        data = np.moveaxis(data, axes.index("S"), -1)
-        axes = axes.replace("S", "") + "S"
-        # Grey with alpha, or colour with alpha.
-        data = data[..., :3] if data.shape[-1] > 3 else data
-        data = data[..., :1] if data.shape[-1] == 2 else data
-    return data, axes
 
 
 def _squeezed(data: Pixels, axes: str) -> tuple[Pixels, str]:

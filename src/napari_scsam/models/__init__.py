@@ -1,7 +1,7 @@
-"""The only door to the models: ``__init__.pyi`` lists what other rooms may use, and where it is.
+"""Public interface of the models: ``__init__.pyi`` lists all names that other rooms may use.
 
-A name is imported when it is first used, so that importing this brings no torch. The functions of
-`api` import it only when they are called.
+A name is imported on first use, so that importing this package does not import torch. The functions
+of `api` import torch only when they are called.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""SAM's adapters: what of it a round trains, and how that is kept beside an untouched base."""
+"""SAM's adapters: which parts a round trains, and how they are stored separately from the base."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Method = Literal["lora", "dora"]
 INFO_FILE = "scsam.json"
 TOKENS_PER_CLASS = 2
 _DIM = 256
-# The length of SAM's own point tokens, 2 to 3, over the root of their 256 entries.
+# The norm of SAM's own point tokens, 2 to 3, divided by the square root of their 256 entries.
 _TOKEN_STD = 0.15
 
 _DECODER = (
@@ -36,19 +36,19 @@ _DECODER = (
     r"\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(lin1|lin2))"
 )
 # TinyViT numbers its layers and their blocks, ViT its blocks. Anchored, so that neither
-# patch_embed.proj nor a depthwise convolution is ever taken (docs/explanation/adapting-sam.md).
+# patch_embed.proj nor a depthwise convolution matches (docs/explanation/adapting-sam.md).
 _ENCODER = r"image_encoder\.(layers\.\d+\.)?blocks\.\d+\.attn\.(qkv|proj)"
 _TARGETS: dict[Profile, str] = {
     "frozen-encoder": rf"^{_DECODER}$",
     "adapted-encoder": rf"^({_DECODER}|{_ENCODER})$",
 }
-# peft's config of a method, of a rank and of what all methods have in common.
+# peft's config of a method, from the rank and the common options.
 _METHODS: dict[Method, Callable[..., PeftConfig]] = {
     "lora": lambda rank, **common: LoraConfig(r=rank, lora_alpha=2 * rank, **common),
     "dora": lambda rank, **common: LoraConfig(r=rank, lora_alpha=2 * rank, use_dora=True, **common),
 }
-# Small parts that are trained whole. Of the hypernetworks only the first answers when one mask
-# is asked for, which is always.
+# Small parts that are trained in full. Only the first hypernetwork is used for single-mask output,
+# which is the only kind requested.
 _WHOLE = [
     "prompt_encoder",
     "class_tokens",
@@ -62,32 +62,32 @@ _WHOLE = [
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """What stands beside an adapter's weights, in ``scsam.json``.
+    """Metadata of an adapter, stored beside its weights in ``scsam.json``.
 
     Attributes
     ----------
     base : str
-        SHA-256 of the base weights; the adapter is refused on any other.
+        SHA-256 of the base weights; the adapter can't be loaded on others.
     base_name : str
         Their name in the zoo.
     class_ids : tuple of int
-        Classes that it has tokens for, in the order of the tokens.
+        Classes with tokens, in the order of the tokens.
     understands_points : bool
         Whether it was trained with points.
     profile : {'frozen-encoder', 'adapted-encoder'}
-        Whether embeddings of the base stay valid.
+        Whether the embeddings of the base stay valid.
     rank : int
-        Of the adapted layers.
+        Rank of the adapted layers.
     preprocess : int
         Version of the preprocessing that it was trained with.
     base_parts : tuple of str
-        What `base` was made of: SHA-256 of the released weights, then of the warm-up merged
-        into them or the size of their input. Empty in adapters from before there was one.
+        What `base` is composed of: SHA-256 of the released weights, then of the merged warm-up
+        or the input size. Empty in adapters of older versions.
     method : {'lora', 'dora'}
-        How layers are adapted: LoRA (Hu et al., ICLR 2022), or DoRA (Liu et al., ICML 2024),
-        which learns the length of each row of the weights beside.
+        Kind of adapter: LoRA (Hu et al., ICLR 2022), or DoRA (Liu et al., ICML 2024), which also
+        learns the norms of the weight matrix.
     sam_size : int or None
-        Side of SAM's input in pixels, where it is not the published one.
+        Side of SAM's input in pixels, if it is not the published one.
     """
 
     base: str
@@ -103,15 +103,15 @@ class AdapterInfo:
 
 
 class ClassTokens(nn.Module):
-    """Learned sparse tokens for each class, in place of a prompt or beside it.
+    """Learned sparse tokens per class, used instead of or together with prompts.
 
-    They are what SC-SAM's "super prompt" amounts to without its image branch
+    They correspond to SC-SAM's "super prompt" without its image branch
     (docs/explanation/published-method.md).
 
     Parameters
     ----------
     count : int
-        Classes K.
+        Number of classes, K.
     dim : int
         Length of SAM's tokens.
     """
@@ -121,27 +121,27 @@ class ClassTokens(nn.Module):
         self.weight = nn.Parameter(torch.zeros(count, TOKENS_PER_CLASS, dim))
 
     def forward(self, index: Tensor) -> Tensor:
-        """Tokens of shape (N, 2, dim) for class positions of shape (N,), int64."""
+        """Return tokens of shape (N, 2, dim) for class positions of shape (N,), int64."""
         return self.weight[index]
 
 
 def attach(sam: nn.Module, info: AdapterInfo, seed: int = 0) -> PeftModel:
-    """Put a fresh adapter into a SAM; its answers to ordinary prompts stay what they were.
+    """Attach a fresh adapter to a SAM; its output for ordinary prompts does not change.
 
     Parameters
     ----------
     sam : nn.Module
-        With ``image_encoder``, ``prompt_encoder`` and ``mask_decoder``. Changed in place.
+        Has ``image_encoder``, ``prompt_encoder`` and ``mask_decoder``. Changed in place.
     info : AdapterInfo
         Profile, rank and classes.
     seed : int
-        Of the random parts.
+        Seed of the random initialisation.
 
     Returns
     -------
     PeftModel
-        In eval mode, which it must keep: BatchNorm's statistics are not in the adapter's file.
-        Only adapted layers and the parts trained whole require gradients.
+        In eval mode, in which it must stay: the adapter file does not contain BatchNorm
+        statistics. Only adapted layers and fully trained parts require gradients.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -153,9 +153,9 @@ def attach(sam: nn.Module, info: AdapterInfo, seed: int = 0) -> PeftModel:
 
 
 def save_adapter(model: PeftModel, folder: Path, info: AdapterInfo) -> None:
-    """Write the adapter in peft's files, and `info` beside them as ``scsam.json``."""
+    """Write the adapter in peft's format, and `info` as ``scsam.json``."""
     with warnings.catch_warnings():
-        # peft asks the hub about a base model's vocabulary; ours has neither.
+        # peft asks the hub for a base model's vocabulary; ours has neither.
         warnings.filterwarnings("ignore", message="Could not find a config file")
         model.save_pretrained(str(folder))
     (folder / "README.md").unlink(missing_ok=True)  # an empty model card for the hub
@@ -165,23 +165,23 @@ def save_adapter(model: PeftModel, folder: Path, info: AdapterInfo) -> None:
 def load_adapter(
     sam: nn.Module, folder: Path, base_hash: str, *, trainable: bool = False
 ) -> tuple[PeftModel, AdapterInfo]:
-    """Put a saved adapter into the base that it was trained on.
+    """Attach a saved adapter to the base that it was trained on.
 
     Parameters
     ----------
     sam : nn.Module
         The base; changed in place.
     folder : Path
-        What `save_adapter` wrote.
+        Folder written by `save_adapter`.
     base_hash : str
         SHA-256 of the base's weights.
     trainable : bool
-        Whether to go on training it.
+        Whether it will be trained further.
 
     Raises
     ------
     ModelError
-        If the folder is no adapter, or belongs to another base or preprocessing.
+        If the folder is not an adapter, or belongs to another base or preprocessing.
     """
     info = read_info(folder)
     if info.base != base_hash:
@@ -205,7 +205,7 @@ def load_adapter(
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as exc:
         raise ModelError(f"The adapter in {folder} can't be loaded: it is damaged.") from exc
-    # TinyViT keeps a copy of its attention biases from eval(): take it anew.
+    # TinyViT caches its attention biases in eval(): update them.
     return model.eval(), info
 
 
@@ -215,7 +215,7 @@ def read_info(folder: Path) -> AdapterInfo:
     Raises
     ------
     ModelError
-        If it is missing or is not one.
+        If it is missing or invalid.
     """
     try:
         values: dict[str, Any] = json.loads((folder / INFO_FILE).read_text())
@@ -227,14 +227,14 @@ def read_info(folder: Path) -> AdapterInfo:
         ) from exc
     if info.method not in _METHODS:
         raise ModelError(
-            f"This adapter was trained by {info.method!r}, which this version does not know: "
+            f"This adapter was trained with {info.method!r}, which this version does not know: "
             "update it."
         )
     return info
 
 
 def encoder_hash(model: nn.Module) -> str:
-    """SHA-256 of what an adapter adds to the image encoder; empty where it adds nothing now."""
+    """Return the SHA-256 of active adapters in the image encoder; empty if there are none."""
     digest, adapts = hashlib.sha256(), False
     for name, layer in cast("nn.Module", model.image_encoder).named_modules():
         if not isinstance(layer, BaseTunerLayer) or layer.disable_adapters:
@@ -248,16 +248,16 @@ def encoder_hash(model: nn.Module) -> str:
 
 
 def class_tokens(model: nn.Module, info: AdapterInfo, class_id: int) -> Tensor:
-    """Sparse tokens of one class, of shape (1, 2, 256), to append to the prompt's own.
+    """Return the sparse tokens of one class, shape (1, 2, 256), to append to the prompt's.
 
     Raises
     ------
     ModelError
-        If the adapter doesn't know the class.
+        If the adapter does not have the class.
     """
     if class_id not in info.class_ids:
         raise ModelError(
-            f"This round knows the classes {list(info.class_ids)}, not {class_id}: train a new one."
+            f"This round has the classes {list(info.class_ids)}, not {class_id}: train a new one."
         )
     tokens = cast("ClassTokens", model.class_tokens)
     index = torch.tensor([info.class_ids.index(class_id)], device=_device(model))
@@ -265,7 +265,7 @@ def class_tokens(model: nn.Module, info: AdapterInfo, class_id: int) -> Tensor:
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that a round trains, by name."""
+    """Return the parameters that a round trains, by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 

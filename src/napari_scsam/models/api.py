@@ -1,4 +1,4 @@
-"""What other rooms ask of the models without importing torch: it is imported when they ask."""
+"""Functions for other rooms; torch is imported only when they are called."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def load_sam(
     Parameters
     ----------
     name : {'lite-medsam', 'lite-medsam-released', 'vit_b', 'vit_l', 'vit_h'}
-        The first two bring their weights: with our point warm-up, and as their authors
-        released them, for boxes only. The others need `checkpoint`.
+        The first two include their weights: with our point warm-up, and as released by their
+        authors, for boxes only. The others need `checkpoint`.
     device : {'auto', 'cpu', 'cuda', 'mps'}
-        ``auto`` takes the best one there is.
+        ``auto`` selects the best available one.
     checkpoint : path, optional
-        The published ``.pth`` file; loaded strictly, never unpickling code.
+        The published ``.pth`` file; loaded strictly and without running code in it.
     adapter : path, optional
         A ``sam_adapter`` folder of a round; refused on another base.
 
@@ -67,19 +67,19 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     Raises
     ------
     ModelError
-        If the folder is no round, or a hash in its manifest does not match.
+        If the folder is not a round, or a hash in its manifest does not match.
     """
     models: Pair = _imported("pair").load_round(folder, device=device)
     return models
 
 
 def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
-    """Load the SAM of a finished tuning (``tuned/NNNN``); its embeddings are its base's.
+    """Load the SAM of a finished tuning (``tuned/NNNN``); embeddings of its base stay valid.
 
     Raises
     ------
     ModelError
-        If the folder is no tuning, was not kept, is damaged, or belongs to another base.
+        If the folder is not a tuning, was refused, is damaged, or belongs to another base.
     """
     backend: SamModel = _imported("tuned_sam").load_tuned(folder, device=device)
     return backend
@@ -96,11 +96,11 @@ def open_cache(
     Parameters
     ----------
     folder : path, optional
-        Where to keep them between sessions; may be deleted at any time.
+        Where to store them between sessions; may be deleted at any time.
     memory_items : int
-        How many stay in memory; one of LiteMedSAM's is 4 MB.
+        Number kept in memory; one of LiteMedSAM has 4 MB.
     max_gb : float
-        Size that the folder is kept under, in GB of 10^9 bytes.
+        Size limit of the folder, in GB of 10^9 bytes.
     """
     path = None if folder is None else Path(folder)
     cache: EmbeddingCache = _imported("embeddings").LruEmbeddingCache(
@@ -117,29 +117,29 @@ def decode_region(
     prompts: Prompts,
     class_id: int | None = None,
 ) -> Decoded:
-    """Mask for one object, at the plane's own sharpness where the object is small.
+    """Decode one object, at the plane's own resolution if the object is small.
 
-    A plane is scaled to SAM's input, so a small object of a large plane comes back as a blob
-    from `SamBackend.decode`. This cuts a region of about twice the object's size out, embeds
-    and decodes that, and pastes the answer into the plane; outside the region is outside. An
+    Planes are scaled to SAM's input, so that `SamBackend.decode` returns a coarse mask for a small
+    object in a large plane. This function crops a region of about twice the object's size, embeds
+    and decodes it, and pastes the result into the plane; outside the region is background. An
     object that fills most of its plane, and any plane less than 1.5 times SAM's input, is
-    decoded on the plane. The answer depends on the arguments only.
+    decoded on the whole plane. The result depends on the arguments only.
 
     Parameters
     ----------
     backend : SamBackend
     cache : EmbeddingCache
-        Keeps the embeddings of regions, which later prompts mostly share.
+        Stores the embeddings of regions, which are mostly shared by later prompts.
     image : ndarray of shape (rows, cols) or (rows, cols, 3)
-        The plane that `embedding` is of.
+        The plane of `embedding`.
     embedding : Embedding
     prompts, class_id
-        As `SamBackend.decode`.
+        As for `SamBackend.decode`.
 
     Raises
     ------
     InputError
-        As `SamBackend.decode`.
+        As for `SamBackend.decode`.
     """
     decoded: Decoded = _imported("crop_decoding").decode_region(
         backend, cache, image, embedding, prompts, class_id
@@ -154,12 +154,11 @@ def propose(
     class_id: int,
     around: Around | None = None,
 ) -> list[PointPrompt]:
-    """Point prompts that the round's U-Net and SAM suggest for one class.
+    """Propose point prompts for one class, from the round's U-Net and SAM.
 
-    The rules are those of docs/explanation/suggestions.md.
+    The rules are described in docs/explanation/suggestions.md.
 
-    Deterministic; empty when there is nothing to suggest. `around` as for
-    `RoundModels.probabilities`.
+    Deterministic; the list may be empty. `around` as for `RoundModels.probabilities`.
     """
     proposals: list[PointPrompt] = _imported("proposals").propose(
         models, image, embedding, class_id, around
@@ -174,7 +173,7 @@ def evaluate(
     spacing_mm: Sequence[float] | None = None,
     class_names: Mapping[int, str] | None = None,
 ) -> Evaluation:
-    """Dice, IoU, HD95 and ASSD per class of one label map against another.
+    """Compute Dice, IoU, HD95 and ASSD per class of a label map.
 
     See `napari_scsam.models.metrics.evaluate`.
     """
@@ -185,13 +184,13 @@ def evaluate(
 
 
 def describe(backend: SamBackend) -> str:
-    """What runs where, such as ``"LiteMedSAM on CPU, 2 threads"``."""
+    """Return a description such as ``"LiteMedSAM on CPU, 2 threads"``."""
     text: str = _imported("device").describe(backend.name, backend.device)
     return text
 
 
 def available_devices() -> list[str]:
-    """Devices that torch can use on this machine, the best first."""
+    """Return the devices that torch can use on this machine, best first."""
     devices: list[str] = _imported("device").available_devices()
     return devices
 

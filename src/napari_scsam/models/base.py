@@ -1,4 +1,4 @@
-"""SAMs as they are released, before any adapter: their networks and weights, read strictly."""
+"""SAMs as released, before any adapter: networks and strictly loaded weights."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class BaseSam:
     Attributes
     ----------
     module : nn.Module
-        With ``image_encoder``, ``prompt_encoder`` and ``mask_decoder``; on the CPU, in
-        eval mode: its BatchNorm must stay there (docs/explanation/adapting-sam.md).
+        Has ``image_encoder``, ``prompt_encoder`` and ``mask_decoder``; on the CPU, in eval
+        mode, in which its BatchNorm must stay (docs/explanation/adapting-sam.md).
     entry : ZooEntry
-        What its encoder expects.
+        Input conventions of the encoder.
     parts : tuple of str
-        SHA-256 of the checkpoint file, then that of the warm-up merged in, if there is one,
-        or the size of the input, if it is not the published one.
+        SHA-256 of the checkpoint file, followed by that of the merged warm-up or by a
+        non-standard input size, if any.
     """
 
     module: nn.Module
@@ -39,19 +39,19 @@ class BaseSam:
 
     @property
     def base_hash(self) -> str:
-        """Names these weights: the checkpoint's hash, or one over both parts'."""
+        """Identifier of these weights: the checkpoint's hash, or one over all parts."""
         return hash_of_parts(self.parts)
 
 
 def load_base(name: str, checkpoint: str | Path | None = None, size: int | None = None) -> BaseSam:
-    """Build a SAM's network and load its weights strictly, on the CPU, in eval mode.
+    """Build a SAM and load its weights strictly, on the CPU, in eval mode.
 
-    `size` is the side of its input in pixels; by default the published one.
+    `size` is the side of its input in pixels; default is the published one.
 
     Raises
     ------
     ModelError
-        If the name is unknown, a checkpoint is needed and not given, or it or the size does
+        If the name is unknown, a required checkpoint is missing, or the checkpoint or size does
         not fit.
     """
     published = find_entry(name, Path(checkpoint).name if checkpoint else "")
@@ -90,7 +90,7 @@ def build_network(architecture: str) -> nn.Module:
 
 
 def decoder_copy(sam: nn.Module) -> nn.Module:
-    """Copies of a SAM's prompt encoder and mask decoder, which no adapter of it will change."""
+    """Return copies of a SAM's prompt encoder and mask decoder, unaffected by later adapters."""
     twin = nn.Module()
     twin.prompt_encoder = copy.deepcopy(sam.prompt_encoder)
     twin.mask_decoder = copy.deepcopy(sam.mask_decoder)

@@ -1,4 +1,4 @@
-"""Weights from files: loaded without running code, strictly, and identified by SHA-256."""
+"""Loading of weight files: without running code, strictly, and identified by SHA-256."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from napari_scsam.core.errors import ModelError
 
-# What torch.load(weights_only=True) and its readers raise for files that are not theirs.
+# Errors of torch.load(weights_only=True) and its readers for files of other formats.
 _UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -29,13 +29,13 @@ _UNREADABLE = (
     OverflowError,
     struct.error,
 )
-# Keys under which training scripts put the weights among other things.
+# Keys under which training scripts store weights among other things.
 _WRAPPERS = ("model", "state_dict")
 _NAMED = 3
 
 
 def sha256_of_file(path: str | Path) -> str:
-    """SHA-256 of a file as 64 hex digits, read in blocks.
+    """Return the SHA-256 of a file as 64 hex digits, read in blocks.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     Raises
     ------
     ModelError
-        If the file is missing, is no checkpoint, or holds anything but weights.
+        If the file is missing, is not a checkpoint, or contains anything but weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -78,21 +78,21 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load all of `state` into all of `module`; nothing may be left over or missing.
+    """Load `state` into `module`; names and shapes must match exactly.
 
     Parameters
     ----------
     module : nn.Module
         Changed in place.
     state : mapping of str to Tensor
-        Its parameters and persistent buffers.
+        Parameters and persistent buffers.
     what : str
-        What is being loaded, for the error's first words.
+        Name of what is loaded, for the error message.
 
     Raises
     ------
     ModelError
-        If names or shapes differ; the first few are named.
+        If names or shapes differ; the first few are listed.
     """
     own = module.state_dict()
     problems = [
@@ -111,7 +111,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> 
 
 def _load_torch(path: Path) -> Any:
     with warnings.catch_warnings():
-        # It asks for an issue to be filed about files that were never torch's.
+        # For files that are not from torch, it asks to file an issue.
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -124,7 +124,7 @@ def _weights_in(content: Any, path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path.name} holds no weights, but {type(content).__name__}.")
     strange = [k for k, v in content.items() if not isinstance(v, Tensor)]
     if strange:
-        raise ModelError(f"{path.name} holds entries that are no weights, such as {strange[0]!r}.")
+        raise ModelError(f"{path.name} holds entries that are not weights, such as {strange[0]!r}.")
     return dict(content)
 
 

@@ -1,4 +1,4 @@
-"""What classes look like on SAM's features, learned at once from a few labelled planes."""
+"""Class prior on SAM's features, fitted in closed form on a few labelled planes."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRIOR_FILE = "prior.safetensors"
-# A cell of the embedding's grid counts where at least so much of it is annotated.
+# Minimum annotated share of a cell of the embedding's grid to be used. Arbitrary.
 _KNOWN = 0.5
-# A class of n cells weighs n to this power: the background would drown an organ otherwise.
+# A class of n cells has the weight n to this power: otherwise the background would dominate.
 _BALANCE = 0.5
-# The covariance's share that is left on its diagonal alone where many planes are known, and the
-# least entry there.
+# Shrinkage of the covariance towards its diagonal if many planes are known, and the minimum
+# diagonal entry.
 _SHRINKAGE, _LEAST = 0.01, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sums over a plane's cells by class, which add up over planes.
+    """Sums over a plane's cells by class; they add up over planes.
 
     Attributes
     ----------
     by_class : mapping of int to (Tensor of shape (), Tensor of shape (D,), Tensor of shape (D, D))
-        Of each class on the plane, the background's 0 included: number of cells, sum of their
-        features, sum of the features' outer products; float64. A cell counts for each class
-        as far as the class covers it.
+        For each class on the plane, including the background's 0: number of cells, sum of their
+        features, sum of the features' outer products; float64. A cell is divided among the
+        classes by area.
     """
 
     by_class: Mapping[int, tuple[Tensor, Tensor, Tensor]]
 
     @staticmethod
     def of(features: Tensor, label: Tensor) -> Moments:
-        """Moments of one plane.
+        """Compute the moments of one plane.
 
         Parameters
         ----------
         features : Tensor of shape (D, e, e)
             SAM's embedding.
         label : Tensor of shape (side, side), uint8
-            0 background, class ids, 255 unknown, on the canvas; side is a multiple of e.
+            0 background, class ids, 255 unknown, on SAM's square input; side is a multiple of e.
         """
         cells = features.shape[-1]
         x = features.flatten(1).T.double()
@@ -70,7 +70,7 @@ class Moments:
 
     @staticmethod
     def sum(planes: Iterable[Moments]) -> Moments:
-        """Those of several planes together."""
+        """Add up the moments of several planes."""
         total: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         for plane in planes:
             for class_id, (count, first, second) in plane.by_class.items():
@@ -84,15 +84,15 @@ class Moments:
 class ClassPrior:
     """Log-odds of classes for each cell of SAM's embedding, by linear discriminant analysis.
 
-    Classes are taken as normally distributed with one covariance, shrunk towards its diagonal
-    (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 4.3). It is there
-    at once, and says where else a plane looks like what a person outlined before; SAM gets
-    it as a mask prompt beside a click, which says what is meant.
+    The features of each class are modelled as normally distributed with a common covariance,
+    shrunk towards its diagonal (Hastie, Tibshirani and Friedman, The Elements of Statistical
+    Learning, 4.3). Fitting takes no training steps. The log-odds show where a plane resembles a
+    labelled object. SAM gets them as mask prompt together with a click that selects the object.
 
     Parameters
     ----------
     class_ids : sequence of int
-        Background's 0 first; empty where there is nothing to tell apart.
+        Background's 0 first; empty if there are fewer than two classes.
     weight : Tensor of shape (D, K + 1), float32
     bias : Tensor of shape (K + 1,), float32
     """
@@ -103,14 +103,13 @@ class ClassPrior:
 
     @staticmethod
     def fit(planes: Iterable[Moments], shrinkage: float = _SHRINKAGE) -> ClassPrior:
-        """The discriminants of the classes that these planes show.
+        """Fit the discriminants of the classes on these planes.
 
         Parameters
         ----------
         planes : iterable of Moments
         shrinkage : float
-            The covariance's share that is left on its diagonal alone, 0..1; the fewer cells
-            there are, the more.
+            Shrinkage of the covariance towards its diagonal, 0..1; fewer cells need more.
         """
         sums = Moments.sum(planes).by_class
         ids = sorted(sums)
@@ -129,22 +128,22 @@ class ClassPrior:
         return ClassPrior(ids, weight.float(), bias.float())
 
     def renamed(self, class_ids: Sequence[int]) -> ClassPrior:
-        """The same for other names of the classes, background's 0 first."""
+        """Return a copy with other class ids, background's 0 first."""
         return ClassPrior(class_ids, self._weight, self._bias)
 
     def knows(self, class_id: int) -> bool:
-        """Whether a plane that it learned from shows the class, and another one."""
+        """Whether the class has a prior."""
         return class_id != 0 and class_id in self.class_ids
 
     def log_odds(self, features: Tensor, class_id: int) -> Tensor:
-        """Log-odds of a class against all others.
+        """Return the log-odds of a class against all others.
 
         Parameters
         ----------
         features : Tensor of shape (N, D, e, e), float32
             SAM's embeddings.
         class_id : int
-            One that it knows.
+            A class with a prior.
 
         Returns
         -------
@@ -155,19 +154,19 @@ class ClassPrior:
         return functional.interpolate(odds, scale_factor=4.0, mode="bilinear")
 
     def cell_log_odds(self, features: Tensor, class_ids: Sequence[int]) -> Tensor:
-        """Log-odds of several classes, each against all others, on the embedding's own grid.
+        """Return the log-odds of several classes, each against all others, per embedding cell.
 
         Parameters
         ----------
         features : Tensor of shape (N, D, e, e), float32
             SAM's embeddings.
         class_ids : sequence of int
-            K of them.
+            K classes.
 
         Returns
         -------
         Tensor of shape (N, K, e, e), float32
-            0 for a class that it does not know.
+            0 for a class without a prior.
         """
         found = features.new_zeros((len(features), len(class_ids), *features.shape[2:]))
         known = [at for at, class_id in enumerate(class_ids) if self.knows(class_id)]
@@ -177,7 +176,7 @@ class ClassPrior:
         return found
 
     def _cell_odds(self, features: Tensor, positions: Sequence[int]) -> Tensor:
-        """Log-odds (N, P, e, e) of the classes at these positions."""
+        """Return the log-odds (N, P, e, e) of the classes at these positions."""
         weight, bias = self._weight.to(features.device), self._bias.to(features.device)
         scores = torch.einsum("ndij,dk->nkij", features, weight) + bias[:, None, None]
         count = len(self.class_ids)
@@ -188,18 +187,18 @@ class ClassPrior:
         return torch.stack(odds, dim=1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that it is, by name."""
+        """Return its parameters by name."""
         ids = torch.tensor(self.class_ids, dtype=torch.int64)
         return {"class_ids": ids, "weight": self._weight, "bias": self._bias}
 
     @staticmethod
     def of_tensors(tensors: Mapping[str, Tensor], path: Path, prefix: str = "") -> ClassPrior:
-        """Made of `tensors` from the file `path`, their names after a prefix.
+        """Build a prior from the tensors of the file `path`, whose names have a prefix.
 
         Raises
         ------
         ModelError
-            If one is missing, or they do not fit together.
+            If one is missing, or their shapes do not fit.
         """
         try:
             ids, weight, bias = (tensors[prefix + name] for name in ("class_ids", "weight", "bias"))
@@ -210,7 +209,7 @@ class ClassPrior:
         return ClassPrior(ids.tolist(), weight.float(), bias.float())
 
     def save(self, path: Path) -> None:
-        """Write it as safetensors."""
+        """Write it as a safetensors file."""
         save_file(self.tensors(), path)
 
     @staticmethod
@@ -229,11 +228,11 @@ class ClassPrior:
         return ClassPrior.of_tensors(tensors, path)
 
 
-# Of someone who knows no class.
+# A prior without any class.
 NO_PRIOR = ClassPrior((), torch.zeros(0, 0), torch.zeros(0))
 
 
 def _shares(mask: Tensor, cells: int) -> Tensor:
-    """How much of each cell a mask (side, side) covers, of shape (cells * cells,), float64."""
+    """Return the share of each cell covered by a mask (side, side), shape (cells * cells,)."""
     step = mask.shape[-1] // cells
     return functional.avg_pool2d(mask[None].double(), step).flatten()

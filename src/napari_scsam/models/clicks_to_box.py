@@ -1,4 +1,4 @@
-"""Clicks for a SAM that only understands boxes: a box around what was clicked, and carving."""
+"""Clicks for a SAM without point prompts: a box around the clicked region, and cutting."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import FloatArray, IndexArray, Mask
 
-# Grey-value tolerances that region growing tries, of a picture in 0..1.
+# Grey value tolerances for region growing, of a picture in 0..1. Arbitrary.
 _TOLERANCES = np.linspace(0.02, 0.4, 20)
-# No tolerance reaches this value from a grey value.
+# A value outside the reach of every tolerance.
 _FENCE = 2.0
 _SMOOTHING = 1.0
-# A region of fewer pixels is a click's own noise; of a larger share, the background.
+# Smaller regions are noise around a click; larger shares of the picture are background. Arbitrary.
 _MIN_AREA = 12
 _MAX_SHARE = 0.5
-# A click this near to a region, in pixels, is on its edge.
+# A click within this distance of a region, in pixels, counts as on its edge. Arbitrary.
 _NEAR = 2
-# Longest side of the picture that regions are grown on; larger ones are thinned out.
+# Longest side of the picture for region growing; larger ones are subsampled. Arbitrary.
 _GROWING_SIDE = 256
-# LiteMedSAM was trained with boxes of 0-5 px jitter at 256 px: a little air does no harm.
+# LiteMedSAM was trained with boxes jittered by 0-5 px at 256 px, so a small margin does no harm.
 _MARGIN = 1.0
 
 
 def box_from_prompts(view: FloatArray, shape: tuple[int, int], prompts: Prompts) -> Box:
-    """Box around what the clicks, or the mask, of `prompts` mean.
+    """Return a box around the region that the clicks or the mask of `prompts` indicate.
 
-    A mask's components that hold an inside click are taken (all of them without such a
-    click), less those that hold only outside clicks. Where there is no mask under the
-    clicks, a region is grown around them on the picture.
+    Used are the components of a mask with an inside click (all of them without inside clicks),
+    except those with outside clicks only. Without a mask under the clicks, a region is grown
+    around them in the picture.
 
     Parameters
     ----------
     view : ndarray of shape (h, w), float32
-        The picture in 0..1; `Embedding.view`.
+        Picture in 0..1, `Embedding.view`.
     shape : tuple of int
         (rows, cols) of the plane.
     prompts : Prompts
-        With a point inside or a mask; its box is not looked at.
+        Have an inside point or a mask; the box is ignored.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def box_from_prompts(view: FloatArray, shape: tuple[int, int], prompts: Prompts)
     Raises
     ------
     InputError
-        If there is neither an inside click nor anything left of a mask.
+        If there is neither an inside click nor a remaining part of the mask.
     """
     inside, outside = _clicks(prompts, shape)
     if prompts.mask is not None:
@@ -65,7 +65,7 @@ def box_from_prompts(view: FloatArray, shape: tuple[int, int], prompts: Prompts)
         if region is not None:
             return _bounding_box(region, inside)
     if not len(inside):
-        raise InputError("Click inside the object: clicks outside alone don't say where it is.")
+        raise InputError("Click inside the object: clicks outside alone don't show where it is.")
     step = -(-max(view.shape) // _GROWING_SIDE)
     small = view[::step, ::step]
     grown = grow_region(
@@ -75,25 +75,25 @@ def box_from_prompts(view: FloatArray, shape: tuple[int, int], prompts: Prompts)
 
 
 def grow_region(view: FloatArray, inside: IndexArray, outside: IndexArray) -> Mask:
-    """Region around the inside clicks with the sharpest outline.
+    """Grow the region around the inside clicks with the sharpest outline.
 
-    Of the regions connected to a click whose grey values are within a tolerance of the
-    click's, over 20 tolerances, the one whose outline has the highest mean gradient is
-    taken (maximum average contrast, Hojjatoleslami and Kittler, IEEE Trans. Image
-    Process. 7, 1998). A further click inside what is there changes nothing, one elsewhere
-    adds to it by the same rule. Where the region takes in an outside click, it is grown
-    again up to the watershed of the gradient between the clicks.
+    Candidates are the regions connected to a click with grey values within a tolerance of the
+    click's, for 20 tolerances. The one with the highest mean gradient on its outline is taken
+    (maximum average contrast, Hojjatoleslami and Kittler, IEEE Trans. Image Process. 7, 1998).
+    A further click inside the region changes nothing; one elsewhere extends it by the same rule.
+    If the region contains an outside click, it is grown again within the watershed of the
+    gradient between the clicks.
 
     Parameters
     ----------
     view : ndarray of shape (h, w), float32
     inside, outside : ndarray of shape (N, 2), int
-        (row, col) of clicks in the picture, in the order in which they were made.
+        (row, col) of clicks in the picture, in chronological order.
 
     Returns
     -------
     ndarray of shape (h, w), bool
-        Holds every inside click and no outside click.
+        Contains every inside click and no outside click.
     """
     smooth = ndimage.gaussian_filter(view, _SMOOTHING)
     gradient = _gradient(view)
@@ -115,7 +115,7 @@ def _grown(grey: FloatArray, gradient: FloatArray, inside: IndexArray) -> Mask:
 
 
 def _with_seed(region: Mask, grey: FloatArray, gradient: FloatArray, seed: IndexArray) -> Mask:
-    """`region` and the region around one click that makes the sharpest outline with it."""
+    """Extend `region` by the region around one click that makes the sharpest outline with it."""
     best = region.copy()
     best[tuple(seed)] = True
     sharpest = _sharpness(best, gradient) if region.any() else -1.0
@@ -135,7 +135,7 @@ def _with_seed(region: Mask, grey: FloatArray, gradient: FloatArray, seed: Index
 
 
 def _filled(region: Mask) -> Mask:
-    """`region` and its holes, as `scipy.ndimage.binary_fill_holes` finds them, but sooner."""
+    """Fill holes as `scipy.ndimage.binary_fill_holes` does, but faster."""
     window = _window(region)
     numbered, _ = ndimage.label(np.pad(~region[window], 1, constant_values=True))
     filled = region.copy()
@@ -144,7 +144,7 @@ def _filled(region: Mask) -> Mask:
 
 
 def _sharpness(region: Mask, gradient: FloatArray) -> float:
-    """Mean gradient on the outline: pixels with a neighbour, or the frame, across it."""
+    """Return the mean gradient on the outline: pixels with a neighbour, or the frame, across it."""
     window = _window(region)
     padded = np.pad(region[window], 1)
     middle = padded[1:-1, 1:-1]
@@ -155,17 +155,17 @@ def _sharpness(region: Mask, gradient: FloatArray) -> float:
 
 
 def _window(region: Mask) -> tuple[slice, slice]:
-    """The rows and columns of a region that is not empty, and one more on every side."""
+    """Return the bounding slices of a region that is not empty, with a margin of one pixel."""
     r0, c0, r1, c1 = bounding_box(region)
     return slice(max(0, r0 - 1), r1 + 2), slice(max(0, c0 - 1), c1 + 2)
 
 
 def carve(mask: Mask, view: FloatArray, prompts: Prompts) -> Mask:
-    """Cut out of a decoded mask what the outside clicks of `prompts` speak against.
+    """Remove from a decoded mask what the outside clicks of `prompts` exclude.
 
-    A component that holds outside clicks is divided at the picture's edges between them
-    and its inside clicks (or its innermost pixel, where no inside click exists at all);
-    one that holds only outside clicks while the inside clicks are elsewhere is dropped.
+    A component with outside clicks is divided along image edges between them and its inside
+    clicks (or its innermost pixel, if there are no inside clicks at all). A component with outside
+    clicks only is dropped if there are inside clicks elsewhere.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def carve(mask: Mask, view: FloatArray, prompts: Prompts) -> Mask:
     Returns
     -------
     ndarray of shape (rows, cols), bool
-        Part of `mask`; holds no outside click.
+        Part of `mask`; contains no outside click.
     """
     return _carved(mask, view, *_clicks(prompts, mask.shape))
 
@@ -201,7 +201,7 @@ def _carved(mask: Mask, view: FloatArray, inside: IndexArray, outside: IndexArra
 def _components_clicked(
     mask: Mask, view: FloatArray, inside: IndexArray, outside: IndexArray
 ) -> Mask | None:
-    """The mask's components that the clicks mean; None where they mean none of them."""
+    """Return the mask's components that the clicks indicate; None if there are none."""
     carved = _carved(mask, view, inside, outside)
     components = label(carved, connectivity=2)
     if len(inside):
@@ -211,14 +211,14 @@ def _components_clicked(
 
 
 def _clicks(prompts: Prompts, shape: tuple[int, ...]) -> tuple[IndexArray, IndexArray]:
-    """Pixels of the inside and the outside clicks."""
+    """Return the pixels of the inside and the outside clicks."""
     pixels = pixels_of(prompts.points, shape)
     labels = np.asarray(prompts.labels, dtype=bool)
     return pixels[labels], pixels[~labels]
 
 
 def _moved(pixels: IndexArray, shape: tuple[int, int], target: tuple[int, ...]) -> IndexArray:
-    """The same places on a grid of another size."""
+    """Convert positions to a grid of another size."""
     moved = np.floor((pixels + 0.5) * np.divide(target, shape)).astype(np.intp)
     limited: IndexArray = np.clip(moved, 0, np.array(target) - 1)
     return limited
@@ -234,7 +234,7 @@ def _gradient(view: FloatArray) -> FloatArray:
 
 
 def _on_grid(picture: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Nearest pixels of a picture on a grid of another size."""
+    """Resample a picture to another size, nearest neighbour."""
     rows, cols = (
         np.minimum(((np.arange(n) + 0.5) * size / n).astype(np.intp), size - 1)
         for n, size in zip(shape, picture.shape, strict=True)
@@ -245,7 +245,7 @@ def _on_grid(picture: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 def _basin(
     gradient: FloatArray, inside: IndexArray, outside: IndexArray, within: Mask | None = None
 ) -> Mask:
-    """Pixels that belong to the inside clicks when both flood the gradient's valleys."""
+    """Return the watershed basin of the inside clicks on the gradient."""
     if not len(outside):
         return np.ones(gradient.shape, dtype=bool)
     markers = np.zeros(gradient.shape, dtype=np.int32)
@@ -263,7 +263,7 @@ def _innermost(component: Mask, outside: IndexArray) -> IndexArray:
 
 
 def _bounding_box(region: Mask, inside: IndexArray) -> Box:
-    """Box around a region and the inside clicks, with a little air, cut to the plane."""
+    """Return a box around a region and the inside clicks, with a margin, clipped to the plane."""
     where = np.concatenate([np.argwhere(region), inside])
     limit = np.array(region.shape) - 1
     r0, c0 = np.clip(where.min(axis=0) - _MARGIN, 0, limit)

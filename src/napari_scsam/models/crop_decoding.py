@@ -1,11 +1,11 @@
-"""A closer look: a small object of a large plane is decoded in a window of its own.
+"""Decoding of small objects in large planes, in a crop of higher resolution.
 
-SAM sees a plane scaled to its input (256 pixels for LiteMedSAM), so that an object of 60 pixels
-in a picture of 4,000 is four pixels wide to it, and comes back as a blob. Here the plane's own
-embedding only says where the object is and how large; a square region round it is cut out,
-embedded by itself (once: regions lie on a grid, so that further clicks find it in the cache) and
-asked. An object that fills most of the plane gains nothing by that and is decoded on the plane,
-as sharp as SAM's input is: a region is never larger than what makes it clearly sharper.
+Planes are scaled to SAM's input (256 pixels for LiteMedSAM), so that an object of 60 pixels in a
+picture of 4,000 pixels is four pixels wide, and its mask is coarse. Here the embedding of the plane
+is only used to locate the object. A square region around it is cropped, embedded (once: regions lie
+on a grid, so that further clicks find them in the cache) and decoded. An object that fills most of
+the plane would not gain resolution and is decoded on the whole plane: a region is never so large
+that it is not clearly sharper.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
         SamBackend,
     )
 
-# A region is looked into where it is so many times sharper than the plane.
-LEAST_GAIN = 1.5
-# Side of a region over the extent of its object: SAM was taught with some room around.
+# Minimum gain of resolution of a region over the plane. Arbitrary.
+MIN_GAIN = 1.5
+# Side of a region over the extent of its object: SAM was trained on objects with a margin.
 ROOM = 2.0
-# Sides of regions are SAM's input times powers of this; corners lie on a grid of side / SNAP.
+# Sides of regions are SAM's input times powers of LADDER; corners lie on a grid of side / SNAP.
 LADDER = 2**0.5
 SNAP = 8
-# An object with more than this share of a region's side on it is thought to go on beyond.
-MOST_AT_EDGE = 0.02
+# If the mask covers more than this share of a side of the region, the object continues beyond it.
+MAX_EDGE_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Region:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Index of the part."""
+        """Index of the region."""
         return slice(self.row, self.row + self.rows), slice(self.col, self.col + self.cols)
 
     def holds(self, point: Point) -> bool:
-        """Whether a place of the plane lies in it."""
+        """Whether a point of the plane lies in it."""
         r, c = point[0] - self.row, point[1] - self.col
         return -0.5 <= r <= self.rows - 0.5 and -0.5 <= c <= self.cols - 0.5
 
@@ -72,9 +72,9 @@ def decode_region(
     prompts: Prompts,
     class_id: int | None = None,
 ) -> Decoded:
-    """Mask for one object at the sharpness it needs; see `napari_scsam.models.decode_region`."""
+    """Decode one object at the required resolution; see `napari_scsam.models.decode_region`."""
     side = max(embedding.view.shape)
-    if prompts.is_empty or max(embedding.shape) < LEAST_GAIN * side:
+    if prompts.is_empty or max(embedding.shape) < MIN_GAIN * side:
         return backend.decode(embedding, prompts, class_id=class_id)
     prompts.check_inside(embedding.shape)
     coarse = None
@@ -89,7 +89,7 @@ def decode_region(
             break
         if not _is_cut(closer.mask, region, embedding.shape):
             return _pasted(closer, region, embedding.shape)
-        # The object goes on beyond the region: a larger one, until none is sharper.
+        # The object continues beyond the region: try a larger one while it is sharper.
         region = choose_region(extent, embedding.shape, side, max(region.rows, region.cols))
     coarse = coarse or _decode_coarsely(backend, embedding, prompts, class_id)
     return _spread(coarse, embedding.shape)
@@ -98,30 +98,30 @@ def decode_region(
 def choose_region(
     extent: Box, shape: tuple[int, int], side: int, larger_than: int = 0
 ) -> Region | None:
-    """Where to look for an object.
+    """Choose the region in which to decode an object.
 
     Parameters
     ----------
     extent : (row0, col0, row1, col1)
-        Of the object as far as it is known, in pixels of the plane.
+        Known extent of the object, in pixels of the plane.
     shape : (rows, cols)
-        Of the plane.
+        Shape of the plane.
     side : int
-        Side of SAM's input, which no region is smaller than.
+        Side of SAM's input, the minimum size of a region.
     larger_than : int
         Side of a region that was too small.
 
     Returns
     -------
     Region or None
-        None where no region is clearly sharper than the plane as a whole.
+        None if no region is clearly sharper than the whole plane.
     """
     r0, c0, r1, c1 = extent
     wanted = max(ROOM * (max(r1 - r0, c1 - c0) + 1), larger_than * 1.1, side)
-    # Less a little, so that what is on a rung stays there in spite of rounding.
+    # A little less, so that rounding does not move an exact power to the next one.
     steps = math.ceil(math.log(wanted / side, LADDER) - 0.01)
     size = round(side * LADDER**steps)
-    if max(shape) < LEAST_GAIN * size:
+    if max(shape) < MIN_GAIN * size:
         return None
     rows, cols = (min(size, length) for length in shape)
     grid = size / SNAP
@@ -137,24 +137,24 @@ def _inside(prompts: Prompts) -> list[Point]:
 
 
 def _around(boxes: list[Box], points: list[Point]) -> Box:
-    """The smallest box that holds boxes and points, of which there is at least one."""
+    """Return the smallest box around boxes and points, of which there is at least one."""
     r0, c0, r1, c1 = zip(*boxes, *((*p, *p) for p in points), strict=True)
     return (min(r0), min(c0), max(r1), max(c1))
 
 
 def _extent_of_prompts(prompts: Prompts) -> Box | None:
-    """What a box, or the mask of an earlier answer, says of the object's extent."""
-    told = [] if prompts.box is None else [prompts.box]
+    """Return the extent of the object given by a box or mask prompt; None without them."""
+    extents = [] if prompts.box is None else [prompts.box]
     if prompts.mask is not None:
-        told += _bounds(prompts.mask > 0)
-    return _around(told, _inside(prompts)) if told else None
+        extents += _bounds(prompts.mask > 0)
+    return _around(extents, _inside(prompts)) if extents else None
 
 
 def _extent_of_parts(mask: Mask, shape: tuple[int, int], prompts: Prompts) -> Box | None:
-    """Extent, on the plane, of the parts of a coarse mask that inside clicks lie on.
+    """Return the extent, on the plane, of the components of a coarse mask with inside clicks.
 
-    Without such a part (a small object vanishes at SAM's resolution) the clicks are all that
-    is known; without a click, nothing is.
+    Without such a component (a small object vanishes at SAM's resolution) it is the extent of the
+    clicks; without clicks, None.
     """
     inside = _inside(prompts)
     if not inside:
@@ -173,27 +173,27 @@ def _extent_of_parts(mask: Mask, shape: tuple[int, int], prompts: Prompts) -> Bo
 
 
 def _bounds(mask: Mask) -> list[Box]:
-    """Bounding box of a mask, as a list of one; of none when it is empty."""
+    """Return a list with the bounding box of a mask; empty for an empty mask."""
     return [bounding_box(mask)] if mask.any() else []
 
 
 def _decode_coarsely(
     backend: SamBackend, embedding: Embedding, prompts: Prompts, class_id: int | None
 ) -> Decoded:
-    """Answer on the grid of the picture that the encoder saw, which is all that it can tell."""
+    """Decode on the grid of the resized picture, which is the actual resolution."""
     rows, cols = embedding.view.shape
     scale = np.divide((rows, cols), embedding.shape)
     box, mask = prompts.box, prompts.mask
     if mask is not None:
         logits = np.where(mask, SURE, -SURE) if mask.dtype == bool else mask
         mask = resize(np.asarray(logits, np.float32), (rows, cols))
-    asked = Prompts(
+    local_prompts = Prompts(
         points=[tuple((np.array(p) + 0.5) * scale - 0.5) for p in prompts.points],
         labels=prompts.labels,
         box=None if box is None else tuple((np.array(box) + 0.5) * np.tile(scale, 2) - 0.5),
         mask=mask,
     )
-    return backend.decode(replace(embedding, shape=(rows, cols)), asked, class_id=class_id)
+    return backend.decode(replace(embedding, shape=(rows, cols)), local_prompts, class_id=class_id)
 
 
 def _decode_in(
@@ -204,43 +204,43 @@ def _decode_in(
     prompts: Prompts,
     class_id: int | None,
 ) -> Decoded | None:
-    """Answer on the region's own grid; None where nothing is found in it."""
+    """Decode on the region's own grid; None for an empty result."""
     pixels = image[region.slices]
     if pixels.min() == pixels.max():
         return None
     corner = np.array([region.row, region.col], float)
     kept = [i for i, p in enumerate(prompts.points) if region.holds(p)]
     box, mask = prompts.box, prompts.mask
-    asked = Prompts(
+    local_prompts = Prompts(
         points=[tuple(np.array(prompts.points[i]) - corner) for i in kept],
         labels=[prompts.labels[i] for i in kept],
         box=None if box is None else tuple(np.array(box) - np.tile(corner, 2)),
         mask=None if mask is None else mask[region.slices],
     )
-    found = backend.decode(cache.get_or_embed(backend, pixels), asked, class_id=class_id)
+    found = backend.decode(cache.get_or_embed(backend, pixels), local_prompts, class_id=class_id)
     return found if found.mask.any() else None
 
 
 def _is_cut(mask: Mask, region: Region, shape: tuple[int, int]) -> bool:
-    """Whether a mask runs into a side of its region that is not the plane's own."""
+    """Whether a mask touches a side of its region that is not a side of the plane."""
     sides = (
         (mask[0], region.row > 0),
         (mask[-1], region.row + region.rows < shape[0]),
         (mask[:, 0], region.col > 0),
         (mask[:, -1], region.col + region.cols < shape[1]),
     )
-    return any(open_side and edge.mean() > MOST_AT_EDGE for edge, open_side in sides)
+    return any(open_side and edge.mean() > MAX_EDGE_SHARE for edge, open_side in sides)
 
 
 def _pasted(found: Decoded, region: Region, shape: tuple[int, int]) -> Decoded:
-    """A region's answer on the plane; all else is outside."""
+    """Paste the result of a region into the plane; everything else is outside."""
     logits = np.full(shape, -SURE, np.float32)
     logits[region.slices] = found.logits
     return replace(found, mask=logits > 0, logits=logits)
 
 
 def _spread(coarse: Decoded, shape: tuple[int, int]) -> Decoded:
-    """A coarse answer on the plane's own grid."""
+    """Resample a coarse result to the plane's own grid."""
     low = torch.from_numpy(coarse.logits)[None, None]
     logits = bilinear(low, shape)[0, 0].numpy()
     return replace(coarse, mask=logits > 0, logits=logits)

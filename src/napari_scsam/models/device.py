@@ -1,4 +1,4 @@
-"""Which device a model runs on, and how many threads it may take."""
+"""Choice of the device that a model runs on, and the fallback if it is full."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = ("auto", "cpu", "cuda", "mps")
 
 
 def available_devices() -> list[str]:
-    """Devices that torch can use on this machine, the best first."""
+    """Return the devices that torch can use on this machine, best first."""
     devices = []
     if torch.cuda.is_available():
         devices.append("cuda")
@@ -33,19 +33,19 @@ def available_devices() -> list[str]:
 
 
 def resolve_device(name: str = "auto", available: Sequence[str] | None = None) -> torch.device:
-    """Torch device for one of the names that people choose from.
+    """Return the torch device for a name in the settings.
 
     Parameters
     ----------
     name : {'auto', 'cpu', 'cuda', 'mps'}
-        ``auto`` takes the first of `available`.
+        ``auto`` selects the first of `available`.
     available : sequence of str, optional
-        What there is, the best first; by default what torch sees.
+        Available devices, best first; default: those that torch finds.
 
     Raises
     ------
     ModelError
-        If the name is unknown, or the device is not on this machine.
+        If the name is unknown, or this machine does not have the device.
     """
     here = list(available_devices() if available is None else available)
     if name not in NAMES:
@@ -61,13 +61,13 @@ def resolve_device(name: str = "auto", available: Sequence[str] | None = None) -
 
 
 class Place:
-    """The device that a model runs on, and the CPU from when that was full.
+    """The device that a model runs on; replaced by the CPU if it runs out of memory.
 
     Parameters
     ----------
     device : torch.device
     may_move : bool
-        False raises the error of a full device: for models that something else holds, too.
+        False: out-of-memory errors are raised, for models that are used elsewhere, too.
     """
 
     def __init__(self, device: torch.device, *, may_move: bool = False) -> None:
@@ -75,11 +75,11 @@ class Place:
         self._may_move = may_move
 
     def run(self, work: Callable[[torch.device], Result]) -> Result:
-        """Result of `work`, which brings all that it needs to the device it is given.
+        """Return the result of `work`, which moves everything it needs to the given device.
 
-        On a full device it is called once more after unused memory was given back, then on
-        the CPU, where everything stays from then on: what fills a GPU is mostly another
-        program, and SAM's input has one size, so that nothing smaller could be tried.
+        If the device is full, it is tried once more after freeing cached memory, then on the CPU,
+        which is used from then on. A full GPU is mostly due to another program, and SAM's input
+        size is fixed, so that no smaller attempt is possible.
         """
         try:
             return work(self.device)
@@ -101,12 +101,12 @@ class Place:
 
 
 def is_full(error: RuntimeError) -> bool:
-    """Whether an error says that a device has no memory left."""
+    """Whether an error means that a device is out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
 def bring(module: nn.Module, device: torch.device) -> None:
-    """Move a module in place to a device where it is not there."""
+    """Move a module in place to a device if it is on another one."""
     if any(p.device.type != device.type for p in islice(module.parameters(), 1)):
         module.to(device)
 
@@ -119,7 +119,7 @@ def _give_back(device: torch.device) -> None:
 
 
 def describe(name: str, device: str) -> str:
-    """Model and device in words, such as ``"LiteMedSAM on CPU, 2 threads"``."""
+    """Return a description such as ``"LiteMedSAM on CPU, 2 threads"``."""
     title = find_entry(name).title.split(" (")[0]
     if device != "cpu":
         return f"{title} on {device.upper()}"

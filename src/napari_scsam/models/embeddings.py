@@ -1,10 +1,12 @@
-"""Embeddings kept for later: in memory, and in a folder that may be deleted at any time."""
+"""Cache of embeddings, in memory and in a folder that may be deleted at any time."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
+import re
+import stat
 import threading
 import zlib
 from collections import OrderedDict
@@ -32,10 +34,12 @@ _log = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 _PARTIAL = ".partial"
+# The names of what is written here: an embedding, and one that is being written.
+_OURS = re.compile(rf"[0-9a-f]{{64}}({re.escape(_SUFFIX)}|\.\d+-\d+{re.escape(_PARTIAL)})")
 
 
 def embedding_key(image: NDArray[Any], base_hash: str, encoder_hash: str = "") -> str:
-    """Name of what one encoder makes of one plane.
+    """Return the cache key of the embedding of one plane by one encoder.
 
     Parameters
     ----------
@@ -43,7 +47,7 @@ def embedding_key(image: NDArray[Any], base_hash: str, encoder_hash: str = "") -
     base_hash : str
         SHA-256 of the base weights.
     encoder_hash : str
-        Hash of the adapter inside the image encoder; empty where there is none.
+        Hash of the adapter inside the image encoder; empty without one.
 
     Returns
     -------
@@ -58,20 +62,20 @@ def embedding_key(image: NDArray[Any], base_hash: str, encoder_hash: str = "") -
 
 
 class LruEmbeddingCache:
-    """An `EmbeddingCache`: the last used in memory, more of them in a folder.
+    """An `EmbeddingCache`: the most recently used in memory, more of them in a folder.
 
-    Whatever happens to the folder (read-only, full, deleted, damaged files) costs time,
-    never an error. Several processes may share it; each keeps it under its size.
+    Problems with the folder (read-only, full, deleted, damaged files) cost time but never raise.
+    Several processes may share it; each enforces the size limit.
 
     Parameters
     ----------
     folder : Path, optional
-        Made when first needed. Without it embeddings live in memory only.
+        Created when first needed. None: embeddings are kept in memory only.
     memory_items : int
-        How many stay in memory; one of LiteMedSAM's is 4 MB.
+        Number kept in memory; one of LiteMedSAM has 4 MB.
     max_bytes : int
-        Size that the folder is kept under; what was used longest ago goes first. 0 keeps
-        nothing there.
+        Size limit of the folder; the least recently used files are deleted first. 0: nothing is
+        stored there.
     """
 
     def __init__(
@@ -84,18 +88,20 @@ class LruEmbeddingCache:
         self._folder = folder
         self._memory_items = memory_items
         self._max_bytes = max_bytes
+        # After an unmount, what is at the folder's place is not it.
+        self._device = None if folder is None else _device(folder)
         self._memory: OrderedDict[str, Embedding] = OrderedDict()
         self._lock = threading.Lock()
-        # Locks of the embeddings that are being made, each with the threads that hold or
-        # await it.
-        self._making: dict[str, tuple[threading.Lock, int]] = {}
+        # Locks of embeddings being computed, each with the number of threads that hold or await
+        # it.
+        self._computing: dict[str, tuple[threading.Lock, int]] = {}
 
     def get_or_embed(
         self, backend: SamBackend, image: NDArray[Any], cancel: CancelToken | None = None
     ) -> Embedding:
-        """Embedding of a plane; see `EmbeddingCache.get_or_embed`."""
+        """Return the embedding of a plane; see `EmbeddingCache.get_or_embed`."""
         key = backend.embedding_key(image)
-        with self._alone(key):
+        with self._locked(key):
             found = self._from_memory(key) or self._from_folder(key)
             if found is None:
                 found = backend.embed(image, cancel)
@@ -104,19 +110,19 @@ class LruEmbeddingCache:
         return found
 
     @contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
-        """Let one thread at a time make the embedding `key`."""
+    def _locked(self, key: str) -> Iterator[None]:
+        """Let one thread at a time compute the embedding `key`."""
         with self._lock:
-            lock, users = self._making.get(key, (threading.Lock(), 0))
-            self._making[key] = (lock, users + 1)
+            lock, users = self._computing.get(key, (threading.Lock(), 0))
+            self._computing[key] = (lock, users + 1)
         try:
             with lock:
                 yield
         finally:
             with self._lock:
-                lock, users = self._making.pop(key)
+                lock, users = self._computing.pop(key)
                 if users > 1:
-                    self._making[key] = (lock, users - 1)
+                    self._computing[key] = (lock, users - 1)
 
     def _from_memory(self, key: str) -> Embedding | None:
         with self._lock:
@@ -134,8 +140,10 @@ class LruEmbeddingCache:
             return None
         path = self._folder / f"{key}{_SUFFIX}"
         try:
-            content = path.read_bytes()
+            content = path.read_bytes() if _is_own_file(path) else None
         except OSError:
+            return None
+        if content is None:
             return None
         try:
             found = _unpack(content, key)
@@ -147,7 +155,7 @@ class LruEmbeddingCache:
         return found
 
     def _to_folder(self, embedding: Embedding) -> None:
-        if self._folder is None or not self._max_bytes:
+        if self._folder is None or not self._max_bytes or self._folder.is_symlink():
             return
         path = self._folder / f"{embedding.key}{_SUFFIX}"
         partial = self._folder / f"{embedding.key}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}"
@@ -155,19 +163,23 @@ class LruEmbeddingCache:
         if len(content) > self._max_bytes:
             return
         try:
+            if _device(self._folder) != self._device:
+                raise OSError(f"another disk is at {self._folder} now")
             self._folder.mkdir(parents=True, exist_ok=True)
+            partial.unlink(missing_ok=True)  # it may be a link
             partial.write_bytes(content)
             partial.replace(path)
             self._evict(keep=path)
         except OSError as exc:
-            _log.info("An embedding was not kept in %s: %s", self._folder, exc)
+            _log.info("An embedding was not stored in %s: %s", self._folder, exc)
             _remove(partial)
 
     def _evict(self, keep: Path) -> None:
-        """Delete what was used longest ago until the folder is under its size."""
+        """Delete the least recently used files until the folder is below its size limit."""
         entries = []
         for path in self._folder.iterdir() if self._folder else ():
-            if path.suffix in (_SUFFIX, _PARTIAL) and path != keep:
+            # Nothing else is deleted, whatever lies in the folder.
+            if _OURS.fullmatch(path.name) and path != keep and _is_own_file(path):
                 try:
                     entries.append((path.stat().st_mtime_ns, path.stat().st_size, path))
                 except OSError:
@@ -204,11 +216,25 @@ def _crc(*tensors: Tensor) -> int:
     return crc
 
 
+def _device(folder: Path) -> int | None:
+    """The disk that a folder is on, or will be on when it is made."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    return None if there is None else there.stat().st_dev
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether a path is a file: no link, which would lead elsewhere, no pipe and no device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def _touch(path: Path) -> None:
     try:
         os.utime(path)
     except OSError:
-        _log.debug("%s could not be marked as used.", path.name)
+        _log.debug("The access time of %s could not be updated.", path.name)
 
 
 def _remove(path: Path) -> None:

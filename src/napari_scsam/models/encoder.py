@@ -1,4 +1,4 @@
-"""An image encoder for inference: a faster copy with the same answers, that can be stopped."""
+"""Image encoders for inference: a faster copy with the same output, which can be cancelled."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ if TYPE_CHECKING:
 
 
 def for_inference(encoder: nn.Module, device: torch.device) -> nn.Module:
-    """Copy of an image encoder without what only training needs, or the encoder itself.
+    """Return an optimised copy of an image encoder, or the encoder itself.
 
-    TinyViT's adapter, if it has one, is merged, its BatchNorm folded into the convolutions
-    before it, their weights are laid out channels last, and steps that go over the same numbers
-    are taken as one: a product and its GELU, the four steps of an attention, those of a
-    LayerNorm; the widest layers are gone through in strips. That changes nothing but rounding
-    (relative 5e-6).
+    In TinyViT the adapter, if any, is merged, BatchNorm is folded into the preceding
+    convolutions, weights are laid out channels last, and consecutive operations are fused: a
+    product and its GELU, the steps of an attention, and those of a LayerNorm. The widest layers
+    are computed in strips. The output changes only by rounding (relative 5e-6).
 
-    Where the processor has instructions for bfloat16, the products of the transformer blocks
-    and of the neck are taken in it, and their sums kept in float32: masks agree to a mean
-    IoU of 0.998 by boxes and 0.992 by clicks (100 each, three real sets; docs/results/clicks.md).
-    The convolutions before them lose more (0.988) and stay as they are.
+    On processors with bfloat16 instructions, the products of the transformer blocks and of the
+    neck use bfloat16 with float32 sums. The masks agree to a mean IoU of 0.998 by boxes and
+    0.992 by clicks (100 each, three real sets; docs/results/clicks.md). The convolutions before
+    them would lose more (0.988) and stay in float32.
 
     Parameters
     ----------
     encoder : nn.Module
-        In eval mode; left as it is. Later changes of its weights are not followed.
+        In eval mode; not changed. Later changes of its weights have no effect on the copy.
     device : torch.device
-        Where it will run.
+        Target device.
     """
     if not any(hasattr(part, "fuse") for part in encoder.modules()):
         return encoder
@@ -46,19 +45,19 @@ def for_inference(encoder: nn.Module, device: torch.device) -> nn.Module:
     _replace(copied, "LayerNorm2d", ChannelNorm)
     for part in copied.modules():
         kind = type(part).__name__
-        if kind in _ACTIVATED:
-            _join_gelu(part, *_ACTIVATED[kind])
+        if kind in _LAYERS_WITH_GELU:
+            _fuse_gelu(part, *_LAYERS_WITH_GELU[kind])
     for name, part in list(copied.named_modules()):
         if isinstance(part, nn.Conv2d | nn.Linear) and not name.endswith(".layer"):
             copied.set_submodule(name, Product(part, gelu=False))
     _replace(copied, "MBConv", InStrips)
     if device.type == "cpu" and has_bfloat16():
-        _lower(copied)
+        _to_bfloat16(copied)
     return copied.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def _merge_adapters(encoder: nn.Module) -> None:
-    """Put plain layers in the place of those that peft has wrapped, their adapter added in."""
+    """Replace layers that peft has wrapped by plain ones with the adapter merged in."""
     for name, part in list(encoder.named_modules()):
         wrapped: Any = part
         if hasattr(wrapped, "get_base_layer"):  # not by its class: peft takes seconds to import
@@ -67,9 +66,9 @@ def _merge_adapters(encoder: nn.Module) -> None:
             encoder.set_submodule(name, wrapped.get_base_layer())
 
 
-# By the class's name, since that is all that a vendored network has of a public face: the
-# layers that a GELU follows, and the name of that GELU or of each of them.
-_ACTIVATED = {
+# By class name, since the vendored networks have no public interface: the layers that are followed
+# by a GELU, and the names of these GELUs.
+_LAYERS_WITH_GELU = {
     "PatchEmbed": (("seq.0",), ("seq.1",)),
     "MBConv": (("conv1", "conv2"), ("act1", "act2")),
     "PatchMerging": (("conv1", "conv2"), ("act",)),
@@ -77,27 +76,27 @@ _ACTIVATED = {
 }
 
 
-# Parts whose products may be taken in bfloat16, by a word of their path.
-_LOWERED = {"attn", "mlp", "neck"}
+# Parts whose products may use bfloat16, identified by a component of their path.
+_BFLOAT16_PARTS = {"attn", "mlp", "neck"}
 
 
 def has_bfloat16() -> bool:
     """Whether this processor multiplies in bfloat16 faster than in float32.
 
-    Where ``ONEDNN_MAX_CPU_ISA`` keeps oneDNN, which makes the products, from the instructions
-    for it, they are as good as missing: bfloat16 would be emulated, and slower.
+    False if ``ONEDNN_MAX_CPU_ISA`` disables the instructions for oneDNN, which computes the
+    products: bfloat16 would be emulated, and slower.
     """
-    # Torch has no public way to ask. The first two are of the processor, whatever oneDNN may use;
-    # the third is of oneDNN, also where it only emulates.
-    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    if not any(getattr(torch.cpu, name, bool)() for name in asked):
+    # Torch has no public function for it. The first two query the processor, whatever oneDNN may
+    # use; the third queries oneDNN, but is also true if it only emulates.
+    queries = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    if not any(getattr(torch.cpu, name, bool)() for name in queries):
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _lower(encoder: nn.Module) -> None:
+def _to_bfloat16(encoder: nn.Module) -> None:
     for name, part in encoder.named_modules():
-        if _LOWERED.isdisjoint(name.split(".")):
+        if _BFLOAT16_PARTS.isdisjoint(name.split(".")):
             continue
         if isinstance(part, Product):
             part.layer.to(torch.bfloat16)
@@ -106,13 +105,13 @@ def _lower(encoder: nn.Module) -> None:
 
 
 def _replace(module: nn.Module, kind: str, make: Callable[[Any], nn.Module]) -> None:
-    """Put what `make` returns in the place of every part of a class."""
+    """Replace every part of a class by the result of `make`."""
     for name, part in list(module.named_modules()):
         if type(part).__name__ == kind:
             module.set_submodule(name, make(part))
 
 
-def _join_gelu(part: nn.Module, layers: tuple[str, ...], gelus: tuple[str, ...]) -> None:
+def _fuse_gelu(part: nn.Module, layers: tuple[str, ...], gelus: tuple[str, ...]) -> None:
     for name in layers:
         part.set_submodule(name, Product(part.get_submodule(name), gelu=True))
     for name in gelus:
@@ -120,11 +119,11 @@ def _join_gelu(part: nn.Module, layers: tuple[str, ...], gelus: tuple[str, ...])
 
 
 class Product(nn.Module):
-    """A convolution or linear layer, and the GELU after it if there is one.
+    """A convolution or linear layer, with an optional fused GELU.
 
-    On a CPU one oneDNN call does both, and a linear layer is faster so than by BLAS. It is
-    the operator that torch's own compiler emits, and no part of its promised interface:
-    without it, the two are done one by one.
+    On a CPU one oneDNN call computes both, and is faster than BLAS for linear layers, too. The
+    operator is the one that torch's compiler emits; it is not part of its public interface.
+    Without it, both are computed one after the other.
 
     Parameters
     ----------
@@ -140,7 +139,7 @@ class Product(nn.Module):
         self._fused = getattr(torch.ops.mkldnn, kind, None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's answer, in the precision of its weights."""
+        """Apply the layer, in the precision of its weights."""
         layer = cast("Any", self.layer)
         x = x.to(layer.weight.dtype)
         if self._fused is None or x.device.type != "cpu":
@@ -155,7 +154,7 @@ def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:
 
 
 class InStrips(nn.Module):
-    """TinyViT's first blocks a strip of rows at a time, so that what is between stays in cache.
+    """TinyViT's first blocks, computed in strips of rows so that intermediate values stay in cache.
 
     Parameters
     ----------
@@ -171,13 +170,13 @@ class InStrips(nn.Module):
         self.act = block.act3
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's answer."""
+        """Apply the block."""
         rows, step = x.shape[2], self.ROWS
         if x.device.type != "cpu":
             return cast("Tensor", self.act(self.narrow(self.mix(self.widen(x))) + x))
         strips = []
         for first in range(0, rows, step):
-            # With the row before and the one after, which the 3 x 3 window looks at.
+            # With one row before and one after, for the 3 x 3 convolution.
             above, below = max(0, first - 1), min(rows, first + step + 1)
             mixed = self.mix(self.widen(x[:, :, above:below]))
             strips.append(self.narrow(mixed[:, :, first - above :][:, :, :step]))
@@ -185,7 +184,7 @@ class InStrips(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """TinyViT's attention with its bias by distance, as one step.
+    """TinyViT's attention with its relative position bias, as a fused operation.
 
     Parameters
     ----------
@@ -202,7 +201,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("bias", attention.ab[None])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attention within windows: (windows, places, channels), both ways."""
+        """Apply attention within windows to (windows, places, channels)."""
         windows, places, channels = x.shape
         parts = self.qkv(self.norm(x)).view(windows, places, self.heads, 3, -1)
         q, k, v = parts.permute(3, 0, 2, 1, 4)
@@ -213,7 +212,7 @@ class WindowAttention(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """LayerNorm over the channels of (N, C, rows, cols), as one step.
+    """LayerNorm over the channels of (N, C, rows, cols), as a fused operation.
 
     Parameters
     ----------
@@ -226,7 +225,7 @@ class ChannelNorm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape, in float32."""
+        """Return the same shape, in float32."""
         last = x.float().permute(0, 2, 3, 1)
         normed = functional.layer_norm(last, last.shape[-1:], self.weight, self.bias, self.eps)
         return normed.permute(0, 3, 1, 2)
@@ -234,17 +233,17 @@ class ChannelNorm(nn.Module):
 
 @contextmanager
 def stopped_by(cancel: CancelToken | None, encoder: nn.Module) -> Iterator[None]:
-    """Let `cancel` stop a forward pass between two of the encoder's parts.
+    """Let `cancel` interrupt a forward pass between two parts of the encoder.
 
-    One thread at a time may run the encoder meanwhile; the pass raises Cancelled.
+    Only one thread at a time may run the encoder inside the block. The pass raises Cancelled.
     """
 
-    def look(_part: nn.Module, _inputs: object) -> None:
+    def check(_part: nn.Module, _inputs: object) -> None:
         if cancel is not None:
             cancel.check()
 
     parts = [] if cancel is None else list(encoder.modules())
-    hooks = [part.register_forward_pre_hook(look) for part in parts]
+    hooks = [part.register_forward_pre_hook(check) for part in parts]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""How well one label map agrees with another: Dice, IoU, HD95 and ASSD per class."""
+"""Segmentation metrics of label maps: Dice, IoU, HD95 and ASSD per class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Unit = Literal["mm", "px"]
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class of one label map against the truth.
+    """Metrics of one class.
 
     Attributes
     ----------
@@ -35,12 +35,12 @@ class ClassScore:
     dice, iou : float
         0..1. Both masks empty: 1. One empty: 0.
     hd95 : float
-        The larger of the two directions' 95th percentile of surface distances
-        (percentiles interpolated linearly). Both masks empty: 0. One empty: inf.
+        The larger of both directed 95th percentiles of surface distances (linear
+        interpolation). Both masks empty: 0. One empty: inf.
     assd : float
-        Mean of all surface distances, of both directions together. Empties as `hd95`.
+        Mean of all surface distances, of both directions together. Empty masks as for `hd95`.
     truth_pixels, predicted_pixels : int
-        How many there are, where the truth is annotated.
+        Number of pixels where the truth is annotated.
     """
 
     class_id: int
@@ -55,14 +55,14 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All classes of one label map against the truth.
+    """Metrics of all classes of a label map.
 
     Attributes
     ----------
     classes : tuple of ClassScore
         Ascending by class id.
     unit : {'mm', 'px'}
-        Of the distances; ``px`` where no spacing was given.
+        Unit of the distances; ``px`` if no spacing was given.
     """
 
     classes: tuple[ClassScore, ...]
@@ -74,7 +74,7 @@ class Evaluation:
         return float(np.mean([score.dice for score in self.classes]))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it: an infinite distance is None."""
+        """Convert to JSON-serialisable values: infinite distances become None."""
         classes = [
             {k: None if v == math.inf else v for k, v in asdict(score).items()}
             for score in self.classes
@@ -91,10 +91,9 @@ def evaluate(
 ) -> Evaluation:
     """Compare a label map with the truth, class by class.
 
-    A surface is the set of a mask's pixels with a face neighbour (4 in 2-D, 6 in 3-D)
-    outside the mask; what lies outside the image counts as outside the mask. Distances
-    run between centres of surface pixels. Pixels where the truth is 255 (not annotated)
-    count as background in both.
+    A surface is the set of a mask's pixels with a face neighbour (4 in 2-D, 6 in 3-D) outside
+    the mask; the outside of the image counts as outside the mask. Distances are between centres
+    of surface pixels. Pixels with truth 255 (not annotated) count as background in both maps.
 
     Parameters
     ----------
@@ -104,12 +103,12 @@ def evaluate(
         Distance between neighbouring pixels along each axis of the arrays, in mm.
         Without it distances are in pixels.
     class_names : mapping of int to str, optional
-        The class table. Without it the classes are the values found.
+        The class table. Default: the values found.
 
     Raises
     ------
     InputError
-        If shapes or spacing do not fit, a value is no class, or there is nothing to compare.
+        If shapes or spacing do not fit, a value is not a class, or there is nothing to compare.
 
     References
     ----------
@@ -161,7 +160,7 @@ def _score(
 def surface_distances(
     predicted: NDArray[np.bool_], true: NDArray[np.bool_], spacing: Sequence[float]
 ) -> tuple[float, float]:
-    """HD95 and ASSD of two masks, in the unit of `spacing`; see `ClassScore` for empties.
+    """Return HD95 and ASSD of two masks, in the unit of `spacing`; see `ClassScore` for empties.
 
     Parameters
     ----------
@@ -176,7 +175,7 @@ def surface_distances(
     pair = [torch.from_numpy(np.ascontiguousarray(m))[None, None] for m in (predicted, true)]
     options = {"include_background": True, "spacing": [float(v) for v in spacing]}
     with warnings.catch_warnings():
-        # MONAI 1.6 passes an argument to itself that it has deprecated.
+        # MONAI 1.6 passes itself an argument that it has deprecated.
         warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
         hd95 = compute_hausdorff_distance(*pair, percentile=95, **options)
         assd = compute_average_surface_distance(*pair, symmetric=True, **options)

@@ -1,4 +1,4 @@
-"""Normalisations of the U-Net: of its activations in groups, and of its weights."""
+"""Normalisations of the U-Net: group normalisation and weight standardisation."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# So that a kernel of one value is not divided by nothing.
+# Avoids division by zero for a kernel of one value.
 EPSILON = 1e-4
 
 
 class Standardised(nn.Module):
-    """Weights of a convolution with mean 0 and variance 1 / fan-in for each output.
+    """Standardises convolution weights to mean 0 and variance 1 / fan-in per output.
 
     Qiao et al., Micro-Batch Training with Batch-Channel Normalization and Weight
-    Standardization (arXiv 1903.10520): what group normalisation lacks to batch normalisation.
+    Standardization (arXiv 1903.10520): it gives group normalisation an advantage of batch
+    normalisation.
     """
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Of shape (outputs, inputs, h, w), as `weight`."""
+        """Return weights of shape (outputs, inputs, h, w)."""
         variance, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
         return (weight - mean) * torch.rsqrt(variance * weight[0].numel() + EPSILON)
 
 
 class ChannelsLastNorm(nn.GroupNorm):
-    """Group normalisation in the layout that a CPU's convolutions are fastest in.
+    """Group normalisation in the channels-last layout, the fastest for CPU convolutions.
 
-    torch's own goes forward in it, but its backward pass takes up to 16 times as long, and
-    changing the layout to and fro costs more than the normalisation (24 x 16 x 128 x 128,
-    bfloat16, two threads: 57 ms forward and back with changes, 10 ms so).
+    torch's backward pass takes up to 16 times as long in this layout, and converting the layout
+    costs more than the normalisation itself (24 x 16 x 128 x 128, bfloat16, two threads: 57 ms
+    forward and backward with conversions, 10 ms without).
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of shape (N, C, h, w), as `x`."""
+        """Return shape (N, C, h, w)."""
         if x.device.type != "cpu":
             return super().forward(x)
         normed: Tensor = _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
@@ -41,7 +42,7 @@ class ChannelsLastNorm(nn.GroupNorm):
 
 
 class _GroupNorm(torch.autograd.Function):
-    """Its gradients, as sums over places and products with one number for each channel."""
+    """Group normalisation with an explicit gradient from sums over positions."""
 
     @staticmethod
     def forward(
@@ -63,7 +64,7 @@ class _GroupNorm(torch.autograd.Function):
         mean, inverse = (_for_each_channel(part.to(exact), x) for part in (mean, inverse))
         slope, seen = _places(gradients[0]), _places(x)
         total, product = _over_places(slope, exact), _over_places(slope * seen, exact)
-        # x' = weight * inverse * slope + linear * x + constant, the latter two of each group.
+        # x' = weight * inverse * slope + linear * x + constant, the latter two per group.
         linear = _of_groups(weight * total, ctx.groups) * mean
         linear = (linear - _of_groups(weight * product, ctx.groups)) * inverse**3
         linear = linear * ctx.groups / x[0].numel()
@@ -79,24 +80,24 @@ class _GroupNorm(torch.autograd.Function):
 
 
 def _places(x: Tensor) -> Tensor:
-    """(N, C, h, w) as (N, h, w, C)."""
+    """Convert (N, C, h, w) to (N, h, w, C)."""
     return x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
 
 
 def _over_places(values: Tensor, exact: torch.dtype) -> Tensor:
-    """Sums (N, C) of values (N, h, w, C): of each row in their own precision, then exactly.
+    """Sum values (N, h, w, C) to (N, C): rows in their own precision, then exactly.
 
-    At once it would first copy them all in the exact one.
+    Summing at once would first convert a copy of all values.
     """
     return values.sum(2).sum(1, dtype=exact)
 
 
 def _for_each_channel(values: Tensor, x: Tensor) -> Tensor:
-    """One number for each group, (N, groups), as one for each channel (N, C)."""
+    """Repeat one value per group, (N, groups), for each channel, (N, C)."""
     return values.repeat_interleave(x.shape[1] // values.shape[1], 1)
 
 
 def _of_groups(values: Tensor, groups: int) -> Tensor:
-    """Sums (N, C) over the channels of each group, for each of its channels."""
+    """Sum (N, C) over the channels of each group, repeated for each channel."""
     n, channels = values.shape
     return values.view(n, groups, -1).sum(2).repeat_interleave(channels // groups, 1)

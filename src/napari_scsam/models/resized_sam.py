@@ -1,4 +1,4 @@
-"""A SAM with a ViT for smaller pictures than it was published for."""
+"""A SAM with a ViT for smaller inputs than published."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from napari_scsam.models.zoo import PATCH
 
 @torch.no_grad()
 def resize_vit(sam: nn.Module, size: int) -> None:
-    """Make a loaded SAM take pictures of another size; its memory and time fall with the area.
+    """Change the input size of a loaded SAM; memory and time decrease with the area.
 
-    The table of absolute positions is resampled (bicubic), as Dosovitskiy et al. (ICLR 2021,
-    section 3.2) do, and the tables of relative ones linearly, as SAM itself does where they do
-    not fit. Windows are made to fill the picture: SAM's 14 tokens would take 28 for a side of
-    16 (256 pixels), so that two of three tokens were padding.
+    Absolute positional encodings are resampled (bicubic), as in Dosovitskiy et al. (ICLR 2021,
+    section 3.2), relative ones linearly, as SAM does if they do not fit. The window size is
+    adapted to the input: with SAM's windows of 14 tokens, a side of 16 (256 pixels) would need 28,
+    so that two of three tokens were padding.
 
     Parameters
     ----------
     sam : nn.Module
-        With SAM's three modules, a ViT among them; changed in place.
+        Has SAM's three modules with a ViT; changed in place.
     size : int
         Side of the new input in pixels, a multiple of 16.
     """
@@ -48,11 +48,11 @@ def resize_vit(sam: nn.Module, size: int) -> None:
 
 
 def _window(window: int, side: int) -> int:
-    """Side of the windows that is nearest to `window` and leaves the least padding."""
+    """Return the window side nearest to `window` with the least padding."""
     return math.ceil(side / max(1, round(side / window)))
 
 
 def _relative(table: Tensor, side: int) -> Tensor:
-    """Codes (2 * old - 1, C) of the distances on a grid, for a grid of another side."""
+    """Resample relative encodings (2 * old - 1, C) for a grid of another side."""
     resized = functional.interpolate(table.T[None], 2 * side - 1, mode="linear")
     return resized[0].T.contiguous()

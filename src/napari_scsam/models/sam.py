@@ -1,4 +1,4 @@
-"""One promptable segmenter over SAM's three modules, whichever image encoder it has."""
+"""Promptable segmentation with SAM's three modules, for all image encoders."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def load_sam(
     target = resolve_device(device)
     if adapter is None:
         return SamModel(SamWeights.of(load_base(name, checkpoint), target, may_move=True))
-    # Here, since peft takes seconds to import and the base needs none of it.
+    # Not at the top: peft takes seconds to import, and the base does not need it.
     from napari_scsam.models.adapters import load_adapter, read_info
 
     info = read_info(Path(adapter))
     released = find_entry("lite-medsam-released")
     if name == "lite-medsam" and info.base == released.sha256:
-        name = released.name  # trained before there was a warm-up
+        name = released.name  # trained before the warm-up existed
     base = load_base(name, checkpoint, info.sam_size)
     bare = decoder_copy(base.module)
     module, info = load_adapter(base.module, Path(adapter), base.base_hash)
@@ -67,27 +67,27 @@ def load_sam(
 
 @dataclass(frozen=True, eq=False)
 class SamWeights:
-    """A SAM's networks on a device; made by `of`.
+    """The networks of a SAM on a device; created by `of`.
 
     Attributes
     ----------
     module : nn.Module
         SAM's three modules, adapted or not, in eval mode.
     entry : ZooEntry
-        What the image encoder expects.
+        Input conventions of the image encoder.
     base_hash : str
         SHA-256 of the base weights.
     place : Place
-        Where they are.
+        Device of the networks.
     encoder : nn.Module
-        The image encoder as it embeds.
+        The image encoder, optimised for inference.
     encoder_hash : str
-        Hash of the adapter's weights, where it changes the image encoder.
+        Hash of the adapter's weights in the image encoder; empty without any.
     bare : nn.Module or None
-        Prompt encoder and mask decoder without the adapter, where there is one.
+        Prompt encoder and mask decoder without the adapter, if there is one.
     encoding, decoding : threading.Lock
-        Held by who embeds and who decodes: a click is decoded while another plane is embedded
-        ahead.
+        Held while embedding and while decoding: a click can be decoded while another plane is
+        embedded ahead.
     """
 
     module: nn.Module
@@ -109,18 +109,18 @@ class SamWeights:
         bare: nn.Module | None = None,
         may_move: bool = False,
     ) -> SamWeights:
-        """Bring a SAM to a device, in eval mode.
+        """Move a SAM to a device, in eval mode.
 
         Parameters
         ----------
         base : BaseSam
-            Its module may have been adapted since it was loaded.
+            Its module may have been adapted after loading.
         device : torch.device
         bare : nn.Module, optional
             Its decoder without the adapter, from `decoder_copy`.
         may_move : bool
-            Whether it goes on on the CPU, for good, when the device is full. Not for a module
-            that something else uses.
+            Whether to move to the CPU for good if the device runs out of memory. Not for a
+            module that is used elsewhere, too.
         """
         module = base.module.to(device).eval()
         return cls(
@@ -128,50 +128,50 @@ class SamWeights:
             base.entry,
             base.base_hash,
             Place(device, may_move=may_move),
-            *_as_it_embeds(module, device),
+            *_encoder_for_inference(module, device),
             bare=None if bare is None else bare.to(device).eval(),
         )
 
     def as_trained(self) -> SamWeights:
-        """The same with the image encoder's weights as they are now."""
-        encoder, encoder_hash = _as_it_embeds(self.module, self.place.device)
+        """Return a copy with the current weights of the image encoder, after training."""
+        encoder, encoder_hash = _encoder_for_inference(self.module, self.place.device)
         return replace(self, encoder=encoder, encoder_hash=encoder_hash)
 
     def apart(self) -> SamWeights:
-        """The same for another thread, which waits for no one who embeds or decodes."""
+        """Return a copy with its own locks, for another thread."""
         return replace(self, encoding=threading.Lock(), decoding=threading.Lock())
 
 
-def _as_it_embeds(module: nn.Module, device: torch.device) -> tuple[nn.Module, str]:
-    """A SAM's image encoder for inference, and the hash of what an adapter adds to it."""
+def _encoder_for_inference(module: nn.Module, device: torch.device) -> tuple[nn.Module, str]:
+    """Return the image encoder for inference, and the hash of its adapter."""
     return for_inference(cast("nn.Module", module.image_encoder), device), _encoder_hash(module)
 
 
 def _encoder_hash(module: nn.Module) -> str:
     if not any(hasattr(part, "get_base_layer") for part in module.modules()):
-        return ""  # there is no adapter, and peft takes seconds to import
+        return ""  # there is no adapter, and importing peft takes seconds
     from napari_scsam.models.adapters import encoder_hash
 
     return encoder_hash(module)
 
 
 class SamModel:
-    """A `SamBackend`: a view of a SAM's weights, with what is known of their adapter.
+    """A `SamBackend`: a view on the weights of a SAM, with metadata of the adapter.
 
     Parameters
     ----------
     weights : SamWeights
     adapter : AdapterInfo, optional
-        What `load_adapter` said about the adapter inside their module; without it, the base's
-        abilities are taken for theirs.
+        Metadata of the adapter inside the module, from `load_adapter`. None: the abilities of
+        the base are assumed.
     prior : ClassPrior, optional
 
     Attributes
     ----------
     weights : SamWeights
     prior : ClassPrior or None
-        What classes look like on its embeddings. SAM is told it when it is asked for a class that
-        it knows, without a mask. A round sets it as soon as it has learned it.
+        Class prior on its embeddings. It is the mask prompt for a class that it covers, if no
+        other mask is given. A round sets it as soon as it is fitted.
     """
 
     def __init__(
@@ -186,9 +186,9 @@ class SamModel:
 
     @cached_property
     def shipped(self) -> SamModel | None:
-        """The same without its adapter, for the same embeddings.
+        """The SAM without its adapter, using the same embeddings.
 
-        None without an adapter, and where the adapter changes the image encoder.
+        None without an adapter, or if the adapter changes the image encoder.
         """
         bare = self.weights.bare
         if bare is None or self.weights.encoder_hash:
@@ -196,15 +196,15 @@ class SamModel:
         return SamModel(replace(self.weights, module=bare, bare=None))
 
     def with_adapter(self, adapter: AdapterInfo | None) -> SamModel:
-        """The same network with another word on what its adapter can do; None for nothing."""
+        """Return the same network with other metadata of its adapter; None for no adapter."""
         return SamModel(self.weights, adapter, self.prior)
 
     def follow_encoder(self) -> None:
-        """Embed with the image encoder's weights as they are now, after it was trained."""
+        """Use the current weights of the image encoder from now on, after training."""
         self.weights = self.weights.as_trained()
 
     def twin(self) -> SamModel:
-        """The same network for another thread: each embeds and decodes by itself."""
+        """Return a copy for another thread, which embeds and decodes independently."""
         return SamModel(self.weights.apart(), self._adapter, self.prior)
 
     @property
@@ -214,7 +214,7 @@ class SamModel:
 
     @property
     def entry(self) -> ZooEntry:
-        """What its image encoder expects."""
+        """Input conventions of its image encoder."""
         return self.weights.entry
 
     @property
@@ -224,12 +224,12 @@ class SamModel:
 
     @property
     def device(self) -> str:
-        """Where it runs now: ``cpu``, ``cuda`` or ``mps``."""
+        """Device that it currently runs on: ``cpu``, ``cuda`` or ``mps``."""
         return self.torch_device.type
 
     @property
     def torch_device(self) -> torch.device:
-        """The same, as torch takes it."""
+        """The device as a torch object."""
         return self.weights.place.device
 
     @property
@@ -246,11 +246,11 @@ class SamModel:
 
     @property
     def adapts_encoder(self) -> bool:
-        """Whether its adapter changes the image encoder, too."""
+        """Whether its adapter includes the image encoder."""
         return self._adapter is not None and self._adapter.profile == "adapted-encoder"
 
     def embedding_key(self, image: NDArray[Any]) -> str:
-        """Key of the embedding that `embed` would make of this plane."""
+        """Return the key of the embedding of this plane."""
         return embedding_key(image, self.weights.base_hash, self.weights.encoder_hash)
 
     def embed(self, image: NDArray[Any], cancel: CancelToken | None = None) -> Embedding:
@@ -263,7 +263,7 @@ class SamModel:
             features: Tensor = encoder(prepared.pixels[None].to(device))
             return features.float().contiguous()
 
-        # Not inference_mode: training reads embeddings, and its autograd refuses such tensors.
+        # Not inference_mode: training uses embeddings, and autograd refuses inference tensors.
         with self.weights.encoding, torch.no_grad(), stopped_by(cancel, encoder):
             features = self.weights.place.run(encode)
         return Embedding(
@@ -276,23 +276,23 @@ class SamModel:
     def decode(
         self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
     ) -> Decoded:
-        """Mask for one object; see `SamBackend.decode`."""
+        """Decode one object; see `SamBackend.decode`."""
         prompts.check_inside(embedding.shape)
         if prompts.is_empty and not self._has_tokens(class_id):
             raise InputError("There is nothing to segment yet: give a point, a box or a mask.")
-        asked, via = self._asked(embedding, prompts)
+        supported, via = self._supported(embedding, prompts)
         frame = Frame(embedding.shape, self.entry.input_size)
 
         def predict(device: torch.device) -> tuple[FloatArray, float]:
             bring(self.module, device)
-            low, iou = self._predict(embedding.features.to(device), asked, frame, class_id)
+            low, iou = self._predict(embedding.features.to(device), supported, frame, class_id)
             return frame.logits_to_plane(low)[0, 0].cpu().numpy(), iou
 
         with self.weights.decoding, torch.inference_mode():
             logits, iou = self.weights.place.run(predict)
         if not self.understands_points:
-            spilt = (logits > 0) & ~carve(logits > 0, embedding.view, prompts)
-            logits = np.where(spilt, -np.abs(logits), logits)
+            excluded = (logits > 0) & ~carve(logits > 0, embedding.view, prompts)
+            logits = np.where(excluded, -np.abs(logits), logits)
         return Decoded(
             mask=logits > 0,
             logits=np.ascontiguousarray(logits, dtype=np.float32),
@@ -300,13 +300,13 @@ class SamModel:
             via=via,
         )
 
-    def _asked(self, embedding: Embedding, prompts: Prompts) -> tuple[Prompts, str]:
-        """The prompts in the kinds that the model understands, and the name of their use."""
+    def _supported(self, embedding: Embedding, prompts: Prompts) -> tuple[Prompts, str]:
+        """Convert the prompts to kinds that the model supports; return also the kind used."""
         if prompts.is_empty:
             return prompts, "class"
         if prompts.box is not None:
-            # Points beside a box make a model that never saw them worse, as
-            # docs/explanation/adapting-sam.md has it; masks beside one every adapter has learned.
+            # Points beside a box make a model without point training worse
+            # (docs/explanation/adapting-sam.md); every adapter was trained with masks beside a box.
             mask = None if self._adapter is None else prompts.mask
             without_points = Prompts(box=prompts.box, mask=mask)
             return (prompts if self.understands_points else without_points), "box"
@@ -319,7 +319,7 @@ class SamModel:
         return self._adapter is not None and class_id in self._adapter.class_ids
 
     def _class_tokens(self, class_id: int | None) -> Tensor | None:
-        """Learned sparse tokens (1, N, 256) of a class, where the adapter has them."""
+        """Return the tokens (1, N, 256) of a class, if the adapter has them."""
         if self._adapter is None or class_id is None or not self._has_tokens(class_id):
             return None
         from napari_scsam.models.adapters import class_tokens
@@ -329,7 +329,7 @@ class SamModel:
     def _predict(
         self, features: Tensor, prompts: Prompts, frame: Frame, class_id: int | None
     ) -> tuple[Tensor, float]:
-        """SAM's low-resolution logits (1, 1, side, side) and its own estimate of the IoU."""
+        """Predict low-resolution logits (1, 1, side, side) and the IoU."""
         encoder: Any = self.module.prompt_encoder
         mask = self._mask(prompts, frame, features, class_id)
         sparse, dense = encoder(
@@ -344,19 +344,19 @@ class SamModel:
         decoder = cast("nn.Module", self.module.mask_decoder)
         low, iou = decode_mask(decoder, features, position, sparse, dense)
         low, iou = low.float(), iou.float()
-        # An answer that is told again and again, as outlines are from slice to slice, would grow.
-        if self._learned_here and mask is None and not prompts.is_empty:
+        # With a mask prompt, as in propagation from slice to slice, the mask would keep growing.
+        if self._trained_here and mask is None and not prompts.is_empty:
             low = for_best_dice(low, iou)
         return low, float(iou)
 
     @property
-    def _learned_here(self) -> bool:
-        """Whether its decoder was trained by this project's losses, not by its authors' alone."""
+    def _trained_here(self) -> bool:
+        """Whether its decoder was trained with this project's losses."""
         return self._adapter is not None or self.entry.warm_up is not None
 
     @cached_property
     def _dense_position(self) -> Tensor:
-        """Position code of the embedding's grid (1, 256, side, side); no round trains it."""
+        """Positional encoding of the embedding's grid (1, 256, side, side); never trained."""
         encoder: Any = self.module.prompt_encoder
         return cast("Tensor", encoder.get_dense_pe())
 
@@ -377,7 +377,7 @@ class SamModel:
     def _mask(
         self, prompts: Prompts, frame: Frame, features: Tensor, class_id: int | None
     ) -> Tensor | None:
-        """The mask prompt; where there is none yet, what is known of the class's looks."""
+        """Return the mask prompt; without one, the log-odds of the class prior."""
         if prompts.mask is not None:
             side = 4 * self.entry.embedding_size
             return frame.mask_to_input(prompts.mask, side).to(features.device)

@@ -1,4 +1,4 @@
-"""The small U-Net with random weights, for a round that starts from scratch."""
+"""The small, randomly initialised U-Net, for rounds that start from scratch."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from napari_scsam.models.norms import ChannelsLastNorm, Standardised
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Up to this side the network sees single pixels; from there on, 2 x 2 pixels as channels.
+# Up to this side the network works on single pixels, above it on 2 x 2 pixels as channels.
 UNFOLDED_TO = 128
 # Channels of MONAI's BasicUNet from top to bottom, then of its last stage, for single and for
-# folded pixels: some 2 M parameters each.
+# folded pixels: about 2 M parameters each.
 FEATURES = {1: (16, 32, 64, 128, 256, 16), 2: (32, 32, 64, 128, 256, 32)}
 NORM_GROUPS = 8
 
 
 class FoldedUNet(nn.Module):
-    """A U-Net on ``fold`` x ``fold`` pixels as channels, which unfolds its answer.
+    """A U-Net on ``fold`` x ``fold`` pixels as channels, with sub-pixel output.
 
     With 2, both ends keep the full resolution (sub-pixel convolution, Shi et al., CVPR 2016),
-    while the stages that cost most, those at full resolution, fall away: a step takes half of
-    the time on a CPU. Of small pictures too little is left: at 64 px, after as many pictures
-    of Kvasir-SEG, Dice is 0.78 with single pixels and 0.72 with folded ones (one seed).
+    while the most expensive stages, those at full resolution, are omitted: a step takes half of
+    the time on a CPU. Small pictures lose too much: at 64 px, after as many pictures of
+    Kvasir-SEG, Dice is 0.78 with single pixels and 0.72 with folded ones (one seed).
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class FoldedUNet(nn.Module):
     """
 
     def __init__(self, outputs: int, fold: int, features: Sequence[int]) -> None:
-        # It takes a second to import, and networks with a pretrained encoder do without.
+        # The import takes a second, and networks with a pretrained encoder don't need it.
         from monai.networks.nets.basic_unet import BasicUNet
 
         super().__init__()
@@ -54,15 +54,15 @@ class FoldedUNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, outputs, s, s) of images (N, 3, s, s)."""
+        """Return logits (N, outputs, s, s) for images (N, 3, s, s)."""
         folded = functional.pixel_unshuffle(images, self.fold)
-        # The layout that a CPU's convolutions are fastest in.
+        # The fastest layout for convolutions on a CPU.
         folded = folded.contiguous(memory_format=torch.channels_last)
         return functional.pixel_shuffle(self.unet(folded), self.fold)
 
 
 def fold_for(size: int) -> int:
-    """How many pixels the network of planes of side `size` folds in each direction."""
+    """Return the folding factor for planes of side `size`."""
     return 1 if size <= UNFOLDED_TO else 2
 
 
@@ -75,27 +75,27 @@ def build_network(
 ) -> FoldedUNet:
     """Build a 2-D U-Net for three channels with random weights.
 
-    Group normalisation keeps no running statistics, so an exponential moving average of the
-    parameters is the whole teacher. BatchNorm's buffers destroyed one (docs/results/probes.md).
-    With standardised weights it learns as much from 12,000 pictures as without from 24,000
+    Group normalisation has no running statistics, so that an exponential moving average of the
+    parameters is a complete teacher; averaging failed with BatchNorm's buffers
+    (docs/results/probes.md). With standardised weights 12,000 pictures suffice instead of 24,000
     (Kvasir-SEG, 64 px: Dice 0.69 and 0.70, one seed).
 
     Parameters
     ----------
     outputs : int
-        Logit maps: background and the classes.
+        Number of logit maps: background and classes.
     fold : int
-        1 or 2, as `fold_for` says.
+        1 or 2, see `fold_for`.
     features : sequence of int, length 6, optional
-        Channels of the levels; `FEATURES` by default.
+        Channels of the levels; default `FEATURES`.
     standardised : bool
-        Whether the weights before each normalisation are standardised; not so in networks from
-        before version 2 of the format.
+        Whether the weights before each normalisation are standardised; False for files of
+        format version 1.
     """
     network = FoldedUNet(outputs, fold, features or FEATURES[fold])
     for part in list(network.modules()):
         if hasattr(part, "is_pad"):  # MONAI's UpCat
-            # Sides are multiples of 16: nothing to pad, which would copy all the same.
+            # Sides are multiples of 16: there is nothing to pad, but padding would copy anyway.
             part.is_pad = False  # type: ignore[assignment]  # nn.Module types any attribute
         for name, child in part.named_children():
             if isinstance(child, nn.GroupNorm):

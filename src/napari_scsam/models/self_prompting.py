@@ -1,4 +1,4 @@
-"""SAM prompted by a map of the round's own: a box, a point and the outline of each part of it."""
+"""SAM prompted by a segmentation map of the round: box, point and map of each component."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import FloatArray
     from napari_scsam.models.protocols import Embedding, SamBackend
 
-# Parts that are asked about: of at least this share of the largest one, and of more pixels than
-# this; the largest ones. Arbitrary.
-LEAST_SHARE, LEAST_PIXELS, MOST_PARTS = 0.1, 20, 4
+# Components that are used as prompts: at least this share of the largest one, at least this many
+# pixels, and the largest ones up to this number. Arbitrary.
+MIN_SHARE, MIN_PIXELS, MAX_PARTS = 0.1, 20, 4
 
 
 def largest_parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """The parts of a mask (rows, cols) that are worth asking about, the largest first."""
-    parts = connected_parts(mask, LEAST_PIXELS + 1)[:MOST_PARTS]
-    return [part for part in parts if part.sum() >= LEAST_SHARE * parts[0].sum()]
+    """Return the components of a mask (rows, cols) that are used as prompts, largest first."""
+    parts = connected_parts(mask, MIN_PIXELS + 1)[:MAX_PARTS]
+    return [part for part in parts if part.sum() >= MIN_SHARE * parts[0].sum()]
 
 
 def prompts_for(part: NDArray[np.bool_], odds: FloatArray) -> Prompts:
-    """What SAM is shown of one part of a map: a loose box, its middle, and the map itself.
+    """Return the prompts for one component: a loose box, its centre, and the map itself.
 
     Parameters
     ----------
     part : ndarray of shape (rows, cols), bool
         Not empty.
     odds : ndarray of shape (rows, cols), float32
-        Log-odds of the class; other parts of it are left out of the mask prompt.
+        Log-odds of the class; other components are removed from the mask prompt.
     """
     shown = np.where(part | (odds <= 0), odds, -SURE).clip(-SURE, SURE).astype(np.float32)
     box = loosened(bounding_box(part), (part.shape[0], part.shape[1]))
@@ -43,31 +43,31 @@ def prompts_for(part: NDArray[np.bool_], odds: FloatArray) -> Prompts:
 
 
 def prompted_by(odds: FloatArray) -> list[Prompts]:
-    """The prompts that a map (rows, cols) of log-odds gives, one set for each part of it."""
+    """Return one set of prompts per component of a map (rows, cols) of log-odds."""
     return [prompts_for(part, odds) for part in largest_parts(odds > 0)]
 
 
 def refined(
     sam: SamBackend, embedding: Embedding, odds: FloatArray, class_id: int
 ) -> FloatArray | None:
-    """SAM's log-odds of a class, prompted by each part of a map and by the class's token.
+    """Return SAM's log-odds of a class, prompted by each component of a map and the class token.
 
-    This is SC-SAM's prompting (arXiv 2601.17934), with the map itself beside points in it; a
-    round trains SAM on such prompts (`scsam_train.refinement`).
+    This is the prompting of SC-SAM (arXiv 2601.17934), with the map itself as mask prompt in
+    addition to points. A round trains SAM on such prompts (`scsam_train.refinement`).
 
     Parameters
     ----------
     sam : SamBackend
-        With a token of the class.
+        Has a token for the class.
     embedding : Embedding
     odds : ndarray of shape (rows, cols), float32
-        Above 0 where the class was found (`outline.log_odds`).
+        Above 0 where the class was predicted (`outline.log_odds`).
     class_id : int
 
     Returns
     -------
     ndarray of shape (rows, cols), float32, or None
-        None where there is no part worth asking about.
+        None if no component is large enough.
     """
     found: FloatArray | None = None
     for prompts in prompted_by(odds):

@@ -1,4 +1,4 @@
-"""A SAM that was tuned on what a person committed, from the folder of its tuning."""
+"""Loading a SAM that was tuned on committed labels from the folder of its tuning."""
 
 from __future__ import annotations
 

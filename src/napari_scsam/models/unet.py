@@ -1,4 +1,4 @@
-"""The small U-Net that learns from what was accepted, and its file."""
+"""The round's U-Net: inference, and its file format."""
 
 from __future__ import annotations
 
@@ -38,39 +38,38 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Around
     from napari_scsam.models.protocols import Embedding
 
-# Scratch networks, the second with standardised weights; then one with a pretrained encoder. All
-# are still read, and trained on.
+# Randomly initialised networks, the second with standardised weights; then one with a pretrained
+# encoder. All can still be read and trained further.
 _FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT = (f"napari-scsam-unet-{n}" for n in (1, 2, 3))
 _FORMATS = (_FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT)
-# Before the names of the class prior's tensors in the file.
+# Prefix of the class prior's tensors in the file.
 _PRIOR = "prior."
-# What log-odds are divided by so that they are of the embedding's size.
+# Divisor of log-odds, to bring them to the scale of the embedding. Arbitrary.
 _SCALE = 4.0
 
 
 class UNet:
-    """A U-Net with what has to be known to use it.
+    """A U-Net with everything needed for inference.
 
     Parameters
     ----------
     network : nn.Module
         A `FoldedUNet` or a `PretrainedUNet`; moved to `device`.
     class_ids : sequence of int
-        Classes in the order of the logits after the background's.
+        Classes in the order of the logits, after the background.
     image_size : int
-        Side of the square that it sees, a multiple of 32.
-    device : torch.device
-    may_move : bool
-        Whether it goes on on the CPU, for good, when the device is full.
+        Side of its square input, a multiple of 32.
+    device : torch.device or Place, optional
+        A Place also says whether the model may move to the CPU if the device is full.
     context : bool
-        Whether its three channels are a grey plane's neighbour before, the plane, and the
-        neighbour after; else they are the plane three times.
+        Whether its three channels are the previous plane, the plane, and the next plane of a grey
+        volume; otherwise they are the plane three times.
     mirrored, turned : bool
-        Whether it learned from planes mirrored left to right, and turned. It is then asked for
-        those views, too, and its answers are averaged: on Kvasir-SEG, 100 pictures, Dice of five
-        U-Nets of 40 labels each rose by 0.01 to 0.02 with both.
+        Whether it was trained on planes mirrored left to right, and on rotated ones. Inference
+        then averages over these views (test-time augmentation): on Kvasir-SEG, 100 pictures, Dice
+        of five U-Nets of 40 labels each rose by 0.01 to 0.02 with both.
     prior : ClassPrior, optional
-        For a network that SAM's embedding joins: whose log-odds join it, too.
+        For a network with SAM features as input: its log-odds are an input, too.
     """
 
     def __init__(
@@ -78,15 +77,15 @@ class UNet:
         network: nn.Module,
         class_ids: Sequence[int],
         image_size: int,
-        device: torch.device | None = None,
+        device: torch.device | Place | None = None,
         *,
-        may_move: bool = False,
         context: bool = False,
         mirrored: bool = False,
         turned: bool = False,
         prior: ClassPrior | None = None,
     ) -> None:
-        self._place = Place(device or torch.device("cpu"), may_move=may_move)
+        cpu = torch.device("cpu")
+        self._place = device if isinstance(device, Place) else Place(device or cpu)
         self.network = network.to(self._place.device)
         self.class_ids = tuple(class_ids)
         self.image_size = image_size
@@ -96,19 +95,19 @@ class UNet:
 
     @property
     def kind(self) -> UNetKind:
-        """What it started from, and whether SAM joins it."""
+        """Initialisation of the network, and whether it takes SAM features."""
         if not isinstance(self.network, PretrainedUNet):
             return "scratch"
         return "pretrained+sam" if self.sees_sam else "pretrained"
 
     @property
     def sees_sam(self) -> bool:
-        """Whether SAM's embedding of a plane can join its pixels."""
+        """Whether SAM's embedding of a plane is an optional input."""
         return getattr(self.network, "sam_channels", 0) > 0
 
     @property
     def device(self) -> torch.device:
-        """Where it runs now."""
+        """Device that it currently runs on."""
         return self._place.device
 
     def probabilities(
@@ -117,16 +116,16 @@ class UNet:
         around: Around | None = None,
         embedding: Embedding | None = None,
     ) -> FloatArray:
-        """Class probabilities on the plane's own grid.
+        """Predict class probabilities on the plane's own grid.
 
         Parameters
         ----------
         image : ndarray of shape (rows, cols) or (rows, cols, 3), any real dtype
         around : pair of ndarrays of the shape of `image`, optional
-            The planes before and after, for a U-Net with context; it sees the plane in
-            their place where they are not known.
+            The planes before and after, for a U-Net with context; a missing one is replaced by
+            the plane itself.
         embedding : Embedding, optional
-            SAM's of the plane, for a U-Net that it can join. Without it, pixels alone answer.
+            SAM's embedding of the plane, for a U-Net that takes it. None: pixels only.
 
         Returns
         -------
@@ -136,7 +135,7 @@ class UNet:
         Raises
         ------
         InputError
-            As `preprocess.check_plane`.
+            As for `preprocess.check_plane`.
         """
         seen = with_neighbours(check_plane(image), around if self.context else None)
         prepared = prepare(seen, self.image_size, "unit")
@@ -157,7 +156,7 @@ class UNet:
             return self._place.run(infer)
 
     def _over_views(self, canvas: Tensor, sam: Tensor | None) -> Tensor:
-        """Mean probabilities (1, K + 1, s, s) of a canvas (1, 3, s, s) over its views."""
+        """Average the probabilities (1, K + 1, s, s) of a canvas (1, 3, s, s) over its views."""
         views = _views(self.mirrored, self.turned)
         seen = [torch.cat([canvas.flip(axes) for axes in views])]
         if sam is not None:
@@ -168,8 +167,8 @@ class UNet:
 
     def save(self, path: Path) -> None:
         """Write weights and metadata to a ``.safetensors`` file."""
-        about = {
-            **_about_network(self.network),
+        metadata = {
+            **_network_metadata(self.network),
             "class_ids": list(self.class_ids),
             "image_size": self.image_size,
             "preprocess": PREPROCESS_VERSION,
@@ -181,7 +180,7 @@ class UNet:
         if self.prior is not None:
             tensors |= {_PRIOR + name: value for name, value in self.prior.tensors().items()}
         state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(state, path, metadata={"scsam": json.dumps(about)})
+        save_file(state, path, metadata={"scsam": json.dumps(metadata)})
 
     @classmethod
     def load(
@@ -194,15 +193,15 @@ class UNet:
         path : Path
         device : torch.device, optional
         trainable : bool
-            Whether it will be trained, and saved again; else it is made faster.
+            Whether it will be trained and saved again; otherwise it is optimised for inference.
 
         Raises
         ------
         ModelError
-            If it is no such file, or was made for another preprocessing.
+            If the file is invalid, or was made with another preprocessing.
         """
-        about = _read_about(path)
-        network = _network_of(about)
+        metadata = _read_metadata(path)
+        network = _build_from_metadata(metadata)
         state = read_state_dict(path)
         prior = {name: state.pop(name) for name in list(state) if name.startswith(_PRIOR)}
         load_strictly(network, state, path.name)
@@ -211,26 +210,25 @@ class UNet:
             fold_batch_norm(network.encoder)
         return cls(
             network,
-            about["class_ids"],
-            about["image_size"],
-            device,
-            may_move=True,
-            context=about.get("context", False),
-            mirrored=about.get("mirrored", False),
-            turned=about.get("turned", False),
+            metadata["class_ids"],
+            metadata["image_size"],
+            Place(device or torch.device("cpu"), may_move=True),
+            context=metadata.get("context", False),
+            mirrored=metadata.get("mirrored", False),
+            turned=metadata.get("turned", False),
             prior=ClassPrior.of_tensors(prior, path, _PRIOR) if prior else None,
         )
 
 
 def kind_in(path: Path) -> UNetKind | None:
-    """What the U-Net of a file started from, without reading its weights; None if it can't be."""
+    """Return the kind of the U-Net in a file without reading its weights; None if unreadable."""
     try:
-        about = _read_about(path)
+        metadata = _read_metadata(path)
     except ModelError:
         return None
-    if about["format"] != _PRETRAINED_FORMAT:
+    if metadata["format"] != _PRETRAINED_FORMAT:
         return "scratch"
-    return "pretrained+sam" if about.get("sam_channels") else "pretrained"
+    return "pretrained+sam" if metadata.get("sam_channels") else "pretrained"
 
 
 def new_network(kind: UNetKind, outputs: int, size: int, sam_channels: int) -> nn.Module:
@@ -240,16 +238,16 @@ def new_network(kind: UNetKind, outputs: int, size: int, sam_channels: int) -> n
     ----------
     kind : {'scratch', 'pretrained', 'pretrained+sam'}
     outputs : int
-        Logit maps: background and the classes.
+        Number of logit maps: background and classes.
     size : int
-        Side of the pictures.
+        Side of the input.
     sam_channels : int
-        Of what SAM sees, for the last kind.
+        Channels of the SAM features, for the last kind.
 
     Raises
     ------
     ModelError
-        If the pretrained encoder's weights are not there.
+        If the pretrained encoder's weights are not installed.
     """
     if kind == "scratch":
         return build_network(outputs, fold_for(size))
@@ -259,7 +257,7 @@ def new_network(kind: UNetKind, outputs: int, size: int, sam_channels: int) -> n
 
 
 def twin_network(network: nn.Module) -> nn.Module:
-    """Build another network like this one, its random weights drawn anew."""
+    """Build another network of the same kind with new random weights."""
     if isinstance(network, PretrainedUNet):
         outputs = network.head.out_channels
         twin = PretrainedUNet(outputs, network.channels, network.sam_channels)
@@ -269,7 +267,7 @@ def twin_network(network: nn.Module) -> nn.Module:
 
 
 def sam_channels(features: Tensor, prior: ClassPrior, class_ids: Sequence[int]) -> Tensor:
-    """What joins a U-Net of what SAM sees: embeddings, and the classes' log-odds on their grid.
+    """Return the SAM features for a U-Net: embeddings and the classes' log-odds on their grid.
 
     Parameters
     ----------
@@ -277,7 +275,7 @@ def sam_channels(features: Tensor, prior: ClassPrior, class_ids: Sequence[int]) 
         SAM's embeddings.
     prior : ClassPrior
     class_ids : sequence of int
-        K of them; those that the prior does not know have log-odds of 0.
+        K classes; the log-odds of those without a prior are 0.
 
     Returns
     -------
@@ -288,24 +286,24 @@ def sam_channels(features: Tensor, prior: ClassPrior, class_ids: Sequence[int]) 
 
 
 def rounded_size(size: int) -> int:
-    """Side of the square that the network can take, nearest to `size`."""
+    """Return the valid input side nearest to `size`."""
     return max(SIDE_MULTIPLE, int(size / SIDE_MULTIPLE + 0.5) * SIDE_MULTIPLE)
 
 
 def _views(mirrored: bool, turned: bool) -> list[tuple[int, ...]]:
-    """The axes that are flipped for each view: as it is, mirrored, upside down, both."""
+    """Return the flipped axes of each view: identity, mirrored, upside down, both."""
     views: list[tuple[int, ...]] = [()]
     if mirrored:
         views.append((-1,))
     if turned:
-        # Half a turn; the quarters add nothing to it (Kvasir-SEG: 0.707, 0.739, 0.765 with four
+        # Half a turn; quarter turns don't help further (Kvasir-SEG: 0.707, 0.739, 0.765 with four
         # views, 0.706, 0.738, 0.771 with eight).
         views += [tuple({-2, -1} ^ set(axes)) for axes in views]
     return views
 
 
-def _about_network(network: nn.Module) -> dict[str, Any]:
-    """What a file says of a network, so that it can be built again."""
+def _network_metadata(network: nn.Module) -> dict[str, Any]:
+    """Return the metadata needed to rebuild a network."""
     if isinstance(network, PretrainedUNet):
         sizes = {"channels": network.channels, "sam_channels": network.sam_channels}
         return {"format": _PRETRAINED_FORMAT, "encoder": ENCODER, **sizes}
@@ -314,29 +312,29 @@ def _about_network(network: nn.Module) -> dict[str, Any]:
     return {"format": made, "fold": folded.fold, "features": list(folded.features)}
 
 
-def _network_of(about: dict[str, Any]) -> nn.Module:
-    outputs = len(about["class_ids"]) + 1
-    if about["format"] == _PRETRAINED_FORMAT:
-        sizes = int(about["channels"]), int(about["sam_channels"])
+def _build_from_metadata(metadata: dict[str, Any]) -> nn.Module:
+    outputs = len(metadata["class_ids"]) + 1
+    if metadata["format"] == _PRETRAINED_FORMAT:
+        sizes = int(metadata["channels"]), int(metadata["sam_channels"])
         return PretrainedUNet(outputs, *sizes, pretrained=False).to(
             memory_format=torch.channels_last
         )
-    standardised = about["format"] == _SECOND_FORMAT
-    fold, features = about.get("fold", 2), about["features"]
+    standardised = metadata["format"] == _SECOND_FORMAT
+    fold, features = metadata.get("fold", 2), metadata["features"]
     return build_network(outputs, fold, features, standardised=standardised)
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as stream:
-            about = json.loads((stream.metadata() or {}).get("scsam", "{}"))
+            metadata = json.loads((stream.metadata() or {}).get("scsam", "{}"))
     except (OSError, SafetensorError, ValueError) as exc:
         raise ModelError(f"{path} is not a U-Net of a round: {exc}.") from exc
-    if not isinstance(about, dict) or about.get("format") not in _FORMATS:
+    if not isinstance(metadata, dict) or metadata.get("format") not in _FORMATS:
         raise ModelError(f"{path} is not a U-Net of a round, or of a newer version.")
-    if about["preprocess"] != PREPROCESS_VERSION:
+    if metadata["preprocess"] != PREPROCESS_VERSION:
         raise ModelError(
-            f"{path.name} was trained with another preprocessing ({about['preprocess']}, now "
+            f"{path.name} was trained with another preprocessing ({metadata['preprocess']}, now "
             f"{PREPROCESS_VERSION}): train a new round."
         )
-    return about
+    return metadata

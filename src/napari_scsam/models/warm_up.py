@@ -1,4 +1,4 @@
-"""The point warm-up that comes with the package, merged into the weights that it was made for."""
+"""Merging the shipped point warm-up into the SAM weights that it was trained on."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 @torch.no_grad()
 def merge_warm_up(sam: nn.Module, folder: Path, base_hash: str) -> str:
-    """Make an adapter part of a SAM, as if it had been trained so from the start.
+    """Merge an adapter into a SAM, in place.
 
-    Without peft, whose import takes seconds: LoRA adds ``alpha / r * B @ A`` to a weight (Hu
-    et al., ICLR 2022, equation 3), and what was trained whole takes the weight's place.
+    This works without peft, whose import takes seconds: LoRA adds ``alpha / r * B @ A`` to a weight
+    (Hu et al., ICLR 2022, equation 3), and fully trained parts replace the original weights.
 
     Parameters
     ----------
     sam : nn.Module
         The released SAM; changed in place.
     folder : Path
-        An adapter without classes, in peft's files, with a frozen image encoder.
+        An adapter without classes, in peft's format, with a frozen image encoder.
     base_hash : str
         SHA-256 of the released weights.
 
@@ -73,5 +73,5 @@ def merge_warm_up(sam: nn.Module, folder: Path, base_hash: str) -> str:
 
 
 def hash_of_parts(parts: Sequence[str]) -> str:
-    """Name of what was made of weights with these hashes, in this order; of one, its own."""
+    """Return the identifier of weights made from parts with these hashes; a single one is kept."""
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()

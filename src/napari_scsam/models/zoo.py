@@ -1,4 +1,4 @@
-"""The SAMs that can be loaded: names, published files, licences, input conventions."""
+"""Available SAMs: names, published files, licences, input conventions."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from napari_scsam.core.errors import ModelError
 
 Normalisation = Literal["unit", "sam"]
 
-# Side of the square that a ViT makes one token of, in pixels.
+# Side of the patch that becomes one token of a ViT, in pixels.
 PATCH = 16
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One SAM and what its image encoder expects.
+    """One SAM and the input conventions of its image encoder.
 
     Attributes
     ----------
     name : str
-        What `load_sam` takes.
+        Name for `load_sam`.
     title : str
-        For people.
+        Title for users.
     file : str
         Name of the published checkpoint.
     size : int or None
-        Its length in bytes, where known.
+        Its size in bytes, if known.
     sha256 : str or None
-        Its published hash, where known. Only the bundled file has to match; any other
-        checkpoint of the same architecture may be loaded under the name.
+        Its published hash, if known. Only the bundled file must match; another checkpoint of
+        the same architecture may be loaded under this name.
     url : str or None
-        Where its authors publish it; None for weights that come with a package.
+        Where its authors publish it; None for weights in an installed package.
     licence : str
         SPDX name.
     input_size : int
-        Side of the square that the encoder sees, in pixels.
+        Side of the encoder's square input, in pixels.
     normalisation : {'unit', 'sam'}
-        ``unit``: min-max to 0..1 (MedSAM's way). ``sam``: 0..255, then SAM's mean and
-        standard deviation.
+        ``unit``: min-max to 0..1 (as MedSAM). ``sam``: 0..255, then SAM's mean and standard
+        deviation.
     understands_points : bool
         Whether the published weights were trained with points.
     embedding_size : int
         Side of the embedding's grid.
     warm_up : str or None
         Folder in ``models/weights`` of an adapter that is merged into the published weights,
-        made by ``python -m scsam_train.warmup``.
+        trained by ``python -m scsam_train.warmup``.
     """
 
     name: str
@@ -64,16 +64,16 @@ class ZooEntry:
 
     @property
     def bundled(self) -> bool:
-        """Whether the weights come with an installed package."""
+        """Whether the weights are in an installed package."""
         return self.url is None
 
     @property
     def architecture(self) -> str:
-        """Name of the network, which several entries may share."""
+        """Name of the network architecture; several entries may share it."""
         return _ARCHITECTURES.get(self.name, self.name)
 
 
-# Entries that share another's network.
+# Entries with the network of another one.
 _ARCHITECTURES = {"medsam_vit_b": "vit_b", "lite-medsam-released": "lite-medsam"}
 
 _RELEASED = ZooEntry(
@@ -150,18 +150,18 @@ ENTRIES = (
 
 
 def sized(entry: ZooEntry, size: int | None) -> ZooEntry:
-    """The same SAM for an input of another size; None is its own.
+    """Return the entry for another input size; None keeps its own.
 
     Raises
     ------
     ModelError
-        If its network can't be built for that size.
+        If the network does not support that size.
     """
     if size is None or size == entry.input_size:
         return entry
     if entry.architecture == "lite-medsam":
         raise ModelError(
-            f"{entry.title} sees {entry.input_size} pixels, not {size}: leave sam_size away."
+            f"{entry.title} sees {entry.input_size} pixels, not {size}: leave out sam_size."
         )
     if size % PATCH or not PATCH <= size <= entry.input_size:
         raise ModelError(
@@ -172,16 +172,16 @@ def sized(entry: ZooEntry, size: int | None) -> ZooEntry:
 
 
 def find_entry(name: str, checkpoint_name: str = "") -> ZooEntry:
-    """Entry of that name.
+    """Return the entry with this name.
 
-    MedSAM's ViT-B shares SAM's architecture but not its normalisation, so a file named
-    ``medsam*`` that is loaded as ``vit_b`` gets MedSAM's entry. Weights of another file than
-    the bundled one are left as they are, without our warm-up.
+    MedSAM's ViT-B has SAM's architecture but not its normalisation, so a file named ``medsam*``
+    that is loaded as ``vit_b`` gets MedSAM's entry. Weights from a file other than the bundled
+    one are used as they are, without our warm-up.
 
     Raises
     ------
     ModelError
-        If there is no such name.
+        If there is no entry with this name.
     """
     if name == "vit_b" and checkpoint_name.lower().startswith("medsam"):
         name = "medsam_vit_b"

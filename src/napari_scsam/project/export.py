@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.io import SUFFIXES, write_labels
+from napari_scsam.core.settings import ExportFormat
+from napari_scsam.io import SUFFIXES, check_outputs, label_files, write_labels
+from napari_scsam.io.atomic import NAME_MAX
+from napari_scsam.project.schema import ImageRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from napari_scsam.core.settings import ExportFormat
     from napari_scsam.project.schema import ImageRecord
     from napari_scsam.project.store import Project
+
+# What one system or another takes in no file's name.
+_NO_NAME = re.compile(r"[\\\x00-\x1f]" if os.name != "nt" else r'[\\<>:"|?*\x00-\x1f]')
 
 
 def export_labels(
@@ -21,6 +35,8 @@ def export_labels(
     format: ExportFormat,
     *,
     fill_unannotated: int | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[Path]:
     """Write the label that counts now of every image that has one.
 
@@ -29,13 +45,17 @@ def export_labels(
     project : Project
         May be open read-only; the images' own files are not needed.
     out_dir : path
-        Made where it does not exist. Files there that carry the same names are
-        replaced; nothing else is touched.
+        Made where it does not exist.
     format : {'nifti', 'tiff', 'png'}
         One file for each image, ``<image name>.<suffix>``; as PNG a volume becomes a
-        folder of slices. Names given twice get the image's id added.
+        folder of slices. Names given twice, or too long for a disk, get the image's id added.
     fill_unannotated : int, optional
         What to write where nobody annotated, such as 0; left out, it stays 255.
+    overwrite : bool
+        Replace files there that carry the same names; never an image of the project.
+    say : callable
+        Told in a line of pixels whose class is no longer in the class table: they are written as
+        255, not annotated.
 
     Returns
     -------
@@ -45,7 +65,10 @@ def export_labels(
     Raises
     ------
     InputError
-        If the format is not known, or the fill is no class of the project.
+        If the format is not known, the fill is no class of the project, or an image of the
+        project stands where something would be written.
+    FileThereError
+        If another file stands there, and `overwrite` is not set.
     ProjectError
         If nothing is committed, a label is damaged (nothing is written then), or the
         disk is full.
@@ -55,28 +78,66 @@ def export_labels(
     allowed = [0, *(c.id for c in project.classes)]
     if fill_unannotated is not None and fill_unannotated not in allowed:
         raise InputError(f"The fill is one of {allowed}, got {fill_unannotated}.")
-    labelled = project.labelled()
-    records = [record for record in project.images() if record.id in labelled]
-    if not records:
-        raise ProjectError("Nothing is committed yet, so there is nothing to export.")
-    for record in records:
-        project.label(record.id)
+    records, removed = _labelled(project, allowed)
+    targets = _targets(records, Path(out_dir), format)
+    files = [label_files(t, r.shape, format) for t, r in zip(targets, records, strict=True)]
+    check_outputs([*chain(*files)], image_places(project.images()), overwrite=overwrite)
+    if removed:
+        say(_of_no_class(removed))
     written: list[Path] = []
-    for record, target in zip(records, _targets(records, Path(out_dir), format), strict=True):
+    for record, target in zip(records, targets, strict=True):
         label = project.label(record.id)
         if label is None:  # another program took it back meanwhile
             continue
+        label[~np.isin(label, allowed)] = NOT_ANNOTATED
         if fill_unannotated is not None:
             label[label == NOT_ANNOTATED] = fill_unannotated
         written += write_labels(target, label, record, format)
     return written
 
 
-def _targets(records: list[ImageRecord], out: Path, format: ExportFormat) -> list[Path]:
+def _labelled(project: Project, allowed: Sequence[int]) -> tuple[list[ImageRecord], set[int]]:
+    """Images whose label was read and found good, and the values in them of no class."""
+    versions = project.labelled()
+    records = [record for record in project.images() if record.id in versions]
+    if not records:
+        raise ProjectError("Nothing is committed yet, so there is nothing to export.")
+    unknown: set[int] = set()
+    for record in records:
+        label = project.label(record.id)
+        if label is not None and label.shape != record.shape:
+            raise ProjectError(
+                f"The label of {record.name} ({record.id}) has shape {label.shape}, but its image "
+                f"{record.shape}: nothing was exported. Commit it anew."
+            )
+        unknown |= set() if label is None else set(np.unique(label).tolist())
+    return records, unknown - {NOT_ANNOTATED, *allowed}
+
+
+def _of_no_class(values: Iterable[int]) -> str:
+    named = ", ".join(map(str, sorted(values)))
+    return (
+        f"Committed pixels of {named} are exported as {NOT_ANNOTATED} (not annotated), since the "
+        "class table in project.toml has no such class any more."
+    )
+
+
+def image_places(records: Iterable[ImageRecord]) -> list[Path]:
+    """Everywhere that images of a project are, or were last seen."""
+    return [place for record in records for place in (record.path, *record.places)]
+
+
+def _targets(records: Sequence[ImageRecord], out: Path, format: ExportFormat) -> list[Path]:
     # Compared as Windows and macOS do, where upper case makes no other name.
-    names = [record.name.casefold() for record in records]
-    return [
-        out / f"{r.name if names.count(r.name.casefold()) == 1 else f'{r.name}-{r.id}'}"
-        f"{SUFFIXES[format]}"
-        for r in records
-    ]
+    count = Counter(record.name.casefold() for record in records)
+    return [out / _file_name(r, SUFFIXES[format], count[r.name.casefold()] > 1) for r in records]
+
+
+def _file_name(record: ImageRecord, suffix: str, twice: bool) -> str:
+    name = _NO_NAME.sub("_", record.name)
+    whole = f"{name}-{record.id}{suffix}" if twice else f"{name}{suffix}"
+    if len(os.fsencode(whole)) <= NAME_MAX:
+        return whole
+    end = f"-{record.id}{suffix}"
+    start = os.fsencode(name)[: NAME_MAX - len(end)].decode(errors="ignore")
+    return f"{start}{end}"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_scsam.core.errors import InputError, ScsamError
 from napari_scsam.io import IMAGE_SUFFIXES, read_volume, stem
+from napari_scsam.io.real_files import without_links_above
+from napari_scsam.project import claims
 from napari_scsam.project.schema import ImageRecord
 
 Paths = str | Path | Sequence[str | Path]
@@ -25,7 +25,7 @@ class Candidate:
     Attributes
     ----------
     path : Path
-        Resolved.
+        Absolute.
     sha256 : str
         Of its bytes.
     payload : dict
@@ -38,31 +38,45 @@ class Candidate:
 
 
 def expand(paths: Paths) -> list[Path]:
-    """Replace each folder by the image files in it, sorted by name, and resolve all paths.
+    """Replace each folder by the image files in it, sorted by name, and make all paths absolute.
 
-    Files with another suffix, hidden files and sub-folders of a folder are passed over.
+    Files with another suffix, hidden files and sub-folders of a folder are passed over. A file
+    that is given by a link keeps the link's name and place: what manages large files by links
+    (git-annex, DVC) gives their targets names that nobody knows.
 
     Raises
     ------
     InputError
-        If there is no image in one of the folders.
+        If there is no image in one of the folders, or a link in it leads nowhere.
     """
     found: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.is_dir():
-            found.append(path.resolve())
+            found.append(without_links_above(path))
             continue
-        inside = sorted(
-            p
-            for p in path.resolve().iterdir()
-            if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES) and p.name[0] != "."
-        )
+        inside = sorted(p for p in _listed(path.resolve()) if _is_image(p))
         if not inside:
             raise InputError(
                 f"There is no image in the folder {path} (its sub-folders don't count)."
             )
         found += inside
     return found
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as exc:
+        raise InputError(f"The folder {folder} can't be read: {exc.strerror or exc}.") from exc
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file of a folder is an image by its name.
+
+    A link that leads nowhere is one: it is refused where it is read, and not passed over.
+    """
+    named_so = path.name.lower().endswith(IMAGE_SUFFIXES) and path.name[0] != "."
+    return named_so and not path.is_dir()
 
 
 def examine(paths: Iterable[Path]) -> list[Candidate]:
@@ -82,7 +96,7 @@ def examine(paths: Iterable[Path]) -> list[Candidate]:
 def place_of(path: Path, folder: Path) -> dict[str, str | None]:
     """Where a file is: absolute, and relative to the project (None on another drive)."""
     try:
-        relative = Path(os.path.relpath(path, folder)).as_posix()
+        relative = Path(os.path.relpath(path, os.path.realpath(folder))).as_posix()
     except ValueError:
         relative = None
     return {"absolute": str(path), "relative": relative}
@@ -94,29 +108,40 @@ def make_id(sha256: str, taken: Iterable[str]) -> str:
     return next(sha256[:n] for n in range(8, len(sha256) + 1) if sha256[:n] not in known)
 
 
-def to_record(payload: Mapping[str, Any], place: Mapping[str, Any], folder: Path) -> ImageRecord:
-    """The record of one image from what the journal says."""
-    there = [p for p in candidates(place, folder) if p.is_file()]
+def to_record(payload: Mapping[str, Any], places: Sequence[Path]) -> ImageRecord:
+    """The record of one image from what the journal says, checked.
+
+    Parameters
+    ----------
+    payload : mapping
+        Of its event.
+    places : sequence of Path
+        Where it may be, of `candidates`; the last is where it was when it was added.
+    """
+    there = [p for p in places if p.is_file()]
+    shape = claims.shape(payload["shape"])
     return ImageRecord(
-        id=payload["id"],
-        name=payload["name"],
-        path=there[0] if there else Path(place["absolute"]),
-        case=payload["case"],
-        shape=tuple(payload["shape"]),
-        rgb=payload["rgb"],
-        spacing=tuple(payload["spacing"]),
-        spacing_known=payload["spacing_known"],
-        sha256=payload["sha256"],
-        affine=np.array(payload["affine"], dtype=np.float64),
-        header=payload["header"],
+        id=claims.image_id(payload["id"]),
+        name=claims.name(payload["name"]),
+        path=there[0] if there else places[-1],
+        case=claims.text(payload["case"]),
+        shape=shape,
+        rgb=claims.flag(payload["rgb"]),
+        spacing=claims.spacing(payload["spacing"], len(shape)),
+        spacing_known=claims.flag(payload["spacing_known"]),
+        sha256=claims.sha256(payload["sha256"]),
+        affine=claims.affine(payload["affine"]),
+        header=claims.header(payload["header"]),
+        places=tuple(places),
     )
 
 
 def candidates(place: Mapping[str, Any], folder: Path) -> list[Path]:
     """Paths where an image may be: relative to the project first, so that both can move."""
-    paths = [Path(place["absolute"])]
-    if place["relative"] is not None:
-        paths.insert(0, (folder / place["relative"]).resolve())
+    absolute, relative = claims.place(place)
+    paths = [Path(absolute)]
+    if relative is not None:
+        paths.insert(0, without_links_above(folder / relative))
     return list(dict.fromkeys(paths))
 
 
@@ -130,10 +155,12 @@ def hash_file(path: Path) -> str:
 
 
 def _examine_one(path: Path) -> Candidate:
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path} is a link that leads nowhere: there is no {path.readlink()}.")
     volume = read_volume(path)
     sha256 = hash_file(path)
     payload = {
-        "name": stem(path),
+        "name": stem(path) if stem(path).strip(".") else "image",
         "shape": list(volume.shape),
         "rgb": volume.rgb,
         "spacing": list(volume.spacing),

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.io import read_volume
+from napari_scsam.io.real_files import without_links_above
 from napari_scsam.project import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_scsam.core.volume import Volume
-    from napari_scsam.project.journal import Journal
+    from napari_scsam.project.journal import Event, Journal
     from napari_scsam.project.schema import ImageRecord
 
 
@@ -31,12 +32,34 @@ class Images:
     def __init__(self, folder: Path, journal: Journal) -> None:
         self._folder = folder
         self._journal = journal
-        self._checked: set[tuple[Path, int, int]] = set()
+        self._hashes: dict[tuple[Path, int, int], str] = {}
 
     def add(self, paths: files.Paths, cases: Mapping[str | Path, str]) -> list[str]:
-        """Read every file whole, note the new ones, and return the ids of all."""
+        """Add scans by reference, after reading every one of them whole.
+
+        Parameters
+        ----------
+        paths : path or sequence of path
+            Files, or folders, which stand for the image files in them sorted by name.
+            A file whose content is there already keeps its id; if it had moved, its
+            new place is noted.
+        cases : mapping of path to str, optional
+            The case (patient) of files; an image without one is its own case.
+
+        Returns
+        -------
+        list of str
+            Ids, in the order of the paths.
+
+        Raises
+        ------
+        InputError
+            If any file can't be used; the one line names all of them, and none is added.
+        ReadOnlyError
+            If the project is open read-only.
+        """
         found = files.expand(paths)
-        case_of = {Path(path).resolve(): case for path, case in cases.items()}
+        case_of = {without_links_above(Path(path)): case for path, case in cases.items()}
         strangers = sorted(str(path) for path in set(case_of) - set(found))
         if strangers:
             raise InputError(f"A case is given for files that are not added: {strangers}.")
@@ -52,42 +75,62 @@ class Images:
                 case = case_of.get(item.path, new)
                 events.append(("image", {"id": new, "case": case, **item.payload}, new))
                 events.append(("located", place, new))
-            elif item.sha256 in known and not known[item.sha256].path.is_file():
+            elif item.sha256 in known and not self._is_there(known[item.sha256]):
                 events.append(("located", place, ids[item.sha256]))
         self._journal.append_all(events)
         return [ids[item.sha256] for item in candidates]
 
     def all(self) -> list[ImageRecord]:
         """All images, in the order in which they were added."""
-        places = {e.image: e.payload for e in self._journal.events(["located"])}
+        places = {e.image: self._candidates(e) for e in self._journal.events(["located"])}
         return [
-            files.to_record(e.payload, places[e.image], self._folder)
-            for e in self._journal.events(["image"])
+            self._to_record(e, places.get(e.image, [])) for e in self._journal.events(["image"])
         ]
 
     def find(self, id_or_path: str | Path) -> ImageRecord:
-        """One image by its id or its file; InputError naming what there is."""
+        """Return an image by its id, its name, or its file, which is known by its content, too.
+
+        Raises
+        ------
+        InputError
+            If there is none (it names what there is), if several have the name, or if the file
+            has changed since.
+        """
         noted = self._journal.events(["image"], str(id_or_path))
         if noted:
-            return files.to_record(noted[0].payload, self._place(noted[0].image), self._folder)
+            return self._to_record(noted[0], self._places(noted[0].image))
         records = self.all()
-        path = Path(id_or_path).resolve()
-        for record in records:
-            if record.path == path:
-                return record
-        some = ", ".join(f"{r.id} ({r.name})" for r in records[:5])
-        more = f" and {len(records) - 5} more" if len(records) > 5 else ""
+        path = without_links_above(Path(id_or_path))
+        found = self._by_file(records, path) or _by_name(records, str(id_or_path))
+        if found is not None:
+            return found
+        known = _some(f"{record.id} ({record.name})" for record in records)
         raise InputError(
-            f"There is no image {id_or_path} in the project; it has {some or 'none yet'}{more}."
+            f"There is no image {id_or_path} in the project; it has {known or 'none yet'}."
+        )
+
+    def _by_file(self, records: Sequence[ImageRecord], path: Path) -> ImageRecord | None:
+        """The image of a file, by its place and its content; None where there is none."""
+        if not path.is_file():  # it may have been there
+            return next((r for r in records if r.path == path), None)
+        content = self._hash(path)
+        same = [r for r in records if r.sha256 == content]
+        if same:
+            return same[-1]
+        before = next((r for r in records if path in r.places), None)
+        if before is None:
+            return None
+        raise InputError(
+            f"{path} has changed since it was added as {before.id}, so labels may not fit it any "
+            "more: add it again, which makes another image of it, or put the old file back."
         )
 
     def read(self, image_id: str | Path) -> Volume:
         """Pixels of an image whose file is still the one that was added."""
         record = self.find(image_id)
-        places = files.candidates(self._place(record.id), self._folder)
-        there = [path for path in places if path.is_file()]
+        there = [path for path in record.places if path.is_file()]
         for path in there:
-            if self._is_unchanged(path, record.sha256):
+            if self._hash(path) == record.sha256:
                 return read_volume(path)
         if there:
             raise InputError(
@@ -99,14 +142,45 @@ class Images:
             "Put it back, or add it again from its new place: its labels are kept."
         )
 
-    def _place(self, image_id: str | None) -> dict[str, Any]:
-        return self._journal.events(["located"], image_id)[-1].payload
+    def _is_there(self, record: ImageRecord) -> bool:
+        """Whether an image's file is still at one of its places."""
+        return any(p.is_file() and self._hash(p) == record.sha256 for p in record.places)
 
-    def _is_unchanged(self, path: Path, sha256: str) -> bool:
+    def _to_record(self, event: Event, places: Sequence[Path]) -> ImageRecord:
+        with self._journal.reading(event) as payload:
+            record = files.to_record(payload, places)
+            if record.id != event.image:
+                raise ValueError(f"it is about {event.image}, but says {record.id}")
+            return record
+
+    def _places(self, image_id: str | None) -> list[Path]:
+        noted = self._journal.events(["located"], image_id)
+        return self._candidates(noted[-1]) if noted else []
+
+    def _candidates(self, event: Event) -> list[Path]:
+        with self._journal.reading(event) as payload:
+            return files.candidates(payload, self._folder)
+
+    def _hash(self, path: Path) -> str:
+        """SHA-256 of a file; of one that has not changed since, it is known."""
         state = path.stat()
         key = (path, state.st_size, state.st_mtime_ns)
-        if key not in self._checked:
-            if files.hash_file(path) != sha256:
-                return False
-            self._checked.add(key)
-        return True
+        if key not in self._hashes:
+            self._hashes[key] = files.hash_file(path)
+        return self._hashes[key]
+
+
+def _by_name(records: Iterable[ImageRecord], name: str) -> ImageRecord | None:
+    """Return the image of this name; None if there is none, InputError if there are several."""
+    named = [record for record in records if record.name == name]
+    if len(named) > 1:
+        ids = _some(record.id for record in named)
+        raise InputError(f"{len(named)} images are called {name}: choose one by its id, {ids}.")
+    return named[0] if named else None
+
+
+def _some(items: Iterable[str], most: int = 5) -> str:
+    """Return the first items of a list in words, and how many more there are."""
+    found = list(items)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from napari_scsam.core.round_contract import (
     EventKind,
 )
 from napari_scsam.core.settings import TrainSettings
+from napari_scsam.io.real_files import is_plain_tree, parse_json, read_json, read_real
+from napari_scsam.project.numbered import numbered
 from napari_scsam.project.process import training_process
 from napari_scsam.project.schema import InterruptedRound
 
@@ -31,8 +33,13 @@ def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     rounds : Path
         A project's ``rounds`` folder.
     """
-    for folder in sorted(rounds.glob(f"*{PARTIAL}")):
-        if not (folder / RESUME_FILE).is_file() or training_process(folder) is not None:
+    for number, suffix in sorted(numbered(rounds)):
+        folder = rounds / f"{number:04d}{suffix}"
+        if (
+            suffix != PARTIAL
+            or not (folder / RESUME_FILE).is_file()
+            or training_process(folder) is not None
+        ):
             continue
         # Cancelled, or failed, with nobody there to set it aside.
         if any(
@@ -41,7 +48,9 @@ def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         ):
             continue
         try:
-            inputs = json.loads((folder / INPUTS_FILE).read_bytes())
+            if not is_plain_tree(folder):
+                continue
+            inputs = read_json(folder / INPUTS_FILE)
         except (OSError, ValueError):
             continue
         if isinstance(inputs, dict):
@@ -66,9 +75,9 @@ def _events(folder: Path) -> list[dict[str, Any]]:
     """What the training process said, without lines that a power cut has torn."""
     found = []
     with suppress(OSError):
-        for line in (folder / EVENTS_FILE).read_bytes().splitlines():
+        for line in read_real(folder / EVENTS_FILE).splitlines():
             with suppress(ValueError):
-                event = json.loads(line)
+                event = parse_json(line)
                 if isinstance(event, dict) and "event" in event:
                     found.append(event)
     return found
@@ -76,4 +85,5 @@ def _events(folder: Path) -> list[dict[str, Any]]:
 
 def _kept_step(events: Sequence[Mapping[str, Any]]) -> int:
     """The step whose state was kept last."""
-    return next((int(e["step"]) for e in reversed(events) if e["event"] == EventKind.KEPT), 0)
+    kept = (e.get("step") for e in reversed(events) if e["event"] == EventKind.KEPT)
+    return next((step for step in kept if isinstance(step, int)), 0)

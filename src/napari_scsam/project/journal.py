@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,34 +11,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.core.errors import ProjectError
-from napari_scsam.io.atomic import atomic_write, make_folder
-from napari_scsam.project.schema import SCHEMA, refuse_newer
+from napari_scsam.core.errors import DamagedError, ProjectError
+from napari_scsam.io.atomic import atomic_write
+from napari_scsam.io.real_files import parse_json
+from napari_scsam.project import claims
+from napari_scsam.project.backups import back_up, clear_errors, connect, damaged, newest_good
+from napari_scsam.project.chain import add_hashes, find_damage
+from napari_scsam.project.journal_schema import EVENTS_SQL, HASHES_SQL, check_schema
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
-_SCHEMA_SQL = f"""
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    time TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    image TEXT,
-    payload TEXT NOT NULL
-);
-CREATE INDEX events_of ON events (kind, image);
-CREATE TRIGGER events_stay BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
-CREATE TRIGGER events_remain BEFORE DELETE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END;
-CREATE VIEW current_labels AS
+# As the view `current_labels` has it, which people may query; the program runs nothing that a
+# file brings along.
+_CURRENT = """
     SELECT image, json_extract(payload, '$.version') AS version FROM events
     WHERE version IS NOT NULL AND id IN (
         SELECT max(id) FROM events WHERE kind IN ('commit', 'revert') GROUP BY image
-    );
-PRAGMA user_version = {SCHEMA};
+    )
 """
-_KEPT_BACKUPS = 3
 # Kind, payload and image of an event that is to be added.
 Noted = tuple[str, Mapping[str, Any], str | None]
 
@@ -80,37 +71,53 @@ class Journal:
         Refuse every change. A left-over of a crashed writer is still rolled back,
         where the file may be written.
 
+    Attributes
+    ----------
+    damage : str
+        Of a damaged journal that was opened read-only: what is wrong. It then holds the newest
+        good state, in memory; empty otherwise.
+
     Raises
     ------
     ProjectError
-        If the file is missing, damaged or of a newer version.
+        If the file is missing, not ours or of a newer version.
+    DamagedError
+        If it is damaged, and not opened read-only, or nothing of it is good.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         self._lock = threading.RLock()
+        self.damage = ""
         if not path.is_file():
             raise ProjectError(f"The project has lost its journal: there is no {path}.")
-        with _clear_errors(path):
-            self._connection = _connect(path)
-            # Closes the file even when nobody called close().
-            self._finalizer = weakref.finalize(self, self._connection.close)
-            self._connection.execute("PRAGMA journal_mode = TRUNCATE")
-            self._connection.execute("PRAGMA synchronous = EXTRA")
-            refuse_newer(self._scalar("PRAGMA user_version"), path)
-            if read_only:
-                self._connection.execute("PRAGMA query_only = ON")
+        try:
+            self._connection = _opened(path)
+        except DamagedError as exc:
+            if not read_only:
+                raise
+            self.damage = str(exc)
+            self._connection = newest_good(path)
+        # Closes the file even when nobody called close().
+        self._finalizer = weakref.finalize(self, self._connection.close)
+        if read_only:
+            self._connection.execute("PRAGMA query_only = ON")
 
     @classmethod
     def create(cls, path: Path) -> Journal:
         """Make an empty journal at `path` and open it."""
         with (
-            _clear_errors(path),
+            clear_errors(path),
             atomic_write(path) as temporary,
-            closing(_connect(temporary)) as connection,
+            closing(connect(temporary)) as connection,
         ):
-            connection.executescript(_SCHEMA_SQL)
+            connection.executescript(EVENTS_SQL + HASHES_SQL)
         return cls(path)
+
+    @property
+    def folder(self) -> Path:
+        """The project's."""
+        return self._path.parent
 
     def close(self) -> None:
         """Close the file; harmless when it is closed."""
@@ -124,13 +131,14 @@ class Journal:
         """Add all of (kind, payload, image) in one transaction, or none."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         events = []
-        with self._lock, _clear_errors(self._path), self._transaction() as connection:
+        with self._lock, clear_errors(self._path), self._transaction() as connection:
             for kind, payload, image in items:
                 row = connection.execute(
                     "INSERT INTO events (time, kind, image, payload) VALUES (?, ?, ?, ?)",
                     (time, kind, image, json.dumps(payload)),
                 )
                 events.append(Event(int(row.lastrowid or 0), time, kind, image, dict(payload)))
+            add_hashes(connection)
         return events
 
     def events(self, kinds: Sequence[str] = (), image: str | None = None) -> list[Event]:
@@ -160,15 +168,21 @@ class Journal:
         )
         return found[0] if found else None
 
+    def count(self, kind: str) -> int:
+        """How many events of a kind there are."""
+        return self._scalar("SELECT count(*) FROM events WHERE kind = ?", [kind])
+
     def current_labels(self) -> dict[str, int]:
         """The version that counts now, of every image that has a label."""
-        return dict(self._rows("SELECT image, version FROM current_labels"))
+        with claims.reading("what counts now", self._path):
+            rows = self._rows(_CURRENT)
+            return {claims.image_id(image): claims.number(v, 1) for image, v in rows}
 
     def current_commits(self) -> list[Event]:
         """The commit that counts now, of every image that has a label."""
         return self._events(
             "kind = 'commit' AND (image, json_extract(payload, '$.version')) IN "
-            "(SELECT image, version FROM current_labels) ORDER BY id"
+            f"({_CURRENT}) ORDER BY id"
         )
 
     def has_commit_without(self, key: str, *, after: int) -> bool:
@@ -180,42 +194,38 @@ class Journal:
         )
         return bool(found)
 
-    def back_up(self, folder: Path) -> None:
-        """Copy the journal to `folder` and check the copy, unless the newest copy is as new.
-
-        The last three copies are kept.
-
-        Raises
-        ------
-        ProjectError
-            If the journal is damaged (the good copies stay), or the disk is full.
-        """
-        last = self._scalar("SELECT coalesce(max(id), 0) FROM events")
-        target = folder / f"journal-{last:08d}.sqlite"
-        if target.exists():
-            return
-        make_folder(folder)
-        with atomic_write(target) as temporary, self._lock, _clear_errors(self._path):
-            with closing(_connect(temporary)) as copy:
-                self._connection.backup(copy)
-                verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
-            if verdict != "ok":
-                raise ProjectError(_damaged(self._path, verdict))
-        for old in sorted(folder.glob("journal-*.sqlite"))[:-_KEPT_BACKUPS]:
-            old.unlink(missing_ok=True)
+    def back_up(self) -> None:
+        """Copy the journal beside it, and check the copy; see `backups.back_up`."""
+        with self._lock, clear_errors(self._path):
+            back_up(self._connection, self._path)
 
     def _events(self, condition: str, values: Sequence[Any] = ()) -> list[Event]:
-        rows = self._rows(
-            f"SELECT id, time, kind, image, payload FROM events WHERE {condition}", values
-        )
-        return [Event(i, time, kind, of, json.loads(text)) for i, time, kind, of, text in rows]
+        columns = "id, time, kind, image, payload"
+        rows = self._rows(f"SELECT {columns} FROM events WHERE {condition}", values)
+        return [self._to_event(*row) for row in rows]
+
+    def _to_event(self, number: Any, time: Any, kind: Any, image: Any, payload: Any) -> Event:
+        with claims.reading(f"event {number}", self._path):
+            return Event(
+                id=claims.number(number),
+                time=claims.text(time),
+                kind=claims.text(kind),
+                image=None if image is None else claims.text(image),
+                payload=claims.table(parse_json(claims.text(payload))),
+            )
+
+    @contextmanager
+    def reading(self, event: Event) -> Iterator[dict[str, Any]]:
+        """Give what an event says, and name it where that is no value."""
+        with claims.reading(f"event {event.id} ({event.kind})", self._path):
+            yield event.payload
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._lock, _clear_errors(self._path):
+        with self._lock, clear_errors(self._path):
             return self._connection.execute(sql, values).fetchall()
 
-    def _scalar(self, sql: str) -> int:
-        return int(self._rows(sql)[0][0])
+    def _scalar(self, sql: str, values: Sequence[Any] = ()) -> int:
+        return int(self._rows(sql, values)[0][0])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -228,33 +238,21 @@ class Journal:
                 self._connection.execute("ROLLBACK")
 
 
-@contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as exc:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            message = (
-                f"The disk is full: {path} was not written. Nothing that was saved before is "
-                "lost; make room, then try again."
-            )
-        elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            message = _damaged(path, str(exc))
-        elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            message = f"{path} is being used by another program; try again."
-        else:
-            message = f"{path} can't be used: {exc}."
-        raise ProjectError(message) from exc
-
-
-def _damaged(path: Path, why: str) -> str:
-    copies = sorted((path.parent / "backups").glob("journal-*.sqlite"))
-    advice = f"copy {copies[-1]} over it" if copies else "restore it from your own backup"
-    return f"{path} is damaged ({why.splitlines()[0]}): {advice}."
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # Autocommit: every transaction is written out where it is meant. The journal's lock
-    # serialises the threads.
-    return sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection to a journal that is ours and not damaged."""
+    with clear_errors(path):
+        connection = connect(path)
+        try:
+            connection.execute("PRAGMA journal_mode = TRUNCATE")
+            connection.execute("PRAGMA synchronous = EXTRA")
+            check_schema(connection, path)
+            # One look: another program may add an event meanwhile.
+            connection.execute("BEGIN")
+            fault = find_damage(connection)
+            connection.execute("COMMIT")
+            if fault:
+                raise damaged(path, fault)
+        except BaseException:
+            connection.close()
+            raise
+    return connection

@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.judged import ClassIds, Judged
-from napari_scsam.core.labels import done_planes
+from napari_scsam.core.judged import ClassIds, Judged, check_judged
+from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass, as_label_array, done_planes
+from napari_scsam.core.project_layout import LABELS_FOLDER
+from napari_scsam.core.volume import take_plane
 from napari_scsam.io import nifti
-from napari_scsam.io.atomic import make_folder, write_bytes
+from napari_scsam.io.atomic import write_bytes
+from napari_scsam.io.real_files import make_real_folder, read_real, real_folder
+from napari_scsam.project import claims
+from napari_scsam.project.journal import Event, Journal, Noted
+from napari_scsam.project.own_files import sweep
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
     from napari_scsam.project.journal import Event, Journal, Noted
 
 _NAME = re.compile(r"(\d{6,})\.nii\.gz")
@@ -41,16 +50,18 @@ class Labels:
         The project folder.
     journal : Journal
         The project's.
-    class_ids : collection of int
+    classes : collection of LabelClass
         The project's classes, as they are when it is opened.
     """
 
-    def __init__(self, folder: Path, journal: Journal, class_ids: Collection[int]) -> None:
-        self._folder = folder / "labels"
+    def __init__(self, folder: Path, journal: Journal, classes: Collection[LabelClass]) -> None:
+        self._project = folder
+        self._folder = folder / LABELS_FOLDER
         self._journal = journal
         self._lock = threading.Lock()
         self._last: tuple[Path, LabelArray] | None = None
-        self._class_ids = tuple(sorted(class_ids))
+        self._classes = tuple(classes)
+        self._class_ids = tuple(sorted(c.id for c in classes))
         self._migrations = journal.events([MIGRATION])
 
     def migrate(self) -> None:
@@ -67,10 +78,76 @@ class Labels:
     def commit(
         self,
         image: ImageRecord,
+        label: NDArray[np.generic],
+        plane: Plane | None = None,
+        mapping: Mapping[int, int] | None = None,
+        judged: Collection[int] | None = None,
+        source: Source | None = None,
+    ) -> CommitRecord:
+        """Save a label map that a person says is right; it is durable when this returns.
+
+        Parameters
+        ----------
+        image : ImageRecord
+            The image.
+        label : ndarray
+            Whole numbers: 0 background, class ids, 255 not annotated. On the image's
+            whole grid, or of shape (rows, cols) with `plane`.
+        plane : Plane, optional
+            The slice (axis 0) that `label` is of. It is put into the label that
+            counts now; slices that nobody committed stay 255.
+        mapping : mapping of int to int, optional
+            Values to replace first, such as ``{255: 1}``. A label of only 0 and 255 is
+            refused without one, since most such masks mean a class by 255; where 255
+            does mean "not annotated", give ``{255: 255}``.
+        judged : collection of int, optional
+            Ids of the classes that the person looked for; all of the class table by default.
+            Any other is unknown, not absent, on what is committed: a pixel of 0 may be of it.
+            Slices that are not committed now keep theirs.
+        source : pair of str and mapping, optional
+            Where the label came from: the kind and the payload of an event, as `record` takes
+            them, that gets the image and the version, too. It is noted in the same transaction,
+            so that no crash comes between the two.
+
+        Raises
+        ------
+        InputError
+            If shape, values, judged classes or the source's kind do not fit; nothing is written.
+        ReadOnlyError
+            If the project is open read-only.
+        ProjectError
+            If the disk is full or can't be written; the earlier label is untouched.
+        """
+        whole = self._whole(image, label, plane, mapping)
+        own = whole if plane is None else take_plane(whole, plane, whole.ndim)
+        ids = check_judged(judged, own, self._classes)
+        return self._write(image, whole, None if plane is None else plane.index, ids, source)
+
+    def _whole(
+        self,
+        image: ImageRecord,
+        label: NDArray[np.generic],
+        plane: Plane | None,
+        mapping: Mapping[int, int] | None,
+    ) -> LabelArray:
+        if plane is None:
+            return as_label_array(label, image.shape, self._classes, mapping)
+        if plane.axis != 0:
+            raise InputError(f"Slices are committed along axis 0, got {plane}.")
+        whole = self.of(image.id)
+        if whole is None:
+            whole = np.full(image.shape, NOT_ANNOTATED, np.uint8)
+        target = take_plane(whole, plane, len(image.shape))
+        target[...] = as_label_array(label, target.shape, self._classes, mapping)
+        return whole
+
+    def _write(
+        self,
+        image: ImageRecord,
         label: LabelArray,
         plane: int | None,
         judged: ClassIds,
-        source: Source | None = None,
+        source: Source | None,
     ) -> CommitRecord:
         """Write `label` as a new version, flush it, and then note it in the journal.
 
@@ -83,7 +160,7 @@ class Labels:
         version = self._next_version(image.id)
         path = self._path(image.id, version)
         content = nifti.encode_label(label, image)
-        make_folder(path.parent)
+        make_real_folder(self._project, LABELS_FOLDER, image.id)
         write_bytes(path, content)
         payload = {
             "version": version,
@@ -100,12 +177,22 @@ class Labels:
         self._remember(path, label)
         return self._to_record(event)
 
+    def of(self, image_id: str) -> LabelArray | None:
+        """The caller's own copy of the label that counts now; None without one."""
+        current = self.current(image_id)
+        return None if current is None else self.read(current)
+
     def current(self, image_id: str) -> CommitRecord | None:
         """The commit that counts now; None without one, or when it was taken back."""
         last = self._journal.last(["commit", "revert"], image_id)
-        if last is None or last.payload["version"] is None:
+        if last is None:
             return None
-        return self._commit(image_id, last.payload["version"])
+        with self._journal.reading(last) as payload:
+            version = payload["version"]
+            if version is None:
+                return None
+            version = claims.number(version, 1)
+        return self._commit(image_id, version)
 
     def all_current(self) -> dict[str, CommitRecord]:
         """The commit that counts now, of every image that has one."""
@@ -138,7 +225,8 @@ class Labels:
                 return self._last[1].copy()
         advice = "restore it from your backup, or undo to an earlier version"
         try:
-            content = commit.path.read_bytes()
+            real_folder(self._project, LABELS_FOLDER, commit.image)
+            content = read_real(commit.path)
         except OSError as exc:
             raise ProjectError(
                 f"The committed label {commit.path} can't be read ({exc.strerror or exc}): "
@@ -163,9 +251,12 @@ class Labels:
         """What a commit says of its classes, or what was put down of all before some event."""
         found = event.payload.get("judged")
         if found is not None:
-            return Judged.from_json(found)
-        later = (m.payload["judged"] for m in self._migrations if m.id > event.id)
-        return Judged(tuple(next(later, self._class_ids)))
+            return claims.judged(found)
+        later = next((m for m in self._migrations if m.id > event.id), None)
+        if later is None:
+            return Judged(self._class_ids)
+        with self._journal.reading(later) as payload:
+            return Judged(claims.class_ids(payload["judged"]))
 
     def _path(self, image_id: str, version: int) -> Path:
         return self._folder / image_id / f"{version:06d}.nii.gz"
@@ -177,25 +268,28 @@ class Labels:
     def _next_version(self, image_id: str) -> int:
         """A version that no commit has and no file, not even as a crash's orphan."""
         last = self._journal.last(["commit"], image_id)
-        folder = self._folder / image_id
+        folder = real_folder(self._project, LABELS_FOLDER, image_id)
+        sweep(folder)
         names = [_NAME.fullmatch(p.name) for p in folder.iterdir()] if folder.is_dir() else []
         orphans = [int(m[1]) for m in names if m]
-        return 1 + max([0 if last is None else int(last.payload["version"]), *orphans])
+        noted = 0 if last is None else self._to_record(last).version
+        return 1 + max([noted, *orphans])
 
     def _remember(self, path: Path, label: LabelArray) -> None:
         with self._lock:
             self._last = (path, np.array(label))
 
     def _to_record(self, event: Event) -> CommitRecord:
-        image, version = str(event.image), int(event.payload["version"])
-        return CommitRecord(
-            id=event.id,
-            image=image,
-            version=version,
-            plane=event.payload["plane"],
-            planes=tuple(event.payload["planes"]),
-            sha256=event.payload["sha256"],
-            time=event.time,
-            path=self._path(image, version),
-            judged=self._judged_by(event),
-        )
+        with self._journal.reading(event) as payload:
+            image, version = claims.image_id(event.image), claims.number(payload["version"], 1)
+            return CommitRecord(
+                id=event.id,
+                image=image,
+                version=version,
+                plane=claims.plane(payload["plane"]),
+                planes=claims.planes(payload["planes"]),
+                sha256=claims.sha256(payload["sha256"]),
+                time=event.time,
+                path=self._path(image, version),
+                judged=self._judged_by(event),
+            )

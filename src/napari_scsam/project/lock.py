@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from napari_scsam.core.errors import ReadOnlyError
-from napari_scsam.project.schema import LOCK_FILE
+from napari_scsam.core.project_layout import LOCK_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,8 @@ import tifffile
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import affine_from_spacing
-from napari_scsam.io.atomic import atomic_write, make_folder
+from napari_scsam.io.atomic import atomic_write
+from napari_scsam.io.real_files import make_real_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +64,7 @@ def as_file(scan: OpenScan, folder: Path) -> Path:
     if ndim not in (2, 3):
         raise InputError(f"The layer {scan.name} has {ndim} axes; a scan has 2 or 3.")
     stem = re.sub(r"[^\w.-]+", "_", scan.name).strip("._") or "scan"
-    make_folder(folder)
+    make_real_folder(folder.parent, folder.name)
     if not scan.rgb:
         return _write_nifti(_free(folder, stem, ".nii.gz"), data, scan.spacing)
     if data.dtype != np.uint8 or data.shape[-1] not in (3, 4):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psutil
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from napari_scsam.core.round_contract import ROUND_MODULE, TUNING_MODULE
+from napari_scsam.io.atomic import write_bytes
+from napari_scsam.io.real_files import read_json
 
 PROCESS_FILE = "process.json"
+# How such a process is started: the last words of its command line, before its folder.
+_STARTED_AS = (("-m", ROUND_MODULE), ("-m", TUNING_MODULE))
 
 
 def record_process(folder: Path, pid: int) -> None:
@@ -22,16 +25,48 @@ def record_process(folder: Path, pid: int) -> None:
         created = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:  # it has already ended
         created = 0.0
-    (folder / PROCESS_FILE).write_text(json.dumps({"pid": pid, "created": created}))
+    write_bytes(folder / PROCESS_FILE, json.dumps({"pid": pid, "created": created}).encode())
 
 
 def training_process(folder: Path) -> psutil.Process | None:
-    """The living process that trains the round in `folder`, or None."""
+    """The living process that is said to train the round in `folder`, or None."""
     try:
-        noted = json.loads((folder / PROCESS_FILE).read_text())
+        noted = read_json(folder / PROCESS_FILE)
         process = psutil.Process(int(noted["pid"]))
         same = abs(process.create_time() - float(noted["created"])) < 1.0
         alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
         return None
     return process if same and alive else None
+
+
+def end_process(folder: Path, wait_s: float) -> None:
+    """End the process that trains the round in `folder`.
+
+    A project that comes from elsewhere may name any process. So this one is only ended when its
+    own command line says that it trains this very folder; else what names it is removed, and it
+    is left alone.
+
+    Parameters
+    ----------
+    folder : Path
+    wait_s : float
+        Seconds that its end is waited for.
+    """
+    process = training_process(folder)
+    if process is None:
+        return
+    if not _trains(process, folder):
+        (folder / PROCESS_FILE).unlink(missing_ok=True)
+        return
+    process.kill()
+    psutil.wait_procs([process], timeout=wait_s)
+
+
+def _trains(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process was started as the training of `folder`."""
+    try:
+        *_, option, module, trained = process.cmdline()
+        return (option, module) in _STARTED_AS and Path(trained).samefile(folder)
+    except (OSError, ValueError, psutil.Error):
+        return False

@@ -8,7 +8,6 @@ on with it.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -18,9 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL
+from napari_scsam.core.round_contract import INPUTS_FILE
 from napari_scsam.io.atomic import flush_folder, storage_error
+from napari_scsam.io.real_files import read_json
+from napari_scsam.project.journal import Journal
+from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import training_process
+from napari_scsam.project.round_events import numbers as rounds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +115,7 @@ class Pruning:
 
     def done(self) -> set[int]:
         """The rounds that are pruned."""
-        return {int(event.payload["number"]) for event in self._journal.events(["prune"])}
+        return set(rounds_of(self._journal, ["prune"]))
 
     def refuse(self, number: int) -> None:
         """Raise ProjectError if the round is pruned."""
@@ -122,7 +125,7 @@ class Pruning:
             )
 
     def prune(self, numbers: Sequence[int], keep: int, active: Sequence[int]) -> Pruned:
-        """Remove the weights of all but the newest `keep` rounds; see `Project.prune_rounds`.
+        """Remove the weights of all but the newest `keep` rounds; see `Training.prune`.
 
         Parameters
         ----------
@@ -162,7 +165,7 @@ class Pruning:
     def _needed(self, numbers: Sequence[int], active: Sequence[int]) -> set[int]:
         """Rounds that are at work, or that another goes on from or goes back to."""
         needed = set(active[-2:])
-        for folder in [*map(self._folder, active[-1:]), *self._rounds.glob(f"*{PARTIAL}")]:
+        for folder in [*map(self._folder, active[-1:]), *unfinished(self._rounds)]:
             needed |= _parent_of(folder)
         return needed | {n for n in numbers if training_process(self._folder(n)) is not None}
 
@@ -170,7 +173,7 @@ class Pruning:
 def _parent_of(folder: Path) -> set[int]:
     """The round that the one in `folder` goes on from, as a set of one or none."""
     try:
-        return {int(json.loads((folder / INPUTS_FILE).read_bytes())["parent_round"]["number"])}
+        return {int(read_json(folder / INPUTS_FILE)["parent_round"]["number"])}
     except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
         return set()
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
-import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.held_out import SplitImage, check_held_out
+from napari_scsam.core.project_layout import CACHE_FOLDER, EMBEDDINGS_FOLDER, ROUNDS_FOLDER
 from napari_scsam.core.round_contract import (
     CONFIG_FILE,
     FAILED,
@@ -23,10 +22,15 @@ from napari_scsam.core.round_contract import (
 from napari_scsam.core.settings import DICE_TIE, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
+from napari_scsam.io.real_files import is_plain_tree, read_json
+from napari_scsam.project import claims
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
+from napari_scsam.project.journal import Journal
+from napari_scsam.project.numbered import numbered, remove_tree, unfinished
 from napari_scsam.project.process import training_process
 from napari_scsam.project.pruning import Pruned, Pruning
+from napari_scsam.project.round_events import active_stack, begun_rounds, round_events
 from napari_scsam.project.schema import (
     CommitRecord,
     ImageRecord,
@@ -39,9 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from napari_scsam.project.journal import Event, Journal
-
-_NAME = re.compile(rf"(\d{{4,}})({re.escape(PARTIAL)}|{re.escape(FAILED)})?")
+    from napari_scsam.project.journal import Journal
 
 
 class Rounds:
@@ -62,7 +64,7 @@ class Rounds:
 
     def __init__(self, folder: Path, journal: Journal) -> None:
         self._project = folder
-        self._folder = folder / "rounds"
+        self._folder = folder / ROUNDS_FOLDER
         self._journal = journal
         self.pruning = Pruning(self._folder, journal)
 
@@ -125,7 +127,7 @@ class Rounds:
             "window": info.window.name,
             "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in info.classes],
             "images": [input_of(image, label) for image, label in images],
-            "cache": str(self._project / "cache" / "embeddings"),
+            "cache": str(self._project / CACHE_FOLDER / EMBEDDINGS_FOLDER),
             "cache_gb": info.cache_gb,
             "parent_round": parent and {"number": parent.number, "folder": str(parent.folder)},
             "settings": settings.to_dict(),
@@ -151,34 +153,39 @@ class Rounds:
         if folder.is_dir() and folder.name.endswith(PARTIAL):
             target = folder.with_suffix(FAILED)
             try:
-                shutil.rmtree(target, ignore_errors=True)
+                remove_tree(target)
                 folder.rename(target)
             except OSError as exc:
                 raise storage_error(exc, target) from exc
 
     def adopt(self) -> list[RoundRecord]:
         """Take finished rounds that the journal doesn't know, check them, and judge them."""
-        known = {e.payload["number"] for e in self._journal.events(["round"])}
-        found = sorted(n for n, suffix in self._numbers() if not suffix and n not in known)
+        known = {event.number for event in round_events(self._journal) if event.kind == "round"}
+        there = numbered(self._folder)
+        found = sorted(n for n, suffix in there if not suffix and n not in known)
         for number in found:
             self._adopt_one(number)
         return [record for record in self.all() if record.number in found]
 
     def all(self) -> list[RoundRecord]:
         """Every finished round in the order of numbers."""
-        events = self._journal.events(["round", "promote", "rollback"])
-        active, pruned = _active_number(events), self.pruning.done()
+        events = round_events(self._journal)
+        active, pruned = active_stack(events)[-1:], self.pruning.done()
         records: dict[int, RoundRecord] = {}
         for event in events:
-            number, reason = event.payload["number"], event.payload["reason"]
+            number = event.number
             if event.kind == "round":
                 folder = self._folder / f"{number:04d}"
-                metrics = event.payload["metrics"]
                 records[number] = RoundRecord(
-                    number, folder, metrics, number == active, reason, number in pruned
+                    number,
+                    folder,
+                    event.metrics,
+                    [number] == active,
+                    event.reason,
+                    number in pruned,
                 )
-            else:
-                records[number] = replace(records[number], reason=reason)
+            elif number in records:
+                records[number] = replace(records[number], reason=event.reason)
         return [records[number] for number in sorted(records)]
 
     def active(self) -> RoundRecord | None:
@@ -212,7 +219,7 @@ class Rounds:
         ProjectError
             If there was none, or it was pruned.
         """
-        stack = _active_stack(self._journal.events(["round", "promote", "rollback"]))
+        stack = active_stack(round_events(self._journal))
         if len(stack) < 2:
             raise ProjectError("There is no earlier active round to go back to.")
         self.pruning.refuse(stack[-2])
@@ -221,8 +228,8 @@ class Rounds:
         return self._record(stack[-2])
 
     def prune(self, keep: int) -> Pruned:
-        """Remove the weights of all but the newest `keep` rounds; see `Project.prune_rounds`."""
-        stack = _active_stack(self._journal.events(["round", "promote", "rollback"]))
+        """Remove the weights of all but the newest `keep` rounds; see `Training.prune`."""
+        stack = active_stack(round_events(self._journal))
         return self.pruning.prune([record.number for record in self.all()], keep, stack)
 
     def _record(self, number: int) -> RoundRecord:
@@ -236,30 +243,24 @@ class Rounds:
         if fault:
             promoted, reason = False, f"Round {number} can't be used: {fault}."
         else:
-            metrics = json.loads((folder / METRICS_FILE).read_bytes())
+            metrics = claims.metrics(read_json(folder / METRICS_FILE))
             promoted, reason = judge(number, metrics, active.number if active else None)
         payload = {"number": number, "metrics": metrics, "promoted": promoted, "reason": reason}
         self._journal.append("round", payload)
 
     def _clear_failed(self) -> None:
-        folders = list(self._folder.glob(f"*{PARTIAL}"))
-        for folder in folders:
+        for folder in unfinished(self._folder):
             if training_process(folder) is not None:
                 raise ProjectError(
                     f"Round {int(folder.stem)} is being trained: wait for it or cancel it first."
                 )
-        for folder in [*folders, *self._folder.glob(f"*{FAILED}")]:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _numbers(self) -> list[tuple[int, str]]:
-        if not self._folder.is_dir():
-            return []
-        names = [_NAME.fullmatch(p.name) for p in self._folder.iterdir() if p.is_dir()]
-        return [(int(m[1]), m[2] or "") for m in names if m]
+        for number, suffix in numbered(self._folder, links=True):
+            if suffix:
+                remove_tree(self._folder / f"{number:04d}{suffix}")
 
     def _next_number(self) -> int:
-        begun = [int(e.payload["number"]) for e in self._journal.events(["begin", "round"])]
-        return 1 + max([0, *begun, *(number for number, _ in self._numbers())])
+        taken = numbered(self._folder, links=True)
+        return 1 + max([0, *begun_rounds(self._journal), *(number for number, _ in taken)])
 
 
 def round_window(folder: Path) -> Window:
@@ -269,7 +270,7 @@ def round_window(folder: Path) -> Window:
     where its models are loaded.
     """
     try:
-        return parse_window(json.loads((folder / CONFIG_FILE).read_bytes())["window"])
+        return parse_window(read_json(folder / CONFIG_FILE)["window"])
     except (OSError, ValueError, KeyError, TypeError):
         return AUTO
 
@@ -277,7 +278,7 @@ def round_window(folder: Path) -> Window:
 def round_settings(folder: Path) -> TrainSettings | None:
     """The settings that a finished round was trained with; None for a damaged one."""
     try:
-        return TrainSettings.from_dict(json.loads((folder / CONFIG_FILE).read_bytes())["settings"])
+        return TrainSettings.from_dict(read_json(folder / CONFIG_FILE)["settings"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -332,27 +333,12 @@ def _mean_dice(dice: Mapping[str, Any] | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _active_stack(events: Sequence[Event]) -> list[int]:
-    stack: list[int] = []
-    for event in events:
-        if event.kind == "rollback":
-            stack.pop()
-        elif event.kind == "promote" or event.payload["promoted"]:
-            number = event.payload["number"]
-            if stack[-1:] != [number]:
-                stack.append(number)
-    return stack
-
-
-def _active_number(events: Sequence[Event]) -> int | None:
-    stack = _active_stack(events)
-    return stack[-1] if stack else None
-
-
 def _fault_of(folder: Path) -> str:
     """Why a finished round's folder can't be used; empty when it can."""
+    if not is_plain_tree(folder):
+        return "its folder holds a link or a device, or is one"
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        manifest = read_json(folder / MANIFEST_FILE)
         files = {str(name): str(sha256) for name, sha256 in manifest["files"].items()}
         if METRICS_FILE not in files:
             return f"its manifest names no {METRICS_FILE}"
@@ -362,7 +348,7 @@ def _fault_of(folder: Path) -> str:
                 return f"its manifest names {name}, which is outside its folder"
             if hash_file(path) != sha256:
                 return f"its file {name} is not what was trained (its hash differs)"
-        metrics = json.loads((folder / METRICS_FILE).read_bytes())
+        metrics = claims.metrics(read_json(folder / METRICS_FILE))
         judge(0, metrics, 0)  # reads everything that a judgement needs
     except InputError as exc:  # a file that is missing, and says so
         return str(exc).rstrip(".")

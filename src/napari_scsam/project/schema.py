@@ -10,10 +10,13 @@ import numpy as np
 import tomli_w
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.labels import LabelClass
+from napari_scsam.core.judged import Judged
+from napari_scsam.core.labels import LabelClass, check_classes
+from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
+from napari_scsam.io.real_files import read_real
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
     from napari_scsam.core.judged import Judged
 
 SCHEMA = 1
-PROJECT_FILE = "project.toml"
-JOURNAL_FILE = "journal.sqlite"
-LOCK_FILE = "project.lock"
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ class ImageRecord:
         Maps the reversed index (col, row, slice, 1) to RAS millimetres.
     header : mapping
         Facts of the source format that an export keeps.
+    places : tuple of Path
+        Everywhere that it may be.
     """
 
     id: str
@@ -94,6 +96,7 @@ class ImageRecord:
     sha256: str
     affine: Affine = field(default_factory=lambda: np.eye(4), compare=False, repr=False)
     header: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    places: tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -244,15 +247,16 @@ def read_info(folder: Path) -> ProjectInfo:
             "Name a project folder, or make a new one."
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_real(path).decode())
         schema = int(table["schema"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise ProjectError(f"{path} is damaged and can't be read: {exc}.") from exc
     refuse_newer(schema, path)
     try:
         classes = tuple(
             LabelClass(int(c["id"]), str(c["name"]), str(c["colour"])) for c in table["classes"]
         )
+        check_classes(classes)
         return ProjectInfo(
             str(table["name"]),
             as_modality(table["modality"]),

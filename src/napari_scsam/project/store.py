@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from napari_scsam.core.errors import InputError, ProjectError, ReadOnlyError
-from napari_scsam.core.judged import check_judged
-from napari_scsam.core.labels import (
-    NOT_ANNOTATED,
-    LabelClass,
-    as_label_array,
-    make_classes,
-)
+from napari_scsam.core.labels import LabelClass, make_classes
+from napari_scsam.core.project_layout import JOURNAL_FILE, PROJECT_FILE, ROUNDS_FOLDER
 from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
-from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import Window, default_window
-from napari_scsam.io.atomic import make_folder
+from napari_scsam.project.creation import abandon, create_files
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
-from napari_scsam.project.labels import MIGRATION, Labels, Source
+from napari_scsam.project.labels import Labels, Source
 from napari_scsam.project.lock import take_lock
+from napari_scsam.project.own_files import check_own_files
+from napari_scsam.project.own_kinds import refuse_own_kind
 from napari_scsam.project.pruning import Pruned, size_on_disk
-from napari_scsam.project.rounds import Rounds, round_window
 from napari_scsam.project.schema import (
-    JOURNAL_FILE,
-    LOCK_FILE,
-    PROJECT_FILE,
     CommitRecord,
     ImageRecord,
     InterruptedRound,
@@ -41,34 +32,22 @@ from napari_scsam.project.schema import (
     read_info,
     write_info,
 )
-from napari_scsam.project.tunings import Tunings
+from napari_scsam.project.settling import settle
+from napari_scsam.project.skipped import skipped_planes
+from napari_scsam.project.training import Training
+from napari_scsam.project.writing import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from types import TracebackType
 
+    import numpy as np
     from filelock import FileLock
     from numpy.typing import NDArray
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.volume import Volume
     from napari_scsam.project.files import Paths
-
-_OWN_KINDS = frozenset(
-    {
-        "image",
-        "located",
-        "commit",
-        "revert",
-        "skip",
-        "begin",
-        "round",
-        "promote",
-        "rollback",
-        "prune",
-        MIGRATION,
-    }
-)
 
 
 class Project:
@@ -76,20 +55,27 @@ class Project:
 
     What is in the folder is written down in docs/reference/project-folder.md.
 
-
     Make one with `Project.create` or `Project.open`.
+
+    Attributes
+    ----------
+    notes : list of str
+        What could not be done when it was opened, such as a backup on a full disk, or damage
+        that was met; for the person.
     """
 
     def __init__(self, folder: Path, lock: FileLock | None) -> None:
         self._folder = folder
-        self._file_lock = lock
         self._lock = threading.RLock()
         self._info = read_info(folder)
         self._journal = Journal(folder / JOURNAL_FILE, read_only=lock is None)
-        self._labels = Labels(folder, self._journal, [c.id for c in self._info.classes])
+        self._writing = Writing(folder, lock)
+        self._labels = Labels(folder, self._journal, self._info.classes)
         self._images = Images(folder, self._journal)
-        self._rounds = Rounds(folder, self._journal)
-        self._tunings = Tunings(folder)
+        self._training = Training(
+            folder, self._journal, self._images, self._labels, self._writing, self._lock
+        )
+        self.notes = [self._journal.damage] if self._journal.damage else []
 
     # Opening and closing
 
@@ -103,6 +89,8 @@ class Project:
         modality: Modality = "other",
     ) -> Project:
         """Make a project in a new or empty folder and open it.
+
+        A folder in which an earlier attempt was killed counts as empty.
 
         Parameters
         ----------
@@ -125,23 +113,18 @@ class Project:
         folder = Path(folder).absolute()
         kind = as_modality(modality)
         info = ProjectInfo(name or folder.name, kind, make_classes(classes), default_window(kind))
-        _refuse_occupied(folder)
-        make_folder(folder)
-        lock = take_lock(folder, wait=0)
+        lock = create_files(folder, info)
         try:
-            Journal.create(folder / JOURNAL_FILE).close()
-            # Last, since it is what makes the folder a project.
-            write_info(folder, info)
             return cls(folder, lock)
         except BaseException:
-            lock.release()
-            for file in (PROJECT_FILE, JOURNAL_FILE, LOCK_FILE):
-                (folder / file).unlink(missing_ok=True)
+            abandon(folder, lock)
             raise
 
     @classmethod
     def open(cls, folder: str | Path, *, read_only: bool = False, wait: float = 0) -> Project:
-        """Open a project.
+        """Open a project, as far as that can be done; `notes` says what could not.
+
+        A damaged journal is opened read-only, with its newest state that is known to be good.
 
         Parameters
         ----------
@@ -155,22 +138,22 @@ class Project:
         Raises
         ------
         ProjectError
-            If the folder is no project, is damaged, or of a newer version.
+            If the folder is no project, holds links, or is of a newer version.
+        DamagedError
+            If its journal is damaged, unless `read_only`.
         ReadOnlyError
             If it is open elsewhere or can't be written, unless `read_only`.
         """
         folder = Path(folder).absolute()
+        if os.path.lexists(folder / PROJECT_FILE):
+            check_own_files(folder)
         read_info(folder)
         if read_only:
             return cls(folder, None)
         lock = take_lock(folder, wait)
         try:
             project = cls(folder, lock)
-            project._journal.back_up(folder / "backups")
-            project._labels.migrate()
-            project.adopt_rounds()
-            project.adopt_tunings()
-            project._rounds.pruning.sweep()
+            project.notes += settle(project._journal, project._labels, project._training)
             return project
         except BaseException:
             lock.release()
@@ -179,18 +162,19 @@ class Project:
     def close(self) -> None:
         """Close the journal and let others write; harmless when closed."""
         self._journal.close()
-        if self._file_lock is not None:
-            self._file_lock.release()
+        self._writing.end()
+
+    def discard(self) -> None:
+        """Close a project that was just made, and take it back; what is not its own stays."""
+        self._journal.close()
+        self._writing.abandon()
+        with suppress(OSError):  # there is something else in it
+            self._folder.rmdir()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -224,18 +208,8 @@ class Project:
         return self._info.cache_gb
 
     def change(self, *, window: Window | None = None, cache_gb: float | None = None) -> None:
-        """Change settings of the project; what is left out stays.
-
-        Raises
-        ------
-        InputError
-            If the size is no number of GB between 0 and 10,000.
-        ReadOnlyError
-            If the project is open read-only.
-        ProjectError
-            If the disk is full or can't be written; nothing is changed then.
-        """
-        self._must_write()
+        """Change settings of the project, or none of them on any error; what is left out stays."""
+        self._writing.check()
         with self._lock:
             info = replace(
                 self._info,
@@ -248,7 +222,7 @@ class Project:
     @property
     def read_only(self) -> bool:
         """Whether changes are refused."""
-        return self._file_lock is None
+        return not self._writing.allowed
 
     # Images
 
@@ -258,30 +232,8 @@ class Project:
         *,
         cases: Mapping[str | Path, str] | None = None,
     ) -> list[str]:
-        """Add scans by reference, after reading every one of them whole.
-
-        Parameters
-        ----------
-        paths : path or sequence of path
-            Files, or folders, which stand for the image files in them sorted by name.
-            A file whose content is there already keeps its id; if it had moved, its
-            new place is noted.
-        cases : mapping of path to str, optional
-            The case (patient) of files; an image without one is its own case.
-
-        Returns
-        -------
-        list of str
-            Ids, in the order of the paths.
-
-        Raises
-        ------
-        InputError
-            If any file can't be used; the one line names all of them, and none is added.
-        ReadOnlyError
-            If the project is open read-only.
-        """
-        self._must_write()
+        """Add scans by reference, after reading every one of them whole; see `Images.add`."""
+        self._writing.check()
         with self._lock:
             return self._images.add(paths, cases or {})
 
@@ -294,13 +246,7 @@ class Project:
         return self._images.find(id_or_path)
 
     def volume(self, image_id: str) -> Volume:
-        """Read an image's pixels, after making sure that the file is the one that was added.
-
-        Raises
-        ------
-        InputError
-            If the file is gone, can't be read, or its content has changed.
-        """
+        """Read an image's pixels; InputError if the file is gone, or not the one that was added."""
         return self._images.read(image_id)
 
     # Labels
@@ -317,64 +263,22 @@ class Project:
     ) -> CommitRecord:
         """Save a label map that a person says is right; it is durable when this returns.
 
-        Parameters
-        ----------
-        image_id : str
-            The image.
-        label : ndarray
-            Whole numbers: 0 background, class ids, 255 not annotated. On the image's
-            whole grid, or of shape (rows, cols) with `plane`.
-        plane : Plane, optional
-            The slice (axis 0) that `label` is of. It is put into the label that
-            counts now; slices that nobody committed stay 255.
-        mapping : mapping of int to int, optional
-            Values to replace first, such as ``{255: 1}``. A label of only 0 and 255 is
-            refused without one, since most such masks mean a class by 255; where 255
-            does mean "not annotated", give ``{255: 255}``.
-        judged : collection of int, optional
-            Ids of the classes that the person looked for; all of the class table by default.
-            Any other is unknown, not absent, on what is committed: a pixel of 0 may be of it.
-            Slices that are not committed now keep theirs.
-        source : pair of str and mapping, optional
-            Where the label came from: the kind and the payload of an event, as `record` takes
-            them, that gets the image and the version, too. It is noted in the same transaction,
-            so that no crash comes between the two.
-
-        Raises
-        ------
-        InputError
-            If shape, values, judged classes or the source's kind do not fit; nothing is written.
-        ReadOnlyError
-            If the project is open read-only.
-        ProjectError
-            If the disk is full or can't be written; the earlier label is untouched.
+        `label` is on the image's whole grid, or on that of `plane`; of whole numbers: 0
+        background, class ids, 255 not annotated. See `Labels.commit`.
         """
-        self._must_write()
+        self._writing.check()
         record = self.image(image_id)
         if source is not None:
-            _refuse_own_kind(source[0])
+            refuse_own_kind(source[0])
         with self._lock:
-            whole = self._whole_label(record, label, plane, mapping)
-            own = whole if plane is None else take_plane(whole, plane, whole.ndim)
-            ids = check_judged(judged, own, self.classes)
-            index = None if plane is None else plane.index
-            return self._labels.commit(record, whole, index, ids, source)
+            return self._labels.commit(record, label, plane, mapping, judged, source)
 
     def label(self, image_id: str) -> LabelArray | None:
-        """The label map that counts now, on the image's grid.
+        """The label map that counts now, uint8, on the image's grid; None without a commit.
 
-        Returns
-        -------
-        ndarray of shape (rows, cols) or (slices, rows, cols), uint8, or None
-            0 background, 1..K classes, 255 not annotated; None without a commit.
-
-        Raises
-        ------
-        ProjectError
-            If the file is gone or is not what was committed.
+        ProjectError if the file is gone or is not what was committed.
         """
-        current = self._labels.current(self.image(image_id).id)
-        return None if current is None else self._labels.read(current)
+        return self._labels.of(self.image(image_id).id)
 
     def label_version(self, image_id: str) -> int | None:
         """Version of the label that counts now; None without one."""
@@ -399,37 +303,16 @@ class Project:
         return {image: list(c.planes) for image, c in self._labels.all_current().items()}
 
     def revert(self, image_id: str, version: int | None) -> None:
-        """Make an earlier or later version count again (undo and redo of a commit).
-
-        Parameters
-        ----------
-        image_id : str
-            The image.
-        version : int or None
-            A committed version; None for no label at all. Nothing is deleted.
-
-        Raises
-        ------
-        InputError
-            If there is no such version.
-        """
-        self._must_write()
+        """Make an earlier or later version count again, or none; nothing is deleted."""
+        self._writing.check()
         self._labels.revert(self.image(image_id).id, version)
 
     # Decisions
 
     def record(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Note a decision, such as an accepted proposal.
-
-        Parameters
-        ----------
-        kind : str
-            What kind it is; the project's own kinds can't be taken.
-        payload : mapping
-            Plain JSON values; ``image`` names the image that it is about, if any.
-        """
-        self._must_write()
-        _refuse_own_kind(kind)
+        """Note a decision, in plain JSON values; ``image`` names what it is about, if any."""
+        self._writing.check()
+        refuse_own_kind(kind)
         self._journal.append(kind, payload, payload.get("image"))
 
     def events(self, kind: str | None = None) -> list[Event]:
@@ -438,215 +321,77 @@ class Project:
 
     def skip(self, image_id: str, plane_index: int) -> None:
         """Note that a person passed over a slice for now."""
-        self._must_write()
+        self._writing.check()
         self._journal.append("skip", {"plane": int(plane_index)}, self.image(image_id).id)
 
     def skipped(self) -> list[tuple[str, int]]:
         """(image id, slice) passed over and not committed since, the oldest first."""
-        waiting: dict[tuple[str, int], None] = {}
-        for event in self._journal.events(["skip", "commit"]):
-            image = str(event.image)
-            if event.kind == "skip":
-                waiting[image, event.payload["plane"]] = None
-                continue
-            plane = event.payload["plane"]
-            done = event.payload["planes"] if plane is None else [plane]
-            for index in done:
-                waiting.pop((image, index), None)
-        return list(waiting)
+        return skipped_planes(self._journal)
 
     # Rounds
 
     def begin_round(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> Path:
-        """Write down what a round will learn from: every image, and the labels that count now.
-
-        Parameters
-        ----------
-        settings : TrainSettings
-            Of the round.
-        held_out : sequence of str or path
-            Images (ids or files) that it is judged on, and learns nothing from; without them
-            it draws cases itself, as `settings.holdout` says.
-
-        Returns
-        -------
-        Path
-            ``rounds/NNNN.partial`` with its ``inputs.json``; the training process reads
-            only that, and drops ``.partial`` from the name when it has succeeded.
-
-        Raises
-        ------
-        InputError
-            If an image to hold out is unknown or has no label, or its case has another image
-            that would be learned from.
-        ProjectError
-            If there is no label yet, or a round is being trained.
-        ReadOnlyError
-            If the project is open read-only.
-        """
-        self._must_write()
-        with self._lock:
-            current = self._labels.all_current()
-            images = [(record, current.get(record.id)) for record in self.images()]
-            judges = {self.image(image).id for image in held_out}
-            folder = self._rounds.begin(self._info, images, settings, sorted(judges))
-            self._journal.back_up(self._folder / "backups")
-            return folder
+        """Write down what a round will learn from; see `Training.begin_round`."""
+        return self._training.begin_round(self._info, settings, held_out)
 
     def adopt_rounds(self) -> list[RoundRecord]:
         """Take in the rounds that finished since; each is checked, then promoted or not."""
-        self._must_write()
-        with self._lock:
-            return self._rounds.adopt()
+        return self._training.adopt()
 
     def discard_partial(self, folder: Path) -> None:
         """Set a cancelled or failed round's folder aside until the next round starts."""
-        self._must_write()
-        self._rounds.discard(folder)
+        self._writing.check()
+        self._training.rounds.discard(folder)
 
     def interrupted_round(self) -> InterruptedRound | None:
         """A round whose process was killed, and that `begin_round` may go on with."""
-        return self._rounds.interrupted()
+        return self._training.rounds.interrupted()
 
     def rounds(self) -> list[RoundRecord]:
         """Every finished round, the first one first."""
-        return self._rounds.all()
+        return self._training.rounds.all()
 
     def active_round(self) -> RoundRecord | None:
         """The round whose models make the suggestions; None before the first."""
-        return self._rounds.active()
+        return self._training.rounds.active()
 
     def promote(self, number: int) -> RoundRecord:
         """Make a round the active one; ProjectError if it does not exist or is damaged."""
-        self._must_write()
-        return self._rounds.promote(number)
+        self._writing.check()
+        return self._training.rounds.promote(number)
 
     def rollback(self) -> RoundRecord:
         """Go back to the round that was active before; ProjectError if there was none."""
-        self._must_write()
-        return self._rounds.rollback()
+        self._writing.check()
+        return self._training.rounds.rollback()
 
     def round_bytes(self, number: int) -> int:
         """What a finished round takes on the disk, in bytes; 0 where its folder is gone."""
-        return size_on_disk(self._folder / "rounds" / f"{number:04d}")
+        return size_on_disk(self._folder / ROUNDS_FOLDER / f"{number:04d}")
 
     def prune_rounds(self, keep: int) -> Pruned:
-        """Remove the weights of all but the newest `keep` rounds; what is said of them stays.
-
-        Never those of the active round, of the one that it goes on from, of the one that
-        `rollback` goes back to, of one that is being trained, or of the one that a round
-        in training or interrupted goes on from. A pruned round can't be made active again.
-
-        Parameters
-        ----------
-        keep : int
-            0 or more.
-
-        Returns
-        -------
-        Pruned
-            Which rounds, and the bytes that are free now.
-
-        Raises
-        ------
-        InputError
-            If `keep` is negative.
-        ReadOnlyError
-            If the project is open read-only.
-        ProjectError
-            If weights can't be removed.
-        """
-        self._must_write()
-        with self._lock:
-            return self._rounds.prune(keep)
+        """Remove the weights of all but the newest `keep` rounds; see `Training.prune`."""
+        return self._training.prune(keep)
 
     # Tuning between rounds
 
     def begin_tuning(self, settings: TuneSettings) -> Path:
-        """Write down what SAM's decoder will be tuned on: the labels that count now.
-
-        Returns
-        -------
-        Path
-            ``tuned/NNNN.partial`` with its ``inputs.json``, as of `begin_round`.
-
-        Raises
-        ------
-        ProjectError
-            If there is no label yet, or a tuning is at work.
-        ReadOnlyError
-            If the project is open read-only.
-        """
-        self._must_write()
-        with self._lock:
-            current = self._labels.all_current()
-            labelled = [(r, current[r.id]) for r in self.images() if r.id in current]
-            active, rounds = self.active_round(), self.rounds()
-            return self._tunings.begin(
-                labelled,
-                settings,
-                window=self.window if active is None else round_window(active.folder),
-                commits=self.commit_count(),
-                after_round=rounds[-1].number if rounds else 0,
-            )
+        """Write down what SAM's decoder will be tuned on; see `Training.begin_tuning`."""
+        return self._training.begin_tuning(self._info, settings)
 
     def adopt_tunings(self) -> None:
         """Clear away what ended without success, and all but the last few tunings."""
-        self._must_write()
-        self._tunings.tidy()
+        self._writing.check()
+        self._training.tunings.tidy()
 
     def tunings(self) -> list[TunedRecord]:
         """The last few finished tunings, the oldest first; damaged ones are left out."""
-        return self._tunings.all()
+        return self._training.tunings.all()
 
     def active_tuning(self) -> TunedRecord | None:
         """The last tuning that was kept, unless the active round is newer than it."""
-        active = self.active_round()
-        kept = [t for t in self.tunings() if t.kept]
-        if not kept or (active is not None and kept[-1].after_round < active.number):
-            return None
-        return kept[-1]
+        return self._training.active_tuning()
 
     def commit_count(self) -> int:
         """How many times something was committed, whatever was taken back since."""
-        return len(self._journal.events(["commit"]))
-
-    # Private
-
-    def _must_write(self) -> None:
-        if self.read_only:
-            raise ReadOnlyError(
-                f"The project {self._folder} is open read-only here: nothing was changed."
-            )
-
-    def _whole_label(
-        self,
-        record: ImageRecord,
-        label: NDArray[np.generic],
-        plane: Plane | None,
-        mapping: Mapping[int, int] | None,
-    ) -> LabelArray:
-        if plane is None:
-            return as_label_array(label, record.shape, self.classes, mapping)
-        if plane.axis != 0:
-            raise InputError(f"Slices are committed along axis 0, got {plane}.")
-        whole = self.label(record.id)
-        if whole is None:
-            whole = np.full(record.shape, NOT_ANNOTATED, np.uint8)
-        target = take_plane(whole, plane, len(record.shape))
-        target[...] = as_label_array(label, target.shape, self.classes, mapping)
-        return whole
-
-
-def _refuse_own_kind(kind: str) -> None:
-    if kind in _OWN_KINDS:
-        raise InputError(f"Events of kind {kind!r} are written by the project itself.")
-
-
-def _refuse_occupied(folder: Path) -> None:
-    if (folder / PROJECT_FILE).exists():
-        raise ProjectError(f"{folder} is a project already: open it, or name another folder.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ProjectError(
-            f"{folder} is not an empty folder: name a new or empty one for the project."
-        )
+        return self._training.commit_count()

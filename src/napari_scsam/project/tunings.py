@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.round_contract import INPUTS_FILE, PARTIAL, REPORT_FILE, TUNE_SCHEMA
+from napari_scsam.core.project_layout import CACHE_FOLDER, EMBEDDINGS_FOLDER, TUNED_FOLDER
+from napari_scsam.core.round_contract import FAILED, INPUTS_FILE, PARTIAL, REPORT_FILE, TUNE_SCHEMA
 from napari_scsam.io.atomic import make_folder, write_bytes
+from napari_scsam.io.real_files import is_plain_tree, read_json
+from napari_scsam.project import claims
 from napari_scsam.project.files import hash_file
+from napari_scsam.project.numbered import numbered, remove_tree
 from napari_scsam.project.process import training_process
 from napari_scsam.project.rounds import input_of
 from napari_scsam.project.schema import CommitRecord, ImageRecord, TunedRecord
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 # Finished tunings that stay, beside the last one that was kept.
 KEPT = 3
-_NAME = re.compile(rf"(\d{{4,}})({re.escape(PARTIAL)})?")
 
 
 class Tunings:
@@ -41,7 +42,7 @@ class Tunings:
 
     def __init__(self, folder: Path) -> None:
         self._project = folder
-        self._folder = folder / "tuned"
+        self._folder = folder / TUNED_FOLDER
 
     def begin(
         self,
@@ -67,13 +68,13 @@ class Tunings:
         self.tidy()
         if any(suffix for _, suffix in self._numbers()):
             raise ProjectError("A tuning is at work already: wait for it, or cancel it first.")
-        number = 1 + max([0, *(n for n, _ in self._numbers())])
+        number = 1 + max([0, *(n for n, _ in numbered(self._folder, links=True))])
         folder = self._folder / f"{number:04d}{PARTIAL}"
         inputs = {
             "schema": TUNE_SCHEMA,
             "images": [input_of(image, label) for image, label in present],
             "window": window.name,
-            "cache": str(self._project / "cache" / "embeddings"),
+            "cache": str(self._project / CACHE_FOLDER / EMBEDDINGS_FOLDER),
             "commits": commits,
             "after_round": after_round,
             "settings": settings.to_dict(),
@@ -87,12 +88,12 @@ class Tunings:
         for number, suffix in self._numbers():
             folder = self._folder / f"{number:04d}{suffix}"
             if suffix and training_process(folder) is None:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
         finished = sorted(number for number, suffix in self._numbers() if not suffix)
         last_kept = max([t.number for t in self.all() if t.kept], default=0)
         for number in finished[:-KEPT]:
             if number != last_kept:
-                shutil.rmtree(self._folder / f"{number:04d}", ignore_errors=True)
+                remove_tree(self._folder / f"{number:04d}")
                 (self._folder / f"{number:04d}.log").unlink(missing_ok=True)
 
     def all(self) -> list[TunedRecord]:
@@ -102,17 +103,16 @@ class Tunings:
         return [record for record in found if record is not None]
 
     def _numbers(self) -> list[tuple[int, str]]:
-        if not self._folder.is_dir():
-            return []
-        names = [_NAME.fullmatch(p.name) for p in self._folder.iterdir() if p.is_dir()]
-        return [(int(m[1]), m[2] or "") for m in names if m]
+        return [(number, suffix) for number, suffix in numbered(self._folder) if suffix != FAILED]
 
 
 def _read(number: int, folder: Path) -> TunedRecord | None:
     """A tuning's record; None where a file is missing or is not what was written."""
     try:
-        report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_bytes())
-        inputs = json.loads((folder / INPUTS_FILE).read_bytes())
+        if not is_plain_tree(folder):
+            return None
+        report = claims.table(read_json(folder / REPORT_FILE))
+        inputs = read_json(folder / INPUTS_FILE)
         for name, sha256 in report["files"].items():
             path = (folder / name).resolve()
             if not path.is_relative_to(folder.resolve()) or hash_file(path) != sha256:

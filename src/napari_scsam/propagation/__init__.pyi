@@ -1,6 +1,6 @@
 # One line for each name that another room uses; tests/models/test_models_door.py compares.
 from .api import carry as carry
-from .step import AIRS as AIRS
+from .settings import SETTINGS as SETTINGS
 from .step import box_with_air as box_with_air
 from .step import softened as softened
 from .walk import Carried as Carried

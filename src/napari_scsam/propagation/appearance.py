@@ -12,30 +12,14 @@ from torch import Tensor
 
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.models import ClassPrior, Embedding, Frame, Moments, resize
+from napari_scsam.propagation.settings import SETTINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_scsam.core.arrays import Logits, Mask
 
-# Cells of SAM's embedding are so many pixels of its low-resolution masks, which all widths below
-# are in.
-_CELL = 4
-# How far from the outline the look is learned, how far it is told of, and over how many pixels it
-# fades out there. Learned on the whole plane it took other chambers of a heart for an atrium.
-_LEARNED, _TOLD, _FADES = 24.0, 32.0, 4.0
-# Nearer to the outline than this a cell is of both sides.
-_MIXED = 3.0
-# How well the look tells sectors round the object apart that it did not learn from (area under
-# the ROC curve): up to the first it is not told of at all, from the second on to the full.
-_TRUSTED = (0.85, 0.95)
-_SECTORS = 6
-# Most log-odds that it says, and their weight beside those of the outline: where a place looks
-# different it is not the object, but what looks the same may be another one.
-_LIMIT, _AGAINST, _FOR = 6.0, 2.0, 1.0
-# Share of the covariance that is left on its diagonal: there are about as many cells beside one
-# outline as there are features.
-_SHRINKAGE = 0.3
+_LOOK = SETTINGS.look
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +58,8 @@ class Look:
         inside, valid = _on_canvas(mask, features)
         distance = _distance(inside)
         label = inside.astype(np.uint8)
-        label[~valid | (~inside & (distance > _LEARNED))] = NOT_ANNOTATED
-        low, high = _TRUSTED
+        label[~valid | (~inside & (distance > _LOOK.learned))] = NOT_ANNOTATED
+        low, high = _LOOK.trusted
         right = _told_apart(features, label, distance)
         trust = float(np.clip((right - low) / (high - low), 0, 1))
         return cls(_fit(features, label), trust) if trust else None
@@ -102,9 +86,14 @@ class Look:
         inside, _ = _on_canvas(mask, features)
         if not inside.any():
             return None
-        odds = self.prior.log_odds(features[None], 1).clamp(-_LIMIT, _LIMIT)
-        near = np.clip((_TOLD - _distance(inside)) / _FADES, 0, 1).astype(np.float32)
-        told = odds * torch.where(odds > 0, _FOR, _AGAINST) * self.trust * torch.from_numpy(near)
+        odds = self.prior.log_odds(features[None], 1).clamp(-_LOOK.limit, _LOOK.limit)
+        near = np.clip((_LOOK.told - _distance(inside)) / _LOOK.fades, 0, 1).astype(np.float32)
+        told = (
+            odds
+            * torch.where(odds > 0, _LOOK.in_favour, _LOOK.against)
+            * self.trust
+            * torch.from_numpy(near)
+        )
         return Frame(embedding.shape, told.shape[-1]).logits_to_plane(told)[0, 0].numpy()
 
 
@@ -118,7 +107,7 @@ def _features(embedding: Embedding) -> Tensor | None:
 
 def _on_canvas(mask: Mask, features: Tensor) -> tuple[Mask, Mask]:
     """A mask on the grid of SAM's low-resolution masks, and where that is not padding."""
-    side = _CELL * features.shape[-1]
+    side = _LOOK.cell * features.shape[-1]
     rows, cols = Frame((mask.shape[0], mask.shape[1]), side).resized
     inside, valid = np.zeros((2, side, side), bool)
     inside[:rows, :cols] = resize(mask.astype(np.float32), (rows, cols)) >= 0.5
@@ -134,7 +123,7 @@ def _distance(inside: Mask) -> Logits:
 
 def _fit(features: Tensor, label: NDArray[np.uint8]) -> ClassPrior:
     moments = Moments.of(features, torch.from_numpy(label))
-    return ClassPrior.fit([moments], shrinkage=_SHRINKAGE)
+    return ClassPrior.fit([moments], shrinkage=_LOOK.shrinkage)
 
 
 def _told_apart(features: Tensor, label: NDArray[np.uint8], distance: Logits) -> float:
@@ -144,15 +133,15 @@ def _told_apart(features: Tensor, label: NDArray[np.uint8], distance: Logits) ->
     row, col = ndimage.center_of_mass(label == 1)
     rows, cols = np.indices(label.shape)
     turn = np.arctan2(rows - row, cols - col) / (2 * np.pi) + 0.5
-    sector = (turn * _SECTORS).astype(int) % _SECTORS
+    sector = (turn * _LOOK.sectors).astype(int) % _LOOK.sectors
     odds = np.zeros(label.shape)
-    for which in range(_SECTORS):
+    for which in range(_LOOK.sectors):
         prior = _fit(features, np.where(sector == which, np.uint8(NOT_ANNOTATED), label))
         if not prior.knows(1):
             return 0.0
         said = prior.log_odds(features[None], 1)[0, 0].numpy()
         odds[sector == which] = said[sector == which]
-    asked = (label != NOT_ANNOTATED) & (distance > _MIXED) & (distance < _LEARNED)
+    asked = (label != NOT_ANNOTATED) & (distance > _LOOK.mixed) & (distance < _LOOK.learned)
     inside, outside = odds[asked & (label == 1)], odds[asked & (label == 0)]
     if not inside.size or not outside.size:
         return 0.0

@@ -10,6 +10,8 @@ from scipy import ndimage
 from skimage.registration import optical_flow_ilk
 from skimage.transform import rescale, resize
 
+from napari_scsam.propagation.settings import SETTINGS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,13 +19,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Logits
 
-# The longest side of the pictures that are compared: flow takes time, and outlines are smooth.
-LONGEST = 256
-# Pixels around each one that show where it moved; 7 was no better on two left atria.
-RADIUS = 4
-# An outline that encloses fewer pixels of such a picture than show one place's motion is not seen
-# to move.
-SMALLEST = (2 * RADIUS + 1) ** 2
+_FLOW = SETTINGS.flow
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +46,9 @@ class Drift:
         """Begin on a plane with a `view` of it, and log-odds on any grid of it."""
         picture = _small(view)
         sized = {c: resize(odds, picture.shape, order=1) for c, odds in outlines.items()}
-        return cls(picture, {c: odds for c, odds in sized.items() if (odds > 0).sum() >= SMALLEST})
+        return cls(
+            picture, {c: odds for c, odds in sized.items() if (odds > 0).sum() >= _FLOW.smallest}
+        )
 
     def onto(self, view: NDArray[np.float32]) -> Drift:
         """Move on to the next plane, whose `view` has the shape of the last one's.
@@ -62,7 +60,7 @@ class Drift:
             return Drift(picture)
         part = self._part()
         places = np.indices(picture.shape, np.float32)
-        places[:, *part] += optical_flow_ilk(picture[part], self.picture[part], radius=RADIUS)
+        places[:, *part] += optical_flow_ilk(picture[part], self.picture[part], radius=_FLOW.radius)
         moved = {
             class_id: ndimage.map_coordinates(odds, places, order=1, mode="nearest")
             for class_id, odds in self.outlines.items()
@@ -80,7 +78,7 @@ class Drift:
         found = ndimage.find_objects(near.astype(np.uint8))
         if not found:
             return slice(None), slice(None)
-        margin = 4 * RADIUS
+        margin = _FLOW.margin
         rows, cols = found[0]
         return (
             slice(max(0, rows.start - margin), rows.stop + margin),
@@ -90,6 +88,8 @@ class Drift:
 
 def _small(view: NDArray[np.float32]) -> NDArray[np.float32]:
     longest = max(view.shape)
-    if longest <= LONGEST:
+    if longest <= _FLOW.longest:
         return view
-    return np.asarray(rescale(view, LONGEST / longest, order=1, anti_aliasing=True), np.float32)
+    return np.asarray(
+        rescale(view, _FLOW.longest / longest, order=1, anti_aliasing=True), np.float32
+    )

@@ -22,7 +22,8 @@ from napari_scsam.models import (
 )
 from napari_scsam.propagation.appearance import Look
 from napari_scsam.propagation.motion import Drift
-from napari_scsam.propagation.stopping import MIN_PIXELS, RULE, Found, judge
+from napari_scsam.propagation.settings import SETTINGS
+from napari_scsam.propagation.stopping import Found, judge
 from napari_scsam.propagation.two_ways import TwoWays, drifted, joined
 from napari_scsam.propagation.walk import Carried, Trail, iou
 
@@ -33,24 +34,6 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Logits, Mask
     from napari_scsam.core.volume import Around
-
-# Air between the neighbour's object and the box drawn for the next, as shares of the plane's
-# longer side. A SAM that is asked by the mask, too, follows it out of a tight box. One that is
-# asked by the box alone and fills it doubles an object within six slices by 2 % of air; one
-# that does not fill it needs some to follow an object that moves. Which it is, the annotated
-# plane tells: the loosest box by which its own mask comes back nearly as well as by the best.
-TIGHT = 0.0025
-AIRS = (0.0, 0.005, 0.01, 0.02)
-_NEARLY = 0.02
-# An object moves and grows by no more than this share of the plane's longer side.
-_REACH = 0.03
-# An object of a smaller share of its class is not followed by itself.
-_MIN_SHARE = 0.02
-# So many planes make a trend.
-_MEMORY = 4
-# Log-odds per pixel from the neighbour's outline: the next plane's may lie some beside it. From
-# 0.2 to 0.5 two left atria came out the same; at 1 the neighbour's mask was copied on and on.
-_SLOPE = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +102,7 @@ def _walked(
         if outline is not None:
             moved[class_id] = outline
             found = replace(found, drift=iou(found.logits > 0, outline > 0))
-        reason, stops = judge(trail.label == class_id, found, trail.areas[class_id], RULE)
+        reason, stops = judge(trail.label == class_id, found, trail.areas[class_id], SETTINGS.stop)
         if reason:
             flags[class_id] = reason
         if not stops:
@@ -156,9 +139,9 @@ def _carried(
 ) -> Carried:
     """SAM's outline goes on; what is shown is its mean with the one that the picture has moved."""
     label = label_of(logits, trail.label.shape)
-    areas = {c: (*trail.areas[c], int((label == c).sum()))[-_MEMORY:] for c in logits}
+    areas = {c: (*trail.areas[c], int((label == c).sum()))[-SETTINGS.memory :] for c in logits}
     doubts = {c: trail.doubts.get(c, 0) + 1 for c in flags}
-    tired = {c for c, number in doubts.items() if number >= RULE.patience}
+    tired = {c for c, number in doubts.items() if number >= SETTINGS.stop.patience}
     kept = {c: past for c, past in areas.items() if past[-1] and c not in tired}
     # Half precision is plenty for log-odds within +-8, and a gap keeps many planes of them.
     shown = {c: _mean_if_same(odds, moved.get(c)) for c, odds in logits.items()}
@@ -173,16 +156,16 @@ def _stopped(trail: Trail, flags: Mapping[int, str]) -> Carried:
 def _learned(scene: _Scene, trail: Trail) -> dict[int, float]:
     """The air that suits each class, found on the plane that was annotated."""
     if scene.sam.understands_points:
-        return dict.fromkeys(trail.areas, TIGHT)
+        return dict.fromkeys(trail.areas, SETTINGS.tight)
     learned = {}
     for class_id in trail.areas:
         mask = trail.label == class_id
         agreement = {}
-        for air in AIRS:
+        for air in SETTINGS.airs:
             asked = replace(trail, air={class_id: air})
             agreement[air] = iou(_find(scene, asked, class_id).logits > 0, mask)
-        enough = max(agreement.values()) - _NEARLY
-        learned[class_id] = max(air for air in AIRS if agreement[air] >= enough)
+        enough = max(agreement.values()) - SETTINGS.nearly
+        learned[class_id] = max(air for air in SETTINGS.airs if agreement[air] >= enough)
     return learned
 
 
@@ -206,7 +189,7 @@ def _find(
         box = box_with_air(mask, air)
         asked = _asked(mask, others, box, scene.sam.understands_points, hint)
         answer = scene.decode(asked, class_id)
-        near = _within(shape, box_with_air(mask, _REACH))
+        near = _within(shape, box_with_air(mask, SETTINGS.reach))
         logits = np.where(near, np.maximum(logits, answer.logits), logits)
         estimates.append(answer.iou)
         sizes.append(int(mask.sum()))
@@ -214,7 +197,7 @@ def _find(
     estimate = float(np.average(estimates, weights=sizes))
     if odds is None:
         return Found(logits, estimate)
-    near = np.any([_within(shape, box_with_air(mask, _REACH)) for mask in objects], axis=0)
+    near = np.any([_within(shape, box_with_air(mask, SETTINGS.reach)) for mask in objects], axis=0)
     odds = np.where(near, odds, -SURE)
     return Found(_mean_if_same(logits, odds), estimate, iou(logits > 0, odds > 0))
 
@@ -224,14 +207,14 @@ def _mean_if_same(logits: Logits, others: Logits | None) -> Logits:
 
     What outlines something else must not pull the outline there.
     """
-    if others is None or iou(logits > 0, others > 0) < RULE.agreement[0]:
+    if others is None or iou(logits > 0, others > 0) < SETTINGS.stop.agreement[0]:
         return logits
     return np.asarray((logits + np.clip(others, -SURE, SURE)) / 2)
 
 
 def _objects(mask: Mask) -> list[Mask]:
     """Components worth following, the largest first; crumbs go with none of them."""
-    least = max(MIN_PIXELS, _MIN_SHARE * mask.sum())
+    least = max(SETTINGS.stop.min_pixels, SETTINGS.min_share * mask.sum())
     return connected_parts(mask, least) or connected_parts(mask, 0)[:1]
 
 
@@ -268,7 +251,7 @@ def softened(mask: Mask) -> NDArray[np.float32]:
     """Log-odds that are unsure about the outline, which has moved since the plane before."""
     outside: Any = ndimage.distance_transform_edt(~mask)
     inside: Any = ndimage.distance_transform_edt(mask)
-    return np.asarray(np.clip(_SLOPE * (inside - outside), -SURE, SURE), np.float32)
+    return np.asarray(np.clip(SETTINGS.slope * (inside - outside), -SURE, SURE), np.float32)
 
 
 def box_with_air(mask: Mask, share: float) -> Box:

@@ -12,42 +12,9 @@ from napari_scsam.propagation.walk import iou
 
 if TYPE_CHECKING:
     from napari_scsam.core.arrays import Logits, Mask
+    from napari_scsam.propagation.settings import StopRule
 
-# A class of fewer pixels is lost.
-MIN_PIXELS = 9
 STRAYED = "outline strayed"
-
-
-@dataclass(frozen=True)
-class StopRule:
-    """When a class wants a look, and when it is not followed any further: (look, stop).
-
-    Attributes
-    ----------
-    ratio : pair of float
-        Area against the plane before and against the trend, when both say so; either way.
-    estimate : pair of float
-        SAM's own estimate of the IoU is under it.
-    overlap : pair of float
-        IoU with the plane before, moved onto the new centre, is under it.
-    agreement : pair of float
-        IoU of SAM's mask and the round's U-Net, where both look, is under it.
-    drift : pair of float
-        IoU of SAM's mask and the annotated outline as it has moved with the picture is under it:
-        at least one of them follows something else. Not asked where the U-Net says which.
-    patience : int
-        So many planes in a row that want a look are the last ones.
-    """
-
-    ratio: tuple[float, float] = (1.5, 2.0)
-    estimate: tuple[float, float] = (0.6, 0.4)
-    overlap: tuple[float, float] = (0.6, 0.4)
-    agreement: tuple[float, float] = (0.5, 0.1)
-    drift: tuple[float, float] = (0.3, 0.1)
-    patience: int = 3
-
-
-RULE = StopRule()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +48,9 @@ def judge(before: Mask, found: Found, areas: tuple[int, ...], rule: StopRule) ->
     """
     mask = found.logits > 0
     area = int(mask.sum())
-    if area < MIN_PIXELS:
+    if area < rule.min_pixels:
         return "no outline found", True
-    ratio = _jump(area, areas)
+    ratio = _jump(area, areas, rule.trend)
     doubts = [
         (max(ratio, 1 / ratio), rule.ratio, _area_words(ratio)),
         (-found.estimate, _less(rule.estimate), "outline unsure"),
@@ -104,13 +71,13 @@ def _less(limits: tuple[float, float]) -> tuple[float, float]:
     return (-limits[0], -limits[1])
 
 
-def _jump(area: int, areas: tuple[int, ...]) -> float:
+def _jump(area: int, areas: tuple[int, ...], trend: tuple[float, float]) -> float:
     """Area over the plane before's or over the trend's, whichever is nearer to 1."""
     before = areas[-1]
     expected = float(before)
     if len(areas) > 1:
         expected = before + float(np.mean(np.diff(areas)))
-    expected = float(np.clip(expected, 0.5 * before, 2 * before))
+    expected = float(np.clip(expected, trend[0] * before, trend[1] * before))
     return min((area / before, area / expected), key=lambda r: abs(np.log(r)))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from napari_scsam.propagation.settings import SETTINGS
 from napari_scsam.propagation.stopping import STRAYED
 from napari_scsam.propagation.walk import Carried, Trail, iou
 
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
     from napari_scsam.propagation.appearance import Look
 
 _Way = TypeVar("_Way", bound=Trail)
-
-# Two ways to one object that overlap less (IoU) do not both go on: the one that lies nearer to
-# the outline as it has moved with the picture does, unless that is nowhere near either.
-_SAME_WAY = 0.8
-_NOWHERE = 0.4
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,13 +56,13 @@ def joined(trail: TwoWays, first: Carried, second: Carried, told: Iterable[int])
             ends_at.pop(class_id, None)
             flags.setdefault(class_id, second.flags.get(class_id, "no outline found"))
             continue
-        if iou(*(way.trail.label == class_id for way in ways)) >= _SAME_WAY:
+        if iou(*(way.trail.label == class_id for way in ways)) >= SETTINGS.same_way:
             logits[class_id] = (first.logits[class_id] + second.logits[class_id]) / 2
             ends_at[class_id] = first.trail, second.trail
             continue
         better, overlap = _nearer(ways, class_id)
         flags.pop(class_id, None)
-        if overlap < _NOWHERE:
+        if overlap < SETTINGS.nowhere:
             del logits[class_id], ends_at[class_id]
             flags[class_id] = STRAYED
             continue

@@ -15,6 +15,7 @@ from scipy import ndimage
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.log_odds import SURE, label_of
+from napari_scsam.propagation.settings import SETTINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray, Logits
     from napari_scsam.propagation.motion import Drift
 
-# Outlines from two sides that overlap less (IoU) want a look; above the second, two ways led
-# to one outline, and what either of them doubted is settled.
-SIDES_DIFFER = 0.5
-SIDES_AGREE = 0.8
 TWO_SIDES = "the two sides disagree"
-# How far along the axis log-odds are evened (a Gaussian's standard deviation), in mm; chosen on two
-# of eight left atria. Planes that lie further apart hardly change.
-EVENED_MM = 1.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +157,7 @@ def propagate(
         if spacing:
             ends = {at: anchors[at] for at in (lower, upper) if at in anchors}
             within = range(max(lower, 0), min(upper, count - 1) + 1)
-            yield from _evened(gap, ends, within, EVENED_MM / spacing)
+            yield from _evened(gap, ends, within, SETTINGS.evened_mm / spacing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +245,7 @@ def _evened(
 
     On the planes `within` the gap and its ends that a class did not reach there is none of it.
     """
-    reach = int(3 * deviation)
+    reach = int(SETTINGS.evened_reach * deviation)
     if not reach or not gap:
         return
     patches: dict[int, Mapping[int, _Patch]] = {i: plane.patches for i, plane in gap.items()}
@@ -283,9 +277,9 @@ def _flag(
     """What is left of the sides' doubts once they are compared."""
     if len(masks) == 2:
         agreement = iou(*masks)
-        if agreement >= SIDES_AGREE:
+        if agreement >= SETTINGS.sides_agree:
             return ""
-        if agreement < SIDES_DIFFER:
+        if agreement < SETTINGS.sides_differ:
             return TWO_SIDES
     nearest_first = sorted(sides, key=lambda at: abs(index - at))
     return next(

@@ -1,1 +1,1 @@
-"""Rounds and tunings: started as child processes, watched, estimated, and chosen among."""
+"""Rounds and tunings: child processes, monitoring, cost estimates, and the queue of jobs."""

@@ -1,12 +1,13 @@
-"""One background job at a time, in one order: what begins now, what waits, and what makes way."""
+"""Queue of background jobs: one at a time, by priority, with preemption."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from napari_scsam.core.errors import ProjectError
-from napari_scsam.core.round_contract import PARTIAL
+from napari_scsam.core.jobs import Job
+from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import training_process
 from napari_scsam.rounds.cost_estimate import rounded_time
 
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from napari_scsam.core.job_runner import JobRunner, OnFailed
+
+R = TypeVar("R")
+
 Kind = Literal["round", "tuning", "measuring", "ranking"]
 
-# The order, first things first: what the person asked for and waits for, what makes the next
-# clicks better, what says how long a round will take, and what says where to look next.
+# Priorities, highest first: what the user has started and waits for, what improves the next clicks,
+# what estimates the duration of a round, and what ranks the images.
 ORDER: tuple[Kind, ...] = ("round", "tuning", "measuring", "ranking")
 NAMES: Mapping[Kind, str] = {
     "round": "the round",
@@ -25,13 +30,13 @@ NAMES: Mapping[Kind, str] = {
     "measuring": "measuring this machine",
     "ranking": "ranking the images",
 }
-# Where each kind's child process works, as ``NNNN.partial``.
+# Folder of each kind's child process, as ``NNNN.partial``.
 FOLDERS: Mapping[Kind, str] = {"round": "rounds", "tuning": "tuned"}
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that a job has taken so far, and that it will still take."""
+    """Elapsed and estimated remaining seconds of a job."""
 
     spent_s: float
     left_s: float
@@ -39,19 +44,19 @@ class Timing:
 
 @dataclass(frozen=True)
 class BackgroundJob:
-    """What the queue has to know of a job.
+    """A job in the queue.
 
     Attributes
     ----------
     kind : Kind
         One of `ORDER`.
     start : callable
-        Begins it, or begins it anew after a `stop`.
+        Starts it, or restarts it after a `stop`.
     stop : callable, optional
-        Ends it before its end, to be started again later; its owner then calls
-        `JobQueue.stopped`. None where it is always waited for.
+        Ends it early, to be restarted later; its owner then calls `JobQueue.stopped`. None: the
+        job is never preempted.
     timing : callable, optional
-        Its Timing; None where that is not known.
+        Returns its Timing; None if unknown.
     """
 
     kind: Kind
@@ -60,10 +65,10 @@ class BackgroundJob:
     timing: Callable[[], Timing | None] = lambda: None
 
     def make_way(self) -> None:
-        """Stop it for a job that comes before it, unless it is cheaper to wait for it.
+        """Stop it for a job of higher priority, unless waiting for it is cheaper.
 
-        Stopping costs what was done, waiting costs what is left: the smaller is chosen, so that
-        neither side loses more than half of the job's time.
+        Stopping loses the elapsed time, waiting costs the remaining time. The smaller is chosen,
+        so that at most half of the job's duration is lost.
         """
         timing = self.timing()
         if self.stop is not None and (timing is None or timing.left_s > timing.spent_s):
@@ -71,10 +76,10 @@ class BackgroundJob:
 
 
 class JobQueue:
-    """Lets one job run at a time, in the order of `ORDER`; holds neither threads nor processes.
+    """Runs one job at a time, by the priorities in `ORDER`; has no threads or processes itself.
 
-    Whoever is started calls `ended` or `stopped` afterwards, also where there was nothing to do.
-    All calls come from one thread.
+    The owner of a started job calls `ended` or `stopped` afterwards, even if there was nothing to
+    do. All calls come from one thread.
     """
 
     def __init__(self) -> None:
@@ -83,15 +88,15 @@ class JobQueue:
 
     @property
     def running(self) -> Kind | None:
-        """What runs now."""
+        """Kind of the running job."""
         return None if self._running is None else self._running.kind
 
     def waits(self, kind: Kind) -> bool:
-        """Whether a job of this kind waits for its turn."""
+        """Whether a job of this kind is queued."""
         return kind in self._waiting
 
     def ask(self, job: BackgroundJob) -> None:
-        """Start a job now, or when its turn comes; one of its kind that waits gives its place."""
+        """Start a job now or queue it; it replaces a queued job of the same kind."""
         self._waiting[job.kind] = job
         running = self._running
         if running is not None and _comes_before(job, running):
@@ -99,9 +104,9 @@ class JobQueue:
         self._start_next()
 
     def adopt(self, job: BackgroundJob) -> None:
-        """Take in a job that runs already, such as one that a window before this one started.
+        """Register a job that is already running, such as one started by an earlier window.
 
-        Where two run, the one that comes later in the order makes way if it can.
+        If two are running, the one with lower priority is stopped if possible.
         """
         if self._running is None:
             self._running = job
@@ -112,28 +117,28 @@ class JobQueue:
             later.stop()
 
     def withdraw(self, kind: Kind) -> None:
-        """Forget a job that waits."""
+        """Remove a queued job."""
         self._waiting.pop(kind, None)
 
     def ended(self, kind: Kind) -> None:
-        """Let the next one begin, since the running one has ended by itself or for good."""
+        """Start the next job, since the running one has ended for good."""
         if self.running == kind:
             self._running = None
             self._start_next()
 
     def stopped(self, kind: Kind) -> None:
-        """Let the next one begin; the running one made way and waits for its turn again."""
+        """Start the next job, and queue the stopped one again."""
         running = self._running
         if running is not None and running.kind == kind:
             self._waiting.setdefault(kind, running)
             self.ended(kind)
 
     def close(self) -> None:
-        """Start nothing any more."""
+        """Clear the queue."""
         self._waiting.clear()
 
     def sentence(self, kind: Kind) -> str:
-        """What a waiting job waits for; empty where it does not.
+        """Describe what a queued job waits for; empty if it does not wait.
 
         Such as ``"The round starts when learning from your labels has finished: about 20 s."``
         """
@@ -156,8 +161,86 @@ def _comes_before(job: BackgroundJob, other: BackgroundJob) -> bool:
     return ORDER.index(job.kind) < ORDER.index(other.kind)
 
 
+class Turn(Generic[R]):
+    """Whether a job of one kind is queued, starting, running or ending.
+
+    Parameters
+    ----------
+    job : BackgroundJob
+    jobs : JobQueue
+        Shared by all background jobs of the project.
+    files : JobRunner
+        Starts and adopts it off the main thread.
+    running : RunningRound, RunningTuning or None
+        A child process started by an earlier window; see `adopt`.
+
+    Attributes
+    ----------
+    running : RunningRound, RunningTuning or None
+    busy : bool
+        Whether it is being started or adopted, so that it must be left alone.
+    """
+
+    def __init__(
+        self, job: BackgroundJob, jobs: JobQueue, files: JobRunner, running: R | None
+    ) -> None:
+        self._job, self._jobs, self._files = job, jobs, files
+        self.running, self.busy = running, False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is queued behind another background job."""
+        return self._jobs.waits(self._job.kind)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it is queued, starting, running or ending."""
+        return self.running is not None or self.busy or self.waits
+
+    @property
+    def sentence(self) -> str:
+        """Sentence on what it is waiting for; empty if it is not queued."""
+        return self._jobs.sentence(self._job.kind)
+
+    def adopt(self) -> None:
+        """Register the running child process with the queue; another job may preempt it at once."""
+        if self.running is not None:
+            self._jobs.adopt(self._job)
+
+    def ask(self) -> None:
+        """Start now, or when its turn comes."""
+        self._jobs.ask(self._job)
+
+    def withdraw(self) -> None:
+        """Leave the queue."""
+        self._jobs.withdraw(self._job.kind)
+
+    def ended(self) -> None:
+        """Start the next job, since this one has ended for good."""
+        self._jobs.ended(self._job.kind)
+
+    def stopped(self) -> None:
+        """Start the next job, and queue this one again."""
+        self._jobs.stopped(self._job.kind)
+
+    def close(self) -> None:
+        """Clear the queue."""
+        self._jobs.close()
+
+    def work(
+        self,
+        name: str,
+        function: Callable[[], Any],
+        on_done: Callable[[Any], None],
+        on_failed: OnFailed,
+    ) -> None:
+        """Start or adopt it off the main thread; the callbacks must reset `busy`."""
+        self.busy = True
+        self._files.run(Job(name, lambda _progress, _cancel: function()), on_done, on_failed)
+
+
 def refuse_beside_another(folder: Path) -> None:
-    """See that no background job of a project runs, in whichever window or terminal.
+    """Check that no background job of a project is running, in any window or terminal.
 
     Parameters
     ----------
@@ -167,10 +250,10 @@ def refuse_beside_another(folder: Path) -> None:
     Raises
     ------
     ProjectError
-        If one does: which, by which process, and what can be done.
+        If one is running: which one, its process id, and what to do.
     """
     for kind, inside in FOLDERS.items():
-        for partial in sorted((folder / inside).glob(f"*{PARTIAL}")):
+        for partial in unfinished(folder / inside):
             process = training_process(partial)
             if process is not None:
                 raise ProjectError(

@@ -1,8 +1,7 @@
-"""A child process that learns: how it is started, and what it says."""
+"""Starting a training process, and reading its events."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.round_contract import EVENTS_FILE
+from napari_scsam.io.real_files import open_new, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,17 +19,18 @@ Event = dict[str, Any]
 
 
 class ChildEvents:
-    """What a child appends to ``events.jsonl``, read as it comes.
+    """The events that a child appends to ``events.jsonl``.
 
     Parameters
     ----------
     folders : Path
-        Where the file may be, the first that has it: a finished child has renamed its folder.
+        Candidate folders; the first that contains the file is used, since a finished child has
+        renamed its folder.
 
     Attributes
     ----------
     last : Event
-        The latest that was read; empty before the first.
+        The latest event read; empty before the first.
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -38,7 +39,7 @@ class ChildEvents:
         self.last: Event = {}
 
     def poll(self) -> list[Event]:
-        """Events that were written since the last call, oldest first."""
+        """Return the events since the last call, oldest first."""
         for folder in self._folders:
             try:
                 with (folder / EVENTS_FILE).open("rb") as stream:
@@ -46,7 +47,7 @@ class ChildEvents:
                     data = stream.read()
             except OSError:
                 continue
-            whole = data[: data.rfind(b"\n") + 1]  # the last line may be half written
+            whole = data[: data.rfind(b"\n") + 1]  # the last line may be incomplete
             self._read += len(whole)
             events = list(_parsed(whole))
             if events:
@@ -57,9 +58,11 @@ class ChildEvents:
 
 def _parsed(lines: bytes) -> Iterator[Event]:
     for line in lines.splitlines():
-        # A power cut may have torn a line, to which the child that went on has then added.
+        # After a power cut an incomplete line may be followed by those of the resumed child.
         with suppress(ValueError):
-            yield json.loads(line)
+            event = parse_json(line)
+            if isinstance(event, dict) and "event" in event:
+                yield event
 
 
 def start_child(
@@ -75,18 +78,18 @@ def start_child(
     ----------
     module : str
     folder : Path
-        Holds the child's inputs.
+        Folder with the child's inputs.
     log_path : Path
-        For its standard streams; beside `folder`, since Windows renames no folder with an
-        open file in it.
+        File for its standard streams. It is beside `folder`, since Windows can't rename a folder
+        with an open file.
     cwd : Path
     environment : mapping of str to str, optional
-        Variables that are set unless the person has set them.
+        Environment variables that are set unless the user has set them.
     """
-    # -P: a file of the module's name in the current folder must not run instead.
+    # -P: a file with the module's name in the current folder must not be run instead.
     command = [sys.executable, "-P", "-m", module, str(folder)]
-    # Its own session: closing the window or Ctrl+C leaves the child to its cancel.
-    with log_path.open("wb") as log:
+    # A session of its own: the child survives Ctrl+C and the closing of the window.
+    with open_new(log_path) as log:
         return subprocess.Popen(
             command,
             cwd=cwd,

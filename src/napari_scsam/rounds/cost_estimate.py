@@ -1,20 +1,22 @@
-"""What a round will take, before it starts: from its planes, its settings, and earlier rounds."""
+"""Estimated time and memory of a round, from its planes, its settings and earlier rounds."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.round_contract import (
     EMBEDDING_SHARE,
-    JUDGING_SHARE,
     LABELLED_EMBEDDINGS,
     MAX_CLICKED,
-    MAX_JUDGED,
+    MAX_EVALUATED,
     MAX_VIEWS,
     MIN_PLANES_TO_HOLD_OUT,
+    VALIDATION_SHARE,
 )
 from napari_scsam.project.image_queue import plane_total
 from napari_scsam.project.rounds import round_settings
@@ -22,8 +24,8 @@ from napari_scsam.rounds.assumed_costs import (
     BASE_GB,
     COSTS,
     EMBEDDING_GB,
-    JUDGED_GB,
-    JUDGED_S,
+    EVALUATED_GB,
+    EVALUATED_S,
     LOADING_S,
     OBJECT_GB,
     SAM_GB,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a round of a project would find now.
+    """Planes that a round of a project would have now.
 
     Attributes
     ----------
@@ -59,13 +61,13 @@ class Survey:
     unlabelled : tuple of int
         Unlabelled planes of each image.
     classes : int
-        K.
+        Number of classes, K.
     plane_pixels : float
         Mean number of pixels of a plane.
     past : Past or None
-        None where no round has been measured.
+        Last measured round; None if there is none.
     machine : Past or None
-        What was measured of this machine, for where no round tells.
+        Measured speed of this machine, used if there is no comparable round.
     """
 
     labelled: Mapping[str, int]
@@ -78,20 +80,21 @@ class Survey:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a round will take.
+    """Estimated cost of a round.
 
     Attributes
     ----------
     seconds, memory_gb : float
     measured_in : int or None
-        The round whose cost it comes from.
+        Round that it is based on.
     measured : bool
-        Whether it comes from what was measured, and not from what is assumed.
+        Whether it is based on a measurement instead of assumed values.
     source : str
-        Where it comes from, such as ``"measured in round 3"``.
+        Its source, such as ``"measured in round 3"``.
     detail : str
-        What the time goes to.
+        Duration by phase.
     note : str
+        Warning that a time limit is too short; empty otherwise.
         What a time limit that is too short can do; empty where it is long enough.
     """
 
@@ -105,16 +108,16 @@ class Estimate:
 
     @property
     def text(self) -> str:
-        """Such as ``"about 4 min, 2.1 GB"``."""
+        """Summary such as ``"about 4 min, 2.1 GB"``."""
         return f"about {rounded_time(self.seconds)}, {self.memory_gb:.1f} GB"
 
     @property
     def sentence(self) -> str:
-        """Such as ``"About 4 min, 2.1 GB (measured in round 3)."``."""
+        """Sentence such as ``"About 4 min, 2.1 GB (measured in round 3)."``."""
         return f"A{self.text[1:]} ({self.source})."
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the values for ``--json``."""
         return {
             "seconds": round(self.seconds, 1),
             "memory_gb": round(self.memory_gb, 2),
@@ -125,19 +128,19 @@ class Estimate:
 
 
 def estimate_round(project: Project, settings: TrainSettings) -> Estimate | None:
-    """What a round of a project would take now; None while there is nothing to learn from."""
+    """Estimate the cost of a round of a project now; None if nothing is labelled."""
     return estimate(survey(project), settings)
 
 
 def survey(project: Project) -> Survey:
-    """Count planes by commits and image shapes, reading neither images nor labels."""
+    """Count planes from commits and image shapes, without reading images or labels."""
     images = [image for image in project.images() if image.path.is_file()]
     labels = project.all_committed_planes()
     labelled: Counter[str] = Counter()
     rest, pixels = [], 0
     for image in images:
         total = plane_total(image)
-        # A commit along another axis annotates a line of every plane: all are learned from.
+        # A commit along another axis annotates a line of every plane: all count as labelled.
         count = len(labels[image.id]) or total if image.id in labels else 0
         labelled[image.case] += count
         rest.append(total - count)
@@ -156,19 +159,22 @@ def _past(rounds: list[RoundRecord]) -> Past | None:
     for record in reversed(rounds):
         rates, settings = record.metrics.get("rates"), round_settings(record.folder)
         if rates and settings is not None:
-            metrics = record.metrics
-            planes = Planes(
-                int(metrics["labelled_planes"]),
-                int(metrics["validation"]["planes"]),
-                int(metrics["unlabelled_planes"]),
-                max(1, len(metrics["dice"]["pair"]) - 1),
-            )
-            return Past(record.number, settings, planes, rates)
+            with suppress(KeyError, TypeError, ValueError):  # what it says of itself is no measure
+                return Past(record.number, settings, _planes_of(record.metrics), rates)
     return None
 
 
+def _planes_of(metrics: Mapping[str, Any]) -> Planes:
+    return Planes(
+        int(metrics["labelled_planes"]),
+        int(metrics["validation"]["planes"]),
+        int(metrics["unlabelled_planes"]),
+        max(1, len(metrics["dice"]["pair"]) - 1),
+    )
+
+
 def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
-    """What a round would take; None while there is nothing to learn from."""
+    """Estimate the cost of a round; None if nothing is labelled."""
     planes = count_planes(found, settings)
     if not planes.train:
         return None
@@ -185,7 +191,7 @@ def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
     parts = (
         STARTING_S + loading_s + (0 if adapts else embeddings * embedding_s),
         _budget(settings, planes) * picture_s,
-        _judging_s(past, settings, planes, embedding_s),
+        _validation_s(past, settings, planes, embedding_s),
     )
     seconds, note = sum(parts), ""
     detail = (
@@ -194,32 +200,32 @@ def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
     )
     if settings.minutes is not None and 60 * settings.minutes < seconds:
         seconds, detail = 60 * settings.minutes, "As long as the time limit."
-        note = _hurry(settings, planes, parts[0] - STARTING_S, loading_s, picture_s)
+        note = _time_limit_note(settings, planes, parts[0] - STARTING_S, loading_s, picture_s)
     memory = _memory_gb(found, past, settings, planes, embeddings)
     number, source = (None, "assumed for two cores") if past is None else (past.number, past.source)
     return Estimate(seconds, memory, number, past is not None, source, detail, note)
 
 
 def _budget(settings: TrainSettings, planes: Planes) -> float:
-    """Pictures that the U-Net learns from, where no time limit ends the round."""
+    """Return the training samples of the U-Net, if no time limit ends the round."""
     by_steps = settings.max_steps * pictures_in_step(settings, planes)
     budget = settings.budget(planes.train)
     return by_steps if budget is None else min(budget, by_steps)
 
 
-def _hurry(
+def _time_limit_note(
     settings: TrainSettings, planes: Planes, preparing_s: float, loading_s: float, picture_s: float
 ) -> str:
-    """What a time limit can do in which not every labelled slice is seen; else empty."""
+    """Return a warning if not every labelled slice is seen within the time limit; else empty."""
     limit_s = 60 * (settings.minutes or 0.0)
-    judging, embedding = JUDGING_SHARE, EMBEDDING_SHARE if uses_embeddings(settings) else 0.0
+    validation, embedding = VALIDATION_SHARE, EMBEDDING_SHARE if uses_embeddings(settings) else 0.0
     pass_s = planes.train * picture_s / labelled_share(settings, planes)
-    trained_s = max(0.0, (1 - judging) * limit_s - preparing_s)
+    trained_s = max(0.0, (1 - validation) * limit_s - preparing_s)
     if trained_s >= pass_s:
         return ""
-    # Given more time, a round may embed more views, up to their share.
-    enough_s = (loading_s + pass_s) / (1 - judging - embedding)
-    enough_s = max(enough_s, (preparing_s + pass_s) / (1 - judging))
+    # With more time, a round may embed more views, up to their share.
+    enough_s = (loading_s + pass_s) / (1 - validation - embedding)
+    enough_s = max(enough_s, (preparing_s + pass_s) / (1 - validation))
     seen = int(planes.train * trained_s / pass_s)
     return (
         f"In {settings.minutes:g} min the U-Net sees about {seen} of {planes.train} labelled "
@@ -228,7 +234,7 @@ def _hurry(
 
 
 def count_planes(found: Survey, settings: TrainSettings) -> Planes:
-    """How many planes of each kind a round would have, if none of them is constant."""
+    """Return the numbers of planes of a round, assuming that none is constant."""
     total, cases = sum(found.labelled.values()), len(found.labelled)
     held_out = 0
     if settings.holdout and cases >= 2:
@@ -241,7 +247,7 @@ def count_planes(found: Survey, settings: TrainSettings) -> Planes:
         wanted = 0
     share = -(-wanted // max(1, len(found.unlabelled)))
     unlabelled = min(wanted, sum(min(count, 2 * share) for count in found.unlabelled))
-    return Planes(total - held_out, min(held_out, MAX_JUDGED), unlabelled, found.classes)
+    return Planes(total - held_out, min(held_out, MAX_EVALUATED), unlabelled, found.classes)
 
 
 def _measured(past: Past | None, name: str) -> float | None:
@@ -260,31 +266,31 @@ def _embeddings(settings: TrainSettings, planes: Planes) -> int:
         return 0
     views = min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // planes.train))
     if settings.profile == "adapted-encoder" or not COSTS[settings.recipe].uses_sam:
-        views = 1  # each step draws its own, or only the U-Net sees it
+        views = 1  # augmented in each step, or only used by the U-Net
     return views * planes.train + planes.unlabelled
 
 
 def _picture_s(past: Past | None, settings: TrainSettings, planes: Planes) -> float:
-    """The assumed time of a picture, corrected by what the last round's really took."""
+    """Return the assumed time of a training sample, scaled by the last round's measured time."""
     assumed = assumed_picture_s(settings, planes)
     if past is None:
         return assumed
     measured = _measured(past, "seconds_per_picture")
     if measured is not None:
         return assumed * measured / assumed_picture_s(past.settings, past.planes)
-    measured = _measured(past, "seconds_per_step")  # all that rounds of 0.1 tell
+    measured = _measured(past, "seconds_per_step")  # all that rounds of version 0.1 have
     if measured is None:
         return assumed
     return assumed * measured / assumed_step_s(past.settings, past.planes)
 
 
-def _judging_s(
+def _validation_s(
     past: Past | None, settings: TrainSettings, planes: Planes, embedding_s: float
 ) -> float:
     def assumed(of: TrainSettings, on: Planes) -> float:
         objects = min(MAX_CLICKED, (on.held_out or on.train) * on.classes)
         clicked = objects * embedding_s if COSTS[of.recipe].uses_sam else 0.0
-        return 1.0 + clicked + on.held_out * (embedding_s + JUDGED_S)
+        return 1.0 + clicked + on.held_out * (embedding_s + EVALUATED_S)
 
     measured = _measured(past, "seconds_judging")
     if past is None or measured is None:
@@ -312,13 +318,13 @@ def _assumed_gb(found: Survey, settings: TrainSettings, planes: Planes, embeddin
     if COSTS[settings.recipe].uses_sam:
         sam = SAM_GB + OBJECT_GB * settings.sam_batch
     if uses_embeddings(settings):
-        sam += EMBEDDING_GB * embeddings + JUDGED_GB * planes.held_out
+        sam += EMBEDDING_GB * embeddings + EVALUATED_GB * planes.held_out
     step = STEP_GB_PER_PIXEL * pixels_in_step(settings) if COSTS[settings.recipe].unet else 0.0
     return BASE_GB + sam + step + (canvases + pixels) / 1e9
 
 
 def rounded_time(seconds: float) -> str:
-    """As one says it: ``"40 s"``, ``"4 min"``, ``"1.5 h"``."""
+    """Format a duration as ``"40 s"``, ``"4 min"`` or ``"1.5 h"``."""
     if seconds < 57.5:
         return f"{max(5, 5 * round(seconds / 5))} s"
     minutes = seconds / 60

@@ -1,4 +1,4 @@
-"""Measuring this machine by a very small round, so that the first real one can be announced."""
+"""Measurement of this machine's speed with a very small round, to estimate the first real one."""
 
 from __future__ import annotations
 
@@ -26,38 +26,37 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.job_runner import JobRunner
 
-# As few as hold one step in which SAM learns, too: every eighth.
+# The minimum that includes one step of SAM, which is every eighth.
 STEPS = 8
-# Of the phantom: slices, the side of each, and where its block is.
+# The phantom: number of slices, their side, and the position of its block.
 SLICES, SIDE = 3, 192
 BLOCK = (slice(48, 120), slice(60, 140))
 
 
 def small_round(settings: TrainSettings | None = None) -> TrainSettings:
-    """Settings of a round that takes each kind of step, and little else."""
+    """Return settings of a minimal round that takes each kind of step."""
     given = (settings or TrainSettings()).to_dict()
     small = {"steps": STEPS, "minutes": None, "pictures": None, "unlabelled_planes": 1}
     return TrainSettings.from_dict({**given, **small, "holdout": 0.0})
 
 
 def measure(settings: TrainSettings | None = None, cancel: CancelToken | None = None) -> Past:
-    """Train a small round on a phantom in a child process, and keep what it took; blocks.
+    """Train a small round on a phantom in a child process, and store its rates; blocks.
 
-    The real step, the real embedding. ``doctor``, which does this and little more, took 24 s on
-    two quiet cores with AVX2 only, most of it for loading and
-    for a few embeddings.
+    It uses the real training step and the real embedding. ``doctor``, which does little else, took
+    24 s on two idle cores with AVX2 only, mostly for loading and a few embeddings.
 
     Parameters
     ----------
     settings : TrainSettings, optional
-        Whose recipe, networks and sizes are measured.
+        Recipe, networks and sizes to measure.
     cancel : CancelToken, optional
-        Ends the child at once.
+        Kills the child at once.
 
     Raises
     ------
     ModelError
-        If the small round fails: what the child said.
+        If the small round fails, with the child's message.
     Cancelled
     """
     settings = small_round(settings)
@@ -89,7 +88,7 @@ def _wait(running: RunningRound, cancel: CancelToken) -> None:
 
 @contextmanager
 def _phantom(folder: Path) -> Iterator[Project]:
-    """A project of one small volume: a bright block on noise, labelled on one slice."""
+    """Yield a project with one small volume: a bright block on noise, labelled on one slice."""
     pixels = np.random.default_rng(0).integers(0, 60, (SLICES, SIDE, SIDE), np.uint8)
     pixels[:, *BLOCK] += 120
     tifffile.imwrite(folder / "phantom.tif", pixels, photometric="minisblack")
@@ -102,27 +101,27 @@ def _phantom(folder: Path) -> Iterator[Project]:
 
 
 class SpeedController:
-    """Measures this machine once, when nothing else is at work in the background.
+    """Measures this machine once, when no other background job is running.
 
     Parameters
     ----------
     runner : JobRunner
-        Its own: measuring takes as long as a small round.
+        Not shared with others, because measuring takes as long as a small round.
     jobs : JobQueue
-        Shared by all background jobs of the project.
+        Queue shared by all background jobs of the project.
     on_measured : callable
-        Called when estimates can be made anew.
+        Called when estimates can be updated.
     """
 
     def __init__(self, runner: JobRunner, jobs: JobQueue, on_measured: Callable[[], None]) -> None:
         self._runner, self._jobs, self._on_measured = runner, jobs, on_measured
-        self._asked = False
+        self._requested = False
         self._cancel = CancelToken()
 
     def wanted(self) -> None:
-        """Have it measured; once, whatever becomes of it."""
-        if not self._asked:
-            self._asked = True
+        """Request the measurement; only the first request counts."""
+        if not self._requested:
+            self._requested = True
             self._jobs.ask(BackgroundJob("measuring", self._begin, self._stop))
 
     def close(self) -> None:
@@ -131,7 +130,7 @@ class SpeedController:
 
     def _begin(self) -> None:
         def work(_progress: Any, cancel: CancelToken) -> None:
-            if recall() is None:  # another window may have been quicker
+            if recall() is None:  # another window may have measured meanwhile
                 measure(cancel=cancel)
 
         job = Job("Measuring this machine", work)

@@ -1,4 +1,4 @@
-"""What was measured of this machine, kept for every project in the person's cache folder."""
+"""Measured speed of this machine, stored for all projects in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from napari_scsam.core.settings import TrainSettings
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.rounds.assumed_costs import Past, Planes
 
-# Where the figures are kept instead, such as on a cluster whose home folder can't be written.
+# Environment variable for another folder, for example on a cluster with a read-only home.
 FOLDER_VARIABLE = "NAPARI_SCSAM_CACHE"
-# Figures of a round that depend on how small it was, and not on the machine.
+# Figures that depend on the size of a round, not on the machine.
 OF_ITS_SIZE = ("seconds_judging", "embeddings", "pictures")
 
 
 def remember(past: Past) -> None:
-    """Keep what a small round has measured, in place of what was kept before.
+    """Store the rates of a small round, replacing earlier ones.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def remember(past: Past) -> None:
 
 
 def recall() -> Past | None:
-    """What was measured of this machine with these versions; None where nothing was."""
+    """Return the stored rates of this machine with the same versions; None if there are none."""
     try:
         kept = json.loads(_path().read_bytes())
         if kept["machine"] != _machine():
@@ -58,7 +58,7 @@ def recall() -> Past | None:
 
 
 def _rate(value: Any) -> Any:
-    """A figure, or a word such as the device's name."""
+    """Return a number, or a string such as the device's name."""
     if value is None or isinstance(value, str):
         return value
     number = float(value)
@@ -74,7 +74,7 @@ def _path() -> Path:
 
 
 def _machine() -> dict[str, str]:
-    """What a figure holds for: this machine, its processor as it is used, and the versions."""
+    """Describe what the rates are valid for: machine, processor mode, and package versions."""
     return {
         "node": platform.node(),
         "processor": platform.processor() or platform.machine(),

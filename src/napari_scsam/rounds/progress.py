@@ -1,4 +1,4 @@
-"""What a running round says of itself, as the dock shows it: how far it is, and how long still."""
+"""Progress and remaining time of a running round, for display."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ PHASES = {
     Phase.TRAINING: "Training",
     Phase.VALIDATING: "Checking on held-out slices",
 }
-# A round's phases as parts of one progress bar.
+# Share of the progress bar at which each phase ends. Arbitrary.
 _EMBEDDING_PART = 0.25
 _TRAINING_PART = 0.95
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the round itself has measured in its first steps.
+    """Duration that the round measured in its first steps.
 
     Attributes
     ----------
     seconds : float
-        That it still took, from then on.
+        Estimated remaining seconds at that time.
     fraction : float
-        0..1 of the training that was done then.
+        Completed fraction of the training at that time, 0..1.
     pictures : int
-        That the U-Net learns from in all; 0 where they do not end the round.
+        Training samples in total; 0 if they do not limit the round.
     """
 
     seconds: float
@@ -40,23 +40,23 @@ class Measured:
     pictures: int = 0
 
     def left(self, fraction: float, eta_s: float | None) -> float:
-        """Seconds that training still takes, at `fraction` of it.
+        """Return the remaining seconds of training at `fraction`.
 
-        The child's own `eta_s`, from how fast it has been, counts the more, the more of the
-        training it has seen.
+        It is a mean of this estimate and of the child's own `eta_s`, whose weight is the
+        completed fraction of the training.
         """
         left = self.seconds * (1 - fraction) / max(1 - self.fraction, 1e-6)
         return left if eta_s is None else (1 - fraction) * left + fraction * eta_s
 
 
 def fraction_of_phase(event: Event) -> float:
-    """0..1 of the phase of a ``progress`` event."""
+    """Return the completed fraction of the phase of a ``progress`` event, 0..1."""
     part = float(event["step"]) / max(float(event["steps"]), 1.0)
     return float(event.get("fraction") or part)
 
 
 def fraction_of_round(event: Event) -> float:
-    """0..1 of the whole round, for its one progress bar."""
+    """Return the completed fraction of the whole round, 0..1."""
     part = fraction_of_phase(event)
     if event["phase"] == Phase.EMBEDDING:
         return part * _EMBEDDING_PART
@@ -66,7 +66,7 @@ def fraction_of_round(event: Event) -> float:
 
 
 def progress_text(event: Event, measured: Measured | None = None) -> str:
-    """Such as ``"Training, 120 of 3,200 pictures · about 4 min left"``."""
+    """Return a text such as ``"Training, 120 of 3,200 pictures · about 4 min left"``."""
     words = PHASES.get(event["phase"], "Working")
     eta = event.get("eta_s")
     left = None if eta is None else float(eta)
@@ -81,19 +81,19 @@ def progress_text(event: Event, measured: Measured | None = None) -> str:
 
 
 def estimate_text(event: Event) -> str:
-    """What an ``estimate`` event says to the person."""
+    """Return the message for an ``estimate`` event."""
     return (
         f"On this machine a picture takes {_brief(float(event['seconds_per_picture']))}: about "
         f"{rounded_time(float(event['seconds']))} for {event['pictures']:,} pictures, or less if "
-        "it has learned before."
+        "it stops improving earlier."
     )
 
 
 def early_stop_text(event: Event) -> str:
-    """What an ``early_stop`` event says to the person."""
+    """Return the message for an ``early_stop`` event."""
     return (
-        f"The round has learned: it ends after {event['pictures']:,} pictures, since held-out "
-        f"slices were found best after {event['best_pictures']:,}."
+        f"The round no longer improves: it ends after {event['pictures']:,} pictures. Held-out "
+        f"slices were best after {event['best_pictures']:,}."
     )
 
 

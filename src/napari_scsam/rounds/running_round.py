@@ -1,4 +1,4 @@
-"""Running a round as a child process: start, watch, pause, cancel, adopt."""
+"""A round in its child process: start, monitor, pause, cancel, adopt."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-import psutil
-
 from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.jobs import CancelToken
+from napari_scsam.core.project_layout import ROUNDS_FOLDER
 from napari_scsam.core.round_contract import (
     CONTROL_FILE,
-    PARTIAL,
     RESUME_FILE,
     ROUND_MODULE,
     Command,
     EventKind,
 )
-from napari_scsam.project.process import record_process, training_process
+from napari_scsam.core.settings import TrainSettings
+from napari_scsam.io.real_files import open_new, read_json
+from napari_scsam.project.numbered import unfinished
+from napari_scsam.project.process import end_process, record_process, training_process
 from napari_scsam.rounds.background_jobs import refuse_beside_another
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
 
@@ -30,13 +32,15 @@ if TYPE_CHECKING:
     from napari_scsam.core.settings import TrainSettings
     from napari_scsam.project import Project, RoundRecord
 
-# A step ends within this on the slowest backend; after it a cancel becomes a kill.
+# Longest duration of a step on the slowest backend; after it a cancelled child is killed.
 CANCEL_GRACE_S = 30.0
 POLL_S = 0.2
+# A process that was killed is gone within this.
+KILLED_S = 5.0
 
 
 class RunningRound:
-    """One round whose child process is at work, or has just ended.
+    """One round whose child process is running or has just ended.
 
     Parameters
     ----------
@@ -45,9 +49,9 @@ class RunningRound:
     folder : Path
         ``rounds/NNNN.partial``.
     child : subprocess.Popen, optional
-        The child, when this process started it.
+        The child, if this process started it.
     resumed : bool
-        Whether it goes on with a round that was killed.
+        Whether it resumes an interrupted round.
     """
 
     def __init__(
@@ -69,15 +73,15 @@ class RunningRound:
 
     @property
     def log_path(self) -> Path:
-        """What the child wrote to its standard streams.
+        """File with the child's standard streams.
 
-        It lies beside the folder: Windows renames no folder with an open file in it.
+        It is beside the folder, since Windows can't rename a folder with an open file.
         """
         return self.final_folder.with_suffix(".log")
 
     @property
     def alive(self) -> bool:
-        """Whether the child still works; kills it when it has not obeyed a cancel."""
+        """Whether the child is running; kills it if it does not obey a cancel in time."""
         alive = self._process_alive()
         overdue = self._cancelled_at and time.monotonic() - self._cancelled_at > CANCEL_GRACE_S
         if alive and overdue:
@@ -91,70 +95,69 @@ class RunningRound:
         return training_process(self.folder) is not None
 
     def poll(self) -> list[Event]:
-        """Events that the child has written since the last call, oldest first."""
+        """Return the child's events since the last call, oldest first."""
         return self._events.poll()
 
     @property
     def paused(self) -> bool:
-        """Whether it was asked to hold, by this window or one before."""
+        """Whether it was paused, by this window or an earlier one."""
         try:
-            asked = json.loads((self.folder / CONTROL_FILE).read_bytes())
+            requested = read_json(self.folder / CONTROL_FILE)
         except (OSError, ValueError):
             return False
-        return bool(asked == {"command": Command.PAUSE})
+        return bool(requested == {"command": Command.PAUSE})
 
     def pause(self) -> None:
-        """Ask the child to hold before its next step."""
+        """Pause the child before its next step."""
         self._command(Command.PAUSE)
 
     def resume(self) -> None:
-        """Let a paused child go on."""
+        """Resume a paused child."""
         self._command(Command.RUN)
 
     def cancel(self) -> None:
-        """Ask the child to stop within one step; the active round stays as it is."""
+        """Have the child stop within one step; the active round does not change."""
         self._cancelled_at = self._cancelled_at or time.monotonic()
         self._command(Command.CANCEL)
 
     def kill(self) -> None:
-        """End the child at once."""
-        process = training_process(self.folder)
+        """Kill the child at once."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
-        elif process is not None:
-            process.kill()
-            psutil.wait_procs([process], timeout=5)
+        else:
+            end_process(self.folder, KILLED_S)
 
     def _command(self, command: Command) -> None:
         temporary = self.folder / f"{CONTROL_FILE}.tmp"
         try:
-            temporary.write_text(json.dumps({"command": command}))
+            with open_new(temporary) as stream:
+                stream.write(json.dumps({"command": command}).encode())
             temporary.replace(self.folder / CONTROL_FILE)
         except FileNotFoundError:
             return  # it has finished, and its folder has its final name
 
     def finish(self) -> RoundRecord | None:
-        """Take the ended round into the project.
+        """Adopt the ended round into the project.
 
         Returns
         -------
         RoundRecord or None
-            The round, promoted or not; None when it was cancelled.
+            The round, promoted or not; None if it was cancelled.
 
         Raises
         ------
         ProjectError
-            When the child failed or was killed: one line with the reason.
+            If the child failed or was killed: one line with the reason.
         """
         self.poll()
         if self.final_folder.is_dir():
             self._project.adopt_rounds()
             return next(r for r in self._project.rounds() if r.number == self.number)
-        if self._can_go_on():
+        if self._can_resume():
             raise ProjectError(
                 f"The training process of round {self.number} ended unexpectedly. Nothing you made "
-                "is lost; train again with the same settings and labels to go on where it was."
+                "is lost; train again with the same settings and labels to resume it."
             )
         self._project.discard_partial(self.folder)
         if self._events.last.get("event") == EventKind.CANCELLED or self._cancelled_at is not None:
@@ -167,21 +170,21 @@ class RunningRound:
             f"active round stays; train again. Its log: {self.log_path}"
         )
 
-    def _can_go_on(self) -> bool:
-        """Whether it was killed after it had kept its state, and not cancelled or refused."""
-        told = self._events.last.get("event") in (EventKind.CANCELLED, EventKind.FAILED)
+    def _can_resume(self) -> bool:
+        """Whether it was interrupted after saving a checkpoint, and not cancelled or failed."""
+        ended = self._events.last.get("event") in (EventKind.CANCELLED, EventKind.FAILED)
         kept = (self.folder / RESUME_FILE).is_file()
-        return kept and not told and self._cancelled_at is None
+        return kept and not ended and self._cancelled_at is None
 
     def run(
         self, on_event: Callable[[Event], None], cancel: CancelToken | None = None
     ) -> RoundRecord | None:
-        """Wait for the round, handing on its events; blocks. Returns `finish()`."""
-        asked = False
+        """Wait for the round, passing on its events; blocks. Returns `finish()`."""
+        requested = False
         while self.alive:
-            if cancel is not None and cancel.cancelled and not asked:
+            if cancel is not None and cancel.cancelled and not requested:
                 self.cancel()
-                asked = True
+                requested = True
             for event in self.poll():
                 on_event(event)
             time.sleep(POLL_S)
@@ -191,7 +194,7 @@ class RunningRound:
 
 
 class TrainingController:
-    """Starts rounds of a project, one at a time, and finds a running one again.
+    """Starts the rounds of a project, one at a time, and finds one that is still running.
 
     Parameters
     ----------
@@ -204,27 +207,26 @@ class TrainingController:
         self.running: RunningRound | None = self._find_running()
 
     def _find_running(self) -> RunningRound | None:
-        for folder in sorted((self._project.folder / "rounds").glob(f"*{PARTIAL}")):
+        for folder in unfinished(self._project.folder / ROUNDS_FOLDER):
             if training_process(folder) is not None:
                 return RunningRound(self._project, folder)
         return None
 
     def start(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> RunningRound:
-        """Begin a round, or go on with one that was killed, of the same inputs.
+        """Start a round, or resume an interrupted one with the same inputs.
 
         Parameters
         ----------
         settings : TrainSettings
         held_out : sequence of str or path
-            As `Project.begin_round` takes them.
+            As for `Project.begin_round`.
 
         Raises
         ------
         InputError
-            If the images `held_out` can't be.
+            If the images in `held_out` can't be held out.
         ProjectError
-            If a round or another background job is running, or the project has nothing to learn
-            from.
+            If a round or another background job is running, or the project has no labels.
         """
         if self.running is not None and self.running.alive:
             raise ProjectError(
@@ -232,7 +234,7 @@ class TrainingController:
             )
         refuse_beside_another(self._project.folder)
         folder = self._project.begin_round(settings, held_out)
-        # What the last window asked for, such as a pause, is not meant for the round that goes on.
+        # A command of the last window, such as a pause, is not meant for the resumed round.
         (folder / CONTROL_FILE).unlink(missing_ok=True)
         resumed = (folder / RESUME_FILE).is_file()
         running = RunningRound(self._project, folder)

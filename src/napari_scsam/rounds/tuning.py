@@ -1,4 +1,4 @@
-"""SAM learns from the person: tunings of its decoder in the background, started and taken in."""
+"""Background tuning of SAM's decoder on committed labels: start, monitor, adopt."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from napari_scsam.core.errors import Cancelled, ProjectError, ScsamError
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.round_contract import PARTIAL, TUNING_MODULE, EventKind
+from napari_scsam.core.project_layout import TUNED_FOLDER
+from napari_scsam.core.round_contract import TUNING_MODULE, EventKind
 from napari_scsam.core.settings import TuneSettings
-from napari_scsam.project.process import record_process, training_process
+from napari_scsam.project.numbered import unfinished
+from napari_scsam.project.process import end_process, record_process, training_process
 from napari_scsam.rounds.assumed_costs import STARTING_S
 from napari_scsam.rounds.background_jobs import (
     BackgroundJob,
     JobQueue,
     Timing,
+    Turn,
     refuse_beside_another,
 )
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project, TunedRecord
 
-# The first tuning comes after so many committed slices, the next after so many further commits.
+# Committed slices before the first tuning, and further commits before the next. Arbitrary.
 FIRST = 3
 AGAIN = 4
 POLL_S = 0.2
-# A killed process is gone within this; as of a round.
+# Time limit for a killed process to end; as for a round.
 KILLED_S = 5.0
 SWITCHED = "use_tuned"
-# glibc otherwise gives the memory of every step back and takes it anew: a quarter of the time.
+# Otherwise glibc returns and reallocates the memory of every step: a quarter of the time.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
 WAITING = f"Begins after {FIRST} committed slices."
@@ -49,7 +50,7 @@ OnTuned = Callable[[Path | None, bool], None]
 
 
 class RunningTuning:
-    """One tuning whose child process is at work, or has just ended.
+    """One tuning whose child process is running or has just ended.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class RunningTuning:
     folder : Path
         ``tuned/NNNN.partial``.
     child : subprocess.Popen, optional
-        The child, when this process started it.
+        The child, if this process started it.
     settings : TuneSettings, optional
     """
 
@@ -78,7 +79,7 @@ class RunningTuning:
 
     @classmethod
     def start(cls, project: Project, settings: TuneSettings) -> RunningTuning:
-        """Begin a tuning on what is committed.
+        """Start a tuning on the committed labels.
 
         Raises
         ------
@@ -94,55 +95,53 @@ class RunningTuning:
 
     @classmethod
     def find(cls, project: Project) -> RunningTuning | None:
-        """One that a terminal or a window left at work when it was killed."""
-        for folder in sorted((project.folder / "tuned").glob(f"*{PARTIAL}")):
+        """Return a tuning still running from a terminal or from a killed window, if any."""
+        for folder in unfinished(project.folder / TUNED_FOLDER):
             if training_process(folder) is not None:
                 return cls(project, folder)
         return None
 
     @property
     def alive(self) -> bool:
-        """Whether the child still works."""
+        """Whether the child is running."""
         if self._child is not None:
             return self._child.poll() is None
         return training_process(self._folder) is not None
 
     @property
     def timing(self) -> Timing:
-        """What it has taken, and will take at most; one that was found counts from then on."""
+        """Elapsed and maximum remaining time; for a tuning that was found, from then on."""
         spent = time.monotonic() - self._began
         return Timing(spent, max(0.0, self._takes_s - spent))
 
     def poll(self) -> list[Event]:
-        """Events that the child has written since the last call, oldest first."""
+        """Return the child's events since the last call, oldest first."""
         return self._events.poll()
 
     def cancel(self) -> None:
-        """End the child at once and remove what it left, unless it has just finished."""
+        """Kill the child at once and remove its files, unless it has just finished."""
         self._cancelled = True
-        process = training_process(self._folder)
         if self._child is not None:
             self._child.kill()
             self._child.wait()
-        elif process is not None:
-            process.kill()
-            psutil.wait_procs([process], timeout=KILLED_S)
+        else:
+            end_process(self._folder, KILLED_S)
         shutil.rmtree(self._folder, ignore_errors=True)
         if not self._final.is_dir():
             self._folder.with_suffix(".log").unlink(missing_ok=True)
 
     def finish(self) -> TunedRecord | None:
-        """Take the ended tuning into the project.
+        """Adopt the ended tuning into the project.
 
         Returns
         -------
         TunedRecord or None
-            Kept or not; None when it was cancelled.
+            Kept or not; None if it was cancelled.
 
         Raises
         ------
         ProjectError
-            When the child failed or was killed: one line with the reason.
+            If the child failed or was killed: one line with the reason.
         """
         if self._child is not None:
             self._child.wait()
@@ -162,7 +161,7 @@ class RunningTuning:
         )
 
     def run(self, on_event: Callable[[Event], None]) -> TunedRecord | None:
-        """Wait for the tuning, handing on its events; blocks. Returns `finish()`."""
+        """Wait for the tuning, passing on its events; blocks. Returns `finish()`."""
         while self.alive:
             for event in self.poll():
                 on_event(event)
@@ -172,16 +171,16 @@ class RunningTuning:
 
 @dataclass(frozen=True)
 class TuningState:
-    """What the dock shows of tuning.
+    """State of tuning, as shown in the dock.
 
     Attributes
     ----------
     use : bool
-        Whether clicks may be answered by what was tuned.
+        Whether clicks may use a tuned SAM.
     running : bool
-        Whether a tuning is at work.
+        Whether a tuning is running.
     text : str
-        What the last one brought, or what is being done.
+        Result of the last tuning, or current activity.
     """
 
     use: bool = True
@@ -190,21 +189,21 @@ class TuningState:
 
 
 class TuningController:
-    """Watches commits, has SAM tuned on them now and then, and says who answers clicks.
+    """Starts tunings after commits, and chooses the SAM that decodes clicks.
 
     Parameters
     ----------
     project : Project
     files : JobRunner
-        Where the project is read and written.
+        Runner for reading and writing the project.
     on_change : callable
-        Takes each new TuningState.
+        Called with each new TuningState.
     on_tuned : callable
-        Takes the folder of the tuning that answers clicks from now on, or None for the model
-        as shipped, and whether what is on show should be drawn again.
+        Called with the folder of the tuning whose SAM decodes clicks, or None for the shipped
+        model, and with whether the current outline should be updated.
     settings : TuneSettings, optional
     jobs : JobQueue, optional
-        Shared by all background jobs of the project; one of its own by default.
+        Queue shared by all background jobs of the project; default: an own one.
     """
 
     def __init__(
@@ -219,77 +218,75 @@ class TuningController:
         self._project, self._files = project, files
         self._on_change, self._on_tuned = on_change, on_tuned
         self._settings = settings or TuneSettings()
-        self._running = None if project.read_only else RunningTuning.find(project)
-        self._asked = self._running is not None  # from a due commit to the end of its tuning
-        self._busy = self._leaves = False
+        running = None if project.read_only else RunningTuning.find(project)
+        self._requested = running is not None  # from a due commit to the end of its tuning
+        self._preempted = False
         self._tried_at = 0
-        self._jobs = jobs or JobQueue()
-        self._job = BackgroundJob("tuning", self._begin, self._make_way, self._timing)
-        if self._running is not None:
-            self._jobs.adopt(self._job)
+        job = BackgroundJob("tuning", self._begin, self._make_way, self._timing)
+        self._turn = Turn(job, jobs or JobQueue(), files, running)
+        self._turn.adopt()
         switched = project.events(SWITCHED)
-        self._state = TuningState(use=switched[-1].payload["on"] if switched else True)
-        self._look()
+        self._state = TuningState(use=not switched or switched[-1].payload.get("on") is not False)
+        self._refresh()
 
     @property
     def state(self) -> TuningState:
-        """What is shown now."""
+        """Current state."""
         return self._state
 
     def committed(self) -> None:
-        """Ask for a tuning, if enough was committed since the last."""
-        if self._project.read_only or self._asked or not self._state.use:
+        """Request a tuning, if enough was committed since the last one."""
+        if self._project.read_only or self._requested or not self._state.use:
             return
 
         def found(due: bool) -> None:
-            self._asked = due and self._state.use
-            if self._asked:
-                self._jobs.ask(self._job)
-            if self._jobs.waits("tuning"):
-                self._look()
+            self._requested = due and self._state.use
+            if self._requested:
+                self._turn.ask()
+            if self._turn.waits:
+                self._refresh()
 
-        self._asked = True
+        self._requested = True
         job = Job("Counting commits", lambda _progress, _cancel: self._is_due())
-        self._files.run(job, found, self._ended_badly)
+        self._files.run(job, found, self._ended_with_error)
 
     def _begin(self) -> None:
         def started(running: RunningTuning) -> None:
-            self._busy, self._running = False, running
+            self._turn.busy, self._turn.running = False, running
             self._show(running=True, text=LEARNING)
             if not self._state.use:  # switched off meanwhile
                 self.cancel()
-            elif self._leaves:  # as it was asked meanwhile
+            elif self._preempted:  # preempted meanwhile
                 self._make_way()
 
-        self._busy, self._leaves = True, False
-        job = Job("Starting to learn", lambda _progress, _cancel: self._start())
-        self._files.run(job, started, self._ended_badly)
+        self._preempted = False
+        self._turn.work("Starting to learn", self._start, started, self._ended_with_error)
 
     def _make_way(self) -> None:
-        """End the running tuning for another job; it is begun anew after that."""
-        running = self._running
-        if self._busy or running is None or not running.alive:
-            self._leaves = True  # it is just beginning, or ending by itself
+        """Stop the running tuning for another job; it is restarted afterwards."""
+        running = self._turn.running
+        if self._turn.busy or running is None or not running.alive:
+            self._preempted = True  # it is just starting, or ending by itself
             return
-        self._running = None
+        self._turn.running = None
         running.cancel()
-        self._jobs.stopped("tuning")
-        self._look()
+        self._turn.stopped()
+        self._refresh()
 
     def _timing(self) -> Timing | None:
-        return None if self._running is None else self._running.timing
+        return None if self._turn.running is None else self._turn.running.timing
 
     def tick(self) -> None:
-        """Take in the tuning once it has ended; cheap while none runs."""
-        running = self._running
-        if running is None or self._busy or running.alive:
+        """Adopt the tuning when it has ended; cheap if none is running."""
+        running = self._turn.running
+        if running is None or self._turn.busy or running.alive:
             return
-        self._busy = True
-        job = Job("Taking in what was learned", lambda _progress, _cancel: running.finish())
-        self._files.run(job, self._finished, self._ended_badly)
+        self._turn.work(
+            "Taking in what was learned", running.finish, self._finished, self._ended_with_error
+        )
 
     def set_use(self, use: bool) -> None:
-        """Let clicks be answered by what was tuned, or by the model as shipped, exactly."""
+        """Let clicks use the tuned SAM, or exactly the shipped model."""
         if use == self._state.use:
             return
         if not use:
@@ -298,25 +295,25 @@ class TuningController:
         if not self._project.read_only:
             note = Job("Noting", lambda _p, _c: self._project.record(SWITCHED, {"on": use}))
             self._files.run(note, lambda _: None, self._failed)
-        self._look(redraw=True)
+        self._refresh(redraw=True)
 
     def round_changed(self) -> None:
-        """Find out anew who answers clicks: a round may be newer than the last tuning."""
-        self._look(redraw=True)
+        """Choose the SAM for clicks again: a round may be newer than the last tuning."""
+        self._refresh(redraw=True)
 
     def cancel(self) -> None:
-        """End the running tuning, or the one that waits; nothing of it is left."""
-        self._jobs.withdraw("tuning")
-        running, self._running = self._running, None
+        """End the running or queued tuning, and remove its files."""
+        self._turn.withdraw()
+        running, self._turn.running = self._turn.running, None
         if running is not None:
             running.cancel()
-            self._look()
-        if not self._busy:
+            self._refresh()
+        if not self._turn.busy:
             self._done()
 
     def close(self) -> None:
         """End the running tuning with the window."""
-        running, self._running = self._running, None
+        running, self._turn.running = self._turn.running, None
         if running is not None:
             running.cancel()
 
@@ -333,24 +330,24 @@ class TuningController:
         return RunningTuning.start(self._project, self._settings)
 
     def _done(self) -> None:
-        """Say that no tuning runs or waits any more."""
-        self._asked = False
-        self._jobs.ended("tuning")
+        """Mark that no tuning is running or queued."""
+        self._requested = False
+        self._turn.ended()
 
     def _finished(self, record: TunedRecord | None) -> None:
-        self._running = None
-        self._busy = False
-        self._look()
+        self._turn.running = None
+        self._turn.busy = False
+        self._refresh()
         self._done()
 
-    def _ended_badly(self, error: Exception) -> None:
-        self._running = None
-        self._busy = False
+    def _ended_with_error(self, error: Exception) -> None:
+        self._turn.running = None
+        self._turn.busy = False
         self._done()
         self._failed(error)
 
-    def _look(self, *, redraw: bool = False) -> None:
-        """Read who answers clicks and what the last tuning brought, and say so."""
+    def _refresh(self, *, redraw: bool = False) -> None:
+        """Read which SAM decodes clicks and the result of the last tuning, and show them."""
 
         def read(_progress: Any, _cancel: Any) -> tuple[Path | None, str]:
             active, made = self._project.active_tuning(), self._project.tunings()
@@ -359,8 +356,8 @@ class TuningController:
 
         def found(result: tuple[Path | None, str]) -> None:
             folder, text = result
-            use, running = self._state.use, self._running is not None
-            text = (self._jobs.sentence("tuning") or text) if use else OFF
+            use, running = self._state.use, self._turn.running is not None
+            text = (self._turn.sentence or text) if use else OFF
             self._show(running=running, text=LEARNING if running else text)
             self._on_tuned(folder if use else None, redraw)
 
@@ -368,7 +365,7 @@ class TuningController:
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):
-            self._show(running=self._running is not None, text=str(error))
+            self._show(running=self._turn.running is not None, text=str(error))
         if not isinstance(error, ScsamError):
             raise error
 

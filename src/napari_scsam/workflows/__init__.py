@@ -1,1 +1,1 @@
-"""What a command or a button does from beginning to end: predict, evaluate, segment, demo."""
+"""Complete tasks behind a command or button: predict, evaluate, segment, demo."""

@@ -1,4 +1,4 @@
-"""Two ways that need no learning, so that nobody is fooled by a good figure."""
+"""Two baselines without training, for comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
 
-# How far beyond the labelled slices the structure may reach, in slices.
+# How far the structure may extend beyond the labelled slices, in slices. Arbitrary.
 REACH = 5
 
 
@@ -39,9 +39,9 @@ def copy_nearest_slice(known: Mapping[int, LabelArray], count: int) -> LabelArra
 def threshold_baseline(image: NDArray[Any], known: Mapping[int, LabelArray]) -> LabelArray:
     """Threshold a scan with the values that fit the labelled slices best.
 
-    Class 1 is everything that is not black. Class 2 is its dark part inside the box
-    that the labelled slices' class 2 spans: a generous baseline, since without the box
-    every dark groove would count.
+    Class 1 is everything that is not black. Class 2 is its dark part inside the bounding box of
+    class 2 on the labelled slices. This favours the baseline, since without the box every dark
+    groove would count.
 
     Parameters
     ----------

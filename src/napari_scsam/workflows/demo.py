@@ -1,4 +1,4 @@
-"""The whole main job on a real scan, as a person would do it, with its figures."""
+"""The whole workflow on a real scan, with its figures."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
     from napari_scsam.project import Project
 
 SUGGESTED_SLICES = (55, 73, 79, 85, 91, 97, 115)
-# On a machine that is too slow for the pictures the time ends the round.
+# On slow machines the time limit ends the round.
 DEMO_PICTURES, DEMO_MINUTES = 1600, 4.3
-# The optic disc of the sample picture: row0, col0, row1, col1.
+# Bounding box of the optic disc in the sample picture: row0, col0, row1, col1.
 OPTIC_DISC = (545.0, 120.0, 755.0, 320.0)
 
 
 def demo_settings(*, seed: int = 0, device: Device = "auto") -> TrainSettings:
-    """The round that fits into the few minutes a newcomer gives us."""
+    """Return settings for a round of a few minutes."""
     return TrainSettings(
         pictures=DEMO_PICTURES,
         minutes=DEMO_MINUTES,
@@ -60,15 +60,15 @@ def demo_settings(*, seed: int = 0, device: Device = "auto") -> TrainSettings:
 
 @dataclass
 class DemoResult:
-    """What the demo made and measured.
+    """Results of the demo.
 
     Attributes
     ----------
     dice : dict
-        By method ('ours', 'threshold', 'nearest slice'), then by class name, on all
-        slices that nobody labelled. Ours is the round's U-Net.
+        By method ('ours', 'threshold', 'nearest slice'), then by class name, on all unlabelled
+        slices. 'ours' is the round's U-Net.
     suggested_dice : dict
-        By class name: masks that the suggested points alone give, as the dock shows them, on
+        By class name: masks from the suggested points alone, as shown in the dock, on
         `SUGGESTED_SLICES`.
     """
 
@@ -85,16 +85,16 @@ class DemoResult:
 
 
 def run_demo(folder: Path, settings: TrainSettings, progress: ProgressFn) -> DemoResult:
-    """Work through the loop on the sample scan.
+    """Run the whole workflow on the sample scan.
 
     Parameters
     ----------
     folder : Path
-        Where scans, project and results go; made if it is not there.
+        Folder for scans, project and results; created if missing.
     settings : TrainSettings
-        Of the round.
+        Settings of the round.
     progress : callable
-        Told before each part.
+        Called before each part.
 
     Raises
     ------
@@ -169,10 +169,12 @@ def _suggest(
         for class_id in models.class_ids:
             points = propose(models, pixels, embedding, class_id)
             result.proposals += len(points)
-            sure = [p for p in points if p.kind in ("confirm", "negative")]
-            if any(p.positive for p in sure):
+            confident = [p for p in points if p.kind in ("confirm", "negative")]
+            if any(p.positive for p in confident):
                 started = time.monotonic()
-                prompts = Prompts([(p.row, p.col) for p in sure], [int(p.positive) for p in sure])
+                prompts = Prompts(
+                    [(p.row, p.col) for p in confident], [int(p.positive) for p in confident]
+                )
                 mask = models.decode(pixels, embedding, prompts, class_id, proposed=True).mask
                 found[row][mask] = class_id
                 seconds.append(time.monotonic() - started)
@@ -181,7 +183,7 @@ def _suggest(
 
 
 def _measure(predicted: LabelArray, scan: SampleScan, result: DemoResult) -> None:
-    # A committed slice is not a test of anything: it counts for nobody.
+    # Committed slices are not part of the evaluation.
     truth = scan.truth.copy()
     truth[list(COMMITTED_SLICES)] = NOT_ANNOTATED
     pixels = np.asarray(scan.image.data)

@@ -1,4 +1,4 @@
-"""What this machine has for the models and the window, measured where it can be."""
+"""Check of this machine for models and window, with measurements where possible."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ ENOUGH_DISK = 2 * GIB
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's table.
+    """One row of the doctor's table.
 
     Attributes
     ----------
     what, found : str
-        What was looked at, and what is there.
+        Item that was checked, and its state.
     good : bool
-        Whether it serves.
+        Whether the state is sufficient.
     advice : str
-        What to do when it does not.
+        What to do if it is not.
     """
 
     what: str
@@ -53,8 +53,8 @@ class Finding:
     advice: str = ""
 
 
-def examine(folder: Path) -> list[Finding]:
-    """Look at this machine; `folder` tells which disk."""
+def check_machine(folder: Path) -> list[Finding]:
+    """Check this machine; `folder` selects the disk."""
     return [
         Finding("Python", f"{platform.python_version()} on {platform.system()}"),
         *(_package(extra, name) for extra, names in PACKAGES.items() for name in names),
@@ -111,7 +111,7 @@ def _models() -> list[Finding]:
 
 
 def _time_sam(repeats: int = 3) -> tuple[float, float]:
-    """Median seconds of embedding and decoding a generated slice, after a warm-up."""
+    """Return the median seconds of embedding and decoding a generated slice, after warm-up."""
     rows, cols = np.mgrid[:256, :256]
     image = np.hypot(rows - 128, cols - 128).astype(np.float32)
     prompts = Prompts(box=(64, 64, 192, 192))

@@ -1,7 +1,10 @@
-"""Comparing masks on disk with the truth, case by case."""
+"""Evaluation of masks on disk against the truth, case by case."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +18,7 @@ from napari_scsam.core.labels import (
     as_label_array,
     make_classes,
 )
-from napari_scsam.io import read_label_volume, read_labels, stem
+from napari_scsam.io import Placing, place, read_label_volume, stem
 from napari_scsam.models import evaluate
 
 if TYPE_CHECKING:
@@ -32,17 +35,20 @@ def evaluate_cases(
     *,
     names: Sequence[str] | None = None,
     mapping: Mapping[int, int] | None = None,
+    placing: Placing | None = None,
 ) -> dict[str, Evaluation]:
-    """Compare a mask with the truth, or all masks of a folder with their namesakes.
+    """Compare a mask with the truth, or all masks in a folder with those of the same name.
 
     Parameters
     ----------
     prediction, truth : Path
         Two files, or two folders whose files are paired by stem.
     names : sequence of str, optional
-        Names of the values 1, 2, ...; without them the values found are the class table.
+        Names of the values 1, 2, ...; None: the values found are the class table.
     mapping : mapping of int to int, optional
-        Values to replace in both, such as ``{255: 1}``.
+        Values to replace in both masks, such as ``{255: 1}``.
+    placing : Placing, optional
+        What to do with a prediction on another grid than the truth; None: it is refused.
 
     Returns
     -------
@@ -52,10 +58,10 @@ def evaluate_cases(
     Raises
     ------
     InputError
-        If a file has no partner, the grids differ, or a mask holds an unknown value.
+        If a file has no counterpart, the grids differ, or a mask contains an unknown value.
     """
     pairs = _pairs(prediction, truth)
-    return {case: _evaluate_pair(*files, names, mapping) for case, files in pairs.items()}
+    return {case: _evaluate_pair(*files, names, mapping, placing) for case, files in pairs.items()}
 
 
 def _pairs(prediction: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
@@ -77,22 +83,25 @@ def _evaluate_pair(
     truth: Path,
     names: Sequence[str] | None,
     mapping: Mapping[int, int] | None,
+    placing: Placing | None,
 ) -> Evaluation:
-    true = read_label_volume(truth)
+    true, found = read_label_volume(truth), read_label_volume(prediction)
     classes = make_classes(names) if names else _values_as_classes(true.data, mapping or {})
-    checked = [
-        as_label_array(array, true.shape, classes, mapping)
-        for array in (read_labels(prediction), true.data)
-    ]
+    true, found = (
+        replace(volume, data=as_label_array(volume.data, volume.shape, classes, mapping))
+        for volume in (true, found)
+    )
+    placed = place(found, true, (prediction, f"the truth {truth}"), placing or Placing())
     return evaluate(
-        *checked,
+        placed.data,
+        true.data,
         spacing_mm=true.spacing if true.spacing_known else None,
         class_names={c.id: c.name for c in classes},
     )
 
 
 def _values_as_classes(data: Pixels, mapping: Mapping[int, int]) -> tuple[LabelClass, ...]:
-    """One class for each value of the truth, named like the value."""
+    """Return one class per value of the truth, named after the value."""
     values = {mapping.get(int(v), int(v)) for v in np.unique(data)}
     ids = sorted(values - {BACKGROUND, NOT_ANNOTATED}) or [1]
     return tuple(LabelClass(i, str(i), PALETTE[0]) for i in ids)

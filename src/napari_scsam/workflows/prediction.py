@@ -1,9 +1,10 @@
-"""Running a round's models over slices, volumes and files."""
+"""Prediction with a round's models on slices, volumes and files."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,19 @@ import numpy as np
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
+from napari_scsam.core.project_layout import PROJECT_FILE
+from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.core.round_contract import MANIFEST_FILE
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
-from napari_scsam.io import SUFFIXES, read_volume, stem, write_labels
+from napari_scsam.io import (
+    SUFFIXES,
+    check_outputs,
+    label_files,
+    read_volume,
+    stem,
+    write_labels,
+)
 from napari_scsam.models import (
     EmbeddingCache,
     RoundModels,
@@ -24,6 +34,7 @@ from napari_scsam.models import (
     propose,
 )
 from napari_scsam.project import Project
+from napari_scsam.project.export import image_places
 from napari_scsam.project.rounds import round_window
 
 if TYPE_CHECKING:
@@ -36,20 +47,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What a round proposes on one slice.
+    """Proposals of a round on one slice.
 
     Attributes
     ----------
     image : str
-        The image's ID.
+        ID of the image.
     plane : int
         Slice number along axis 0.
     round : int
-        The round that proposes.
+        Number of the round.
     names : dict of int to str
         Class names by id.
     proposals : list of PointPrompt
-        For all classes, in image pixels of the slice.
+        Proposals of all classes, in image pixels of the slice.
     """
 
     image: str
@@ -62,7 +73,7 @@ class Suggestion:
 def suggest_on(
     folder: Path, image: str, *, plane: int | None = None, device: Device = "auto"
 ) -> Suggestion:
-    """Proposals of a project's active round on one slice of one of its images.
+    """Propose prompts with a project's active round on one slice of one of its images.
 
     Raises
     ------
@@ -111,24 +122,24 @@ def predict_volume(
     Parameters
     ----------
     models : RoundModels
-        The pair.
+        The models.
     volume : Volume
-        What to label.
+        Volume or image to label.
     which : {'unet', 'sam', 'pair'}
-        Whose probabilities decide.
+        Member whose probabilities are used.
     window : Window
-        The one that the pair was trained with (`round_window`).
+        Window that the pair was trained with (`round_window`).
     cache : EmbeddingCache, optional
-        Embeddings to take from and add to.
+        Cache of embeddings.
     progress : callable
-        Told after each slice.
+        Called after each slice.
     cancel : CancelToken, optional
-        Looked at before each slice.
+        Checked before each slice.
 
     Returns
     -------
     ndarray of `volume.shape`, uint8
-        The likeliest class of each pixel, 0 for background.
+        The most probable class of each pixel, 0 for background.
     """
     values = np.array([0, *models.class_ids], np.uint8)
     label = np.zeros(volume.shape, np.uint8)
@@ -140,7 +151,7 @@ def predict_volume(
             cancel.check()
         place = Plane(0, index)
         pixels = window.apply(volume.plane(place))
-        if pixels.min() < pixels.max():  # an empty slice has nothing to find
+        if pixels.min() < pixels.max():  # a constant slice is background
             embedding = cache.get_or_embed(models.sam, pixels) if needs_sam and cache else None
             around = window.around(volume, place)
             probabilities = models.probabilities(pixels, embedding, which, around)
@@ -157,25 +168,31 @@ def predict_files(
     format: ExportFormat = "nifti",
     which: PredictWith = "pair",
     device: Device = "auto",
+    overwrite: bool = False,
     progress: ProgressFn = ignore_progress,
 ) -> list[Path]:
-    """Label image files and write ``out/<stem>.<ext>`` for each.
+    """Label image files and write each as ``out/<stem>.<ext>``.
 
     Parameters
     ----------
     source : Path
-        A project folder (its active round is used) or a round's folder.
+        A project folder (with an active round) or the folder of a round.
     images : sequence of str
         Files, or IDs of images of the project.
+    overwrite : bool
+        Replace existing files, but never an image.
 
     Raises
     ------
     InputError, ProjectError, ModelError
-        Before anything is predicted: a file that can't be read, two with one stem, no round.
+        Before any prediction: an unreadable file, two files with the same stem, no round, or a
+        file that is in the way.
     """
-    round_folder, paths, cache = _resolve(source, images)
+    round_folder, paths, cache, kept = _resolve(source, images)
     targets = _targets(paths, out, format)
     volumes = [read_volume(path) for path in paths]
+    files = [label_files(t, v.shape, format) for t, v in zip(targets, volumes, strict=True)]
+    check_outputs([*chain(*files)], [*paths, *kept], overwrite=overwrite)
     models = load_round(round_folder, device=device)
     window = round_window(round_folder)
     written: list[Path] = []
@@ -186,13 +203,26 @@ def predict_files(
     return written
 
 
-def _resolve(source: Path, images: Sequence[str]) -> tuple[Path, list[Path], EmbeddingCache | None]:
+def _resolve(
+    source: Path, images: Sequence[str]
+) -> tuple[Path, list[Path], EmbeddingCache | None, list[Path]]:
+    """The round, the files, a cache, and what else is never written over."""
     if (source / MANIFEST_FILE).is_file():
-        return source, [Path(image) for image in images], None
+        return source, [Path(image) for image in images], None, _images_beside(source)
     with Project.open(source, read_only=True) as project:
-        known = {record.id: record.path for record in project.images()}
+        records = project.images()
+        known = {record.id: record.path for record in records}
         paths = [known.get(image, Path(image)) for image in images]
-        return _active_folder(project), paths, _cache_of(project)
+        return _active_folder(project), paths, _cache_of(project), image_places(records)
+
+
+def _images_beside(round_folder: Path) -> list[Path]:
+    """Images of the project that a round lies in; none where it lies in no project."""
+    folder = round_folder.resolve().parent.parent
+    if not (folder / PROJECT_FILE).is_file():
+        return []
+    with Project.open(folder, read_only=True) as project:
+        return image_places(project.images())
 
 
 def _targets(paths: Sequence[Path], out: Path, format: ExportFormat) -> list[Path]:

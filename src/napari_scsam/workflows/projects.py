@@ -1,4 +1,4 @@
-"""Opening and making projects, as the window does it."""
+"""Opening and creating projects, for the window."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from napari_scsam.core.errors import InputError, ReadOnlyError
+from napari_scsam.core.errors import DamagedError, InputError, ReadOnlyError
+from napari_scsam.core.project_layout import SCANS_FOLDER
+from napari_scsam.core.settings import Modality
 from napari_scsam.project import Project
 from napari_scsam.project.open_layers import OpenScan, as_file
 
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def open_project(folder: Path) -> Project:
-    """Open a project for writing, or read-only where another program has it."""
+    """Open a project for writing, or read-only if it is damaged or open elsewhere."""
     try:
         return Project.open(folder)
-    except ReadOnlyError:
+    except (ReadOnlyError, DamagedError):
         return Project.open(folder, read_only=True)
 
 
@@ -33,15 +35,15 @@ def create_project(
     layers: Sequence[OpenScan] = (),
     modality: Modality = "other",
 ) -> Project:
-    """Make a project and add files and open scans to it.
+    """Create a project and add files and open scans to it.
 
     Raises
     ------
     InputError
-        If no folder or image is named, or an image or class can't be used. No half-made
-        project is left behind.
+        If no folder or image is given, or an image or class is unusable. No incomplete project is
+        left behind.
     ProjectError
-        If the folder can't be used.
+        If the folder is unusable.
     """
     if folder == Path():
         raise InputError("Name a new or empty folder for the project.")
@@ -53,21 +55,21 @@ def create_project(
             project.add_images(images)
         add_scans(project, layers)
     except BaseException:
-        project.close()
-        # `create` took an empty folder only, so whatever is in it now was made here.
-        shutil.rmtree(folder, ignore_errors=True)
+        # Scans that were open and were saved here; `create` accepts only an empty folder.
+        shutil.rmtree(folder / SCANS_FOLDER, ignore_errors=True)
+        project.discard()
         raise
     return project
 
 
 def add_scans(project: Project, scans: Sequence[OpenScan]) -> list[str]:
-    """Add open scans to a project, written into its folder where they have no file."""
+    """Add open scans to a project; those without a file are written into its folder."""
     paths = [as_file(scan, project.folder / "scans") for scan in scans]
     return project.add_images(paths) if paths else []
 
 
 def open_sample() -> Project:
-    """Open the sample project in the person's data folder, making it where there is none."""
+    """Open the sample project in the user's data folder, creating it if there is none."""
     from napari_scsam.workflows.sample import open_sample_project
 
     return open_sample_project(platformdirs.user_data_path("napari-scsam") / "sample")

@@ -1,25 +1,24 @@
-"""The sample project: a real scan with a few slices committed, ready for a first round."""
+"""The sample project: a real scan with a few committed slices, ready for a first round."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.io import write_labels
 from napari_scsam.io.sample import CLASSES, SampleScan, load_sample_scan
 from napari_scsam.project import Project
-from napari_scsam.project.schema import PROJECT_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Slices that a person would pick to start with: spread out, closer where the small
-# structure is.
+# Slices that a person would choose first: spread out, and closer where the small structure is.
 COMMITTED_SLICES = (16, 44, 64, 70, 76, 82, 88, 94, 102, 130)
 
 
 def open_sample_project(folder: Path) -> Project:
-    """Open the sample project in `folder`, making it first where there is none.
+    """Open the sample project in `folder`, creating it first if there is none.
 
     Raises
     ------
@@ -32,7 +31,7 @@ def open_sample_project(folder: Path) -> Project:
 
 
 def make_sample_project(folder: Path, scan: SampleScan) -> Project:
-    """Write `scan` to ``folder/scans`` and commit a few of its slices as if by hand.
+    """Write `scan` to ``folder/scans`` and commit some of its slices.
 
     Returns
     -------

@@ -1,70 +1,103 @@
-"""Outlining one object of an image file with SAM, without a project."""
+"""Segmentation of one object in an image file with SAM, without a project."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn, ignore_progress
+from napari_scsam.core.settings import Device, SamName
 from napari_scsam.core.volume import Volume, take_plane
-from napari_scsam.core.windows import AUTO, Window
-from napari_scsam.io import read_volume
-from napari_scsam.models import SamBackend, decode_region, load_sam, open_cache
+from napari_scsam.core.windows import AUTO, Window, parse_window
+from napari_scsam.io import check_outputs, format_of, label_files, read_volume, write_labels
+from napari_scsam.models import Decoded, SamBackend, decode_region, load_sam, open_cache
 from napari_scsam.propagation import carry, propagate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.arrays import Pixels
     from napari_scsam.core.prompts import Prompts
-    from napari_scsam.core.settings import Device, SamName
+
+
+@dataclass(frozen=True)
+class OutlineOptions:
+    """Where an object is segmented, and with which model.
+
+    Attributes
+    ----------
+    axis : {0, 1, 2}
+        For a volume: the axis perpendicular to the slice; 0 is the slice axis.
+    plane : int, optional
+        For a volume, and required there: the slice number, from 0.
+    window : str
+        Intensity window for SAM: auto (each slice by itself), volume, soft-tissue, lung, bone,
+        brain, liver, or LEVEL/WIDTH such as 40/400.
+    propagate : bool
+        For a volume: propagate the mask along the axis in both directions, until the object is
+        lost.
+    model : str
+        The two lite-medsam models include their weights; the others need --checkpoint.
+    checkpoint : Path, optional
+        The model's published weights.
+    device : {'auto', 'cpu', 'cuda', 'mps'}
+        Where to run the model.
+    """
+
+    axis: int = 0
+    plane: int | None = None
+    window: str = AUTO.name
+    propagate: bool = False
+    model: SamName = "lite-medsam"
+    checkpoint: Path | None = None
+    device: Device = "auto"
+
+    def load_sam(self) -> SamBackend:
+        """The model; ModelError if its weights can't be loaded."""
+        return load_sam(self.model, device=self.device, checkpoint=self.checkpoint)
 
 
 @dataclass(frozen=True)
 class Outlined:
-    """An object of an image.
+    """A segmented object.
 
     Attributes
     ----------
-    volume : Volume
-        The image, as SAM saw its values.
-    mask : ndarray of shape `volume.shape`, uint8
-        0 and 1.
+    files : list of Path
+        Files that its mask was written to.
+    pixels : int
+        Number of pixels in the mask.
     iou : float
-        SAM's own estimate on the prompted slice, 0..1.
+        IoU predicted by SAM on the prompted slice, 0..1.
     via : str
-        How the prompts were answered.
+        How the prompts were used.
     flags : dict of int to str
-        Slices along the axis that want a look, and why; empty where nothing was carried.
+        Slices along the axis that should be checked, and why; empty without propagation.
     """
 
-    volume: Volume
-    mask: LabelArray
+    files: list[Path]
+    pixels: int
     iou: float
     via: str
     flags: dict[int, str]
 
 
-def outline_file(
+def segment_file(
     image: Path,
     prompts: Prompts,
+    out: Path,
+    options: OutlineOptions,
     *,
-    axis: int = 0,
-    plane: int | None = None,
-    window: Window = AUTO,
-    carried: bool = False,
-    model: SamName = "lite-medsam",
-    checkpoint: Path | None = None,
-    device: Device = "auto",
+    overwrite: bool = False,
     progress: ProgressFn = ignore_progress,
 ) -> Outlined:
-    """Outline one object on one slice and, if wished, carry it through the others.
+    """Segment one object on one slice, optionally propagate it, and write the mask.
 
     Parameters
     ----------
@@ -72,43 +105,59 @@ def outline_file(
         An image file.
     prompts : Prompts
         In pixels of the slice.
-    axis : {0, 1, 2}
-        Of a volume: the axis that the slice is perpendicular to.
-    plane : int, optional
-        Of a volume, and needed there: the slice number from 0.
-    window : Window
-        What SAM sees of the values.
-    carried : bool
-        Carry the outline along the axis, both ways, until it can't be followed.
-    model : str
-        A name that `load_sam` takes, with `checkpoint` and `device`.
+    out : Path
+        The mask's file, in the format of its suffix; never the image.
+    options : OutlineOptions
+    overwrite : bool
+        Replace `out` where it exists.
     progress : callable
-        Told after each slice that is carried to.
+        Called after each propagated slice.
 
     Raises
     ------
     InputError
-        Before SAM is loaded: a volume without a slice, prompts outside it, a window that shows
-        nothing, an image with one slice only to be carried through.
+        Before SAM is loaded: a volume without a slice number, prompts outside the slice, a window
+        that hides everything, propagation in a two-dimensional image, or a file in the way.
     ModelError
         If the weights can't be loaded.
     """
+    format, window = format_of(out), parse_window(options.window)
     volume = read_volume(image)
-    if carried and volume.ndim != 3:
-        raise InputError("An outline is carried through volumes; this image has one slice only.")
-    where = _chosen_plane(volume, axis, plane)
-    window.on(volume).check(volume.plane(where))
+    inputs = [image] if options.checkpoint is None else [image, options.checkpoint]
+    check_outputs(label_files(out, volume.shape, format), inputs, overwrite=overwrite)
+    where = _checked_plane(volume, prompts, window, options)
     volume = window.over(volume)
-    pixels = volume.plane(where)
-    prompts.check_inside((pixels.shape[0], pixels.shape[1]))
-    sam = load_sam(model, device=device, checkpoint=checkpoint)
-    decoded = decode_region(sam, open_cache(), pixels, sam.embed(pixels), prompts)
-    if carried:
+    sam = options.load_sam()
+    decoded = _decoded(sam, volume.plane(where), prompts)
+    if options.propagate:
         mask, flags = _carry_through(sam, volume, where, decoded.mask, progress)
     else:
-        mask, flags = np.zeros(volume.shape, np.uint8), {}
-        take_plane(mask, where, volume.ndim)[...] = decoded.mask
-    return Outlined(volume, mask, decoded.iou, decoded.via, flags)
+        mask, flags = _on_one_slice(volume, where, decoded.mask), {}
+    files = write_labels(out, mask, volume, format)
+    return Outlined(files, int(mask.sum()), decoded.iou, decoded.via, flags)
+
+
+def _checked_plane(
+    volume: Volume, prompts: Prompts, window: Window, options: OutlineOptions
+) -> Plane:
+    """The slice to outline on, after everything that SAM is not needed for was checked."""
+    if options.propagate and volume.ndim != 3:
+        raise InputError("An outline is carried through volumes; this image has one slice only.")
+    where = _chosen_plane(volume, options.axis, options.plane)
+    pixels = volume.plane(where)
+    window.on(volume).check(pixels)
+    prompts.check_inside((pixels.shape[0], pixels.shape[1]))
+    return where
+
+
+def _decoded(sam: SamBackend, pixels: Pixels, prompts: Prompts) -> Decoded:
+    return decode_region(sam, open_cache(), pixels, sam.embed(pixels), prompts)
+
+
+def _on_one_slice(volume: Volume, where: Plane, mask: NDArray[np.bool_]) -> LabelArray:
+    label = np.zeros(volume.shape, np.uint8)
+    take_plane(label, where, volume.ndim)[...] = mask
+    return label
 
 
 def _chosen_plane(volume: Volume, axis: int, plane: int | None) -> Plane:
@@ -130,10 +179,9 @@ def _carry_through(
     mask: NDArray[np.bool_],
     progress: ProgressFn,
 ) -> tuple[LabelArray, dict[int, str]]:
-    """Label (0 and 1) of shape `volume.shape` and why slices along the axis want a look."""
+    """Return the label (0 and 1) of the volume's shape, and the slices that should be checked."""
     count = volume.plane_count(start.axis)
-    label = np.zeros(volume.shape, np.uint8)
-    take_plane(label, start, 3)[...] = mask
+    label = _on_one_slice(volume, start, mask)
     flags: dict[int, str] = {}
     cache = open_cache(memory_items=2)
     anchors = {start.index: mask.astype(np.uint8)}

@@ -1,1 +1,1 @@
-"""Measures the models on real labelled scans that are nowhere part of the training."""
+"""Benchmarks of the models on real labelled scans that are not used for any shipped weights."""

@@ -1,4 +1,4 @@
-"""``python -m scsam_train.benchmark COMMAND --out DIR``: what the project can, as figures."""
+"""``python -m scsam_train.benchmark COMMAND --out DIR``: measure the models on real scans."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from scsam_train.benchmark import (
 from scsam_train.benchmark.machines import is_ordinary, run_as_ordinary
 from scsam_train.benchmark.plan import NAMES, EvaluateOn, Places, Plan
 from scsam_train.benchmark.semi_sets import SEMI_SETS
-from scsam_train.benchmark.sets import LEARNED, SETS
+from scsam_train.benchmark.sets import SETS, TUNING_SETS
 
-MODEL, MODEL_HELP = "lite-medsam", "name that load_sam takes"
+MODEL, MODEL_HELP = "lite-medsam", "a name for load_sam"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one benchmark; 0, or 2 with one line where the inputs can't be used."""
+    """Run one benchmark; return 0, or 2 after a one-line error if the inputs are unusable."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     if options.ordinary and not is_ordinary():
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _interactive(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     if options.tuned is not None:
-        return _learned(options, console)
+        return _after_tuning(options, console)
     sam = load_sam(options.model, device=options.device, adapter=options.adapter)
     report: dict[str, Any] = {
         "model": options.model,
@@ -73,12 +73,12 @@ def _interactive(options: argparse.Namespace) -> int:
     return 0
 
 
-def _learned(options: argparse.Namespace, console: Console) -> int:
+def _after_tuning(options: argparse.Namespace, console: Console) -> int:
     plan = after_tuning.Plan(
         options.model, options.tuned, tuple(options.seeds), options.limit, options.device
     )
     out = Path(options.out)
-    sets = [name for name in options.sets if name in LEARNED]
+    sets = [name for name in options.sets if name in TUNING_SETS]
     report = after_tuning.measure(Path(options.data), out, sets, plan, on_done=console.log)
     sys.stdout.write(after_tuning.markdown(report))
     return 0
@@ -132,7 +132,7 @@ def _semi(options: argparse.Namespace) -> int:
     return 0
 
 
-def _again(options: argparse.Namespace) -> int:
+def _second_round(options: argparse.Namespace) -> int:
     plan = second_round.Plan(
         options.set,
         options.labels,
@@ -178,14 +178,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_propagation(commands)
     _add_speed(commands)
     _add_semi(commands)
-    _add_again(commands)
+    _add_second_round(commands)
     _add_scale(commands)
     _add_steps(commands)
     for command in commands.choices.values():
         command.add_argument(
             "--ordinary",
             action="store_true",
-            help="compute as a processor with AVX2 and without bfloat16 does",
+            help="use only instructions of a processor with AVX2 and without bfloat16",
         )
     return parser
 
@@ -201,38 +201,38 @@ def _add_semi(commands: Any) -> None:
     command.set_defaults(run=_semi)
     add: Any = command.add_argument
     _add_rounds(add)
-    add("--pictures", type=int, default=None, help="that each U-Net learns from; its budget")
-    add("--minutes", type=float, default=None, help="cap of each run, embedding included")
+    add("--pictures", type=int, default=None, help="training samples of each U-Net")
+    add("--minutes", type=float, default=None, help="time limit of each run, embedding included")
     add("--recipes", nargs="+", default=["supervised", "scsam"], choices=NAMES)
     kinds = {"nargs": "+", "choices": get_args(UNetKind), "default": [TrainSettings().unet]}
-    add("--unet", help="what each U-Net starts from", **kinds)
+    add("--unet", help="initialisation of each U-Net", **kinds)
     add(
         "--evaluate-on",
         choices=get_args(EvaluateOn),
         default="training",
-        help="unlabelled cases of the training set, or the validation cases, which are looked "
-        "at once per finished state",
+        help="unlabelled cases of the training set, or the validation cases, which are used "
+        "once per finished state",
     )
-    add("--results", default=None, help="folder of what runs gave; OUT/results by default")
+    add("--results", default=None, help="folder of the records; default OUT/results")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
 
 
 def _add_rounds(add: Any) -> None:
-    """Where rounds are trained, and on what."""
+    """Add the options for folders and rounds."""
     add("--data", required=True, help="folder with polyps_kvasir and cardiac_acdc")
     add("--out", required=True, help="folder for the report, the rounds and their embeddings")
     add("--set", choices=list(SEMI_SETS), default="polyps_kvasir")
     add("--labels", type=int, required=True, help="labelled pictures or patients, at first")
-    add("--threads", type=int, default=None, help="of torch in each round")
+    add("--threads", type=int, default=None, help="torch threads in each round")
 
 
-def _add_again(commands: Any) -> None:
-    command = commands.add_parser("again", help="what a second round keeps of the first")
-    command.set_defaults(run=_again)
+def _add_second_round(commands: Any) -> None:
+    command = commands.add_parser("again", help="forgetting in a second round")
+    command.set_defaults(run=_second_round)
     add: Any = command.add_argument
     _add_rounds(add)
-    add("--more", type=int, required=True, help="that the second round has beside them")
-    add("--minutes", type=float, default=5.0, help="of each round, embeddings at hand")
+    add("--more", type=int, required=True, help="additional labelled cases of the second round")
+    add("--minutes", type=float, default=5.0, help="duration of each round, without embedding")
     add("--seeds", nargs="+", type=int, default=[0])
 
 
@@ -241,9 +241,9 @@ def _add_steps(commands: Any) -> None:
     command.set_defaults(run=_steps)
     add: Any = command.add_argument
     add("--out", required=True, help="folder for steps.json and steps.md")
-    add("--repeats", type=int, default=5, help="steps of each, after one that does not count")
+    add("--repeats", type=int, default=5, help="timed steps of each, after one warm-up step")
     names = list(steps.CONFIGURATIONS)
-    add("--only", nargs="+", choices=names, default=names, help="of SAM and profile")
+    add("--only", nargs="+", choices=names, default=names, help="configurations to measure")
 
 
 def _add_scale(commands: Any) -> None:
@@ -251,24 +251,24 @@ def _add_scale(commands: Any) -> None:
     command.set_defaults(run=_scale)
     add: Any = command.add_argument
     add("--out", required=True, help="folder for scale.json, scale.md, the images and the runs")
-    add("--references", nargs="+", type=int, default=[100, 1_000, 10_000], help="images of a run")
-    add("--steps", type=int, default=60, help="of each run")
+    add("--references", nargs="+", type=int, default=[100, 1_000, 10_000], help="images per run")
+    add("--steps", type=int, default=60, help="steps of each run")
     add("--unlabelled", type=int, default=64, help="setting unlabelled_planes")
     add("--device", default="cpu", choices=get_args(Device))
-    add("--threads", type=int, default=None, help="of torch in each run")
+    add("--threads", type=int, default=None, help="torch threads in each run")
 
 
 def _add_speed(commands: Any) -> None:
     command = commands.add_parser("speed", help="time against segment-anything's predictor")
     command.set_defaults(run=_speed)
     add: Any = command.add_argument
-    add("--data", default=None, help="folder of real scans: adds how far the masks agree")
+    add("--data", default=None, help="folder of real scans: adds the agreement of the masks")
     add("--out", required=True, help="folder for speed.json and speed.md")
     add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     add("--limit", type=int, default=10, help="planes of each set")
     add("--model", default=MODEL, help=MODEL_HELP)
-    add("--repeats", type=int, default=20, help="rounds of decoding")
-    add("--encoder-repeats", type=int, default=5, help="rounds of the encoders")
+    add("--repeats", type=int, default=20, help="repeats of decoding")
+    add("--encoder-repeats", type=int, default=5, help="repeats of the encoders")
 
 
 def _add_propagation(commands: Any) -> None:
@@ -277,7 +277,7 @@ def _add_propagation(commands: Any) -> None:
     add: Any = command.add_argument
     add("--data", required=True, help="folder with atrium_la2018")
     add("--out", required=True, help="folder for propagation.json and propagation.md")
-    add("--limit", type=int, default=None, help="only the first so many volumes")
+    add("--limit", type=int, default=None, help="only the first N volumes")
     _add_model(add)
 
 
@@ -288,17 +288,17 @@ def _add_interactive(commands: Any) -> None:
     add("--data", required=True, help="folder with polyps_kvasir, cardiac_acdc, atrium_la2018")
     add("--out", required=True, help="folder for interactive.json and interactive.md")
     add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    add("--limit", type=int, default=None, help="only the first so many planes of each set")
-    add("--no-feed-back", dest="feed_back", action="store_false", help="clicks alone, no mask")
+    add("--limit", type=int, default=None, help="only the first N planes of each set")
+    add("--no-feed-back", dest="feed_back", action="store_false", help="clicks without mask prompt")
     _add_model(add)
-    add("--seeds", nargs="+", type=int, default=[0], help="of the hand; 0 clicks exactly")
+    add("--seeds", nargs="+", type=int, default=[0], help="inaccuracy of clicks; 0 is exact")
     add(
         "--tuned",
         type=int,
         default=None,
         metavar="N",
-        help="instead, tune on N pictures of each set that are chosen by each seed, and compare; "
-        "goes on where it was interrupted",
+        help="instead, tune on N pictures of each set, chosen by each seed, and compare; resumes "
+        "an interrupted run",
     )
 
 

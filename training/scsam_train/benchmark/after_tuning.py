@@ -1,4 +1,4 @@
-"""What tuning on a few committed pictures of a set brings on its other pictures."""
+"""Gain on other pictures of a data set after tuning on a few committed ones."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from napari_scsam.models import (
 )
 from scsam_train.benchmark.annotator import Outcome, annotate
 from scsam_train.benchmark.interactive import Measured, cell, spread
-from scsam_train.benchmark.sets import CARDIAC, LEARNED, Case
+from scsam_train.benchmark.sets import CARDIAC, TUNING_SETS, Case
 from scsam_train.data import TrainPlane
-from scsam_train.tuning.tune import Tuned, tune
+from scsam_train.tuning.tune import TuningResult, tune
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,18 +37,18 @@ REPORT = "tuned.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes
     ----------
     model : str
-        Name that `load_sam` takes.
+        A name for `load_sam`.
     count : int
-        Pictures that are committed.
+        Number of committed pictures.
     seeds : tuple of int
-        Which these are, and of the tuning itself.
+        Seeds of their choice and of the tuning.
     limit : int or None
-        Only the first so many planes are measured.
+        Measure only the first `limit` planes.
     device : str
     """
 
@@ -66,24 +66,24 @@ def measure(
     plan: Plan,
     on_done: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Tune with each seed and click through the rest, keeping what is done in ``tuned.json``.
+    """Tune with each seed and click through the rest; intermediate results go to ``tuned.json``.
 
     Parameters
     ----------
     data, out : Path
     names : sequence of str
-        Of `sets.LEARNED`.
+        Keys of `sets.TUNING_SETS`.
     plan : Plan
-        A report of another plan or of other weights is begun anew; seeds may be added.
+        A report of another plan or other weights is discarded; seeds may be added.
     on_done : callable
-        Told of each part that is finished.
+        Called with a message after each finished part.
 
     Returns
     -------
     dict
-        ``plan``, ``base``, and ``sets``: by name ``shipped`` and ``tuned`` (`interactive.spread`
-        of the Dice after 1, 3 and 5 clicks and with the box; of a tuning that its gate refused
-        these are the shipped ones) and ``tunings``, each one's own report by seed.
+        ``plan``, ``base``, and ``sets``: by name, ``shipped`` and ``tuned`` (`interactive.spread`
+        of the Dice after 1, 3 and 5 clicks and with the box; those of a refused tuning are the
+        shipped ones), and ``tunings``, the report of each tuning by seed.
     """
     out.mkdir(parents=True, exist_ok=True)
     cache = open_cache(out / "cache")
@@ -102,7 +102,7 @@ def measure(
             part["rows"][str(seed)] = (
                 _click(sam, data, name, plan, cache)
                 if done.report["kept"]
-                else part["rows"]["shipped"]  # so does the tool
+                else part["rows"]["shipped"]  # as in the tool
             )
             _write(out, report, on_done, f"{name}: seed {seed}, {done.report['reason']}")
     for part in report["sets"].values():
@@ -112,7 +112,7 @@ def measure(
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report as a table."""
+    """Return the report as a Markdown table."""
     plan = report["plan"]
     lines = [
         f"Dice on other pictures of the set, as shipped and after tuning on {plan['count']} "
@@ -138,7 +138,7 @@ def _of_tunings(part: dict[str, Any], seeds: Sequence[int]) -> list[str]:
 
 
 def _begun(path: Path, plan: Plan) -> dict[str, Any]:
-    """The report so far, if it is of this plan and these weights."""
+    """Return the report so far, if it has the same plan and weights."""
     base = load_base(plan.model).base_hash
     wanted = json.loads(json.dumps(asdict(plan)))
     try:
@@ -152,8 +152,8 @@ def _begun(path: Path, plan: Plan) -> dict[str, Any]:
 
 def _tuned(
     data: Path, name: str, plan: Plan, seed: int, cache: EmbeddingCache
-) -> tuple[Tuned, SamModel]:
-    choose, _ = LEARNED[name]
+) -> tuple[TuningResult, SamModel]:
+    choose, _ = TUNING_SETS[name]
     cases = choose(data, plan.count, np.random.default_rng(seed))
     settings = TuneSettings(seed=seed, device=cast("Device", plan.device), sam=plan.model)
     device = resolve_device(settings.device)
@@ -164,7 +164,7 @@ def _tuned(
 
 
 def _plane(case: Case) -> TrainPlane:
-    """A case as a person would have committed it."""
+    """Return a case as a committed plane."""
     label = np.zeros(case.image.shape[:2], np.uint8)
     for structure, mask in case.masks.items():
         label[mask] = _class_of(structure)
@@ -178,8 +178,8 @@ def _class_of(structure: str) -> int:
 def _click(
     sam: SamBackend, data: Path, name: str, plan: Plan, cache: EmbeddingCache
 ) -> list[list[Any]]:
-    """Rows of (group, structure, Dice by click, Dice with the box)."""
-    _, others = LEARNED[name]
+    """Return rows of (group, structure, Dice by click, Dice with the box)."""
+    _, others = TUNING_SETS[name]
     rows: list[list[Any]] = []
     for case in islice(others(data), plan.limit):
         embedding = cache.get_or_embed(sam, case.image)

@@ -1,4 +1,4 @@
-"""A simulated annotator who corrects a SAM click by click, through the same door as the tool."""
+"""A simulated annotator who corrects SAM click by click, through the same interface as the tool."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import Mask
     from napari_scsam.models import Decoded, Embedding, SamBackend
 
-# Deviation of a click from its aim in pixels; only for seeds other than 0.
+# Standard deviation of a click from its target in px, for seeds other than 0. Arbitrary.
 HAND = 1.5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one object took.
+    """Result of annotating one object.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Outcome:
     box : float
         Dice with the tight box alone.
     estimated, true : tuple of float
-        SAM's own IoU and the true one: after each click, then with the box.
+        IoU predicted by SAM, and true IoU: after each click, then with the box.
     """
 
     clicks: tuple[float, ...]
@@ -51,12 +51,12 @@ def annotate(
     class_id: int | None = None,
     feed_back: bool = True,
 ) -> Outcome:
-    """Click `count` times on one object, and once draw the tight box around it.
+    """Click `count` times on one object, and prompt once with its tight box.
 
-    The first click is in the centre of the largest disc inside the object, each further
-    one in that of the largest disc inside the largest mistake; with `feed_back` the last
-    answer's logits are the mask prompt. Seed 0 clicks exactly there, others nearby. A SAM that
-    learned of the object's class is told it.
+    The first click is in the centre of the largest inscribed disc of the object, each further
+    one in that of the largest error. With `feed_back` the last logits are the mask prompt. Seed 0
+    clicks exactly there, others nearby. A SAM with a token for the object's class gets
+    `class_id`.
     """
     rng = np.random.default_rng(seed)
     answers: list[Decoded] = []
@@ -67,8 +67,8 @@ def annotate(
         points.append(_moved((row, col), bool(label), truth, rng if seed else None))
         labels.append(label)
         fed = answers[-1].logits if answers and feed_back else None
-        asked = Prompts(points=points, labels=labels, mask=fed)
-        answers.append(sam.decode(embedding, asked, class_id=class_id))
+        prompts = Prompts(points=points, labels=labels, mask=fed)
+        answers.append(sam.decode(embedding, prompts, class_id=class_id))
     answers.append(sam.decode(embedding, Prompts(box=bounding_box(truth)), class_id=class_id))
     ious = [iou(answer.mask, truth) for answer in answers]
     dice = [2 * iou / (1 + iou) for iou in ious]
@@ -84,7 +84,7 @@ def _next(answers: Sequence[Decoded], truth: Mask) -> tuple[float, float, int]:
 
 
 def _moved(at: Point, inside: bool, truth: Mask, rng: np.random.Generator | None) -> Point:
-    """The place that the hand hits, if it still says the same."""
+    """Return a jittered place, if it is on the same side of the outline."""
     if rng is None:
         return at
     down, right = rng.normal(0, HAND, 2)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: writing a report, and running a round in its own process."""
+"""Shared by all benchmarks: writing a report, and running a round in its own process."""
 
 from __future__ import annotations
 
@@ -8,24 +8,60 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.errors import InputError, ScsamError
+from napari_scsam.io import check_outputs
+from napari_scsam.io.atomic import write_bytes
+from napari_scsam.io.real_files import read_json
 from scsam_train.benchmark.machines import machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+# Marks a folder whose content a benchmark wrote, and may remove.
+MADE_HERE = ".scsam-benchmark"
+
 
 def write_report(folder: Path, stem: str, report: Mapping[str, Any], table: str) -> None:
-    """Write ``<stem>.json``, which names the machine, and the table in Markdown, ``<stem>.md``."""
+    """Write ``<stem>.json``, which names the machine, and the table in Markdown, ``<stem>.md``.
+
+    An earlier report is replaced; InputError where another file stands there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     named = {"machine": machine(), **report}
-    (folder / f"{stem}.json").write_text(json.dumps(named, indent=2) + "\n")
-    (folder / f"{stem}.md").write_text(table)
+    found = folder / f"{stem}.json"
+    if not found.exists() or not _is_report(found):  # an earlier report is replaced
+        check_outputs([found, folder / f"{stem}.md"], [])
+    write_bytes(found, f"{json.dumps(named, indent=2)}\n".encode())
+    write_bytes(folder / f"{stem}.md", table.encode())
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder that a benchmark may empty and fill, or find the one that it made before.
+
+    Raises
+    ------
+    InputError
+        If something else is in it.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MADE_HERE).is_file():
+        raise InputError(
+            f"{folder} holds files that this benchmark did not write: choose another folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MADE_HERE).touch()
+    return folder
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        return "machine" in read_json(path)
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def run_round(partial: Path, threads: int | None) -> None:
-    """Train the round of ``NNNN.partial`` as the plugin does, with so many of torch's threads.
+    """Train the round of ``NNNN.partial`` as the plugin does, with this number of torch threads.
 
     Raises
     ------

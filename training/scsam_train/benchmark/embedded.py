@@ -1,4 +1,4 @@
-"""Embeddings that the runs of a benchmark share, each charged as if it had made its own."""
+"""Embeddings shared by the runs of a benchmark; each run is charged as if it had computed them."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ if TYPE_CHECKING:
     from scsam_train.benchmark.semi_sets import Member
 
 CACHE_GB = 100.0
-# Embeddings that are made only to see how long one takes, after some that are slower.
+# Number of embeddings to warm up, and to time.
 WARMED, TIMED = 4, 40
 
 
 def cache_of(out: Path) -> Path:
-    """The cache that all runs share; one of its own for ordinary processors."""
+    """Return the cache shared by all runs; ordinary processors have their own."""
     return out / in_this_mode("cache")
 
 
 def embed_all(
     out: Path, name: str, members: Sequence[Member], on_done: Callable[[str], None]
 ) -> float:
-    """Fill the cache that all runs share; seconds that one embedding takes longer without it.
+    """Fill the shared cache, and return the seconds that one embedding takes longer without it.
 
-    Every run is charged for its embeddings as if it had made them: one that is missing would be
-    paid for twice, so the cache is filled up whether or not it once was full. What one takes is
-    measured once, in this process, and so in its mode (`machines.is_ordinary`).
+    Every run is charged for its embeddings as if it had computed them. A missing one would be
+    charged twice, so the cache is always completed. The time of one embedding is measured once, in
+    this process and therefore in its mode (`machines.is_ordinary`).
 
     Parameters
     ----------
     out : Path
-        Where the cache is, and what was measured.
+        Folder of the cache and of the measured time.
     name : str
-        Of the set.
+        Name of the set.
     members : sequence of Member
     on_done : callable
-        Is told how far it has come.
+        Called with progress messages.
     """
     kept = out / f"{in_this_mode(f'embedded-{name}')}.json"
     sam = load_sam(device="cpu")
@@ -80,7 +80,7 @@ def embed_all(
             list(pool.map(sam.twin().embed, planes[:WARMED]))
             made = _seconds_each(pool, lambda plane: sam.twin().embed(plane), planes[:TIMED])
             read = _seconds_each(pool, kept_of, planes[:TIMED])
-            # What a run takes longer when it has to make them.
+            # Extra time of a run that has to compute them.
             found = {"seconds": made - read, "made": made, "read": read, "planes": len(planes)}
             kept.write_text(json.dumps(found | {"machine": machine()}))
     return float(json.loads(kept.read_text())["seconds"])
@@ -96,7 +96,7 @@ def _seconds_each(
 
 @contextmanager
 def own_copy(shared: Path, own: Path) -> Iterator[Path]:
-    """A run's folder of embeddings: the shared ones, without any that another run added."""
+    """Yield a run's own cache: a copy of the shared one, without embeddings of other runs."""
     if shared.is_dir() and not own.is_dir():
         partial = own.with_name(f"{own.name}{PARTIAL}")
         shutil.rmtree(partial, ignore_errors=True)
@@ -107,7 +107,7 @@ def own_copy(shared: Path, own: Path) -> Iterator[Path]:
 
 
 def _linked(source: str, target: str) -> None:
-    """Two names for one file where the disk can do that; the cache replaces files, whole."""
+    """Link or copy a file; links are safe, since the cache replaces whole files."""
     try:
         os.link(source, target)
     except OSError:
@@ -117,9 +117,9 @@ def _linked(source: str, target: str) -> None:
 def found_embedded(
     settings: TrainSettings, labelled: Sequence[Member], unlabelled: Sequence[Member]
 ) -> int:
-    """How many planes a round finds embedded here, and would not elsewhere.
+    """Count the planes whose embeddings a round finds here but would not find elsewhere.
 
-    The turned and mirrored views of labelled planes it makes in its own time.
+    Rotated and mirrored views of labelled planes are computed by the round itself.
     """
     if not embeds(settings):
         return 0

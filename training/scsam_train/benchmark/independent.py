@@ -1,4 +1,4 @@
-"""A U-Net and a SAM that were trained apart: they tell co-training from ensembling."""
+"""A U-Net and a SAM trained separately: the baseline that separates co-training from ensembling."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from napari_scsam.models import Embedding, Pair, UNet, load_round, open_cache
 from scsam_train.benchmark.embedded import CACHE_GB
 from scsam_train.config import read_inputs
 from scsam_train.data import load_planes
+from scsam_train.pair_weights import PairWeights, choose_weights
 from scsam_train.splitting import split_planes
-from scsam_train.validation_metrics import Judge
-from scsam_train.weighing import Weighing, weigh
+from scsam_train.validation_metrics import Evaluator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[Pair, Weighing]:
-    """A pair of a ``supervised`` round's U-Net and a ``sam-only`` round's SAM.
+def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[Pair, PairWeights]:
+    """Pair the U-Net of a ``supervised`` round with the SAM of a ``sam-only`` round.
 
-    It is weighed as a round weighs its own (`weighing`): by the planes that both held out.
+    The weights are chosen as in a round (`pair_weights`), on the planes that both held out.
 
     Parameters
     ----------
     unet_folder, sam_folder : Path
         Finished rounds from the same labels.
     cache : Path
-        With the embeddings of their held-out planes.
+        Cache with the embeddings of their held-out planes.
     """
     unet, sam = UNet.load(unet_folder / UNET_FILE), load_round(sam_folder, device="cpu").sam
     base = getattr(sam, "shipped", None)
@@ -42,11 +42,11 @@ def independent_pair(unet_folder: Path, sam_folder: Path, cache: Path) -> tuple[
     def embed(sam: Any, pixels: NDArray[Any]) -> Embedding:
         return store.get_or_embed(sam, pixels)
 
-    judge = Judge(split.held_out, inputs.class_names, embed)
+    evaluator = Evaluator(split.held_out, inputs.class_names, embed)
     pair = Pair(unet, sam, base=base)
-    weighing = weigh(judge, pair, judge.mark(pair, _go_on), _go_on).weighing
-    return pair.weighed(weighing.unet_shares, weighing.guided), weighing
+    weights = choose_weights(evaluator, pair, evaluator.evaluate(pair, _go_on), _go_on).weights
+    return pair.weighed(weights.unet_shares, weights.guided), weights
 
 
 def _go_on() -> None:
-    """Nobody cancels a benchmark from outside."""
+    """Do nothing: a benchmark can't be cancelled."""

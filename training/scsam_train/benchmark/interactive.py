@@ -1,4 +1,4 @@
-"""Dice by clicks and by box on real scans, with seeds and intervals, as JSON and Markdown."""
+"""Dice by number of clicks and with a box on real scans, with seeds and confidence intervals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Measured:
-    """One object's outcome with one seed."""
+    """Result of one object with one seed."""
 
     group: str
     structure: str
@@ -46,22 +46,22 @@ def measure(
     feed_back: bool = True,
     on_case: Callable[[str, int], None] = lambda name, done: None,
 ) -> dict[str, Any]:
-    """Let the simulated annotator work through one set.
+    """Run the simulated annotator on one data set.
 
     Parameters
     ----------
     sam : SamBackend
     name : {'polyps_kvasir', 'cardiac_acdc', 'atrium_la2018'}
     data : Path
-        The folder that holds the sets.
+        Folder that contains the sets.
     limit : int, optional
-        So many planes, the first.
+        Use only the first `limit` planes.
     seeds : sequence of int
-        Of the annotator's hand; 0 is exact.
+        Seeds of the annotator's inaccuracy; 0 is exact.
     feed_back : bool
-        Whether each answer is shown to SAM with the next click.
+        Whether the last logits are the mask prompt of the next click.
     on_case : callable
-        Gets the set's name and the number of planes done.
+        Called with the set's name and the number of planes done.
 
     Returns
     -------
@@ -80,14 +80,14 @@ def measure(
 
 
 def summary(measured: Sequence[Measured]) -> dict[str, Any]:
-    """Means, intervals and spread.
+    """Return means, confidence intervals and spread.
 
     Returns
     -------
     dict
         ``dice`` by '1', '3', '5', '10', '10 - 5' and 'box': ``mean``, ``interval`` (95 %,
-        bootstrap over groups) and ``seeds`` (mean of each seed). ``structures``: means alone.
-        ``iou_correlation``: Pearson's r of estimated and true IoU. ``objects``, ``groups``.
+        bootstrap over groups) and ``seeds`` (mean of each seed). ``structures``: means only.
+        ``iou_correlation``: Pearson's r of predicted and true IoU. ``objects``, ``groups``.
     """
     structures: dict[str, list[Measured]] = defaultdict(list)
     for one in measured:
@@ -113,7 +113,7 @@ def write(folder: Path, report: dict[str, Any]) -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report as a table."""
+    """Return the report as a Markdown table."""
     columns = _columns()
     lines = [
         f"Dice by number of clicks and with the tight box, {report['model']}; seeds "
@@ -150,7 +150,7 @@ def _mean(measured: Sequence[Measured], column: str) -> float:
 
 
 def spread(measured: Sequence[Measured], column: str) -> dict[str, Any]:
-    """Mean of a column, its 95 % ``interval`` over groups, and the mean of each of ``seeds``."""
+    """Return the mean of a column, its 95 % ``interval`` over groups, and means by ``seeds``."""
     groups: dict[str, list[float]] = defaultdict(list)
     seeds: dict[int, list[float]] = defaultdict(list)
     for one in measured:
@@ -165,7 +165,7 @@ def spread(measured: Sequence[Measured], column: str) -> dict[str, Any]:
 
 
 def _bootstrap(groups: Sequence[NDArray[np.float64]]) -> list[float]:
-    """95 % interval of the mean when groups are drawn again and again."""
+    """Return the 95 % bootstrap interval of the mean over groups."""
     rng = np.random.default_rng(0)
     sums = np.array([group.sum() for group in groups])
     counts = np.array([len(group) for group in groups])
@@ -175,6 +175,6 @@ def _bootstrap(groups: Sequence[NDArray[np.float64]]) -> list[float]:
 
 
 def cell(found: dict[str, Any]) -> str:
-    """A `spread` for a table."""
+    """Format a `spread` as a table cell."""
     low, high = found["interval"]
     return f"{found['mean']:.3f} ({low:.3f}, {high:.3f})"

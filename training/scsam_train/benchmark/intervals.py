@@ -1,4 +1,4 @@
-"""How sure a difference of two candidates is: over seeds, and over cases."""
+"""Confidence intervals of the difference of two candidates: over seeds, and over cases."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CONFIDENCE = 0.95
-# Of the bootstrap; the ends of an interval of a hundred cases move by less than .001 from one
-# seed of its draws to another.
+# Of the bootstrap; with a hundred cases the ends of an interval vary by less than 0.001 between
+# random seeds.
 RESAMPLES = 9_999
 
 Interval = tuple[float, float]
 
 
 def answer(dice: Mapping[str, float], member: str) -> float | None:
-    """Dice of a member; where one alone was trained, it is the pair's answer."""
+    """Return the Dice of a member; if only one was trained, it also counts as the pair."""
     if member == "pair" and "pair" not in dice and len(dice) == 1:
         return next(iter(dice.values()))
     return dice.get(member)
 
 
 def by_seed(mine: Mapping[str, Any], base: Mapping[str, Any], member: str) -> list[float]:
-    """Differences of two candidates' mean Dice, of each seed that both have.
+    """Return the differences of two candidates' mean Dice, for each seed that both have.
 
     Parameters
     ----------
     mine, base : mapping of str to dict
         Records by seed.
     member : str
-        Of `scoring.COLUMNS`.
+        One of `scoring.COLUMNS`.
     """
     found = []
     for seed in mine:
@@ -46,7 +46,7 @@ def by_seed(mine: Mapping[str, Any], base: Mapping[str, Any], member: str) -> li
 
 
 def by_case(mine: Mapping[str, Any], base: Mapping[str, Any], member: str) -> dict[str, float]:
-    """Differences of two candidates' Dice by case, each a mean over the seeds that report it."""
+    """Return the differences of two candidates' Dice by case, averaged over their common seeds."""
     found: dict[str, list[float]] = {}
     for seed in mine:
         if seed not in base:
@@ -61,9 +61,9 @@ def by_case(mine: Mapping[str, Any], base: Mapping[str, Any], member: str) -> di
 
 
 def over_seeds(differences: Sequence[float]) -> Interval | None:
-    """Student's t interval of 95 % of the mean; None for fewer than two.
+    """Return Student's 95 % t interval of the mean; None for fewer than two values.
 
-    It tells what other draws of labels, first weights and order would give, on these cases.
+    It reflects other draws of labels, initial weights and order, on the same cases.
     """
     count = len(differences)
     if count < 2:
@@ -74,10 +74,10 @@ def over_seeds(differences: Sequence[float]) -> Interval | None:
 
 
 def over_cases(differences: Sequence[float]) -> Interval | None:
-    """Percentile bootstrap of 95 % of the mean over cases; None for fewer than two.
+    """Return the 95 % percentile bootstrap interval of the mean; None for fewer than two cases.
 
-    Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 13. It tells what other
-    cases would give, with these runs.
+    Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 13. It reflects other
+    cases, with the same runs.
     """
     if len(differences) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, and how to measure as on an ordinary one."""
+"""The machine that a figure was measured on, and the mode that imitates an ordinary processor."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from napari_scsam.models import encoder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What keeps torch and oneDNN from instructions that most laptops lack: AVX-512, AMX, bfloat16.
-# Both are read once, when torch is imported.
+# Keeps torch and oneDNN from instructions that most laptops lack: AVX-512, AMX, bfloat16. Both are
+# read once, when torch is imported.
 ORDINARY = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def is_ordinary() -> bool:
-    """Whether this process, and those that it starts, compute as an ordinary processor does."""
+    """Whether this process and its children are limited to an ordinary processor's instructions."""
     return all(os.environ.get(name) == value for name, value in ORDINARY.items())
 
 
 def run_as_ordinary(arguments: Sequence[str]) -> int:
-    """Run the same benchmark in a process that computes as an ordinary processor does.
+    """Run the same benchmark in a process limited to an ordinary processor's instructions.
 
-    Its rounds, embeddings and answers all follow, since they inherit its environment.
+    Its child processes inherit the environment and so the limit.
 
     Parameters
     ----------
     arguments : sequence of str
-        Of the command line.
+        Arguments of the command line.
 
     Returns
     -------
@@ -47,19 +47,19 @@ def run_as_ordinary(arguments: Sequence[str]) -> int:
 
 
 def in_this_mode(stem: str) -> str:
-    """A name for what ordinary processors make differently, such as bfloat16's embeddings."""
+    """Return a name for files that differ between modes, such as embeddings in bfloat16."""
     return f"{stem}-ordinary" if is_ordinary() else stem
 
 
 def machine() -> dict[str, Any]:
-    """What the time of a run in this process depends on.
+    """Describe everything that the duration of a run in this process depends on.
 
     Returns
     -------
     dict
-        ``processor`` (its name), ``cores``, ``isa`` (what torch's own code uses) and
-        ``onednn_max_isa`` (None where nothing limits it), ``amx``, ``bfloat16`` (whether products
-        are taken in it), ``ordinary``, ``threads`` and ``torch``.
+        ``processor`` (its name), ``cores``, ``isa`` (used by torch's own kernels),
+        ``onednn_max_isa`` (None if unlimited), ``amx``, ``bfloat16`` (whether products use it),
+        ``ordinary``, ``threads`` and ``torch``.
     """
     kind = platform.processor() or platform.machine()
     with suppress(OSError):

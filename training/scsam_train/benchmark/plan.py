@@ -1,4 +1,4 @@
-"""What `semi` measures: candidates, a budget, and which cases are measured."""
+"""Plan of `semi`: candidates, budget, and tested cases."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from scsam_train.recipes import RECIPES
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Who is measured: choose settings on training cases; look at the validation ones once per
-# finished state, since what has chosen says nothing any more.
+# Settings are chosen on cases of the training set. The validation cases are used once per finished
+# state, because data that influenced a choice can't validate it.
 EvaluateOn = Literal["training", "validation"]
 INDEPENDENT = "independent-pair"
-# Recipes, `scsam` without each of its parts, and a pair whose members were trained apart.
+# Recipes, `scsam` without each of its parts, and a pair with separately trained members.
 NAMES = (
     *get_args(Recipe),
     *(f"scsam-without-{part}" for part in get_args(Ablation) if part != "nothing"),
     INDEPENDENT,
 )
-# More than any set has.
-MOST_PLANES = 100_000
-# What these say of themselves: one trains no U-Net, the other one as it was published.
+# More than any data set has.
+ALL_PLANES = 100_000
+# The first trains no U-Net, the second one from scratch as published.
 ALWAYS_SCRATCH = ("sam-only", "scsam-paper")
 
 
@@ -35,7 +35,7 @@ class Candidate:
     Attributes
     ----------
     name : str
-        Of `NAMES`.
+        One of `NAMES`.
     unet : {'scratch', 'pretrained', 'pretrained+sam'}
     """
 
@@ -44,18 +44,18 @@ class Candidate:
 
     @property
     def title(self) -> str:
-        """For tables and reports."""
+        """Title for tables and reports."""
         return self.name if self.name == "sam-only" else f"{self.name}, {self.unet}"
 
     @property
     def parts(self) -> tuple[Candidate, ...]:
-        """The rounds that it is made of."""
+        """The rounds that it consists of."""
         if self.name != INDEPENDENT:
             return (self,)
         return Candidate("supervised", self.unet), Candidate("sam-only", "scratch")
 
     def settings(self, plan: Plan, base: TrainSettings, seed: int) -> TrainSettings:
-        """Those of its round, from those of a set; not for a pair of two rounds."""
+        """Return the settings of its round, based on those of a set; not for two rounds."""
         recipe, _, without = self.name.partition("-without-")
         settings = replace(
             base,
@@ -68,45 +68,45 @@ class Candidate:
             pictures=plan.pictures or MAX_PICTURES,  # without a budget the minutes end it
             minutes=plan.minutes,
         )
-        # Who needs no embeddings has all unlabelled planes for nothing.
-        return settings if embeds(settings) else replace(settings, unlabelled_planes=MOST_PLANES)
+        # Without embeddings, all unlabelled planes can be used at no cost.
+        return settings if embeds(settings) else replace(settings, unlabelled_planes=ALL_PLANES)
 
 
 def embeds(settings: TrainSettings) -> bool:
-    """Whether a round of these settings learns from SAM's embeddings."""
+    """Whether a round with these settings uses SAM's embeddings."""
     return "sam" in RECIPES[settings.recipe].members or settings.unet == "pretrained+sam"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes
     ----------
     set : str
-        Of `semi_sets.SEMI_SETS`.
+        Key of `semi_sets.SEMI_SETS`.
     labels : int
-        Labelled cases.
+        Number of labelled cases.
     seeds : tuple of int
-        Of the choice of labelled cases, and of the training.
+        Seeds of the choice of labelled cases and of the training.
     recipes : tuple of str
-        Of `NAMES`.
+        From `NAMES`.
     unets : tuple of {'scratch', 'pretrained', 'pretrained+sam'}
-        Each recipe is run with each, but for those that know only one.
+        Each recipe is run with each of them, except those with a fixed kind.
     pictures : int or None
-        Budget of each run: pictures that the U-Net learns from; for ``sam-only``, objects
-        that SAM is asked for.
+        Budget of each run: training samples of the U-Net; for ``sam-only``, objects that SAM is
+        prompted for.
     minutes : float or None
-        Cap of each run, embedding included.
+        Time limit of each run, embedding included.
     threads : int or None
-        Of torch in each run.
+        Torch threads per run.
     evaluate_on : {'training', 'validation'}
-        Whether unlabelled cases of the training set are measured, or the validation cases.
+        Whether to test on unlabelled cases of the training set or on the validation cases.
 
     Raises
     ------
     InputError
-        If there is neither a budget nor a cap.
+        If there is neither a budget nor a time limit.
     """
 
     set: str
@@ -127,7 +127,7 @@ class Plan:
             )
 
     def candidates(self) -> list[Candidate]:
-        """All, each once."""
+        """Return all candidates without duplicates."""
         found = {
             Candidate(name, "scratch" if name in ALWAYS_SCRATCH else unet): None
             for name in self.recipes
@@ -138,16 +138,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Places:
-    """Where a benchmark finds and leaves things.
+    """Folders of a benchmark.
 
     Attributes
     ----------
     data : Path
-        The developers' scans.
+        Data sets.
     out : Path
-        For embeddings and rounds.
+        Embeddings and rounds.
     results : Path
-        For what runs gave, one small file each, which another machine can go on from.
+        Records of runs, one small file each; they can be copied to another machine.
     """
 
     data: Path

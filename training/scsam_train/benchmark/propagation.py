@@ -1,4 +1,4 @@
-"""Dice of whole volumes whose masks were carried from a few annotated slices to all others."""
+"""Dice of whole volumes whose masks were propagated from a few annotated slices."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from napari_scsam.core.jobs import CancelToken
     from napari_scsam.models import Embedding, SamBackend
 
-# How many slices are annotated, and how: SAM's answer to the true box, or the true mask.
+# Number of annotated slices, and their masks: SAM's mask for the true box, or the true mask.
 TASKS = ((1, "box"), (1, "mask"), (3, "box"), (3, "mask"), (5, "box"), (5, "mask"))
-# A slice with less Dice than this is bad.
+# A slice with a lower Dice counts as bad. Arbitrary.
 GOOD = 0.8
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One volume with some annotated slices.
+    """Result for one volume with some annotated slices.
 
     Attributes
     ----------
@@ -40,16 +40,16 @@ class Outcome:
     annotated : int
         Number of slices.
     by : {'box', 'mask'}
-        What their masks are: SAM's answer to the tight true box, or the true mask.
+        Source of their masks: SAM with the tight true box, or the true mask.
     dice : float
-        Of the whole volume, the annotated slices and what lies beyond the object included.
+        Dice of the whole volume, including annotated slices and slices beyond the object.
     copied : float
-        Dice of the nearest annotated mask on every slice that the object is on.
+        Dice of copying the nearest annotated mask to every slice with the object.
     carried, flagged, bad, flagged_bad : int
-        Slices with a carried mask or a flag; of these, those flagged, those with Dice under
+        Slices with a propagated mask or a flag; of these, those flagged, those with a Dice below
         0.8, and those that are both.
     seconds : float
-        Per step from a slice to the next, without the embedding.
+        Per step from slice to slice, without embedding.
     """
 
     volume: str
@@ -71,13 +71,13 @@ def measure(
     limit: int | None,
     on_done: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Carry masks through the left atria of `data`, from 1, 3 and 5 slices.
+    """Propagate masks through the left atria of `data`, from 1, 3 and 5 slices.
 
     Returns
     -------
     dict
-        ``outcomes``, a list of `Outcome` as dicts; ``summary``, means and deviations of each
-        task; ``embed_seconds``, per slice.
+        ``outcomes``: list of `Outcome` as dicts. ``summary``: means and deviations per task.
+        ``embed_seconds``: per slice.
     """
     outcomes, spent = [], [0.0, 0.0]
     for scan in islice(atrium_scans(data), limit):
@@ -100,7 +100,7 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report as a table."""
+    """Return the report as a Markdown table."""
     lines = [
         f"Left atrium (atrium_la2018), {report['model']}, adapter {report['adapter'] or 'none'}: "
         "masks carried from annotated slices, evenly spaced in the atrium, to all others. By "
@@ -121,7 +121,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 class _Embeddings:
-    """An `EmbeddingCache` of one volume that counts what it made, and the time that it took."""
+    """Stands for the `EmbeddingCache` of one volume; counts and times the embeddings made."""
 
     def __init__(self) -> None:
         self._known: dict[str, Embedding] = {}
@@ -179,7 +179,7 @@ def _outcome(
 def _anchors(
     sam: SamBackend, scan: Scan, embeddings: _Embeddings, annotated: int, by: str
 ) -> dict[int, LabelArray]:
-    """Masks of so many slices, in the middles of as many equal parts of the object."""
+    """Return the masks of `annotated` slices, in the middle of equal parts of the object."""
     there = np.flatnonzero(scan.truth.any(axis=(1, 2)))
     at = there[((np.arange(annotated) + 0.5) / annotated * len(there)).astype(int)].tolist()
     if by == "mask":
@@ -187,13 +187,13 @@ def _anchors(
     found = {}
     for index in at:
         embedding = embeddings.get_or_embed(sam, scan.image[index])
-        asked = Prompts(box=bounding_box(scan.truth[index]))
-        found[index] = sam.decode(embedding, asked).mask.astype(np.uint8)
+        prompts = Prompts(box=bounding_box(scan.truth[index]))
+        found[index] = sam.decode(embedding, prompts).mask.astype(np.uint8)
     return found
 
 
 def _copied(anchors: Mapping[int, LabelArray], truth: Mask) -> Mask:
-    """The nearest annotated mask on every slice that the object is on."""
+    """Return the nearest annotated mask on every slice with the object."""
     found = np.zeros_like(truth)
     for index in np.flatnonzero(truth.any(axis=(1, 2))).tolist():
         nearest = min(anchors, key=lambda at: abs(at - index))
@@ -202,7 +202,7 @@ def _copied(anchors: Mapping[int, LabelArray], truth: Mask) -> Mask:
 
 
 def dice(mask: Mask, truth: Mask) -> float:
-    """Dice; 1 where both are empty."""
+    """Return the Dice; 1 if both masks are empty."""
     total = int(mask.sum()) + int(truth.sum())
     return 2 * int((mask & truth).sum()) / total if total else 1.0
 

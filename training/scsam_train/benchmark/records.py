@@ -1,4 +1,4 @@
-"""What a run gave, kept in one small file, and what it is known by."""
+"""Results of a run, stored in one small file, and the key that identifies the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scsam_train.benchmark.semi_sets import Member, SemiSet
 
 SUFFIX = ".json.gz"
-# Decimals that a record keeps: differences of .005 already mean nothing.
+# Decimals kept in a record: differences of 0.005 are already within noise.
 DECIMALS = 4
 
 
@@ -36,23 +36,23 @@ def key_of(
     roles: Mapping[str, Sequence[Member]],
     **more: Any,
 ) -> str:
-    """What a run is known by: its engine, settings and files, wherever they lie.
+    """Return the key of a run: a hash of its engine, settings and files, wherever they are.
 
     Parameters
     ----------
     chosen : SemiSet
     settings : sequence of TrainSettings
-        Of each round that it is made of. Only what differs from the defaults counts, so that a
-        new setting outdates nothing; a changed default is a new engine.
+        Settings of each round of the run. Only values that differ from the defaults count, so that
+        a new setting outdates nothing; a changed default is a new engine.
     roles : mapping of str to sequence of Member
-        Members by what they are there for, such as ``labelled`` and ``tested``.
+        Members by role, such as ``labelled`` and ``tested``.
     **more
-        What else makes it another run, as JSON takes it.
+        Anything else that distinguishes the run, JSON-serialisable.
 
     Returns
     -------
     str
-        16 hex digits. With SAM's weights where it takes part; renamed modules change nothing.
+        16 hex digits. SAM's weights are included if it is used; renamed modules change nothing.
     """
     known = {
         "engine": ENGINE_VERSION,
@@ -77,7 +77,7 @@ def _named(member: Member) -> list[str]:
 
 @cache
 def weights_hash() -> str:
-    """Hash of SAM's weights, and of all others that are brought along."""
+    """Return the hash of SAM's weights and all other shipped weights."""
     packages = Path(napari_scsam.__file__).parent / "models", Path(scsam_train.__file__).parent
     found: Iterable[Path] = (path for folder in packages for path in folder.rglob("*.safetensors"))
     digests = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in found)
@@ -85,14 +85,14 @@ def weights_hash() -> str:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record; the same one always gives the same bytes.
+    """Write a record; the same record always gives the same bytes.
 
-    Numbers keep four decimals, and infinite ones become None.
+    Numbers are rounded to four decimals, and non-finite ones become None.
     """
     content = json.dumps(_rounded(record), separators=(",", ":"))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    # No time in it, and no name.
+    # Neither a time stamp nor a file name in the header.
     partial.write_bytes(gzip.compress(content.encode(), mtime=0))
     partial.replace(path)
 

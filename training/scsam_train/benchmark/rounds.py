@@ -1,4 +1,4 @@
-"""The rounds of a benchmark: their inputs, and their own process."""
+"""Rounds of a benchmark: their inputs, and training in their own process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scsam_train.benchmark.embedded import (
 )
 from scsam_train.benchmark.plan import Candidate, Places, Plan, embeds
 from scsam_train.benchmark.records import SUFFIX, key_of
-from scsam_train.benchmark.scoring import judges_of
+from scsam_train.benchmark.scoring import choosing_members
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 
 if TYPE_CHECKING:
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.settings import TrainSettings
 
-# The least that a round takes (`TrainSettings.minutes`).
+# Minimum of `TrainSettings.minutes`.
 MIN_MINUTES = 0.05
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished round, and what it is charged for.
+    """A finished round, and the embedding time charged to it.
 
     Attributes
     ----------
     folder : Path
     embeddings : int
-        That it found, and is charged for as if it had made them.
+        Number found in the cache, charged as if the round had computed them.
     each_s : float
-        Seconds that each of them takes.
+        Seconds per embedding.
     """
 
     folder: Path
@@ -57,17 +57,17 @@ class Trained:
 
     @property
     def charged_s(self) -> float:
-        """Seconds for embeddings beside its own."""
+        """Seconds charged for embeddings found in the cache."""
         return self.embeddings * self.each_s
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Its ``metrics.json``."""
+        """Content of ``metrics.json``."""
         found: dict[str, Any] = json.loads((self.folder / METRICS_FILE).read_text())
         return found
 
     def curve(self) -> list[dict[str, Any]]:
-        """Mean Dice by member on the choosing cases, by fraction of the round."""
+        """Return mean Dice by member on the choosing cases, by fraction of the round."""
         lines = (self.folder / EVENTS_FILE).read_text().splitlines()
         events = [json.loads(line) for line in lines]
         return [
@@ -82,7 +82,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Job:
-    """A candidate with a seed, on the members of a set.
+    """A candidate with a seed, on the members of a data set.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Job:
 
     @property
     def chosen(self) -> SemiSet:
-        """The set."""
+        """The data set."""
         return SEMI_SETS[self.plan.set]
 
     @cached_property
@@ -109,25 +109,25 @@ class Job:
         return self.chosen.split(self.places.data, plan.labels, self.seed, plan.evaluate_on)
 
     @cached_property
-    def judges(self) -> list[Member]:
-        """The tested members that choose."""
-        return judges_of(self.chosen, self.split[2], self.seed)
+    def choosing(self) -> list[Member]:
+        """Tested members that choose weights and the best member."""
+        return choosing_members(self.chosen, self.split[2], self.seed)
 
     @property
     def settings(self) -> list[TrainSettings]:
-        """Of each round that it is made of."""
+        """Settings of each of its rounds."""
         base = self.chosen.settings
         return [part.settings(self.plan, base, self.seed) for part in self.candidate.parts]
 
     @cached_property
     def stem(self) -> str:
-        """Of its record and of its round; with what it is known by."""
+        """Stem of its record and folder, including its key."""
         labelled, unlabelled, tested = self.split
         roles = {"labelled": labelled, "unlabelled": unlabelled, "tested": tested}
         key = key_of(
             self.chosen,
             self.settings,
-            {**roles, "judges": self.judges},
+            {**roles, "judges": self.choosing},
             name=self.candidate.name,
             threads=self.plan.threads,
         )
@@ -136,26 +136,26 @@ class Job:
 
     @property
     def record(self) -> Path:
-        """Where what it gave is kept."""
+        """Path of its record."""
         return self.places.results / f"{self.stem}{SUFFIX}"
 
     @property
     def cache(self) -> Path | None:
-        """The embeddings that its models are asked with; None where they need none."""
+        """Folder of embeddings for its models; None if they need none."""
         return cache_of(self.places.out) if any(map(embeds, self.settings)) else None
 
     def parts(self) -> list[Job]:
-        """The rounds that it is made of, as jobs."""
+        """Return its rounds as jobs."""
         return [replace(self, candidate=part) for part in self.candidate.parts]
 
 
 def train(job: Job, on_done: Callable[[str], None]) -> Trained:
-    """The job's round, or the one that is at hand; one that was interrupted is gone on with.
+    """Train the job's round, resume it if it was interrupted, or return the finished one.
 
     Raises
     ------
     InputError
-        If the minutes are less than what its embeddings are charged with.
+        If the embeddings alone are charged with more than the minutes.
     ScsamError
         If the round fails.
     """
@@ -173,13 +173,13 @@ def train(job: Job, on_done: Callable[[str], None]) -> Trained:
     if folder.is_dir():
         return Trained(folder, count, each)
     with own_copy(cache_of(out), folder.with_name("cache")) as own:
-        inputs = inputs_of(job.chosen, labelled, unlabelled, job.judges, timed, own)
+        inputs = inputs_of(job.chosen, labelled, unlabelled, job.choosing, timed, own)
         train_in(folder, inputs, job.plan.threads)
     return Trained(folder, count, each)
 
 
 def _left(minutes: float, count: int, each: float) -> float:
-    """Minutes of a run that are left when its embeddings are paid for."""
+    """Return the minutes of a run that are left after its embeddings."""
     charged = count * each / 60
     if minutes - charged < MIN_MINUTES:
         raise InputError(
@@ -193,14 +193,14 @@ def inputs_of(
     chosen: SemiSet,
     labelled: Sequence[Member],
     unlabelled: Sequence[Member],
-    judges: Sequence[Member],
+    choosing: Sequence[Member],
     settings: TrainSettings,
     cache: Path | None,
     parent: Path | None = None,
 ) -> str:
-    """``inputs.json`` of a round, of the first one or of one that goes on from `parent`."""
+    """Return ``inputs.json`` of a first round, or of one that continues from `parent`."""
     images = [member.as_input(labelled=True) for member in labelled]
-    images += [member.as_input(labelled=True) for member in judges]
+    images += [member.as_input(labelled=True) for member in choosing]
     images += [member.as_input(labelled=False) for member in unlabelled]
     classes = [{"id": id, "name": name, "colour": "#ff0000"} for id, name in chosen.classes.items()]
     return json.dumps(
@@ -211,7 +211,7 @@ def inputs_of(
             "modality": "other",
             "classes": classes,
             "images": images,
-            "held_out": [member.name for member in judges],
+            "held_out": [member.name for member in choosing],
             "parent_round": parent and {"number": 1, "folder": str(parent)},
             "cache": str(cache),
             "cache_gb": CACHE_GB,
@@ -221,7 +221,7 @@ def inputs_of(
 
 
 def train_in(folder: Path, inputs: str, threads: int | None) -> Path:
-    """The round's own process; one that was interrupted before goes on. Returns its folder."""
+    """Train or resume a round in its own process; return its folder."""
     if not folder.is_dir():
         partial = folder.with_name(f"{folder.name}{PARTIAL}")
         partial.mkdir(parents=True, exist_ok=True)

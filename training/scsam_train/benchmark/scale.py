@@ -1,7 +1,7 @@
-"""What a step costs while a project grows: rounds on more and more references to images.
+"""Cost of a step while a project grows: rounds with more and more referenced images.
 
-`unlabelled_planes` bounds what a round reads, embeds and keeps; of all other references it
-knows the names only. So neither time nor memory should grow with them.
+`unlabelled_planes` limits what a round reads, embeds and stores; of all other images it only has
+the names. So neither time nor memory should grow with their number.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from napari_scsam.core.round_contract import INPUTS_FILE, METRICS_FILE, PARTIAL
 from napari_scsam.core.settings import Device, TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
-from scsam_train.benchmark.common import run_round, write_report
+from scsam_train.benchmark.common import own_folder, run_round, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Different files; more references name them again.
+# Distinct files; further references repeat them.
 FILES = 100
 SIDE = 96
 LABELLED = 8
@@ -36,19 +36,19 @@ RATES = ("seconds_loading", "seconds_per_embedding", "seconds_per_step", "memory
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes
     ----------
     references : tuple of int
-        Images in the project of each run, at least nine.
+        Number of images in the project of each run, at least nine.
     steps : int
-        Of scsam, in each run.
+        Steps of scsam in each run.
     unlabelled : int
         Setting `unlabelled_planes`.
     device : str
     threads : int or None
-        Of torch.
+        Torch threads.
     """
 
     references: tuple[int, ...]
@@ -61,21 +61,22 @@ class Plan:
 def measure(
     out: Path, plan: Plan, on_done: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Train a round for each number of references, through its own process.
+    """Train one round per number of references, each in its own process.
 
     Returns
     -------
     dict
-        ``plan``, and ``runs``: by number of references the round's rates, its ``embeddings``,
+        ``plan``, and ``runs``: by number of references, the round's rates, ``embeddings``,
         ``labelled_planes``, ``unlabelled_planes``, and ``seconds`` of the whole process.
     """
     if min(plan.references) <= LABELLED:
         raise ScsamError(f"A run needs more than {LABELLED} references.")
-    files = _write_files(out / "images")
+    images, folder = own_folder(out / "images"), own_folder(out / "runs")
+    files = _write_files(images)
     runs = {}
     for count in plan.references:
-        runs[str(count)] = _run(out / "runs" / str(count), files, count, plan)
-        on_done(f"{count} references: {_told(runs[str(count)])}")
+        runs[str(count)] = _run(folder / str(count), files, count, plan)
+        on_done(f"{count} references: {_in_short(runs[str(count)])}")
     return {"plan": asdict(plan), "runs": runs}
 
 
@@ -85,7 +86,7 @@ def write(folder: Path, report: dict[str, Any]) -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
+    """Return the report in Markdown."""
     plan = report["plan"]
     lines = [
         f"{plan['steps']} steps of scsam on {LABELLED} labelled pictures; `unlabelled_planes` = "
@@ -101,7 +102,7 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(run: dict[str, Any]) -> str:
+def _in_short(run: dict[str, Any]) -> str:
     return (
         f"{run['seconds_loading']:.1f} s to load, {run['seconds_per_step']:.2f} s a step, "
         f"{run['memory_gb']:.2f} GB"
@@ -109,8 +110,7 @@ def _told(run: dict[str, Any]) -> str:
 
 
 def _write_files(folder: Path) -> list[dict[str, Any]]:
-    """Pictures with a bright disc each, and the label maps of the first ones."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write pictures with a bright disc each, and the label maps of the first ones."""
     rows, cols = np.mgrid[:SIDE, :SIDE]
     entries = []
     for number in range(FILES):
@@ -147,7 +147,7 @@ def _run(folder: Path, files: list[dict[str, Any]], count: int, plan: Plan) -> d
 
 
 def _inputs(files: list[dict[str, Any]], count: int, plan: Plan) -> str:
-    """``inputs.json`` of a round without a cache: each run makes all its embeddings."""
+    """Return ``inputs.json`` of a round without a cache: each run computes all embeddings."""
     images = []
     for number in range(count):
         name = f"{number:08x}"

@@ -1,4 +1,4 @@
-"""What the members of a pair got right on the measured cases."""
+"""Scores of the members of a pair on the tested cases."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from scsam_train.benchmark.semi_sets import Member, SemiSet
 
 MEASURES = ("dice", "iou", "hd95", "assd")
-# What a round answers with, in the order of tables; not every round has each of them.
+# Predictions of a round, in the order of tables; not every round has all of them.
 COLUMNS = ("unet", "sam", "prompted", "pair")
 
 
-def judges_of(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member]:
-    """Members of the tested cases that weigh and choose the members of a pair."""
+def choosing_members(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member]:
+    """Draw the tested members that choose the weights and the best member of a pair."""
     cases = np.random.default_rng([seed, 7]).permutation(sorted({m.case for m in test})).tolist()
     drawn = set(cases[: max(1, round(chosen.to_choose * len(cases)))])
     return [member for member in test if member.case in drawn]
@@ -35,9 +35,9 @@ def judges_of(chosen: SemiSet, test: Sequence[Member], seed: int) -> list[Member
 def score(
     models: Pair, chosen: SemiSet, members: Sequence[Member], cache: Path | None
 ) -> dict[str, Any]:
-    """Measures of `evaluate` by case, image, member of the pair and class.
+    """Return the measures of `evaluate` by case, image, member of the pair and class.
 
-    `cache` holds SAM's embeddings; None for models that ask for none.
+    `cache` contains SAM's embeddings; None for models that need none.
     """
     found: dict[str, Any] = {case: {} for case in sorted({member.case for member in members})}
     for member in members:
@@ -45,16 +45,16 @@ def score(
     return found
 
 
-def judged(found: dict[str, Any], judges: Sequence[Member]) -> dict[str, Any]:
-    """Choose the best member by some cases, and report the others.
+def with_choice(found: dict[str, Any], choosing: Sequence[Member]) -> dict[str, Any]:
+    """Choose the best member on some cases, and report the others.
 
     Returns
     -------
     dict
-        ``cases``, ``chosen_by`` (which of them chose), ``best`` (the member with the best Dice
-        on those) and ``dice`` (by member, the mean over the others).
+        ``cases``, ``chosen_by`` (the choosing cases), ``best`` (the member with the best Dice on
+        them) and ``dice`` (by member, the mean over the other cases).
     """
-    to_choose = sorted({member.case for member in judges})
+    to_choose = sorted({member.case for member in choosing})
     by_choice = mean_dice(found, to_choose)
     return {
         "cases": found,
@@ -65,12 +65,12 @@ def judged(found: dict[str, Any], judges: Sequence[Member]) -> dict[str, Any]:
 
 
 def reported(run: dict[str, Any]) -> list[str]:
-    """The cases that nothing was chosen by."""
+    """Return the cases that nothing was chosen on."""
     return sorted(set(run["cases"]) - set(run["chosen_by"]))
 
 
 def mean_dice(found: dict[str, Any], cases: Sequence[str]) -> dict[str, float]:
-    """Mean Dice by member: over classes, then a case's images, then cases."""
+    """Return mean Dice by member: over classes, then the images of a case, then cases."""
     values: dict[str, list[float]] = {}
     for case in cases:
         per_image: dict[str, list[float]] = {}
@@ -86,7 +86,7 @@ def mean_dice(found: dict[str, Any], cases: Sequence[str]) -> dict[str, float]:
 def _score_image(
     models: Pair, chosen: SemiSet, member: Member, cache: Path | None
 ) -> dict[str, Any]:
-    truth = io.read_label_volume(member.mask).data
+    truth = io.read_labels(member.mask, like=io.read_volume(member.image))
     truth = truth.reshape(-1, *truth.shape[-2:]).astype(np.uint8)
     planes = _label_maps(models, member, cache)
     scores = {}
@@ -108,7 +108,7 @@ def _score_image(
 def _label_maps(
     models: Pair, member: Member, cache: Path | None
 ) -> list[dict[str, NDArray[np.uint8]] | None]:
-    """Label maps of each plane by member; None for a blank plane, which is background."""
+    """Return label maps of each plane by member; None for a constant plane, i.e. background."""
     store = None if cache is None else open_cache(cache, memory_items=1, max_gb=CACHE_GB)
     ids = np.array([0, *models.class_ids], np.uint8)
     volume = io.read_volume(member.image)

@@ -1,4 +1,4 @@
-"""What a second round keeps of the first, from whose models it goes on with more labels."""
+"""Forgetting in a second round that continues from the first with more labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scsam_train.benchmark.plan import Candidate
 from scsam_train.benchmark.plan import Plan as SemiPlan
 from scsam_train.benchmark.records import key_of
 from scsam_train.benchmark.rounds import inputs_of, train_in
-from scsam_train.benchmark.scoring import judges_of, mean_dice, score
+from scsam_train.benchmark.scoring import choosing_members, mean_dice, score
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, SemiSet
 from scsam_train.validation_metrics import MEMBERS
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-# A case that loses more than this (Dice) has been forgotten in part.
+# A case that loses more Dice than this counts as forgotten. Arbitrary.
 LOSS = 0.05
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes
     ----------
     set : str
-        Of `semi_sets.SEMI_SETS`.
+        Key of `semi_sets.SEMI_SETS`.
     labels, more : int
-        Labelled cases of the first round, and those that the second has beside them.
+        Labelled cases of the first round, and additional ones of the second.
     minutes : float
-        Of each round, with embeddings at hand.
+        Duration of each round, without embedding.
     seeds : tuple of int
     threads : int or None
-        Of torch.
+        Torch threads.
     """
 
     set: str
@@ -55,14 +55,14 @@ class Plan:
 def measure(
     data: Path, out: Path, plan: Plan, on_done: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Train two rounds with each seed, and compare them case by case.
+    """Train two rounds with each seed, and compare them by case.
 
     Returns
     -------
     dict
-        ``plan``, and ``runs``: by seed, of ``unseen`` cases (which chose nothing) and of the
-        ``first`` round's own labelled ones, Dice by member of ``before`` and ``after`` (each a
-        mean), ``change`` (by case) and the share ``lost`` of cases that fell by more than .05.
+        ``plan``, and ``runs``: by seed, for ``unseen`` test cases and for the ``first`` round's
+        labelled cases, the Dice by member ``before`` and ``after`` (means), ``change`` (by case)
+        and the share ``lost`` of cases that fell by more than 0.05.
     """
     out.mkdir(parents=True, exist_ok=True)
     chosen = SEMI_SETS[plan.set]
@@ -70,7 +70,7 @@ def measure(
     runs = {}
     for seed in plan.seeds:
         runs[str(seed)] = _run(data, out, chosen, plan, seed)
-        on_done(f"{plan.set}, seed {seed}: {_told(runs[str(seed)]['unseen'])}")
+        on_done(f"{plan.set}, seed {seed}: {_in_short(runs[str(seed)]['unseen'])}")
     return {"plan": asdict(plan), "runs": runs}
 
 
@@ -80,7 +80,7 @@ def write(out: Path, report: dict[str, Any]) -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report as a table, a line for each seed, group of cases and member."""
+    """Return a table with a row for each seed, group of cases and member."""
     plan = report["plan"]
     lines = [
         f"{plan['set']}: {plan['labels']} labelled cases, then {plan['more']} more, "
@@ -107,26 +107,27 @@ def _run(data: Path, out: Path, chosen: SemiSet, plan: Plan, seed: int) -> dict[
     early = set(cases[: plan.labels].tolist())
     first = [member for member in labelled if member.case in early]
     later = [member for member in labelled if member.case not in early]
-    judges = judges_of(chosen, test, seed)
+    choosing = choosing_members(chosen, test, seed)
     candidate = Candidate("scsam", chosen.settings.unet)
     one_round = SemiPlan(
         plan.set, plan.labels, (seed,), ("scsam",), (candidate.unet,), minutes=plan.minutes
     )
     settings = candidate.settings(one_round, chosen.settings, seed)
     cache = cache_of(out)
-    inputs = partial(inputs_of, chosen, judges=judges, settings=settings)
+    inputs = partial(inputs_of, chosen, choosing=choosing, settings=settings)
     others = unlabelled + later
-    roles = {"first": first, "later": later, "unlabelled": unlabelled, "judges": judges}
+    roles = {"first": first, "later": later, "unlabelled": unlabelled, "judges": choosing}
     key = key_of(chosen, [settings], roles, threads=plan.threads)
     folder = out / "runs" / f"again-{plan.set}-{plan.labels}-{plan.more}-{seed}-{key}"
-    # As in a project, the second round finds what the first one embedded; no other run does.
+    # As in a project, the second round finds the first one's embeddings; no other run does.
     with own_copy(cache, folder / "cache") as own:
         one = train_in(folder / "0001", inputs(first, others, cache=own), plan.threads)
         gone_on = inputs(labelled, unlabelled, cache=own, parent=one)
         two = train_in(folder / "0002", gone_on, plan.threads)
     groups = {"unseen": test, "first": first}
     return {
-        name: _compare(chosen, one, two, members, judges, cache) for name, members in groups.items()
+        name: _compare(chosen, one, two, members, choosing, cache)
+        for name, members in groups.items()
     }
 
 
@@ -135,14 +136,14 @@ def _compare(
     one: Path,
     two: Path,
     members: Sequence[Member],
-    judges: Sequence[Member],
+    choosing: Sequence[Member],
     cache: Path,
 ) -> dict[str, Any]:
-    """Both rounds on the same cases; those that chose the member of a pair are not counted."""
+    """Compare both rounds on the same cases, except those that chose the member of a pair."""
     before, after = (
         score(load_round(folder, device="cpu"), chosen, members, cache) for folder in (one, two)
     )
-    cases = sorted(set(before) - {judge.case for judge in judges})
+    cases = sorted(set(before) - {member.case for member in choosing})
     found = {}
     for member in MEMBERS:
         change = {
@@ -158,5 +159,5 @@ def _compare(
     return found
 
 
-def _told(found: dict[str, Any]) -> str:
+def _in_short(found: dict[str, Any]) -> str:
     return ", ".join(f"{m} {row['before']:.3f} -> {row['after']:.3f}" for m, row in found.items())

@@ -1,4 +1,4 @@
-"""How good rounds get from few labels: every recipe on the same real scans, through its process."""
+"""Dice of rounds from few labels: all recipes on the same real scans, each in its own process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scsam_train.benchmark.machines import machine
 from scsam_train.benchmark.plan import INDEPENDENT, Candidate, Places, Plan
 from scsam_train.benchmark.records import read_record, write_record
 from scsam_train.benchmark.rounds import Job, Trained, train
-from scsam_train.benchmark.scoring import COLUMNS, judged, score
+from scsam_train.benchmark.scoring import COLUMNS, score, with_choice
 from scsam_train.engine import ENGINE_VERSION
 
 if TYPE_CHECKING:
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 def measure(
     places: Places, plan: Plan, on_done: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Run each candidate with each seed, or read what is kept of it.
+    """Run each candidate with each seed, or read its record.
 
-    A run is kept by its engine, its settings and its files (`records.key_of`); one that was
-    interrupted is gone on with.
+    A record is identified by engine, settings and files (`records.key_of`). Interrupted runs are
+    resumed.
 
     Returns
     -------
     dict
-        ``plan``, and ``runs``: by candidate and seed what `run` returns.
+        ``plan``, and ``runs``: results of `run` by candidate and seed.
     """
     places.out.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()  # as the rounds do: an embedding is timed here
+    keep_freed_memory()  # as in a round: embeddings are timed here
     candidates = plan.candidates()
     runs: dict[str, dict[str, Any]] = {candidate.title: {} for candidate in candidates}
     for seed in plan.seeds:
         for candidate in candidates:
             found = run(places, plan, candidate, seed, on_done)
             runs[candidate.title][str(seed)] = found
-            on_done(f"{plan.set}: {candidate.title}, seed {seed}: {_told(found)}")
+            on_done(f"{plan.set}: {candidate.title}, seed {seed}: {_in_short(found)}")
     return {"plan": asdict(plan), "runs": runs}
 
 
-def _told(run: dict[str, Any]) -> str:
+def _in_short(run: dict[str, Any]) -> str:
     means = ", ".join(f"{m} {run['dice'][m]:.3f}" for m in COLUMNS if m in run["dice"])
     return f"{means}; {run['pictures']} pictures, {run['seconds']:.0f} s"
 
@@ -59,13 +59,13 @@ def run(
     seed: int,
     on_done: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """One candidate with one seed.
+    """Run one candidate with one seed.
 
     Returns
     -------
     dict
         ``engine``, ``recipe``, ``unet``, ``seed``, ``plan`` and ``machine``; ``cases``,
-        ``chosen_by``, ``best`` and ``dice`` (`scoring.judged`); and what it took (`_taken`).
+        ``chosen_by``, ``best`` and ``dice`` (`scoring.with_choice`); and the costs (`_taken`).
     """
     job = Job(places, plan, candidate, seed)
     if job.record.exists():
@@ -74,8 +74,8 @@ def run(
     weighed: dict[str, Any] = {}
     if candidate.name == INDEPENDENT:
         unet, sam = rounds
-        pair, weighing = independent_pair(unet.folder, sam.folder, cache_of(places.out))
-        weighed = {"unet_shares": weighing.unet_shares, "guided": weighing.guided}
+        pair, weights = independent_pair(unet.folder, sam.folder, cache_of(places.out))
+        weighed = {"unet_shares": weights.unet_shares, "guided": weights.guided}
     else:
         pair = load_round(rounds[0].folder, device="cpu")
     record = {
@@ -85,7 +85,7 @@ def run(
         "seed": seed,
         "plan": asdict(plan),
         "machine": machine() | {"threads": plan.threads or torch.get_num_threads()},
-        **judged(score(pair, job.chosen, job.split[2], job.cache), job.judges),
+        **with_choice(score(pair, job.chosen, job.split[2], job.cache), job.choosing),
         **weighed,
         **_taken(rounds),
     }
@@ -94,17 +94,17 @@ def run(
 
 
 def _taken(rounds: Sequence[Trained]) -> dict[str, Any]:
-    """What a run took.
+    """Return the costs of a run.
 
-    Two rounds from the same labels make their embeddings once: the one with more is charged.
+    Two rounds from the same labels share their embeddings: the one with more is charged.
 
     Returns
     -------
     dict
-        ``steps``; ``pictures`` (that the U-Net learned from; of ``sam-only``, objects asked
-        for); ``seconds`` of the whole run, with ``charged_s`` for ``charged`` embeddings that
-        were found and not made, of ``seconds_per_charged`` each; ``seconds_per_picture``, all
-        that was trained for one; of each round its ``rates``, and the ``curve`` where it is one.
+        ``steps``; ``pictures`` (samples of the U-Net, or objects of ``sam-only``); ``seconds`` of
+        the whole run, including ``charged_s`` for ``charged`` embeddings found in the cache, of
+        ``seconds_per_charged`` each; ``seconds_per_picture`` of training; ``rates`` of each
+        round; and the ``curve``, if there is one round.
     """
     metrics = [one.metrics for one in rounds]
     dearest = max(rounds, key=lambda one: one.charged_s)

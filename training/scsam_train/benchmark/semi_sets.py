@@ -1,4 +1,4 @@
-"""The sets of `semi`: what is labelled, what is not, and what is measured."""
+"""Data sets of `semi`: labelled, unlabelled and tested members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from scsam_train.benchmark.plan import EvaluateOn
 
-# Tells this draw apart from those that label and choose.
+# Random stream of this draw, different from those for labelled and choosing cases.
 _TESTED_STREAM = 13
 
 
@@ -52,7 +52,7 @@ class Member:
         return _sha256(self.mask)
 
     def as_input(self, *, labelled: bool) -> dict[str, Any]:
-        """As ``inputs.json`` names it."""
+        """Return the entry for ``inputs.json``."""
         label = {"path": str(self.mask), "sha256": self.mask_hash} if labelled else None
         return {
             "id": self.name,
@@ -65,61 +65,61 @@ class Member:
 
 @dataclass(frozen=True)
 class SemiSet:
-    """A set and how it is learned.
+    """A data set and the settings of its rounds.
 
     Attributes
     ----------
     name : str
     classes : dict of int to str
     settings : TrainSettings
-        For it; recipe, seed and time are the plan's.
-    to_learn, to_test : callable
-        Members to learn from, and to measure.
+        Common settings; the plan adds recipe, seed and time.
+    training_members, test_members : callable
+        Return the members for training and for testing.
     to_choose : float
-        Share of the tested cases that choose the best member, and are not reported.
+        Share of the tested cases that choose the best member and are not reported.
     most_tested : int
-        Cases that are measured at most where they are taken from the training set.
+        Maximum number of tested cases, if they are taken from the training set.
     """
 
     name: str
     classes: dict[int, str]
     settings: TrainSettings
-    to_learn: Callable[[Path], list[Member]]
-    to_test: Callable[[Path], list[Member]]
+    training_members: Callable[[Path], list[Member]]
+    test_members: Callable[[Path], list[Member]]
     to_choose: float
     most_tested: int
 
     def members(self, data: Path, evaluate_on: EvaluateOn = "validation") -> list[Member]:
-        """All that runs see."""
-        tested = self.to_test(data) if evaluate_on == "validation" else []
-        return [*self.to_learn(data), *tested]
+        """Return all members used by runs."""
+        tested = self.test_members(data) if evaluate_on == "validation" else []
+        return [*self.training_members(data), *tested]
 
     def split(
         self, data: Path, labels: int, seed: int, evaluate_on: EvaluateOn = "validation"
     ) -> tuple[list[Member], list[Member], list[Member]]:
-        """Labelled, unlabelled and tested members.
+        """Return labelled, unlabelled and tested members.
 
-        `labels` random cases are labelled, the same ones wherever it is measured. The tested
-        ones are the validation cases; or unlabelled ones of the training set, at most half of
-        them, which are then not learned from.
+        `labels` random cases are labelled, independently of `evaluate_on`. The tested cases are
+        either the validation cases, or at most half of the unlabelled cases of the training set,
+        which are then not trained on.
 
         Raises
         ------
         InputError
-            If there are not so many cases, or fewer than two are left to be measured.
+            If there are too few cases, or fewer than two are left for testing.
         """
-        pool = self.to_learn(data)
+        pool = self.training_members(data)
         cases = sorted({member.case for member in pool})
         if not 1 <= labels <= len(cases):
             raise InputError(
-                f"{self.name} has {len(cases)} cases to learn from in {data}; {labels} labelled "
-                f"ones were asked for."
+                f"{self.name} has {len(cases)} training cases in {data}; got {labels} labelled "
+                f"cases."
             )
         chosen = set(np.random.default_rng(seed).choice(cases, labels, replace=False).tolist())
         labelled = [member for member in pool if member.case in chosen]
         others = [member for member in pool if member.case not in chosen]
         if evaluate_on == "validation":
-            return labelled, others, self.to_test(data)
+            return labelled, others, self.test_members(data)
         tested = self._drawn(others, seed)
         return (
             labelled,
@@ -128,10 +128,10 @@ class SemiSet:
         )
 
     def _drawn(self, others: Sequence[Member], seed: int) -> set[str]:
-        """Cases of the training set that are measured."""
+        """Draw the cases of the training set that are tested."""
         cases = sorted({member.case for member in others})
         count = min(self.most_tested, len(cases) // 2)
-        if count < 2:  # one chooses, another is reported
+        if count < 2:  # one chooses, the other is reported
             raise InputError(
                 f"{len(cases)} unlabelled cases of {self.name} are too few to measure on: label "
                 "fewer, or measure with --evaluate-on validation."
@@ -152,15 +152,15 @@ def _polyps(pattern: str) -> Callable[[Path], list[Member]]:
     return find
 
 
-# Patients of ACDC up to this one are learned from: 30 of 40.
-LAST_TO_LEARN = 30
+# ACDC patients used for training: 30 of 40.
+TRAINING_PATIENTS = 30
 
 
-def _cardiac(*, learn: bool) -> Callable[[Path], list[Member]]:
+def _cardiac(*, training: bool) -> Callable[[Path], list[Member]]:
     def find(data: Path) -> list[Member]:
         pairs = _pairs(data / "cardiac_acdc", "*")
         patients = sorted({_stem(image).split("_")[0] for image, _ in pairs})
-        wanted = set(patients[:LAST_TO_LEARN] if learn else patients[LAST_TO_LEARN:])
+        wanted = set(patients[:TRAINING_PATIENTS] if training else patients[TRAINING_PATIENTS:])
         return [
             Member(_stem(image), _stem(image).split("_")[0], image, mask, _planes(image))
             for image, mask in pairs
@@ -180,7 +180,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-# For every set the same, so that none has settings of its own to fit it.
+# The same for every set, so that no set gets settings fitted to it.
 SETTINGS = TrainSettings(
     image_size=192,
     labelled_batch=4,
@@ -196,8 +196,8 @@ SEMI_SETS = {
         name="polyps_kvasir",
         classes={1: "polyp"},
         settings=SETTINGS,
-        to_learn=_polyps("train_*"),
-        to_test=_polyps("validation_*"),
+        training_members=_polyps("train_*"),
+        test_members=_polyps("validation_*"),
         to_choose=0.2,
         most_tested=100,  # as many as there are validation pictures
     ),
@@ -205,8 +205,8 @@ SEMI_SETS = {
         name="cardiac_acdc",
         classes=CARDIAC,
         settings=SETTINGS,
-        to_learn=_cardiac(learn=True),
-        to_test=_cardiac(learn=False),
+        training_members=_cardiac(training=True),
+        test_members=_cardiac(training=False),
         to_choose=0.2,
         most_tested=10,  # as many as there are patients to test
     ),

@@ -1,4 +1,4 @@
-"""The report of `semi` as JSON, as a table and as curves."""
+"""The report of `semi` as JSON, tables and curves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-# Whom every other candidate is held against.
+# Candidates that every other one is compared with.
 BASES = ("scsam", "supervised")
 
 Runs = dict[str, dict[str, dict[str, Any]]]
@@ -34,7 +34,7 @@ def write(out: Path, report: dict[str, Any]) -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Mean, deviation and number of seeds by candidate and member; differences; curves."""
+    """Return mean, deviation and number of seeds by candidate and member; differences; curves."""
     plan, runs = report["plan"], report["runs"]
     measured = {
         "training": "unlabelled cases of the training set",
@@ -79,10 +79,10 @@ _COUNTS = ("pictures", "steps")
 
 
 def quiet_minutes(found: Sequence[dict[str, Any]]) -> list[float]:
-    """Minutes of each run as they would be on a quiet machine: its pictures and embeddings.
+    """Return the minutes that each run would take on an idle machine.
 
-    Others who compute at the same time only ever make a picture slower, so that the least
-    seconds a picture of the runs of one recipe on one machine is what it costs.
+    Other load only makes training slower. So the smallest time per picture of all runs of a
+    recipe on one machine is taken as its cost, plus the charged embeddings.
     """
     least: dict[str, float] = {}
     for run in found:
@@ -97,7 +97,7 @@ def quiet_minutes(found: Sequence[dict[str, Any]]) -> list[float]:
 
 
 def _differences(runs: Runs) -> list[str]:
-    """Paired differences, with what other seeds and other cases would give."""
+    """Return paired differences with confidence intervals over seeds and over cases."""
     rows = [
         f"| {mine} | {base} | {member} | {row}"
         for mine, base in _compared(runs)
@@ -112,12 +112,12 @@ def _differences(runs: Runs) -> list[str]:
 
 
 def _compared(runs: Runs) -> Iterator[tuple[str, str]]:
-    """Each candidate with the bases of its kind of U-Net, and with itself of another kind."""
+    """Pair each candidate with the bases of its kind of U-Net, and with its other kinds."""
     known = [(title, *_kind(found)) for title, found in runs.items()]
     for at, (mine, recipe, unet) in enumerate(known):
         for before, (other, base, kind) in enumerate(known):
             against_base = base in BASES and (unet == kind or recipe == "sam-only")
-            if recipe in BASES:  # of these two one is held against the other, not both
+            if recipe in BASES:  # compare the two bases only once
                 against_base = against_base and BASES.index(recipe) < BASES.index(base)
             if against_base or (recipe == base and before < at):
                 yield mine, other
@@ -145,7 +145,7 @@ def _interval(found: Interval | None) -> str:
 
 
 def _curves(runs: Runs) -> list[str]:
-    """Mean Dice of the members on the choosing cases as the rounds went on."""
+    """Return the mean Dice of the members on the choosing cases over the course of the rounds."""
     rows = []
     for name, found in runs.items():
         curves = [run["curve"] for run in found.values()]

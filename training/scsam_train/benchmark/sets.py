@@ -1,4 +1,4 @@
-"""The benchmark's planes: real scans with their true masks, from the developers' data folder."""
+"""Planes of the benchmarks: real scans with true masks, from a data folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.io import read_label_volume, read_volume
+from napari_scsam.io import read_labels, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_scsam.core.volume import Volume
+
 MIN_PIXELS = 20
 CARDIAC = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One plane.
+    """One plane of a data set.
 
     Attributes
     ----------
     name : str
-        Of the file.
+        Name of the file.
     group : str
-        The patient, the unit that is drawn in the bootstrap.
+        The patient; unit of the bootstrap.
     image : ndarray of shape (rows, cols) or (rows, cols, 3)
     masks : dict of str to ndarray of shape (rows, cols), bool
-        True mask of each structure that is in the plane.
+        True mask of each structure in the plane.
     """
 
     name: str
@@ -42,29 +44,30 @@ class Case:
 
 
 def polyps(folder: Path) -> Iterator[Case]:
-    """Kvasir-SEG's validation pictures."""
+    """Yield the validation pictures of Kvasir-SEG."""
     for image, mask in _pairs(folder / "polyps_kvasir", "validation_*"):
-        truth = read_label_volume(mask).data
-        yield Case(image.stem, image.stem, read_volume(image).data, _masks(truth, {1: "polyp"}))
+        picture, truth = _read_pair(image, mask)
+        yield Case(image.stem, image.stem, picture.data, _masks(truth, {1: "polyp"}))
 
 
 def cardiac(folder: Path) -> Iterator[Case]:
-    """ACDC's middle slices, end diastole and end systole."""
+    """Yield the middle slices of ACDC, at end diastole and end systole."""
     for image, mask in _pairs(folder / "cardiac_acdc", "*"):
-        volume, truth = read_volume(image).data, read_label_volume(mask).data
-        at = len(volume) // 2
-        yield Case(image.name, image.name.split("_")[0], volume[at], _masks(truth[at], CARDIAC))
+        volume, truth = _read_pair(image, mask)
+        at = len(truth) // 2
+        masks = _masks(truth[at], CARDIAC)
+        yield Case(image.name, image.name.split("_")[0], volume.data[at], masks)
 
 
 def atrium(folder: Path) -> Iterator[Case]:
-    """Slices of LA 2018 at a quarter, a half and three quarters of the atrium."""
+    """Yield slices of LA 2018 at a quarter, a half and three quarters of the atrium."""
     for image, mask in _pairs(folder / "atrium_la2018", "*"):
-        volume, truth = read_volume(image).data, read_label_volume(mask).data
+        volume, truth = _read_pair(image, mask)
         slices = np.flatnonzero((truth == 1).any(axis=(1, 2)))
         for share in (0.25, 0.5, 0.75):
             at = int(slices[int(share * (len(slices) - 1))])
             masks = _masks(truth[at], {1: "left atrium"})
-            yield Case(f"{image.name}#{at}", image.name, volume[at], masks)
+            yield Case(f"{image.name}#{at}", image.name, volume.data[at], masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +77,11 @@ class Scan:
     Attributes
     ----------
     name : str
-        Of the file.
+        Name of the file.
     image : ndarray of shape (slices, rows, cols)
     truth : ndarray of shape (slices, rows, cols), bool
     spacing : float or None
-        Between slices, in mm.
+        Distance between slices, in mm.
     """
 
     name: str
@@ -88,59 +91,57 @@ class Scan:
 
 
 def atrium_scans(folder: Path) -> Iterator[Scan]:
-    """LA 2018's volumes, whole."""
+    """Yield the whole volumes of LA 2018."""
     for image, mask in _pairs(folder / "atrium_la2018", "*"):
-        volume = read_volume(image)
-        yield Scan(
-            image.name, volume.data, read_label_volume(mask).data == 1, volume.plane_spacing()
-        )
+        volume, truth = _read_pair(image, mask)
+        yield Scan(image.name, volume.data, truth == 1, volume.plane_spacing())
 
 
 SETS = {"polyps_kvasir": polyps, "cardiac_acdc": cardiac, "atrium_la2018": atrium}
 
-# Patients of ACDC up to this one may be learned from when the others are measured.
-LAST_TO_LEARN = "patient020"
-# A picture of Kvasir-SEG that has a twin among others' test pictures.
+# ACDC patients up to this one may be used for training; the others are tested.
+LAST_TRAINING_PATIENT = "patient020"
+# A picture of Kvasir-SEG with a duplicate among the test pictures.
 TWIN = "train_222"
 
 
-def polyps_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
-    """Random training pictures of Kvasir-SEG."""
+def polyps_for_training(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+    """Draw training pictures of Kvasir-SEG."""
     pairs = [p for p in _pairs(folder / "polyps_kvasir", "train_*") if _stem(p[0]) != TWIN]
     chosen = [pairs[int(i)] for i in rng.choice(len(pairs), count, replace=False)]
     return [
-        Case(image.stem, image.stem, read_volume(image).data, _masks(truth, {1: "polyp"}))
-        for image, truth in ((i, read_label_volume(m).data) for i, m in chosen)
+        Case(image.stem, image.stem, picture.data, _masks(truth, {1: "polyp"}))
+        for image, (picture, truth) in ((i, _read_pair(i, m)) for i, m in chosen)
     ]
 
 
-def cardiac_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
-    """Middle slices of random patients of ACDC, one each, at end diastole or end systole."""
-    patients = _by_group(case for case in cardiac(folder) if case.group <= LAST_TO_LEARN)
+def cardiac_for_training(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+    """Draw patients of ACDC, with one middle slice each, at end diastole or end systole."""
+    patients = _by_group(case for case in cardiac(folder) if case.group <= LAST_TRAINING_PATIENT)
     chosen = rng.choice(sorted(patients), count, replace=False).tolist()
     return [patients[name][int(rng.integers(len(patients[name])))] for name in chosen]
 
 
-def cardiac_of_others(folder: Path) -> Iterator[Case]:
-    """ACDC's middle slices of the patients that nothing is learned from."""
-    return (case for case in cardiac(folder) if case.group > LAST_TO_LEARN)
+def cardiac_for_testing(folder: Path) -> Iterator[Case]:
+    """Yield ACDC's middle slices of the patients that are not used for training."""
+    return (case for case in cardiac(folder) if case.group > LAST_TRAINING_PATIENT)
 
 
-# Volumes of LA 2018 that may be learned from when the others are measured.
-ATRIA_TO_LEARN = 5
+# Volumes of LA 2018 that may be used for training; the others are tested.
+TRAINING_ATRIA = 5
 
 
-def atrium_to_learn(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
-    """One slice each of random volumes among the first of LA 2018."""
+def atrium_for_training(folder: Path, count: int, rng: np.random.Generator) -> list[Case]:
+    """Draw one slice each of random volumes among the first of LA 2018."""
     volumes = _by_group(atrium(folder))
-    chosen = rng.choice(sorted(volumes)[:ATRIA_TO_LEARN], count, replace=False).tolist()
+    chosen = rng.choice(sorted(volumes)[:TRAINING_ATRIA], count, replace=False).tolist()
     return [volumes[name][int(rng.integers(len(volumes[name])))] for name in chosen]
 
 
-def atrium_of_others(folder: Path) -> Iterator[Case]:
-    """Slices of the volumes of LA 2018 that nothing is learned from."""
+def atrium_for_testing(folder: Path) -> Iterator[Case]:
+    """Yield slices of the volumes of LA 2018 that are not used for training."""
     volumes = _by_group(atrium(folder))
-    return (case for name in sorted(volumes)[ATRIA_TO_LEARN:] for case in volumes[name])
+    return (case for name in sorted(volumes)[TRAINING_ATRIA:] for case in volumes[name])
 
 
 def _by_group(cases: Iterator[Case]) -> dict[str, list[Case]]:
@@ -150,21 +151,27 @@ def _by_group(cases: Iterator[Case]) -> dict[str, list[Case]]:
     return found
 
 
-# Where to learn a set from, and what is measured then.
-LEARNED = {
-    "polyps_kvasir": (polyps_to_learn, polyps),
-    "cardiac_acdc": (cardiac_to_learn, cardiac_of_others),
-    "atrium_la2018": (atrium_to_learn, atrium_of_others),
+# Training and test planes of each set.
+TUNING_SETS = {
+    "polyps_kvasir": (polyps_for_training, polyps),
+    "cardiac_acdc": (cardiac_for_training, cardiac_for_testing),
+    "atrium_la2018": (atrium_for_training, atrium_for_testing),
 }
 
 
 def _pairs(folder: Path, pattern: str) -> list[tuple[Path, Path]]:
-    """Images and their masks, which have the same stem."""
+    """Return images and their masks, which have the same stem."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: give the folder of the data with --data.")
     masks = {_stem(path): path for path in (folder / "masks").iterdir()}
     images = sorted((folder / "images").glob(pattern))
     return [(path, masks[_stem(path)]) for path in images if _stem(path) in masks]
+
+
+def _read_pair(image: Path, mask: Path) -> tuple[Volume, NDArray[Any]]:
+    """An image, and its mask on its grid."""
+    volume = read_volume(image)
+    return volume, read_labels(mask, like=volume)
 
 
 def _stem(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Embedding and decoding against segment-anything's own predictor, as ratios of one run."""
+"""Time of embedding and decoding relative to segment-anything's predictor, in the same run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WARM_UPS = 1
 
 @dataclass(frozen=True)
 class Rivals:
-    """What is timed side by side: ours, the plain LiteMedSAM encoder, and SAM ViT-B."""
+    """Models timed side by side: ours, the plain LiteMedSAM encoder, and SAM ViT-B."""
 
     ours: SamModel
     plain: torch.nn.Module
@@ -37,20 +37,20 @@ class Rivals:
 
 
 def measure_speed(model: str, repeats: int, encoder_repeats: int) -> dict[str, Any]:
-    """Time rivals in turns, so that whatever else the machine does meets them all.
+    """Time the models alternately, so that other load on the machine affects all of them.
 
     Parameters
     ----------
     model : str
-        Name that `load_sam` takes.
+        A name for `load_sam`.
     repeats, encoder_repeats : int
-        Rounds of decoding, and of ViT-B's encoder; three times as many of the small ones.
+        Repeats of decoding and of ViT-B's encoder; small encoders have three times as many.
 
     Returns
     -------
     dict
-        ``seconds``: median and quartiles by step; ``ratios``: medians of the ratios within a
-        round; ``threads``. ViT-B has random weights: its time does not depend on them.
+        ``seconds``: median and quartiles by step. ``ratios``: medians of the ratios within a
+        repeat. ``threads``. ViT-B has random weights: its time does not depend on them.
     """
     rivals = _rivals(model)
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -59,7 +59,7 @@ def measure_speed(model: str, repeats: int, encoder_repeats: int) -> dict[str, A
         "embed, ours": lambda: rivals.ours.embed(image),
         "encode, plain LiteMedSAM": lambda: _encode(rivals, image),
     }
-    # By itself: what comes after ViT-B's many seconds finds other caches and clocks.
+    # Separately: a run of ViT-B, of several seconds, leaves other caches and clock rates behind.
     large = {
         "embed, ours, after ViT-B": lambda: rivals.ours.embed(image),
         "set_image, ViT-B": lambda: rivals.predictor.set_image(image),
@@ -86,9 +86,9 @@ def measure_speed(model: str, repeats: int, encoder_repeats: int) -> dict[str, A
 
 
 def measure_agreement(model: str, data: Path, limit: int, sets: Sequence[str]) -> dict[str, Any]:
-    """IoU of masks from our encoder with those from the plain float32 one, on real scans.
+    """Return the IoU of masks from our encoder and from the plain float32 one, on real scans.
 
-    Each structure is asked for by its tight box, by one click in its middle, and by both.
+    Each structure is prompted with its tight box and with one click in its centre.
     """
     base = load_base(model)
     sam = SamModel(SamWeights.of(base, torch.device("cpu")))
@@ -113,7 +113,7 @@ def write_speed(folder: Path, report: dict[str, Any]) -> None:
 
 
 def speed_table(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
+    """Return the report in Markdown."""
     lines = [
         f"Seconds on {report['threads']} threads, median (quartiles).",
         "",
@@ -176,8 +176,8 @@ def _agreement(sam: SamModel, case: Case) -> list[tuple[str, float]]:
         plain = Embedding(encoder(pixels[None]).float(), ours.shape, ours.view, ours.key)
     found = []
     for truth in case.masks.values():
-        asked = {"box": Prompts(box=bounding_box(truth)), "click": Prompts([deepest(truth)], [1])}
-        for kind, prompts in asked.items():
+        kinds = {"box": Prompts(box=bounding_box(truth)), "click": Prompts([deepest(truth)], [1])}
+        for kind, prompts in kinds.items():
             masks = [sam.decode(embedding, prompts).mask for embedding in (ours, plain)]
             found.append((kind, iou(*masks)))
     return found

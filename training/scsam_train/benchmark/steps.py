@@ -1,8 +1,8 @@
-"""Seconds and memory of one step of SC-SAM in each cost profile, on random weights and pictures.
+"""Time and memory of one SC-SAM step in each cost profile, on random weights and pictures.
 
-One step: the U-Net learns from 6 labelled and 6 pseudo-labelled pictures of 256 pixels, and SAM
-from as many, asked by class tokens. With a frozen encoder SAM gets embeddings that are at hand;
-an adapted one encodes 12 pictures, and gradients go back through it.
+In one step the U-Net is trained on 6 labelled and 6 pseudo-labelled pictures of 256 px, and SAM on
+as many, prompted with class tokens. With a frozen encoder SAM gets stored embeddings; an adapted
+one encodes 12 pictures and receives gradients.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ if TYPE_CHECKING:
 SIDE, EACH = 256, 6
 CLASSES = (1, 2)
 WARM_UPS = 1
-# Of a round: SAM is asked by class tokens alone, so that each step has 12 objects.
+# Fraction of a round: SAM is prompted with class tokens alone, so that each step has 12 objects.
 FRACTION = 0.3
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A base SAM in a cost profile.
+    """A base SAM with a cost profile.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Configuration:
         Name in the zoo.
     profile : {'frozen-encoder', 'adapted-encoder'}
     size : int or None
-        Side of SAM's input, where it is not the published one.
+        Side of SAM's input, if it is not the published one.
     """
 
     title: str
@@ -95,13 +95,13 @@ def measure_steps(
     names: Sequence[str] = tuple(CONFIGURATIONS),
     on_done: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Time each configuration in a process of its own, whose memory is its own, too.
+    """Time each configuration in a separate process, so that its memory is separate.
 
     Returns
     -------
     dict
-        ``configurations``: by name ``title``, ``seconds`` (median of `repeats` steps),
-        ``all_seconds``, ``memory_gb`` (the most that the process held) and ``threads``.
+        ``configurations``: by name, ``title``, ``seconds`` (median of `repeats` steps),
+        ``all_seconds``, ``memory_gb`` (peak of the process) and ``threads``.
     """
     found = {}
     for name in names:
@@ -121,7 +121,7 @@ def write_steps(folder: Path, report: dict[str, Any]) -> None:
 
 
 def steps_table(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
+    """Return the report in Markdown."""
     lines = [
         f"One step on {EACH} + {EACH} images of {SIDE} px, median of {report['repeats']}.",
         "",
@@ -152,7 +152,7 @@ def measure_here(name: str, repeats: int) -> dict[str, Any]:
 
 
 class Step:
-    """Both students with everything that a step needs.
+    """Both students and all inputs of a step.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class Step:
     def __init__(self, configuration: Configuration) -> None:
         torch.manual_seed(0)
         context = _context(configuration)
-        self._unet, self._others = (
+        self._unet, self._unlabelled = (
             UNetStudent(context.unet.network, context),
             context.materials.unlabelled_images,
         )
@@ -173,27 +173,27 @@ class Step:
             lambda agreement: 0.0,
         )
         one_hot = torch.nn.functional.one_hot(_labels().long(), 1 + len(CLASSES))
-        self._sure = one_hot.permute(0, 3, 1, 2).float()
-        for index, sure in enumerate(self._sure):
-            self._pseudo.keep(index, sure)
+        self._confident = one_hot.permute(0, 3, 1, 2).float()
+        for index, confident in enumerate(self._confident):
+            self._pseudo.keep(index, confident)
         self.sam = SamStudent(context, self._pseudo)
-        self._lessons, self._marker = BatchSampler(context), SupervisedLoss(context)
+        self._sampler, self._supervised_loss = BatchSampler(context), SupervisedLoss(context)
 
     def __call__(self, number: int) -> None:
-        """Let both learn."""
-        chosen = self._lessons.choose_others(self._pseudo.ready, EACH, number)
+        """Train both students for one step."""
+        chosen = self._sampler.choose_others(self._pseudo.ready, EACH, number)
         labels = self._pseudo.label_maps(chosen)
-        batch = self._lessons.labelled(EACH, number)
-        batch = batch + self._lessons.others(chosen, labels, 1.0, number)
-        loss = self._marker(self._unet(batch.images), batch, FRACTION, len(batch))
+        batch = self._sampler.labelled(EACH, number)
+        batch = batch + self._sampler.others(chosen, labels, 1.0, number)
+        loss = self._supervised_loss(self._unet(batch.images), batch, FRACTION, len(batch))
         self._unet.learn(loss, FRACTION, batch.names)
         self.sam.update(FRACTION, np.ones(len(CLASSES)))
 
     def _ask_unet(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Ask the U-Net, as in a round, and agree with SAM: the same labels in every step."""
+        """Run the U-Net as in a round, but return fixed probabilities, as if both agreed."""
         chosen = torch.from_numpy(indices)
-        self._unet.taught(self._others[chosen])
-        return self._sure[chosen]
+        self._unet.taught(self._unlabelled[chosen])
+        return self._confident[chosen]
 
 
 def _context(configuration: Configuration) -> RecipeContext:
@@ -249,7 +249,7 @@ def _materials(sam: SamModel) -> Materials:
 
 
 def _labels() -> torch.Tensor:
-    """Label maps (6, 256, 256), uint8, with a block of each class."""
+    """Return label maps (6, 256, 256), uint8, with a block of each class."""
     labels = torch.zeros((EACH, SIDE, SIDE), dtype=torch.uint8)
     labels[:, 64:128, 64:192] = CLASSES[0]
     labels[:, 128:176, 96:160] = CLASSES[1]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scsam_train.batches import Batch, BatchSampler, SupervisedLoss
+from scsam_train.cutmix import cutmix
 from scsam_train.losses import likeliest
 from scsam_train.pseudo import PseudoLabels, of_trusted
 from scsam_train.recipe_context import RecipeContext, StepReport
@@ -185,7 +186,10 @@ class ScSam:
         side = self._context.side_at(fraction)
         labels = of_trusted(self._pseudo.label_maps(chosen, side), trusted)
         weight = float(trust.max())
-        return self._lessons.others(chosen, labels, weight, self._step, fraction, known)
+        batch = self._lessons.others(
+            chosen, labels, weight, self._step, fraction, known, distorted=True
+        )
+        return cutmix(batch, np.random.default_rng([self._context.settings.seed, 60, self._step]))
 
     def _look(self, count: int) -> None:
         """Let SAM's teacher look at the next unlabelled planes."""
@@ -241,7 +245,7 @@ class ScSam:
         from_unet = self._sized(self._ask_unet_of_labelled(np.array([index])))
         from_sam = self._sam.taught(features, from_unet.shape[-1], index)
         judged = self._data.judged[index].cpu().numpy()
-        self._exam.mark(_label(from_unet), _label(from_sam), truth, judged)
+        self._exam.update(_label(from_unet), _label(from_sam), truth, judged)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:

@@ -45,7 +45,8 @@ from torch import Tensor
 
 from napari_scsam.models import Partner, trainable_parameters
 from scsam_train.augment import Augmenter
-from scsam_train.decoding import Ask, Decoder
+from scsam_train.clicks import Click
+from scsam_train.decoding import Decoder, PromptBatch
 from scsam_train.embedded_views import VIEWS_STREAM, embedded_view
 from scsam_train.encoding import encoding_of
 from scsam_train.losses import IGNORE, likeliest_known, merged
@@ -219,7 +220,7 @@ class ScSamPaper:
                 _random_clicks(mask, where.numpy(), self._decoder.side, rng)
                 for mask, where, rng in zip(masks, places, rngs, strict=True)
             ]
-            logits.append(self._decoder(features, Ask(classes, clicks=clicks))[0])
+            logits.append(self._decoder(features, PromptBatch(classes, clicks=clicks))[0])
         found = taken_at(torch.cat(logits, dim=1), places)
         return torch.cat([torch.zeros_like(found[:, :1]), found], dim=1)
 

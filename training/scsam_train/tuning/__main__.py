@@ -1,6 +1,6 @@
-"""``python -P -m scsam_train.tuning TUNED.partial``: tune SAM's clicks on what was committed.
+"""``python -P -m scsam_train.tuning TUNED.partial``: tune SAM's clicks on committed labels.
 
-Exit codes as of ``python -m scsam_train``; to cancel is to end the process.
+Exit codes are those of ``python -m scsam_train``; end the process to cancel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Tune as the folder that the command line names says; return the exit code."""
+    """Run the tuning of the folder given on the command line, and return the exit code."""
     return run_child(arguments, _tune, job="Tuning", niceness=TUNING)
 
 

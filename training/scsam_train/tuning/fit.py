@@ -1,4 +1,4 @@
-"""Trains copies of the adapter by simulated annotation."""
+"""Training of adapter copies on simulated annotation episodes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import nn
 from napari_scsam.core.errors import ModelError
 from napari_scsam.models import trainable_parameters
 from scsam_train.decoding import Decoder
-from scsam_train.episode_loss import answer, episode_loss, frozen_decoder
-from scsam_train.episodes import Embedded, Episode, Habits, advance, begin
+from scsam_train.episode_loss import decode, episode_loss, frozen_decoder
+from scsam_train.episodes import Embedded, Episode, EpisodeSettings, advance, begin
 from scsam_train.schedules import WARM_UP, learning_rate
 
 if TYPE_CHECKING:
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.settings import TuneSettings
 
-# Few steps: most of them are about the first clicks, and some about boxes, which must stay. Most
-# come with what is known of the class; one that nothing is known of will be clicked on, too.
-HABITS = Habits(
+# Few steps: most train the first clicks, some train boxes, which must keep their quality. Most come
+# with a class prior; a new class without one will be clicked as well. Arbitrary.
+EPISODES = EpisodeSettings(
     starts={"click": 0.74, "box": 0.18, "several": 0.04, "scribble": 0.04},
     lengths=((1, 0.35), (2, 0.3), (4, 0.35)),
     box_alone=0.7,
-    primed=0.8,
+    with_prior=0.8,
 )
-UNDER_WAY = 3
+CONCURRENT = 3
 CLIP = 1.0
 DISTIL = 0.5
-LEAST_STEPS = 3
+MIN_STEPS = 3
 
 
 class Tuner:
-    """One network and the copies of its adapter that are trained in it by turns.
+    """One network, in which copies of its adapter are trained one after the other.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ class Tuner:
         self.steps = 0
 
     def train_copy(self, corpus: Sequence[Embedded], seconds: float) -> None:
-        """Train a new copy, which takes the place of the one before in the network.
+        """Train a new copy, which replaces the previous one in the network.
 
         Parameters
         ----------
         corpus : sequence of Embedded
         seconds : float
-            Ends after so many, or after the settings' steps.
+            Maximum duration; the settings limit the number of steps.
         """
         self._load(self._fresh)
         self._train(corpus, seconds)
@@ -75,9 +75,9 @@ class Tuner:
             self._sum[name] += learned
 
     def train_last(self, corpus: Sequence[Embedded], seconds: float) -> None:
-        """Go on from the mean of the copies so far, which together have seen all planes.
+        """Train on from the mean of the copies, which together were trained on all planes.
 
-        The mean of models tuned from the same weights is mostly better than each of them
+        The mean of models tuned from the same weights is mostly better than a single one
         (Wortsman et al., ICML 2022).
         """
         self._load({name: total / self._copies for name, total in self._sum.items()})
@@ -86,18 +86,18 @@ class Tuner:
     def _train(self, corpus: Sequence[Embedded], seconds: float) -> None:
         rng = np.random.default_rng([self._settings.seed, self._copies])
         optimiser = torch.optim.AdamW(self._parameters.values(), weight_decay=0.0)
-        under_way: list[Episode] = []
+        episodes: list[Episode] = []
         began, step, done = time.monotonic(), 0, 0.0
-        while done < 1 or step < LEAST_STEPS:
+        while done < 1 or step < MIN_STEPS:
             self._check()
-            while len(under_way) < UNDER_WAY:
-                under_way.append(begin(corpus, self._settings.batch, rng, HABITS))
-            episode = under_way.pop(int(rng.integers(UNDER_WAY)))
-            logits, iou = answer(self.decoder, episode)
+            while len(episodes) < CONCURRENT:
+                episodes.append(begin(corpus, self._settings.batch, rng, EPISODES))
+            episode = episodes.pop(int(rng.integers(CONCURRENT)))
+            logits, iou = decode(self.decoder, episode)
             loss = episode_loss(episode, logits, iou, self.shipped, DISTIL)
             self._descend(loss, optimiser, done)
             if episode.left > 1:
-                under_way.append(advance(episode, (logits, iou), rng))
+                episodes.append(advance(episode, (logits, iou), rng))
             step += 1
             done = max(step / self._settings.steps, (time.monotonic() - began) / max(seconds, 1e-3))
         self._learned = {name: p.detach().clone() for name, p in self._parameters.items()}
@@ -106,13 +106,13 @@ class Tuner:
 
     @torch.no_grad()
     def soften(self, strength: float) -> None:
-        """Keep `strength` (0..1) of what the last copy learned, and the shipped model else.
+        """Keep the share `strength` (0..1) of what the last copy learned.
 
-        Weights between those of a model and of its tuned copy often keep what the one could
-        and what the other learned (Wortsman et al., CVPR 2022, section 3).
+        Weights between those of a model and of its tuned copy often keep the abilities of both
+        (Wortsman et al., CVPR 2022, section 3).
         """
         for name, parameter in self._parameters.items():
-            # LoRA's change is the product B A, and B begins at 0: scaling B scales it.
+            # LoRA's change is the product B A, and B starts at 0: scaling B scales the change.
             if "lora_A" not in name:
                 parameter.copy_(torch.lerp(self._fresh[name], self._learned[name], strength))
 

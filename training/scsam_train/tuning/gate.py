@@ -1,4 +1,4 @@
-"""Whether a tuned copy is kept: clicks and boxes on planes that it has not seen."""
+"""Acceptance test of a tuned copy: clicks and boxes on held-out planes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from scsam_train.episodes import Embedded
 
 CLICKS = 5
-# Objects that are clicked on in each part, evenly spaced: every one of them takes time.
-MOST_OBJECTS = 6
-# Dice that boxes may lose where clicks win: a few objects can't tell less apart.
+# Objects tested per fold, evenly spaced; limits the duration. Arbitrary.
+MAX_OBJECTS = 6
+# Dice that boxes may lose if clicks improve: few objects can't resolve less. Arbitrary.
 BOX_LOSS = 0.02
-# A base that never saw points answers clicks by boxes of its own: only a tuned copy that
-# does this well on the first click takes its place.
+# A base without point training decodes clicks as boxes (`models/clicks_to_box.py`); a tuned copy
+# replaces it only with at least this Dice after the first click. Arbitrary.
 FIRST_CLICK = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class TeacherReliability:
-    """Objects of held-out planes.
+class HeldOutObjects:
+    """Objects of held-out planes, to test a decoder on.
 
     Attributes
     ----------
@@ -45,8 +45,8 @@ class TeacherReliability:
     priors: tuple[Tensor | None, ...]
 
     @staticmethod
-    def of(corpus: Sequence[Embedded]) -> TeacherReliability:
-        """At most `MOST_OBJECTS` of the objects on these planes."""
+    def of(corpus: Sequence[Embedded]) -> HeldOutObjects:
+        """Take at most `MAX_OBJECTS` of the objects on these planes."""
         found = [
             (item.features, target, prior)
             for item in corpus
@@ -54,49 +54,49 @@ class TeacherReliability:
                 item.targets, item.priors or [None] * len(item.targets), strict=True
             )
         ]
-        picks = np.linspace(0, len(found) - 1, min(len(found), MOST_OBJECTS)).astype(int)
+        picks = np.linspace(0, len(found) - 1, min(len(found), MAX_OBJECTS)).astype(int)
         features, targets, priors = zip(*(found[int(i)] for i in picks), strict=True)
-        return TeacherReliability(torch.stack(features), torch.stack(targets)[:, None], priors)
+        return HeldOutObjects(torch.stack(features), torch.stack(targets)[:, None], priors)
 
-    def take(self, decoder: Decoder, *, primed: bool = False) -> NDArray[np.float32]:
-        """Dice of shape (CLICKS + 1, N): after each click, then with the box alone.
+    def evaluate(self, decoder: Decoder, *, use_priors: bool = False) -> NDArray[np.float32]:
+        """Return the Dice, shape (CLICKS + 1, N): after each click, then with the box alone.
 
-        With `primed` the first click and the box go with what is known of the object's class.
+        With `use_priors`, the first click and the box come with the class prior.
         """
         features = self.features.to(decoder.device).float()
-        priors = self.priors if primed else ()
+        priors = self.priors if use_priors else ()
         by_click, _ = click_through(decoder, features, self.targets, CLICKS, priors)
         box, _ = box_through(decoder, features, self.targets, priors)
         return np.concatenate([by_click, box[None]])
 
 
-def figures(marks: Sequence[NDArray[np.float32]]) -> dict[str, float]:
-    """Mean Dice over all objects: after '1' to '5' clicks, their mean 'clicks', and 'box'."""
-    means = np.concatenate(marks, axis=1).mean(axis=1).tolist()
+def figures(dice: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+    """Return mean Dice over all objects: after '1' to '5' clicks, their mean 'clicks', 'box'."""
+    means = np.concatenate(dice, axis=1).mean(axis=1).tolist()
     named = {str(click): round(value, 4) for click, value in enumerate(means[:CLICKS], start=1)}
     return {**named, "clicks": round(sum(means[:CLICKS]) / CLICKS, 4), "box": round(means[-1], 4)}
 
 
-def judge(
+def decide(
     shipped: dict[str, float], tuned: dict[str, float], *, understands_points: bool, unit: str
 ) -> tuple[bool, str]:
-    """Whether the tuned copy is kept, and why, in words for the person.
+    """Decide whether the tuned copy is kept, and give the reason for the user.
 
     Parameters
     ----------
     shipped, tuned : dict
         As `figures`, on the same held-out objects.
     understands_points : bool
-        Whether the shipped model does.
+        Whether the shipped model was trained with points.
     unit : {'cases', 'slices'}
-        What was held out.
+        Unit of the folds.
     """
     before, after = shipped["1"], tuned["1"]
-    told = f"first click {before:.2f} → {after:.2f} on held-out {unit}"
+    comparison = f"first click {before:.2f} → {after:.2f} on held-out {unit}"
     if tuned["clicks"] < shipped["clicks"]:
-        return False, f"not better ({told}), not used"
+        return False, f"not better ({comparison}), not used"
     if tuned["box"] < shipped["box"] - BOX_LOSS:
         return False, f"boxes got worse ({shipped['box']:.2f} → {tuned['box']:.2f}), not used"
     if not understands_points and after < FIRST_CLICK:
-        return False, f"not good enough yet ({told}), not used"
-    return True, told
+        return False, f"not good enough yet ({comparison}), not used"
+    return True, comparison

@@ -1,4 +1,4 @@
-"""What one tuning is made from: inputs.json, read and checked, and the committed planes."""
+"""The inputs of one tuning: ``inputs.json``, read and validated, and the committed planes."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
 
-# A plane along axis 0 counts when so much of it is annotated. Along the others only a whole
-# one does: each of them crosses every plane that was committed along axis 0.
+# A plane along axis 0 is used if this share of it is annotated. Along the other axes only a fully
+# annotated one is: each crosses every plane that was committed along axis 0. Arbitrary.
 ANNOTATED = 0.5
 
 
 @dataclass(frozen=True)
 class TuneInputs:
-    """All that a tuning may read.
+    """Everything that a tuning may read.
 
     Attributes
     ----------
     images : tuple of ImageInput
-        With their labels.
+        Labelled images.
     window : Window
-        Applied to every plane before SAM sees it.
+        Intensity window, applied to every plane before it goes to SAM.
     cache : Path or None
-        Folder of embeddings, shared with the window.
+        Folder of the embedding cache, shared with the annotation window.
     settings : TuneSettings
     sha256 : str
-        Of inputs.json itself.
+        Hash of inputs.json itself.
     """
 
     images: tuple[ImageInput, ...]
@@ -55,12 +55,12 @@ class TuneInputs:
 
 
 def read_inputs(folder: Path) -> TuneInputs:
-    """Read ``inputs.json`` of a tuning's folder.
+    """Read ``inputs.json`` from the folder of a tuning.
 
     Raises
     ------
     InputError
-        If it is missing, damaged, or of another schema.
+        If it is missing or damaged, or has another schema.
     """
     path = folder / INPUTS_FILE
     try:
@@ -88,9 +88,9 @@ def read_inputs(folder: Path) -> TuneInputs:
 
 
 def committed_planes(images: Iterable[ImageInput], window: Window) -> list[TrainPlane]:
-    """Every plane that was committed, along whichever axis, as SAM sees it.
+    """Return all committed planes, along every axis, as input for SAM.
 
-    Constant planes are left out, and what is annotated on them in part stays 255.
+    Constant planes are left out. Unannotated pixels stay 255.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _annotated(volume: Volume, label: LabelArray) -> Iterator[tuple[Plane, Label
     along_first = 0
     for axis in range(3 if volume.ndim == 3 else 1):
         if axis and along_first == volume.plane_count():
-            return  # every plane of the volume is there already
+            return  # every plane of the volume is already included
         for index in range(volume.plane_count(axis)):
             own = take_plane(label, Plane(axis, index), volume.ndim)
             share = float((own != NOT_ANNOTATED).mean())

@@ -1,4 +1,4 @@
-"""Committed planes as objects that can be clicked on, and how they are held out in turn."""
+"""Objects of committed planes, and their division into folds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.models import ClassPrior, EmbeddingCache, Moments, SamModel
-from scsam_train.class_priors import fit_priors, for_prior
+from scsam_train.class_priors import fit_priors, prior_label
 from scsam_train.embedded_views import label_canvas
 from scsam_train.episodes import Embedded
 from scsam_train.losses import IGNORE
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray
     from scsam_train.data import TrainPlane
 
-# On the grid of SAM's low-resolution masks; a smaller object can't be clicked on with sense.
+# On the grid of SAM's low-resolution masks; a smaller object can't be clicked reliably. Arbitrary.
 MIN_PIXELS = 12
-# A part of at least this share of the largest is an object of its own.
+# A connected part of at least this share of the largest one is a separate object. Arbitrary.
 PART = 0.25
 FOLDS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Clickable(Embedded):
-    """A committed plane, embedded, with its objects.
+    """An embedded plane with its objects.
 
     Attributes
     ----------
     plane : TrainPlane
     class_ids : tuple of N int
-        Of its objects.
+        Classes of the objects.
     moments : Moments
-        How its classes look.
+        Feature statistics of its classes, for the class prior.
     """
 
     plane: TrainPlane
@@ -53,7 +53,7 @@ class Clickable(Embedded):
 def embed_planes(
     sam: SamModel, planes: Sequence[TrainPlane], cache: EmbeddingCache
 ) -> list[Clickable]:
-    """Embed each plane once, and find its objects; planes without any are left out."""
+    """Embed each plane once and find its objects; planes without objects are left out."""
     side = 4 * sam.entry.embedding_size
     shown = {int(value) for plane in planes for value in np.unique(plane.label)}
     found = []
@@ -65,30 +65,30 @@ def embed_planes(
             class_ids, targets = zip(*objects, strict=True)
             stacked = torch.from_numpy(np.stack(targets))
             known = shown if plane.judged is None else plane.judged
-            moments = Moments.of(features, for_prior(torch.from_numpy(label), shown, known))
+            moments = Moments.of(features, prior_label(torch.from_numpy(label), shown, known))
             half = features.half().contiguous()
             found.append(Clickable(half, stacked, plane, class_ids, moments))
     return found
 
 
 def prior_of(corpus: Iterable[Clickable]) -> ClassPrior:
-    """What these planes together say of their classes."""
+    """Fit the class prior on these planes."""
     return ClassPrior.fit(item.moments for item in corpus)
 
 
 def with_priors(corpus: Sequence[Clickable]) -> list[Clickable]:
-    """Each plane with what the others say of its objects' classes, as a new plane has it."""
+    """Add to each plane the class priors fitted on the others, as for a new plane."""
     cases = [item.plane.case for item in corpus]
     priors = fit_priors((item.moments for item in corpus), cases)[1]
     return [
         clickable
         for item, prior in zip(corpus, priors, strict=True)
-        for clickable in primed([item], prior)
+        for clickable in with_prior([item], prior)
     ]
 
 
-def primed(corpus: Sequence[Clickable], prior: ClassPrior) -> list[Clickable]:
-    """Planes with what `prior`, which has not seen them, says of their objects' classes."""
+def with_prior(corpus: Sequence[Clickable], prior: ClassPrior) -> list[Clickable]:
+    """Add to the planes the log-odds of `prior`, which was fitted without them."""
     return [
         replace(item, priors=tuple(_odds(prior, item, c) for c in item.class_ids))
         for item in corpus
@@ -102,7 +102,7 @@ def _odds(prior: ClassPrior, item: Clickable, class_id: int) -> Tensor | None:
 
 
 def targets_of(label: LabelArray) -> list[tuple[int, NDArray[np.uint8]]]:
-    """One target for each class, or for each large part of a class that lies in several.
+    """Return one target per class, or per large connected part of a class.
 
     Parameters
     ----------
@@ -112,8 +112,8 @@ def targets_of(label: LabelArray) -> list[tuple[int, NDArray[np.uint8]]]:
     Returns
     -------
     list of (int, ndarray of shape (side, side), uint8)
-        The class, and 0, 1, or 255 where nothing is known; other parts of the same class count
-        as unknown, since a click on one of them may have meant all or just it.
+        The class, and 0, 1, or 255 for unknown pixels. Other parts of the same class are unknown,
+        since a click on one part may have meant all of them or only that part.
     """
     targets = []
     for class_id in np.unique(label):
@@ -134,13 +134,13 @@ def targets_of(label: LabelArray) -> list[tuple[int, NDArray[np.uint8]]]:
 def folds(
     corpus: Sequence[Clickable],
 ) -> tuple[list[list[int]], Literal["cases", "slices"]]:
-    """Divide planes into at most three parts, each to be held out once.
+    """Divide planes into at most three folds, each held out once.
 
     Returns
     -------
     parts : list of list of int
-        Indices into `corpus`. Whole cases where there are at least three; of fewer cases
-        neighbouring planes together, because one would give the other away.
+        Indices into `corpus`. Whole cases if there are at least three; with fewer cases,
+        neighbouring planes stay together, because they are nearly identical.
     unit : {'cases', 'slices'}
     """
     order = sorted(range(len(corpus)), key=lambda i: _place(corpus[i].plane))

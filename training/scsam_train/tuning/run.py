@@ -1,4 +1,4 @@
-"""One tuning from its folder's inputs to its report and adapter."""
+"""One tuning, from the inputs in its folder to its report and adapter."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from napari_scsam.models import (
 )
 from scsam_train.log import EventLog
 from scsam_train.tuning.inputs import committed_planes, read_inputs
-from scsam_train.tuning.tune import Tuned, tune
+from scsam_train.tuning.tune import TuningResult, tune
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def run_tuning(folder: Path) -> Path:
-    """Tune as ``tuned/NNNN.partial`` says and give the folder its final name.
+    """Run the tuning of ``tuned/NNNN.partial`` and give the folder its final name.
 
-    A copy that was refused leaves only its report.
+    A refused copy leaves only its report.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def run_tuning(folder: Path) -> Path:
     device = resolve_device(settings.device)
     base = load_base(settings.sam, settings.sam_checkpoint)
     cache = open_cache(inputs.cache, memory_items=1)
-    done = tune(base, planes, settings, device, cache, tell=log.message)
+    done = tune(base, planes, settings, device, cache, on_message=log.message)
     _save(folder, done, inputs.sha256, settings.to_dict() | {"device": device.type})
     log.write(EventKind.FINISHED, report=done.report)
     final = folder.with_name(folder.name.removesuffix(PARTIAL))
@@ -55,8 +55,8 @@ def run_tuning(folder: Path) -> Path:
     return final
 
 
-def _save(folder: Path, done: Tuned, data: str, settings: dict[str, object]) -> None:
-    """Write the adapter, if it is kept, and the report, which names it, last."""
+def _save(folder: Path, done: TuningResult, data: str, settings: dict[str, object]) -> None:
+    """Write the adapter, if it is kept, and the report, which lists it, last."""
     adapter = folder / ADAPTER_FOLDER
     shutil.rmtree(adapter, ignore_errors=True)
     files = {}

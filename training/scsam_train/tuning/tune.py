@@ -1,4 +1,4 @@
-"""Tuning from planes to an adapter and the figures that it is kept or refused by."""
+"""Tuning, from committed planes to an adapter and the figures that decide whether it is kept."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from napari_scsam.models import (
     attach,
 )
 from scsam_train.tuning.fit import Tuner
-from scsam_train.tuning.gate import TeacherReliability, figures, judge
+from scsam_train.tuning.gate import HeldOutObjects, decide, figures
 from scsam_train.tuning.objects import (
     Clickable,
     embed_planes,
     folds,
-    primed,
     prior_of,
+    with_prior,
     with_priors,
 )
 
@@ -40,28 +40,28 @@ if TYPE_CHECKING:
     from scsam_train.data import TrainPlane
 
 MIN_PLANES = 3
-# Shares of what was learned that may be kept; the held-out clicks decide.
+# Candidate shares of the learned change to keep; the held-out clicks decide. Arbitrary.
 STRENGTHS = (1.0, 0.5, 0.25)
-# Planes beyond these are left out, evenly: each may take a second to embed.
+# Planes beyond this number are left out, evenly: embedding one may take a second.
 MAX_PLANES = 24
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
-    """What came out of a tuning.
+class TuningResult:
+    """Result of a tuning.
 
     Attributes
     ----------
     model : PeftModel
-        The base with the adapter; of no use if it was not kept.
+        The base with the adapter; not to be used if it was refused.
     info : AdapterInfo
     prior : ClassPrior
-        What the planes say of their classes.
+        Class prior fitted on the planes.
     report : dict
         For report.json: ``kept``, ``reason``, Dice of ``shipped`` and ``tuned`` on held-out
-        planes as `gate.figures`, of the kept copy on those that it has ``seen``, ``planes``,
-        ``cases``, ``objects``, ``folds``, ``strength``, ``held_out``, ``steps``, ``seconds``
-        and ``base``.
+        planes (see `gate.figures`), ``seen`` (Dice of the kept copy on planes it was trained on),
+        ``planes``, ``cases``, ``objects``, ``folds``, ``strength``, ``held_out``, ``steps``,
+        ``seconds`` and ``base``.
     """
 
     model: PeftModel
@@ -78,44 +78,78 @@ def tune(
     cache: EmbeddingCache,
     *,
     check: Callable[[], None] = lambda: None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> Tuned:
-    """Tune SAM's decoder on committed planes, and compare on held-out ones.
+    on_message: Callable[[str], None] = lambda text: None,
+) -> TuningResult:
+    """Tune SAM's decoder on committed planes, and compare it on held-out ones.
 
-    A tuned SAM is asked by a click and, where the planes show the class, by what they say of
-    its looks (`ClassPrior`); in training and in comparing, always planes other than the one
-    that is clicked on say it.
+    A tuned SAM is prompted with clicks and, if the planes contain the class, with the class prior
+    (`ClassPrior`). The prior never comes from the plane that is clicked, neither in training nor
+    in the comparison.
 
-    The planes are divided into at most three parts. For each part a copy of the adapter is
-    trained on the others and clicked through on the part itself, so that no figure comes from
-    a plane that its copy has seen (cross-validation). If these copies are not worse than the
-    shipped model, their mean is trained on for as long on all planes, and kept, unless it does
-    worse than the shipped model even there.
+    The planes are divided into at most three folds. For each fold a copy of the adapter is trained
+    on the others and tested on the fold itself (cross-validation). If these copies are not worse
+    than the shipped model, their mean is trained for as long on all planes. It is kept, unless it
+    does worse than the shipped model even there.
 
     Parameters
     ----------
     base : BaseSam
-        The shipped SAM; gets the adapter.
+        The shipped SAM; the adapter is attached to it.
     planes : sequence of TrainPlane
     settings : TuneSettings
     device : torch.device
     cache : EmbeddingCache
-        Of the shipped SAM's embeddings, which tuning does not change.
+        Cache of the shipped SAM's embeddings, which tuning does not change.
     check : callable
         Called before each step; raises Cancelled.
-    tell : callable
-        Takes what is being done.
+    on_message : callable
+        Called with a message about the current activity.
 
     Raises
     ------
     InputError
-        If fewer than three planes hold an object.
+        If fewer than three planes contain an object.
     """
     began = time.monotonic()
     torch.manual_seed(settings.seed)
-    tell("Preparing slices")
+    on_message("Preparing slices")
     corpus = _embed(base, planes, device, cache)
-    info = AdapterInfo(
+    info = _adapter_info(base, settings)
+    model = attach(base.module, info, settings.seed).to(device)
+    tuner = Tuner(model, settings, check)
+    training_sets, test_sets, unit = _hold_out(corpus)
+    result = _cross_validate(tuner, training_sets, test_sets, began + settings.seconds, on_message)
+    understands = base.entry.understands_points
+    kept, reason = decide(result.shipped, result.tuned, understands_points=understands, unit=unit)
+    seen = None
+    if kept:
+        on_message("Learning from all")
+        tuner.train_last(with_priors(corpus), result.share_s)
+        tuner.soften(result.strength)
+        seen = figures(
+            [test_set.evaluate(tuner.decoder, use_priors=True) for test_set in test_sets]
+        )
+        if seen["clicks"] < result.shipped["clicks"]:
+            kept, reason = False, "the last copy forgot more than it learned, not used"
+    report = {
+        "kept": kept,
+        "reason": reason,
+        "shipped": result.shipped,
+        "tuned": result.tuned,
+        "seen": seen,
+        **_counts(corpus),
+        "folds": len(test_sets),
+        "strength": result.strength,
+        "held_out": unit,
+        "steps": tuner.steps,
+        "seconds": round(time.monotonic() - began, 1),
+        "base": {"name": base.entry.name, "sha256": base.base_hash},
+    }
+    return TuningResult(model, info, prior_of(corpus), report)
+
+
+def _adapter_info(base: BaseSam, settings: TuneSettings) -> AdapterInfo:
+    return AdapterInfo(
         base.base_hash,
         base.entry.name,
         (),
@@ -123,55 +157,35 @@ def tune(
         rank=settings.lora_rank,
         base_parts=base.parts,
     )
-    model = attach(base.module, info, settings.seed).to(device)
-    tuner = Tuner(model, settings, check)
-    learners, exams, unit = _hold_out(corpus)
-    trial = _try_out(tuner, learners, exams, began + settings.seconds, tell)
-    understands = base.entry.understands_points
-    kept, reason = judge(trial.shipped, trial.tuned, understands_points=understands, unit=unit)
-    seen = None
-    if kept:
-        tell("Learning from all")
-        tuner.train_last(with_priors(corpus), trial.share_s)
-        tuner.soften(trial.strength)
-        seen = figures([exam.take(tuner.decoder, primed=True) for exam in exams])
-        if seen["clicks"] < trial.shipped["clicks"]:
-            kept, reason = False, "the last copy forgot more than it learned, not used"
-    report = {
-        "kept": kept,
-        "reason": reason,
-        "shipped": trial.shipped,
-        "tuned": trial.tuned,
-        "seen": seen,
+
+
+def _counts(corpus: Sequence[Clickable]) -> dict[str, int]:
+    """Return how much a tuning learned from."""
+    return {
         "planes": len(corpus),
         "cases": len({item.plane.case for item in corpus}),
         "objects": sum(len(item.targets) for item in corpus),
-        "folds": len(exams),
-        "strength": trial.strength,
-        "held_out": unit,
-        "steps": tuner.steps,
-        "seconds": round(time.monotonic() - began, 1),
-        "base": {"name": base.entry.name, "sha256": base.base_hash},
     }
-    return Tuned(model, info, prior_of(corpus), report)
 
 
 def _hold_out(
     corpus: Sequence[Clickable],
-) -> tuple[list[list[Clickable]], list[TeacherReliability], Literal["cases", "slices"]]:
-    """Each part of the planes as an exam, what is to be learned for it, and what a part is."""
+) -> tuple[list[list[Clickable]], list[HeldOutObjects], Literal["cases", "slices"]]:
+    """Return the folds as test sets, the training set of each, and the unit of a fold."""
     parts, unit = folds(corpus)
-    learners, exams = [], []
+    training_sets, test_sets = [], []
     for part in parts:
-        learner = [item for i, item in enumerate(corpus) if i not in part]
-        exams.append(TeacherReliability.of(primed([corpus[i] for i in part], prior_of(learner))))
-        learners.append(with_priors(learner))
-    return learners, exams, unit
+        training_set = [item for i, item in enumerate(corpus) if i not in part]
+        test_sets.append(
+            HeldOutObjects.of(with_prior([corpus[i] for i in part], prior_of(training_set)))
+        )
+        training_sets.append(with_priors(training_set))
+    return training_sets, test_sets, unit
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """Figures on held-out planes, at the better strength, and the seconds that a copy got."""
+class _CrossValidation:
+    """Figures on held-out planes at the best strength, and the training time of a copy in s."""
 
     shipped: dict[str, float]
     tuned: dict[str, float]
@@ -179,30 +193,32 @@ class _Trial:
     share_s: float
 
 
-def _try_out(
+def _cross_validate(
     tuner: Tuner,
-    learners: Sequence[Sequence[Clickable]],
-    exams: Sequence[TeacherReliability],
+    training_sets: Sequence[Sequence[Clickable]],
+    test_sets: Sequence[HeldOutObjects],
     end: float,
-    tell: Callable[[str], None],
-) -> _Trial:
-    """Train a copy for each exam on what is not in it; the clock says `end` once all is done."""
-    tell("Checking the clicks as they are")
+    on_message: Callable[[str], None],
+) -> _CrossValidation:
+    """Train and test one copy per fold, so that all training is finished by `end`."""
+    on_message("Checking the clicks as they are")
     started = time.monotonic()
-    shipped = figures([exam.take(tuner.shipped) for exam in exams])
+    shipped = figures([test_set.evaluate(tuner.shipped) for test_set in test_sets])
     now = time.monotonic()
-    # Still to come: as much again for each strength, and once for the last copy.
-    share = (end - now - (len(STRENGTHS) + 1) * (now - started)) / (len(exams) + 1)
-    marks: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
-    for number, (learner, exam) in enumerate(zip(learners, exams, strict=True), start=1):
-        tell(f"Learning, {number} of {len(exams)}")
-        tuner.train_copy(learner, share)
+    # Still to come: as many tests again for each strength, and one for the last copy.
+    share = (end - now - (len(STRENGTHS) + 1) * (now - started)) / (len(test_sets) + 1)
+    dice: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
+    for number, (training_set, test_set) in enumerate(
+        zip(training_sets, test_sets, strict=True), start=1
+    ):
+        on_message(f"Learning, {number} of {len(test_sets)}")
+        tuner.train_copy(training_set, share)
         for strength in STRENGTHS:
             tuner.soften(strength)
-            marks[strength].append(exam.take(tuner.decoder, primed=True))
-    results = {strength: figures(taken) for strength, taken in marks.items()}
+            dice[strength].append(test_set.evaluate(tuner.decoder, use_priors=True))
+    results = {strength: figures(taken) for strength, taken in dice.items()}
     best = max(STRENGTHS, key=lambda s: results[s]["clicks"])
-    return _Trial(shipped, results[best], best, share)
+    return _CrossValidation(shipped, results[best], best, share)
 
 
 def _embed(

@@ -1,1 +1,1 @@
-"""Teaches LiteMedSAM to answer points, from generated and permissive pictures alone."""
+"""Training of LiteMedSAM's point adapter on generated and permissively licensed pictures."""

@@ -1,4 +1,4 @@
-"""``python -m scsam_train.warmup --out DIR``: make an adapter that teaches LiteMedSAM points."""
+"""``python -m scsam_train.warmup --out DIR``: train an adapter for point prompts of LiteMedSAM."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SCENES, HELD_OUT, STEPS, MINUTES = 1600, 64, 4500, 600.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train as the command line says, or go on where it was interrupted.
+    """Run or resume the training given on the command line.
 
-    Returns 0, or 2 with a line that says what is wrong.
+    Returns 0, or 2 after an error message.
     """
     options = _parser().parse_args(arguments)
     wait_briefly()
@@ -54,11 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     add: Any = parser.add_argument
     add("--out", required=True, help="folder for the adapter, its log and its state")
     add("--seed", type=int, default=0)
-    add("--minutes", type=float, default=MINUTES, help="a way through all parts ends after")
-    add("--steps", type=int, default=STEPS, help="such a way ends after so many; repeatable")
-    add("--batch", type=int, default=8, help="objects in a step")
-    add("--scenes", type=int, default=SCENES, help="pictures to train on")
-    add("--held-out", type=int, default=HELD_OUT, help="pictures to judge on")
+    add("--minutes", type=float, default=MINUTES, help="time limit of one pass")
+    add("--steps", type=int, default=STEPS, help="steps of one pass; exactly reproducible")
+    add("--batch", type=int, default=8, help="objects per step")
+    add("--scenes", type=int, default=SCENES, help="scenes for training")
+    add("--held-out", type=int, default=HELD_OUT, help="scenes for validation")
     add("--cache", default=None, help="folder for embeddings, 2.5 MB each; default OUT/cache")
     return parser
 

@@ -1,4 +1,4 @@
-"""What a label map looks like to some scanner: greys, texture, colour, and its faults."""
+"""Random appearance of a label map: grey values, texture, colour, and artefacts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import FloatArray, LabelArray
 
-# Least differences of grey between a structure and what lies under it.
-LEAST_CONTRAST = (0.06, 0.1, 0.16, 0.25)
+# Minimum contrasts between a structure and what lies below it. Arbitrary.
+MIN_CONTRAST = (0.06, 0.1, 0.16, 0.25)
 COLOURED = 0.35
 
 
@@ -25,14 +25,14 @@ def paint(
     """Give a label map a random appearance.
 
     Domain randomisation after SynthSeg (Billot et al., Medical Image Analysis 86, 2023,
-    section 3.2): no scanner is imitated, all are covered.
+    section 3.2): it covers many appearances instead of imitating one scanner.
 
     Parameters
     ----------
     labels : ndarray of shape (rows, cols), uint8
-        0 background; higher labels lie on lower ones.
+        0 background; higher labels lie on top of lower ones.
     textures : list of ndarray, float32
-        Grey pictures of mean 0 and deviation 1 to take texture from.
+        Grey pictures with mean 0 and standard deviation 1, as sources of texture.
     rng : numpy.random.Generator
 
     Returns
@@ -50,8 +50,8 @@ def paint(
 
 
 def _grey_values(labels: LabelArray, rng: np.random.Generator) -> FloatArray:
-    """One grey for each label, different from what surrounds it; sometimes one that recurs."""
-    least = float(rng.choice(LEAST_CONTRAST))
+    """Draw a grey value per label that contrasts with its surroundings; some values recur."""
+    least = float(rng.choice(MIN_CONTRAST))
     greys = np.zeros(256, np.float32)
     greys[0] = rng.uniform(0, 1)
     for label in np.unique(labels[labels > 0]):
@@ -71,7 +71,7 @@ def _grey_values(labels: LabelArray, rng: np.random.Generator) -> FloatArray:
 def _texture(
     labels: LabelArray, textures: list[FloatArray], rng: np.random.Generator
 ) -> FloatArray:
-    """Texture of its own strength in each label."""
+    """Return a texture with its own strength in each label."""
     strengths = np.zeros(256, np.float32)
     used = np.unique(labels)
     strengths[used] = rng.uniform(0, 0.08, len(used))
@@ -86,7 +86,7 @@ def _texture(
 
 
 def _cut(texture: FloatArray, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """A piece of a texture, mirrored where it is too small."""
+    """Cut a piece from a texture, mirrored if it is too small."""
     turned = np.rot90(texture, int(rng.integers(4)))
     pad = [(0, max(0, n - m)) for n, m in zip(shape, turned.shape, strict=True)]
     padded = np.pad(turned, pad, mode="reflect")
@@ -95,7 +95,7 @@ def _cut(texture: FloatArray, shape: tuple[int, int], rng: np.random.Generator) 
 
 
 def _coarser(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Sometimes a lower resolution, in one direction or both."""
+    """Sometimes lower the resolution, in one direction or both."""
     if rng.random() > 0.35:
         return grey
     factors = rng.uniform(1, 3, 2)
@@ -107,7 +107,7 @@ def _coarser(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _noisy(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Gaussian, Rician or speckle noise."""
+    """Add Gaussian, Rician or speckle noise."""
     kind, amount = rng.random(), rng.exponential(0.03)
     if kind < 0.4:
         return grey + amount * rng.standard_normal(grey.shape, np.float32)
@@ -121,10 +121,10 @@ def _noisy(grey: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _colour(grey: FloatArray, labels: LabelArray, rng: np.random.Generator) -> FloatArray:
-    """Tissue under a lamp: a tint for all, a slight one for each label, shading, highlights."""
+    """Colour it like tissue under a lamp: a tint, small shifts by label, shading, highlights."""
     tint = rng.uniform(0.2, 1.0, 3)
     if rng.random() < 0.5:
-        tint = np.sort(tint)[::-1]  # as blood colours it
+        tint = np.sort(tint)[::-1]  # reddish, like blood
     shifts = np.zeros((256, 3), np.float32)
     shifts[: labels.max() + 1] = rng.normal(0, rng.uniform(0, 0.12), (labels.max() + 1, 3))
     picture = (0.25 + 0.75 * np.clip(grey, 0, 1))[..., None] * (tint + shifts[labels])
@@ -142,7 +142,7 @@ def _lamp(shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
 
 
 def _highlights(shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Small glaring spots of a wet surface."""
+    """Return small bright spots, as on a wet surface."""
     spots = np.zeros(shape, np.float32)
     for _ in range(int(rng.poisson(4)) if rng.random() < 0.6 else 0):
         row, col = (int(rng.integers(n)) for n in shape)

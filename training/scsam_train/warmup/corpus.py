@@ -1,4 +1,4 @@
-"""The warm-up's material: scenes, embedded once by the frozen encoder and kept on disk."""
+"""The warm-up's corpus: scenes, embedded once by the frozen encoder and stored on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_scsam.models import PREPROCESS_VERSION, SamModel
 from scsam_train import episodes
 from scsam_train.clicks import jittered_box
-from scsam_train.decoding import Ask, Decoder
+from scsam_train.decoding import Decoder, PromptBatch
 from scsam_train.embedded_views import label_canvas
 from scsam_train.losses import IGNORE
 from scsam_train.warmup.curriculum import part_of
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
 HELD_OUT_FIRST_PART = 48
 ON_PHOTOGRAPH = 0.25
-# Raise it when scenes of the same seed change, so that kept embeddings are made anew.
+# Raise it when scenes of the same seed change, so that stored embeddings are recomputed.
 CORPUS_VERSION = 1
-# What the released model finds in a box counts as an object if it is this sure of it.
-SURE_IOU = 0.85
+# Minimum predicted IoU of a box prediction of the released model to count as an object. Arbitrary.
+MIN_PREDICTED_IOU = 0.85
 STEADY_IOU = 0.9
 BOXES_PER_SCENE = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded(episodes.Embedded):
-    """A scene as the decoder sees it.
+    """An embedded scene.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Embedded(episodes.Embedded):
 
 
 def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
-    """Scene number `index` of a seed, whichever others are made."""
+    """Make scene number `index` of a seed, independently of all others."""
     rng = np.random.default_rng([seed, int(held_out), index])
     for _ in range(20):
         kind = _domain(rng, index, held_out=held_out)
@@ -88,7 +88,7 @@ def build_corpus(
     held_out: bool,
     on_scene: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Embedded]:
-    """Make and embed `count` scenes, or read those that are kept in `folder`.
+    """Make and embed `count` scenes, or read those stored in `folder`.
 
     Parameters
     ----------
@@ -98,9 +98,9 @@ def build_corpus(
     folder : Path
         For the embeddings, 2.5 MB each.
     held_out : bool
-        Scenes for judging: other pictures and another random stream.
+        Scenes for validation: other pictures and another random stream.
     on_scene : callable
-        Gets the number done and the total.
+        Called with the number done and the total.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prefix = f"{CORPUS_VERSION}-{PREPROCESS_VERSION}-{seed}-{int(held_out)}"
@@ -123,7 +123,7 @@ def _kept(path: Path, sam: SamModel, seed: int, index: int, *, held_out: bool) -
         domain = DOMAINS[int(tensors["domain"])]
         return Embedded(tensors["features"], tensors["targets"], domain)
     except (OSError, KeyError, SafetensorError):
-        pass  # not made yet, or its writing was interrupted
+        pass  # not made yet, or writing was interrupted
     scene = make_scene(seed, index, held_out=held_out)
     embedded = _embed(scene, sam, np.random.default_rng([seed, 2, index]))
     tensors = {
@@ -149,28 +149,28 @@ def _embed(scene: Scene, sam: SamModel, rng: np.random.Generator) -> Embedded:
 def _distilled(
     features: Tensor, targets: Sequence[NDArray[np.uint8]], sam: SamModel, rng: np.random.Generator
 ) -> list[NDArray[np.uint8]]:
-    """What the released model makes of boxes: it knows medical objects, if only by box."""
+    """Return masks of the released model for boxes: it segments medical objects by box."""
     chosen = [targets[int(rng.integers(len(targets)))] for _ in range(BOXES_PER_SCENE)]
     boxes = np.stack([_wider(jittered_box(target == 1, rng), rng) for target in chosen])
     repeated = features.expand(len(chosen), -1, -1, -1)
-    logits, iou = Decoder(sam.module)(repeated, Ask(boxes=boxes))
+    logits, iou = Decoder(sam.module)(repeated, PromptBatch(boxes=boxes))
     found = []
     for one, sure, target in zip(logits[:, 0].numpy(), iou.tolist(), chosen, strict=True):
         valid = target != IGNORE
         mask = (one > 0) & valid
-        if sure > SURE_IOU and usable(mask) and _steady(one, valid):
+        if sure > MIN_PREDICTED_IOU and usable(mask) and _steady(one, valid):
             found.append(np.where(valid, mask, IGNORE).astype(np.uint8))
     return found
 
 
 def _wider(box: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """A box moved and stretched, so that it is about something else than its region."""
+    """Move and stretch a box, so that it does not fit the region it came from."""
     sides = np.tile(box[2:] - box[:2], 2)
     moved = box + rng.uniform(-0.2, 0.2, 4) * sides
     return np.clip(moved, 0, 255).astype(np.float32)
 
 
 def _steady(logits: NDArray[np.float32], valid: Mask) -> bool:
-    """Whether another threshold would give about the same mask (SAM's stability score)."""
+    """Whether another threshold gives nearly the same mask (SAM's stability score)."""
     small, large = ((logits > t) & valid for t in (1.0, -1.0))
     return bool(small.sum() >= STEADY_IOU * max(1, large.sum()))

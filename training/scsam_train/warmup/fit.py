@@ -1,4 +1,4 @@
-"""Trains the adapter: one batch of annotation at a time, the last answers fed back."""
+"""Training of the point adapter on batches of simulated annotation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from napari_scsam.core.errors import InputError
 from napari_scsam.models import trainable_parameters
 from scsam_train.decoding import Decoder
-from scsam_train.episode_loss import answer, episode_loss, frozen_decoder
+from scsam_train.episode_loss import decode, episode_loss, frozen_decoder
 from scsam_train.episodes import Episode, advance, begin
 from scsam_train.schedules import MovingAverage
 from scsam_train.warmup import curriculum
 from scsam_train.warmup.curriculum import part_at, rate_at
-from scsam_train.warmup.judging import TeacherReliability, judge
+from scsam_train.warmup.evaluation import HeldOutObjects, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,37 +30,37 @@ if TYPE_CHECKING:
 
     from scsam_train.warmup.corpus import Embedded
 
-# So many episodes are under way by turns, so that neighbouring steps see other objects.
-UNDER_WAY = 6
+# Episodes in progress at a time, so that consecutive steps see different objects. Arbitrary.
+CONCURRENT = 6
 CLIP = 1.0
 DECAY = 0.995
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
-# Raise it when the same state would be gone on from in another way.
+# Raise it when a saved state would be resumed differently.
 VERSION = 2
 
-# Step, seconds, weights, their average, and the optimiser's state.
+# Step, seconds, weights, their average, and the optimiser state.
 Snapshot = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train.
+    """Duration and learning rates of the training.
 
     Attributes
     ----------
     seed : int
     steps : int or None
-        Such a way ends after so many; exactly repeatable. None: only the time counts.
+        Steps of one pass through the curriculum; exactly reproducible. None: only time counts.
     minutes : float
-        A way through all parts ends after so many at the latest; the last part is gone through
-        more than once (`curriculum.TIMES`).
+        Time limit of one pass through the curriculum; its last part is repeated
+        (`curriculum.TIMES`).
     batch : int
-        Objects in a step.
+        Objects per step.
     lora_rate, whole_rate : float
-        AdamW's learning rates of the LoRA layers and of the parts trained whole.
+        AdamW's learning rates of the LoRA layers and of the fully trained parts.
     distil : float
-        Weight of the released model's answer to a box, beside the truth.
+        Weight of the released model's prediction for a box, relative to the truth.
     judge_every_s, save_every_s : float
     """
 
@@ -76,39 +76,39 @@ class Plan:
 
 
 class WarmUp:
-    """The adapter in training; goes on from ``state.pt`` where there is one.
+    """The adapter in training; resumes from ``state.pt`` if there is one.
 
     Parameters
     ----------
     model : PeftModel
         The released SAM with a fresh adapter.
     corpus : sequence of Embedded
-    exam : TeacherReliability
+    held_out : HeldOutObjects
     plan : Plan
     folder : Path
-        For its state and its log.
+        For its state and log.
     """
 
     def __init__(
         self,
         model: PeftModel,
         corpus: Sequence[Embedded],
-        exam: TeacherReliability,
+        held_out: HeldOutObjects,
         plan: Plan,
         folder: Path,
     ) -> None:
         self.model = model
         self._released = frozen_decoder(model)
         self._decoder = Decoder(model)
-        self._corpus, self._exam, self._plan, self._folder = corpus, exam, plan, folder
+        self._corpus, self._held_out, self._plan, self._folder = corpus, held_out, plan, folder
         self._parameters = trainable_parameters(model)
         self._average = MovingAverage(self._parameters, DECAY)
         self._optimiser = torch.optim.AdamW(_groups(self._parameters, plan), weight_decay=0.01)
         self._rng = np.random.default_rng(plan.seed)
         self.step = 0
         self.spent_s = 0.0
-        self._under_way: list[Episode] = []
-        # Where the last part begins, and the averaged weights of each time through it.
+        self._episodes: list[Episode] = []
+        # Start of the last part, and the averaged weights after each repeat of it.
         self._last_part: Snapshot | None = None
         self._finished: list[dict[str, Tensor]] = []
         self._before_s = 0.0
@@ -116,11 +116,11 @@ class WarmUp:
 
     @property
     def total_s(self) -> float:
-        """Seconds that the training took, each time through its last part counted."""
+        """Seconds of training, including all repeats of the last part."""
         return self._before_s + self.spent_s
 
     def run(self, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Train to the plan's end; the model holds the averaged weights. Returns its figures."""
+        """Train to the end of the plan; the model gets the averaged weights. Returns figures."""
         while len(self._finished) < curriculum.TIMES:
             if self._finished and self._last_part is not None:
                 self._go_back(self._last_part)
@@ -136,8 +136,8 @@ class WarmUp:
         return figures
 
     def _to_the_end(self, on_event: Callable[[dict[str, Any]], None]) -> list[float]:
-        """Train until the last part ends; returns the losses since the last event."""
-        judged = saved = self.spent_s
+        """Train until the last part ends; return the losses since the last event."""
+        evaluated = saved = self.spent_s
         losses: list[float] = []
         began = time.monotonic() - self.spent_s
         while self._fraction() < 1:
@@ -145,9 +145,9 @@ class WarmUp:
                 self._last_part = self._snapshot()
             losses.append(self._update())
             self.spent_s = time.monotonic() - began
-            if self.spent_s - judged > self._plan.judge_every_s:
+            if self.spent_s - evaluated > self._plan.judge_every_s:
                 on_event(self._record(losses))
-                judged, losses = self.spent_s, []
+                evaluated, losses = self.spent_s, []
             if self.spent_s - saved > self._plan.save_every_s:
                 self._save()
                 saved = self.spent_s
@@ -160,15 +160,15 @@ class WarmUp:
     def _update(self) -> float:
         part = part_at(self._fraction())
         scenes = self._corpus[: part.scenes]
-        while len(self._under_way) < UNDER_WAY:
-            self._under_way.append(begin(scenes, self._plan.batch, self._rng, part.habits))
-        which = int(self._rng.integers(UNDER_WAY))
-        episode = self._under_way.pop(which)
-        logits, iou = answer(self._decoder, episode)
+        while len(self._episodes) < CONCURRENT:
+            self._episodes.append(begin(scenes, self._plan.batch, self._rng, part.episodes))
+        which = int(self._rng.integers(CONCURRENT))
+        episode = self._episodes.pop(which)
+        logits, iou = decode(self._decoder, episode)
         loss = episode_loss(episode, logits, iou, self._released, self._plan.distil)
         self._descend(loss)
         if episode.left > 1:
-            self._under_way.append(advance(episode, (logits, iou), self._rng))
+            self._episodes.append(advance(episode, (logits, iou), self._rng))
         self.step += 1
         return float(loss.detach())
 
@@ -184,7 +184,7 @@ class WarmUp:
 
     def _record(self, losses: list[float]) -> dict[str, Any]:
         with self._average.in_place():
-            result = judge(self._decoder, self._exam)
+            result = evaluate(self._decoder, self._held_out)
         record = {
             "step": self.step,
             "minutes": round(self.total_s / 60, 1),
@@ -213,10 +213,10 @@ class WarmUp:
                 parameter.copy_(snapshot["live"][name])
         self._average.restore({"average": snapshot["average"], "steps": self.step})
         self._optimiser.load_state_dict(snapshot["optimiser"])
-        self._under_way = []
+        self._episodes = []
 
     def _go_back(self, last_part: Snapshot) -> None:
-        """To where the last part begins, for draws of its own."""
+        """Return to the start of the last part, with a new random stream."""
         if self._fraction() >= 1:
             self._before_s += self.spent_s - last_part["spent_s"]
             self._go_to(last_part)

@@ -1,4 +1,4 @@
-"""From a seed to the shipped folder: corpus, training, half precision, and a record of it all."""
+"""Reproduction of the shipped adapter from a seed: corpus, training, float16, and a record."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from napari_scsam.models import (
 from scsam_train.decoding import Decoder
 from scsam_train.warmup.corpus import CORPUS_VERSION, build_corpus
 from scsam_train.warmup.curriculum import TIMES
+from scsam_train.warmup.evaluation import HeldOutObjects, evaluate
 from scsam_train.warmup.fit import Plan, WarmUp
-from scsam_train.warmup.judging import TeacherReliability, judge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ BASE = "lite-medsam-released"
 RANK = 16
 ADAPTER_FOLDER = "adapter"
 RECORD_FILE = "warmup.json"
-# The matrix of SAM's position code, which nobody trains.
+# Suffix of the matrix of SAM's positional encoding, which is not trained.
 POSITIONS = "positional_encoding"
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -53,19 +53,19 @@ def make_adapter(
     Parameters
     ----------
     out : Path
-        Also keeps log and state; the same command goes on from there.
+        Also holds the log and the state; the same command resumes from there.
     plan : Plan
     scenes, held_out : int
-        Numbers of pictures to train and to judge on.
+        Number of scenes for training and for validation.
     cache : Path, optional
-        For the embeddings.
+        Folder for the embeddings.
     on_event : callable
-        Gets what happened, as something that JSON can hold.
+        Called with progress events as JSON-serialisable dicts.
 
     Returns
     -------
     dict
-        Figures on held-out generated pictures, before and after.
+        Figures on held-out generated scenes, before and after.
     """
     began = time.monotonic()
     base = load_base(BASE)
@@ -74,15 +74,15 @@ def make_adapter(
     out.mkdir(parents=True, exist_ok=True)
     report = _reporter(on_event)
     corpus = build_corpus(sam, plan.seed, scenes, kept, held_out=False, on_scene=report)
-    exam = TeacherReliability.of(
+    objects = HeldOutObjects.of(
         build_corpus(sam, plan.seed, held_out, kept, held_out=True, on_scene=report)
     )
-    before = judge(Decoder(sam.module), exam)
+    before = evaluate(Decoder(sam.module), objects)
     on_event({"released": before, "minutes": round((time.monotonic() - began) / 60, 1)})
     info = AdapterInfo(
         base.base_hash, BASE, (), understands_points=True, rank=RANK, base_parts=base.parts
     )
-    warm_up = WarmUp(attach(base.module, info, plan.seed), corpus, exam, plan, out)
+    warm_up = WarmUp(attach(base.module, info, plan.seed), corpus, objects, plan, out)
     after = warm_up.run(on_event)
     folder = out / ADAPTER_FOLDER
     save_adapter(warm_up.model, folder, info)
@@ -110,7 +110,7 @@ def _reporter(on_event: OnEvent) -> Callable[[int, int], None]:
 
 
 def _halve(path: Path) -> None:
-    """Keep what was trained in 16 bits: half the size, and the same masks."""
+    """Store the trained weights as float16: half the size, and the same masks."""
     halved = {
         name: tensor if POSITIONS in name else tensor.half().contiguous()
         for name, tensor in load_file(path).items()

@@ -1,4 +1,4 @@
-"""Generated pictures with known masks: random structures with a random appearance."""
+"""Generated pictures with known masks: random structures with random appearance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Domain = Literal["phantom", "brain", "photograph", "relief"]
 
-# A target covers this share of the picture.
+# Range of the area of a target, as shares of the picture. Arbitrary.
 SHARES = (0.001, 0.4)
 MIN_PIXELS = 30
 MAX_TARGETS = 5
@@ -32,7 +32,7 @@ MAX_TARGETS = 5
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture and the objects in it that SAM may be asked for.
+    """A picture and the objects in it that are used as targets.
 
     Attributes
     ----------
@@ -51,15 +51,15 @@ class Scene:
 def make_phantom(
     rng: np.random.Generator, textures: list[FloatArray], backdrop: FloatArray | None = None
 ) -> Scene:
-    """A random phantom.
+    """Make a random phantom.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     textures : list of ndarray, float32
-        As `paint` takes them.
+        As for `paint`.
     backdrop : ndarray of shape (rows, cols), float32, optional
-        A grey picture in 0..1 that shines through the phantom.
+        A grey picture in 0..1 to blend with the phantom.
     """
     shape = _shape(rng) if backdrop is None else (backdrop.shape[0], backdrop.shape[1])
     labels, groups = _label_map(shape, rng)
@@ -74,7 +74,7 @@ def make_phantom(
 
 
 def make_relief(rng: np.random.Generator) -> Scene:
-    """A random surface under a lamp, with bumps on it."""
+    """Make a random lit surface with bumps on it."""
     shape = _shape(rng)
     image, masks = lit_relief(shape, rng)
     view = _field_of_view(shape, rng)
@@ -83,7 +83,7 @@ def make_relief(rng: np.random.Generator) -> Scene:
 
 
 def usable(mask: Mask) -> bool:
-    """Whether a mask is of a size that people click on."""
+    """Whether a mask has a size that people click on."""
     return bool(mask.sum() >= MIN_PIXELS and SHARES[0] <= mask.mean() <= SHARES[1])
 
 
@@ -96,7 +96,7 @@ def _shape(rng: np.random.Generator) -> tuple[int, int]:
 def _label_map(
     shape: tuple[int, int], rng: np.random.Generator
 ) -> tuple[LabelArray, list[tuple[int, ...]]]:
-    """Structures painted over one another; each group of labels is one structure's parts."""
+    """Draw structures over one another; each group of labels is one structure's parts."""
     plane = bent_plane(shape, rng)
     labels = np.zeros(shape, np.uint8)
     inside = np.ones(shape, bool)
@@ -116,7 +116,7 @@ def _label_map(
 
 
 def _field_of_view(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """All of the picture, a disc, a fan as of ultrasound, or without its black borders."""
+    """Return the field of view: everything, a disc, an ultrasound fan, or a cropped rectangle."""
     kind = rng.random()
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     if kind < 0.7:
@@ -135,7 +135,7 @@ def _targets(
     view: Mask,
     rng: np.random.Generator,
 ) -> list[Mask]:
-    """Single parts, and now and then a whole structure of several."""
+    """Return single parts, and sometimes a whole structure of several parts."""
     candidates: list[tuple[int, ...]] = [(label,) for group in groups for label in group]
     candidates += [g for g in groups if len(g) > 1 and rng.random() < 0.15]
     masks = []
@@ -148,7 +148,7 @@ def _targets(
 
 
 def _without_crumbs(mask: Mask) -> Mask:
-    """What is left of a structure that others cover, less pieces that nobody would see."""
+    """Remove tiny remainders of a structure that others cover."""
     parts, count = ndimage.label(mask)
     if count < 2:
         return mask

@@ -1,4 +1,4 @@
-"""Real pictures that may be used freely, cut and changed at random, and regions in them."""
+"""Scenes from real pictures with a free licence, cut and changed at random, and their regions."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ PHOTOGRAPHS = (
     "retina",
     "rocket",
 )
-# Never trained on: they judge the warm-up, with the outer slices of the brain.
+# Never used for training: they validate the warm-up, with every sixth slice of the brain.
 HELD_OUT_PHOTOGRAPHS = ("coins", "immunohistochemistry")
 MAX_SIDE = 256
-# Slices at these shares of the brain's length, one in so many for judging.
+# Range of slices as shares of the brain's length; one in HELD_OUT_EVERY is for validation.
 BRAIN_RANGE = (0.2, 0.8)
 HELD_OUT_EVERY = 6
-# Regions below this grey are the empty outside of a scan.
+# Regions below this grey value are the empty outside of a scan.
 DARK = 0.04
 
 
 def photograph_scene(rng: np.random.Generator, *, held_out: bool) -> Scene:
-    """A random cut of a photograph, with regions of a random segmentation as objects."""
+    """Cut a photograph at random, with regions of a random segmentation as objects."""
     names = HELD_OUT_PHOTOGRAPHS if held_out else PHOTOGRAPHS
     picture = _photograph(names[int(rng.integers(len(names)))])
     cut = _cut(picture, rng)
@@ -58,7 +58,7 @@ def photograph_scene(rng: np.random.Generator, *, held_out: bool) -> Scene:
 
 
 def brain_scene(rng: np.random.Generator, *, held_out: bool) -> Scene:
-    """A random slice of the MNI152 template, with its tissues and random regions as objects."""
+    """Draw a slice of the MNI152 template, with tissues and random regions as objects."""
     head, grey, white = _brain()
     axis = int(rng.integers(3))
     low, high = (int(share * head.shape[axis]) for share in BRAIN_RANGE)
@@ -74,13 +74,13 @@ def brain_scene(rng: np.random.Generator, *, held_out: bool) -> Scene:
 
 @cache
 def textures() -> list[FloatArray]:
-    """Grey pictures of mean 0 and deviation 1, for phantoms."""
+    """Return grey textures with mean 0 and standard deviation 1, for phantoms."""
     greys = [_grey(_photograph(name)) for name in ("brick", "grass", "gravel")]
     return [((grey - grey.mean()) / grey.std()).astype(np.float32) for grey in greys]
 
 
 def backdrop(rng: np.random.Generator) -> FloatArray:
-    """A random grey cut of a photograph, blurred at random, to put phantoms on."""
+    """Return a random grey cut of a photograph, randomly blurred, as background of phantoms."""
     picture = _grey(_photograph(PHOTOGRAPHS[int(rng.integers(len(PHOTOGRAPHS)))]))
     blurred = ndimage.gaussian_filter(_cut(picture, rng), rng.uniform(0, 4))
     return np.asarray(blurred, dtype=np.float32)
@@ -99,7 +99,7 @@ def _photograph(name: str) -> FloatArray:
 
 @cache
 def _brain() -> tuple[FloatArray, FloatArray, FloatArray]:
-    """T1 in 0..1 and the shares of grey and white matter, each (x, y, z) at 1 mm."""
+    """Return T1 in 0..1 and the fractions of grey and white matter, each (x, y, z) at 1 mm."""
     from nilearn.datasets import (
         load_mni152_gm_template,
         load_mni152_template,
@@ -119,7 +119,7 @@ def _grey(picture: FloatArray) -> FloatArray:
 
 
 def _cut(picture: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A random rectangle, turned by quarters, mirrored, at most `MAX_SIDE` long."""
+    """Return a random rectangle, rotated by 90 degrees, mirrored, at most `MAX_SIDE` long."""
     share = rng.uniform(0.35, 1.0) * rng.uniform(0.8, 1.0, 2)
     size = [max(64, int(n * s)) for n, s in zip(picture.shape[:2], share, strict=True)]
     size = [min(n, m) for n, m in zip(size, picture.shape[:2], strict=True)]
@@ -132,11 +132,11 @@ def _cut(picture: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _change(image: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Another contrast, inverted now and then, with bias, blur and noise."""
+    """Change the contrast, sometimes invert it, and add bias, blur and noise."""
     span = max(float(np.ptp(image)), 1e-6)
     changed = ((image - image.min()) / span) ** np.exp(rng.uniform(-0.7, 0.7))
     if image.ndim == 2 and rng.random() < 0.35:
-        lit = image > image.min() + 0.02 * span  # what is outside the body stays black
+        lit = image > image.min() + 0.02 * span  # the background outside the body stays black
         changed = np.where(lit, 1 - changed, changed)
     bias = 1 + rng.uniform(0, 0.25) * smooth_noise(
         (image.shape[0], image.shape[1]), rng.uniform(0.4, 1), rng
@@ -150,7 +150,7 @@ def _change(image: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _tissues(cut: FloatArray, rng: np.random.Generator) -> list[Mask]:
-    """White matter, grey matter, fluid inside the brain, and all of the brain."""
+    """Return white matter, grey matter, fluid inside the brain, and the whole brain."""
     head, grey, white = (cut[..., i] for i in range(3))
     brain = ndimage.binary_fill_holes(head > 0.05)
     deep = ndimage.binary_erosion(brain, iterations=8)
@@ -168,7 +168,7 @@ def _largest_part(mask: Mask) -> Mask:
 
 
 def _regions(image: FloatArray, rng: np.random.Generator) -> list[Mask]:
-    """Regions of a random segmentation, those with the sharper outlines first.
+    """Return regions of a random segmentation, preferring those with sharp outlines.
 
     Superpixels as objects: ScribblePrompt (Wong et al., ECCV 2024), section 4.
     """
@@ -200,7 +200,7 @@ def _segmentation(image: FloatArray, rng: np.random.Generator) -> NDArray[np.int
 def _merged(
     labels: NDArray[np.intp], label: int, image: FloatArray, rng: np.random.Generator
 ) -> Mask:
-    """One region, now and then with the neighbours that look most like it, its holes filled."""
+    """Return one region, sometimes merged with its most similar neighbours, holes filled."""
     mask = labels == label
     for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.3 else 0):
         around = np.unique(labels[ndimage.binary_dilation(mask, iterations=2) & ~mask])

@@ -1,4 +1,4 @@
-"""Generated pictures of a wet surface under a lamp at the camera, with bumps to find."""
+"""Generated pictures of a wet surface lit from the camera, with bumps as objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import FloatArray, Mask
 
 MAX_BUMPS = 3
-# Half axes of a bump, of the shorter side; how high it stands, of its own depth.
+# Half axes of a bump, in shares of the shorter side; its height, in shares of its own depth.
 BUMP_SIZES = (0.12, 0.75)
 HEIGHTS = (0.25, 1.3)
 
@@ -31,11 +31,11 @@ HEIGHTS = (0.25, 1.3)
 def lit_relief(
     shape: tuple[int, int], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], list[Mask]]:
-    """A picture whose objects differ from what is around them by their shape above all.
+    """Render a picture whose objects differ from their surroundings mainly in shape.
 
-    A height field of folds and domes is lit from the camera by Lambert's cosine law with the
-    lamp's fall-off, and Phong's highlights (Phong, Comm. ACM 18, 1975), as an endoscope or a
-    dermatoscope sees it; the colours are random.
+    A height field of folds and domes is lit from the camera with Lambert's cosine law, distance
+    fall-off and Phong highlights (Phong, Comm. ACM 18, 1975), similar to endoscopy and
+    dermatoscopy. The colours are random.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def lit_relief(
     image : ndarray of shape (rows, cols, 3), float32
         0..1.
     masks : list of ndarray of shape (rows, cols), bool
-        The domes, the part of each that no other covers.
+        The domes, each without the parts that others cover.
     """
     plane = bent_plane(shape, rng)
     height, masks = _heights(plane, rng)
@@ -62,7 +62,7 @@ def lit_relief(
 
 
 def _heights(plane: Plane, rng: np.random.Generator) -> tuple[FloatArray, list[Mask]]:
-    """Heights in pixels, and where the domes are; later ones stand on earlier ones."""
+    """Return heights in pixels, and the masks of the domes; later ones lie on earlier ones."""
     side = min(plane.shape)
     height = rng.uniform(0, 0.1) * side * smooth_noise(plane.shape, rng.uniform(0.3, 0.8), rng)
     if rng.random() < 0.5:  # folds: the crests of a noise
@@ -82,9 +82,9 @@ def _heights(plane: Plane, rng: np.random.Generator) -> tuple[FloatArray, list[M
 
 
 def _dome(mask: Mask, rng: np.random.Generator) -> FloatArray:
-    """A cap on `mask`: steep at its edge, or gently rising from it."""
+    """Return the height of a dome on `mask`, with a steep or a gentle edge."""
     depth = ndimage.distance_transform_edt(mask)
-    # Rounded, since the distance has creases in the middle of the mask.
+    # Smoothed, since the distance transform has creases in the middle of the mask.
     depth = ndimage.gaussian_filter(depth, 0.12 * float(depth.max())) * mask
     top = float(depth.max())
     profile = (depth / top) ** rng.uniform(0.4, 1.0)
@@ -94,7 +94,7 @@ def _dome(mask: Mask, rng: np.random.Generator) -> FloatArray:
 
 
 def _light(height: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Diffuse light and glare of a lamp beside the camera."""
+    """Return diffuse light and highlights of a lamp beside the camera."""
     rows, cols = height.shape
     side = min(rows, cols)
     slope_y, slope_x = np.gradient(ndimage.gaussian_filter(height, 1.0))
@@ -108,14 +108,14 @@ def _light(height: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Fl
     fall_off = np.minimum((distance / length) ** rng.uniform(0.5, 2), 1.5)
     ambient = rng.uniform(0.05, 0.35)
     diffuse = (ambient + (1 - ambient) * cosine) * fall_off
-    # The camera is where the lamp is: the highlight's cosine is that of twice the angle.
+    # The lamp is at the camera: the highlight's cosine is that of twice the angle.
     mirrored = np.clip(2 * cosine**2 - 1, 0, 1)
     glare = rng.uniform(0, 0.9) * mirrored ** rng.uniform(20, 150) * (rng.random() < 0.7)
     return diffuse.astype(np.float32), np.asarray(glare, np.float32)
 
 
 def _skin(plane: Plane, masks: list[Mask], rng: np.random.Generator) -> FloatArray:
-    """Colour of the surface: a tint, blotches, vessels, and a slight shift on each dome."""
+    """Return the surface colour: a tint, blotches, vessels, and a small shift on each dome."""
     tint = np.sort(rng.uniform(0.2, 1.0, 3))[::-1] if rng.random() < 0.7 else rng.uniform(0.2, 1, 3)
     skin = np.ones((*plane.shape, 3), np.float32) * tint.astype(np.float32)
     blotches = smooth_noise(plane.shape, rng.uniform(0.1, 0.5), rng)
@@ -135,7 +135,7 @@ def _skin(plane: Plane, masks: list[Mask], rng: np.random.Generator) -> FloatArr
 
 
 def _hole(plane: Plane, rng: np.random.Generator) -> FloatArray:
-    """Where the light does not reach: the way on, dark and without an edge."""
+    """Return the darkness of a lumen that the light does not reach, with a soft edge."""
     if rng.random() < 0.6:
         return np.zeros(plane.shape, np.float32)
     mask = star(plane, random_pose(rng, 0.1, 0.5), rng)

@@ -1,4 +1,4 @@
-"""Random outlines: the structures of which phantoms are composed."""
+"""Random shapes: the structures of which phantoms are composed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from napari_scsam.core.arrays import FloatArray, Mask
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A warped coordinate system, in which every outline comes out bent.
+    """A warped coordinate system, in which every shape is deformed.
 
     Attributes
     ----------
     y, x : ndarray of shape (rows, cols), float32
-        -1..1 along the shorter side, bent by smooth noise.
+        -1..1 along the shorter side, deformed by smooth noise.
     """
 
     y: FloatArray
@@ -32,7 +32,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a structure lies on a `Plane`: centre, half axes, angle in radians."""
+    """Pose of a structure on a `Plane`: centre, half axes, angle in radians."""
 
     y: float
     x: float
@@ -41,7 +41,7 @@ class Pose:
     angle: float
 
     def local(self, plane: Plane) -> tuple[FloatArray, FloatArray]:
-        """Coordinates in which the structure is about the unit disc."""
+        """Return coordinates in which the structure fills about the unit disc."""
         dy, dx = plane.y - self.y, plane.x - self.x
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         v = (dy * cos + dx * sin) / self.height
@@ -50,7 +50,7 @@ class Pose:
 
 
 def smooth_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> FloatArray:
-    """Gaussian noise of mean 0 and deviation 1 whose grain is `grain` of the longer side."""
+    """Return noise with mean 0, deviation 1 and a grain of `grain` times the longer side."""
     coarse = [int(np.clip(np.ceil(n / max(shape) / grain), 2, n)) + 3 for n in shape]
     noise = rng.standard_normal(coarse)
     factors = [(n + 4) / (m - 2) for n, m in zip(shape, coarse, strict=True)]
@@ -60,7 +60,7 @@ def smooth_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator)
 
 
 def bent_plane(shape: tuple[int, int], rng: np.random.Generator) -> Plane:
-    """A coordinate system with a random amount of elastic bending."""
+    """Return a coordinate system with a random elastic deformation."""
     amount, grain = rng.uniform(0, 0.12), rng.uniform(0.2, 0.6)
     half = min(shape) / 2
     rows, cols = (np.arange(n, dtype=np.float32) for n in shape)
@@ -70,7 +70,7 @@ def bent_plane(shape: tuple[int, int], rng: np.random.Generator) -> Plane:
 
 
 def random_pose(rng: np.random.Generator, smallest: float = 0.04, largest: float = 0.7) -> Pose:
-    """A pose whose size is log-uniform and whose centre is mostly well inside."""
+    """Return a pose with log-uniform size and a centre mostly well inside."""
     size = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     aspect = rng.uniform(0.45, 1.0)
     y, x = np.clip(rng.normal(0, 0.4, 2), -0.9, 0.9)
@@ -78,14 +78,14 @@ def random_pose(rng: np.random.Generator, smallest: float = 0.04, largest: float
 
 
 def star(plane: Plane, pose: Pose, rng: np.random.Generator, rough: float = 0.25) -> Mask:
-    """A disc whose radius varies smoothly with the angle."""
+    """Return a disc whose radius varies smoothly with the angle."""
     v, u = pose.local(plane)
     inside: Mask = np.hypot(v, u) < _radius(np.arctan2(v, u), rng, rough * rng.random())
     return inside
 
 
 def superellipse(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
-    """Between a diamond and a rounded rectangle."""
+    """Return a superellipse between a diamond and a rounded rectangle."""
     v, u = pose.local(plane)
     power = rng.uniform(1.2, 6.0)
     inside: Mask = np.abs(v) ** power + np.abs(u) ** power < 1
@@ -93,7 +93,7 @@ def superellipse(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
 
 
 def crescent(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
-    """A disc less a disc that is moved aside."""
+    """Return a disc minus a shifted disc."""
     v, u = pose.local(plane)
     shift, size = rng.uniform(0.3, 0.8), rng.uniform(0.75, 1.1)
     bite = np.hypot(v, u - shift) < size
@@ -101,7 +101,7 @@ def crescent(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
 
 
 def ring(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
-    """A wall around a cavity, sometimes open on one side."""
+    """Return a wall around a cavity, sometimes open on one side."""
     v, u = pose.local(plane)
     angle = np.arctan2(v, u)
     radius = np.hypot(v, u) / _radius(angle, rng, 0.1)
@@ -112,7 +112,7 @@ def ring(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
 
 
 def tube(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
-    """A winding band of varying width."""
+    """Return a winding band of varying width."""
     steps = 40
     turns = np.cumsum(rng.normal(0, 0.25, steps)) + pose.angle
     length = 2 * pose.height / steps * rng.uniform(1.0, 2.5)
@@ -126,7 +126,7 @@ def tube(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
 
 
 def cloud(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
-    """Where smooth noise is high inside a disc: ragged, sometimes in pieces or with holes."""
+    """Return thresholded smooth noise inside a disc: ragged, sometimes in pieces or with holes."""
     v, u = pose.local(plane)
     noise = smooth_noise(plane.shape, rng.uniform(0.05, 0.25), rng)
     inside: Mask = noise * rng.uniform(0.15, 0.5) + 1 - np.hypot(v, u) > 0.2
@@ -134,7 +134,7 @@ def cloud(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
 
 
 def cluster(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
-    """Two to five small discs near to one another, as one structure."""
+    """Return two to five small discs near one another, as one structure."""
     inside = np.zeros(plane.shape, bool)
     for _ in range(int(rng.integers(2, 6))):
         y, x = np.array([pose.y, pose.x]) + rng.normal(0, pose.height, 2)
@@ -144,7 +144,7 @@ def cluster(plane: Plane, pose: Pose, rng: np.random.Generator) -> Mask:
 
 
 def hollow_organ(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[Mask]:
-    """A wall with a full cavity, often with a crescent leaning on it: two or three masks."""
+    """Return a wall and its cavity, often with an adjacent crescent: two or three masks."""
     v, u = pose.local(plane)
     angle = np.arctan2(v, u)
     radius = np.hypot(v, u) / _radius(angle, rng, 0.12)
@@ -158,7 +158,7 @@ def hollow_organ(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[Mas
 
 
 def touching(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[Mask]:
-    """A disc divided among two to five neighbours without a gap."""
+    """Divide a disc among two to five neighbours without gaps."""
     v, u = pose.local(plane)
     inside = np.hypot(v, u) < _radius(np.arctan2(v, u), rng, 0.2)
     centres = rng.uniform(-0.8, 0.8, (int(rng.integers(2, 6)), 2))
@@ -180,7 +180,7 @@ SINGLE: tuple[tuple[Single, float], ...] = (
 
 
 def random_structure(plane: Plane, rng: np.random.Generator) -> list[Mask]:
-    """One random structure, as the masks of its parts."""
+    """Return one random structure, as the masks of its parts."""
     pose = random_pose(rng)
     kind = rng.random()
     if kind < 0.16:
@@ -202,7 +202,7 @@ def _radius(angle: FloatArray, rng: np.random.Generator, rough: float) -> FloatA
 
 
 def _wall(angle: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Inner radius of a wall, thinner on one side."""
+    """Return the inner radius of a wall that is thinner on one side."""
     phase = np.float32(rng.uniform(0, 2 * np.pi))
     inner = rng.uniform(0.45, 0.85) + rng.uniform(0, 0.12) * np.cos(angle + phase)
     return np.asarray(inner, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""How good the warm-up is on held-out generated pictures, click by click."""
+"""Evaluation of the warm-up on held-out generated scenes, click by click."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
-class TeacherReliability:
+class HeldOutObjects:
     """One object of each held-out scene.
 
     Attributes
@@ -39,9 +39,9 @@ class TeacherReliability:
     domains: tuple[Domain, ...]
 
     @staticmethod
-    def of(corpus: Sequence[Embedded]) -> TeacherReliability:
-        """The first object of each scene."""
-        return TeacherReliability(
+    def of(corpus: Sequence[Embedded]) -> HeldOutObjects:
+        """Take the first object of each scene."""
+        return HeldOutObjects(
             torch.stack([scene.features for scene in corpus]),
             torch.stack([scene.targets[0] for scene in corpus])[:, None],
             tuple(scene.domain for scene in corpus),
@@ -49,28 +49,28 @@ class TeacherReliability:
 
 
 @torch.no_grad()
-def judge(decoder: Decoder, exam: TeacherReliability) -> dict[str, Any]:
-    """Mean Dice after 1, 3, 5 and 10 clicks and with a box, over all and by domain.
+def evaluate(decoder: Decoder, objects: HeldOutObjects) -> dict[str, Any]:
+    """Return mean Dice after 1, 3, 5 and 10 clicks and with a box, overall and by domain.
 
     Returns
     -------
     dict
         ``{'all' or a domain: {'clicks': {'1': Dice, ...}, 'box': Dice}, 'iou_correlation': r}``.
-        Each click is in the middle of the largest mistake, the last answer fed back.
+        Each click is in the centre of the largest error; the last mask is fed back.
     """
     rows, guessed, true = [], [], []
-    for start in range(0, len(exam.targets), BATCH):
-        features = exam.features[start : start + BATCH].float()
-        target = exam.targets[start : start + BATCH]
+    for start in range(0, len(objects.targets), BATCH):
+        features = objects.features[start : start + BATCH].float()
+        target = objects.targets[start : start + BATCH]
         by_click, sure = click_through(decoder, features, target, CLICKS)
         by_box, sure_of_box = box_through(decoder, features, target)
         rows.append(np.concatenate([by_click, by_box[None]]))
         guessed += [*sure, sure_of_box]
         true += [_iou_of(dice) for dice in rows[-1]]
     table = np.concatenate(rows, axis=1)
-    domains = np.array(exam.domains)
+    domains = np.array(objects.domains)
     result: dict[str, Any] = {"all": _summary(table)}
-    for domain in sorted(set(exam.domains)):
+    for domain in sorted(set(objects.domains)):
         result[domain] = _summary(table[:, domains == domain])
     pair = np.concatenate(guessed), np.concatenate(true)
     result["iou_correlation"] = round(float(np.corrcoef(*pair)[0, 1]), 3)
@@ -78,7 +78,7 @@ def judge(decoder: Decoder, exam: TeacherReliability) -> dict[str, Any]:
 
 
 def score(result: dict[str, Any]) -> float:
-    """One number to choose by: the mean over 1, 3, 5 and 10 clicks and the box."""
+    """Return one number for comparisons: the mean over 1, 3, 5 and 10 clicks and the box."""
     return float(np.mean([*result["all"]["clicks"].values(), result["all"]["box"]]))
 
 

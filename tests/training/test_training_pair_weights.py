@@ -11,8 +11,8 @@ import pytest
 from napari_scsam.models.pair import Pair
 from scsam_train import validation
 from scsam_train.data import TrainPlane
-from scsam_train.validation_metrics import Judge, best_member
-from scsam_train.weighing import parts_of, weigh
+from scsam_train.pair_weights import choose_weights, folds_of
+from scsam_train.validation_metrics import Evaluator, best_member
 
 if TYPE_CHECKING:
     from napari_scsam.core.arrays import Pixels
@@ -79,9 +79,9 @@ def plane(
 
 
 def weighed(planes: Any) -> Any:
-    judge, pair = Judge(planes, NAMES), Pair(FakeUnet(), FakeSam())
-    marks = judge.mark(pair, lambda: None)
-    return weigh(judge, pair, marks, lambda: None)
+    judge, pair = Evaluator(planes, NAMES), Pair(FakeUnet(), FakeSam())
+    marks = judge.evaluate(pair, lambda: None)
+    return choose_weights(judge, pair, marks, lambda: None)
 
 
 def random_label(rng: np.random.Generator) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_no_case_has_a_say_in_how_its_own_pair_is_weighed(cases: int, slices: in
         for index in range(slices)
     ]
     before = weighed(planes)
-    answers = before.marks.counts["pair"][:, :, 1]
+    answers = before.evaluation.counts["pair"][:, :, 1]
     units = {p.case for p in planes} if cases > 1 else {p.name for p in planes}
     kept = set()
     for unit in units:
@@ -112,19 +112,19 @@ def test_no_case_has_a_say_in_how_its_own_pair_is_weighed(cases: int, slices: in
             for p, mine in zip(planes, own, strict=True)
         ]
         after = weighed(changed)
-        assert (after.marks.counts["pair"][own, :, 1] == answers[own]).all()
-        kept.add(str(after.weighing))
-    assert len({str(before.weighing), *kept}) > 1  # what is kept, all of them choose
+        assert (after.evaluation.counts["pair"][own, :, 1] == answers[own]).all()
+        kept.add(str(after.weights))
+    assert len({str(before.weights), *kept}) > 1  # what is kept, all of them choose
 
 
 def test_with_few_cases_each_is_left_out_and_with_many_halves_choose_for_each_other() -> None:
     few = [plane(name) for name in "abc"]
-    parts, unit = parts_of(few)
+    parts, unit = folds_of(few)
     assert unit == "case" and [(p.chosen_by, p.reported_on) for p in parts] == [
         ([1, 2], [0]), ([0, 2], [1]), ([0, 1], [2]),
     ]  # fmt: skip
     many = [plane(name) for name in "abcdef"]
-    parts, _ = parts_of(many)
+    parts, _ = folds_of(many)
     assert [(p.chosen_by, p.reported_on) for p in parts] == [
         ([1, 3, 5], [0, 2, 4]), ([0, 2, 4], [1, 3, 5]),
     ]  # fmt: skip
@@ -147,9 +147,9 @@ def test_the_figure_is_the_one_of_weights_that_others_chose() -> None:
         plane("c", unet=NOTHING),
     ]
     found = weighed(planes)
-    assert found.marks.cases()["c"]["pair"] == {"organ": 0.0, "tumour": 0.0}
-    assert found.marks.cases()["c"]["sam"] == {"organ": 1.0, "tumour": 1.0}
-    shares = found.weighing.unet_shares
+    assert found.evaluation.cases()["c"]["pair"] == {"organ": 0.0, "tumour": 0.0}
+    assert found.evaluation.cases()["c"]["sam"] == {"organ": 1.0, "tumour": 1.0}
+    shares = found.weights.unet_shares
     # Dice 2/3 and 1/3: errors 1/9 and 4/9 squared.
     assert shares == pytest.approx([(4 / 9 + 1e-4) / (5 / 9 + 2e-4)] * 2)
 
@@ -172,13 +172,30 @@ def test_a_sure_sam_does_not_outvote_a_unet_that_does_better_alone() -> None:
     """The U-Net finds two thirds of the organ and SAM less, but nothing makes SAM doubt."""
     unet, sam = BOTH.copy(), BOTH.copy()
     unet[1:7, 10:], sam[1:7, 9:] = 0, 0
-    judge = Judge([plane(case, unet, sam) for case in "abc"], NAMES)
+    judge = Evaluator([plane(case, unet, sam) for case in "abc"], NAMES)
     pair = Pair(UnsureUnet(), SureSam())
-    marks = judge.mark(pair, lambda: None)
-    found = weigh(judge, pair, marks, lambda: None)
-    assert found.weighing.unet_shares[0] == 1.0
-    organ = found.marks.dice()["pair"]["organ"]
+    marks = judge.evaluate(pair, lambda: None)
+    found = choose_weights(judge, pair, marks, lambda: None)
+    assert found.weights.unet_shares[0] == 1.0
+    organ = found.evaluation.dice()["pair"]["organ"]
     assert organ == marks.dice()["unet"]["organ"] == pytest.approx(0.8)
+
+
+def test_a_lead_that_may_be_chance_changes_nothing() -> None:
+    """The U-Net alone is ahead in two cases, SAM in one: the mean says U-Net, its error not."""
+    unet = BOTH.copy()
+    unet[1:7, 10:] = 0
+    planes = []
+    for case, first_missing in (("a", 9), ("b", 11), ("c", 8)):
+        sam = BOTH.copy()
+        sam[1:7, first_missing:] = 0
+        planes.append(plane(case, unet, sam))
+    judge, pair = Evaluator(planes, NAMES), Pair(UnsureUnet(), SureSam())
+    marks = judge.evaluate(pair, lambda: None)
+    assert marks.dice()["unet"]["organ"] > marks.dice()["sam"]["organ"]
+    found = choose_weights(judge, pair, marks, lambda: None)
+    assert 0.5 < found.weights.unet_shares[0] < 0.9
+    assert found.weights.guided == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -188,8 +205,8 @@ def test_sam_is_asked_again_for_the_classes_that_it_helps(again: Any, guided: li
     half = BOTH.copy()
     half[:, 8:] = 0
     found = weighed([plane(case, half, half, again) for case in "abc"])
-    assert found.weighing.guided == guided
-    by_class = found.marks.dice()["pair"]
+    assert found.weights.guided == guided
+    by_class = found.evaluation.dice()["pair"]
     assert by_class["organ"] == 1.0 and (by_class["tumour"] == 1.0) == guided[1]
 
 
@@ -203,7 +220,7 @@ def test_a_class_on_one_case_is_weighed_as_the_others_are() -> None:
     ]
     found = weighed(planes)
     # From b and c the U-Net is known to be right about organs: so is its tumour believed.
-    assert found.marks.cases()["a"]["pair"] == {"organ": 1.0, "tumour": 1.0}
+    assert found.evaluation.cases()["a"]["pair"] == {"organ": 1.0, "tumour": 1.0}
 
 
 def test_a_class_without_a_figure_spoils_no_other() -> None:
@@ -214,9 +231,9 @@ def test_a_class_without_a_figure_spoils_no_other() -> None:
         answer = BOTH if judged else only
         planes = [plane(c, unet=answer, sam=NOTHING, truth=label, judged=judged) for c in "abc"]
         found = weighed(planes)
-        scores = found.marks.dice()
+        scores = found.evaluation.dice()
         assert scores["pair"] == {"organ": 1.0, "tumour": None, "mean": 1.0}
-        organ, tumour = found.weighing.unet_shares
+        organ, tumour = found.weights.unet_shares
         assert organ == tumour > 0.99
 
 
@@ -224,10 +241,10 @@ def test_a_unit_alone_is_reported_with_equal_weights() -> None:
     found = weighed([plane("a", sam=NOTHING)])
     assert not found.was_chosen
     assert found.to_dict()["parts"] == [{"chosen_by": [], "reported_on": ["a:0"]}]
-    assert found.weighing.unet_shares[0] > 0.99  # kept, but not what is reported
+    assert found.weights.unet_shares[0] > 0.99  # kept, but not what is reported
     equal = Pair(FakeUnet(), FakeSam())
-    marks = Judge([plane("a", sam=NOTHING)], NAMES).mark(equal, lambda: None)
-    assert (found.marks.counts["pair"] == marks.counts["pair"]).all()
+    marks = Evaluator([plane("a", sam=NOTHING)], NAMES).evaluate(equal, lambda: None)
+    assert (found.evaluation.counts["pair"] == marks.counts["pair"]).all()
 
 
 @pytest.mark.parametrize("equal", [True, False])
@@ -240,7 +257,7 @@ def test_where_nothing_chose_the_parent_is_weighed_equally_too(
     session = SimpleNamespace(
         settings=SimpleNamespace(device="cpu"), control=SimpleNamespace(check=lambda: None)
     )
-    marks = validation._judge_parent(session, Judge(planes, NAMES), None, equal=equal)
+    marks = validation._evaluate_parent(session, Evaluator(planes, NAMES), None, equal=equal)
     by_sam_alone = {"organ": 0.0, "tumour": 0.0}
     assert (marks.cases()["a"]["pair"] == by_sam_alone) is not equal
 

@@ -1,0 +1,146 @@
+"""Files and folders that are themselves, and no links or devices: what a project may consist of."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.io.atomic import make_folder
+
+# Windows has no such flag; a link is then seen just before the file is opened.
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | _NO_FOLLOW
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | _NO_FOLLOW
+# Of a file in JSON that one program writes for another; the largest seen was below 4 MB.
+MAX_JSON_BYTES = 256 * 2**20
+
+
+def real_folder(root: Path, *names: str) -> Path:
+    """The folder `names` inside `root`, after a look that none of them leads elsewhere.
+
+    Parameters
+    ----------
+    root : Path
+        Trusted: it is what the person named.
+    names : str
+        One folder inside the other; they need not exist.
+
+    Raises
+    ------
+    ProjectError
+        If one is a link, or no folder.
+    """
+    folder = root
+    for name in names:
+        folder = folder / name
+        if is_link(folder):
+            raise ProjectError(
+                f"{folder} is a link, which is not followed in a project: nothing was changed. "
+                "Put a folder in its place."
+            )
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise ProjectError(f"{folder} is no folder: move it away, then try again.")
+    return folder
+
+
+def make_real_folder(root: Path, *names: str) -> Path:
+    """`real_folder`, made where it does not exist; ProjectError also where `root` is gone."""
+    folder = real_folder(root, *names)
+    if not root.is_dir():
+        raise ProjectError(f"The folder {root} is gone, so nothing was written.")
+    make_folder(folder)
+    return folder
+
+
+def without_links_above(path: Path) -> Path:
+    """The absolute path with the links in its folders resolved, but not itself."""
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+def is_link(path: Path) -> bool:
+    """Whether a path is a symbolic link, or a junction of Windows."""
+    return path.is_symlink() or bool(getattr(path, "is_junction", lambda: False)())
+
+
+def is_plain_tree(folder: Path) -> bool:
+    """Whether a folder holds nothing but folders and files of its own, at any depth."""
+    if is_link(folder) or not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return all(
+            is_plain_tree(Path(entry.path))
+            if entry.is_dir(follow_symlinks=False)
+            else is_plain_file(Path(entry.path))
+            for entry in entries
+        )
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether a path is a file that has no other name: no link, pipe or device."""
+    try:
+        state = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and not is_link(path)
+
+
+def read_real(path: Path) -> bytes:
+    """Bytes of a file; OSError where it is a link, a pipe or a device."""
+    with _opened(path, _READ, "rb") as stream:
+        return stream.read()
+
+
+def read_json(path: Path) -> Any:
+    """What a file in JSON says.
+
+    Raises
+    ------
+    OSError
+        If it can't be read, or is a link, a pipe or a device.
+    ValueError
+        If it is no JSON, too large, or nested too deeply.
+    """
+    with _opened(path, _READ, "rb") as stream:
+        content = stream.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_JSON_BYTES} bytes")
+    return parse_json(content)
+
+
+def parse_json(content: str | bytes) -> Any:
+    """`json.loads`, whose only error is ValueError."""
+    try:
+        return json.loads(content)
+    except RecursionError as exc:
+        raise ValueError("it is nested too deeply") from exc
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Open an empty file for writing, in place of whatever had its name.
+
+    A link is removed itself; what it led to is left alone, as is a file's other name.
+    """
+    path.unlink(missing_ok=True)
+    return path.open("xb")
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file to add to it; a new one where its name is a link's or another file's, too."""
+    if os.path.lexists(path) and not is_plain_file(path):
+        return open_new(path)
+    return _opened(path, _APPEND, "ab")
+
+
+def _opened(path: Path, flags: int, mode: str) -> BinaryIO:
+    if not _NO_FOLLOW and is_link(path):
+        raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return os.fdopen(descriptor, mode)  # type: ignore[return-value]  # binary, by every mode here

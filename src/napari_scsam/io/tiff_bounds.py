@@ -1,0 +1,204 @@
+"""What a TIFF claims, against what its bytes can hold; checked before anything is decoded."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from importlib.util import find_spec
+from io import BytesIO
+from math import prod
+from typing import TYPE_CHECKING, Any, BinaryIO
+from xml.etree import ElementTree
+
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from tifffile import COMPRESSION
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.io.bounds import DAMAGE, MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from PIL.ImageFile import ImageFile
+
+# More pages than this are no stack of slices (arbitrary; a scanner's has a few thousand).
+MOST_PAGES = 50_000
+# Bytes that one byte of the file becomes at most, by compression. LZW's longest string has
+# 3,838 bytes for a code of 12 bits; PackBits repeats 128 by two.
+_MOST_PER_BYTE = {
+    COMPRESSION.NONE: 1,
+    COMPRESSION.LZW: 4096,
+    COMPRESSION.PACKBITS: 64,
+    COMPRESSION.ADOBE_DEFLATE: MOST_PER_DEFLATED_BYTE,
+    COMPRESSION.DEFLATE: MOST_PER_DEFLATED_BYTE,
+}
+_DEFLATED = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
+# By compression, what reads the header of a picture within a TIFF.
+_PICTURES: dict[int, type[ImageFile]] = {
+    **dict.fromkeys((6, 7, 33007, 34892), JpegImageFile),
+    **dict.fromkeys((33003, 33004, 33005, 34712), Jpeg2KImageFile),
+    34933: PngImageFile,
+}
+# What a strip may grow to beyond its size (arbitrary).
+_HARMLESS = 64 * 2**20
+
+
+def refuse_circle(path: Path) -> None:
+    """Follow the chain of pages once, without reading them.
+
+    Raises
+    ------
+    InputError
+        If a page comes again, or there are more than `MOST_PAGES`.
+    """
+    seen: set[int] = set()
+    with path.open("rb") as file:
+        for offset in _page_offsets(file):
+            if offset in seen:
+                raise damaged(path, "its list of pages goes round in a circle")
+            seen.add(offset)
+            if len(seen) > MOST_PAGES:
+                raise InputError(f"{path} has more than {MOST_PAGES} pages, so it is no volume.")
+
+
+def _page_offsets(file: BinaryIO) -> Iterator[int]:
+    """Where each page's list of tags begins; ends where the file does."""
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = head[2:4] in (b"+\0", b"\0+")
+    count, entry, link = ("Q", 20, "Q") if big else ("H", 12, "I")
+    try:
+        (offset,) = struct.unpack_from(order + link, head, 8 if big else 4)
+        while offset:
+            yield offset
+            file.seek(offset)
+            (tags,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
+            file.seek(offset + struct.calcsize(count) + tags * entry)
+            (offset,) = struct.unpack(order + link, file.read(struct.calcsize(link)))
+    except (struct.error, OSError, OverflowError):
+        return  # cut off, which is found again when the pages are read
+
+
+def refuse_incomplete(file: Any, path: Path) -> None:
+    """Refuse a file that ends before the pixels of one of its pages."""
+    size = path.stat().st_size
+    for page in file.pages:
+        ends = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+        if max(ends, default=0) > size:
+            raise damaged(path, "it ends before its last pixel")
+
+
+def refuse_foreign(file: Any, path: Path) -> None:
+    """Refuse OME metadata that names other files, or more planes than this one has.
+
+    Raises
+    ------
+    InputError
+        Says which other file is named, or how many planes.
+    """
+    if not file.is_ome:
+        return
+    root = ElementTree.fromstring(file.ome_metadata)
+    others = _named_files(root, path.name)
+    if others:
+        raise InputError(
+            f"{path} is one of a series of files (its metadata names {others[0]!r}), which is not "
+            "read. Save the series as one file first."
+        )
+    pages, samples = len(file.pages), max(1, int(file.pages[0].samplesperpixel))
+    for count in _claimed_planes(root):
+        if count > pages * samples:
+            raise damaged(path, f"its metadata names {count} planes, and it has {pages} pages")
+
+
+def _named_files(root: ElementTree.Element, own: str) -> list[str]:
+    """Names of other files in OME metadata; a file that was renamed is known by its UUID."""
+    named = [
+        str(element.get("MetadataFile"))
+        for element in root.iter()
+        if element.tag.endswith("BinaryOnly")
+    ]
+    for element in root.iter():
+        if element.tag.endswith("UUID") and element.get("FileName") is not None:
+            name, uuid = str(element.get("FileName")), root.get("UUID")
+            own_uuid = uuid is not None and element.text == uuid
+            same_name = uuid is None and name.lower() == own.lower()
+            if not (own_uuid or same_name):
+                named.append(name)
+    return named
+
+
+def _claimed_planes(root: ElementTree.Element) -> Iterator[int]:
+    """How many planes the metadata speaks of, in each of the ways that it can."""
+    for element in root.iter():
+        kind = element.tag.rpartition("}")[2]
+        if kind == "Pixels":
+            sizes = [int(element.get(f"Size{axis}", 1)) for axis in "ZCT"]
+            if min(sizes) < 1:
+                raise ValueError(sizes)
+            yield prod(sizes)
+        elif kind == "TiffData":
+            yield from (int(element.get(key, 0)) for key in ("PlaneCount", "NumPlanes", "IFD"))
+        elif kind.startswith("Along") and element.get("Start") is not None:
+            first, last = float(element.get("Start", 0)), float(element.get("End", 0))
+            yield int((last - first) / (float(element.get("Step", 1)) or 1))
+
+
+def refuse_oversize(series: Any, path: Path) -> None:
+    """Refuse more pixels than the file's bytes can hold, or this machine's memory."""
+    page = series.keyframe
+    pixels = prod(series.shape)
+    needed = pixels * max(1, page.bitspersample) // 8
+    most = _MOST_PER_BYTE.get(page.compression)
+    if most is not None and needed > path.stat().st_size * most:
+        raise damaged(path, f"it is too short for the {series.shape} pixels that it claims")
+    # The array, one decoded copy of it, and the colours that a palette becomes.
+    size = max(1, series.dtype.itemsize)
+    refuse_too_large(path, pixels * (2 * size + (3 if page.colormap is not None else 0)))
+
+
+def refuse_bombs(series: Any, path: Path) -> None:
+    """Refuse strips and tiles that unpack to more than their pixels, where the reader would.
+
+    A strip that is a picture with a header of its own is as large as that says. zlib, which
+    tifffile takes where imagecodecs is not installed, unpacks whatever is there; imagecodecs
+    stops in time.
+    """
+    page = series.keyframe
+    honest = prod(page.chunks) * max(1, page.bitspersample) // 8 + page.chunks[0]
+    picture = _PICTURES.get(page.compression)
+    if picture is None and (page.compression not in _DEFLATED or find_spec("imagecodecs")):
+        return
+    most = honest + _HARMLESS
+    with path.open("rb") as file:
+        for place, size in _segments(series):
+            file.seek(place)
+            packed = file.read(size)
+            found = _picture_size(packed, picture) if picture else _deflated_size(packed, most)
+            if found > most:
+                raise damaged(path, f"a part of it unpacks to more than its {honest} bytes")
+
+
+def _deflated_size(packed: bytes, most: int) -> int:
+    """Bytes of a strip, as far as they matter; those that can't have too many need no look."""
+    if len(packed) * MOST_PER_DEFLATED_BYTE <= most:
+        return 0
+    return len(zlib.decompressobj().decompress(packed, most + 1))
+
+
+def _picture_size(packed: bytes, kind: type[ImageFile]) -> int:
+    """Bytes of a picture within a TIFF by its own header, with three channels."""
+    try:
+        with kind(BytesIO(packed)) as picture:
+            return int(picture.width * picture.height * 3)
+    except DAMAGE:
+        return 0  # which its decoder says better
+
+
+def _segments(series: Any) -> Iterator[tuple[int, int]]:
+    """Where each strip or tile of a series is, and its bytes in the file."""
+    for page in series.pages:
+        yield from zip(page.dataoffsets, page.databytecounts, strict=False)

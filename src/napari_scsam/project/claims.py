@@ -1,0 +1,201 @@
+"""What a project's files say are claims: here they become values, or are refused.
+
+A project may come from a stranger, or from a damaged disk. Whatever its journal says is read by
+the functions of this module, which check it; all else takes the values.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.judged import Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import Affine
+
+_IMAGE_ID = re.compile(r"[0-9a-f]{8,64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Generous: no version, round, slice or side of a picture comes near it.
+_MOST = 2**31 - 1
+# A label map of them takes 256 GB; far beyond what was added ever.
+MOST_PIXELS = 2**38
+_MODELS = ("unet", "sam", "prompted", "pair")
+_UNITS = ("meter", "mm", "micron", "unknown")
+
+
+@contextmanager
+def reading(what: str, path: Path) -> Iterator[None]:
+    """Say in one line what of `path` is no value, in place of any error that reading it raises.
+
+    Parameters
+    ----------
+    what : str
+        Such as ``"event 12 (commit)"``.
+    path : Path
+        The file that says it.
+    """
+    try:
+        yield
+    except KeyError as exc:
+        raise ProjectError(f"{path} is damaged: {what} has no {exc}.") from exc
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as exc:
+        raise ProjectError(f"{path} is damaged: {what} can't be read ({exc}).") from exc
+
+
+def image_id(value: Any) -> str:
+    """An image's id: 8 to 64 hexadecimal digits, so that it is one part of a path."""
+    return _matching(_IMAGE_ID, value, "an image's id is 8 or more hexadecimal digits")
+
+
+def sha256(value: Any) -> str:
+    """A SHA-256 in hexadecimal."""
+    return _matching(_SHA256, value, "a hash is 64 hexadecimal digits")
+
+
+def name(value: Any) -> str:
+    """A name that can be a file's: one part of a path, and not a way up."""
+    if not isinstance(value, str) or value in ("", ".", "..") or re.search(r"[/\0]", value):
+        raise ValueError(f"a name is one part of a path; got {_short(value)}")
+    return value
+
+
+def text(value: Any) -> str:
+    """Any words."""
+    if not isinstance(value, str):
+        raise TypeError(f"words were expected; got {_short(value)}")
+    return value
+
+
+def number(value: Any, low: int = 0) -> int:
+    """A whole number that is not below `low`, and not absurd."""
+    if type(value) is not int or not low <= value <= _MOST:
+        raise ValueError(f"a whole number from {low} was expected; got {_short(value)}")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"true or false was expected; got {_short(value)}")
+    return value
+
+
+def shape(value: Any) -> tuple[int, ...]:
+    """(rows, cols) or (slices, rows, cols)."""
+    sides = tuple(number(side, 1) for side in _list(value))
+    if len(sides) not in (2, 3):
+        raise ValueError(f"a shape has 2 or 3 sides; got {_short(value)}")
+    if math.prod(sides) > MOST_PIXELS:
+        raise ValueError(f"an image of {_short(value)} is larger than any that can be read")
+    return sides
+
+
+def spacing(value: Any, ndim: int) -> tuple[float, ...]:
+    """A distance along each axis."""
+    steps = tuple(float(step) for step in _list(value))
+    if len(steps) != ndim or not all(math.isfinite(step) and step > 0 for step in steps):
+        raise ValueError(f"a spacing is {ndim} distances; got {_short(value)}")
+    return steps
+
+
+def affine(value: Any) -> Affine:
+    """A finite matrix of 4 x 4."""
+    matrix: Affine = np.array(_list(value), dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ValueError(f"an affine is a matrix of 4 x 4; got {_short(value)}")
+    return matrix
+
+
+def header(value: Any) -> Mapping[str, Any]:
+    """Facts of a source format that its export keeps."""
+    facts = table(value)
+    if facts.get("unit", "mm") not in _UNITS:
+        raise ValueError(f"a unit is one of {', '.join(_UNITS)}; got {_short(facts['unit'])}")
+    for code in ("sform_code", "qform_code"):
+        number(facts.get(code, 1))
+    if "qform" in facts:
+        affine(facts["qform"])
+    return facts
+
+
+def place(value: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Where an image was: its absolute path, and that from the project, where there is one."""
+    relative = value["relative"]
+    paths = (text(value["absolute"]), None if relative is None else text(relative))
+    if any(not path or "\0" in path for path in paths if path is not None):
+        raise ValueError(f"a path was expected; got {_short(paths)}")
+    return paths
+
+
+def plane(value: Any) -> int | None:
+    """The number of a slice; None for the whole grid."""
+    return None if value is None else number(value)
+
+
+def planes(value: Any) -> tuple[int, ...]:
+    """Numbers of slices."""
+    return tuple(number(index) for index in _list(value))
+
+
+def judged(value: Any) -> Judged:
+    """The classes that were looked for on each slice."""
+    found = Judged.from_json(table(value))
+    class_ids(list(found.classes))
+    for ids in found.planes.values():
+        class_ids(list(ids))
+    return found
+
+
+def class_ids(value: Any) -> tuple[int, ...]:
+    """Ids of classes."""
+    return tuple(number(one, 1) for one in _list(value))
+
+
+def metrics(value: Any) -> dict[str, Any]:
+    """What a round measured: a table for each of its models, at least where there is one."""
+    found = table(value)
+    for count in ("labelled_planes", "unlabelled_planes"):
+        number(found.get(count, 0))
+    for name, rate in table(found.get("rates") or {}).items():
+        if type(rate) not in ((str,) if name == "device" else (int, float, type(None))):
+            raise TypeError(f"a rate is a number, and a device a word; got {_short(rate)}")
+    measured = table(found.get("dice") or {})
+    for model in _MODELS:
+        for dice in table(measured.get(model) or {}).values():
+            if dice is not None and type(dice) not in (int, float):
+                raise TypeError(f"a Dice is a number; got {_short(dice)}")
+    return found
+
+
+def table(value: Any) -> dict[str, Any]:
+    """Anything that has names."""
+    if not isinstance(value, dict):
+        raise TypeError(f"a table was expected; got {_short(value)}")
+    return value
+
+
+def _matching(pattern: re.Pattern[str], value: Any, what: str) -> str:
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise ValueError(f"{what}; got {_short(value)}")
+    return value
+
+
+def _list(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list was expected; got {_short(value)}")
+    return value
+
+
+def _short(value: Any) -> str:
+    """A value in at most 60 characters, on one line."""
+    said = " ".join(repr(value).split())
+    return said if len(said) <= 60 else f"{said[:57]}..."

@@ -1,0 +1,72 @@
+"""Masks from files, accepted as an image's label."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_scsam.core.labels import NOT_ANNOTATED, as_label_array
+from napari_scsam.io import Placing, place, read_label_volume
+from napari_scsam.project.files import hash_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_scsam.io.placing import How
+    from napari_scsam.project.schema import CommitRecord
+    from napari_scsam.project.store import Project
+
+
+def commit_mask(
+    project: Project,
+    image: str | Path,
+    path: str | Path,
+    *,
+    mapping: Mapping[int, int] | None = None,
+    placing: Placing | None = None,
+) -> tuple[CommitRecord, How]:
+    """Save a mask from a file as an image's label, where it lies in the world.
+
+    The journal keeps an event of kind ``mask`` beside the commit: the file, its hash, and
+    how it came onto the image's grid.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    image : str or path
+        Id or path of an image of the project.
+    path : path
+        NIfTI, TIFF or PNG; 0 background, class ids, 255 not annotated.
+    mapping : mapping of int to int, optional
+        Values to replace first, such as ``{255: 1}``.
+    placing : Placing, optional
+        What to do with a mask that lies on another grid; it is refused when left out.
+
+    Returns
+    -------
+    tuple of CommitRecord and str
+        The commit, and how the mask came onto the grid: 'same', 'reoriented',
+        'resampled' or 'same-grid'.
+
+    Raises
+    ------
+    InputError
+        If the mask can't be read, holds other values, or lies elsewhere.
+    ReadOnlyError
+        If the project is open read-only.
+    ProjectError
+        If the disk is full or can't be written; the earlier label is untouched.
+    """
+    path = Path(path)
+    record = project.image(image)
+    mask = read_label_volume(path)
+    # Values first: what the mask does not reach is not annotated, whatever 255 means in it.
+    label = as_label_array(mask.data, mask.shape, project.classes, mapping)
+    name = f"the image {record.path.name}"
+    placed = place(replace(mask, data=label), record, (path, name), placing or Placing())
+    said = {"file": str(path.absolute()), "sha256": hash_file(path), "grid": placed.how}
+    as_it_is = {NOT_ANNOTATED: NOT_ANNOTATED}
+    commit = project.commit(record.id, placed.data, mapping=as_it_is, source=("mask", said))
+    return commit, placed.how
