@@ -193,7 +193,7 @@ def test_what_is_drawn_goes_into_the_journal_and_is_asked_from(
     hand.click(41, 30)
     hand.until(lambda: bool(asked))
     np.testing.assert_array_equal(asked[-1].draft, drawn)  # the mask that the click corrects
-    assert asked[-1].told == PromptSet()
+    assert asked[-1].included == PromptSet()
     hand.wait_for_mask()
     project = dock.session.project
     hand.press("commit")

@@ -6,12 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from napari_scsam.io import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from napari_scsam.core.settings import ExportFormat
+
+EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
+    ("nifti", "NIfTI, with the source's affine"),
+    ("tiff", "TIFF, with its spacing"),
+    ("png", "PNG, one file per slice"),
+)
 
 
 def ask_folder(parent: QWidget, title: str, on_chosen: Callable[[Path], object]) -> QFileDialog:
@@ -37,6 +45,22 @@ def ask_images(
     dialog.finished.connect(dialog.deleteLater)
     dialog.open()
     return dialog
+
+
+def ask_export(
+    button: QWidget, parent: QWidget, on_chosen: Callable[[Path, ExportFormat], object]
+) -> QMenu:
+    """Ask for a format in a menu below `button`, then for a folder to export to."""
+    menu = QMenu(parent)
+    for format, text in EXPORTS:
+        menu.addAction(text).triggered.connect(
+            lambda _checked=False, format=format: ask_folder(
+                parent, "Folder to export to", lambda folder: on_chosen(folder, format)
+            )
+        )
+    menu.aboutToHide.connect(menu.deleteLater)
+    menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+    return menu
 
 
 def ask_to_replace(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QMenu, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_scsam._napari.open_scans import open_scans
-from napari_scsam._qt.dialogs import ask_folder, ask_images, ask_to_replace
+from napari_scsam._qt.dialogs import ask_export, ask_folder, ask_images, ask_to_replace
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.keymap import Keymap
 from napari_scsam._qt.layout import DockLayout
@@ -38,12 +38,6 @@ if TYPE_CHECKING:
     from napari_scsam.project import Project
     from napari_scsam.project.image_queue import QueueRow
     from napari_scsam.project.open_layers import OpenScan
-
-EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
-    ("nifti", "NIfTI, with the source's affine"),
-    ("tiff", "TIFF, with its spacing"),
-    ("png", "PNG, one file per slice"),
-)
 
 
 class ScsamDock(QWidget):
@@ -300,19 +294,7 @@ class ScsamDock(QWidget):
         elif name == "use_open_layers":
             self.use_open_layers()
         else:
-            self._choose_export()
-
-    def _choose_export(self) -> None:
-        menu = QMenu(self)
-        for format, text in EXPORTS:
-            menu.addAction(text).triggered.connect(
-                lambda _checked=False, format=format: ask_folder(
-                    self, "Folder to export to", lambda folder: self.export_to(folder, format)
-                )
-            )
-        menu.aboutToHide.connect(menu.deleteLater)
-        button = self._parts.bar.export_button
-        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+            ask_export(self._parts.bar.export_button, self, self.export_to)
 
     def _key_actions(self) -> dict[str, Callable[[], Any]]:
         pressed = {
