@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from command_line import ok, process
 
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
 from napari_scsam.rounds.cost_estimate import estimate_round
-
-
-def ok(*arguments: object) -> dict:
-    return told(*arguments)[0]
-
-
-def told(*arguments: object) -> tuple[dict, list[str]]:
-    """The JSON object, and the lines on standard error."""
-    command = [sys.executable, "-m", "napari_scsam.cli", *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr.splitlines()
 
 
 def made_with(made: dict) -> dict:
@@ -56,13 +43,15 @@ def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
         "--holdout",
         0,
         "--unet",
-        "scratch",
+        "pretrained",
         "--labelled-batch",
         2,
         "--unlabelled-batch",
         2,
     )
-    trained, lines = told("train", project, *options)
+    done = process("train", project, *options, "--json")
+    assert done.returncode == 0, done.stderr
+    trained, lines = json.loads(done.stdout.splitlines()[-1]), done.stderr.splitlines()
     made, cost = trained["round"], trained["estimate"]
     assert lines[0] == cost["text"] and lines[0].endswith("GB (assumed for two cores).")
     assert cost["measured_in"] is None and 10 < cost["seconds"] < 100

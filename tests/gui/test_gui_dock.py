@@ -49,6 +49,7 @@ def test_the_manifest_opens_this_dock(viewer: Any) -> None:
     viewer.window.remove_dock_widget(docked)
 
 
+@pytest.mark.slow
 def test_a_round_is_trained_promoted_and_suggests(
     hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
 ) -> None:

@@ -29,12 +29,12 @@ pytestmark = pytest.mark.gui
 WANTED = SpeedController.wanted  # which the dock of these tests does without
 # Of small steps, and without an end.
 ENDLESS = TrainSettings(
-    steps=100_000, unet="scratch", image_size=32, unlabelled_planes=0, holdout=0.0
+    steps=100_000, unet="pretrained", image_size=32, unlabelled_planes=0, holdout=0.0
 )
 
 
 @pytest.fixture
-def folder(volume_path: Path, tmp_path: Path) -> Path:
+def folder(volume_path: Path, tmp_path: Path, nothing_runs_on: None) -> Path:
     """A project with one labelled slice."""
     with Project.create(tmp_path / "project", ["disc"]) as project:
         (image,) = project.add_images([volume_path])
@@ -103,6 +103,7 @@ def test_a_round_says_what_it_waits_for_and_is_called_off(
     assert not (folder / "rounds").exists()
 
 
+@pytest.mark.slow
 def test_a_round_is_paused_resumed_and_cancelled(hand: Hand, dock: ScsamDock, folder: Path) -> None:
     dock.open_project_folder(folder)
     hand.wait_for_image()

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+# Its process trains soon: it embeds nothing first.
 ENDLESS = TrainSettings(
-    steps=100_000, unet="scratch", image_size=32, unlabelled_planes=0, holdout=0.0
+    recipe="supervised", steps=100_000, unet="pretrained", image_size=32, holdout=0.0
 )
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(tmp_path: Path, nothing_runs_on: None) -> Iterator[Project]:
     pixels = np.random.default_rng(0).integers(0, 60, (4, 40, 48), np.uint8)
     pixels[:, 8:20, 10:30] += 120
     tifffile.imwrite(tmp_path / "scan.tif", pixels, photometric="minisblack")
@@ -61,6 +62,7 @@ def test_a_killed_round_is_one_line_and_costs_nothing(project: Project) -> None:
     assert project.begin_round(ENDLESS).is_dir()  # the next one may begin
 
 
+@pytest.mark.slow
 def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     settings = TrainSettings(
         steps=60, unet="scratch", image_size=32, unlabelled_planes=2, holdout=0.0

@@ -56,6 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label[36:52, 36:52] = 4
         images.append(picture(folder.parent, name, label))
     settings = {"steps": 12, "image_size": SIDE, "device": "cpu", "lora_rank": 2, "unet": "scratch"}
+    settings |= {"labelled_batch": 2, "unlabelled_batch": 2, "sam_batch": 2}
     content = {
         "schema": 1,
         "classes": [{"id": i, "name": name, "colour": "#ff0000"} for i, name in NAMES.items()],

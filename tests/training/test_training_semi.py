@@ -17,6 +17,7 @@ from PIL import Image
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TrainSettings
 from scsam_train.benchmark import records, rounds, semi_table
+from scsam_train.benchmark.__main__ import main
 from scsam_train.benchmark.embedded import embed_all, own_copy
 from scsam_train.benchmark.machines import ORDINARY
 from scsam_train.benchmark.plan import NAMES, Candidate, Places, Plan
@@ -31,12 +32,13 @@ POLYPS = SEMI_SETS["polyps_kvasir"]
 KEPT = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-def write_set(folder: Path, train: int = 8) -> None:
+def write_set(folder: Path, train: int = 8, validation: int = 3) -> None:
     (folder / "polyps_kvasir" / "images").mkdir(parents=True)
     (folder / "polyps_kvasir" / "masks").mkdir()
     rows, cols = np.mgrid[:64, :72]
     rng = np.random.default_rng(0)
-    names = [f"train_{i:03d}" for i in range(train)] + [f"validation_{i:03d}" for i in range(3)]
+    counts = {"train": train, "validation": validation}
+    names = [f"{part}_{i:03d}" for part, count in counts.items() for i in range(count)]
     for name in names:
         row, col = rng.integers(16, 48), rng.integers(16, 56)
         mask = (rows - row) ** 2 + (cols - col) ** 2 < 120
@@ -49,19 +51,29 @@ def write_set(folder: Path, train: int = 8) -> None:
         )
 
 
+def command_line(data: Any, out: Path, *recipes: Any) -> list[str]:
+    command = ["semi", "--data", str(data), "--out", str(out), "--labels", "2", "--seeds", "0"]
+    return [*command, "--pictures", "48", "--unet", "scratch", "--recipes", *recipes]
+
+
 def measure(data: Any, out: Path, *recipes: Any, more: Any = ()) -> Any:
-    command = [sys.executable, "-P", "-m", "scsam_train.benchmark", "semi", "--data", str(data)]
-    command += ["--out", str(out), "--labels", "2", "--seeds", "0", "--pictures", "48"]
-    command += ["--unet", "scratch"]
-    done = subprocess.run(
-        [*command, "--recipes", *recipes, *more], capture_output=True, text=True, timeout=900
-    )
+    """As a process."""
+    command = [sys.executable, "-P", "-m", "scsam_train.benchmark"]
+    command += command_line(data, out, *recipes)
+    done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
 
 @pytest.mark.slow
-def test_runs_are_kept_and_the_table_says_what_was_measured(tmp_path: Path) -> None:
+def test_runs_are_kept_and_the_table_says_what_was_measured(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def measure(*arguments: Any, more: Any = ()) -> str:
+        """Here; the rounds are processes all the same."""
+        assert main([*command_line(*arguments), *more]) == 0
+        return capfd.readouterr().out
+
     write_set(tmp_path / "data")
     out = tmp_path / "out"
     validation = ["--evaluate-on", "validation"]
@@ -382,12 +394,12 @@ def test_the_table_pairs_seeds_with_the_supervised_ones() -> None:
 def test_an_embedding_that_was_lost_is_made_again_and_the_measured_time_kept(
     tmp_path: Path,
 ) -> None:
-    write_set(tmp_path / "data", train=4)
+    write_set(tmp_path / "data", train=2, validation=1)
     places = tmp_path, "polyps_kvasir", POLYPS.members(tmp_path / "data")
     told = []
     each = embed_all(*places, told.append)
     before = sorted((tmp_path / "cache").iterdir())
-    assert len(before) == 7 and told == ["polyps_kvasir: 7 of 7 planes embedded"]
+    assert len(before) == 3 and told == ["polyps_kvasir: 3 of 3 planes embedded"]
     before[2].unlink()  # no run makes it again in its own time, which would pay for it twice
     assert embed_all(*places, told.append) == each
     assert sorted((tmp_path / "cache").iterdir()) == before
