@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+from napari.utils._proxies import PublicOnlyProxy
 
 pytest.importorskip("qtpy")
 pytest.importorskip("napari")
@@ -242,6 +243,17 @@ class Hand:
 @pytest.fixture
 def hand(viewer: Any, dock: ScsamDock, qtbot: Any) -> Hand:
     return Hand(viewer, dock, qtbot)
+
+
+@pytest.fixture
+def guarded_hand(viewer: Any, qtbot: Any, segmenter: SegmenterProcess) -> Iterator[Hand]:
+    """A hand on a dock with the proxy of the viewer that napari gives to plugins."""
+    dock = ScsamDock(PublicOnlyProxy(viewer), segmenter=lambda _folder, _gb: segmenter)
+    viewer.window.add_dock_widget(dock, name="SC-SAM")
+    yield Hand(viewer, dock, qtbot)
+    dock.shut_down()
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
 
 
 class Squares:

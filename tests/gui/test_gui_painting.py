@@ -380,3 +380,19 @@ def test_a_brush_keeps_other_classes_and_says_so(hand: Any, dock: Any, loop: Any
     hand.window_key(Qt.Key.Key_T)
     hand.trace([(20, 5), (20, 50)])
     assert on_show(dock)[20, 20] == 2
+
+
+def test_clicks_are_heard_where_napari_hands_the_plugin_a_guarded_viewer(
+    guarded_hand: Any, viewer: Any, volume_path: Any, tmp_path: Any
+) -> None:
+    """Layers of a proxy are other objects at every access."""
+    hand = guarded_hand
+    hand.dock.create_project(tmp_path / "project", ["disc"], [volume_path])
+    hand.wait_for_image()
+    assert "Clicks go to" not in hand.status()
+    viewer.layers.selection.active = viewer.layers[0]
+    hand.until(lambda: "Clicks go to" in hand.status())
+    viewer.layers.selection.active = viewer.layers["prompts"]
+    hand.until(lambda: "Clicks go to" not in hand.status())
+    viewer.layers.remove("prompts")
+    hand.until(lambda: "prompts" in viewer.layers)

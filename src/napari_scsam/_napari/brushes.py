@@ -68,7 +68,7 @@ class Brushes:
 
     def hold(self, layers: Mapping[str, Any]) -> None:
         """Work on these layers from now on."""
-        fresh = self._layers.get(PREVIEW) is not layers[PREVIEW]
+        fresh = self._layers.get(PREVIEW) != layers[PREVIEW]
         self._layers = dict(layers)
         self._hand = None
         layers[OUTLINE].editable = False
@@ -163,7 +163,7 @@ class Brushes:
     def _keep_locked(self, event: Any) -> None:
         """Lock a layer again that napari unlocked by itself: it does where the view is turned."""
         locked = self._hand is not None and self._hand.locked
-        if event.source.editable and (locked or event.source is self._layers.get(OUTLINE)):
+        if event.source.editable and (locked or event.source == self._layers.get(OUTLINE)):
             event.source.editable = False
 
     def _keep_flat(self, event: Any) -> None:
@@ -187,12 +187,12 @@ class Brushes:
         if self._setting or not self._layers:
             return
         active, layers = self._viewer.layers.selection.active, self._layers
-        if active is layers[COMMITTED] and str(active.mode) in TOOLS:
+        if active == layers[COMMITTED] and str(active.mode) in TOOLS:
             self._hand_over(active)
             active = layers[PREVIEW]
-        if active is layers[PREVIEW] and str(active.mode) in TOOLS:
+        if active == layers[PREVIEW] and str(active.mode) in TOOLS:
             self._on_hand(TOOLS[str(active.mode)], self._why_deaf(active))
-        elif active is layers[PROMPTS]:
+        elif active == layers[PROMPTS]:
             paints = self._hand is not None and self._hand.tool in PAINT_TOOLS
             self._on_hand("inside" if paints else None, self._why_deaf(active))
         else:
@@ -216,12 +216,12 @@ class Brushes:
             return IN_3D
         if self._viewer.canvas.grid.enabled:
             return IN_GRID
-        draws = active is self._layers[PREVIEW] and str(active.mode) in TOOLS
-        if active is self._layers[PROMPTS] or draws:
+        draws = active == self._layers[PREVIEW] and str(active.mode) in TOOLS
+        if active == self._layers[PROMPTS] or draws:
             return ""
         if active is None:
             return f"No layer is selected, so clicks do nothing: {BACK}"
-        if active is self._layers[OUTLINE]:
+        if active == self._layers[OUTLINE]:
             return f"“{active.name}” only shows and can't be drawn on: D draws, {BACK}"
         return f"Clicks go to the layer “{active.name}” now: {BACK}"
 

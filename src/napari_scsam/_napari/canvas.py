@@ -207,7 +207,7 @@ class NapariCanvas(Canvas):
 
     def _on_removed(self, event: Any) -> None:
         """Have a layer of ours that a person removed come back, once napari is done with it."""
-        if any(event.value is layer for layer in self._layers.named.values()):
+        if any(event.value == layer for layer in self._layers.named.values()):
             QTimer.singleShot(0, self._put_back)
 
     def _put_back(self) -> None:
