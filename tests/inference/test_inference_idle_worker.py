@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.inference.idle_worker import IdleWorker, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_scsam.core.jobs import CancelToken
+
 
 WAIT_S = 10
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from napari_scsam.models import log_odds, prompted_by, trainable_parameters
 from scsam_train.clicks import first_clicks, jittered_box, next_click
 from scsam_train.decoding import Decoder, PromptBatch, as_shown, class_probabilities
-from scsam_train.embedded_views import SamView
 from scsam_train.encoding import encoding_of
 from scsam_train.losses import IGNORE, IOU_WEIGHT_OF_ROUNDS, mask_iou, mask_loss
 from scsam_train.pseudo import PseudoLabels, of_trusted

@@ -11,7 +11,6 @@ from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.models import Embedding, SamModel, load_round
 from scsam_train.encoding import as_base
 from scsam_train.pair_weights import ChosenWeights, PairWeights, choose_weights
-from scsam_train.session import Session
 from scsam_train.validation_metrics import (
     Evaluation,
     Evaluator,

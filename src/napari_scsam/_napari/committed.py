@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_scsam.core.patches import taken_back
 from napari_scsam.core.volume import take_plane
 
 if TYPE_CHECKING:
@@ -55,11 +56,7 @@ class CommittedPainter:
         """What was on `plane` and what a hand made of it; None for nothing. It is put back."""
         view = self._plane(plane)
         before = np.zeros_like(view) if plane in self._hidden else self._committed(plane)
-        if np.array_equal(view, before):
-            return None
-        after = view.copy()
-        view[...] = before
-        return before, after
+        return taken_back(view, before)
 
     def refresh(self) -> None:
         """Have the layer drawn again."""

@@ -8,6 +8,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from skimage.segmentation import find_boundaries
 
+from napari_scsam.core.patches import taken_back
 from napari_scsam.core.volume import take_plane
 
 if TYPE_CHECKING:
@@ -98,11 +99,7 @@ class PreviewPainter:
         view = take_plane(self._fill.data, plane, self._ndim)
         mask = self._masks.get(plane, self._shown[1] if plane == self._shown[0] else None)
         before = np.zeros_like(view) if mask is None else mask.label
-        if np.array_equal(view, before):
-            return None
-        after = view.copy()
-        view[...] = before
-        return before, after
+        return taken_back(view, before)
 
     def refresh(self) -> None:
         """Have the fill drawn again."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent
-from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_scsam._napari.open_scans import open_scans

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from napari_scsam.annotation.ground import Over
     from napari_scsam.annotation.grounds import Grounds
-    from napari_scsam.annotation.view_state import Tool
     from napari_scsam.core.labels import LabelClass
 
 OUTSIDE_IMAGE = "That is beside the image: nothing was added."

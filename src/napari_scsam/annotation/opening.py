@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.state import OpenImage, Selection, StateStore
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job

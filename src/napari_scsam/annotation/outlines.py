@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.ground import Ground, already_included, begun_from
-from napari_scsam.annotation.intensity_window import IntensityWindow
-from napari_scsam.annotation.state import StateStore
-from napari_scsam.core.arrays import LabelArray
 from napari_scsam.core.errors import ModelError
-from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.stretch import Stretch
 from napari_scsam.inference.messages import Answer, Question
 

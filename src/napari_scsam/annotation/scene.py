@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_scsam.annotation import view_state
-from napari_scsam.annotation.intensity_window import Contrast
-from napari_scsam.annotation.state import AnnotationState, OpenImage
 from napari_scsam.annotation.view_state import PAINT_TOOLS, Situation, Tool, ViewState
 from napari_scsam.annotation.work import crossing
 from napari_scsam.core.geometry import Plane

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.arrays import LabelArray
-from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.prompts import PromptSet
 
 if TYPE_CHECKING:

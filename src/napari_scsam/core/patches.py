@@ -73,6 +73,27 @@ class Patch:
         return Patch(int(value["row"]), int(value["col"]), values)
 
 
+def taken_back(view: LabelArray, before: LabelArray) -> tuple[LabelArray, LabelArray] | None:
+    """Put a plane back to what it was before a stroke.
+
+    Parameters
+    ----------
+    view : ndarray of shape (rows, cols), uint8
+        The plane as drawn on; changed in place.
+    before : ndarray of shape (rows, cols), uint8
+
+    Returns
+    -------
+    before, after : ndarray of shape (rows, cols), uint8
+        The plane without and with the stroke; None if they are the same.
+    """
+    if np.array_equal(view, before):
+        return None
+    after = view.copy()
+    view[...] = before
+    return before, after
+
+
 def patch_of(where: Mask, values: LabelArray) -> Patch | None:
     """The patch that holds `values` where `where` is true, both (rows, cols); None for nothing."""
     if not where.any():

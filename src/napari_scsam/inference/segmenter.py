@@ -19,7 +19,6 @@ from napari_scsam.core.prompt_edits import (
     with_proposals,
     without,
 )
-from napari_scsam.core.prompts import ObjectKey, Prompts
 from napari_scsam.core.settings import CACHE_GB
 from napari_scsam.inference.composing import compose
 from napari_scsam.inference.correcting import begun_from, left_of, says_nothing

@@ -13,10 +13,8 @@ import numpy as np
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.core.settings import ExportFormat
 from napari_scsam.io import SUFFIXES, check_outputs, label_files, write_labels
 from napari_scsam.io.atomic import NAME_MAX
-from napari_scsam.project.schema import ImageRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

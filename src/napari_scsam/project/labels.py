@@ -19,7 +19,6 @@ from napari_scsam.io import nifti
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import make_real_folder, read_real, real_folder
 from napari_scsam.project import claims
-from napari_scsam.project.journal import Event, Journal, Noted
 from napari_scsam.project.own_files import sweep
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 

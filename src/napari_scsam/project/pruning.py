@@ -20,7 +20,6 @@ from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.round_contract import INPUTS_FILE
 from napari_scsam.io.atomic import flush_folder, storage_error
 from napari_scsam.io.real_files import read_json
-from napari_scsam.project.journal import Journal
 from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import training_process
 from napari_scsam.project.round_events import numbers as rounds_of
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_scsam.project.journal import Journal
+
 
 # What a round is told by; all else in its folder is weights.
 _KEPT = frozenset({".json", ".jsonl", ".log", ".txt"})

@@ -26,7 +26,6 @@ from napari_scsam.io.real_files import is_plain_tree, read_json
 from napari_scsam.project import claims
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
-from napari_scsam.project.journal import Journal
 from napari_scsam.project.numbered import numbered, remove_tree, unfinished
 from napari_scsam.project.process import training_process
 from napari_scsam.project.pruning import Pruned, Pruning

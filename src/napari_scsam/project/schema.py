@@ -10,7 +10,6 @@ import numpy as np
 import tomli_w
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.judged import Judged
 from napari_scsam.core.labels import LabelClass, check_classes
 from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import ProjectError
-from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.project_layout import ROUNDS_FOLDER
 from napari_scsam.core.round_contract import (
     CONTROL_FILE,
@@ -16,7 +15,6 @@ from napari_scsam.core.round_contract import (
     Command,
     EventKind,
 )
-from napari_scsam.core.settings import TrainSettings
 from napari_scsam.io.real_files import open_new, read_json
 from napari_scsam.project.numbered import unfinished
 from napari_scsam.project.process import end_process, record_process, training_process

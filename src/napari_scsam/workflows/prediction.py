@@ -14,7 +14,6 @@ from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
 from napari_scsam.core.project_layout import PROJECT_FILE
-from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.core.round_contract import MANIFEST_FILE
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window

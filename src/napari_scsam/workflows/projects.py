@@ -10,7 +10,6 @@ import platformdirs
 
 from napari_scsam.core.errors import DamagedError, InputError, ReadOnlyError
 from napari_scsam.core.project_layout import SCANS_FOLDER
-from napari_scsam.core.settings import Modality
 from napari_scsam.project import Project
 from napari_scsam.project.open_layers import OpenScan, as_file
 

@@ -45,7 +45,6 @@ from torch import Tensor
 
 from napari_scsam.models import Partner, trainable_parameters
 from scsam_train.augment import Augmenter
-from scsam_train.clicks import Click
 from scsam_train.decoding import Decoder, PromptBatch
 from scsam_train.embedded_views import VIEWS_STREAM, embedded_view
 from scsam_train.encoding import encoding_of
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scsam_train.clicks import Click
+
 
 # docs/explanation/published-method.md: points, losses, optimisers.
 POINTS = 5
