@@ -16,6 +16,7 @@ from napari_scsam.cli.app import build_app
 from napari_scsam.cli.report import Report
 from napari_scsam.core.errors import Cancelled, ScsamError
 
+# 2 as in POSIX for wrong usage; 1 as Python's own for an unhandled error; 130 is 128 + SIGINT.
 EXIT_USER = 2
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _TOLERANCES = np.linspace(0.02, 0.4, 20)
 # A value outside the reach of every tolerance.
 _FENCE = 2.0
+# Standard deviation of the Gaussian before region growing, in pixels. Arbitrary.
 _SMOOTHING = 1.0
 # Smaller regions are noise around a click; larger shares of the picture are background. Arbitrary.
 _MIN_AREA = 12
