@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Mask
 
-# Probabilities: of a click near the centre, of a wrong sign, of feeding the last mask back, and of
-# feeding it back as a binary mask. Arbitrary.
+# Maximum number of decodes of an episode. Arbitrary.
 MAX_CLICKS = 12
-CENTRED = 0.7
-WRONG = 0.01
-FED_BACK = 0.75
-AS_MASK = 0.1
+# Probabilities of a click near the centre, and of a click with the wrong sign. Arbitrary.
+CENTRED, WRONG = 0.7, 0.01
+# Probabilities of feeding the last logits back, and of feeding them back as a mask. Arbitrary.
+FED_BACK, AS_MASK = 0.75, 0.1
 # Kinds of first prompt that leave the mask prompt free for a class prior.
 WITH_PRIOR = ("click", "several", "scribble", "box")
 

@@ -27,8 +27,8 @@ CORRUPTED = 0.5
 # Arbitrary.
 CUT, ADDED, WRONG = 0.3, 0.3, 0.1
 # Changes of an outline, in px of SAM's low-resolution masks (256 x 256 for LiteMedSAM): ranges of
-# the amplitude of smooth noise and of its Gaussian's sigma, and standard deviations of growth and of
-# the shift along each axis. Arbitrary.
+# the amplitude of smooth noise and of its Gaussian's sigma, and standard deviations of growth and
+# of the shift along each axis. Arbitrary.
 WOBBLE, SMOOTHNESS, GROWTH, SHIFT = (1.0, 12.0), (6.0, 25.0), 3.0, 5.0
 # Range of the radius of a blob, in the same px. Arbitrary.
 RADII = (5.0, 30.0)

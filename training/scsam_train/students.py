@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from scsam_train.distributed import World
 
-# Maximum norm of the gradient. Arbitrary; common for transformers.
+# Maximum norm of the gradient. Arbitrary.
 CLIP = 1.0
 
 

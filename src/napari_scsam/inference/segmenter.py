@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Arbitrary.
-MASKS_KEPT = 32
-MASKS_BYTES = 256 * 2**20
+# Maximum number of stored masks, and of their bytes. Arbitrary.
+MASKS_KEPT, MASKS_BYTES = 32, 256 * 2**20
 GPU_FULL = "The GPU was full: continued on the CPU."
 
 

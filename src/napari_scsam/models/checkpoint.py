@@ -31,6 +31,7 @@ _UNREADABLE = (
 )
 # Keys under which training scripts store weights among other things.
 _WRAPPERS = ("model", "state_dict")
+# Names of keys in an error message, so that it stays one line. Arbitrary.
 _NAMED = 3
 
 

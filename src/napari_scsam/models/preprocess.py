@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 # Part of every embedding key and adapter record: raise it when `prepare` changes.
 PREPROCESS_VERSION = 1
 
+# Percentiles that become black and white: those of MedSAM's preprocessing (pre_CT_MR.py).
 PERCENTILES = (0.5, 99.5)
+# Minimum side of a picture in pixels. Arbitrary.
 MIN_SIDE = 2
 
 # Statistics of SAM's training pictures, 0..255.

@@ -19,6 +19,7 @@ UNFOLDED_TO = 128
 # Channels of MONAI's BasicUNet from top to bottom, then of its last stage, for single and for
 # folded pixels: about 2 M parameters each.
 FEATURES = {1: (16, 32, 64, 128, 256, 16), 2: (32, 32, 64, 128, 256, 32)}
+# Groups of each group normalisation; they divide all numbers of channels. Arbitrary.
 NORM_GROUPS = 8
 
 

@@ -49,8 +49,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Side of the pictures in px, and labelled and unlabelled pictures of a step: the paper's.
 SIDE, EACH = 256, 6
+# Two classes, so that SAM decodes more than one. Arbitrary.
 CLASSES = (1, 2)
+# Untimed steps before the timed ones. Arbitrary.
 WARM_UPS = 1
 # Fraction of a round: SAM is prompted with class tokens alone, so that each step has 12 objects.
 FRACTION = 0.3
