@@ -12,7 +12,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompt_edits import accepted, to_decode, with_state
 from napari_scsam.core.prompts import PointPrompt, PromptSet
-from napari_scsam.project.journal import Event, Journal, Noted
+from napari_scsam.project.journal import Event, Journal, NewEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -213,7 +213,7 @@ def test_a_commit_and_its_prompts_reach_the_journal_in_one_transaction(
 ) -> None:
     append_all, transactions = Journal.append_all, []
 
-    def noting(journal: Journal, items: Iterable[Noted]) -> list[Event]:
+    def noting(journal: Journal, items: Iterable[NewEvent]) -> list[Event]:
         events = append_all(journal, items)
         transactions.append([event.kind for event in events])
         return events
