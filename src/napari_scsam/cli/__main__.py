@@ -16,8 +16,10 @@ from napari_scsam.cli.app import build_app
 from napari_scsam.cli.report import Report
 from napari_scsam.core.errors import Cancelled, ScsamError
 
-# Exit codes: 1 and 2 as in Python and argparse, 130 as in shells (128 + SIGINT).
-EXIT_USER, EXIT_BUG, EXIT_INTERRUPTED = 2, 1, 130
+# 2 as in POSIX for wrong usage; 1 as Python's own for an unhandled error; 130 is 128 + SIGINT.
+EXIT_USER = 2
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

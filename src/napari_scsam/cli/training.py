@@ -27,7 +27,7 @@ from napari_scsam.rounds.tuning import RunningTuning
 DEFAULTS = TrainSettings()
 TUNE_DEFAULTS = TuneSettings()
 # Events printed as permanent lines.
-SAID = {EventKind.ESTIMATE: estimate_text, EventKind.EARLY_STOP: early_stop_text}
+PRINTED = {EventKind.ESTIMATE: estimate_text, EventKind.EARLY_STOP: early_stop_text}
 
 
 def train(
@@ -110,8 +110,8 @@ def tune(
 
 
 def _show(event: Event, progress: StderrProgress) -> None:
-    if event["event"] in SAID:
-        progress.say(SAID[event["event"]](event))
+    if event["event"] in PRINTED:
+        progress.say(PRINTED[event["event"]](event))
     elif event["event"] == EventKind.MESSAGE:
         progress(Progress(0.0, str(event["text"])))
     elif event["event"] == EventKind.PROGRESS and event.get("steps"):

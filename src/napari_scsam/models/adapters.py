@@ -25,9 +25,9 @@ Profile = Literal["frozen-encoder", "adapted-encoder"]
 Method = Literal["lora", "dora"]
 
 INFO_FILE = "scsam.json"
-# Two tokens per class, as SC-SAM has for a box (arXiv 2601.17934).
+# Arbitrary.
 TOKENS_PER_CLASS = 2
-# Dimension of the prompts in SAM (Kirillov et al., "Segment Anything", ICCV 2023, appendix A).
+# Of SAM's prompt embeddings (Kirillov et al., ICCV 2023, appendix A).
 _DIM = 256
 # The norm of SAM's own point tokens, 2 to 3, divided by the square root of their 256 entries.
 _TOKEN_STD = 0.15

@@ -31,7 +31,7 @@ _UNREADABLE = (
 )
 # Keys under which training scripts store weights among other things.
 _WRAPPERS = ("model", "state_dict")
-# Names of keys in an error message, so that it stays one line. Arbitrary.
+# Keys that a message names. Arbitrary.
 _NAMED = 3
 
 

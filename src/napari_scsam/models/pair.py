@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Around
 
 MEMBERS = ("unet", "sam")
-# Lower limit of a probability, so that its logarithm is finite.
+# Smallest probability before a logarithm. Arbitrary.
 _TINY = 1e-6
 # SAM output that is mixed with the U-Net's: by class tokens, or prompted by the U-Net.
 Partner = Literal["sam", "prompted"]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Around
     from napari_scsam.models.protocols import Embedding, RoundModels
 
-# Lengths are in pixels of a plane with this longest side, and are scaled to the plane.
+# Lengths are in pixels of a plane with this longest side (LiteMedSAM's input), and are scaled to
+# the plane. They are arbitrary, as are the numbers below.
 REFERENCE_SIDE = 256
 # Minimum area of a part (px^2), and minimum distance between points (px). Arbitrary.
 MIN_AREA, MIN_DISTANCE = 16.0, 5.0
