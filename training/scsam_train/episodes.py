@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import deepest, pixels_of
-from napari_scsam.propagation import SETTINGS, box_with_air, softened
+from napari_scsam.propagation import SETTINGS, box_with_margin, softened
 from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import PromptBatch, as_shown
 from scsam_train.losses import IGNORE
@@ -239,7 +239,7 @@ def _rough(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def _carried(neighbours: list[Mask], rng: np.random.Generator) -> PromptBatch:
     """Prompt with a neighbour's mask and a box around it, as propagation does, or a looser box."""
-    boxes = [box_with_air(mask, float(rng.choice(SETTINGS.airs))) for mask in neighbours]
+    boxes = [box_with_margin(mask, float(rng.choice(SETTINGS.box_margins))) for mask in neighbours]
     masks = np.stack([softened(mask) for mask in neighbours])[:, None]
     return PromptBatch(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
 

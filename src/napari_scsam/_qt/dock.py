@@ -309,7 +309,7 @@ class ScsamDock(QWidget):
         }
         return actions | {
             "H": lambda: self._with(lambda a: a.navigation.previous()),
-            "N": lambda: self._with(lambda a: a.next_look()),
+            "N": lambda: self._with(lambda a: a.next_to_check()),
             "Q": lambda: self._with(lambda a: a.editor.answer(True)),
             "W": lambda: self._with(lambda a: a.editor.answer(False)),
             "D": lambda: self._with(lambda a: a.pick_tool("brush")),
