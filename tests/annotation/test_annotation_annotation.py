@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,6 +132,24 @@ def test_undo_keeps_a_label_from_before_the_session(project: Project) -> None:
 def test_without_a_round_suggest_says_what_to_do(desk: Desk) -> None:
     desk.annotation.suggest()
     assert desk.state.status == NO_ROUND
+
+
+def test_after_a_few_outlines_suggestions_come_without_a_round_and_say_so(
+    desk: Desk,
+) -> None:
+    desk.segmenter.proposals = [PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed")]
+    desk.segmenter.from_outlines = 4
+    desk.annotation.use_tuned(Path("tuned/0001"))
+    desk.annotation.suggest()
+    desk.settle()
+    assert desk.state.status == "Suggested from your 4 outlines. Correct what is wrong, then J."
+    before = desk.canvas.scene.plane
+    desk.annotation.accept_and_next()
+    desk.settle()
+    assert desk.annotation.now.commits == 1
+    assert desk.canvas.scene.plane != before
+    # They are there when a slice opens.
+    assert [p.state for p in desk.canvas.points] == ["proposed"]
 
 
 def test_proposals_are_accepted_rejected_and_answered(desk: Desk) -> None:

@@ -261,6 +261,7 @@ class AnnotationController:
             now = replace(now, status=replace(now.status, message=""))
         if redraw:
             self.outlines.forget()
+        self._suggestions.forget()
         self._store.put(replace(now, tuned=folder))
 
 
