@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompt_edits import accepted, to_decode, with_state
 from napari_scsam.core.prompts import PointPrompt, PromptSet
-from napari_scsam.project.journal import Event, Journal, Noted
+from napari_scsam.project.journal import Event, Journal, NewEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,6 +134,24 @@ def test_without_a_round_suggest_says_what_to_do(desk: Desk) -> None:
     assert desk.state.status == NO_ROUND
 
 
+def test_after_a_few_outlines_suggestions_come_without_a_round_and_say_so(
+    desk: Desk,
+) -> None:
+    desk.segmenter.proposals = [PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed")]
+    desk.segmenter.from_outlines = 4
+    desk.annotation.use_tuned(Path("tuned/0001"))
+    desk.annotation.suggest()
+    desk.settle()
+    assert desk.state.status == "Suggested from your 4 outlines. Correct what is wrong, then J."
+    before = desk.canvas.scene.plane
+    desk.annotation.accept_and_next()
+    desk.settle()
+    assert desk.annotation.now.commits == 1
+    assert desk.canvas.scene.plane != before
+    # They are there when a slice opens.
+    assert [p.state for p in desk.canvas.points] == ["proposed"]
+
+
 def test_proposals_are_accepted_rejected_and_answered(desk: Desk) -> None:
     desk.segmenter.proposals = [
         PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1),
@@ -213,7 +232,7 @@ def test_a_commit_and_its_prompts_reach_the_journal_in_one_transaction(
 ) -> None:
     append_all, transactions = Journal.append_all, []
 
-    def noting(journal: Journal, items: Iterable[Noted]) -> list[Event]:
+    def noting(journal: Journal, items: Iterable[NewEvent]) -> list[Event]:
         events = append_all(journal, items)
         transactions.append([event.kind for event in events])
         return events

@@ -233,7 +233,7 @@ def test_a_round_suggests_nothing_along_an_axis_that_it_never_saw(desk: Desk) ->
     desk.use_round()
     desk.canvas.go_to(Plane(1, 4))
     desk.annotation.suggest()
-    assert desk.state.status == "The round learned from axis 0 slices: here, click or draw a box."
+    assert desk.state.status == "Suggestions are for axis 0 slices: here, click or draw a box."
     assert desk.segmenter.asked == []
 
 

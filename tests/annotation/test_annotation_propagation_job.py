@@ -186,7 +186,7 @@ def test_n_goes_from_one_flagged_slice_to_the_next_and_says_why(desk: VolumeDesk
     desk.propagate()
     seen = []
     for _ in range(3):
-        desk.annotation.next_look()
+        desk.annotation.next_to_check()
         seen.append((desk.annotation.key[1].index, desk.state.counts.split(": ")[1]))
     assert seen == [(6, "outline unsure."), (1, "area doubled."), (6, "outline unsure.")]
 

@@ -43,7 +43,7 @@ SEEN = {
     "busy": (HERE, "saving"),
     "message": (HERE, "Saved."),
     "error": (HERE, "No."),
-    "deaf": (HERE, "Another layer has the mouse."),
+    "blocked": (HERE, "Another layer has the mouse."),
     "tool": (HERE, "brush"),
     "over": (HERE, "all"),
     "drawn": (EMPTY, 1),

@@ -245,7 +245,7 @@ def test_a_stroke_that_the_slider_interrupts_stays_on_its_slice(
     assert loop.key[1].index == index + 1
     hand.viewer.dims.set_current_step(0, index)
     assert on_show(dock)[40, 30] == 1
-    assert loop.now.ground is not None
+    assert loop.now.working is not None
 
 
 def test_j_in_the_middle_of_a_stroke_saves_what_is_drawn(hand: Any, dock: Any, loop: Any) -> None:

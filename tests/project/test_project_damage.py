@@ -166,13 +166,13 @@ def test_events_of_a_version_without_hashes_come_to_be_covered(written: Path) ->
 def test_only_the_newest_events_of_a_long_journal_are_looked_through(
     written: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_scsam.project import chain
+    from napari_scsam.project import hash_chain
 
-    monkeypatch.setattr(chain.find_damage, "__defaults__", (6,))
+    monkeypatch.setattr(hash_chain.find_damage, "__defaults__", (6,))
     with Project.open(written) as project:
         assert project.events("revert")
     _spoil_payload(written)  # older than the newest six
     Project.open(written).close()
-    monkeypatch.setattr(chain.find_damage, "__defaults__", (15,))
+    monkeypatch.setattr(hash_chain.find_damage, "__defaults__", (15,))
     with pytest.raises(DamagedError):
         Project.open(written)

@@ -70,7 +70,7 @@ class Taught:
 def ready(label: np.ndarray) -> Trail:
     """A trail that has learned on its plane."""
     trail = Trail.start(label)
-    return replace(trail, air=dict.fromkeys(trail.areas, 0.01))
+    return replace(trail, box_margin=dict.fromkeys(trail.areas, 0.01))
 
 
 def disc(row: float, col: float, radius: float) -> np.ndarray:
@@ -268,8 +268,8 @@ def test_how_loose_a_box_may_be_is_learned_where_the_mask_is_known() -> None:
     picture = label.astype(np.float32)
     follower = propagation.carry(Thresholder(False), picture, Trail.start(label)).trail
     filler = propagation.carry(Filler(False), picture, Trail.start(label)).trail
-    assert follower.air[1] > 0.01  # it can follow what moves
-    assert filler.air[1] < 0.01  # it would grow from slice to slice
+    assert follower.box_margin[1] > 0.01  # it can follow what moves
+    assert filler.box_margin[1] < 0.01  # it would grow from slice to slice
     np.testing.assert_array_equal(filler.label, label)
 
 

@@ -127,9 +127,9 @@ def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learn
     recipe = RECIPES["scsam"](toy_context(recipe="scsam", steps=40, without=without))
     reports = run(recipe, 0, lead, 40)
     assert all(r.loss_unet is None and r.loss_sam is not None for r in reports)
-    assert not len(recipe._pseudo.ready)
+    assert not len(recipe._teachers.pseudo.ready)
     looked, first = run(recipe, lead, lead + 2, 40)
-    assert len(recipe._pseudo.ready) == 3
+    assert len(recipe._teachers.pseudo.ready) == 3
     assert looked.loss_unet is None and first.loss_unet is not None
 
 
@@ -144,12 +144,12 @@ def test_a_round_that_goes_on_from_another_has_no_lead() -> None:
 def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scsam_train.recipes.scsam.PICTURES_PER_LOOK", 4)
+    monkeypatch.setattr("scsam_train.recipes.scsam.PICTURES_PER_PREDICTION", 4)
     recipe = RECIPES["scsam"](toy_context(recipe="scsam", steps=40))
     run(recipe, 0, 8, 40)  # SAM's lead, a look at every plane, and one of the U-Net's steps
-    before = recipe._looked
+    before = recipe._teachers.predicted
     run(recipe, 8, 28, 40)
-    assert recipe._looked - before == 20 * 2 // 4
+    assert recipe._teachers.predicted - before == 20 * 2 // 4
 
 
 def scsam_without(part: str) -> dict[str, torch.Tensor]:

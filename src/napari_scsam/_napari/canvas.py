@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels, Layer
 from qtpy.QtCore import QTimer
 
-from napari_scsam._napari.brushes import Brushes, touched_indices
 from napari_scsam._napari.committed import CommittedPainter
-from napari_scsam._napari.hand import Hand
+from napari_scsam._napari.gesture_reporter import GestureReporter
 from napari_scsam._napari.layers import (
     COMMITTED,
     LINES,
@@ -22,6 +21,7 @@ from napari_scsam._napari.layers import (
 )
 from napari_scsam._napari.lines import LinePainter
 from napari_scsam._napari.masks import PreviewPainter
+from napari_scsam._napari.paint_tools import PaintTools, touched_indices
 from napari_scsam._napari.plane_view import PlaneView
 from napari_scsam._napari.prompt_painter import PromptPainter
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
@@ -50,8 +50,8 @@ class NapariCanvas(Canvas):
         self._viewer = viewer
         self._pick_class = pick_class
         self._view = PlaneView(viewer)
-        self._hand = Hand(self._view)
-        self._brushes = Brushes(viewer, self._on_stroke, self._on_hand, self._on_label)
+        self._gestures = GestureReporter(self._view)
+        self._paint_tools = PaintTools(viewer, self._on_stroke, self._on_tool, self._on_label)
         self._layers = ImageLayers(viewer, self._bind_keys)
         self._masks: PreviewPainter | None = None
         self._committed: CommittedPainter | None = None
@@ -66,8 +66,8 @@ class NapariCanvas(Canvas):
 
     def close(self) -> None:
         """Let go of the viewer and take our layers away."""
-        self._hand.listener = CanvasListener()
-        self._brushes.close()
+        self._gestures.listener = CanvasListener()
+        self._paint_tools.close()
         for event in (dims := self._viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.disconnect(self._on_dims)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
@@ -79,7 +79,7 @@ class NapariCanvas(Canvas):
 
     def listen(self, listener: CanvasListener) -> None:
         """Report to `listener` from now on."""
-        self._hand.listener = listener
+        self._gestures.listener = listener
 
     @property
     def layers(self) -> Mapping[str, Layer]:
@@ -104,7 +104,7 @@ class NapariCanvas(Canvas):
     def render(self, scene: Scene) -> None:
         """Draw what differs from the scene before; what is drawn by this is not reported."""
         last, self._scene = self._scene, scene
-        self._hand.drag = scene.drag
+        self._gestures.drag = scene.drag
         if scene.image is None:
             return
         opens = scene.image is not last.image
@@ -114,9 +114,9 @@ class NapariCanvas(Canvas):
         finally:
             self._rendering = False
         if opens:
-            self._brushes.observe()
+            self._paint_tools.observe()
         if scene.plane is not None and self.plane != scene.plane and not self._leaving:
-            self._hand.listener.plane_changed(self.plane)
+            self._gestures.listener.plane_changed(self.plane)
 
     def _open(self, scene: Scene, image: OpenImage) -> Scene:
         """Open the scene's image; returns what is drawn of the scene by this."""
@@ -136,8 +136,8 @@ class NapariCanvas(Canvas):
             lambda: min(self._view.pixel_on_screen()),
             self._view.zoom,
         )
-        self._hand.hold(layers[PROMPTS], self._prompts)
-        self._brushes.hold(layers)
+        self._gestures.attach(layers[PROMPTS], self._prompts)
+        self._paint_tools.attach(layers)
         self._view.orient()
         self._viewer.reset_view()
         as_usual = scene.contrast is not None and scene.contrast.limits is None
@@ -155,20 +155,20 @@ class NapariCanvas(Canvas):
             # What is being corrected is shown as that, not as committed.
             corrected = {plane for plane, mask in scene.masks.items() if not mask.is_draft}
             self._committed.show(scene.committed, corrected)
-            self._masks.hold(self._brushes.pressed)
+            self._masks.hold(self._paint_tools.pressed)
             self._masks.show(scene.masks, scene.plane, scene.crossing)
-        self._brushes.show(scene.hand)
+        self._paint_tools.show(scene.tool)
 
     # ---------------------------------------------------------------- hands
 
-    def attend(self) -> None:
+    def activate_tool(self) -> None:
         """Have the mouse go to our tool: its layer, flat, one picture."""
-        self._brushes.attend()
+        self._paint_tools.activate_tool()
 
     def finish_stroke(self) -> None:
         """Report what is drawn so far of a stroke under way."""
-        if self._brushes.pressed:
-            self._brushes.pressed = False
+        if self._paint_tools.pressed:
+            self._paint_tools.pressed = False
             self._on_stroke(())
 
     def _on_stroke(self, item: Sequence[Any]) -> None:
@@ -183,13 +183,13 @@ class NapariCanvas(Canvas):
         masks.hold(False)
         for plane, found in drawn:
             if found is not None:
-                self._hand.listener.paint(plane, *found)
+                self._gestures.listener.paint(plane, *found)
         masks.refresh()
         committed.refresh()
 
-    def _on_hand(self, tool: Tool | None, deaf: str) -> None:
+    def _on_tool(self, tool: Tool | None, blocked: str) -> None:
         if not self._rendering:
-            self._hand.listener.hand_changed(tool, deaf)
+            self._gestures.listener.tool_changed(tool, blocked)
 
     def _on_dims(self, _event: Any = None) -> None:
         if self._view.volume is None:
@@ -202,8 +202,8 @@ class NapariCanvas(Canvas):
             finally:
                 self._leaving = False
         if not self._rendering:
-            self._hand.listener.plane_changed(self.plane)
-            self._brushes.observe()
+            self._gestures.listener.plane_changed(self.plane)
+            self._paint_tools.observe()
 
     def _on_removed(self, event: Any) -> None:
         """Have a layer of ours that a person removed come back, once napari is done with it."""
@@ -214,7 +214,7 @@ class NapariCanvas(Canvas):
         # The window may have been closed meanwhile, with all that was in it.
         with suppress(RuntimeError):
             if self._layers.put_back():
-                self._brushes.attend()
+                self._paint_tools.activate_tool()
 
     def _on_label(self, value: int) -> None:
         ids = [c.id for c in self._scene.classes]
@@ -230,9 +230,9 @@ class NapariCanvas(Canvas):
                 overwrite=True,
             )
         for key in ("Delete", "Backspace"):
-            layer.bind_key(key, lambda _: self._hand.delete(), overwrite=True)
+            layer.bind_key(key, lambda _: self._gestures.delete(), overwrite=True)
         # napari's own undo would bring back pixels that our history knows nothing of.
-        layer.bind_key("Control-Z", lambda _: self._hand.listener.undo(), overwrite=True)
-        layer.bind_key("Control-Shift-Z", lambda _: self._hand.listener.redo(), overwrite=True)
+        layer.bind_key("Control-Z", lambda _: self._gestures.listener.undo(), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: self._gestures.listener.redo(), overwrite=True)
         if not isinstance(layer, Labels):  # there it takes back a polygon under way
-            layer.bind_key("Escape", lambda _: self._hand.let_go(), overwrite=True)
+            layer.bind_key("Escape", lambda _: self._gestures.cancel(), overwrite=True)

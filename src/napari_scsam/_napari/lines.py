@@ -24,7 +24,7 @@ DASH_PX, GAP_PX = 6.0, 5.0
 HANDLE_PX = 4.0
 
 # How strongly the objects that the next click is not for are drawn.
-SET_BACK = 0.45
+DIMMED = 0.45
 
 Path = NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def box_path(r0: float, c0: float, r1: float, c1: float) -> Path:
     return np.array([(r0, c0), (r0, c1), (r1, c1), (r1, c0), (r0, c0)], float)
 
 
-def steps_back(key: ObjectKey, active: ObjectKey | None) -> bool:
+def is_dimmed(key: ObjectKey, active: ObjectKey | None) -> bool:
     """Whether `key` is an object of the active class that the next click is not for."""
     return active is not None and key[0] == active[0] and key != active
 
@@ -84,7 +84,7 @@ def _colour(
     colours: Mapping[int, str], key: ObjectKey, active: ObjectKey | None
 ) -> NDArray[np.float32]:
     rgba = np.array(transform_color(colours[key[0]])[0], np.float32)
-    rgba[3] = SET_BACK if steps_back(key, active) else 1.0
+    rgba[3] = DIMMED if is_dimmed(key, active) else 1.0
     return rgba
 
 

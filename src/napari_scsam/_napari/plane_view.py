@@ -1,4 +1,4 @@
-"""Where a viewer looks at an image: the only file that knows the order of dims."""
+"""Where a viewer styles at an image: the only file that knows the order of dims."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PlaneView:
         return round(place / volume.spacing[axis])
 
     def orient(self) -> None:
-        """Turn the view, not the data, so that a scan looks as in a radiology viewer."""
+        """Turn the view, not the data, so that a scan styles as in a radiology viewer."""
         plane, volume = self.plane, self.volume
         if plane is not None and volume is not None:
             self._viewer.scene.camera.orientation2d = view_orientation(volume, plane)

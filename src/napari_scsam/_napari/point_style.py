@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.color import transform_color
 
-from napari_scsam._napari.lines import SET_BACK, steps_back
+from napari_scsam._napari.lines import DIMMED, is_dimmed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ SELECTED_SCALE = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class PointLooks:
+class PointStyles:
     """One entry for each point.
 
     Attributes
@@ -47,12 +47,12 @@ class PointLooks:
     sizes: NDArray[np.float64]
 
 
-def point_looks(
+def point_styles(
     points: Sequence[PointPrompt],
     class_colours: Mapping[int, str],
     selected: int | None,
     active: ObjectKey | None = None,
-) -> PointLooks:
+) -> PointStyles:
     """Looks of `points`; a person's have a white rim, a proposal's the class's colour.
 
     Those of the active class's other objects are set back.
@@ -65,10 +65,10 @@ def point_looks(
         opacity = 1.0 if persons else LEAST_OPACITY + (1 - LEAST_OPACITY) * point.confidence
         faces[i] = transform_color(INSIDE if point.positive else OUTSIDE)[0]
         borders[i] = transform_color("white" if persons else class_colours[point.class_id])[0]
-        set_back = SET_BACK if steps_back(point.object_key, active) else 1.0
+        set_back = DIMMED if is_dimmed(point.object_key, active) else 1.0
         faces[i, 3] = opacity * set_back
         borders[i, 3] = set_back
-    return PointLooks(
+    return PointStyles(
         symbols=[SYMBOLS[p.kind] for p in points],
         faces=faces,
         borders=borders,

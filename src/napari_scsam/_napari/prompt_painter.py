@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_scsam._napari.lines import LinePainter, prompt_lines
-from napari_scsam._napari.point_style import point_looks
+from napari_scsam._napari.point_style import point_styles
 from napari_scsam.annotation.objects import box_round
 from napari_scsam.annotation.scene import ShownPrompts
 from napari_scsam.core.prompts import Line, Stroke
@@ -104,7 +104,7 @@ class PromptPainter:
 
     def _draw_points(self, shown: ShownPrompts) -> None:
         layer, points = self._points, shown.prompts.points
-        looks = point_looks(points, self._colours, shown.selected, shown.active)
+        styles = point_styles(points, self._colours, shown.selected, shown.active)
         size = POINT_SIZE_PX / max(self._pixel_on_screen(), 1e-6)
         events = layer.events
         # Six properties, one repaint; and points inside the image never change its extent.
@@ -112,11 +112,11 @@ class PromptPainter:
             layer.selected_data = set()
             layer.data = self._to_data(shown.plane, [(p.row, p.col) for p in points])
             if points:
-                layer.symbol = looks.symbols
-                layer.face_color = looks.faces
-                layer.border_color = looks.borders
-                layer.border_width = looks.border_widths
-                layer.size = looks.sizes * size
+                layer.symbol = styles.symbols
+                layer.face_color = styles.faces
+                layer.border_color = styles.borders
+                layer.border_width = styles.border_widths
+                layer.size = styles.sizes * size
         layer.refresh(extent=False, thumbnail=False)
 
     def _draw_lines(self, shown: ShownPrompts) -> None:

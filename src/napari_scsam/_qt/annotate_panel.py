@@ -48,59 +48,58 @@ TOOLS = (
 )
 GESTURES = "Shift: outside  ·  right-drag: box"
 TOOL_TIP = (
-    "What clicking and dragging do. Always: Shift means outside, a right-drag is a box, "
-    "dragging a point moves it, W flips the selected one. A click on a box or a stroke selects "
-    "it, Delete removes it, Esc stops a drag. While dragging draws, Ctrl+drag moves the picture. "
-    "Brush (D, size by [ and ]), eraser (R), exact outline and fill change the label itself: "
-    "what they draw stays as drawn. I goes back to clicking."
+    "What a click or a drag does. With every tool: Shift+click is outside, a right-drag draws a "
+    "box, a drag moves a point, W flips the selected point. A click selects a box or a stroke, "
+    "Delete removes it, Esc cancels a drag. With a drawing tool, Ctrl+drag moves the picture. "
+    "Brush (D, size by [ and ]), eraser (R), exact outline and fill change the label itself, "
+    "exactly as drawn. I returns to clicking."
 )
 OVER_TIP = (
-    "What you draw or click may take from other classes (T switches): nothing, whatever is "
-    "there, or one class's pixels. What is kept is kept whole."
+    "Whether a click or a stroke may take pixels of other classes (T switches): of none, of all, "
+    "or of one class."
 )
 NEW_OBJECT_TIP = (
-    "Begin another object of the class on this slice (A). A box apart from the others does so "
-    "by itself; a click on a point or a box goes back to its object."
+    "Start another object of this class on this slice (A). A box away from the others starts one "
+    "by itself. A click on a point or a box returns to its object."
 )
-AXIS_TIP = "Which way the volume is cut: the slices to look at and to annotate."
+AXIS_TIP = "Orientation of the slices that are shown and annotated."
 PROPAGATE_TIP = (
-    "Carry the outlines of this slice, and of the committed ones, to the slices beside them as "
-    "drafts. Press again to stop; what was made stays, and one undo takes it all back."
+    "Outline the other slices from this one and from the committed ones, as drafts. "
+    "Press again to stop: the drafts made so far stay, and one undo removes them all."
 )
 COMMIT_DRAFTS_TIP = (
-    "Save every draft that nothing speaks against, and what you outlined by hand, as one step. "
-    "Slices that want a look stay: N "
-    "goes to the next of them, J accepts it."
+    "Save every draft that is not flagged, and what you outlined by hand, as one step. "
+    "Flagged slices stay drafts: N goes to the next one, J accepts it."
 )
-CLASS_TIP = "Class of the next click. Key on the image: its number."
-# Class rows are wrapped into so many lines, then the list scrolls.
+CLASS_TIP = "Class of the next click. Key over the image: its number."
+# Lines of class names before the list scrolls, and pixels beside a name. Both arbitrary.
 CLASS_LINES = 4
 CLASS_GAP = 26
 
 ACCEPT_TIP = (
-    "Accept, commit and go to the next open slice (J). Classes that are not on it count as absent; "
-    "with Shift+J as not annotated yet."
+    "Accept and commit this slice, then go to the next open one (J). Classes without an outline "
+    "are saved as absent; with Shift+J they stay not annotated yet."
 )
 # object name, text, tool tip, column, columns of six
 PRIMARY = (
-    ("suggest", "Suggest   G", "Let the active round propose points on this slice (G)", 0, 3),
+    ("suggest", "Suggest   G", "Show the suggestions of the active round on this slice (G)", 0, 3),
     ("accept_next", "Accept + next   J", ACCEPT_TIP, 3, 3),
 )
 # object name, text, tool tip, row, column, columns of six
 BUTTONS = (
-    ("accept_all", "Accept all", "Accept every proposal, without committing", 1, 0, 2),
-    ("reject", "Reject", "Reject every proposal that waits for a decision", 1, 2, 2),
-    ("commit", "Commit", "Save the outline on show as this slice's label, and stay", 1, 4, 2),
-    ("skip", "Skip   K", "Leave this slice for now (K); H goes back", 2, 0, 2),
-    ("undo", "Undo   U", "Take back the last step, on whichever slice it was (U)", 2, 2, 2),
-    ("redo", "Redo   ⇧U", "Take the undone step again (Shift+U)", 2, 4, 2),
+    ("accept_all", "Accept all", "Accept every suggested point without committing", 1, 0, 2),
+    ("reject", "Reject", "Reject every suggested point that is not decided yet", 1, 2, 2),
+    ("commit", "Commit", "Save the displayed outline as this slice's label, and stay", 1, 4, 2),
+    ("skip", "Skip   K", "Leave this slice for later (K); H goes back", 2, 0, 2),
+    ("undo", "Undo   U", "Undo the last step, on any slice (U)", 2, 2, 2),
+    ("redo", "Redo   ⇧U", "Redo the last undone step (Shift+U)", 2, 4, 2),
     ("propagate", "Propagate", PROPAGATE_TIP, 3, 0, 6),
     ("commit_drafts", "", COMMIT_DRAFTS_TIP, 4, 0, 6),
 )
 
 
 class AnnotatePanel(QWidget):
-    """Shows a ViewState and says what was pressed.
+    """Shows a ViewState and emits what was pressed.
 
     Signals
     -------
@@ -114,7 +113,7 @@ class AnnotatePanel(QWidget):
     over_picked : str or int
         ``free``, ``all``, or the class that may be painted over.
     axis_picked : int
-        Axis that the slices to show lie along.
+        Axis perpendicular to the slices to show.
     """
 
     pressed = Signal(str)
@@ -236,7 +235,7 @@ class AnnotatePanel(QWidget):
             self.class_picked.emit(int(item.data(Qt.ItemDataRole.UserRole)))
 
     def set_classes(self, classes: Sequence[LabelClass]) -> None:
-        """Fill the class list, and pick the first, and the tool that a project opens with."""
+        """Fill the class list, and select the first class and the first tool."""
         self.tool.setCurrentIndex(0)
         self.classes.blockSignals(True)
         self.classes.clear()
@@ -255,7 +254,7 @@ class AnnotatePanel(QWidget):
         self._fill_over_box(classes)
 
     def _fit_classes(self) -> None:
-        """Make the list as high as its names need at its present width."""
+        """Set the height of the list to that of its names at its current width."""
         room = max(self.classes.width() - 2 * self.classes.frameWidth(), 1)
         lines, used = 1, 0
         for position in range(self.classes.count()):
@@ -266,7 +265,7 @@ class AnnotatePanel(QWidget):
         fit_rows(self.classes, min(lines, CLASS_LINES))
 
     def resizeEvent(self, event: object) -> None:
-        """Wrap the class names anew."""
+        """Wrap the class names again."""
         super().resizeEvent(event)
         self._fit_classes()
 
@@ -290,7 +289,7 @@ class AnnotatePanel(QWidget):
 
 
 def _show_choice(box: QComboBox, value: object) -> None:
-    """Show what was chosen elsewhere, without choosing it once more."""
+    """Show a choice that was made elsewhere, without emitting it."""
     index = box.findData(value)
     if index >= 0 and index != box.currentIndex():
         box.blockSignals(True)

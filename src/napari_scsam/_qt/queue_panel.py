@@ -1,4 +1,4 @@
-"""The list of images, with how much of each is committed."""
+"""List of the images, with the number of committed slices of each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class QueuePanel(QWidget):
         made = QListWidget()
         made.setObjectName("queue")
         made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        # A long name loses its middle; the count at the end stays.
+        # A long name is elided in its middle, so that the count at its end stays visible.
         made.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         for signal in (made.itemClicked, made.itemActivated):

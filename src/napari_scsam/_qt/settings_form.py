@@ -1,4 +1,4 @@
-"""A form made from a settings dataclass: its names, bounds, units and help."""
+"""Form made from a settings dataclass: names, bounds, units and help."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from qtpy.QtWidgets import (
 from napari_scsam._qt.style import GAP
 from napari_scsam.core.settings import TrainSettings
 
-# A share is shown in percent.
+# Shares are shown in percent.
 PERCENT = 100
+# Percent per step of the arrows. Arbitrary.
+SHARE_STEP = 5
 
 
 class SettingsForm(QWidget):
-    """Edits the titled settings of a round; the others are for the command line.
+    """Edits the settings of a round that have a title; the others have options only.
 
     Signals
     -------
     changed :
-        By the person, or by `show_settings`.
+        A setting was changed by hand or by `show_settings`.
     """
 
     changed = Signal()
@@ -59,7 +61,7 @@ class SettingsForm(QWidget):
         form.labelForField(editor).setToolTip(meta["help"])
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Keep the wheel from an editor without focus: scrolling past must change nothing."""
+        """Ignore the wheel over an editor without focus, so that scrolling changes nothing."""
         unfocused = isinstance(watched, QWidget) and not watched.hasFocus()
         if unfocused and event is not None and event.type() == QEvent.Type.Wheel:
             event.ignore()
@@ -67,21 +69,21 @@ class SettingsForm(QWidget):
         return bool(super().eventFilter(watched, event))
 
     def settings(self) -> TrainSettings:
-        """The settings as they stand; raises InputError where two clash."""
-        # What an editor can't show to the last digit stays as it was, unless it is edited.
+        """Return the settings; raises InputError if two of them contradict each other."""
+        # A value with more digits than its editor shows is kept unless it is edited.
         found = {name: _value(editor) for name, editor in self._editors.items()}
         edited = {name: value for name, value in found.items() if value != self._shown[name]}
         return replace(self._base, **edited)
 
     def show_settings(self, settings: TrainSettings) -> None:
-        """Put a round's settings into the form; those without an editor are kept, too."""
+        """Show the settings of a round, and keep those without an editor."""
         for name in self._editors:
             self.set_value(name, getattr(settings, name))
         self._keep(settings)
         self.changed.emit()
 
     def forget_untitled(self) -> None:
-        """Go back to the defaults of what has no editor."""
+        """Reset the settings without an editor to their defaults."""
         found = {name: _value(editor) for name, editor in self._editors.items()}
         self._keep(TrainSettings(**found))
         self.changed.emit()
@@ -91,7 +93,7 @@ class SettingsForm(QWidget):
         self._shown = {name: _value(editor) for name, editor in self._editors.items()}
 
     def set_value(self, name: str, value: Any) -> None:
-        """Put a value into the form."""
+        """Set the value of one editor."""
         editor = self._editors[name]
         if isinstance(editor, QComboBox):
             editor.setCurrentIndex(editor.findData(value))
@@ -102,7 +104,7 @@ class SettingsForm(QWidget):
 
 
 def _make_editor(hint: Any, default: Any, meta: Any) -> tuple[QWidget, Any]:
-    """An editor and the signal that it gives when it is changed."""
+    """Return an editor and the signal that it emits when it is changed."""
     choices = [c for c in get_args(hint) if isinstance(c, str)]
     if choices:
         combo = QComboBox()
@@ -132,7 +134,7 @@ def _make_spin_box(hint: Any, default: Any, meta: Any) -> Any:
     spin.setRange(round(scale * low) if share else low, round(scale * meta["high"]))
     spin.setSpecialValueText(meta["unset"] if optional else "")
     if share:
-        spin.setSingleStep(5)
+        spin.setSingleStep(SHARE_STEP)
     unit = "%" if share else meta["unit"]
     spin.setSuffix(f" {unit}" if unit else "")
     _set_spin_box(spin, default)

@@ -1,4 +1,4 @@
-"""Colours and spacing of the dock, legible in napari's dark and light themes alike."""
+"""Colours and spacing of the dock, legible in napari's dark and light themes."""
 
 from __future__ import annotations
 

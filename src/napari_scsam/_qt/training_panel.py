@@ -1,4 +1,4 @@
-"""Train a round, watch it, and choose among rounds."""
+"""Panel to train a round, follow it, and choose the active round."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ from napari_scsam.rounds.shown_rounds import (
 if TYPE_CHECKING:
     from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
-# Arbitrary.
+# Interval of polling, and rows of the list before it scrolls. Both arbitrary.
 TICK_MS = 250
 ROUNDS_SHOWN = 4
-CANCEL_TIP = "Stop the round; the active one stays"
-GIVE_UP_TIP = "Set the interrupted round aside; the active one stays"
+CANCEL_TIP = "Stop this round. The active round does not change."
+GIVE_UP_TIP = "Discard the interrupted round. The active round does not change."
 
 
 class TrainingPanel(QWidget):
-    """Shows a RoundsState and says what was pressed.
+    """Shows a RoundsState and emits what was pressed.
 
     Signals
     -------
     pressed : str
         ``train``, ``pause_train``, ``cancel_train``, ``promote`` or ``rollback``.
     ticked :
-        It is time to look at the running round.
+        The running round should be polled.
     """
 
     pressed = Signal(str)
@@ -89,11 +89,11 @@ class TrainingPanel(QWidget):
 
     def _make_buttons(self) -> dict[str, QPushButton]:
         texts = {
-            "train": ("Train round", "Learn from what is committed, in the background"),
-            "pause_train": ("Pause", "Hold the round before its next step"),
+            "train": ("Train round", "Train on the committed slices, in the background"),
+            "pause_train": ("Pause", "Pause the round before its next step"),
             "cancel_train": ("Cancel", CANCEL_TIP),
-            "promote": ("Make active", "Let the selected round make the suggestions"),
-            "rollback": ("Roll back", "Go back to the round that was active before"),
+            "promote": ("Make active", "Use the selected round for suggestions"),
+            "rollback": ("Roll back", "Return to the round that was active before"),
         }
         return {
             name: button(name, text, partial(self.pressed.emit, name), tip)
@@ -131,7 +131,7 @@ class TrainingPanel(QWidget):
         return self._records[row].number if 0 <= row < len(self._records) else None
 
     def show_state(self, state: RoundsState) -> None:
-        """Show how the running round is doing, and the finished ones."""
+        """Show the running round and the finished ones."""
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)
         self._buttons["pause_train"].setText("Resume" if state.paused else "Pause")
@@ -154,7 +154,7 @@ class TrainingPanel(QWidget):
             self._timer.start()
         elif not state.running:
             self._timer.stop()
-        # Last, since the settings that it puts into the form make for another state.
+        # Last, since showing settings in the form changes the state again.
         self._show_interrupted(state)
 
     def _show_interrupted(self, state: RoundsState) -> None:
@@ -167,7 +167,7 @@ class TrainingPanel(QWidget):
         if killed == self._interrupted:
             return
         self._interrupted = killed
-        if killed is not None:  # so that Train goes on with it
+        if killed is not None:  # so that Train resumes it
             self.form.show_settings(killed.settings)
         else:
             self.form.forget_untitled()
@@ -198,7 +198,7 @@ _PROMPTED = " Prompted: SAM with the U-Net's outline as its prompt."
 
 
 def _metrics_html(record: RoundRecord) -> str:
-    """Why a round was promoted or not, and its Dice by class and model."""
+    """Return why a round was promoted or not, and its Dice by class and model."""
     lines = [f"<p>{escape(record.reason)}</p>"] if record.reason else []
     table = metrics_table(record)
     # Rounds of earlier versions, and of one model alone, have no figure of prompted SAM.

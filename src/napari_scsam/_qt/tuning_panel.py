@@ -1,4 +1,4 @@
-"""Whether clicks learn from the labels, and what that has brought."""
+"""Panel that switches tuning on the labels, and shows its result."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from napari_scsam._qt.widgets import text_label
 from napari_scsam.rounds.tuning import TuningState
 
-# Arbitrary.
+# Interval of polling. Arbitrary.
 TICK_MS = 500
 TIP = (
-    "After every few commits the model that answers clicks is tuned on them in the background, "
-    "and used if it does no worse on slices that it has not seen. Off: the model as shipped, "
-    "exactly."
+    "After every few commits, the model that answers clicks is tuned on them in the background. "
+    "It is used if it is not worse on slices that it was not tuned on. Switched off, clicks use "
+    "the model as shipped."
 )
 
 
 class TuningPanel(QWidget):
-    """Shows a TuningState and says what was switched.
+    """Shows a TuningState and emits the switch.
 
     Signals
     -------
     switched : bool
-        Whether clicks shall be answered by what was tuned.
+        Whether clicks use the tuned model.
     ticked :
-        It is time to look at the running tuning.
+        The running tuning should be polled.
     """
 
     switched = Signal(bool)
@@ -50,7 +50,7 @@ class TuningPanel(QWidget):
         self.show_state(TuningState())
 
     def show_state(self, state: TuningState) -> None:
-        """Show whether it is on, and what the last tuning brought."""
+        """Show whether tuning is on, and the result of the last one."""
         self._use.setChecked(state.use)
         self._text.setText(state.text)
         if state.running and not self._timer.isActive():

@@ -1,4 +1,4 @@
-"""Small pieces that every panel is made of."""
+"""Small widgets shared by the panels."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def button(
     *,
     primary: bool = False,
 ) -> QPushButton:
-    """Push button that Tab reaches and a click does not: Space must not press it again."""
+    """Push button that gets the focus by Tab only, so that Space does not press it again."""
     made = QPushButton(text)
     made.setObjectName(name)
     made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     made.setToolTip(tip)
     made.setProperty("primary", primary)
-    # Two or three stand in a row at 320 px, so none may insist on its text's width.
+    # With two or three in a row of 320 px, none can demand the width of its text.
     made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     if on_click is not None:
         made.clicked.connect(lambda _checked=False: on_click())
@@ -39,7 +39,7 @@ def button(
 
 
 def small_button(name: str, text: str, tip: str = "") -> QToolButton:
-    """Tool button for what is pressed now and then."""
+    """Tool button for rarely used actions."""
     made = QToolButton()
     made.setObjectName(name)
     made.setText(text)
@@ -49,7 +49,7 @@ def small_button(name: str, text: str, tip: str = "") -> QToolButton:
 
 
 def text_label(name: str = "", text: str = "", *, selectable: bool = False) -> QLabel:
-    """Label that wraps, so that a long line is shown whole in a narrow dock."""
+    """Label that wraps, so that a long line is not cut in a narrow dock."""
     made = QLabel(text)
     made.setObjectName(name)
     made.setWordWrap(True)
@@ -61,7 +61,7 @@ def text_label(name: str = "", text: str = "", *, selectable: bool = False) -> Q
 
 
 def title(name: str = "", text: str = "") -> QElidingLabel:
-    """One bold line; what does not fit is left out in its middle, and stands in its tool tip."""
+    """Bold line, elided in its middle if it is too long; its tool tip has the whole text."""
     made = QElidingLabel(text)
     made.setObjectName(name)
     made.setElideMode(Qt.TextElideMode.ElideMiddle)
@@ -71,13 +71,13 @@ def title(name: str = "", text: str = "") -> QElidingLabel:
 
 
 def set_title(label: QElidingLabel, text: str) -> None:
-    """Set a title's text, with the whole of it as its tool tip."""
+    """Set the text and the tool tip of a title."""
     label.setText(text)
     label.setToolTip(text)
 
 
 def set_role(widget: QWidget, role: str) -> None:
-    """Let the style sheet draw `widget` in another role, such as ``problem``."""
+    """Set the role, such as ``problem``, by which the style sheet draws a widget."""
     if widget.property("role") != role:
         widget.setProperty("role", role)
         widget.style().unpolish(widget)
@@ -96,7 +96,7 @@ def row_size(view: QListWidget) -> QSize:
 
 
 def fit_rows(view: QListWidget, rows: int) -> None:
-    """Make `view` as high as `rows` of its rows."""
+    """Set the height of `view` to that of `rows` rows."""
     view.setFixedHeight(max(rows, 1) * row_size(view).height() + 2 * view.frameWidth() + 2)
 
 

@@ -45,7 +45,7 @@ class CanvasListener:
     paint : callable
         (plane, before, after): a brush, an eraser or a polygon made `after` of the label plane
         `before`, both uint8 (rows, cols).
-    hand_changed : callable
+    tool_changed : callable
         (tool or None, why): a person took one of our tools through napari's own controls, and
         why a click on the picture does nothing now; empty while it does something.
     undo, redo : callable
@@ -61,7 +61,7 @@ class CanvasListener:
     add_stroke: Callable[[StrokeKind, Sequence[Point], bool], None] = _ignore
     plane_changed: Callable[[Plane | None], None] = _ignore
     paint: Callable[[Plane, LabelArray, LabelArray], None] = _ignore
-    hand_changed: Callable[[Tool | None, str], None] = _ignore
+    tool_changed: Callable[[Tool | None, str], None] = _ignore
     undo: Callable[[], None] = _ignore
     redo: Callable[[], None] = _ignore
 
@@ -81,7 +81,7 @@ class Canvas(ABC):
     def index_along(self, axis: int) -> int:
         """Where the view is along `axis` of the open image, also where it shows that axis."""
 
-    def attend(self) -> None:  # noqa: B027 - a canvas that always listens has nothing to do
+    def activate_tool(self) -> None:  # noqa: B027 - a canvas that always listens has nothing to do
         """Have the mouse go to our tool, whatever had it."""
 
     def finish_stroke(self) -> None:  # noqa: B027 - a canvas without brushes has none

@@ -17,11 +17,11 @@ from napari_scsam.core.prompt_edits import accepted, askable_objects, to_decode,
 from napari_scsam.core.volume import take_plane
 
 if TYPE_CHECKING:
-    from napari_scsam.annotation.ground import Ground
-    from napari_scsam.annotation.grounds import Grounds
     from napari_scsam.annotation.outlines import Outlines
     from napari_scsam.annotation.suggestions import Suggestions
     from napari_scsam.annotation.work import Draft, Work
+    from napari_scsam.annotation.working_label import WorkingLabel
+    from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.core.job_runner import JobRunner, OnFailed
@@ -212,7 +212,7 @@ class LabelSaver:
     ----------
     store : StateStore
     committed : CommittedLabel
-    grounds : Grounds
+    working_labels : WorkingLabels
     outlines : Outlines
     suggestions : Suggestions
     classes : sequence of LabelClass
@@ -223,14 +223,14 @@ class LabelSaver:
         self,
         store: StateStore,
         committed: CommittedLabel,
-        grounds: Grounds,
+        working_labels: WorkingLabels,
         outlines: Outlines,
         suggestions: Suggestions,
         classes: Sequence[LabelClass],
     ) -> None:
         self._store = store
         self._committed = committed
-        self._grounds = grounds
+        self._working_labels = working_labels
         self._outlines = outlines
         self._suggestions = suggestions
         self._classes = tuple(classes)
@@ -262,23 +262,23 @@ class LabelSaver:
             # What is saved is what the person will have seen.
             self._outlines.after_answer(lambda: self._commit(key, then, others_open))
             return
-        prompts, label = accepted(now.work.prompts_at(key)), self._grounds.to_save(key)
+        prompts, label = accepted(now.work.prompts_at(key)), self._working_labels.to_save(key)
         if label is None and askable_objects(to_decode(prompts)):
             self._store.fail(ModelError(NO_OUTLINE))
             return
         if self._is_doubtful(key):
             return
-        label = self._unasked(now, key) if label is None else label
+        label = self._untouched_label(now, key) if label is None else label
         judged = self._judged(key, label, others_open)
         if judged == ():
             self._store.say(NOTHING_TO_LEAVE_OPEN)
             return
-        said, ground = self._said(label, judged), now.work.grounds.get(key)
+        said, working = self._said(label, judged), now.work.working_labels.get(key)
         taken = now.work.prompts_at(key)
 
         def saved(version: int | None) -> None:
             now = self._store.now
-            work = _without_saved(now.work.with_version(key[0], version), key, taken, ground)
+            work = _without_saved(now.work.with_version(key[0], version), key, taken, working)
             self._suggestions.forget(key)
             now = replace(now, work=replace(work, at=key), commits=now.commits + 1)
             stays = now.key == key
@@ -288,7 +288,7 @@ class LabelSaver:
                 then()
 
         self._begin(key[0])
-        made = Made(prompts, () if ground is None else ground.patches, judged)
+        made = Made(prompts, () if working is None else working.patches, judged)
         shape = now.image.volume.shape
         self._committed.commit(key, label, made, shape, saved, self._store.fail)
 
@@ -296,7 +296,7 @@ class LabelSaver:
         """Whether an empty draft that wants a look is to be saved, and was not asked about yet."""
         now = self._store.now
         draft = now.work.drafts.get(key)
-        touched = key in now.work.grounds or not now.work.prompts_at(key).is_empty
+        touched = key in now.work.working_labels or not now.work.prompts_at(key).is_empty
         if draft is None or touched or not draft.flag or draft.label.any():
             return False
         asked, self._asked = self._asked, draft
@@ -354,10 +354,10 @@ class LabelSaver:
         labels, shape = (by_hand, good), image.volume.shape
         self._committed.fill(image.id, labels, shape, saved, self._store.fail)
 
-    def _unasked(self, now: AnnotationState, key: SliceKey) -> LabelArray:
+    def _untouched_label(self, now: AnnotationState, key: SliceKey) -> LabelArray:
         """What a plane holds where nobody asked for anything: what is committed, or nothing."""
-        ground = self._grounds.of(key)
-        return np.zeros(now.plane_shape, np.uint8) if ground is None else ground.label
+        working = self._working_labels.of(key)
+        return np.zeros(now.plane_shape, np.uint8) if working is None else working.label
 
     def _begin(self, image_id: str) -> None:
         """Say that it begins, and note which label the image has, for undo to go back to."""
@@ -368,9 +368,11 @@ class LabelSaver:
         self._store.amend(replace(now, work=work))
 
 
-def _without_saved(work: Work, key: SliceKey, prompts: PromptSet, ground: Ground | None) -> Work:
+def _without_saved(
+    work: Work, key: SliceKey, prompts: PromptSet, working: WorkingLabel | None
+) -> Work:
     """The work without what was saved; what was done on the plane meanwhile stays."""
-    if work.grounds.get(key) is not ground:
+    if work.working_labels.get(key) is not working:
         return work
     rest = without(work.prompts_at(key), prompts)
     return work.without_plane(key).with_prompts(key, rest)

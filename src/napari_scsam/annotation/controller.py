@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_scsam.annotation.autosave import Autosave
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.committed_label import CommittedLabel, LabelSaver
 from napari_scsam.annotation.editor import PromptEditor
-from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
-from napari_scsam.annotation.keeping import Keeper
 from napari_scsam.annotation.navigation import Navigation
 from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.outlines import Outlines
@@ -19,7 +18,8 @@ from napari_scsam.annotation.propagation_job import PropagationJob
 from napari_scsam.annotation.scene import Facts, Scene, resolve
 from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
-from napari_scsam.annotation.undoing import Undoing
+from napari_scsam.annotation.undo import UndoRedo
+from napari_scsam.annotation.working_labels import WorkingLabels
 from napari_scsam.core.errors import ScsamError
 
 if TYPE_CHECKING:
@@ -79,28 +79,30 @@ class AnnotationController:
         self._project = project
         self._canvas = canvas
         state = AnnotationState(project.classes[0], round=project.active_round())
-        self._store = store = StateStore(state, lambda: self._show(keeper))
+        self._store = store = StateStore(state, lambda: self._show(autosave))
         committed = CommittedLabel(project, files)
-        keeper = Keeper(project, files, store)
-        opener = ImageOpener(project, files, store, committed, keeper)
+        autosave = Autosave(project, files, store)
+        opener = ImageOpener(project, files, store, committed, autosave)
         self.window = IntensityWindow(project, files)
-        grounds = Grounds(store, committed, previewer)
-        self.outlines = Outlines(store, previewer, self.window, grounds)
-        self.editor = PromptEditor(store, grounds, project.classes, read_only=project.read_only)
-        painting = Painting(store, grounds, project.classes, read_only=project.read_only)
+        working_labels = WorkingLabels(store, committed, previewer)
+        self.outlines = Outlines(store, previewer, self.window, working_labels)
+        self.editor = PromptEditor(
+            store, working_labels, project.classes, read_only=project.read_only
+        )
+        painting = Painting(store, working_labels, project.classes, read_only=project.read_only)
         self._suggestions = Suggestions(store, self.outlines, project.classes)
         self.navigation = Navigation(
             project, files, store, opener, committed, self._suggestions.arrived
         )
         self._saver = LabelSaver(
-            store, committed, grounds, self.outlines, self._suggestions, project.classes
+            store, committed, working_labels, self.outlines, self._suggestions, project.classes
         )
-        self._undoing = Undoing(store, opener, committed)
+        self._undo_redo = UndoRedo(store, opener, committed)
         self._propagation = PropagationJob(
             project, store, committed, self.outlines, segmenter, carrier
         )
         self._presenter = _Presenter(
-            project, store, self.outlines, grounds, committed, self.window, canvas, on_change
+            project, store, self.outlines, working_labels, committed, self.window, canvas, on_change
         )
         canvas.listen(self._listener(painting))
 
@@ -116,7 +118,7 @@ class AnnotationController:
             add_stroke=editor.add_stroke,
             plane_changed=self.navigation.plane_changed,
             paint=painting.paint,
-            hand_changed=editor.hand_changed,
+            tool_changed=editor.tool_changed,
             undo=lambda: self._if_enabled("undo", self.undo),
             redo=lambda: self._if_enabled("redo", self.redo),
         )
@@ -126,11 +128,11 @@ class AnnotationController:
         if name in self.view_state.enabled:
             action()
 
-    def _show(self, keeper: Keeper) -> None:
+    def _show(self, autosave: Autosave) -> None:
         # Asked before anything is drawn: the model works while the window draws.
         self.outlines.update()
         self._presenter.show()
-        keeper.keep()
+        autosave.save()
 
     # ---------------------------------------------------------------- what there is
 
@@ -172,7 +174,7 @@ class AnnotationController:
     def pick_tool(self, tool: Tool) -> None:
         """Take a tool, and have the mouse go to it whatever had it before."""
         self.editor.set_tool(tool)
-        self._canvas.attend()
+        self._canvas.activate_tool()
 
     def commit(self) -> None:
         """Save the mask on show as the plane's label; no mask at all saves "nothing here"."""
@@ -198,9 +200,9 @@ class AnnotationController:
         """Commit every draft of the open image that nothing speaks against, as one version."""
         self._saver.commit_drafts()
 
-    def next_look(self) -> None:
+    def next_to_check(self) -> None:
         """Select the next question of this plane, or go to the next draft that wants a look."""
-        if self.editor.asks or not self.navigation.next_flagged():
+        if self.editor.has_question or not self.navigation.next_flagged():
             self.editor.next_question()
 
     def set_axis(self, axis: int) -> None:
@@ -213,11 +215,11 @@ class AnnotationController:
 
     def undo(self) -> None:
         """Take back the last step, wherever it was taken."""
-        self._undoing.undo()
+        self._undo_redo.undo()
 
     def redo(self) -> None:
         """Take the step again that was undone."""
-        self._undoing.redo()
+        self._undo_redo.redo()
 
     def close(self) -> None:
         """Stop what is under way, and keep what is not committed for the next time."""
@@ -259,6 +261,7 @@ class AnnotationController:
             now = replace(now, status=replace(now.status, message=""))
         if redraw:
             self.outlines.forget()
+        self._suggestions.forget()
         self._store.put(replace(now, tuned=folder))
 
 
@@ -270,7 +273,7 @@ class _Presenter:
     project : Project
     store : StateStore
     outlines : Outlines
-    grounds : Grounds
+    working_labels : WorkingLabels
     committed : CommittedLabel
     window : IntensityWindow
     canvas : Canvas
@@ -284,7 +287,7 @@ class _Presenter:
         project: Project,
         store: StateStore,
         outlines: Outlines,
-        grounds: Grounds,
+        working_labels: WorkingLabels,
         committed: CommittedLabel,
         window: IntensityWindow,
         canvas: Canvas,
@@ -294,7 +297,7 @@ class _Presenter:
         self._read_only = project.read_only
         self._store = store
         self._outlines = outlines
-        self._grounds = grounds
+        self._working_labels = working_labels
         self._committed = committed
         self._window = window
         self._canvas = canvas
@@ -315,7 +318,7 @@ class _Presenter:
             self._outlines.answers,
             committed=self._committed.array,
             is_committed=now.plane is not None and self._committed.has(now.plane),
-            base=None if now.plane is None else self._grounds.committed(now.plane),
+            base=None if now.plane is None else self._working_labels.committed(now.plane),
             contrast=None if now.image is None else self._window.contrast(now.image.volume),
             can_undo=self._store.can_undo,
             can_redo=self._store.can_redo,

@@ -46,8 +46,8 @@ from napari_scsam.core.prompts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_scsam.annotation.ground import Over
-    from napari_scsam.annotation.grounds import Grounds
+    from napari_scsam.annotation.working_label import Over
+    from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.labels import LabelClass
 
 OUTSIDE_IMAGE = "That is beside the image: nothing was added."
@@ -63,7 +63,7 @@ class PromptEditor:
     Parameters
     ----------
     store : StateStore
-    grounds : Grounds
+    working_labels : WorkingLabels
         What is kept of the other classes while one is edited.
     classes : sequence of LabelClass
         The project's.
@@ -74,13 +74,13 @@ class PromptEditor:
     def __init__(
         self,
         store: StateStore,
-        grounds: Grounds,
+        working_labels: WorkingLabels,
         classes: Sequence[LabelClass],
         *,
         read_only: bool,
     ) -> None:
         self._store = store
-        self._grounds = grounds
+        self._working_labels = working_labels
         self._classes = classes
         self._read_only = read_only
 
@@ -98,22 +98,22 @@ class PromptEditor:
             return
         self._store.put(replace(self._store.now, tool=tool))
 
-    def hand_changed(self, tool: Tool | None, deaf: str) -> None:
+    def tool_changed(self, tool: Tool | None, blocked: str) -> None:
         """Follow a person who took a tool, or another layer, through napari's own controls."""
         now = self._store.now
-        changed = replace(now, tool=tool or now.tool, deaf=deaf)
-        listens_again = now.deaf and not deaf and not (now.status.message or now.status.error)
-        if (changed.tool, changed.deaf) != (now.tool, now.deaf):
+        changed = replace(now, tool=tool or now.tool, blocked=blocked)
+        listens_again = now.blocked and not blocked and not (now.status.message or now.status.error)
+        if (changed.tool, changed.blocked) != (now.tool, now.blocked):
             self._store.put(changed.saying("Ready.") if listens_again else changed)
 
     def set_over(self, over: Over) -> None:
         """Choose what the object under the hand may take from other classes."""
         now = replace(self._store.now, over=over)
-        ground = None if now.key is None or now.is_untouched else self._grounds.of(now.key)
-        if now.key is None or ground is None or ground.over == over:
+        working = None if now.key is None or now.is_untouched else self._working_labels.of(now.key)
+        if now.key is None or working is None or working.over == over:
             self._store.put(now)
             return
-        changed = now.work.with_ground(now.key, replace(ground, over=over))
+        changed = now.work.with_working(now.key, replace(working, over=over))
         self._store.step(replace(now, work=changed))
 
     def switch_over(self) -> None:
@@ -215,7 +215,7 @@ class PromptEditor:
     # ---------------------------------------------------------------- proposals
 
     @property
-    def asks(self) -> bool:
+    def has_question(self) -> bool:
         """Whether a point of this plane asks something."""
         return next_question(self._store.now.prompts, None) is not None
 
@@ -268,8 +268,8 @@ class PromptEditor:
         if prompts == now.prompts:
             self._store.put(changed)
             return
-        ground = self._grounds.for_edit(now.key, prompts)
-        work = now.work.with_prompts(now.key, prompts).with_ground(now.key, ground)
+        working = self._working_labels.for_edit(now.key, prompts)
+        work = now.work.with_prompts(now.key, prompts).with_working(now.key, working)
         self._store.step(replace(changed.saying(""), work=work, selection=Selection(select)))
 
     def _is_positive(self, positive: bool) -> bool:

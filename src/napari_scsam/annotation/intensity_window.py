@@ -68,7 +68,7 @@ class IntensityWindow:
         self._context = settings is not None and settings.context
         self._number = 0 if record is None else record.number
 
-    def asked(self, volume: Volume) -> Window:
+    def for_models(self, volume: Volume) -> Window:
         """What the models see of one volume's values, with its limits there."""
         wanted = self._learned or self.chosen
         if self._resolved is None or self._resolved[:2] != (volume, wanted):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.ground import drawable
 from napari_scsam.annotation.state import Selection, StateStore
+from napari_scsam.annotation.working_label import drawable
 from napari_scsam.core.errors import InputError, ReadOnlyError
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
 from napari_scsam.core.prompts import bounding_box
@@ -16,7 +16,7 @@ from napari_scsam.core.prompts import bounding_box
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from napari_scsam.annotation.grounds import Grounds
+    from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
 
@@ -29,7 +29,7 @@ class Painting:
     Parameters
     ----------
     store : StateStore
-    grounds : Grounds
+    working_labels : WorkingLabels
     classes : sequence of LabelClass
         The project's.
     read_only : bool
@@ -39,13 +39,13 @@ class Painting:
     def __init__(
         self,
         store: StateStore,
-        grounds: Grounds,
+        working_labels: WorkingLabels,
         classes: Sequence[LabelClass],
         *,
         read_only: bool,
     ) -> None:
         self._store = store
-        self._grounds = grounds
+        self._working_labels = working_labels
         self._names = {c.id: c.name for c in classes}
         self._read_only = read_only
 
@@ -63,7 +63,7 @@ class Painting:
         if strange:
             self._store.fail(InputError(self._no_class(strange)))
             return
-        ground, shown, made_of = self._grounds.for_patch(now.key)
+        working, shown, made_of = self._working_labels.for_patch(now.key)
         r0, c0, r1, c1 = bounding_box(changed)
         part = (slice(r0, r1 + 1), slice(c0, c1 + 1))  # a stroke is small, and a slice may be large
         wanted = np.where(changed[part], after[part], shown[part]).astype(np.uint8)
@@ -73,8 +73,8 @@ class Painting:
             self._store.say(said)
             return
         patch = replace(patch, row=patch.row + r0, col=patch.col + c0)
-        drawn = ground.with_patch(patch, made_of, shown)
-        work = now.work.with_ground(now.key, drawn)
+        drawn = working.with_patch(patch, made_of, shown)
+        work = now.work.with_working(now.key, drawn)
         self._store.step(replace(now.saying(said), work=work, selection=Selection()))
 
     def _no_class(self, strange: Collection[int]) -> str:

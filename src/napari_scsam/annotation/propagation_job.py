@@ -127,7 +127,7 @@ class PropagationJob:
                 if self._committed.has(plane):
                     found[index] = np.array(take_plane(label, plane, label.ndim))
         preview = self._outlines.preview
-        touched = not now.prompts.is_empty or now.ground is not None
+        touched = not now.prompts.is_empty or now.working is not None
         if preview is not None and (now.draft is None or touched):
             found[shown.index] = preview
         return found
@@ -188,7 +188,7 @@ class PropagationJob:
         done = set(self._project.committed_planes(image_id)) if plane.axis == 0 else set()
         for index, filled in made.filled.items():
             key = (image_id, Plane(plane.axis, index))
-            untouched = now.work.prompts_at(key).is_empty and key not in now.work.grounds
+            untouched = now.work.prompts_at(key).is_empty and key not in now.work.working_labels
             if index not in done and untouched:
                 label = self._beside_committed(key, filled.label)
                 drafts[key] = Draft(label, _flag_words(filled, self._project.classes))

@@ -16,9 +16,9 @@ from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_scsam.annotation.ground import Over
     from napari_scsam.annotation.intensity_window import Contrast
     from napari_scsam.annotation.state import AnnotationState, OpenImage
+    from napari_scsam.annotation.working_label import Over
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.labels import LabelClass
     from napari_scsam.inference.messages import Answer
@@ -76,7 +76,7 @@ class ShownMask:
 
 
 @dataclass(frozen=True)
-class ShownHand:
+class ShownTool:
     """What the mouse is to do on the picture.
 
     Attributes
@@ -118,7 +118,7 @@ class Scene:
         The values that are shown black and white.
     drag : {'pan', 'box', 'scribble', 'lasso'}
         What dragging with the left button does.
-    hand : ShownHand
+    hand : ShownTool
         What the mouse does.
     dock : ViewState
         What the dock shows.
@@ -133,7 +133,7 @@ class Scene:
     committed: LabelArray | None = None
     contrast: Contrast | None = None
     drag: Drag = "pan"
-    hand: ShownHand = ShownHand()
+    tool: ShownTool = ShownTool()
     dock: ViewState = ViewState(frozenset(), "", "", "", False)
 
 
@@ -198,7 +198,7 @@ def resolve(facts: Facts, before: Scene) -> Scene:
         committed=facts.committed,
         contrast=facts.contrast,
         drag=_DRAGS.get(state.tool, "pan"),
-        hand=ShownHand(
+        tool=ShownTool(
             state.tool,
             state.active_class.id,
             state.over,
@@ -241,7 +241,7 @@ def _prompts(state: AnnotationState, plane: Plane) -> ShownPrompts:
 def _masks(facts: Facts, before: Scene) -> dict[Plane, ShownMask]:
     state = facts.state
     drafts = {plane: ShownMask(draft.label, True) for plane, draft in state.drafts.items()}
-    worked = {**state.work.prompts, **state.work.grounds}
+    worked = {**state.work.prompts, **state.work.working_labels}
     prompted = {plane for image, plane in worked if state.is_open(image)}
     masks = {plane: mask for plane, mask in drafts.items() if plane not in prompted}
     for plane in prompted:
@@ -300,9 +300,9 @@ def _situation(facts: Facts) -> Situation:
         read_only=facts.read_only,
         busy=state.status.busy or ("thinking" if facts.is_waiting else ""),
         message=state.status.message,
-        deaf=state.deaf,
+        blocked=state.blocked,
         tool=state.tool,
         over=state.over,
-        drawn=0 if state.ground is None else len(state.ground.patches),
+        drawn=0 if state.working is None else len(state.working.patches),
         error=state.status.error,
     )

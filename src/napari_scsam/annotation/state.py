@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from napari_scsam.annotation.ground import Ground, Over
     from napari_scsam.annotation.view_state import Busy, Tool
+    from napari_scsam.annotation.working_label import Over, WorkingLabel
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.core.labels import LabelClass
     from napari_scsam.core.volume import Volume
@@ -83,7 +83,7 @@ class AnnotationState:
     tool : {'inside', 'outside', 'box', 'scribble', 'lasso', 'brush', 'eraser', 'outline', 'fill'}
     over : {'free', 'all'} or int
         What the object under the hand may take from other classes.
-    deaf : str
+    blocked : str
         Why a click on the picture does nothing now; empty while it does something.
     round : RoundRecord, optional
         The active round.
@@ -104,7 +104,7 @@ class AnnotationState:
     active_objects: Mapping[int, int] = field(default_factory=dict)
     tool: Tool = "inside"
     over: Over = "free"
-    deaf: str = ""
+    blocked: str = ""
     round: RoundRecord | None = None
     tuned: Path | None = None
     status: Status = Status()
@@ -134,14 +134,14 @@ class AnnotationState:
         return None if self.key is None else self.work.drafts.get(self.key)
 
     @property
-    def ground(self) -> Ground | None:
+    def working(self) -> WorkingLabel | None:
         """What was drawn by hand on the plane on show, or kept from the models there."""
-        return None if self.key is None else self.work.grounds.get(self.key)
+        return None if self.key is None else self.work.working_labels.get(self.key)
 
     @property
     def is_untouched(self) -> bool:
         """Whether the plane on show has neither prompts nor a draft, and nothing drawn."""
-        return self.prompts.is_empty and self.draft is None and self.ground is None
+        return self.prompts.is_empty and self.draft is None and self.working is None
 
     @cached_property
     def drafts(self) -> dict[Plane, Draft]:

@@ -1,4 +1,4 @@
-"""Proposals of the active round on the plane on show."""
+"""Proposals of the active round, or of a few outlines, on the plane on show."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from napari_scsam.core.prompts import PromptSet
     from napari_scsam.inference.messages import Answer
 
-NO_ROUND = "No round yet: click the structure or draw a box, commit a few slices, then train."
+NO_ROUND = (
+    "No round yet: click the structure or draw a box. Once three slices are committed, suggestions "
+    "come from them."
+)
 NOTHING_FOUND = "Nothing suggested here. Click the structure, or K to skip."
+SUGGESTED = "Suggested{source}. Correct what is wrong, then J."
 
 
 class Suggestions:
-    """Asks the active round for proposals, and remembers where it had none.
+    """Gets proposals for the plane on show, and remembers where there were none.
+
+    The active round makes them, and, for classes that it does not know, the SAM that is tuned on
+    committed outlines.
 
     Parameters
     ----------
@@ -44,12 +51,12 @@ class Suggestions:
         now = self._store.now
         if now.key is None or now.image is None:
             return
-        if now.round is None:
+        if not _has_source(now):
             self._store.say(NO_ROUND)
             return
         if now.key[1].axis != 0:
             name = now.image.volume.plane_names[0]
-            self._store.say(f"The round learned from {name} slices: here, click or draw a box.")
+            self._store.say(f"Suggestions are for {name} slices: here, click or draw a box.")
             return
         key, before = now.key, now.prompts
 
@@ -62,7 +69,7 @@ class Suggestions:
     def arrived(self) -> None:
         """Ask by itself on a plane where nothing was done yet."""
         now = self._store.now
-        if now.round is not None and now.plane is not None and now.plane.axis == 0:
+        if _has_source(now) and now.plane is not None and now.plane.axis == 0:
             self.suggest()
 
     def found_nothing(self, key: SliceKey) -> bool:
@@ -82,7 +89,8 @@ class Suggestions:
             self._found_nothing.add(key)
             message = NOTHING_FOUND
         else:
-            message = "Suggested. Correct what is wrong, then J."
+            count = answer.from_outlines
+            message = SUGGESTED.format(source=f" from your {count} outlines" if count else "")
         now = replace(now, status=replace(now.status, message=message))
         if answer.prompts == before:
             self._store.put(now)
@@ -90,6 +98,11 @@ class Suggestions:
             work = now.work.with_prompts(key, answer.prompts)
             self._store.step(replace(now, work=work, selection=_kept(now, answer.prompts)))
         self._outlines.settle(answer)
+
+
+def _has_source(now: AnnotationState) -> bool:
+    """Whether a round or a tuned SAM can make proposals."""
+    return now.round is not None or now.tuned is not None
 
 
 def _kept(now: AnnotationState, prompts: PromptSet) -> Selection:

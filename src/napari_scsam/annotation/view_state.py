@@ -11,8 +11,8 @@ from napari_scsam.core.prompt_edits import is_question
 from napari_scsam.core.prompts import Line, ObjectKey, PointPrompt, PromptSet
 
 if TYPE_CHECKING:
-    from napari_scsam.annotation.ground import Over
     from napari_scsam.annotation.work import Draft
+    from napari_scsam.annotation.working_label import Over
     from napari_scsam.core.geometry import Plane
     from napari_scsam.core.labels import LabelClass
 
@@ -71,7 +71,7 @@ class Situation:
     busy : {'', 'opening', 'thinking', 'saving'}
     message, error : str
         What was last said; `error` is shown instead while it stands.
-    deaf : str
+    blocked : str
         Why a click on the picture does nothing now; empty while it does something.
     tool : Tool
     over : {'free', 'all'} or int
@@ -101,7 +101,7 @@ class Situation:
     busy: Busy = ""
     message: str = ""
     error: str = ""
-    deaf: str = ""
+    blocked: str = ""
     tool: Tool = "inside"
     over: Over = "free"
     drawn: int = 0
@@ -160,7 +160,7 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         enabled=_enabled(now),
         heading=_heading(now),
         counts=_counts(now, classes),
-        status=now.error or "  ".join(filter(None, (now.message, now.deaf))) or _progress(now),
+        status=now.error or "  ".join(filter(None, (now.message, now.blocked))) or _progress(now),
         is_error=bool(now.error),
         axes=now.plane_names if now.plane is not None else (),
         axis=0 if now.plane is None else now.plane.axis,

@@ -12,7 +12,7 @@ from napari_scsam.core.prompts import PromptSet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_scsam.annotation.ground import Ground
+    from napari_scsam.annotation.working_label import WorkingLabel
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane, SliceKey
 
@@ -46,7 +46,7 @@ class Work:
         Label version after the step, of the images committed in this session.
     drafts : mapping of (image id, Plane) to Draft
         Masks carried over from a neighbouring plane, which nobody has accepted yet.
-    grounds : mapping of (image id, Plane) to Ground
+    working_labels : mapping of (image id, Plane) to WorkingLabel
         What was drawn by hand, and what the models may not change any more.
     """
 
@@ -54,7 +54,7 @@ class Work:
     prompts: Mapping[SliceKey, PromptSet] = field(default_factory=dict)
     versions: Mapping[str, int | None] = field(default_factory=dict)
     drafts: Mapping[SliceKey, Draft] = field(default_factory=dict)
-    grounds: Mapping[SliceKey, Ground] = field(default_factory=dict)
+    working_labels: Mapping[SliceKey, WorkingLabel] = field(default_factory=dict)
 
     def prompts_at(self, key: SliceKey) -> PromptSet:
         """Prompts of one plane; an empty set where there are none."""
@@ -72,18 +72,18 @@ class Work:
         merged = {**self.drafts, **drafts}
         return replace(self, drafts={k: d for k, d in merged.items() if d is not None})
 
-    def with_ground(self, key: SliceKey, ground: Ground | None) -> Work:
+    def with_working(self, key: SliceKey, working: WorkingLabel | None) -> Work:
         """Same work with the ground of one plane replaced; None takes it away."""
-        if ground is self.grounds.get(key):
+        if working is self.working_labels.get(key):
             return self
-        others = {k: v for k, v in self.grounds.items() if k != key}
-        if ground is not None:
-            others[key] = ground
-        return replace(self, at=key, grounds=others)
+        others = {k: v for k, v in self.working_labels.items() if k != key}
+        if working is not None:
+            others[key] = working
+        return replace(self, at=key, working_labels=others)
 
     def without_plane(self, key: SliceKey) -> Work:
         """Same work with nothing that waits to be saved on one plane."""
-        return self.with_ground(key, None).with_prompts(key, PromptSet()).with_drafts({key: None})
+        return self.with_working(key, None).with_prompts(key, PromptSet()).with_drafts({key: None})
 
     def with_version(self, image_id: str, version: int | None) -> Work:
         """Same work with the label version of one image replaced."""

@@ -1,4 +1,4 @@
-"""Read scans and label maps by what is in the file, and write label maps atomically."""
+"""Read scans and label maps, recognised by their content, and write label maps atomically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SUFFIX_FORMATS: dict[str, ExportFormat] = {
     ".png": "png",
 }
 
-# Beyond it not every whole number is one in 64 bits of floating point.
+# Up to it, float64 represents every whole number exactly (IEEE 754: 53 bits of significand).
 _LARGEST_WHOLE = 2**53
 
 __all__ = [
@@ -57,7 +57,7 @@ __all__ = [
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a scan: NIfTI, TIFF, PNG, JPEG or BMP, told apart by content.
+    """Read a scan: NIfTI, TIFF, PNG, JPEG or BMP, recognised by its content.
 
     Parameters
     ----------
@@ -67,15 +67,15 @@ def read_volume(path: str | Path) -> Volume:
     Returns
     -------
     Volume
-        (rows, cols), (slices, rows, cols), or either with a last axis of 3 when it is
-        in colour (alpha is dropped); the file's own values and dtype; NIfTI's axes
-        reversed, never reoriented; `spacing_known` says whether the file named mm.
+        (rows, cols) or (slices, rows, cols), with a last axis of 3 if it is in colour; alpha
+        is dropped. Values and dtype are those of the file. The axes of a NIfTI are reversed,
+        never reoriented. `spacing_known` is set if the file has a spacing in mm.
 
     Raises
     ------
     InputError
-        If the file is missing, empty, damaged, no image, a time series, thinner than
-        2 pixels, constant, or holds NaN or infinity.
+        If the file is missing, empty, damaged, no image, a time series, smaller than
+        2 pixels, constant, or contains NaN or infinity.
     """
     path = Path(path)
     with _one_line(path):
@@ -90,11 +90,11 @@ def read_labels(path: str | Path, like: Grid | None = None) -> Pixels:
     Parameters
     ----------
     path : path
-        One file; a PNG with a palette gives its indices, and one saved in colour is
-        taken when its channels are equal.
+        One file. The palette indices of a PNG are its values; a colour image is accepted if
+        its channels are equal.
     like : Grid, optional
-        The image that the mask is meant for: one that is stored flipped or with its axes
-        in another order is reoriented onto it, and one that lies elsewhere is refused.
+        The image of the mask. A mask that is stored flipped or with its axes in another order
+        is reoriented; one on another grid is refused.
 
     Returns
     -------
@@ -104,15 +104,15 @@ def read_labels(path: str | Path, like: Grid | None = None) -> Pixels:
     Raises
     ------
     InputError
-        If the file can't be read, its values are colours or not whole, or it does not
-        lie on the image.
+        If the file can't be read, its values are colours or not whole, or it is not on the
+        image's grid.
     """
     mask = read_label_volume(path)
     return mask.data if like is None else place(mask, like, (Path(path), "its image")).data
 
 
 def read_label_volume(path: str | Path) -> Volume:
-    """Read a mask as `read_labels` does, with its geometry."""
+    """Read a mask like `read_labels`, with its geometry."""
     path = Path(path)
     with _one_line(path):
         return _as_mask(_reader(path).read(path, indices=True), path)
@@ -138,7 +138,7 @@ def _as_mask(volume: Volume, path: Path) -> Volume:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Make whatever goes wrong one line that names the file."""
+    """Convert every error to one line that names the file."""
     try:
         yield
     except InputError as exc:
@@ -154,33 +154,33 @@ def _one_line(path: Path) -> Iterator[None]:
 def write_labels(
     path: str | Path, label: LabelArray, like: Grid, format: ExportFormat | None = None
 ) -> list[Path]:
-    """Write a label map, read it back, compare, and only then put it in place.
+    """Write a label map to a temporary file, compare what is read back, then rename it.
 
     Parameters
     ----------
     path : path
-        The file. A PNG of a volume becomes a folder of that name (without ``.png``)
-        with one ``0000.png`` per slice.
+        The file. For a volume as PNG, a folder of that name (without ``.png``) with one file
+        ``0000.png`` per slice.
     label : ndarray of shape ``like.shape``, uint8
         0 background, 1..K classes, 255 not annotated.
     like : Grid
-        The image's Volume, or its record in a project. NIfTI keeps its affine, units
-        and qform/sform codes; TIFF its spacing in mm; PNG holds no geometry.
+        The image's Volume, or its record in a project. A NIfTI keeps its affine, units and
+        qform/sform codes, a TIFF its spacing in mm; a PNG has no geometry.
     format : {'nifti', 'tiff', 'png'}, optional
-        By the path's suffix when left out.
+        By default, the format of the path's suffix.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files that were written.
 
     Raises
     ------
     InputError
-        If the shapes differ or the format is not known.
+        If the shapes differ or the format is unknown.
     ProjectError
-        If the disk is full, or what was read back is not what was written; the file
-        that stood there before is then untouched.
+        If the disk is full, or the file read back differs; an existing file is then
+        unchanged.
     """
     path = Path(path)
     writers = {"nifti": nifti.write, "tiff": tiff.write, "png": raster.write}
@@ -195,12 +195,12 @@ def write_labels(
 
 
 def label_files(path: Path, shape: tuple[int, ...], format: ExportFormat) -> list[Path]:
-    """Every file that `write_labels` writes for a label map of this shape."""
+    """The files that `write_labels` writes for a label map of this shape."""
     return raster.files_of(path, shape) if format == "png" else [path]
 
 
 def stem(path: str | Path) -> str:
-    """File name without its suffix, ``.nii.gz`` counting as one."""
+    """The file name without its suffix; ``.nii.gz`` is one suffix."""
     name = Path(path).name
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
@@ -209,12 +209,12 @@ def stem(path: str | Path) -> str:
 
 
 def format_of(path: Path) -> ExportFormat:
-    """The format that a mask file is written in, by its suffix.
+    """The format of a mask file, by its suffix.
 
     Raises
     ------
     InputError
-        If masks are written in no such format.
+        If the suffix is that of no format for masks.
     """
     for suffix, format in _SUFFIX_FORMATS.items():
         if path.name.lower().endswith(suffix):
@@ -223,7 +223,7 @@ def format_of(path: Path) -> ExportFormat:
 
 
 class _Reader(Protocol):
-    """What the module of each format offers."""
+    """The interface of the module of each format."""
 
     def sniff(self, head: bytes) -> bool: ...
 

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the whole new one, whatever happens meanwhile."""
+"""Atomic, durable file writes: after any crash there is the old file or the complete new one."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _REASONS = {
 }
 
 
-# How the name of a file begins that was not renamed yet, as a regular expression.
+# Prefix of temporary file names, as a regular expression.
 TEMPORARY = r"\.[0-9a-f]{8}\."
-# Of a name in bytes, on most disks; some count characters, which are not more.
+# Longest file name in bytes on most file systems; those that count characters allow no fewer.
 NAME_MAX = 255
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place when the block ends well.
+    """Give a temporary path beside `path`; on success, the file there replaces `path`.
 
-    The file is flushed to the disk, renamed over `path`, and the folder is flushed,
-    so that after the block the new content survives a power cut. When anything fails,
-    the temporary file is removed and what stood at `path` before is untouched.
+    The file is flushed to the disk, renamed to `path`, and the folder is flushed. After the
+    block, the new content survives a power cut. On any error, the temporary file is removed
+    and `path` is unchanged.
 
     Parameters
     ----------
     path : path
-        Where the content goes. The temporary name ends in the same suffixes.
+        The file to replace. The temporary name has the same suffixes.
 
     Yields
     ------
@@ -69,19 +69,19 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def _end_of(name: str) -> str:
-    """As much of a name's end as fits after `TEMPORARY`; suffixes are at the end."""
+    """As much of a name's end, with its suffixes, as fits after the prefix `TEMPORARY`."""
     room = NAME_MAX - len(".12345678.")
     return name.encode(errors="surrogateescape")[-room:].decode(errors="ignore")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write `content` to `path` as `atomic_write` does."""
+    """Write `content` to `path` with `atomic_write`."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents, flushed to the disk; ProjectError if it can't be."""
+    """Create `folder` and its parents, flushed to the disk; ProjectError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         flush_folder(folder.parent)
@@ -90,7 +90,7 @@ def make_folder(folder: Path) -> None:
 
 
 def storage_error(exc: OSError, path: Path) -> ProjectError:
-    """Say in one line why `path` could not be written."""
+    """The one-line error for a `path` that could not be written."""
     reason = _REASONS.get(exc.errno or 0, exc.strerror or str(exc))
     return ProjectError(
         f"{reason}: {path} was not written. Nothing that was saved before is lost; "
@@ -99,14 +99,14 @@ def storage_error(exc: OSError, path: Path) -> ProjectError:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the system can."""
+    """Make a rename in `folder` survive a power cut, if the system can."""
     if os.name == "nt":  # Windows can't open a folder; NTFS journals its renames.
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as exc:
-        # Some network drives refuse to flush a folder; there is nothing more to ask of them.
+        # Some network drives can't flush a folder; then nothing more can be done.
         if exc.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

@@ -1,4 +1,4 @@
-"""How much a file may ask for: what its bytes can hold, and what this machine can."""
+"""Limits on the memory for reading a file: by its size, and by this machine's memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from napari_scsam.core.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Deflate, inside gzip, PNG and some TIFFs, packs 258 bytes into two bits at best (RFC 1951);
-# zlib's own documentation gives the ratio.
-MOST_PER_DEFLATED_BYTE = 1032
-# Of the machine's memory, for one file (arbitrary: the other half is for the models).
+# Deflate (gzip, PNG, some TIFFs) encodes at most 258 bytes in two bits (RFC 1951); zlib's
+# documentation gives the ratio.
+MAX_DEFLATE_RATIO = 1032
+# Share of the machine's memory for one file (arbitrary: the other half is for the models).
 SHARE = 0.5
 
-# What readers of other people raise on files that are cut off or scrambled.
+# Exceptions of third-party readers for truncated or corrupt files.
 DAMAGE = (
     ValueError,
     LookupError,
@@ -37,24 +37,24 @@ DAMAGE = (
 
 
 def damaged(path: Path, why: str) -> InputError:
-    """The one line about a file that is broken."""
+    """The one-line error for a damaged file."""
     return InputError(f"{path} is damaged: {why}. Copy or export it again.")
 
 
 def refuse_too_large(path: Path, needed: int) -> None:
-    """Refuse a file that needs more than a share of this machine's memory.
+    """Refuse a file that needs more than `SHARE` of this machine's memory.
 
     Parameters
     ----------
     path : Path
         The file.
     needed : int
-        Bytes of memory that reading it takes at the most.
+        The largest number of bytes of memory that reading it takes.
 
     Raises
     ------
     InputError
-        Says how much is needed, and how much there is.
+        It states the memory that is needed and that of this machine.
     """
     total = psutil.virtual_memory().total
     if needed > SHARE * total:
@@ -65,7 +65,7 @@ def refuse_too_large(path: Path, needed: int) -> None:
 
 
 def out_of_memory(path: Path) -> InputError:
-    """The one line about a file for which no memory was left."""
+    """The one-line error for a file that no memory is left for."""
     free = psutil.virtual_memory().available
     return InputError(
         f"{path} does not fit into the memory that is left ({_gib(free)} are free on this "

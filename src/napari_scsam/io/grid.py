@@ -1,4 +1,4 @@
-"""What a label map lies on, as the writers need it."""
+"""The grid of a label map, as the writers need it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Grid(Protocol):
-    """Geometry of an image: a Volume in memory, or the record of one in a project."""
+    """The geometry of an image: a Volume in memory, or an image's record in a project."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -23,12 +23,12 @@ class Grid(Protocol):
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Distance between neighbours along each axis of `shape`, in mm."""
+        """Distance between neighbouring voxels along each axis of `shape`, in mm."""
 
     @property
     def spacing_known(self) -> bool:
-        """False when the file named no spacing."""
+        """Whether the file has a spacing."""
 
     @property
     def header(self) -> Mapping[str, Any]:
-        """Facts of the source format that its export keeps."""
+        """Header fields of the source format that an export preserves."""

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 single files: axes reversed, never reoriented."""
+"""NIfTI-1 and NIfTI-2 single files. Axes are reversed, never reoriented."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nibabel.arrayproxy import ArrayProxy
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import atomic_write
-from napari_scsam.io.bounds import MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
+from napari_scsam.io.bounds import MAX_DEFLATE_RATIO, damaged, refuse_too_large
 from napari_scsam.io.nifti_header import HEADER_BYTES, MM_PER_UNIT, Layout, parse
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 _GZIP = b"\x1f\x8b"
 # NIfTI-1 stores sides as signed 16-bit numbers.
 _NIFTI1_MAX_SIDE = 32767
+# Bytes that are read at a time (arbitrary).
 _CHUNK = 2**20
-# So much may follow the last value in a packed file (arbitrary; nothing is meant to).
-_MOST_AFTER_THE_END = 16 * _CHUNK
+# Bytes that may follow the last value in a compressed file (arbitrary; there should be none).
+_MAX_TRAILING_BYTES = 16 * _CHUNK
 
 
 def sniff(head: bytes) -> bool:
@@ -50,17 +51,17 @@ def read(path: Path, *, indices: bool = False) -> Volume:
     """Read a NIfTI file.
 
     Axes are reversed to (slice, row, col); a trailing fourth axis of length 1 is
-    dropped; (cols, rows, 1) stays a volume of one slice, so that its export is the
-    same file again. Values are scaled only where the header says so. Lengths in
-    metres or microns become millimetres. The spacing counts as unknown when the
-    affine is the identity, which is what software writes that had none. `indices` is for
-    pictures with a palette.
+    dropped. (cols, rows, 1) stays a volume of one slice, so that an export has the same
+    shape. Values are scaled only if the header has a scale. Metres and microns are converted
+    to millimetres. The spacing is unknown if the affine is the identity, because software
+    without a spacing writes the identity. `indices` has no effect, since a NIfTI has no
+    palette.
 
     Raises
     ------
     InputError
-        If the file is damaged, a time series, of a type that is no image, or larger than
-        its bytes or this machine's memory can hold.
+        If the file is damaged, a time series, of a data type that is no image, or larger than
+        its bytes or this machine's memory allow.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -78,17 +79,16 @@ def read(path: Path, *, indices: bool = False) -> Volume:
 
 
 def encode_label(label: LabelArray, grid: Grid) -> bytes:
-    """Bytes of a ``.nii.gz`` with a uint8 label map on `grid`.
+    """Encode a uint8 label map on `grid` as the bytes of a ``.nii.gz``.
 
-    The affine, units and qform/sform codes are those of the grid; the same input
-    gives the same bytes.
+    The affine, units and qform/sform codes are those of the grid. The result is deterministic.
 
     Parameters
     ----------
     label : ndarray of shape (rows, cols) or (slices, rows, cols), uint8
         0 background, 1..K classes, 255 not annotated.
     grid : Grid
-        What `label` lies on: the image's Volume or its record in a project.
+        The grid of `label`: the image's Volume or its record in a project.
     """
     kind = nib.Nifti1Image if max(label.shape) <= _NIFTI1_MAX_SIDE else nib.Nifti2Image
     facts = grid.header
@@ -98,7 +98,7 @@ def encode_label(label: LabelArray, grid: Grid) -> bytes:
     image.header.set_xyzt_units(xyz=unit)
     sform_code, qform_code = int(facts.get("sform_code", 1)), int(facts.get("qform_code", 1))
     image.set_sform(affine if sform_code else None, code=sform_code)
-    # Without an own qform, the affine was read from it, or it repeats the affine.
+    # Without a separate qform, the affine was read from the qform, or the qform repeats it.
     image.set_qform(np.array(facts.get("qform", affine), float), code=qform_code)
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
@@ -109,7 +109,7 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
     Raises
     ------
     ProjectError
-        If the disk is full, or values or affine do not come back as they were.
+        If the disk is full, or values or affine differ when read back.
     """
     content = encode_label(label, like)
     if not path.name.lower().endswith(".gz"):
@@ -117,7 +117,7 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
         again = read(temporary)
-        # The header's numbers have 32 bits.
+        # The header's numbers are float32, so the affine differs by rounding (1e-4 is arbitrary).
         tolerance = 1e-4 * min(like.spacing)
         same_place = np.allclose(again.affine, like.affine, rtol=1e-5, atol=tolerance)
         if not (same_place and np.array_equal(again.data, label) and again.data.dtype == np.uint8):
@@ -128,7 +128,7 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
 
 
 def decode_label(content: bytes, path: Path) -> LabelArray:
-    """Label map from the bytes that `encode_label` made.
+    """Decode a label map from the bytes of `encode_label`.
 
     Returns
     -------
@@ -140,13 +140,13 @@ def decode_label(content: bytes, path: Path) -> LabelArray:
 
 
 def _read_from(file: BinaryIO, size: int, path: Path) -> tuple[Layout, Pixels]:
-    """Header and values of a file of `size` bytes, as stored: columns first."""
+    """Read header and values of a file of `size` bytes; axes are as stored, columns first."""
     if file.read(2) != _GZIP:
         return _read_plain(file, size, path)
     file.seek(0)
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
-            found = _read_plain(unpacked, size * MOST_PER_DEFLATED_BYTE, path)
+            found = _read_plain(unpacked, size * MAX_DEFLATE_RATIO, path)
             _read_to_the_end(unpacked, path)
             return found
     except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
@@ -154,7 +154,7 @@ def _read_from(file: BinaryIO, size: int, path: Path) -> tuple[Layout, Pixels]:
 
 
 def _read_plain(file: BinaryIO | gzip.GzipFile, most: int, path: Path) -> tuple[Layout, Pixels]:
-    """Header and values of a stream that holds `most` bytes at most."""
+    """Read the header and the values of a stream of at most `most` bytes."""
     file.seek(0)
     head = file.read(HEADER_BYTES)
     if not sniff(head) or head[:2] == _GZIP:
@@ -167,7 +167,7 @@ def _read_plain(file: BinaryIO | gzip.GzipFile, most: int, path: Path) -> tuple[
     refuse_too_large(path, layout.end + scaled * 8 * prod(layout.shape))
     proxy = ArrayProxy(file, (layout.shape, layout.dtype, layout.offset, *layout.scale), mmap=False)
     try:
-        # A scale that overflows gives infinities, which are refused with their number.
+        # A scale that overflows gives infinities, which are refused later.
         with np.errstate(over="ignore", invalid="ignore"):
             data: Pixels = np.asanyarray(proxy)
     except (gzip.BadGzipFile, EOFError):
@@ -176,17 +176,17 @@ def _read_plain(file: BinaryIO | gzip.GzipFile, most: int, path: Path) -> tuple[
         raise damaged(path, f"it ends before the last of its {layout.end} bytes") from exc
     wide = data.dtype == np.float64 and layout.dtype.itemsize <= 2
     if wide or data.dtype.itemsize > 8:
-        # Scaled small integers: float32 holds them, at half the memory. Nobody takes 128 bits.
+        # Scaled small integers fit float32, at half the memory. 128 bits are not supported.
         data = data.astype(np.float32 if wide else np.float64)
     return layout, data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
 def _read_to_the_end(unpacked: gzip.GzipFile, path: Path) -> None:
-    """Have the checksum compared, which stands after the last value."""
-    for _ in range(_MOST_AFTER_THE_END // _CHUNK):
+    """Read to the end, so that gzip compares the checksum there."""
+    for _ in range(_MAX_TRAILING_BYTES // _CHUNK):
         if not unpacked.read(_CHUNK):
             return
-    raise damaged(path, f"more than {_MOST_AFTER_THE_END} bytes follow its last value")
+    raise damaged(path, f"more than {_MAX_TRAILING_BYTES} bytes follow its last value")
 
 
 def _refuse_kind(layout: Layout, path: Path) -> None:

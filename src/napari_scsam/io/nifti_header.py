@@ -1,4 +1,4 @@
-"""What a NIfTI header says: shape, where the values begin, and where the image lies."""
+"""Parse a NIfTI header: shape, data type, offset of the values, and affine."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Affine
 
+# Units of length (NIfTI-1 standard, xyzt_units); unknown counts as mm.
 MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-# As long as the longer of the two headers.
+# Length of the longer header, that of NIfTI-2 (nifti.nimh.nih.gov).
 HEADER_BYTES = 540
-# b² + c² + d² of a qform may be so much over 1 when there is nothing else to go by. The NIfTI
-# library takes any; the float32 of real files are off by some 1e-6.
+# b² + c² + d² of a qform may exceed 1 by this much if there is no other form (arbitrary). The NIfTI
+# library allows any excess; that of real files, by float32 rounding, is about 1e-6.
 _LENIENT = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A header, checked.
+    """A validated header.
 
     Attributes
     ----------
@@ -40,7 +41,7 @@ class Layout:
     dtype : numpy.dtype
         As stored, with its byte order.
     offset : int
-        Where the first value is.
+        Position of the first value in the file.
     scale : tuple of float
         Slope and intercept.
     affine : ndarray of shape (4, 4), float64
@@ -48,7 +49,7 @@ class Layout:
     spacing_known : bool
         Whether the header has a spacing.
     facts : mapping
-        What an export keeps: codes, unit, and a qform of its own.
+        Header fields that an export preserves: codes, unit, and a separate qform.
     """
 
     shape: tuple[int, ...]
@@ -61,27 +62,27 @@ class Layout:
 
     @property
     def end(self) -> int:
-        """Where the last value ends."""
+        """Position after the last value."""
         return self.offset + prod(self.shape) * self.dtype.itemsize
 
 
 def parse(head: bytes, path: Path) -> Layout:
-    """Check the header that a NIfTI file begins with.
+    """Parse and validate the header of a NIfTI file.
 
-    A sform that can be used says where the image lies, or else a qform that can. A form
-    that can't be used is dropped, and an export does not repeat it.
+    The affine is that of the sform if it is valid, otherwise that of the qform. An invalid form is
+    dropped, and an export does not contain it.
 
     Parameters
     ----------
     head : bytes
         The file's first `HEADER_BYTES`.
     path : Path
-        The file's name, for messages.
+        The file's path, for messages.
 
     Raises
     ------
     InputError
-        If the header is cut off or broken, or nothing in it says where the image lies.
+        If the header is truncated or damaged, or has no valid affine.
     """
     if head[344:348] == b"ni1\0" or head[4:7] == b"ni2":
         raise InputError(
@@ -90,7 +91,7 @@ def parse(head: bytes, path: Path) -> Layout:
         )
     kind = nib.Nifti2Header if head[4:7] == b"n+2" else nib.Nifti1Header
     try:
-        # Unchecked: nibabel's checks mend silently or write to the terminal.
+        # Unchecked, since nibabel's checks repair silently or write to the terminal.
         header = kind(head[: kind.sizeof_hdr], check=False)
         shape = tuple(int(n) for n in header.get_data_shape())
         dtype = header.get_data_dtype()
@@ -100,7 +101,7 @@ def parse(head: bytes, path: Path) -> Layout:
     if not 1 <= len(shape) <= 7 or min(shape, default=0) < 1 or dtype.itemsize < 1:
         raise damaged(path, f"its header has shape {shape} and values of type {dtype}")
     unit = _unit(header)
-    affine, known, facts = _place(header, shape, path)
+    affine, known, facts = _affine_of(header, shape, path)
     affine[:3] *= MM_PER_UNIT[unit]
     return Layout(
         shape,
@@ -114,28 +115,32 @@ def parse(head: bytes, path: Path) -> Layout:
 
 
 def _offset(header: Any, kind: Any, path: Path) -> int:
-    """Where the values begin; a single file that says "within the header" means right after it."""
-    said = float(header["vox_offset"])
-    if not isfinite(said) or said < 0:
-        raise damaged(path, f"its header says that the values begin at byte {said:g} (vox_offset)")
-    return max(int(said), int(kind.single_vox_offset))
+    """Position of the first value; an offset within the header means right after the header."""
+    offset = float(header["vox_offset"])
+    if not isfinite(offset) or offset < 0:
+        raise damaged(
+            path, f"its header says that the values begin at byte {offset:g} (vox_offset)"
+        )
+    return max(int(offset), int(kind.single_vox_offset))
 
 
 def _unit(header: Any) -> str:
     try:
         unit = str(header.get_xyzt_units()[0])
-    except KeyError:  # a code that the standard does not have
+    except KeyError:  # a code that is not in the standard
         return "unknown"
     return unit if unit in MM_PER_UNIT else "unknown"
 
 
-def _place(header: Any, shape: tuple[int, ...], path: Path) -> tuple[Affine, bool, dict[str, Any]]:
-    """The affine, whether it has a spacing, and the forms that it came from."""
-    steps = _mended_steps(header, shape)
+def _affine_of(
+    header: Any, shape: tuple[int, ...], path: Path
+) -> tuple[Affine, bool, dict[str, Any]]:
+    """The affine, whether the spacing is known, and the header fields that an export preserves."""
+    steps = _repaired_steps(header, shape)
     thin = [axis >= len(shape) or shape[axis] == 1 for axis in range(3)]
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     sform = _usable(header.get_sform(), thin) if sform_code > 0 else None
-    # What nibabel decodes; a little more only where nothing else says where the image lies.
+    # nibabel's threshold applies; the lenient one only if there is no other form.
     qform = _usable(_qform(header), thin) if qform_code > 0 and steps else None
     if sform is None and qform is None and qform_code > 0 and steps:
         header.quaternion_threshold = _LENIENT
@@ -158,8 +163,8 @@ def _place(header: Any, shape: tuple[int, ...], path: Path) -> tuple[Affine, boo
     return np.asarray(header.get_base_affine(), dtype=np.float64), steps, facts
 
 
-def _mended_steps(header: Any, shape: tuple[int, ...]) -> bool:
-    """Make the header's voxel sizes positive; False where one along the image has to be made up."""
+def _repaired_steps(header: Any, shape: tuple[int, ...]) -> bool:
+    """Make the header's voxel sizes positive; False if one was missing and was set to 1."""
     sizes = np.abs(np.array(header["pixdim"][1:4], dtype=np.float64))
     bad = ~np.isfinite(sizes) | (sizes == 0)
     header["pixdim"][1:4] = np.where(bad, 1, sizes)
@@ -177,7 +182,7 @@ def _qform(header: Any) -> Affine | None:
 
 
 def _usable(form: Affine | None, thin: list[bool]) -> Affine | None:
-    """The form if it can be inverted; an axis with one voxel may leave its direction open."""
+    """The form if it is invertible; an axis of one voxel without a direction gets one."""
     if form is None or not np.isfinite(form).all():
         return None
     form = np.array(form, dtype=np.float64)

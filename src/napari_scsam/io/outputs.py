@@ -1,4 +1,4 @@
-"""Where anything may be written: never over what came in, over other files only when told to."""
+"""The check of output paths: inputs are never overwritten, other files only with `overwrite`."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ _Inode = tuple[int, int]
 def check_outputs(
     targets: Sequence[Path], inputs: Iterable[Path], *, overwrite: bool = False
 ) -> None:
-    """Say whether files may be written; every writer asks here before it writes the first.
+    """Check whether files may be written; every command calls this before it writes any file.
 
-    Links are resolved, and a file is known by its inode, too, so that a second name of an input
-    is no way round.
+    Links are resolved. Files are compared by inode, too, so that another name of an input (a hard
+    link) is recognised.
 
     Parameters
     ----------
     targets : sequence of Path
-        Every file that will be written.
+        All files that will be written.
     inputs : iterable of Path
-        What is never written over: the project's images and what the command reads.
+        Files that are never overwritten: the project's images and the command's inputs.
     overwrite : bool
-        Whether other files that exist may be replaced.
+        Whether other existing files may be replaced.
 
     Raises
     ------
     FileThereError
-        If only files that `overwrite` would let replace are in the way.
+        If files exist that `overwrite` would replace.
     InputError
-        If a target is an input, part of a project, the same as another, or no regular file.
+        If a target is an input, part of a project, the same as another target, or no regular
+        file.
     """
     kept = _Inputs(inputs)
     for target in targets:
@@ -49,11 +50,11 @@ def check_outputs(
     _refuse_twice(targets)
     there = [target for target in targets if os.path.lexists(target)]
     if there and not overwrite:
-        raise FileThereError(_in_the_way(there), there)
+        raise FileThereError(_existing(there), there)
 
 
 class _Inputs:
-    """Files that came in, by all the names and numbers that they are known by."""
+    """Input files, identified by path and by inode."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._places: set[str] = set()
@@ -63,7 +64,7 @@ class _Inputs:
             self._inodes |= _inode(path)
 
     def refuse(self, target: Path) -> None:
-        """Raise InputError if `target` is one of them."""
+        """Raise InputError if `target` is an input."""
         if _places(target) & self._places or _inode(target) & self._inodes:
             raise InputError(
                 f"{target} is an image or another input, which is never written over: "
@@ -72,7 +73,7 @@ class _Inputs:
 
 
 def _places(path: Path) -> set[str]:
-    """Where the name is, and where it leads to."""
+    """The path itself, and the path that it resolves to."""
     return {os.path.normcase(p) for p in (without_links_above(path), os.path.realpath(path))}
 
 
@@ -100,7 +101,7 @@ def _refuse_no_file(target: Path) -> None:
         if os.path.lexists(target) and not stat.S_ISREG(target.stat().st_mode):
             raise InputError(f"{target} is no file that can be replaced: choose another name.")
     except FileNotFoundError:
-        return  # a link that leads nowhere: it is in the way, as any file
+        return  # a broken link, which counts as an existing file
     except OSError as exc:
         raise InputError(f"{target} can't be written: {exc.strerror or exc}.") from exc
     there = next((p for p in target.parents if os.path.lexists(p)), None)
@@ -111,7 +112,7 @@ def _refuse_no_file(target: Path) -> None:
 def _refuse_twice(targets: Sequence[Path]) -> None:
     seen: dict[str, Path] = {}
     for target in targets:
-        # Compared as Windows and macOS do, where upper case makes no other name.
+        # Without regard to case, as on Windows and macOS.
         place = str(without_links_above(target)).casefold()
         if place in seen:
             raise InputError(
@@ -120,7 +121,7 @@ def _refuse_twice(targets: Sequence[Path]) -> None:
         seen[place] = target
 
 
-def _in_the_way(there: Sequence[Path]) -> str:
+def _existing(there: Sequence[Path]) -> str:
     more = f" (and {len(there) - 1} more)" if there[1:] else ""
     return (
         f"{there[0]} exists already{more}: nothing was written. Choose another folder or name, "

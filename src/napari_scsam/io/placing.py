@@ -1,4 +1,4 @@
-"""A mask in its place: its grid against the image's, compared in the world."""
+"""Align a mask with its image: their grids are compared in world coordinates."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Volume
     from napari_scsam.io.grid import Grid
 
-# What may lie between two voxels that are called the same, in voxels (arbitrary; headers of
-# 32 bits are some hundred times finer).
+# Largest distance in voxels between corresponding voxels of equal grids (arbitrary; float32 headers
+# are about a hundred times more precise).
 TOLERANCE = 1e-3
 
 How = Literal["same", "reoriented", "resampled", "same-grid"]
@@ -30,16 +30,16 @@ How = Literal["same", "reoriented", "resampled", "same-grid"]
 
 @dataclass(frozen=True)
 class Placing:
-    """What to do with a mask that lies on another grid than its image.
+    """What to do with a mask on another grid than that of its image.
 
     Attributes
     ----------
     resample : bool
-        Take each pixel of the image from the nearest voxel of the mask.
+        Resample the mask onto the image's grid by nearest neighbour.
     same_grid : bool
-        Take the mask as it is: its header is wrong.
+        Use the mask as it is, because its header is wrong.
     outside : int
-        What pixels get that the mask does not reach, when it is resampled.
+        The value of pixels outside the mask when it is resampled.
     """
 
     resample: bool = False
@@ -59,7 +59,7 @@ class Placed:
     ----------
     data : ndarray of the image's shape
     how : {'same', 'reoriented', 'resampled', 'same-grid'}
-        What was done to it.
+        How it was brought onto the grid.
     """
 
     data: Pixels
@@ -70,31 +70,30 @@ REFUSE = Placing()
 
 
 def place(mask: Volume, image: Grid, names: tuple[Path, str], placing: Placing = REFUSE) -> Placed:
-    """Put a mask onto its image's grid.
+    """Bring a mask onto its image's grid.
 
-    Where both files say where they lie, their voxels are compared in the world, to a
-    thousandth of a voxel. The same grid stored flipped or with its axes in another order
-    is turned. Where one of them says no more than its spacing, shape and spacing are
-    compared, and where it says nothing (PNG, plain TIFF), the shape alone. A NIfTI whose
-    affine is the identity says nothing, unless the image's voxels have 1 mm, too: it is
-    what software writes that knew none.
+    If both files have an affine, the grids are compared in world coordinates, with a tolerance of
+    a thousandth of a voxel. A mask that is stored flipped or with its axes in another order is
+    reoriented. If one file has only a spacing, shape and spacing are compared; if it has none
+    (PNG, plain TIFF), the shape alone. An identity affine counts as no affine unless the image's
+    voxels are 1 mm, too, because software without an affine writes the identity.
 
     Parameters
     ----------
     mask : Volume
         The mask.
     image : Grid
-        What it is meant to lie on.
+        The grid of its image.
     names : pair of Path and str
-        What to call the two in a message: the mask's file, and the image.
+        Mask file and image, for messages.
     placing : Placing
-        What to do with a mask that lies elsewhere; by default it is refused.
+        What to do with a mask on another grid; by default it is refused.
 
     Raises
     ------
     InputError
-        If the mask lies on another grid, in one line that names every difference; or if
-        it can't be resampled, since nothing says where it lies or it misses the image.
+        If the mask is on another grid; the line names every difference. Or if it can't be
+        resampled, because it has no affine or doesn't overlap the image.
     """
     differences, turn = _compare(mask, image)
     if not differences:
@@ -109,20 +108,20 @@ def place(mask: Volume, image: Grid, names: tuple[Path, str], placing: Placing =
 
 
 def _advice(mask: Volume, image: Grid) -> str:
-    ways = []
-    if _says(mask, image) == "place":
-        ways.append("--resample takes the nearest voxels")
+    options = []
+    if _geometry(mask, image) == "affine":
+        options.append("--resample takes the nearest voxels")
     if mask.shape == tuple(image.shape):
-        ways.append("--same-grid takes it as it is, where its header is wrong")
-    return f"{'; '.join(ways) or 'Resample the mask onto the image first'}."
+        options.append("--same-grid takes it as it is, if its header is wrong")
+    return f"{'; '.join(options) or 'Resample the mask onto the image first'}."
 
 
 def _compare(mask: Volume, image: Grid) -> tuple[list[str], IndexArray]:
-    """What differs, in words; and the mask's axes and flips onto the image's."""
-    says = _says(mask, image)
+    """The differences as text, and the reorientation (axes and flips) from mask to image."""
+    geometry = _geometry(mask, image)
     as_stored = np.array([[0, 1], [1, 1], [2, 1]], dtype=np.intp)
-    if says != "place":
-        return _plain_differences(mask, image, says), as_stored
+    if geometry != "affine":
+        return _plain_differences(mask, image, geometry), as_stored
     between = _between(mask, image)
     turn = io_orientation(between).astype(np.intp)
     shape = _columns_first(mask)
@@ -134,20 +133,22 @@ def _compare(mask: Volume, image: Grid) -> tuple[list[str], IndexArray]:
     return _differences(mask, image, turned, new_shape), turn
 
 
-def _says(mask: Volume, image: Grid) -> Literal["place", "spacing", "nothing"]:
-    """What both files say of where they lie."""
+def _geometry(mask: Volume, image: Grid) -> Literal["affine", "spacing", "none"]:
+    """The geometry that both files have."""
     identity = np.array_equal(np.abs(mask.affine), np.eye(4))
     likely_none = identity and not np.allclose(image.spacing, 1, rtol=TOLERANCE)
     if is_oriented(mask.header) and is_oriented(image.header) and not likely_none:
-        return "place"
+        return "affine"
     mask_knows = mask.spacing_known and not np.allclose(mask.spacing, 1, rtol=1e-6)
-    return "spacing" if mask_knows and image.spacing_known else "nothing"
+    return "spacing" if mask_knows and image.spacing_known else "none"
 
 
-def _plain_differences(mask: Volume, image: Grid, says: str) -> list[str]:
+def _plain_differences(mask: Volume, image: Grid, geometry: str) -> list[str]:
     if mask.shape != tuple(image.shape):
         return [_shapes(mask.shape, tuple(image.shape))]
-    if says == "spacing" and not np.allclose(mask.spacing, image.spacing, rtol=TOLERANCE, atol=0):
+    if geometry == "spacing" and not np.allclose(
+        mask.spacing, image.spacing, rtol=TOLERANCE, atol=0
+    ):
         return [_spacings(mask.spacing, image.spacing)]
     return []
 
@@ -155,7 +156,7 @@ def _plain_differences(mask: Volume, image: Grid, says: str) -> list[str]:
 def _differences(
     mask: Volume, image: Grid, turned: Affine, new_shape: tuple[int, ...]
 ) -> list[str]:
-    """Each difference that is larger than the tolerance, or how far apart they are at most."""
+    """Each difference above the tolerance, or else the largest distance of voxels."""
     there = _affine(image)
     here = there @ turned
     sizes, own = np.linalg.norm(there[:3, :3], axis=0), np.linalg.norm(here[:3, :3], axis=0)
@@ -201,7 +202,7 @@ def _turned(mask: Volume, turn: IndexArray) -> Placed:
 
 def _resampled(mask: Volume, image: Grid, names: tuple[Path, str], outside: int) -> Pixels:
     path, name = names
-    if _says(mask, image) != "place":
+    if _geometry(mask, image) != "affine":
         raise InputError(
             f"{path} can't be resampled onto {name}: one of them does not say where it lies. "
             "Resample the mask onto the image's grid first."
@@ -216,7 +217,7 @@ def _resampled(mask: Volume, image: Grid, names: tuple[Path, str], outside: int)
 def _nearest(stored: Pixels, mask: Grid, image: Grid, outside: int) -> Pixels:
     """The nearest voxel of (cols, rows, slices) for each pixel of the image."""
     back = np.linalg.inv(_between(mask, image))
-    # One voxel of margin, so that a pixel counts as reached up to half a voxel off the edge.
+    # One voxel of margin, so that a pixel up to half a voxel beyond the edge is inside.
     found: Pixels = ndimage.affine_transform(
         np.pad(stored, 1, constant_values=outside),
         back[:3, :3],
@@ -235,11 +236,11 @@ def _columns_first(grid: Grid) -> tuple[int, ...]:
 
 
 def _affine(grid: Grid) -> Affine:
-    """The affine; of a two-dimensional image with a third axis across it, whatever it says."""
+    """The affine; the third axis of a two-dimensional image is set perpendicular to it."""
     affine = np.array(grid.affine, dtype=np.float64)
     if len(grid.shape) == 2:
         across = np.cross(affine[:3, 0], affine[:3, 1])
-        # As long as a row is wide, so that no axis is out of proportion.
+        # As long as the first axis, so that the matrix is well conditioned.
         affine[:3, 2] = across / np.linalg.norm(across) * np.linalg.norm(affine[:3, 0])
     return affine
 
@@ -254,6 +255,6 @@ def _is_near(between: Affine, shape: tuple[int, ...]) -> bool:
 
 
 def _distance(between: Affine, shape: tuple[int, ...]) -> float:
-    """How far a map moves any voxel of a grid at most, in voxels along an axis."""
+    """The largest distance, in voxels along an axis, by which an affine moves a voxel of a grid."""
     corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))], float)
     return float(np.abs(corners @ between.T - corners).max())

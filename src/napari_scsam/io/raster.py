@@ -1,4 +1,4 @@
-"""PNG, JPEG and BMP pictures through Pillow; colours of 16 bits through imagecodecs."""
+"""PNG, JPEG and BMP with Pillow; 16-bit colour with imagecodecs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.volume import Volume
 from napari_scsam.io.atomic import make_folder, write_bytes
-from napari_scsam.io.bounds import DAMAGE, MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
+from napari_scsam.io.bounds import DAMAGE, MAX_DEFLATE_RATIO, damaged, refuse_too_large
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,27 +26,28 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray, Pixels
     from napari_scsam.io.grid import Grid
 
-# Asked by name, since Pillow's own door calls large pictures attacks and writes warnings.
+# Opened by format, because `Image.open` refuses large images as attacks and writes warnings.
 _KINDS: dict[bytes, type[ImageFile]] = {
     b"\x89PNG\r\n\x1a\n": PngImageFile,
     b"\xff\xd8\xff": JpegImageFile,
     b"BM": BmpImageFile,
 }
 _MAGIC = tuple(_KINDS)
-# PNG's colour types (W3C, PNG specification 11.2.2), and how many values a pixel has.
+# Colour types of PNG (W3C, PNG specification 11.2.2), and their values per pixel.
 _GREY, _PALETTE = 0, 3
 _CHANNELS = {_GREY: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
-# A progressive JPEG has some 10 scans; each one more is a pass over all pixels (arbitrary).
-_MOST_SCANS = 200
-# Bytes of a pixel in Pillow (four where it is in colour, of 32 bits or deeper), three times over:
-# Pillow's own, the copy of it, and the array.
+# Largest number of scans of a progressive JPEG (arbitrary; about 10 are usual, and each is a pass
+# over all pixels).
+_MAX_SCANS = 200
+# Bytes of a pixel in Pillow by mode (its documentation, "Modes"); 4 for all other modes.
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4}
+# Copies of the pixels while reading: Pillow's own, a converted one, and the array.
 _COPIES = 3
 
 
 @dataclass(frozen=True)
 class _PngHeader:
-    """Size, bits of a value and colour type, which stand first in a PNG."""
+    """Size, bits per value and colour type, from the first chunk of a PNG."""
 
     width: int
     height: int
@@ -62,7 +63,7 @@ class _PngHeader:
 
     @property
     def size(self) -> int:
-        """Bytes of the picture before it was compressed."""
+        """Bytes of the uncompressed image."""
         bits = self.width * self.depth * _CHANNELS.get(self.colour, 1)
         return self.height * (1 + (bits + 7) // 8)
 
@@ -73,26 +74,25 @@ def sniff(head: bytes) -> bool:
 
 
 def read(path: Path, *, indices: bool = False) -> Volume:
-    """Read one picture, its pixels as they are stored (a camera's rotation tag is ignored).
+    """Read one image, with pixels as stored (the orientation tag of a camera is ignored).
 
     Parameters
     ----------
     path : Path
         The file.
     indices : bool
-        Give the indices of a picture with a palette, as masks mean them, and not
-        its colours.
+        Return the indices of an image with a palette instead of its colours, as for masks.
 
     Returns
     -------
     Volume
         (rows, cols) or (rows, cols, 3); alpha is dropped, CMYK becomes RGB, black and
-        white becomes 0 and 1, spacing is unknown.
+        white becomes 0 and 1. The spacing is unknown.
 
     Raises
     ------
     InputError
-        If the file is damaged, or larger than this machine's memory can hold.
+        If the file is damaged, or too large for this machine's memory.
     """
     with path.open("rb") as stream:
         head = stream.read(32)
@@ -100,7 +100,7 @@ def read(path: Path, *, indices: bool = False) -> Volume:
     png = _PngHeader.of(head)
     try:
         with kind(path) as picture:
-            _refuse_lies(picture, png, path)
+            _refuse_oversize(picture, png, path)
             deep = png is not None and png.depth == 16 and _CHANNELS.get(png.colour, 1) > 1
             data = _deep_pixels(path) if deep else _pixels(picture, png, indices=indices)
     except InputError:
@@ -112,14 +112,14 @@ def read(path: Path, *, indices: bool = False) -> Volume:
     return Volume(data, rgb=data.ndim == 3)
 
 
-def _refuse_lies(picture: ImageFile, png: _PngHeader | None, path: Path) -> None:
-    """Refuse a size that the file can't hold, or this machine; both before it is decoded."""
+def _refuse_oversize(picture: ImageFile, png: _PngHeader | None, path: Path) -> None:
+    """Before decoding, refuse a size that the file can't contain or that memory can't hold."""
     width, height = picture.size
-    if png is not None and png.size > path.stat().st_size * MOST_PER_DEFLATED_BYTE:
+    if png is not None and png.size > path.stat().st_size * MAX_DEFLATE_RATIO:
         raise damaged(path, f"it is too short for the {width} x {height} pixels that it claims")
     refuse_too_large(path, width * height * _BYTES.get(picture.mode, 4) * _COPIES)
     scans = path.read_bytes().count(b"\xff\xda") if picture.info.get("progressive") else 1
-    if scans > _MOST_SCANS:
+    if scans > _MAX_SCANS:
         raise InputError(f"{path} is a JPEG of {scans} scans, more than any program writes.")
 
 
@@ -127,7 +127,7 @@ def _pixels(picture: ImageFile, png: _PngHeader | None, *, indices: bool) -> Pix
     image: Image.Image = picture
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") or (image.mode == "P" and not indices):
         image.load()
-        image.info.pop("transparency", None)  # Pillow would warn of what is dropped here anyway.
+        image.info.pop("transparency", None)  # avoids a warning; alpha is dropped anyway
         image = image.convert("RGB")
     data: Pixels = np.asarray(image)
     if data.dtype == np.bool_:
@@ -135,7 +135,7 @@ def _pixels(picture: ImageFile, png: _PngHeader | None, *, indices: bool) -> Pix
     if png is not None and png.depth == 16:
         return data.astype(np.uint16)
     if png is not None and png.colour == _GREY and png.depth in (2, 4):
-        # Pillow stretches them to 0..255.
+        # Pillow scales them to 0..255.
         data = data // (255 // (2**png.depth - 1))
     return data
 
@@ -153,12 +153,12 @@ def _deep_pixels(path: Path) -> Pixels:
 
 
 def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
-    """Write a label map as PNG: one file, or for a volume a folder of one per slice.
+    """Write a label map as PNG: one file, or for a volume a folder with one file per slice.
 
     Raises
     ------
     ProjectError
-        If the disk is full or a picture does not come back as it was.
+        If the disk is full or an image differs when read back.
     """
     paths = files_of(path, label.shape)
     make_folder(paths[0].parent)
@@ -169,7 +169,7 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
 
 
 def files_of(path: Path, shape: tuple[int, ...]) -> list[Path]:
-    """The pictures that `write` makes of a label map of this shape."""
+    """The files that `write` makes of a label map of this shape."""
     if len(shape) == 2:
         return [path]
     folder = path.with_suffix("") if path.suffix.lower() == ".png" else path

@@ -1,4 +1,4 @@
-"""Files and folders that are themselves, and no links or devices: what a project may consist of."""
+"""Access to regular files and folders only: links, pipes and devices are refused."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any, BinaryIO
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.io.atomic import make_folder
 
-# Windows has no such flag; a link is then seen just before the file is opened.
+# Windows has no such flag; there, links are checked just before the file is opened.
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | _NO_FOLLOW
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | _NO_FOLLOW
-# Of a file in JSON that one program writes for another; the largest seen was below 4 MB.
+# Largest JSON file that is read (arbitrary; the largest seen was below 4 MB).
 MAX_JSON_BYTES = 256 * 2**20
 
 
 def real_folder(root: Path, *names: str) -> Path:
-    """The folder `names` inside `root`, after a look that none of them leads elsewhere.
+    """The folder `names` inside `root`, after checking that none of them is a link.
 
     Parameters
     ----------
     root : Path
-        Trusted: it is what the person named.
+        Trusted, because the user named it.
     names : str
-        One folder inside the other; they need not exist.
+        Nested folders; they need not exist.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def real_folder(root: Path, *names: str) -> Path:
 
 
 def make_real_folder(root: Path, *names: str) -> Path:
-    """`real_folder`, made where it does not exist; ProjectError also where `root` is gone."""
+    """`real_folder`, created if it does not exist; ProjectError also if `root` is gone."""
     folder = real_folder(root, *names)
     if not root.is_dir():
         raise ProjectError(f"The folder {root} is gone, so nothing was written.")
@@ -58,17 +58,17 @@ def make_real_folder(root: Path, *names: str) -> Path:
 
 
 def without_links_above(path: Path) -> Path:
-    """The absolute path with the links in its folders resolved, but not itself."""
+    """The absolute path, with links in its parent folders resolved, but not the last one."""
     return Path(os.path.realpath(path.parent)) / path.name
 
 
 def is_link(path: Path) -> bool:
-    """Whether a path is a symbolic link, or a junction of Windows."""
+    """Whether a path is a symbolic link or a Windows junction."""
     return path.is_symlink() or bool(getattr(path, "is_junction", lambda: False)())
 
 
 def is_plain_tree(folder: Path) -> bool:
-    """Whether a folder holds nothing but folders and files of its own, at any depth."""
+    """Whether a folder contains only regular folders and files, at any depth."""
     if is_link(folder) or not folder.is_dir():
         return False
     with os.scandir(folder) as entries:
@@ -81,7 +81,7 @@ def is_plain_tree(folder: Path) -> bool:
 
 
 def is_plain_file(path: Path) -> bool:
-    """Whether a path is a file that has no other name: no link, pipe or device."""
+    """Whether a path is a regular file with one name: no link, hard link, pipe or device."""
     try:
         state = path.lstat()
     except OSError:
@@ -90,13 +90,13 @@ def is_plain_file(path: Path) -> bool:
 
 
 def read_real(path: Path) -> bytes:
-    """Bytes of a file; OSError where it is a link, a pipe or a device."""
+    """Read a file; OSError if it is a link, a pipe or a device."""
     with _opened(path, _READ, "rb") as stream:
         return stream.read()
 
 
 def read_json(path: Path) -> Any:
-    """What a file in JSON says.
+    """Parse a JSON file.
 
     Raises
     ------
@@ -121,16 +121,16 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Open an empty file for writing, in place of whatever had its name.
+    """Open an empty file for writing, replacing any file of its name.
 
-    A link is removed itself; what it led to is left alone, as is a file's other name.
+    If it was a link or a hard link, the other file is unchanged.
     """
     path.unlink(missing_ok=True)
     return path.open("xb")
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """Open a file to add to it; a new one where its name is a link's or another file's, too."""
+    """Open a file to append to it; a link or a hard link is replaced by a new file."""
     if os.path.lexists(path) and not is_plain_file(path):
         return open_new(path)
     return _opened(path, _APPEND, "ab")

@@ -1,4 +1,4 @@
-"""A real scan with its truth, and a colour picture, from packages that carry them."""
+"""A real scan with a reference segmentation, and a colour image, from installed packages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CLASSES = ("brain", "ventricles")
-# Where the packaged tissue maps leave this much room for anything else, fluid fills it.
+# A voxel is fluid if grey and white matter together have less than this probability (arbitrary).
 TISSUE_BELOW = 0.4
-# The ventricles lie deep inside the brain, the fluid of the sulci near its surface.
+# A connected region of fluid belongs to the ventricles if it is deep enough inside the brain, and
+# large enough. Both limits were chosen by eye on this one template.
 DEEPER_THAN_MM = 15.0
 LARGER_THAN_MM3 = 5000
 
@@ -41,7 +42,7 @@ class SampleScan:
 
 
 def load_sample_scan() -> SampleScan:
-    """Build the sample scan from the maps that nilearn's package carries; no download.
+    """Build the sample scan from the maps in nilearn's package, without a download.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def _nilearn_datasets() -> Any:
 
 
 def write_sample_picture(folder: Path) -> Path:
-    """Write scikit-image's colour picture of a retina as a PNG and return its path."""
+    """Write scikit-image's colour image of a retina as a PNG and return its path."""
     import imageio.v3 as imageio
     from skimage import data
 

@@ -1,4 +1,4 @@
-"""TIFF images and stacks, with the spacing that ImageJ, OME or the resolution tags name."""
+"""TIFF images and stacks, with the spacing of ImageJ, OME or the resolution tags."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray, Pixels
     from napari_scsam.io.grid import Grid
 
+# Units of OME (PhysicalSizeXUnit), ImageJ and the TIFF tag ResolutionUnit.
 _MM_PER_UNIT = {
     "m": 1000.0,
     "cm": 10.0,
@@ -47,12 +48,12 @@ _MM_PER_UNIT = {
     "in": 25.4,
 }
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
-# What scanners of paper and drawing programs write when they know no size.
-_SCREEN_DPI = (72, 75, 96, 100, 150, 200, 300, 400, 600, 1200)
-# A cut chain of pages is only logged; the pages after the cut would be missing silently.
-_CUT_CHAIN = ("invalid page offset", "invalid offset to page", "corrupted tag list")
-# Readers of tifffile's that open other files than the one that was asked for.
-_ALONE = {"is_mmstack": False, "is_ndtiff": False, "_multifile": False}
+# Resolutions that paper scanners and drawing programs write by default. They are no true spacing.
+_DEFAULT_DPI = (72, 75, 96, 100, 150, 200, 300, 400, 600, 1200)
+# Messages that tifffile logs for a truncated list of pages, of which it then returns fewer.
+_TRUNCATED = ("invalid page offset", "invalid offset to page", "corrupted tag list")
+# Readers of tifffile that would open other files are disabled.
+_SINGLE_FILE = {"is_mmstack": False, "is_ndtiff": False, "_multifile": False}
 
 
 def sniff(head: bytes) -> bool:
@@ -61,31 +62,29 @@ def sniff(head: bytes) -> bool:
 
 
 def read(path: Path, *, indices: bool = False) -> Volume:
-    """Read a TIFF: one picture, or a stack of slices of one size.
+    """Read a TIFF: one image, or a stack of slices of one size.
 
-    Axes keep the file's order, (slice, row, col); axes of length 1 are dropped. Alpha
-    is dropped, CMYK becomes RGB, and a palette becomes its colours, or stays indices where
-    `indices` says so. No other file is opened. The spacing is in mm, from OME metadata,
-    ImageJ's, or the resolution tags; it is unknown unless all axes have one.
-    A resolution of 72, 96, 300 and the like dots per inch counts as unknown: it is
-    what programs write that know no size.
+    Axes keep the file's order, (slice, row, col); axes of length 1 are dropped. Alpha is
+    dropped, and CMYK becomes RGB. A palette becomes colours, or stays indices if `indices` is
+    set. No other file is opened. The spacing in mm comes from the metadata of OME or ImageJ, or
+    from the resolution tags; it is unknown unless all axes have one. A resolution of 72, 96 or
+    300 dots per inch and similar counts as unknown, because programs write it by default.
 
     Raises
     ------
     InputError
-        If the file is damaged, has time points, channels or pictures of several
-        sizes, is one of a series of files, is in a colour space that is not read or
-        compressed in a way that needs another package, or is larger than its bytes or
-        this machine's memory can hold.
+        If the file is damaged, has time points, channels or images of several sizes, is one
+        of a series of files, has a colour space that is not supported or a compression that
+        needs another package, or is larger than its bytes or this machine's memory allow.
     """
     try:
         refuse_circle(path)
-        with _quiet_log() as log, tifffile.TiffFile(path, **_ALONE) as file:
+        with _quiet_log() as log, tifffile.TiffFile(path, **_SINGLE_FILE) as file:
             refuse_incomplete(file, path)
             refuse_foreign(file, path)
             series = _only_series(file, path)
-            if any(sign in message for message in log for sign in _CUT_CHAIN):
-                raise _cut_off(path)
+            if any(sign in message for message in log for sign in _TRUNCATED):
+                raise _truncated(path)
             refuse_colour(series, path)
             refuse_oversize(series, path)
             refuse_bombs(series, path)
@@ -107,14 +106,14 @@ def read(path: Path, *, indices: bool = False) -> Volume:
 
 
 def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
-    """Write a label map as ImageJ's TIFF, with spacing in mm where it is known.
+    """Write a label map as an ImageJ TIFF, with its spacing in mm if it is known.
 
-    Orientation and origin have no place in a TIFF.
+    A TIFF has no orientation and no origin.
 
     Raises
     ------
     ProjectError
-        If the disk is full, or values or spacing do not come back as they were.
+        If the disk is full, or values or spacing differ when read back.
     """
     metadata: dict[str, Any] = {"axes": "ZYX"[-label.ndim :]}
     resolution = None
@@ -143,7 +142,7 @@ def write(path: Path, label: LabelArray, like: Grid) -> list[Path]:
 
 
 def _unit_for(spacing: tuple[float, ...]) -> str:
-    """Millimetres, unless they are so small or large that a TIFF's 32 bits can't say them."""
+    """mm, unless the spacing is too small or too large for the 32-bit fractions of a TIFF."""
     if min(spacing) < 1e-3:
         return "nm"
     return "m" if max(spacing) > 1e6 else "mm"
@@ -156,7 +155,7 @@ def _read_back(path: Path, ndim: int) -> tuple[Pixels, tuple[float, ...] | None]
 
 @contextmanager
 def _quiet_log() -> Iterator[list[str]]:
-    """Collect what tifffile logs in this thread, which nobody needs on the terminal."""
+    """Collect the log messages of tifffile in this thread, so that they are not printed."""
     messages: list[str] = []
     handler = logging.Handler()
     thread = threading.get_ident()
@@ -176,7 +175,7 @@ def _quiet_log() -> Iterator[list[str]]:
             logger.removeHandler(handler)
 
 
-def _cut_off(path: Path) -> InputError:
+def _truncated(path: Path) -> InputError:
     return damaged(path, "it ends before its last pixel")
 
 
@@ -249,7 +248,7 @@ def _tag_spacing(file: Any) -> dict[str, float]:
     found = {}
     for axis in "XY":
         over, under = tags.valueof(f"{axis}Resolution", (0, 1))
-        if over > 0 and under > 0 and not (unit == "inch" and over / under in _SCREEN_DPI):
+        if over > 0 and under > 0 and not (unit == "inch" and over / under in _DEFAULT_DPI):
             found[axis] = under / over * _MM_PER_UNIT[unit]
     if "spacing" in imagej:
         found["Z"] = abs(float(imagej["spacing"])) * _MM_PER_UNIT[unit]

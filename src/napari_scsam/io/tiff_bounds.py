@@ -1,4 +1,4 @@
-"""What a TIFF claims, against what its bytes can hold; checked before anything is decoded."""
+"""Checks of a TIFF's tags against the size of the file, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from tifffile import COMPRESSION
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.io.bounds import DAMAGE, MOST_PER_DEFLATED_BYTE, damaged, refuse_too_large
+from napari_scsam.io.bounds import DAMAGE, MAX_DEFLATE_RATIO, damaged, refuse_too_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 
     from PIL.ImageFile import ImageFile
 
-# More pages than this are no stack of slices (arbitrary; a scanner's has a few thousand).
-MOST_PAGES = 50_000
-# Bytes that one byte of the file becomes at most, by compression. LZW's longest string has
-# 3,838 bytes for a code of 12 bits; PackBits repeats 128 by two.
-_MOST_PER_BYTE = {
+# Largest number of pages (arbitrary; stacks from scanners have a few thousand).
+MAX_PAGES = 50_000
+# Largest ratio of decompressed to compressed bytes. The longest string of LZW has 3,838 bytes for a
+# code of 12 bits, rounded up here; PackBits encodes 128 bytes in two (TIFF 6.0, sections 9 and 13).
+_MAX_RATIO = {
     COMPRESSION.NONE: 1,
     COMPRESSION.LZW: 4096,
     COMPRESSION.PACKBITS: 64,
-    COMPRESSION.ADOBE_DEFLATE: MOST_PER_DEFLATED_BYTE,
-    COMPRESSION.DEFLATE: MOST_PER_DEFLATED_BYTE,
+    COMPRESSION.ADOBE_DEFLATE: MAX_DEFLATE_RATIO,
+    COMPRESSION.DEFLATE: MAX_DEFLATE_RATIO,
 }
 _DEFLATED = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
-# By compression, what reads the header of a picture within a TIFF.
+# For compressions that embed a whole image file, the reader of its header.
 _PICTURES: dict[int, type[ImageFile]] = {
     **dict.fromkeys((6, 7, 33007, 34892), JpegImageFile),
     **dict.fromkeys((33003, 33004, 33005, 34712), Jpeg2KImageFile),
     34933: PngImageFile,
 }
-# What a strip may grow to beyond its size (arbitrary).
-_HARMLESS = 64 * 2**20
+# Bytes by which a strip may exceed its size when decompressed (arbitrary).
+_TOLERATED_EXCESS = 64 * 2**20
 
 
 def refuse_circle(path: Path) -> None:
-    """Follow the chain of pages once, without reading them.
+    """Follow the linked list of pages once, without reading them.
 
     Raises
     ------
     InputError
-        If a page comes again, or there are more than `MOST_PAGES`.
+        If the list is circular, or there are more than `MAX_PAGES` pages.
     """
     seen: set[int] = set()
     with path.open("rb") as file:
@@ -60,12 +60,12 @@ def refuse_circle(path: Path) -> None:
             if offset in seen:
                 raise damaged(path, "its list of pages goes round in a circle")
             seen.add(offset)
-            if len(seen) > MOST_PAGES:
-                raise InputError(f"{path} has more than {MOST_PAGES} pages, so it is no volume.")
+            if len(seen) > MAX_PAGES:
+                raise InputError(f"{path} has more than {MAX_PAGES} pages, so it is no volume.")
 
 
 def _page_offsets(file: BinaryIO) -> Iterator[int]:
-    """Where each page's list of tags begins; ends where the file does."""
+    """The position of each page's list of tags, up to the end of the file."""
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"
     big = head[2:4] in (b"+\0", b"\0+")
@@ -79,7 +79,7 @@ def _page_offsets(file: BinaryIO) -> Iterator[int]:
             file.seek(offset + struct.calcsize(count) + tags * entry)
             (offset,) = struct.unpack(order + link, file.read(struct.calcsize(link)))
     except (struct.error, OSError, OverflowError):
-        return  # cut off, which is found again when the pages are read
+        return  # truncated, which is found again when the pages are read
 
 
 def refuse_incomplete(file: Any, path: Path) -> None:
@@ -97,7 +97,7 @@ def refuse_foreign(file: Any, path: Path) -> None:
     Raises
     ------
     InputError
-        Says which other file is named, or how many planes.
+        It names the other file, or the number of planes.
     """
     if not file.is_ome:
         return
@@ -115,7 +115,7 @@ def refuse_foreign(file: Any, path: Path) -> None:
 
 
 def _named_files(root: ElementTree.Element, own: str) -> list[str]:
-    """Names of other files in OME metadata; a file that was renamed is known by its UUID."""
+    """Names of other files in OME metadata; a renamed file is recognised by its UUID."""
     named = [
         str(element.get("MetadataFile"))
         for element in root.iter()
@@ -132,7 +132,7 @@ def _named_files(root: ElementTree.Element, own: str) -> list[str]:
 
 
 def _claimed_planes(root: ElementTree.Element) -> Iterator[int]:
-    """How many planes the metadata speaks of, in each of the ways that it can."""
+    """The numbers of planes in the metadata, from each element that has one."""
     for element in root.iter():
         kind = element.tag.rpartition("}")[2]
         if kind == "Pixels":
@@ -148,57 +148,57 @@ def _claimed_planes(root: ElementTree.Element) -> Iterator[int]:
 
 
 def refuse_oversize(series: Any, path: Path) -> None:
-    """Refuse more pixels than the file's bytes can hold, or this machine's memory."""
+    """Refuse more pixels than the file can contain or this machine's memory can hold."""
     page = series.keyframe
     pixels = prod(series.shape)
     needed = pixels * max(1, page.bitspersample) // 8
-    most = _MOST_PER_BYTE.get(page.compression)
+    most = _MAX_RATIO.get(page.compression)
     if most is not None and needed > path.stat().st_size * most:
         raise damaged(path, f"it is too short for the {series.shape} pixels that it claims")
-    # The array, one decoded copy of it, and the colours that a palette becomes.
+    # The array, one decoded copy of it, and the colours of a palette.
     size = max(1, series.dtype.itemsize)
     refuse_too_large(path, pixels * (2 * size + (3 if page.colormap is not None else 0)))
 
 
 def refuse_bombs(series: Any, path: Path) -> None:
-    """Refuse strips and tiles that unpack to more than their pixels, where the reader would.
+    """Refuse strips and tiles that decompress to far more than their pixels.
 
-    A strip that is a picture with a header of its own is as large as that says. zlib, which
-    tifffile takes where imagecodecs is not installed, unpacks whatever is there; imagecodecs
-    stops in time.
+    A strip that is an image file with its own header is as large as its header states. zlib,
+    which tifffile uses if imagecodecs is not installed, decompresses without a limit;
+    imagecodecs has one.
     """
     page = series.keyframe
-    honest = prod(page.chunks) * max(1, page.bitspersample) // 8 + page.chunks[0]
+    expected = prod(page.chunks) * max(1, page.bitspersample) // 8 + page.chunks[0]
     picture = _PICTURES.get(page.compression)
     if picture is None and (page.compression not in _DEFLATED or find_spec("imagecodecs")):
         return
-    most = honest + _HARMLESS
+    most = expected + _TOLERATED_EXCESS
     with path.open("rb") as file:
         for place, size in _segments(series):
             file.seek(place)
             packed = file.read(size)
             found = _picture_size(packed, picture) if picture else _deflated_size(packed, most)
             if found > most:
-                raise damaged(path, f"a part of it unpacks to more than its {honest} bytes")
+                raise damaged(path, f"a part of it unpacks to more than its {expected} bytes")
 
 
 def _deflated_size(packed: bytes, most: int) -> int:
-    """Bytes of a strip, as far as they matter; those that can't have too many need no look."""
-    if len(packed) * MOST_PER_DEFLATED_BYTE <= most:
+    """Decompressed bytes of a strip, at most `most` + 1; 0 if it is too short to exceed `most`."""
+    if len(packed) * MAX_DEFLATE_RATIO <= most:
         return 0
     return len(zlib.decompressobj().decompress(packed, most + 1))
 
 
 def _picture_size(packed: bytes, kind: type[ImageFile]) -> int:
-    """Bytes of a picture within a TIFF by its own header, with three channels."""
+    """Bytes of an embedded image by its own header, with three channels."""
     try:
         with kind(BytesIO(packed)) as picture:
             return int(picture.width * picture.height * 3)
     except DAMAGE:
-        return 0  # which its decoder says better
+        return 0  # its decoder gives a better error
 
 
 def _segments(series: Any) -> Iterator[tuple[int, int]]:
-    """Where each strip or tile of a series is, and its bytes in the file."""
+    """Position and size in the file of each strip or tile of a series."""
     for page in series.pages:
         yield from zip(page.dataoffsets, page.databytecounts, strict=False)

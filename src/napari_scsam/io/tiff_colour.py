@@ -1,4 +1,4 @@
-"""Which colours a TIFF's samples are, and what becomes of them."""
+"""Colour spaces of TIFF, and their conversion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Pixels
 
-# Samples of a pixel that are colours, in the colour spaces that are read.
+# Number of colour samples of a pixel, for the colour spaces that are supported (TIFF 6.0).
 _COLOURS = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
@@ -25,19 +25,21 @@ _COLOURS = {
     PHOTOMETRIC.YCBCR: 3,
 }
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
-# JPEG's decoder turns YCbCr into RGB; nothing else does.
+# JPEG compressions (TIFF 6.0 and its Technical Note 2; 33007 and 34892 are of other vendors). Only
+# their decoder converts YCbCr to RGB.
 _JPEGS = (6, 7, 33007, 34892)
+# Value of the tag InkSet (TIFF 6.0, section 16).
 _CMYK = 1
 
 
 def refuse_colour(series: Any, path: Path) -> None:
-    """Refuse values that are no real numbers, and colours that would be misread.
+    """Refuse values that are no real numbers, and unsupported colours.
 
     Raises
     ------
     InputError
-        If values are complex, the colour space is not read, or there are more channels
-        than colours and alpha.
+        If values are complex, the colour space is not supported, or there are channels
+        besides the colours and alpha.
     """
     page = series.keyframe
     if series.dtype is None or series.dtype.kind not in "buif":
@@ -59,7 +61,7 @@ def refuse_colour(series: Any, path: Path) -> None:
 
 
 def _is_known(page: Any) -> bool:
-    """Whether the samples of a pixel are its colours, or they and alpha."""
+    """Whether the samples of a pixel are its colours, with or without alpha."""
     colours, samples = _COLOURS[page.photometric], page.samplesperpixel
     if page.photometric == PHOTOMETRIC.MINISBLACK and samples == 3:
         return True  # as some programs write RGB
@@ -69,16 +71,16 @@ def _is_known(page: Any) -> bool:
 
 
 def coloured(series: Any, data: Pixels, *, indices: bool) -> tuple[Pixels, str]:
-    """Pixels with their axes, colours last; where white is zero, zero stays zero.
+    """Convert pixels to grey or RGB, with colours last; white-is-zero is not inverted.
 
     Parameters
     ----------
     series : tifffile.TiffPageSeries
-        Where they come from; checked by `refuse_colour`.
+        The series of the pixels, checked by `refuse_colour`.
     data : ndarray
         Its pixels.
     indices : bool
-        Leave a palette's indices as they are.
+        Return the indices of a palette instead of its colours.
     """
     page, axes = series.keyframe, str(series.axes)
     if "S" in axes:
@@ -96,7 +98,7 @@ def coloured(series: Any, data: Pixels, *, indices: bool) -> tuple[Pixels, str]:
 
 
 def _rgb_of_cmyk(data: Pixels) -> Pixels:
-    """Red, green and blue, as ink takes them away from white: (1 - C) (1 - K)."""
+    """Convert CMYK to RGB: (1 - C) (1 - K), and so on for M and Y."""
     if data.dtype.kind != "u":
         raise TypeError(data.dtype)
     most = float(np.iinfo(data.dtype).max)

@@ -16,6 +16,7 @@ from .api import load_sam as load_sam
 from .api import load_tuned as load_tuned
 from .api import open_cache as open_cache
 from .api import propose as propose
+from .api import propose_from_prior as propose_from_prior
 from .base import BaseSam as BaseSam
 from .base import build_network as build_network
 from .base import decoder_copy as decoder_copy
@@ -52,6 +53,7 @@ from .sam import SamWeights as SamWeights
 from .self_prompting import largest_parts as largest_parts
 from .self_prompting import prompted_by as prompted_by
 from .self_prompting import prompts_for as prompts_for
+from .tuned_sam import outlines_of as outlines_of
 from .unet import UNet as UNet
 from .unet import kind_in as kind_in
 from .unet import new_network as new_network

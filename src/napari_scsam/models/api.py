@@ -166,6 +166,17 @@ def propose(
     return proposals
 
 
+def propose_from_prior(sam: SamBackend, embedding: Embedding, class_id: int) -> list[PointPrompt]:
+    """Propose point prompts for one class from the class prior of a tuned SAM, without a round.
+
+    See `napari_scsam.models.prior_proposals.propose_from_prior`.
+    """
+    proposals: list[PointPrompt] = _imported("prior_proposals").propose_from_prior(
+        sam, embedding, class_id
+    )
+    return proposals
+
+
 def evaluate(
     prediction: NDArray[np.generic],
     truth: NDArray[np.generic],

@@ -39,8 +39,8 @@ MIN_GAIN = 1.5
 # The value is arbitrary, as are those below.
 ROOM = 2.0
 # Sides of regions are SAM's input times powers of LADDER; corners lie on a grid of side / SNAP.
-LADDER = 2**0.5
-SNAP = 8
+# Arbitrary.
+LADDER, SNAP = 2**0.5, 8
 # If the mask covers more than this share of a side of the region, the object continues beyond it.
 MAX_EDGE_SHARE = 0.02
 

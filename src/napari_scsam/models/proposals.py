@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 # Lengths are in pixels of a plane with this longest side (LiteMedSAM's input), and are scaled to
 # the plane. They are arbitrary, as are the numbers below.
 REFERENCE_SIDE = 256
-MIN_AREA = 16.0
-MIN_DISTANCE = 5.0
+# Minimum area of a part (px^2), and minimum distance between points (px). Arbitrary.
+MIN_AREA, MIN_DISTANCE = 16.0, 5.0
+# Distance of a negative point from the object, in px. Arbitrary.
 RING = (3.0, 12.0)
 # A rim of disagreement thinner than twice this length is not queried.
 MIN_DEPTH = 2.0
+# Sigma of the smoothing of probabilities, in px. Arbitrary.
 SMOOTHING = 2.0
 
 # Object and background are equally likely.
@@ -45,10 +47,9 @@ MIN_DOUBT = 0.02
 # Pixels within this share of a peak's height count as its plateau; its centre is taken.
 PLATEAU = 0.95
 
-MAX_PARTS = 10
-MAX_POINTS_PER_PART = 3
-MAX_QUERIES = 3
-MAX_MISSED = 3
+# Maximum numbers of parts, of points on each, of queries and of missed structures.
+# Arbitrary.
+MAX_PARTS, MAX_POINTS_PER_PART, MAX_QUERIES, MAX_MISSED = 10, 3, 3, 3
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The project folder: images by reference, journal, labels and rounds that survive a crash."""
+"""The project folder: referenced images, a journal, labels and rounds, all crash-safe."""
 
 from napari_scsam.project.schema import (
     CommitRecord,

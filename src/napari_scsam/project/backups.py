@@ -1,4 +1,4 @@
-"""Checked copies of the journal, and the newest good state of one that was damaged."""
+"""Verified backups of the journal, and recovery of the undamaged part of a damaged one."""
 
 from __future__ import annotations
 
@@ -10,35 +10,40 @@ from napari_scsam.core.errors import DamagedError, ProjectError
 from napari_scsam.core.project_layout import BACKUPS_FOLDER
 from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.real_files import make_real_folder, real_folder
-from napari_scsam.project.chain import Row, add_hashes, find_damage, good_events
+from napari_scsam.project.hash_chain import Row, add_hashes, find_damage, good_events
 from napari_scsam.project.journal_schema import EVENTS_SQL, check_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+# Backups that are kept (arbitrary: one may be damaged and one may be too old).
 KEPT = 3
+# Seconds to wait for another program that has the file locked (arbitrary; sqlite3's default is 5).
+_BUSY_TIMEOUT_S = 30
 
 
 def connect(path: Path | str) -> sqlite3.Connection:
-    """Open a journal's file.
+    """Open the journal file `path` in autocommit mode.
 
-    Autocommit: every transaction is written out where it is meant. The journal's lock serialises
-    the threads.
+    Transactions are begun and ended explicitly. The connection may be used from several threads;
+    the lock of `Journal` serialises them.
     """
-    return sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
 
 
 @contextmanager
 def clear_errors(path: Path) -> Iterator[None]:
-    """Say what SQLite met in one line, as a ProjectError; DamagedError where it met damage."""
+    """Convert errors of SQLite to a one-line ProjectError; DamagedError if the file is damaged."""
     try:
         yield
     except sqlite3.Error as exc:
-        raise _in_words(exc, path) from exc
+        raise _project_error(exc, path) from exc
 
 
-def _in_words(exc: sqlite3.Error, path: Path) -> ProjectError:
+def _project_error(exc: sqlite3.Error, path: Path) -> ProjectError:
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(exc))
@@ -53,26 +58,26 @@ def _in_words(exc: sqlite3.Error, path: Path) -> ProjectError:
 
 
 def damaged(path: Path, why: str) -> DamagedError:
-    """The error of a journal that is damaged, with what can be done."""
+    """The error for a damaged journal, with advice on how to restore it."""
     copies = _copies(path)
     advice = f"copy {copies[-1]} over it" if copies else "restore it from your own backup"
     return DamagedError(
         f"{path} is damaged ({why.splitlines()[0]}): {advice}. Until then it opens read-only, "
-        "with all that is known to be good."
+        "with everything that is known to be undamaged."
     )
 
 
 def back_up(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the journal at `path` beside it, check the copy, and keep the last few.
+    """Copy the journal at `path` to the backups folder, verify the copy, and keep the last few.
 
-    Nothing is done where the newest copy is as new.
+    Nothing is done if there is a backup of the newest event already.
 
     Raises
     ------
     ProjectError
-        If the disk is full, or the copies' folder can't be used.
+        If the disk is full, or the backups folder can't be used.
     DamagedError
-        If the journal is damaged; the good copies stay.
+        If the journal is damaged; the earlier backups are kept.
     """
     last = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
     target = path.parent / BACKUPS_FOLDER / f"journal-{last:08d}.sqlite"
@@ -90,14 +95,14 @@ def back_up(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def newest_good(path: Path) -> sqlite3.Connection:
-    """A journal in memory that has the events of the damaged one that are known to be good.
+    """Load the undamaged events into memory: of a damaged journal, or of a backup that has more.
 
-    The damaged file and the copies are only read.
+    The damaged file and the backups are only read.
 
     Raises
     ------
     DamagedError
-        If there is none.
+        If no event can be read.
     """
     found: list[list[Row]] = [_rows_of(file) for file in (path, *_copies(path))]
     best = max(found, key=len)
@@ -108,15 +113,15 @@ def newest_good(path: Path) -> sqlite3.Connection:
 
 def _rows_of(path: Path) -> list[Row]:
     rows: list[Row] = []
-    # What can be read before the first fault is good.
-    with suppress(sqlite3.Error, ProjectError), closing(_connect_to_look(path)) as connection:
+    # Every event before the first fault is undamaged.
+    with suppress(sqlite3.Error, ProjectError), closing(_connect_read_only(path)) as connection:
         check_schema(connection, path)
         for row in good_events(connection):
             rows.append(row)
     return rows
 
 
-def _connect_to_look(path: Path) -> sqlite3.Connection:
+def _connect_read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
@@ -129,7 +134,7 @@ def _in_memory(rows: Iterable[Row]) -> sqlite3.Connection:
 
 
 def _copies(path: Path) -> list[Path]:
-    """Copies of the journal, the newest last."""
+    """Backups of the journal, the newest last."""
     try:
         folder = real_folder(path.parent, BACKUPS_FOLDER)
     except ProjectError:

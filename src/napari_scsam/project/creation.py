@@ -1,4 +1,4 @@
-"""Making a project folder, also where an earlier attempt was killed half-way."""
+"""Creation of a project folder, including one where an earlier attempt was killed half-way."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from filelock import FileLock
 
-# What `create_files` may have left when it was killed: a folder with nothing else is taken up.
-_LEFT = re.compile(
+# Files that a killed `create_files` may have left behind. A folder with only these can be used.
+_LEFTOVER = re.compile(
     rf"{re.escape(LOCK_FILE)}|(?:{TEMPORARY})?(?:"
     rf"{re.escape(JOURNAL_FILE)}(?:-journal)?|{re.escape(PROJECT_FILE)})"
 )
 
 
 def create_files(folder: Path, info: ProjectInfo) -> FileLock:
-    """Make the files of an empty project in a new or empty folder, and become its writer.
+    """Create an empty project in a new or empty folder, and take its lock.
 
     Raises
     ------
@@ -38,10 +38,10 @@ def create_files(folder: Path, info: ProjectInfo) -> FileLock:
     make_folder(folder)
     lock = take_lock(folder, wait=0)
     try:
-        _refuse_occupied(folder)  # once more, since nobody else can make one here now
-        _remove_left(folder)
+        _refuse_occupied(folder)  # again, now that nobody else can create one here
+        _remove_leftovers(folder)
         Journal.create(folder / JOURNAL_FILE).close()
-        # Last, since it is what makes the folder a project.
+        # Last, because this file makes the folder a project.
         write_info(folder, info)
     except BaseException:
         abandon(folder, lock)
@@ -50,7 +50,7 @@ def create_files(folder: Path, info: ProjectInfo) -> FileLock:
 
 
 def abandon(folder: Path, lock: FileLock) -> None:
-    """Take back a project that was just made; whatever else is in the folder stays."""
+    """Delete a project that was just created; other files in the folder stay."""
     lock.release()
     for path in (folder / PROJECT_FILE, folder / JOURNAL_FILE, folder / LOCK_FILE):
         with suppress(OSError):
@@ -62,21 +62,21 @@ def _refuse_occupied(folder: Path) -> None:
         raise ProjectError(f"{folder} is a project already: open it, or name another folder.")
     if not folder.exists():
         return
-    if not folder.is_dir() or any(not _is_left(path) for path in folder.iterdir()):
+    if not folder.is_dir() or any(not _is_leftover(path) for path in folder.iterdir()):
         raise ProjectError(
             f"{folder} is not an empty folder: name a new or empty one for the project."
         )
 
 
-def _is_left(path: Path) -> bool:
-    """Whether an unfinished creation has left this, and nothing was noted in it."""
-    if _LEFT.fullmatch(path.name) is None or path.is_symlink() or not path.is_file():
+def _is_leftover(path: Path) -> bool:
+    """Whether a file was left behind by a killed creation and holds no events."""
+    if _LEFTOVER.fullmatch(path.name) is None or path.is_symlink() or not path.is_file():
         return False
     return path.name != JOURNAL_FILE or _is_empty(path)
 
 
 def _is_empty(journal: Path) -> bool:
-    """Whether a journal has no events: else it is a project that has lost its other file."""
+    """Whether a journal has no events; with events, it is a project that lost `project.toml`."""
     with suppress(sqlite3.Error):
         address = f"{journal.absolute().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(address, uri=True)) as connection:
@@ -84,7 +84,7 @@ def _is_empty(journal: Path) -> bool:
     return False
 
 
-def _remove_left(folder: Path) -> None:
+def _remove_leftovers(folder: Path) -> None:
     for path in folder.iterdir():
-        if path.name != LOCK_FILE and _is_left(path):
+        if path.name != LOCK_FILE and _is_leftover(path):
             path.unlink()

@@ -1,4 +1,4 @@
-"""Committed labels as files for the next tool."""
+"""Export of the committed labels as image files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from napari_scsam.project.schema import ImageRecord
     from napari_scsam.project.store import Project
 
-# What one system or another takes in no file's name.
-_NO_NAME = re.compile(r"[\\\x00-\x1f]" if os.name != "nt" else r'[\\<>:"|?*\x00-\x1f]')
+# Characters that file names can't have, on this system or on others.
+_FORBIDDEN = re.compile(r"[\\\x00-\x1f]" if os.name != "nt" else r'[\\<>:"|?*\x00-\x1f]')
 
 
 def export_labels(
@@ -36,37 +36,37 @@ def export_labels(
     overwrite: bool = False,
     say: Callable[[str], object] = lambda _: None,
 ) -> list[Path]:
-    """Write the label that counts now of every image that has one.
+    """Write the current label of every image that has one.
 
     Parameters
     ----------
     project : Project
         May be open read-only; the images' own files are not needed.
     out_dir : path
-        Made where it does not exist.
+        Created if it does not exist.
     format : {'nifti', 'tiff', 'png'}
         One file for each image, ``<image name>.<suffix>``; as PNG a volume becomes a
-        folder of slices. Names given twice, or too long for a disk, get the image's id added.
+        folder of slices. The image's ID is added to a name that is used twice or is too long.
     fill_unannotated : int, optional
-        What to write where nobody annotated, such as 0; left out, it stays 255.
+        The value to write for pixels that are not annotated, such as 0; 255 by default.
     overwrite : bool
-        Replace files there that carry the same names; never an image of the project.
+        Replace existing files of the same names; an image of the project is never replaced.
     say : callable
-        Told in a line of pixels whose class is no longer in the class table: they are written as
-        255, not annotated.
+        Called with a message if there are pixels of a class that is no longer in the class
+        table. They are written as 255, not annotated.
 
     Returns
     -------
     list of Path
-        What was written, each read back and found the same.
+        The files that were written. Each was read back and compared.
 
     Raises
     ------
     InputError
-        If the format is not known, the fill is no class of the project, or an image of the
-        project stands where something would be written.
+        If the format is unknown, the fill value is no class of the project, or a file to
+        write is an image of the project.
     FileThereError
-        If another file stands there, and `overwrite` is not set.
+        If another file exists there, and `overwrite` is not set.
     ProjectError
         If nothing is committed, a label is damaged (nothing is written then), or the
         disk is full.
@@ -85,7 +85,7 @@ def export_labels(
     written: list[Path] = []
     for record, target in zip(records, targets, strict=True):
         label = project.label(record.id)
-        if label is None:  # another program took it back meanwhile
+        if label is None:  # another program reverted it in the meantime
             continue
         label[~np.isin(label, allowed)] = NOT_ANNOTATED
         if fill_unannotated is not None:
@@ -95,7 +95,7 @@ def export_labels(
 
 
 def _labelled(project: Project, allowed: Sequence[int]) -> tuple[list[ImageRecord], set[int]]:
-    """Images whose label was read and found good, and the values in them of no class."""
+    """Images with a valid label, and the label values that no class has."""
     versions = project.labelled()
     records = [record for record in project.images() if record.id in versions]
     if not records:
@@ -121,18 +121,18 @@ def _of_no_class(values: Iterable[int]) -> str:
 
 
 def image_places(records: Iterable[ImageRecord]) -> list[Path]:
-    """Everywhere that images of a project are, or were last seen."""
+    """Every path where images of a project are, or were last seen."""
     return [place for record in records for place in (record.path, *record.places)]
 
 
 def _targets(records: Sequence[ImageRecord], out: Path, format: ExportFormat) -> list[Path]:
-    # Compared as Windows and macOS do, where upper case makes no other name.
+    # Without regard to case, as on Windows and macOS.
     count = Counter(record.name.casefold() for record in records)
     return [out / _file_name(r, SUFFIXES[format], count[r.name.casefold()] > 1) for r in records]
 
 
 def _file_name(record: ImageRecord, suffix: str, twice: bool) -> str:
-    name = _NO_NAME.sub("_", record.name)
+    name = _FORBIDDEN.sub("_", record.name)
     whole = f"{name}-{record.id}{suffix}" if twice else f"{name}{suffix}"
     if len(os.fsencode(whole)) <= NAME_MAX:
         return whole

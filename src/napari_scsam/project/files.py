@@ -1,4 +1,4 @@
-"""Image files: what to note about one, and where to find it again."""
+"""Image files: their properties for the journal, and the paths where they may be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from napari_scsam.core.errors import InputError, ScsamError
 from napari_scsam.io import IMAGE_SUFFIXES, read_volume, stem
 from napari_scsam.io.real_files import without_links_above
-from napari_scsam.project import claims
+from napari_scsam.project import parsing
 from napari_scsam.project.schema import ImageRecord
 
 Paths = str | Path | Sequence[str | Path]
@@ -20,7 +20,7 @@ Paths = str | Path | Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that was read whole and can be added.
+    """A file that was read completely and can be added.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Candidate:
     sha256 : str
         Of its bytes.
     payload : dict
-        What the journal keeps of it, without id, case and place.
+        Its properties as the journal stores them, without ID, case and path.
     """
 
     path: Path
@@ -40,14 +40,14 @@ class Candidate:
 def expand(paths: Paths) -> list[Path]:
     """Replace each folder by the image files in it, sorted by name, and make all paths absolute.
 
-    Files with another suffix, hidden files and sub-folders of a folder are passed over. A file
-    that is given by a link keeps the link's name and place: what manages large files by links
-    (git-annex, DVC) gives their targets names that nobody knows.
+    Files of a folder with another suffix, hidden files and sub-folders are ignored. A file that
+    is given by a link keeps the link's name and path, because tools that manage large files by
+    links (git-annex, DVC) give the targets unreadable names.
 
     Raises
     ------
     InputError
-        If there is no image in one of the folders, or a link in it leads nowhere.
+        If there is no image in one of the folders, or a folder can't be read.
     """
     found: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
@@ -71,16 +71,16 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a file of a folder is an image by its name.
+    """Whether a file in a folder is an image, judged by its name.
 
-    A link that leads nowhere is one: it is refused where it is read, and not passed over.
+    A broken link counts as one, so that it is reported when it is read, and not ignored.
     """
-    named_so = path.name.lower().endswith(IMAGE_SUFFIXES) and path.name[0] != "."
-    return named_so and not path.is_dir()
+    has_suffix = path.name.lower().endswith(IMAGE_SUFFIXES) and path.name[0] != "."
+    return has_suffix and not path.is_dir()
 
 
 def examine(paths: Iterable[Path]) -> list[Candidate]:
-    """Read every file whole; InputError in one line naming all that can't be used."""
+    """Read every file completely; InputError in one line that names all unusable files."""
     good, problems = [], []
     for path in paths:
         try:
@@ -94,7 +94,7 @@ def examine(paths: Iterable[Path]) -> list[Candidate]:
 
 
 def place_of(path: Path, folder: Path) -> dict[str, str | None]:
-    """Where a file is: absolute, and relative to the project (None on another drive)."""
+    """The absolute path of a file, and the one relative to the project (None on another drive)."""
     try:
         relative = Path(os.path.relpath(path, os.path.realpath(folder))).as_posix()
     except ValueError:
@@ -103,42 +103,42 @@ def place_of(path: Path, folder: Path) -> dict[str, str | None]:
 
 
 def make_id(sha256: str, taken: Iterable[str]) -> str:
-    """Opaque id of an image: the first 8 or more digits of its hash that are not taken."""
+    """The ID of a new image: the shortest prefix of its hash, of 8 or more digits, not in use."""
     known = set(taken)
     return next(sha256[:n] for n in range(8, len(sha256) + 1) if sha256[:n] not in known)
 
 
 def to_record(payload: Mapping[str, Any], places: Sequence[Path]) -> ImageRecord:
-    """The record of one image from what the journal says, checked.
+    """Parse the record of one image.
 
     Parameters
     ----------
     payload : mapping
-        Of its event.
+        Of its event in the journal.
     places : sequence of Path
-        Where it may be, of `candidates`; the last is where it was when it was added.
+        Paths where it may be, from `candidates`; the last is where it was when it was added.
     """
     there = [p for p in places if p.is_file()]
-    shape = claims.shape(payload["shape"])
+    shape = parsing.shape(payload["shape"])
     return ImageRecord(
-        id=claims.image_id(payload["id"]),
-        name=claims.name(payload["name"]),
+        id=parsing.image_id(payload["id"]),
+        name=parsing.name(payload["name"]),
         path=there[0] if there else places[-1],
-        case=claims.text(payload["case"]),
+        case=parsing.text(payload["case"]),
         shape=shape,
-        rgb=claims.flag(payload["rgb"]),
-        spacing=claims.spacing(payload["spacing"], len(shape)),
-        spacing_known=claims.flag(payload["spacing_known"]),
-        sha256=claims.sha256(payload["sha256"]),
-        affine=claims.affine(payload["affine"]),
-        header=claims.header(payload["header"]),
+        rgb=parsing.flag(payload["rgb"]),
+        spacing=parsing.spacing(payload["spacing"], len(shape)),
+        spacing_known=parsing.flag(payload["spacing_known"]),
+        sha256=parsing.sha256(payload["sha256"]),
+        affine=parsing.affine(payload["affine"]),
+        header=parsing.header(payload["header"]),
         places=tuple(places),
     )
 
 
 def candidates(place: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Paths where an image may be: relative to the project first, so that both can move."""
-    absolute, relative = claims.place(place)
+    """Paths where an image may be; the one relative to the project first, as both may move."""
+    absolute, relative = parsing.place(place)
     paths = [Path(absolute)]
     if relative is not None:
         paths.insert(0, without_links_above(folder / relative))

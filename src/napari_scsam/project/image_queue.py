@@ -1,4 +1,4 @@
-"""The images of a project in plain order, how much of each is done, and what comes next."""
+"""The images of a project in their order, the progress of each, and the next slice to annotate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class QueueRow:
     ----------
     image_id, name : str
     done, total : int
-        Committed planes, and all planes along axis 0.
+        Number of committed slices, and of all slices along axis 0.
     """
 
     image_id: str
@@ -37,16 +37,16 @@ def rows(project: Project) -> list[QueueRow]:
 
 
 def plane_total(record: ImageRecord) -> int:
-    """Planes of an image along axis 0."""
+    """Number of slices of an image along axis 0."""
     return 1 if len(record.shape) == 2 else int(record.shape[0])
 
 
 def neighbour(
     project: Project, key: SliceKey, step: int = 1, *, only_open: bool = True
 ) -> SliceKey | None:
-    """The plane that comes after (`step` 1) or before (-1) `key`.
+    """The slice after (`step` 1) or before (-1) `key`, along axis 0.
 
-    Planes of an image come in order, then those of the next image. Always along axis 0.
+    After the last slice of an image comes the first of the next image.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def neighbour(
     key : (image id, Plane)
     step : {1, -1}
     only_open : bool
-        Pass over planes that are committed.
+        Leave out slices that are committed.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The project's images: added by reference after being read whole, found again by content."""
+"""The project's images: added by reference, and identified by their content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Images:
-    """What the journal says about images, and their files.
+    """The images in the journal, and their files.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ class Images:
         self._hashes: dict[tuple[Path, int, int], str] = {}
 
     def add(self, paths: files.Paths, cases: Mapping[str | Path, str]) -> list[str]:
-        """Add scans by reference, after reading every one of them whole.
+        """Add scans by reference, after reading each of them completely.
 
         Parameters
         ----------
         paths : path or sequence of path
-            Files, or folders, which stand for the image files in them sorted by name.
-            A file whose content is there already keeps its id; if it had moved, its
-            new place is noted.
+            Files, or folders, which stand for the image files in them, sorted by name.
+            A file whose content is in the project already keeps its ID; if it was moved, its
+            new path is recorded.
         cases : mapping of path to str, optional
             The case (patient) of files; an image without one is its own case.
 
@@ -54,7 +54,7 @@ class Images:
         Raises
         ------
         InputError
-            If any file can't be used; the one line names all of them, and none is added.
+            If any file can't be used. The message names all of them, and none is added.
         ReadOnlyError
             If the project is open read-only.
         """
@@ -88,13 +88,13 @@ class Images:
         ]
 
     def find(self, id_or_path: str | Path) -> ImageRecord:
-        """Return an image by its id, its name, or its file, which is known by its content, too.
+        """Return an image by its ID, its name or its file; a file is identified by its content.
 
         Raises
         ------
         InputError
-            If there is none (it names what there is), if several have the name, or if the file
-            has changed since.
+            If there is no such image, if several have the name, or if the file has changed
+            since it was added.
         """
         noted = self._journal.events(["image"], str(id_or_path))
         if noted:
@@ -110,8 +110,8 @@ class Images:
         )
 
     def _by_file(self, records: Sequence[ImageRecord], path: Path) -> ImageRecord | None:
-        """The image of a file, by its place and its content; None where there is none."""
-        if not path.is_file():  # it may have been there
+        """The image of a file by content, or by path if the file is gone; None if there is none."""
+        if not path.is_file():  # an image whose file is gone
             return next((r for r in records if r.path == path), None)
         content = self._hash(path)
         same = [r for r in records if r.sha256 == content]
@@ -126,7 +126,7 @@ class Images:
         )
 
     def read(self, image_id: str | Path) -> Volume:
-        """Pixels of an image whose file is still the one that was added."""
+        """Read the pixels of an image, if its file is still the one that was added."""
         record = self.find(image_id)
         there = [path for path in record.places if path.is_file()]
         for path in there:
@@ -143,14 +143,14 @@ class Images:
         )
 
     def _is_there(self, record: ImageRecord) -> bool:
-        """Whether an image's file is still at one of its places."""
+        """Whether an image's file is still at one of its known paths."""
         return any(p.is_file() and self._hash(p) == record.sha256 for p in record.places)
 
     def _to_record(self, event: Event, places: Sequence[Path]) -> ImageRecord:
         with self._journal.reading(event) as payload:
             record = files.to_record(payload, places)
             if record.id != event.image:
-                raise ValueError(f"it is about {event.image}, but says {record.id}")
+                raise ValueError(f"its image is {event.image}, but its payload has {record.id}")
             return record
 
     def _places(self, image_id: str | None) -> list[Path]:
@@ -162,7 +162,7 @@ class Images:
             return files.candidates(payload, self._folder)
 
     def _hash(self, path: Path) -> str:
-        """SHA-256 of a file; of one that has not changed since, it is known."""
+        """SHA-256 of a file, cached until its size or modification time changes."""
         state = path.stat()
         key = (path, state.st_size, state.st_mtime_ns)
         if key not in self._hashes:
@@ -171,7 +171,7 @@ class Images:
 
 
 def _by_name(records: Iterable[ImageRecord], name: str) -> ImageRecord | None:
-    """Return the image of this name; None if there is none, InputError if there are several."""
+    """The image of this name; None if there is none, InputError if there are several."""
     named = [record for record in records if record.name == name]
     if len(named) > 1:
         ids = _some(record.id for record in named)
@@ -180,7 +180,7 @@ def _by_name(records: Iterable[ImageRecord], name: str) -> ImageRecord | None:
 
 
 def _some(items: Iterable[str], most: int = 5) -> str:
-    """Return the first items of a list in words, and how many more there are."""
+    """The first items as text for a message (5: arbitrary), and the number of the others."""
     found = list(items)
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + more

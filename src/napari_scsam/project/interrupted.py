@@ -1,4 +1,4 @@
-"""Rounds whose process was killed, and what they can be gone on from."""
+"""Rounds whose process was killed, and that can be resumed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folders that hold a killed round's state, and its inputs, in the order of numbers.
+    """Folders with the checkpoint of a killed round, and its inputs, in the order of numbers.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             or training_process(folder) is not None
         ):
             continue
-        # Cancelled, or failed, with nobody there to set it aside.
+        # It was cancelled or has failed, but the folder was not renamed.
         if any(
             event["event"] in (EventKind.CANCELLED, EventKind.FAILED)
             for event in _events(folder)[-1:]
@@ -57,13 +57,13 @@ def resumable(rounds: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def interrupted_round(rounds: Path) -> InterruptedRound | None:
-    """The last round in the folder that was killed and can go on; None where there is none."""
+    """The last round in the folder that was killed and can be resumed; None if there is none."""
     found = None
     for folder, inputs in resumable(rounds):
         try:
             settings = TrainSettings.from_dict(inputs["settings"])
             held_out = tuple(str(image) for image in inputs.get("held_out") or ())
-        except (InputError, KeyError, TypeError):  # of another version
+        except (InputError, KeyError, TypeError):  # written by another version
             continue
         step = _kept_step(_events(folder))
         found = InterruptedRound(int(folder.stem), folder, step, settings, held_out)
@@ -71,7 +71,7 @@ def interrupted_round(rounds: Path) -> InterruptedRound | None:
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:
-    """What the training process said, without lines that a power cut has torn."""
+    """The events of the training process, without lines that a power cut left incomplete."""
     found = []
     with suppress(OSError):
         for line in read_real(folder / EVENTS_FILE).splitlines():
@@ -83,6 +83,6 @@ def _events(folder: Path) -> list[dict[str, Any]]:
 
 
 def _kept_step(events: Sequence[Mapping[str, Any]]) -> int:
-    """The step whose state was kept last."""
+    """The step of the last checkpoint; 0 if there is none."""
     kept = (e.get("step") for e in reversed(events) if e["event"] == EventKind.KEPT)
     return next((step for step in kept if isinstance(step, int)), 0)

@@ -1,4 +1,4 @@
-"""The append-only journal of a project: one SQLite table of events, and what is read from it."""
+"""The append-only journal of a project: a table of events in SQLite, and queries on it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any
 from napari_scsam.core.errors import DamagedError, ProjectError
 from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.real_files import parse_json
-from napari_scsam.project import claims
+from napari_scsam.project import parsing
 from napari_scsam.project.backups import back_up, clear_errors, connect, damaged, newest_good
-from napari_scsam.project.chain import add_hashes, find_damage
+from napari_scsam.project.hash_chain import add_hashes, find_damage
 from napari_scsam.project.journal_schema import EVENTS_SQL, HASHES_SQL, check_schema
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-# As the view `current_labels` has it, which people may query; the program runs nothing that a
-# file brings along.
+# The same as the view `current_labels`, which is there for users. The program itself never runs a
+# view of a file.
 _CURRENT = """
     SELECT image, json_extract(payload, '$.version') AS version FROM events
     WHERE version IS NOT NULL AND id IN (
         SELECT max(id) FROM events WHERE kind IN ('commit', 'revert') GROUP BY image
     )
 """
-# Kind, payload and image of an event that is to be added.
-Noted = tuple[str, Mapping[str, Any], str | None]
+# Kind, payload and image of an event to add.
+NewEvent = tuple[str, Mapping[str, Any], str | None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Event:
     Attributes
     ----------
     id : int
-        Rising in the order of events.
+        Increasing in the order of events.
     time : str
         UTC, ISO 8601.
     kind : str
@@ -50,7 +50,7 @@ class Event:
     image : str or None
         The image that it is about.
     payload : dict
-        What it says; plain JSON values.
+        Its content, in plain JSON values.
     """
 
     id: int
@@ -68,21 +68,21 @@ class Journal:
     path : Path
         An existing journal file.
     read_only : bool
-        Refuse every change. A left-over of a crashed writer is still rolled back,
-        where the file may be written.
+        Refuse every change. The unfinished transaction of a crashed writer is still rolled
+        back if the file can be written.
 
     Attributes
     ----------
     damage : str
-        Of a damaged journal that was opened read-only: what is wrong. It then holds the newest
-        good state, in memory; empty otherwise.
+        What is wrong with a damaged journal that was opened read-only; the undamaged events
+        are then in memory. Empty otherwise.
 
     Raises
     ------
     ProjectError
         If the file is missing, not ours or of a newer version.
     DamagedError
-        If it is damaged, and not opened read-only, or nothing of it is good.
+        If it is damaged, and not opened read-only, or no event can be read.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -98,14 +98,14 @@ class Journal:
                 raise
             self.damage = str(exc)
             self._connection = newest_good(path)
-        # Closes the file even when nobody called close().
+        # Closes the file even if close() is never called.
         self._finalizer = weakref.finalize(self, self._connection.close)
         if read_only:
             self._connection.execute("PRAGMA query_only = ON")
 
     @classmethod
     def create(cls, path: Path) -> Journal:
-        """Make an empty journal at `path` and open it."""
+        """Create an empty journal at `path` and open it."""
         with (
             clear_errors(path),
             atomic_write(path) as temporary,
@@ -116,19 +116,19 @@ class Journal:
 
     @property
     def folder(self) -> Path:
-        """The project's."""
+        """The project folder."""
         return self._path.parent
 
     def close(self) -> None:
-        """Close the file; harmless when it is closed."""
+        """Close the file; it may be closed already."""
         self._finalizer()
 
     def append(self, kind: str, payload: Mapping[str, Any], image: str | None = None) -> Event:
-        """Add one event; it is on the disk when this returns."""
+        """Add one event; it is durable when this returns."""
         return self.append_all([(kind, payload, image)])[0]
 
-    def append_all(self, items: Iterable[Noted]) -> list[Event]:
-        """Add all of (kind, payload, image) in one transaction, or none."""
+    def append_all(self, items: Iterable[NewEvent]) -> list[Event]:
+        """Add all events in one transaction, or none of them."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         events = []
         with self._lock, clear_errors(self._path), self._transaction() as connection:
@@ -142,7 +142,7 @@ class Journal:
         return events
 
     def events(self, kinds: Sequence[str] = (), image: str | None = None) -> list[Event]:
-        """Events in their order: all, or those of some kinds, or about one image."""
+        """Events in their order, optionally only those of some kinds or about one image."""
         conditions = ["1"]
         values: list[Any] = list(kinds)
         if kinds:
@@ -169,24 +169,24 @@ class Journal:
         return found[0] if found else None
 
     def count(self, kind: str) -> int:
-        """How many events of a kind there are."""
+        """The number of events of a kind."""
         return self._scalar("SELECT count(*) FROM events WHERE kind = ?", [kind])
 
     def current_labels(self) -> dict[str, int]:
-        """The version that counts now, of every image that has a label."""
-        with claims.reading("what counts now", self._path):
+        """The current label version of every image that has a label."""
+        with parsing.reading("a current label version", self._path):
             rows = self._rows(_CURRENT)
-            return {claims.image_id(image): claims.number(v, 1) for image, v in rows}
+            return {parsing.image_id(image): parsing.number(v, 1) for image, v in rows}
 
     def current_commits(self) -> list[Event]:
-        """The commit that counts now, of every image that has a label."""
+        """The current commit of every image that has a label."""
         return self._events(
             "kind = 'commit' AND (image, json_extract(payload, '$.version')) IN "
             f"({_CURRENT}) ORDER BY id"
         )
 
     def has_commit_without(self, key: str, *, after: int) -> bool:
-        """Whether a commit later than the event `after` (its id) does not say `key`."""
+        """Whether the payload of a commit after the event of ID `after` lacks `key`."""
         found = self._rows(
             "SELECT 1 FROM events WHERE kind = 'commit' AND id > ? "
             "AND json_extract(payload, '$.' || ?) IS NULL LIMIT 1",
@@ -195,7 +195,7 @@ class Journal:
         return bool(found)
 
     def back_up(self) -> None:
-        """Copy the journal beside it, and check the copy; see `backups.back_up`."""
+        """Make a verified backup; see `backups.back_up`."""
         with self._lock, clear_errors(self._path):
             back_up(self._connection, self._path)
 
@@ -205,19 +205,19 @@ class Journal:
         return [self._to_event(*row) for row in rows]
 
     def _to_event(self, number: Any, time: Any, kind: Any, image: Any, payload: Any) -> Event:
-        with claims.reading(f"event {number}", self._path):
+        with parsing.reading(f"event {number}", self._path):
             return Event(
-                id=claims.number(number),
-                time=claims.text(time),
-                kind=claims.text(kind),
-                image=None if image is None else claims.text(image),
-                payload=claims.table(parse_json(claims.text(payload))),
+                id=parsing.number(number),
+                time=parsing.text(time),
+                kind=parsing.text(kind),
+                image=None if image is None else parsing.text(image),
+                payload=parsing.table(parse_json(parsing.text(payload))),
             )
 
     @contextmanager
     def reading(self, event: Event) -> Iterator[dict[str, Any]]:
-        """Give what an event says, and name it where that is no value."""
-        with claims.reading(f"event {event.id} ({event.kind})", self._path):
+        """Give an event's payload, and name the event in parsing errors."""
+        with parsing.reading(f"event {event.id} ({event.kind})", self._path):
             yield event.payload
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -239,14 +239,14 @@ class Journal:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """A connection to a journal that is ours and not damaged."""
+    """Connect to a journal whose schema is ours and that is not damaged."""
     with clear_errors(path):
         connection = connect(path)
         try:
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = EXTRA")
             check_schema(connection, path)
-            # One look: another program may add an event meanwhile.
+            # One snapshot, since another program may add an event in the meantime.
             connection.execute("BEGIN")
             fault = find_damage(connection)
             connection.execute("COMMIT")

@@ -1,4 +1,4 @@
-"""The journal's tables, and a look that they are ours before anything in them is read."""
+"""The journal's schema, and the check of it before anything is read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CREATE VIEW current_labels AS
     );
 PRAGMA user_version = {SCHEMA};
 """
-# Beside the events, so that a program from before there were hashes can go on writing.
+# A table of its own, so that versions without hashes can still write events.
 HASHES_SQL = """
 CREATE TABLE hashes (id INTEGER PRIMARY KEY, hash BLOB NOT NULL);
 CREATE TRIGGER hashes_stay BEFORE UPDATE ON hashes
@@ -44,34 +44,34 @@ _LISTED = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Make sure that the journal at `path` is one of ours.
+    """Make sure that the journal at `path` has exactly our schema.
 
-    A view or a trigger is a program that runs when a table is read or written: one that is not
-    ours could run for ever, or tell something else than the events.
+    A view or a trigger is a program that runs when a table is read or written. One that is not
+    ours could run forever, or return other rows than the events.
 
     Raises
     ------
     ProjectError
         If it is of a newer version.
     DamagedError
-        If something in it is missing, changed, or not ours.
+        If something in its schema is missing, changed, or not ours.
     """
     refuse_newer(int(connection.execute("PRAGMA user_version").fetchone()[0]), path)
     connection.execute("PRAGMA trusted_schema = OFF")
     found = {(kind, name): _plain(sql) for kind, name, sql in connection.execute(_LISTED)}
     missing = [name for (kind, name), sql in _EVENTS.items() if found.get((kind, name)) != sql]
-    strange = [name for (kind, name), sql in found.items() if _OURS.get((kind, name)) != sql]
-    if missing or strange:
+    unknown = [name for (kind, name), sql in found.items() if _OURS.get((kind, name)) != sql]
+    if missing or unknown:
         raise DamagedError(
-            f"{path} is damaged or not ours: its {', '.join(sorted({*missing, *strange}))} is not "
+            f"{path} is damaged or not ours: its {', '.join(sorted({*missing, *unknown}))} is not "
             "what this program writes. Restore a copy from the project's backups folder."
         )
 
 
 def has_hashes(connection: sqlite3.Connection) -> bool:
     """Whether the journal has its table of hashes yet."""
-    wanted = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'hashes'"
-    return connection.execute(wanted).fetchone() is not None
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'hashes'"
+    return connection.execute(query).fetchone() is not None
 
 
 def _plain(sql: str | None) -> str:
@@ -79,7 +79,7 @@ def _plain(sql: str | None) -> str:
 
 
 def _listed(script: str) -> dict[tuple[str, str], str]:
-    """What SQLite itself lists after a script has run."""
+    """The schema that a script creates, as SQLite lists it."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(script)
         return {(kind, name): _plain(sql) for kind, name, sql in connection.execute(_LISTED)}

@@ -1,4 +1,4 @@
-"""The committed label maps: one write-once file per commit, and which one counts now."""
+"""The committed label maps: one write-once file per commit, and the current version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_scsam.core.volume import take_plane
 from napari_scsam.io import nifti
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import make_real_folder, read_real, real_folder
-from napari_scsam.project import claims
+from napari_scsam.project import parsing
 from napari_scsam.project.own_files import sweep
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
-    from napari_scsam.project.journal import Event, Journal, Noted
+    from napari_scsam.project.journal import Event, Journal, NewEvent
 
 _NAME = re.compile(r"(\d{6,})\.nii\.gz")
-# The event that says which classes were judged by the commits before it that name none.
+# The event with the judged classes of all earlier commits that list none.
 MIGRATION = "judged"
-# Kind and payload of the event that says where a label came from.
+# Kind and payload of the event with the origin of a label.
 Source = tuple[str, Mapping[str, Any]]
 
 
 class Labels:
-    """The ``labels`` folder of a project and what its journal says about it.
+    """The ``labels`` folder of a project, and the commits in its journal.
 
-    The label that was read or written last stays in memory.
+    The label that was read or written last is cached in memory.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ class Labels:
         self._migrations = journal.events([MIGRATION])
 
     def migrate(self) -> None:
-        """Write down what the commits of an earlier version judged.
+        """Record the judged classes of commits by an earlier version.
 
-        Version 0.1.0 noted no classes: a person judged all that the class table had. No later
-        than when another version opens the project, which may add some, these are put down.
+        Version 0.1.0 recorded no judged classes: they were all classes of the class table. They
+        are recorded when the project is first opened, before classes can be added to the table.
         """
         last = self._migrations[-1].id if self._migrations else 0
         if self._journal.has_commit_without("judged", after=last):
@@ -83,7 +83,7 @@ class Labels:
         judged: Collection[int] | None = None,
         source: Source | None = None,
     ) -> CommitRecord:
-        """Save a label map that a person says is right; it is durable when this returns.
+        """Save a label map that a person has accepted; it is durable when this returns.
 
         Parameters
         ----------
@@ -93,29 +93,29 @@ class Labels:
             Whole numbers: 0 background, class ids, 255 not annotated. On the image's
             whole grid, or of shape (rows, cols) with `plane`.
         plane : Plane, optional
-            The slice (axis 0) that `label` is of. It is put into the label that
-            counts now; slices that nobody committed stay 255.
+            The slice (axis 0) that `label` is of. The other slices of the current label
+            stay as they are; slices that were never committed are 255.
         mapping : mapping of int to int, optional
-            Values to replace first, such as ``{255: 1}``. A label of only 0 and 255 is
-            refused without one, since most such masks mean a class by 255; where 255
-            does mean "not annotated", give ``{255: 255}``.
+            Values to replace first, such as ``{255: 1}``. It is required for a label of
+            only 0 and 255, because 255 means a class in most such masks. Where it does mean
+            "not annotated", give ``{255: 255}``.
         judged : collection of int, optional
-            Ids of the classes that the person looked for; all of the class table by default.
-            Any other is unknown, not absent, on what is committed: a pixel of 0 may be of it.
-            Slices that are not committed now keep theirs.
+            IDs of the classes that the person looked for; all of the class table by default.
+            Any other class is unknown, not absent: a pixel of 0 may belong to it. Slices that
+            are not part of this commit keep their judged classes.
         source : pair of str and mapping, optional
-            Where the label came from: the kind and the payload of an event, as `record` takes
-            them, that gets the image and the version, too. It is noted in the same transaction,
-            so that no crash comes between the two.
+            The origin of the label: kind and payload of an event, as for `Project.record`.
+            The image and the version are added to the payload. It is recorded in the same
+            transaction, so that a crash can't separate the two.
 
         Raises
         ------
         InputError
-            If shape, values, judged classes or the source's kind do not fit; nothing is written.
+            If shape, values, judged classes or the source's kind are invalid; nothing is written.
         ReadOnlyError
             If the project is open read-only.
         ProjectError
-            If the disk is full or can't be written; the earlier label is untouched.
+            If the disk is full or can't be written; the earlier label is unchanged.
         """
         whole = self._whole(image, label, plane, mapping)
         own = whole if plane is None else take_plane(whole, plane, whole.ndim)
@@ -148,13 +148,13 @@ class Labels:
         judged: ClassIds,
         source: Source | None,
     ) -> CommitRecord:
-        """Write `label` as a new version, flush it, and then note it in the journal.
+        """Write `label` as a new version, flush it, and then record it in the journal.
 
-        The classes `judged` are those of `plane`, or of the whole grid; other planes keep theirs.
+        The classes `judged` apply to `plane`, or to the whole image; other planes keep theirs.
         The `source` is an event of its own, in the same transaction.
 
-        Until the journal's transaction has ended, the file is an orphan that nobody
-        reads, and the earlier version counts.
+        Until the transaction has ended, the file is an orphan that is never read, and the
+        earlier version is current.
         """
         version = self._next_version(image.id)
         path = self._path(image.id, version)
@@ -168,21 +168,21 @@ class Labels:
             "planes": done_planes(label),
             "judged": self._composed(image.id, plane, judged).to_json(),
         }
-        noted: list[Noted] = [("commit", payload, image.id)]
+        events: list[NewEvent] = [("commit", payload, image.id)]
         if source is not None:
-            kind, said = source
-            noted.append((kind, {"image": image.id, **said, "version": version}, image.id))
-        event, *_ = self._journal.append_all(noted)
+            kind, origin = source
+            events.append((kind, {"image": image.id, **origin, "version": version}, image.id))
+        event, *_ = self._journal.append_all(events)
         self._remember(path, label)
         return self._to_record(event)
 
     def of(self, image_id: str) -> LabelArray | None:
-        """The caller's own copy of the label that counts now; None without one."""
+        """A copy of the current label; None without one."""
         current = self.current(image_id)
         return None if current is None else self.read(current)
 
     def current(self, image_id: str) -> CommitRecord | None:
-        """The commit that counts now; None without one, or when it was taken back."""
+        """The current commit; None if there is none, or if it was reverted."""
         last = self._journal.last(["commit", "revert"], image_id)
         if last is None:
             return None
@@ -190,11 +190,11 @@ class Labels:
             version = payload["version"]
             if version is None:
                 return None
-            version = claims.number(version, 1)
+            version = parsing.number(version, 1)
         return self._commit(image_id, version)
 
     def all_current(self) -> dict[str, CommitRecord]:
-        """The commit that counts now, of every image that has one."""
+        """The current commit of every image that has one."""
         commits = map(self._to_record, self._journal.current_commits())
         return {c.image: c for c in commits}
 
@@ -203,7 +203,7 @@ class Labels:
         return [self._to_record(e) for e in self._journal.events(["commit"], image_id)]
 
     def revert(self, image_id: str, version: int | None) -> None:
-        """Make a committed version count, or none; InputError when there is no such one."""
+        """Make a committed version current, or none; InputError if there is no such version."""
         if version is not None and self._commit(image_id, version) is None:
             versions = [c.version for c in self.commits(image_id)]
             raise InputError(
@@ -212,12 +212,12 @@ class Labels:
         self._journal.append("revert", {"version": version}, image_id)
 
     def read(self, commit: CommitRecord) -> LabelArray:
-        """The caller's own copy of a committed label.
+        """Read a copy of a committed label.
 
         Raises
         ------
         ProjectError
-            If the file is missing or not what was committed.
+            If the file is missing, or its hash is not that of the commit.
         """
         with self._lock:
             if self._last is not None and self._last[0] == commit.path:
@@ -247,15 +247,15 @@ class Labels:
         return before.judged.replaced(plane, judged)
 
     def _judged_by(self, event: Event) -> Judged:
-        """What a commit says of its classes, or what was put down of all before some event."""
+        """The judged classes of a commit: its own, or those of the migration event after it."""
         found = event.payload.get("judged")
         if found is not None:
-            return claims.judged(found)
+            return parsing.judged(found)
         later = next((m for m in self._migrations if m.id > event.id), None)
         if later is None:
             return Judged(self._class_ids)
         with self._journal.reading(later) as payload:
-            return Judged(claims.class_ids(payload["judged"]))
+            return Judged(parsing.class_ids(payload["judged"]))
 
     def _path(self, image_id: str, version: int) -> Path:
         return self._folder / image_id / f"{version:06d}.nii.gz"
@@ -265,14 +265,14 @@ class Labels:
         return None if event is None else self._to_record(event)
 
     def _next_version(self, image_id: str) -> int:
-        """A version that no commit has and no file, not even as a crash's orphan."""
+        """A version number that neither a commit nor a file has, not even an orphan of a crash."""
         last = self._journal.last(["commit"], image_id)
         folder = real_folder(self._project, LABELS_FOLDER, image_id)
         sweep(folder)
         names = [_NAME.fullmatch(p.name) for p in folder.iterdir()] if folder.is_dir() else []
         orphans = [int(m[1]) for m in names if m]
-        noted = 0 if last is None else self._to_record(last).version
-        return 1 + max([noted, *orphans])
+        committed = 0 if last is None else self._to_record(last).version
+        return 1 + max([committed, *orphans])
 
     def _remember(self, path: Path, label: LabelArray) -> None:
         with self._lock:
@@ -280,14 +280,14 @@ class Labels:
 
     def _to_record(self, event: Event) -> CommitRecord:
         with self._journal.reading(event) as payload:
-            image, version = claims.image_id(event.image), claims.number(payload["version"], 1)
+            image, version = parsing.image_id(event.image), parsing.number(payload["version"], 1)
             return CommitRecord(
                 id=event.id,
                 image=image,
                 version=version,
-                plane=claims.plane(payload["plane"]),
-                planes=claims.planes(payload["planes"]),
-                sha256=claims.sha256(payload["sha256"]),
+                plane=parsing.plane(payload["plane"]),
+                planes=parsing.planes(payload["planes"]),
+                sha256=parsing.sha256(payload["sha256"]),
                 time=event.time,
                 path=self._path(image, version),
                 judged=self._judged_by(event),

@@ -1,4 +1,4 @@
-"""One writer for a project folder: a lock that the system drops when the process ends."""
+"""A lock for the one writer of a project folder; the system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def take_lock(folder: Path, wait: float) -> FileLock:
-    """Become the folder's writer.
+    """Take the lock of a project folder.
 
     Parameters
     ----------
     folder : Path
         The project folder.
     wait : float
-        Seconds to wait for another writer to end.
+        Seconds to wait for another writer to release it.
 
     Raises
     ------
     ReadOnlyError
-        If another one writes, or the folder can't be written.
+        If another program holds it, or the folder can't be written.
     """
-    # Not per thread: it is released in another thread than the one that took it.
+    # Not per thread, since it may be released by another thread than the one that took it.
     lock = FileLock(folder / LOCK_FILE, thread_local=False)
     try:
         lock.acquire(timeout=wait)

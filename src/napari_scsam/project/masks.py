@@ -1,4 +1,4 @@
-"""Masks from files, accepted as an image's label."""
+"""Import of masks from files as labels of an image."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def commit_mask(
     mapping: Mapping[int, int] | None = None,
     placing: Placing | None = None,
 ) -> tuple[CommitRecord, How]:
-    """Save a mask from a file as an image's label, where it lies in the world.
+    """Commit a mask from a file as an image's label, aligned in world coordinates.
 
-    The journal keeps an event of kind ``mask`` beside the commit: the file, its hash, and
-    how it came onto the image's grid.
+    Beside the commit, an event of kind ``mask`` is recorded, with the file, its hash, and how it
+    was brought onto the image's grid.
 
     Parameters
     ----------
@@ -42,31 +42,31 @@ def commit_mask(
     mapping : mapping of int to int, optional
         Values to replace first, such as ``{255: 1}``.
     placing : Placing, optional
-        What to do with a mask that lies on another grid; it is refused when left out.
+        What to do with a mask on another grid; by default it is refused.
 
     Returns
     -------
     tuple of CommitRecord and str
-        The commit, and how the mask came onto the grid: 'same', 'reoriented',
+        The commit, and how the mask was brought onto the grid: 'same', 'reoriented',
         'resampled' or 'same-grid'.
 
     Raises
     ------
     InputError
-        If the mask can't be read, holds other values, or lies elsewhere.
+        If the mask can't be read, has other values, or is on another grid.
     ReadOnlyError
         If the project is open read-only.
     ProjectError
-        If the disk is full or can't be written; the earlier label is untouched.
+        If the disk is full or can't be written; the earlier label is unchanged.
     """
     path = Path(path)
     record = project.image(image)
     mask = read_label_volume(path)
-    # Values first: what the mask does not reach is not annotated, whatever 255 means in it.
+    # Values are mapped first, since pixels outside the mask become 255, not annotated.
     label = as_label_array(mask.data, mask.shape, project.classes, mapping)
     name = f"the image {record.path.name}"
     placed = place(replace(mask, data=label), record, (path, name), placing or Placing())
-    said = {"file": str(path.absolute()), "sha256": hash_file(path), "grid": placed.how}
-    as_it_is = {NOT_ANNOTATED: NOT_ANNOTATED}
-    commit = project.commit(record.id, placed.data, mapping=as_it_is, source=("mask", said))
+    origin = {"file": str(path.absolute()), "sha256": hash_file(path), "grid": placed.how}
+    unchanged = {NOT_ANNOTATED: NOT_ANNOTATED}
+    commit = project.commit(record.id, placed.data, mapping=unchanged, source=("mask", origin))
     return commit, placed.how

@@ -1,4 +1,4 @@
-"""Folders of a project that are named by numbers: rounds and tunings, finished or not."""
+"""Numbered folders of a project: rounds and tunings, finished or not."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def numbered(folder: Path, *, links: bool = False) -> list[tuple[int, str]]:
     Parameters
     ----------
     folder : Path
-        Need not exist.
+        It need not exist.
     links : bool
-        Count what is no folder of its own, too: its name is taken, but nothing is read there.
+        Include links and files, whose names can't be used again; they are never read.
     """
     if not folder.is_dir():
         return []
@@ -33,13 +33,13 @@ def numbered(folder: Path, *, links: bool = False) -> list[tuple[int, str]]:
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """The ``NNNN.partial`` in a folder, in the order of their numbers."""
+    """The ``NNNN.partial`` folders in a folder, in the order of their numbers."""
     there = sorted(numbered(folder))
     return [folder / f"{number:04d}{suffix}" for number, suffix in there if suffix == PARTIAL]
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder as far as that can be done; of a link, the link itself."""
+    """Delete a folder as far as possible; if it is a link, only the link itself."""
     if is_link(path):
         path.unlink(missing_ok=True)
     else:

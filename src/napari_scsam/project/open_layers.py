@@ -1,4 +1,4 @@
-"""Scans that are open somewhere else, as files that a project can refer to."""
+"""Files for scans that are open as layers, so that a project can reference them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class OpenScan:
     spacing : tuple of float
         Along each spatial axis, in mm.
     path : Path, optional
-        The file that it was read from; it is then referred to and not written again.
+        The file that it was read from; it is then referenced and not written again.
     """
 
     name: str
@@ -46,7 +46,7 @@ class OpenScan:
 
 
 def as_file(scan: OpenScan, folder: Path) -> Path:
-    """The scan's own file, or one written into `folder` for it.
+    """The scan's own file, or a new one in `folder`.
 
     A grey scan becomes a NIfTI with its spacing, a colour picture a PNG, a colour
     volume a TIFF.
@@ -55,7 +55,7 @@ def as_file(scan: OpenScan, folder: Path) -> Path:
     ------
     InputError
         If the scan has other than two or three spatial axes, or a data type that no
-        image file takes.
+        image file can hold.
     """
     if scan.path is not None and scan.path.is_file():
         return scan.path

@@ -1,4 +1,4 @@
-"""A look at a project folder before anything in it is opened: all of it must be its own."""
+"""Check, before a project is opened, that its files and folders are no links or devices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROLLBACK_FILE = f"{JOURNAL_FILE}-journal"
-_LEFT = re.compile(rf"{TEMPORARY}(?:journal|project\.toml|\d{{6,}}\.nii\.gz)")
+_LEFTOVER = re.compile(rf"{TEMPORARY}(?:journal|project\.toml|\d{{6,}}\.nii\.gz)")
 _FILES = (
     *(PROJECT_FILE, JOURNAL_FILE, LOCK_FILE),
     *(ROLLBACK_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm"),
@@ -36,19 +36,20 @@ _FOLDERS = (
     *((LABELS_FOLDER,), (ROUNDS_FOLDER,), (TUNED_FOLDER,), (BACKUPS_FOLDER,), (SCANS_FOLDER,)),
     *((CACHE_FOLDER,), (CACHE_FOLDER, EMBEDDINGS_FOLDER)),
 )
-# The last 8 bytes of a rollback journal that names another one, which SQLite may then delete
-# (sqlite.org/fileformat.html and pager.c). Ours never does: one transaction, one file.
-_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
+# The last 8 bytes of a rollback journal that names a super-journal, which SQLite may delete
+# (sqlite.org/fileformat.html, section 3, and pager.c). Ours never does, since each of our
+# transactions is in one file.
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
 
 def check_own_files(folder: Path) -> None:
-    """Make sure that what is opened in a project folder is in this folder.
+    """Make sure that opening a project folder can't open or delete a file outside it.
 
     Raises
     ------
     ProjectError
-        If one of its files or folders is a link, or a device; or if what a killed writer has
-        left names files outside.
+        If one of its files or folders is a link or a device, or if a left-over rollback journal
+        names another file.
     """
     for name in _FILES:
         path = folder / name
@@ -59,26 +60,26 @@ def check_own_files(folder: Path) -> None:
             )
     for names in _FOLDERS:
         real_folder(folder, *names)
-    _refuse_strange_rollback(folder / ROLLBACK_FILE)
+    _refuse_super_journal(folder / ROLLBACK_FILE)
 
 
 def sweep(folder: Path) -> None:
-    """Remove files of a folder that a killed writer of the project had not renamed yet.
+    """Delete the temporary files of killed writers from a folder.
 
-    For the one who holds the project's lock: nobody else is writing them.
+    Only the holder of the project's lock may call it, since nobody else is then writing them.
     """
     for path in folder.glob(".*") if folder.is_dir() else ():
-        if _LEFT.match(path.name) and is_plain_file(path):
+        if _LEFTOVER.match(path.name) and is_plain_file(path):
             with suppress(OSError):
                 path.unlink()
 
 
-def _refuse_strange_rollback(path: Path) -> None:
+def _refuse_super_journal(path: Path) -> None:
     if not path.is_file():
         return
     with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - len(_NAMES_ANOTHER)))
-        if stream.read() == _NAMES_ANOTHER:
+        stream.seek(max(0, path.stat().st_size - len(_SUPER_JOURNAL)))
+        if stream.read() == _SUPER_JOURNAL:
             raise ProjectError(
                 f"{path} was not written by this program: it names other files. Move it away, "
                 "then open the project again."

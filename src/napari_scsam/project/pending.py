@@ -1,4 +1,4 @@
-"""What was not committed yet, one file for each image, so that it outlives a kill."""
+"""Uncommitted work, saved in one file per image so that it survives a kill."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from napari_scsam.project.store import Project
 
 FOLDER = "pending"
+# Of the file's format.
 VERSION = 1
 
 
 def write_pending(project: Project, image_id: str, planes: list[dict[str, Any]]) -> None:
-    """Keep what is not committed of an image in place of what was kept before.
+    """Save the uncommitted work on an image in place of what was saved before.
 
-    Nothing is kept of an image without any, nor by a project that is open read-only.
+    The file is deleted if there is none. A project that is open read-only saves nothing.
 
     Raises
     ------
     ProjectError
-        If the disk is full or can't be written; what was kept before is untouched.
+        If the disk is full or can't be written; what was saved before is unchanged.
     """
     if project.read_only:
         return
@@ -43,12 +44,12 @@ def write_pending(project: Project, image_id: str, planes: list[dict[str, Any]])
 
 
 def read_pending(project: Project, image_id: str) -> list[dict[str, Any]]:
-    """What was not committed of an image when the project was last open; an empty list for none.
+    """Read the uncommitted work on an image; an empty list if there is none.
 
     Raises
     ------
     ProjectError
-        If the file is damaged, or another version's; it is set aside.
+        If the file is damaged or of another version; it is renamed.
     """
     path = _path(project, image_id)
     try:
@@ -67,7 +68,7 @@ def read_pending(project: Project, image_id: str) -> list[dict[str, Any]]:
 
 
 def damaged(project: Project, image_id: str) -> ProjectError:
-    """Set a file that can't be read aside, and say so in one line."""
+    """Rename an unreadable file, and return the error that says so."""
     path = _path(project, image_id)
     aside = path.with_suffix(".damaged")
     with suppress(OSError):

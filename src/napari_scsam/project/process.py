@@ -1,4 +1,4 @@
-"""Who trains a round: the child's process, found again after a restart."""
+"""The training process of a round, which is found again after a restart of the program."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import read_json
 
 PROCESS_FILE = "process.json"
-# How such a process is started: the last words of its command line, before its folder.
+# The last arguments of a training process's command line, before its folder.
 _STARTED_AS = (("-m", ROUND_MODULE), ("-m", TUNING_MODULE))
 
 
 def record_process(folder: Path, pid: int) -> None:
-    """Write down which process trains the round in `folder`.
+    """Record which process trains the round in `folder`.
 
-    The start time tells it from a later process that was given the same number.
+    The start time distinguishes it from a later process with the same ID.
     """
     try:
         created = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:  # it has already ended
+    except psutil.NoSuchProcess:  # it has ended already
         created = 0.0
     write_bytes(folder / PROCESS_FILE, json.dumps({"pid": pid, "created": created}).encode())
 
 
 def training_process(folder: Path) -> psutil.Process | None:
-    """The living process that is said to train the round in `folder`, or None."""
+    """The running process that is recorded for the round in `folder`, or None."""
     try:
-        noted = read_json(folder / PROCESS_FILE)
-        process = psutil.Process(int(noted["pid"]))
-        same = abs(process.create_time() - float(noted["created"])) < 1.0
+        recorded = read_json(folder / PROCESS_FILE)
+        process = psutil.Process(int(recorded["pid"]))
+        same = abs(process.create_time() - float(recorded["created"])) < 1.0
         alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
         return None
@@ -43,15 +43,14 @@ def training_process(folder: Path) -> psutil.Process | None:
 def end_process(folder: Path, wait_s: float) -> None:
     """End the process that trains the round in `folder`.
 
-    A project that comes from elsewhere may name any process. So this one is only ended when its
-    own command line says that it trains this very folder; else what names it is removed, and it
-    is left alone.
+    A project from a stranger may name any process. Therefore it is only ended if its command
+    line shows that it trains this folder. Otherwise only the file that names it is deleted.
 
     Parameters
     ----------
     folder : Path
     wait_s : float
-        Seconds that its end is waited for.
+        Seconds to wait for its end.
     """
     process = training_process(folder)
     if process is None:

@@ -1,9 +1,8 @@
-"""What rounds take on the disk, and how the weights of old ones are removed.
+"""The disk space of rounds, and the removal of the weights of old ones.
 
-What is said of a round is kept: its inputs, configuration, split, metrics and events. The journal
-is told first that a round is pruned; then its weights are renamed, and what was renamed is
-removed. So a crash in between leaves a round whose weights nobody uses, and `Pruning.sweep` goes
-on with it.
+The description of a round is kept: inputs, configuration, split, metrics and events. First the
+journal records that a round is pruned. Then its weights are renamed and deleted. A crash in
+between leaves weights that are never used, and `Pruning.sweep` deletes them later.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ if TYPE_CHECKING:
     from napari_scsam.project.journal import Journal
 
 
-# What a round is told by; all else in its folder is weights.
-_KEPT = frozenset({".json", ".jsonl", ".log", ".txt"})
+# Suffixes of a round's description; all other files in its folder are weights.
+_DESCRIPTION = frozenset({".json", ".jsonl", ".log", ".txt"})
 _TRASH = "pruned"
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning removed.
+    """The result of pruning.
 
     Attributes
     ----------
     numbers : tuple of int
-        The rounds whose weights are gone now.
+        The rounds whose weights were removed.
     size : int
-        Bytes that are free now.
+        Bytes that were freed.
     """
 
     numbers: tuple[int, ...] = ()
@@ -52,7 +51,7 @@ class Pruned:
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 for a symbolic link, and what is gone."""
+    """Bytes of a file, or of all files in a folder; 0 for a symbolic link or a missing file."""
     total = 0
     with suppress(OSError):
         if path.is_symlink():
@@ -65,21 +64,21 @@ def size_on_disk(path: Path) -> int:
 
 
 def weights_in(folder: Path) -> list[Path]:
-    """Files and folders of a round that are not what it is told by; none behind a link."""
+    """Files and folders of a round that are not its description; none if its folder is a link."""
     if folder.is_symlink() or not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() or p.suffix not in _KEPT)
+    return sorted(p for p in folder.iterdir() if p.is_dir() or p.suffix not in _DESCRIPTION)
 
 
 def remove_weights(folder: Path) -> int:
-    """Remove the weights of the round in `folder`, and return the bytes that this frees.
+    """Remove the weights of the round in `folder`, and return the number of freed bytes.
 
-    Symbolic links are removed themselves; what they lead to stays.
+    Of a symbolic link, only the link itself is removed.
 
     Raises
     ------
     ProjectError
-        If they can't be renamed; those that could are gone.
+        If one can't be renamed; the others are removed.
     """
     weights = weights_in(folder)
     if not weights:
@@ -99,7 +98,7 @@ def remove_weights(folder: Path) -> int:
 
 
 class Pruning:
-    """Removes old rounds' weights, and knows from the journal which are gone.
+    """Removes the weights of old rounds, and knows from the journal which are removed.
 
     Parameters
     ----------
@@ -133,7 +132,7 @@ class Pruning:
             The finished rounds.
         keep : int
         active : sequence of int
-            Those that `rollback` would go back to, one after the other, and the active one last.
+            Those that `rollback` would return to, one after the other, and the active one last.
         """
         if keep < 0:
             raise InputError(f"The rounds to keep are 0 or more; got {keep}.")
@@ -149,21 +148,19 @@ class Pruning:
         return Pruned(tuple(gone), size)
 
     def sweep(self) -> None:
-        """Remove what a pruning that was cut off has left; harmless when there is nothing."""
+        """Remove what an interrupted pruning left behind."""
         for trash in self._rounds.glob(f".*.{_TRASH}"):
             if not trash.is_symlink():
                 shutil.rmtree(trash, ignore_errors=True)
         for number in self.done():
-            with suppress(
-                ProjectError
-            ):  # the next pruning does no better; the round stays as it is
+            with suppress(ProjectError):  # the round stays as it is; the next start tries again
                 remove_weights(self._folder(number))
 
     def _folder(self, number: int) -> Path:
         return self._rounds / f"{number:04d}"
 
     def _needed(self, numbers: Sequence[int], active: Sequence[int]) -> set[int]:
-        """Rounds that are at work, or that another goes on from or goes back to."""
+        """Rounds that are active or in training, or that another one continues or returns to."""
         needed = set(active[-2:])
         for folder in [*map(self._folder, active[-1:]), *unfinished(self._rounds)]:
             needed |= _parent_of(folder)
@@ -171,7 +168,7 @@ class Pruning:
 
 
 def _parent_of(folder: Path) -> set[int]:
-    """The round that the one in `folder` goes on from, as a set of one or none."""
+    """The parent of the round in `folder`, as a set of one or none."""
     try:
         return {int(read_json(folder / INPUTS_FILE)["parent_round"]["number"])}
     except (OSError, ValueError, KeyError, TypeError):  # none, or damaged

@@ -1,11 +1,11 @@
-"""What the journal says about rounds, as values."""
+"""The journal's events about rounds, parsed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.project import claims
+from napari_scsam.project import parsing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +20,15 @@ class RoundEvent:
     Attributes
     ----------
     kind : str
-        ``round`` when it was taken in, ``promote`` and ``rollback`` by hand.
+        ``round`` when a finished round was added, ``promote`` and ``rollback`` for a
+        person's choice.
     number : int
     reason : str
-        For the person.
+        For the user.
     promoted : bool
         Whether it became active.
     metrics : dict
-        Its ``metrics.json``, of ``round`` alone.
+        Its ``metrics.json``; empty unless the kind is ``round``.
     """
 
     kind: str
@@ -38,7 +39,7 @@ class RoundEvent:
 
 
 def round_events(journal: Journal) -> list[RoundEvent]:
-    """Everything that decides which round is active, in order."""
+    """The events that decide which round is active, in order."""
     found = []
     for event in journal.events(["round", "promote", "rollback"]):
         with journal.reading(event) as payload:
@@ -47,30 +48,30 @@ def round_events(journal: Journal) -> list[RoundEvent]:
 
 
 def _round_event(kind: str, payload: Mapping[str, Any]) -> RoundEvent:
-    taken_in = kind == "round"
+    finished = kind == "round"
     return RoundEvent(
         kind=kind,
-        number=claims.number(payload["number"]),
-        reason=claims.text(payload["reason"]),
-        promoted=claims.flag(payload["promoted"]) if taken_in else kind == "promote",
-        metrics=claims.metrics(payload["metrics"]) if taken_in else {},
+        number=parsing.number(payload["number"]),
+        reason=parsing.text(payload["reason"]),
+        promoted=parsing.flag(payload["promoted"]) if finished else kind == "promote",
+        metrics=parsing.metrics(payload["metrics"]) if finished else {},
     )
 
 
 def begun_rounds(journal: Journal) -> Iterator[int]:
-    """Numbers that rounds were begun or taken in with."""
+    """The numbers of all rounds that were begun or finished."""
     yield from numbers(journal, ["begin", "round"])
 
 
 def numbers(journal: Journal, kinds: Sequence[str]) -> Iterator[int]:
-    """The rounds that events of some kinds are about."""
+    """The round numbers of the events of some kinds."""
     for event in journal.events(kinds):
         with journal.reading(event) as payload:
-            yield claims.number(payload["number"])
+            yield parsing.number(payload["number"])
 
 
 def active_stack(events: Sequence[RoundEvent]) -> list[int]:
-    """Rounds that were active one after the other; the last is, the ones before can be again."""
+    """The rounds that were active one after the other; the last one is active now."""
     stack: list[int] = []
     for event in events:
         if event.kind == "rollback":

@@ -1,4 +1,4 @@
-"""Rounds of co-training: what goes into one, what came out, and which one is active."""
+"""Rounds of co-training: their inputs, their results, and which one is active."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from napari_scsam.core.settings import DICE_TIE, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
 from napari_scsam.io.real_files import is_plain_tree, read_json
-from napari_scsam.project import claims
+from napari_scsam.project import parsing
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
 from napari_scsam.project.numbered import numbered, remove_tree, unfinished
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Rounds:
-    """The ``rounds`` folder of a project and what its journal says about it.
+    """The ``rounds`` folder of a project, and the events about rounds in its journal.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Rounds:
     Attributes
     ----------
     pruning : Pruning
-        Of its old rounds.
+        Of old rounds.
     """
 
     def __init__(self, folder: Path, journal: Journal) -> None:
@@ -76,13 +76,14 @@ class Rounds:
     ) -> Path:
         """Write ``rounds/NNNN.partial/inputs.json`` and return that folder.
 
-        Images whose file is gone are left out. What an earlier, failed attempt left behind is
-        removed; but an interrupted one with the same inputs is returned, to be gone on with.
+        Images whose file is missing are left out. The folders of failed rounds are deleted. If
+        there is an interrupted round with the same inputs, its folder is returned instead, so
+        that it is resumed.
 
         Raises
         ------
         InputError
-            If the images `held_out` (ids) can't be.
+            If the images `held_out` (IDs) can't be held out.
         ProjectError
             If there is no label to learn from, a round is being trained, or the disk
             is full.
@@ -117,7 +118,7 @@ class Rounds:
         images: Sequence[tuple[ImageRecord, CommitRecord | None]],
         settings: TrainSettings,
     ) -> dict[str, Any]:
-        """``inputs.json`` but for the round's number."""
+        """The content of ``inputs.json``, without the round's number."""
         parent = self.active()
         return {
             "schema": INPUTS_SCHEMA,
@@ -133,7 +134,7 @@ class Rounds:
         }
 
     def _interrupted(self, inputs: Mapping[str, Any]) -> Path | None:
-        """The folder of a round that was killed, can go on, and was made from `inputs`."""
+        """The folder of a killed round that can be resumed and has the same `inputs`."""
         wanted = json.loads(json.dumps(inputs))
         for folder, found in resumable(self._folder):
             if {key: value for key, value in found.items() if key != "round"} == wanted:
@@ -141,13 +142,13 @@ class Rounds:
         return None
 
     def interrupted(self) -> InterruptedRound | None:
-        """The last round that was killed and can go on; None where there is none."""
+        """The last round that was killed and can be resumed; None if there is none."""
         return interrupted_round(self._folder)
 
     def discard(self, folder: Path) -> None:
-        """Set the folder of a cancelled or failed round aside as ``NNNN.failed``.
+        """Rename the folder of a cancelled or failed round to ``NNNN.failed``.
 
-        It is kept until the next round starts, so that one can look at it.
+        It is kept until the next round starts, so that it can be inspected.
         """
         if folder.is_dir() and folder.name.endswith(PARTIAL):
             target = folder.with_suffix(FAILED)
@@ -158,7 +159,7 @@ class Rounds:
                 raise storage_error(exc, target) from exc
 
     def adopt(self) -> list[RoundRecord]:
-        """Take finished rounds that the journal doesn't know, check them, and judge them."""
+        """Check each finished round that is not in the journal, promote it or not, record it."""
         known = {event.number for event in round_events(self._journal) if event.kind == "round"}
         there = numbered(self._folder)
         found = sorted(n for n, suffix in there if not suffix and n not in known)
@@ -192,7 +193,7 @@ class Rounds:
         return next((record for record in self.all() if record.active), None)
 
     def promote(self, number: int) -> RoundRecord:
-        """Make a round the active one by hand.
+        """Make a round the active one, by a person's choice.
 
         Raises
         ------
@@ -211,7 +212,7 @@ class Rounds:
         return self._record(number)
 
     def rollback(self) -> RoundRecord:
-        """Go back to the round that was active before this one.
+        """Return to the round that was active before this one.
 
         Raises
         ------
@@ -242,7 +243,7 @@ class Rounds:
         if fault:
             promoted, reason = False, f"Round {number} can't be used: {fault}."
         else:
-            metrics = claims.metrics(read_json(folder / METRICS_FILE))
+            metrics = parsing.metrics(read_json(folder / METRICS_FILE))
             promoted, reason = judge(number, metrics, active.number if active else None)
         payload = {"number": number, "metrics": metrics, "promoted": promoted, "reason": reason}
         self._journal.append("round", payload)
@@ -263,10 +264,10 @@ class Rounds:
 
 
 def round_window(folder: Path) -> Window:
-    """The window that a round was trained with, and that its models must be asked with.
+    """The intensity window that a round was trained with, and that its models need.
 
-    "auto" for rounds from before there were windows, and for a damaged one, which is refused
-    where its models are loaded.
+    "auto" for rounds of versions without windows, and for a damaged round, whose models are
+    refused when they are loaded.
     """
     try:
         return parse_window(read_json(folder / CONFIG_FILE)["window"])
@@ -283,7 +284,7 @@ def round_settings(folder: Path) -> TrainSettings | None:
 
 
 def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[bool, str]:
-    """Whether a finished round becomes active, and why, in words for the person.
+    """Decide whether a finished round becomes active, and give the reason.
 
     Parameters
     ----------
@@ -297,10 +298,10 @@ def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[
     Returns
     -------
     promoted : bool
-        True for the first round, for one that had no held-out case to be checked on,
-        and for one whose mean Dice is at least its parent's on the same slices.
+        True for the first round, for one without held-out cases to validate on, and for one
+        whose mean Dice is at least its parent's on the same slices.
     reason : str
-        One line.
+        One line for the user.
     """
     if active is None:
         return True, f"Round {number} is the first: now active."
@@ -333,7 +334,7 @@ def _mean_dice(dice: Mapping[str, Any] | None) -> float | None:
 
 
 def _fault_of(folder: Path) -> str:
-    """Why a finished round's folder can't be used; empty when it can."""
+    """Why a finished round's folder can't be used; an empty string if it can."""
     if not is_plain_tree(folder):
         return "its folder holds a link or a device, or is one"
     try:
@@ -347,9 +348,9 @@ def _fault_of(folder: Path) -> str:
                 return f"its manifest names {name}, which is outside its folder"
             if hash_file(path) != sha256:
                 return f"its file {name} is not what was trained (its hash differs)"
-        metrics = claims.metrics(read_json(folder / METRICS_FILE))
-        judge(0, metrics, 0)  # reads everything that a judgement needs
-    except InputError as exc:  # a file that is missing, and says so
+        metrics = parsing.metrics(read_json(folder / METRICS_FILE))
+        judge(0, metrics, 0)  # raises if the metrics are incomplete
+    except InputError as exc:  # a missing file
         return str(exc).rstrip(".")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         return f"its manifest or metrics can't be read ({exc})"
@@ -357,7 +358,7 @@ def _fault_of(folder: Path) -> str:
 
 
 def input_of(image: ImageRecord, label: CommitRecord | None) -> dict[str, Any]:
-    """An image and its label as a training process is told of them."""
+    """An image and its label, as ``inputs.json`` lists them for the training process."""
     return {
         "id": image.id,
         "case": image.case,

@@ -1,4 +1,4 @@
-"""What a project folder holds: `project.toml` and the records that the journal is read as."""
+"""`project.toml`, and the records that the journal's events are parsed into."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import Affine
     from napari_scsam.core.judged import Judged
 
+# Version of the project folder's format.
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class ProjectInfo:
-    """What `project.toml` says.
+    """The content of `project.toml`.
 
     Attributes
     ----------
     name : str
         For the window's title.
     modality : {'mr', 'ct', 'us', 'rgb', 'other'}
-        What kind of pictures these are.
+        The kind of images.
     classes : tuple of LabelClass
         The class table, ids 1..K.
     window : Window
-        What the models see of the values; "auto" in projects from before there were any.
+        The intensity window for the models; "auto" in projects of versions without windows.
     cache_gb : float
-        Size that the folder of embeddings is kept under, in GB.
+        The largest size of the embeddings folder, in GB.
     """
 
     name: str
@@ -59,13 +60,13 @@ class ImageRecord:
     Attributes
     ----------
     id : str
-        Opaque: 8 or more hexadecimal digits.
+        8 or more hexadecimal digits.
     name : str
         File name without suffix, for display.
     path : Path
         Where it is now, or was last seen.
     case : str
-        The unit of splitting; the image's id unless the person said otherwise.
+        The unit for splits into training and validation; the image's ID by default.
     shape : tuple of int
         (rows, cols) or (slices, rows, cols).
     rgb : bool
@@ -73,15 +74,15 @@ class ImageRecord:
     spacing : tuple of float
         Along each axis of `shape`, in mm (pixels where not `spacing_known`).
     spacing_known : bool
-        Whether the file named its spacing.
+        Whether the file has a spacing.
     sha256 : str
         Of the file's bytes.
     affine : ndarray of shape (4, 4), float64
         Maps the reversed index (col, row, slice, 1) to RAS millimetres.
     header : mapping
-        Facts of the source format that an export keeps.
+        Header fields of the source format that an export preserves.
     places : tuple of Path
-        Everywhere that it may be.
+        All paths where it may be.
     """
 
     id: str
@@ -105,7 +106,7 @@ class CommitRecord:
     Attributes
     ----------
     id : int
-        Number of its event in the journal.
+        ID of its event in the journal.
     image : str
         The image's id.
     version : int
@@ -113,7 +114,7 @@ class CommitRecord:
     plane : int or None
         The slice that was committed; None for the whole grid.
     planes : tuple of int
-        Every slice most of which is annotated since then.
+        Every slice that is mostly annotated since then.
     sha256 : str
         Of the label file's bytes.
     time : str
@@ -121,7 +122,7 @@ class CommitRecord:
     path : Path
         The label file.
     judged : Judged
-        The classes that were judged on each slice since then; the others are unknown there.
+        The classes that are judged on each slice since then; the others are unknown there.
     """
 
     id: int
@@ -148,11 +149,11 @@ class RoundRecord:
     metrics : dict
         The round's ``metrics.json``; empty when its folder is damaged.
     active : bool
-        Whether its models make the suggestions now.
+        Whether its models make the suggestions.
     reason : str
-        Why it was promoted or not, for the person.
+        Why it was promoted or not, for the user.
     pruned : bool
-        Whether its weights were removed; it can't answer any more.
+        Whether its weights were removed, so that it can't be used any more.
     """
 
     number: int
@@ -165,7 +166,7 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class InterruptedRound:
-    """A round whose process was killed, and that can be gone on with.
+    """A round whose process was killed, and that can be resumed.
 
     Attributes
     ----------
@@ -173,9 +174,9 @@ class InterruptedRound:
     folder : Path
         ``rounds/NNNN.partial``.
     step : int
-        Where it would go on.
+        The step to resume from.
     settings : TrainSettings
-        With them, and the labels that it began with, it goes on.
+        Its settings; it resumes with them and with the labels that it began with.
     held_out : tuple of str
         Images that the person held out.
     """
@@ -189,7 +190,7 @@ class InterruptedRound:
 
 @dataclass(frozen=True)
 class TunedRecord:
-    """One finished tuning of SAM's decoder on what was committed.
+    """One finished tuning of SAM's decoder on the committed labels.
 
     Attributes
     ----------
@@ -200,11 +201,11 @@ class TunedRecord:
     report : dict
         Its ``report.json``.
     kept : bool
-        Whether clicks may be answered by it: held-out ones were not worse.
+        Whether it may be used: held-out clicks were not worse with it.
     reason : str
-        Why, for the person.
+        Why it was kept or not, for the user.
     commits : int
-        How many commits there were when it began.
+        The number of commits when it began.
     after_round : int
         The last round that had finished when it began; 0 before the first.
     """
@@ -237,7 +238,7 @@ def read_info(folder: Path) -> ProjectInfo:
     Raises
     ------
     ProjectError
-        If `folder` is no project, a newer version's, or the file is damaged.
+        If `folder` is no project or of a newer version, or the file is damaged.
     """
     path = folder / PROJECT_FILE
     if not path.is_file():
@@ -268,7 +269,7 @@ def read_info(folder: Path) -> ProjectInfo:
 
 
 def refuse_newer(schema: int, path: Path) -> None:
-    """Raise ProjectError when a file's schema is newer than this program's."""
+    """Raise ProjectError if a file's schema is newer than this program's."""
     if schema > SCHEMA:
         raise ProjectError(
             f"{path} was written by a newer napari-scsam (schema {schema}; this one reads up "
@@ -277,7 +278,7 @@ def refuse_newer(schema: int, path: Path) -> None:
 
 
 def as_modality(value: str) -> Modality:
-    """Check a modality's name; InputError when there is no such one."""
+    """Check a modality's name; InputError if there is no such modality."""
     for choice in get_args(Modality):
         if value == choice:
             return choice  # type: ignore[no-any-return]  # get_args is untyped

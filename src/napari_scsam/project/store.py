@@ -1,4 +1,4 @@
-"""`Project`: one folder, one writer, and everything that a person made in it."""
+"""`Project`: an open project folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
 from napari_scsam.project.labels import Labels, Source
 from napari_scsam.project.lock import take_lock
+from napari_scsam.project.opening_tasks import run_opening_tasks
 from napari_scsam.project.own_files import check_own_files
-from napari_scsam.project.own_kinds import refuse_own_kind
 from napari_scsam.project.pruning import Pruned, size_on_disk
+from napari_scsam.project.reserved_kinds import refuse_reserved_kind
 from napari_scsam.project.schema import (
     CommitRecord,
     ImageRecord,
@@ -32,10 +33,9 @@ from napari_scsam.project.schema import (
     read_info,
     write_info,
 )
-from napari_scsam.project.settling import settle
 from napari_scsam.project.skipped import skipped_planes
 from napari_scsam.project.training import Training
-from napari_scsam.project.writing import Writing
+from napari_scsam.project.write_access import WriteAccess
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -51,17 +51,17 @@ if TYPE_CHECKING:
 
 
 class Project:
-    """An open project folder; a context manager, safe from several threads.
+    """An open project folder. It is a context manager, and may be used from several threads.
 
-    What is in the folder is written down in docs/reference/project-folder.md.
+    docs/reference/project-folder.md describes the content of the folder.
 
-    Make one with `Project.create` or `Project.open`.
+    Create one with `Project.create` or `Project.open`.
 
     Attributes
     ----------
     notes : list of str
-        What could not be done when it was opened, such as a backup on a full disk, or damage
-        that was met; for the person.
+        What failed when it was opened, such as a backup on a full disk, or damage that was
+        found; for the user.
     """
 
     def __init__(self, folder: Path, lock: FileLock | None) -> None:
@@ -69,11 +69,11 @@ class Project:
         self._lock = threading.RLock()
         self._info = read_info(folder)
         self._journal = Journal(folder / JOURNAL_FILE, read_only=lock is None)
-        self._writing = Writing(folder, lock)
+        self._access = WriteAccess(folder, lock)
         self._labels = Labels(folder, self._journal, self._info.classes)
         self._images = Images(folder, self._journal)
         self._training = Training(
-            folder, self._journal, self._images, self._labels, self._writing, self._lock
+            folder, self._journal, self._images, self._labels, self._access, self._lock
         )
         self.notes = [self._journal.damage] if self._journal.damage else []
 
@@ -88,25 +88,25 @@ class Project:
         name: str | None = None,
         modality: Modality = "other",
     ) -> Project:
-        """Make a project in a new or empty folder and open it.
+        """Create a project in a new or empty folder and open it.
 
         A folder in which an earlier attempt was killed counts as empty.
 
         Parameters
         ----------
         folder : path
-            Made where it does not exist.
+            Created if it does not exist.
         classes : sequence of str
             Names of the target structures; they get the ids 1..K in this order.
         name : str, optional
-            For display; the folder's name when left out.
+            For display; the folder's name by default.
         modality : {'mr', 'ct', 'us', 'rgb', 'other'}
-            What kind of pictures these are.
+            The kind of images.
 
         Raises
         ------
         InputError
-            If the classes or the modality can't be used.
+            If the classes or the modality are invalid.
         ProjectError
             If the folder is not empty, is a project, or can't be written.
         """
@@ -122,27 +122,27 @@ class Project:
 
     @classmethod
     def open(cls, folder: str | Path, *, read_only: bool = False, wait: float = 0) -> Project:
-        """Open a project, as far as that can be done; `notes` says what could not.
+        """Open a project; `notes` lists what failed without preventing it.
 
-        A damaged journal is opened read-only, with its newest state that is known to be good.
+        A damaged journal can be opened read-only, with its undamaged events.
 
         Parameters
         ----------
         folder : path
             A project folder.
         read_only : bool
-            Look only; works while another program writes.
+            Refuse all changes; this works while another program has it open for writing.
         wait : float
             Seconds to wait for another program to close it.
 
         Raises
         ------
         ProjectError
-            If the folder is no project, holds links, or is of a newer version.
+            If the folder is no project, contains links, or is of a newer version.
         DamagedError
-            If its journal is damaged, unless `read_only`.
+            If its journal is damaged, unless `read_only` is set.
         ReadOnlyError
-            If it is open elsewhere or can't be written, unless `read_only`.
+            If it is open elsewhere or can't be written, unless `read_only` is set.
         """
         folder = Path(folder).absolute()
         if os.path.lexists(folder / PROJECT_FILE):
@@ -153,22 +153,22 @@ class Project:
         lock = take_lock(folder, wait)
         try:
             project = cls(folder, lock)
-            project.notes += settle(project._journal, project._labels, project._training)
+            project.notes += run_opening_tasks(project._journal, project._labels, project._training)
             return project
         except BaseException:
             lock.release()
             raise
 
     def close(self) -> None:
-        """Close the journal and let others write; harmless when closed."""
+        """Close the journal and release the lock; it may be closed already."""
         self._journal.close()
-        self._writing.end()
+        self._access.end()
 
     def discard(self) -> None:
-        """Close a project that was just made, and take it back; what is not its own stays."""
+        """Close and delete a project that was just created; files that are not its own stay."""
         self._journal.close()
-        self._writing.abandon()
-        with suppress(OSError):  # there is something else in it
+        self._access.abandon()
+        with suppress(OSError):  # there are other files in it
             self._folder.rmdir()
 
     def __enter__(self) -> Self:
@@ -194,22 +194,22 @@ class Project:
 
     @property
     def modality(self) -> Modality:
-        """What kind of pictures these are."""
+        """The kind of images."""
         return self._info.modality
 
     @property
     def window(self) -> Window:
-        """What the models see of the images' values, until a round says otherwise."""
+        """The intensity window for the models, until a round has its own."""
         return self._info.window
 
     @property
     def cache_gb(self) -> float:
-        """Size that the folder of embeddings is kept under, in GB."""
+        """The largest size of the embeddings folder, in GB."""
         return self._info.cache_gb
 
     def change(self, *, window: Window | None = None, cache_gb: float | None = None) -> None:
-        """Change settings of the project, or none of them on any error; what is left out stays."""
-        self._writing.check()
+        """Change settings of the project; on any error, none of them is changed."""
+        self._access.check()
         with self._lock:
             info = replace(
                 self._info,
@@ -221,8 +221,8 @@ class Project:
 
     @property
     def read_only(self) -> bool:
-        """Whether changes are refused."""
-        return not self._writing.allowed
+        """Whether all changes are refused."""
+        return not self._access.allowed
 
     # Images
 
@@ -232,8 +232,8 @@ class Project:
         *,
         cases: Mapping[str | Path, str] | None = None,
     ) -> list[str]:
-        """Add scans by reference, after reading every one of them whole; see `Images.add`."""
-        self._writing.check()
+        """Add scans by reference, after reading each of them completely; see `Images.add`."""
+        self._access.check()
         with self._lock:
             return self._images.add(paths, cases or {})
 
@@ -242,11 +242,11 @@ class Project:
         return self._images.all()
 
     def image(self, id_or_path: str | Path) -> ImageRecord:
-        """One image by its id or its file; InputError naming what there is."""
+        """One image, by its ID, name or file; InputError if there is no such image."""
         return self._images.find(id_or_path)
 
     def volume(self, image_id: str) -> Volume:
-        """Read an image's pixels; InputError if the file is gone, or not the one that was added."""
+        """Read an image's pixels; InputError if the file is missing or has changed."""
         return self._images.read(image_id)
 
     # Labels
@@ -261,32 +261,32 @@ class Project:
         judged: Collection[int] | None = None,
         source: Source | None = None,
     ) -> CommitRecord:
-        """Save a label map that a person says is right; it is durable when this returns.
+        """Save a label map that a person has accepted; it is durable when this returns.
 
-        `label` is on the image's whole grid, or on that of `plane`; of whole numbers: 0
-        background, class ids, 255 not annotated. See `Labels.commit`.
+        `label` is an array of the image's shape, or of the shape of `plane`, with whole numbers:
+        0 background, class IDs, 255 not annotated. See `Labels.commit`.
         """
-        self._writing.check()
+        self._access.check()
         record = self.image(image_id)
         if source is not None:
-            refuse_own_kind(source[0])
+            refuse_reserved_kind(source[0])
         with self._lock:
             return self._labels.commit(record, label, plane, mapping, judged, source)
 
     def label(self, image_id: str) -> LabelArray | None:
-        """The label map that counts now, uint8, on the image's grid; None without a commit.
+        """The current label map, uint8, on the image's grid; None without a commit.
 
-        ProjectError if the file is gone or is not what was committed.
+        ProjectError if the file is missing, or its hash is not that of the commit.
         """
         return self._labels.of(self.image(image_id).id)
 
     def label_version(self, image_id: str) -> int | None:
-        """Version of the label that counts now; None without one."""
+        """The current version of an image's label; None without one."""
         current = self._labels.current(self.image(image_id).id)
         return None if current is None else current.version
 
     def labelled(self) -> dict[str, int]:
-        """Version of the label that counts now, of every image that has one."""
+        """The current label version of every image that has a label."""
         return self._journal.current_labels()
 
     def commits(self, image_id: str) -> list[CommitRecord]:
@@ -294,57 +294,57 @@ class Project:
         return self._labels.commits(self.image(image_id).id)
 
     def committed_planes(self, image_id: str) -> list[int]:
-        """Slices (along axis 0) most of which the label that counts now annotates."""
+        """Slices (along axis 0) that are mostly annotated by the current label."""
         current = self._labels.current(self.image(image_id).id)
         return [] if current is None else list(current.planes)
 
     def all_committed_planes(self) -> dict[str, list[int]]:
-        """`committed_planes` of every image that has a label, read at once."""
+        """`committed_planes` of every image that has a label."""
         return {image: list(c.planes) for image, c in self._labels.all_current().items()}
 
     def revert(self, image_id: str, version: int | None) -> None:
-        """Make an earlier or later version count again, or none; nothing is deleted."""
-        self._writing.check()
+        """Make an earlier or later version the current one, or none; nothing is deleted."""
+        self._access.check()
         self._labels.revert(self.image(image_id).id, version)
 
-    # Decisions
+    # Events
 
     def record(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Note a decision, in plain JSON values; ``image`` names what it is about, if any."""
-        self._writing.check()
-        refuse_own_kind(kind)
+        """Record an event, in plain JSON values; ``image`` is the image that it is about."""
+        self._access.check()
+        refuse_reserved_kind(kind)
         self._journal.append(kind, payload, payload.get("image"))
 
     def events(self, kind: str | None = None) -> list[Event]:
-        """Everything that happened, in order, or what of it is of one kind."""
+        """All events in their order, or those of one kind."""
         return self._journal.events([] if kind is None else [kind])
 
     def skip(self, image_id: str, plane_index: int) -> None:
-        """Note that a person passed over a slice for now."""
-        self._writing.check()
+        """Record that a person skipped a slice."""
+        self._access.check()
         self._journal.append("skip", {"plane": int(plane_index)}, self.image(image_id).id)
 
     def skipped(self) -> list[tuple[str, int]]:
-        """(image id, slice) passed over and not committed since, the oldest first."""
+        """(image ID, slice) of slices skipped and not committed since, the oldest first."""
         return skipped_planes(self._journal)
 
     # Rounds
 
     def begin_round(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> Path:
-        """Write down what a round will learn from; see `Training.begin_round`."""
+        """Write the inputs of a new round; see `Training.begin_round`."""
         return self._training.begin_round(self._info, settings, held_out)
 
     def adopt_rounds(self) -> list[RoundRecord]:
-        """Take in the rounds that finished since; each is checked, then promoted or not."""
+        """Add the rounds that have finished; each is checked, then promoted or not."""
         return self._training.adopt()
 
     def discard_partial(self, folder: Path) -> None:
-        """Set a cancelled or failed round's folder aside until the next round starts."""
-        self._writing.check()
+        """Rename a cancelled or failed round's folder; the next round deletes it."""
+        self._access.check()
         self._training.rounds.discard(folder)
 
     def interrupted_round(self) -> InterruptedRound | None:
-        """A round whose process was killed, and that `begin_round` may go on with."""
+        """A round whose process was killed, and that `begin_round` can resume."""
         return self._training.rounds.interrupted()
 
     def rounds(self) -> list[RoundRecord]:
@@ -352,21 +352,21 @@ class Project:
         return self._training.rounds.all()
 
     def active_round(self) -> RoundRecord | None:
-        """The round whose models make the suggestions; None before the first."""
+        """The round whose models make the suggestions; None before the first round."""
         return self._training.rounds.active()
 
     def promote(self, number: int) -> RoundRecord:
         """Make a round the active one; ProjectError if it does not exist or is damaged."""
-        self._writing.check()
+        self._access.check()
         return self._training.rounds.promote(number)
 
     def rollback(self) -> RoundRecord:
-        """Go back to the round that was active before; ProjectError if there was none."""
-        self._writing.check()
+        """Return to the round that was active before; ProjectError if there was none."""
+        self._access.check()
         return self._training.rounds.rollback()
 
     def round_bytes(self, number: int) -> int:
-        """What a finished round takes on the disk, in bytes; 0 where its folder is gone."""
+        """The disk space of a finished round in bytes; 0 if its folder is missing."""
         return size_on_disk(self._folder / ROUNDS_FOLDER / f"{number:04d}")
 
     def prune_rounds(self, keep: int) -> Pruned:
@@ -376,12 +376,12 @@ class Project:
     # Tuning between rounds
 
     def begin_tuning(self, settings: TuneSettings) -> Path:
-        """Write down what SAM's decoder will be tuned on; see `Training.begin_tuning`."""
+        """Write the inputs of a tuning of SAM's decoder; see `Training.begin_tuning`."""
         return self._training.begin_tuning(self._info, settings)
 
     def adopt_tunings(self) -> None:
-        """Clear away what ended without success, and all but the last few tunings."""
-        self._writing.check()
+        """Delete failed tunings, and all but the last few finished ones."""
+        self._access.check()
         self._training.tunings.tidy()
 
     def tunings(self) -> list[TunedRecord]:
@@ -393,5 +393,5 @@ class Project:
         return self._training.active_tuning()
 
     def commit_count(self) -> int:
-        """How many times something was committed, whatever was taken back since."""
+        """The number of commits, including those that were reverted."""
         return self._training.commit_count()

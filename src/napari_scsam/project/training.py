@@ -1,4 +1,4 @@
-"""What of a project learns: rounds, and tunings between them."""
+"""Rounds, and tunings between rounds, of a project."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from napari_scsam.project.labels import Labels
     from napari_scsam.project.pruning import Pruned
     from napari_scsam.project.schema import ProjectInfo, RoundRecord, TunedRecord
-    from napari_scsam.project.writing import Writing
+    from napari_scsam.project.write_access import WriteAccess
 
 
 class Training:
-    """Begins rounds and tunings of what is committed, and says which of them count.
+    """Begins rounds and tunings on the committed labels, and selects the active ones.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class Training:
     journal : Journal
     images : Images
     labels : Labels
-    writing : Writing
+    access : WriteAccess
     lock : RLock
-        Held while what a round learns from is written down.
+        Held while the inputs of a round are written.
     """
 
     def __init__(
@@ -42,66 +42,66 @@ class Training:
         journal: Journal,
         images: Images,
         labels: Labels,
-        writing: Writing,
+        access: WriteAccess,
         lock: threading.RLock,
     ) -> None:
         self._journal, self._images, self._labels = journal, images, labels
-        self._writing, self._lock = writing, lock
+        self._access, self._lock = access, lock
         self.rounds = Rounds(folder, journal)
         self.tunings = Tunings(folder)
 
     def begin_round(
         self, info: ProjectInfo, settings: TrainSettings, held_out: Sequence[str | Path]
     ) -> Path:
-        """Write down what a round will learn from: every image, and the labels that count now.
+        """Write the inputs of a new round: every image, and the current labels.
 
         Parameters
         ----------
         info : ProjectInfo
-            What `project.toml` says.
+            The content of `project.toml`.
         settings : TrainSettings
             Of the round.
         held_out : sequence of str or path
-            Images (ids or files) that it is judged on, and learns nothing from; without them
-            it draws cases itself, as `settings.holdout` says.
+            Images (IDs or files) to validate on, which are not trained on. Without them, the
+            round draws cases at random, as given by `settings.holdout`.
 
         Returns
         -------
         Path
-            ``rounds/NNNN.partial`` with its ``inputs.json``; the training process reads
-            only that, and drops ``.partial`` from the name when it has succeeded.
+            ``rounds/NNNN.partial`` with its ``inputs.json``. The training process reads only
+            that file, and removes ``.partial`` from the name when it has succeeded.
 
         Raises
         ------
         InputError
             If an image to hold out is unknown or has no label, or its case has another image
-            that would be learned from.
+            that would be trained on.
         ProjectError
             If there is no label yet, or a round is being trained.
         ReadOnlyError
             If the project is open read-only.
         """
-        self._writing.check()
+        self._access.check()
         with self._lock:
             current = self._labels.all_current()
             images = [(record, current.get(record.id)) for record in self._images.all()]
-            judges = {self._images.find(image).id for image in held_out}
-            folder = self.rounds.begin(info, images, settings, sorted(judges))
+            held_out_ids = {self._images.find(image).id for image in held_out}
+            folder = self.rounds.begin(info, images, settings, sorted(held_out_ids))
             self._journal.back_up()
             return folder
 
     def adopt(self) -> list[RoundRecord]:
-        """Take in the rounds that finished since; each is checked, then promoted or not."""
-        self._writing.check()
+        """Add the rounds that have finished; each is checked, then promoted or not."""
+        self._access.check()
         with self._lock:
             return self.rounds.adopt()
 
     def prune(self, keep: int) -> Pruned:
-        """Remove the weights of all but the newest `keep` rounds; what is said of them stays.
+        """Remove the weights of all but the newest `keep` rounds; their descriptions stay.
 
-        Never those of the active round, of the one that it goes on from, of the one that
-        `rollback` goes back to, of one that is being trained, or of the one that a round
-        in training or interrupted goes on from. A pruned round can't be made active again.
+        These are never removed: the active round, its parent, the round that `rollback` returns
+        to, a round that is being trained, and the parent of one that is in training or
+        interrupted. A pruned round can't be made active again.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Training:
         Returns
         -------
         Pruned
-            Which rounds, and the bytes that are free now.
+            The rounds, and the bytes that were freed.
 
         Raises
         ------
@@ -122,26 +122,26 @@ class Training:
         ProjectError
             If weights can't be removed.
         """
-        self._writing.check()
+        self._access.check()
         with self._lock:
             return self.rounds.prune(keep)
 
     def begin_tuning(self, info: ProjectInfo, settings: TuneSettings) -> Path:
-        """Write down what SAM's decoder will be tuned on: the labels that count now.
+        """Write the inputs of a tuning of SAM's decoder: the current labels.
 
         Returns
         -------
         Path
-            ``tuned/NNNN.partial`` with its ``inputs.json``, as of `begin_round`.
+            ``tuned/NNNN.partial`` with its ``inputs.json``, as from `begin_round`.
 
         Raises
         ------
         ProjectError
-            If there is no label yet, or a tuning is at work.
+            If there is no label yet, or a tuning is running.
         ReadOnlyError
             If the project is open read-only.
         """
-        self._writing.check()
+        self._access.check()
         with self._lock:
             current = self._labels.all_current()
             labelled = [(r, current[r.id]) for r in self._images.all() if r.id in current]
@@ -163,5 +163,5 @@ class Training:
         return kept[-1]
 
     def commit_count(self) -> int:
-        """How many times something was committed, whatever was taken back since."""
+        """The number of commits, including those that were reverted."""
         return self._journal.count("commit")

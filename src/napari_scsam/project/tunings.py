@@ -1,4 +1,4 @@
-"""Tunings of SAM's decoder between rounds: what goes into one, and which ones there are."""
+"""Tunings of SAM's decoder between rounds: their inputs and their results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_scsam.core.project_layout import CACHE_FOLDER, EMBEDDINGS_FOLDER, TU
 from napari_scsam.core.round_contract import FAILED, INPUTS_FILE, PARTIAL, REPORT_FILE, TUNE_SCHEMA
 from napari_scsam.io.atomic import make_folder, write_bytes
 from napari_scsam.io.real_files import is_plain_tree, read_json
-from napari_scsam.project import claims
+from napari_scsam.project import parsing
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.numbered import numbered, remove_tree
 from napari_scsam.project.process import training_process
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from napari_scsam.core.settings import TuneSettings
     from napari_scsam.core.windows import Window
 
-# Finished tunings that stay, beside the last one that was kept.
+# Finished tunings that stay (arbitrary), besides the last one that was kept.
 KEPT = 3
 
 
 class Tunings:
     """The ``tuned`` folder of a project.
 
-    A tuning can be made again at any time, so the folder itself says what there is: the
-    journal knows nothing of it.
+    A tuning can be repeated at any time. Therefore it is not in the journal, and the folder
+    alone lists the tunings.
 
     Parameters
     ----------
@@ -55,12 +55,12 @@ class Tunings:
     ) -> Path:
         """Write ``tuned/NNNN.partial/inputs.json`` and return that folder.
 
-        Images whose file is gone are left out.
+        Images whose file is missing are left out.
 
         Raises
         ------
         ProjectError
-            If no label is left to learn from, a tuning is at work, or the disk is full.
+            If there is no label to train on, a tuning is running, or the disk is full.
         """
         present = [(image, label) for image, label in labelled if image.path.is_file()]
         if not present:
@@ -84,7 +84,7 @@ class Tunings:
         return folder
 
     def tidy(self) -> None:
-        """Remove what ended without success, and all but the last few finished ones."""
+        """Delete failed tunings, and all but the last few finished ones."""
         for number, suffix in self._numbers():
             folder = self._folder / f"{number:04d}{suffix}"
             if suffix and training_process(folder) is None:
@@ -97,7 +97,7 @@ class Tunings:
                 (self._folder / f"{number:04d}.log").unlink(missing_ok=True)
 
     def all(self) -> list[TunedRecord]:
-        """Every finished tuning that is as it was written, in the order of numbers."""
+        """Every finished tuning that is not damaged, in the order of numbers."""
         numbers = sorted(number for number, suffix in self._numbers() if not suffix)
         found = (_read(number, self._folder / f"{number:04d}") for number in numbers)
         return [record for record in found if record is not None]
@@ -107,11 +107,11 @@ class Tunings:
 
 
 def _read(number: int, folder: Path) -> TunedRecord | None:
-    """A tuning's record; None where a file is missing or is not what was written."""
+    """Read a tuning; None if a file is missing or damaged."""
     try:
         if not is_plain_tree(folder):
             return None
-        report = claims.table(read_json(folder / REPORT_FILE))
+        report = parsing.table(read_json(folder / REPORT_FILE))
         inputs = read_json(folder / INPUTS_FILE)
         for name, sha256 in report["files"].items():
             path = (folder / name).resolve()

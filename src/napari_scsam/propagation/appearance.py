@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Logits, Mask
 
-_LOOK = SETTINGS.look
+_APPEARANCE = SETTINGS.appearance
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Appearance:
     """Discriminants of an object and its surroundings, and how far they are to be trusted.
 
     Attributes
@@ -38,8 +38,8 @@ class Look:
     trust: float
 
     @classmethod
-    def of(cls, embedding: Embedding, mask: Mask) -> Look | None:
-        """Learn what an object looks like, where SAM's features tell it from what is beside it.
+    def of(cls, embedding: Embedding, mask: Mask) -> Appearance | None:
+        """Learn what an object appearances like, where SAM's features tell it from what is beside it.
 
         Parameters
         ----------
@@ -49,7 +49,7 @@ class Look:
 
         Returns
         -------
-        Look or None
+        Appearance or None
             None where its surroundings look the same, or it is too small to tell.
         """
         features = _features(embedding)
@@ -58,8 +58,8 @@ class Look:
         inside, valid = _on_canvas(mask, features)
         distance = _distance(inside)
         label = inside.astype(np.uint8)
-        label[~valid | (~inside & (distance > _LOOK.learned))] = NOT_ANNOTATED
-        low, high = _LOOK.trusted
+        label[~valid | (~inside & (distance > _APPEARANCE.learned))] = NOT_ANNOTATED
+        low, high = _APPEARANCE.trusted
         right = _told_apart(features, label, distance)
         trust = float(np.clip((right - low) / (high - low), 0, 1))
         return cls(_fit(features, label), trust) if trust else None
@@ -86,11 +86,13 @@ class Look:
         inside, _ = _on_canvas(mask, features)
         if not inside.any():
             return None
-        odds = self.prior.log_odds(features[None], 1).clamp(-_LOOK.limit, _LOOK.limit)
-        near = np.clip((_LOOK.told - _distance(inside)) / _LOOK.fades, 0, 1).astype(np.float32)
+        odds = self.prior.log_odds(features[None], 1).clamp(-_APPEARANCE.limit, _APPEARANCE.limit)
+        near = np.clip((_APPEARANCE.applied - _distance(inside)) / _APPEARANCE.fades, 0, 1).astype(
+            np.float32
+        )
         told = (
             odds
-            * torch.where(odds > 0, _LOOK.in_favour, _LOOK.against)
+            * torch.where(odds > 0, _APPEARANCE.in_favour, _APPEARANCE.against)
             * self.trust
             * torch.from_numpy(near)
         )
@@ -107,7 +109,7 @@ def _features(embedding: Embedding) -> Tensor | None:
 
 def _on_canvas(mask: Mask, features: Tensor) -> tuple[Mask, Mask]:
     """A mask on the grid of SAM's low-resolution masks, and where that is not padding."""
-    side = _LOOK.cell * features.shape[-1]
+    side = _APPEARANCE.cell * features.shape[-1]
     rows, cols = Frame((mask.shape[0], mask.shape[1]), side).resized
     inside, valid = np.zeros((2, side, side), bool)
     inside[:rows, :cols] = resize(mask.astype(np.float32), (rows, cols)) >= 0.5
@@ -123,7 +125,7 @@ def _distance(inside: Mask) -> Logits:
 
 def _fit(features: Tensor, label: NDArray[np.uint8]) -> ClassPrior:
     moments = Moments.of(features, torch.from_numpy(label))
-    return ClassPrior.fit([moments], shrinkage=_LOOK.shrinkage)
+    return ClassPrior.fit([moments], shrinkage=_APPEARANCE.shrinkage)
 
 
 def _told_apart(features: Tensor, label: NDArray[np.uint8], distance: Logits) -> float:
@@ -133,15 +135,17 @@ def _told_apart(features: Tensor, label: NDArray[np.uint8], distance: Logits) ->
     row, col = ndimage.center_of_mass(label == 1)
     rows, cols = np.indices(label.shape)
     turn = np.arctan2(rows - row, cols - col) / (2 * np.pi) + 0.5
-    sector = (turn * _LOOK.sectors).astype(int) % _LOOK.sectors
+    sector = (turn * _APPEARANCE.sectors).astype(int) % _APPEARANCE.sectors
     odds = np.zeros(label.shape)
-    for which in range(_LOOK.sectors):
+    for which in range(_APPEARANCE.sectors):
         prior = _fit(features, np.where(sector == which, np.uint8(NOT_ANNOTATED), label))
         if not prior.knows(1):
             return 0.0
         said = prior.log_odds(features[None], 1)[0, 0].numpy()
         odds[sector == which] = said[sector == which]
-    asked = (label != NOT_ANNOTATED) & (distance > _LOOK.mixed) & (distance < _LOOK.learned)
+    asked = (
+        (label != NOT_ANNOTATED) & (distance > _APPEARANCE.mixed) & (distance < _APPEARANCE.learned)
+    )
     inside, outside = odds[asked & (label == 1)], odds[asked & (label == 0)]
     if not inside.size or not outside.size:
         return 0.0

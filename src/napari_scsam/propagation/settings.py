@@ -56,7 +56,7 @@ class StopRule:
 
 
 @dataclass(frozen=True)
-class LookSettings:
+class AppearanceSettings:
     """How an object is told from what is beside it; widths in pixels of SAM's small masks.
 
     Attributes
@@ -77,8 +77,8 @@ class LookSettings:
     limit : float
         Most log-odds that it says.
     against, in_favour : float
-        Weight of what it says beside the outline: where a place looks different it is not the
-        object, but what looks the same may be another one.
+        Weight of what it says beside the outline: where a place appearances different it is not the
+        object, but what appearances the same may be another one.
     shrinkage : float
         Share of the covariance that is left on its diagonal: there are about as many cells beside
         one outline as there are features.
@@ -89,7 +89,7 @@ class LookSettings:
         24.0,
         "arbitrary; learned on the whole plane it took other chambers of a heart for an atrium",
     )
-    told: float = _number(32.0, "arbitrary")
+    applied: float = _number(32.0, "arbitrary")
     fades: float = _number(4.0, "arbitrary")
     mixed: float = _number(3.0, "arbitrary")
     trusted: tuple[float, float] = _number((0.85, 0.95), "arbitrary")
@@ -154,25 +154,25 @@ class PropagationSettings:
         So many planes make a trend.
     slope : float
         Log-odds per pixel from the neighbour's outline: the next plane's may lie some beside it.
-    same_way, nowhere : float
+    passes_agree, nowhere : float
         Two ways to one object that overlap less (IoU) than the first do not both go on: the one
         that lies nearer to the outline as it has moved with the picture does, unless its overlap
         with that is under the second.
     sides_differ, sides_agree : float
         Outlines from two sides that overlap less (IoU) want a look; above the second, two ways
         led to one outline, and what either of them doubted is settled.
-    evened_mm : float
+    smoothing_mm : float
         How far along the axis log-odds are evened: a Gaussian's standard deviation, in mm. Planes
         that lie further apart hardly change.
-    evened_reach : float
+    smoothing_reach : float
         So many standard deviations of it count.
     stop : StopRule
-    look : LookSettings
+    look : AppearanceSettings
     flow : FlowSettings
     """
 
     tight: float = _number(0.0025, "arbitrary")
-    airs: tuple[float, ...] = _number(
+    box_margins: tuple[float, ...] = _number(
         (0.0, 0.005, 0.01, 0.02),
         "arbitrary; with 2 % a SAM that fills its box doubled a left atrium within six slices",
     )
@@ -185,14 +185,16 @@ class PropagationSettings:
         f"{_TWO_ATRIA}, which came out the same from 0.2 to 0.5; at 1 the neighbour's mask was"
         " copied on and on",
     )
-    same_way: float = _number(0.8, "arbitrary")
-    nowhere: float = _number(0.4, "arbitrary")
+    passes_agree: float = _number(0.8, "arbitrary")
+    least_overlap: float = _number(0.4, "arbitrary")
     sides_differ: float = _number(0.5, "arbitrary")
     sides_agree: float = _number(0.8, "arbitrary")
-    evened_mm: float = _number(1.25, f"{_TWO_ATRIA}; on eight, Dice .819 without and .825 with it")
-    evened_reach: float = _number(3.0, "arbitrary: the rest of a Gaussian is 0.3 %")
+    smoothing_mm: float = _number(
+        1.25, f"{_TWO_ATRIA}; on eight, Dice .819 without and .825 with it"
+    )
+    smoothing_reach: float = _number(3.0, "arbitrary: the rest of a Gaussian is 0.3 %")
     stop: StopRule = _number(StopRule(), "its own fields")
-    look: LookSettings = _number(LookSettings(), "its own fields")
+    appearance: AppearanceSettings = _number(AppearanceSettings(), "its own fields")
     flow: FlowSettings = _number(FlowSettings(), "its own fields")
 
 

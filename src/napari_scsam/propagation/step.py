@@ -20,11 +20,11 @@ from napari_scsam.models import (
     decode_region,
     log_odds,
 )
-from napari_scsam.propagation.appearance import Look
+from napari_scsam.propagation.appearance import Appearance
 from napari_scsam.propagation.motion import Drift
 from napari_scsam.propagation.settings import SETTINGS
 from napari_scsam.propagation.stopping import Found, judge
-from napari_scsam.propagation.two_ways import TwoWays, drifted, joined
+from napari_scsam.propagation.two_passes import TwoPasses, drifted, joined
 from napari_scsam.propagation.walk import Carried, Trail, iou
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def carry(
         return _stopped(trail, dict.fromkeys(trail.areas, "the slice is empty"))
     embedding = sam.embed(pixels) if cache is None else cache.get_or_embed(sam, pixels)
     scene = _Scene(sam, pixels, embedding, cache)
-    if not trail.air:
+    if not trail.box_margin:
         return Carried(_started(scene, trail), {}, {})
     if trail.drift is not None:
         trail = replace(trail, drift=trail.drift.onto(embedding.view))
@@ -76,10 +76,10 @@ def carry(
         ids = taught.class_ids
         odds = {c: log_odds(unet, 1 + ids.index(c)) for c in trail.areas if c in ids}
     first = _walked(scene, trail, trail.areas, odds)
-    if not isinstance(trail, TwoWays):
+    if not isinstance(trail, TwoPasses):
         return first
     # Where a round's U-Net sees a class, it says more of it than one plane's look.
-    told = {c: look for c, look in trail.looks.items() if c in trail.areas and c not in odds}
+    told = {c: look for c, look in trail.appearances.items() if c in trail.areas and c not in odds}
     second = replace(trail.second, drift=trail.drift)
     return joined(trail, first, _walked(scene, second, told, {}, told), told)
 
@@ -89,14 +89,14 @@ def _walked(
     trail: Trail,
     classes: Iterable[int],
     odds: Mapping[int, Logits],
-    looks: Mapping[int, Look] | None = None,
+    appearances: Mapping[int, Appearance] | None = None,
 ) -> Carried:
     """One way's step; `odds` are the U-Net's, and a class of `looks` is asked for with its look."""
     logits: dict[int, Logits] = {}
     moved: dict[int, Logits] = {}
     flags: dict[int, str] = {}
     for class_id in sorted(classes):
-        look = (looks or {}).get(class_id)
+        look = (appearances or {}).get(class_id)
         found = _find(scene, trail, class_id, odds.get(class_id), look)
         outline = drifted(trail, class_id)
         if outline is not None:
@@ -114,20 +114,26 @@ def _started(scene: _Scene, trail: Trail) -> Trail:
     """What is learned on the annotated plane itself."""
     outlines = {class_id: softened(trail.label == class_id) for class_id in trail.areas}
     drift = Drift.start(scene.embedding.view, outlines)
-    trail = replace(trail, air=_learned(scene, trail), drift=drift)
-    looks = _looks(scene, trail)
-    if not looks:
+    trail = replace(trail, box_margin=_learned(scene, trail), drift=drift)
+    appearances = _appearances(scene, trail)
+    if not appearances:
         return trail
-    return TwoWays(
-        trail.label, trail.areas, trail.doubts, trail.air, trail.drift, looks=looks, second=trail
+    return TwoPasses(
+        trail.label,
+        trail.areas,
+        trail.doubts,
+        trail.box_margin,
+        trail.drift,
+        appearances=appearances,
+        second=trail,
     )
 
 
-def _looks(scene: _Scene, trail: Trail) -> dict[int, Look]:
+def _appearances(scene: _Scene, trail: Trail) -> dict[int, Appearance]:
     """Looks that are worth telling a SAM that reads masks."""
     if not scene.sam.understands_points:
         return {}
-    found = {c: Look.of(scene.embedding, trail.label == c) for c in trail.areas}
+    found = {c: Appearance.of(scene.embedding, trail.label == c) for c in trail.areas}
     return {c: look for c, look in found.items() if look is not None}
 
 
@@ -161,11 +167,13 @@ def _learned(scene: _Scene, trail: Trail) -> dict[int, float]:
     for class_id in trail.areas:
         mask = trail.label == class_id
         agreement = {}
-        for air in SETTINGS.airs:
-            asked = replace(trail, air={class_id: air})
-            agreement[air] = iou(_find(scene, asked, class_id).logits > 0, mask)
+        for margin in SETTINGS.box_margins:
+            asked = replace(trail, box_margin={class_id: margin})
+            agreement[margin] = iou(_find(scene, asked, class_id).logits > 0, mask)
         enough = max(agreement.values()) - SETTINGS.nearly
-        learned[class_id] = max(air for air in SETTINGS.airs if agreement[air] >= enough)
+        learned[class_id] = max(
+            margin for margin in SETTINGS.box_margins if agreement[margin] >= enough
+        )
     return learned
 
 
@@ -174,10 +182,10 @@ def _find(
     trail: Trail,
     class_id: int,
     odds: Logits | None = None,
-    look: Look | None = None,
+    look: Appearance | None = None,
 ) -> Found:
     """Each object of the class by itself: one box around two of them would merge them."""
-    label, air = trail.label, trail.air[class_id]
+    label, margin = trail.label, trail.box_margin[class_id]
     objects = _objects(label == class_id)
     shape = scene.embedding.shape
     logits = np.full(shape, -SURE, np.float32)
@@ -186,10 +194,10 @@ def _find(
         others = [o for i, o in enumerate(objects) if i != position]
         others += [label == c for c in np.unique(label) if c not in (0, class_id)]
         hint = None if look is None else look.hint(scene.embedding, mask)
-        box = box_with_air(mask, air)
+        box = box_with_margin(mask, margin)
         asked = _asked(mask, others, box, scene.sam.understands_points, hint)
         answer = scene.decode(asked, class_id)
-        near = _within(shape, box_with_air(mask, SETTINGS.reach))
+        near = _within(shape, box_with_margin(mask, SETTINGS.reach))
         logits = np.where(near, np.maximum(logits, answer.logits), logits)
         estimates.append(answer.iou)
         sizes.append(int(mask.sum()))
@@ -197,7 +205,9 @@ def _find(
     estimate = float(np.average(estimates, weights=sizes))
     if odds is None:
         return Found(logits, estimate)
-    near = np.any([_within(shape, box_with_air(mask, SETTINGS.reach)) for mask in objects], axis=0)
+    near = np.any(
+        [_within(shape, box_with_margin(mask, SETTINGS.reach)) for mask in objects], axis=0
+    )
     odds = np.where(near, odds, -SURE)
     return Found(_mean_if_same(logits, odds), estimate, iou(logits > 0, odds > 0))
 
@@ -254,13 +264,13 @@ def softened(mask: Mask) -> NDArray[np.float32]:
     return np.asarray(np.clip(SETTINGS.slope * (inside - outside), -SURE, SURE), np.float32)
 
 
-def box_with_air(mask: Mask, share: float) -> Box:
+def box_with_margin(mask: Mask, share: float) -> Box:
     """Box around a mask with a share of the plane's longer side as air, cut to the plane."""
     corners = np.array(bounding_box(mask), float)
-    air = share * max(mask.shape) + 0.5  # pixels have edges: no box is without area
+    margin = share * max(mask.shape) + 0.5  # pixels have edges: no box is without area
     limit = np.array(mask.shape) - 1
-    r0, c0 = np.clip(corners[:2] - air, 0, limit)
-    r1, c1 = np.clip(corners[2:] + air, 0, limit)
+    r0, c0 = np.clip(corners[:2] - margin, 0, limit)
+    r1, c1 = np.clip(corners[2:] + margin, 0, limit)
     return (float(r0), float(c0), float(r1), float(c1))
 
 

@@ -47,7 +47,7 @@ class Trail:
     label: LabelArray
     areas: Mapping[int, tuple[int, ...]]
     doubts: Mapping[int, int] = field(default_factory=dict)
-    air: Mapping[int, float] = field(default_factory=dict)
+    box_margin: Mapping[int, float] = field(default_factory=dict)
     drift: Drift | None = None
 
     @classmethod
@@ -157,7 +157,7 @@ def propagate(
         if spacing:
             ends = {at: anchors[at] for at in (lower, upper) if at in anchors}
             within = range(max(lower, 0), min(upper, count - 1) + 1)
-            yield from _evened(gap, ends, within, SETTINGS.evened_mm / spacing)
+            yield from _smoothed(gap, ends, within, SETTINGS.smoothing_mm / spacing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,14 +238,14 @@ def _blend(index: int, sides: Mapping[int, Carried], shape: tuple[int, ...]) -> 
     return _Plane(Filled(index, label_of(logits, shape), flags), patches)
 
 
-def _evened(
+def _smoothed(
     gap: Mapping[int, _Plane], ends: Mapping[int, LabelArray], within: range, deviation: float
 ) -> Iterator[Filled]:
     """Planes of a gap by a Gaussian mean of log-odds along the axis, so many planes wide.
 
     On the planes `within` the gap and its ends that a class did not reach there is none of it.
     """
-    reach = int(SETTINGS.evened_reach * deviation)
+    reach = int(SETTINGS.smoothing_reach * deviation)
     if not reach or not gap:
         return
     patches: dict[int, Mapping[int, _Patch]] = {i: plane.patches for i, plane in gap.items()}

@@ -155,7 +155,7 @@ class RoundsController:
         for event in running.poll():
             self._handle(event)
         if not alive:
-            self._turn.work("Taking in the round", running.finish, self._finished, self._failed)
+            self._turn.work("Adopting a round", running.finish, self._finished, self._failed)
 
     def pause_or_resume(self) -> None:
         """Pause the running round before its next step, or resume it."""

@@ -94,7 +94,6 @@ class Estimate:
         Duration by phase.
     note : str
         Warning that a time limit is too short; empty otherwise.
-        What a time limit that is too short can do; empty where it is long enough.
     """
 
     seconds: float

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 # The minimum that includes one step of SAM, which is every eighth.
 STEPS = 8
-# The phantom: number of slices, their side, and the position of its block.
+# The phantom: number of slices, their side, and the position of its block. Arbitrary, but for the
+# side, which is the default `image_size` of a round.
 SLICES, SIDE = 3, 192
 BLOCK = (slice(48, 120), slice(60, 140))
 

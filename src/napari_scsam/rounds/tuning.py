@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 # Committed slices before the first tuning, and further commits before the next. Arbitrary.
 FIRST = 3
 AGAIN = 4
+# Interval of polling, and time limit for a killed process to end; as for a round.
 POLL_S = 0.2
-# Time limit for a killed process to end; as for a round.
 KILLED_S = 5.0
 SWITCHED = "use_tuned"
-# Otherwise glibc returns and reallocates the memory of every step: a quarter of the time.
+# Otherwise glibc returns and reallocates the memory of every step, which took a quarter of the
+# time. 4 GB is arbitrary: more than a tuning uses.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
 WAITING = f"Begins after {FIRST} committed slices."
-OFF = "Off: clicks get the model as shipped."
+OFF = "Off: clicks use the model as shipped."
 LEARNING = "Learning from your labels …"
 
 OnTuned = Callable[[Path | None, bool], None]
@@ -260,7 +261,7 @@ class TuningController:
                 self._make_way()
 
         self._preempted = False
-        self._turn.work("Starting to learn", self._start, started, self._ended_with_error)
+        self._turn.work("Starting a tuning", self._start, started, self._ended_with_error)
 
     def _make_way(self) -> None:
         """Stop the running tuning for another job; it is restarted afterwards."""
@@ -281,9 +282,7 @@ class TuningController:
         running = self._turn.running
         if running is None or self._turn.busy or running.alive:
             return
-        self._turn.work(
-            "Taking in what was learned", running.finish, self._finished, self._ended_with_error
-        )
+        self._turn.work("Adopting a tuning", running.finish, self._finished, self._ended_with_error)
 
     def set_use(self, use: bool) -> None:
         """Let clicks use the tuned SAM, or exactly the shipped model."""
@@ -361,7 +360,7 @@ class TuningController:
             self._show(running=running, text=LEARNING if running else text)
             self._on_tuned(folder if use else None, redraw)
 
-        self._files.run(Job("Looking at what was learned", read), found, self._failed)
+        self._files.run(Job("Reading the tunings", read), found, self._failed)
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):

@@ -29,6 +29,7 @@ PACKAGES = {
     "demo": ("nilearn",),
 }
 GIB = 1024**3
+# Arbitrary: a round with the defaults took 2.5 GB, besides the window and the model process.
 ENOUGH_MEMORY = 6 * GIB
 ENOUGH_DISK = 2 * GIB
 

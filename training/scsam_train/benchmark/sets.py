@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.volume import Volume
 
+# Minimum area of an object that is clicked, in px of the picture. Arbitrary.
 MIN_PIXELS = 20
 CARDIAC = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
 

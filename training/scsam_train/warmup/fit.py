@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 # Episodes in progress at a time, so that consecutive steps see different objects. Arbitrary.
 CONCURRENT = 6
+# Maximum norm of the gradient. Arbitrary.
 CLIP = 1.0
+# Decay of the moving average of the weights (docs/explanation/warm-up.md). Arbitrary.
 DECAY = 0.995
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"

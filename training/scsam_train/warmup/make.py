@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASE = "lite-medsam-released"
+# Rank of LoRA (docs/explanation/warm-up.md). Arbitrary.
 RANK = 16
 ADAPTER_FOLDER = "adapter"
 RECORD_FILE = "warmup.json"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.annotation.ground import (
-    Ground,
-    begun_from,
-    changed_classes,
-    settled,
-)
 from napari_scsam.annotation.work import Draft
+from napari_scsam.annotation.working_label import (
+    WorkingLabel,
+    changed_classes,
+    initial_label,
+    merged,
+)
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED, is_done
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.core.volume import take_plane
@@ -36,11 +36,11 @@ class _Found:
     """The ground that a plane has by itself, and of which label it was made."""
 
     source: Any
-    ground: Ground | None
+    working: WorkingLabel | None
     origin: LabelArray | None
 
 
-class Grounds:
+class WorkingLabels:
     """Says what lies under the hand on each plane, and what that makes of the models' answers.
 
     Parameters
@@ -56,12 +56,12 @@ class Grounds:
         self._committed = committed
         self._previewer = previewer
         self._found: OrderedDict[SliceKey, _Found] = OrderedDict()
-        self._settled: dict[SliceKey, tuple[Any, Ground, Answer]] = {}
+        self._merged: dict[SliceKey, tuple[Any, WorkingLabel, Answer]] = {}
 
-    def of(self, key: SliceKey) -> Ground | None:
+    def of(self, key: SliceKey) -> WorkingLabel | None:
         """The ground of a plane; None where the models' answer is all that there is."""
-        ground = self._store.now.work.grounds.get(key)
-        return self._own(key).ground if ground is None else ground
+        working = self._store.now.work.working_labels.get(key)
+        return self._own(key).working if working is None else working
 
     def origin(self, key: SliceKey) -> LabelArray | None:
         """The draft or the committed label that a plane has without prompts, (rows, cols)."""
@@ -70,11 +70,11 @@ class Grounds:
     def answer(self, key: SliceKey) -> Answer | None:
         """The label of just the prompts that a plane has now; None while there is none."""
         now = self._store.now
-        prompts, drawn = now.work.prompts_at(key), now.work.grounds.get(key)
+        prompts, drawn = now.work.prompts_at(key), now.work.working_labels.get(key)
         if drawn is not None and (prompts == drawn.included or prompts.is_empty):
             return self._by_hand(key, drawn, prompts)
         answer = self._previewer.get(key, prompts)
-        return None if answer is None else self._settle(key, answer)
+        return None if answer is None else self._merge(key, answer)
 
     def to_save(self, key: SliceKey) -> LabelArray | None:
         """The label that a commit of a plane saves; None while nothing was asked or drafted."""
@@ -91,62 +91,62 @@ class Grounds:
         The prompts are older than those now while the models are at work.
         """
         last = self._previewer.last(key)
-        answer = self.answer(key) or (None if last is None else self._settle(key, last))
+        answer = self.answer(key) or (None if last is None else self._merge(key, last))
         if answer is not None:
             return answer.preview, answer.prompts
-        ground = self.of(key)
-        return None if ground is None else (ground.label, ground.included)
+        working = self.of(key)
+        return None if working is None else (working.label, working.included)
 
-    def for_edit(self, key: SliceKey, prompts: PromptSet) -> Ground | None:
+    def for_edit(self, key: SliceKey, prompts: PromptSet) -> WorkingLabel | None:
         """The ground that a plane has once its prompts are these; None for its own.
 
         Where the hand passes to another class, what is on show of the others is kept from now on.
         """
         now = self._store.now
-        before, ground = now.work.prompts_at(key), self.of(key)
-        included = PromptSet() if ground is None else ground.included
+        before, working = now.work.prompts_at(key), self.of(key)
+        included = PromptSet() if working is None else working.included
         others = changed_classes(before, included) - changed_classes(prompts, before)
         shown = self.shown(key) if others else None
         if shown is not None:
-            ground = self._or_empty(ground, shown[0]).frozen(shown[1], shown[0])
-        over = "free" if ground is None else ground.over
-        if ground is None or over == now.over:
-            return ground if shown is not None else now.work.grounds.get(key)
-        return replace(ground, over=now.over)
+            working = self._or_empty(working, shown[0]).rebased(shown[1], shown[0])
+        over = "free" if working is None else working.over
+        if working is None or over == now.over:
+            return working if shown is not None else now.work.working_labels.get(key)
+        return replace(working, over=now.over)
 
-    def for_patch(self, key: SliceKey) -> tuple[Ground, LabelArray, PromptSet]:
+    def for_patch(self, key: SliceKey) -> tuple[WorkingLabel, LabelArray, PromptSet]:
         """What is drawn on: a plane's ground, the label on show, and what that was made of."""
-        shown, ground = self.shown(key), self.of(key)
+        shown, working = self.shown(key), self.of(key)
         if shown is None:
             shown = (np.zeros(self._store.now.plane_shape, np.uint8), PromptSet())
-        return self._or_empty(ground, shown[0]), *shown
+        return self._or_empty(working, shown[0]), *shown
 
-    def _or_empty(self, ground: Ground | None, shown: LabelArray) -> Ground:
-        return ground or Ground(np.zeros(shown.shape, np.uint8), over=self._store.now.over)
+    def _or_empty(self, working: WorkingLabel | None, shown: LabelArray) -> WorkingLabel:
+        return working or WorkingLabel(np.zeros(shown.shape, np.uint8), over=self._store.now.over)
 
     # ---------------------------------------------------------------- answers on it
 
-    def _by_hand(self, key: SliceKey, ground: Ground, prompts: PromptSet) -> Answer:
+    def _by_hand(self, key: SliceKey, working: WorkingLabel, prompts: PromptSet) -> Answer:
         """A label that needs no model."""
-        held = self._settled.get(key)
-        if held is None or held[1] is not ground or held[0] != prompts:
-            label = ground.label
-            if prompts != ground.included:
-                begun = begun_from(ground, self.origin(key), prompts)
-                label = label if begun is None else settled(ground, prompts, begun)
-            held = (prompts, ground, Answer(prompts, label, ""))
-            self._settled[key] = held
+        held = self._merged.get(key)
+        if held is None or held[1] is not working or held[0] != prompts:
+            label = working.label
+            if prompts != working.included:
+                begun = initial_label(working, self.origin(key), prompts)
+                label = label if begun is None else merged(working, prompts, begun)
+            held = (prompts, working, Answer(prompts, label, ""))
+            self._merged[key] = held
         return held[2]
 
-    def _settle(self, key: SliceKey, answer: Answer) -> Answer:
-        ground = self.of(key)
-        if ground is None:
+    def _merge(self, key: SliceKey, answer: Answer) -> Answer:
+        working = self.of(key)
+        if working is None:
             return answer
-        held = self._settled.get(key)
-        if held is None or held[0] is not answer or held[1] is not ground:
-            label = settled(ground, answer.prompts, answer.preview)
-            held = (answer, ground, replace(answer, preview=label))
-            self._settled[key] = held
+        held = self._merged.get(key)
+        if held is None or held[0] is not answer or held[1] is not working:
+            label = merged(working, answer.prompts, answer.preview)
+            held = (answer, working, replace(answer, preview=label))
+            self._merged[key] = held
         return held[2]
 
     # ---------------------------------------------------------------- a plane's own
@@ -160,7 +160,7 @@ class Grounds:
         if held is not None and (held.source is source or held.source == source):
             return held
         if draft is not None:
-            found = _Found(source, Ground(draft.label), draft.label)
+            found = _Found(source, WorkingLabel(draft.label), draft.label)
         else:
             found = self._of_committed(key, source, held)
         self._found[key] = found
@@ -176,13 +176,13 @@ class Grounds:
             return _Found(source, None, None)
         done = is_done(label)
         label[label == NOT_ANNOTATED] = BACKGROUND
-        if held is not None and held.ground is not None and not isinstance(held.source, Draft):
-            unchanged = np.array_equal(held.ground.base, label)
+        if held is not None and held.working is not None and not isinstance(held.source, Draft):
+            unchanged = np.array_equal(held.working.base, label)
             if unchanged and (held.origin is not None) == done:
                 return replace(held, source=source)
         # Lines that planes along other axes have left are kept, but no outline begins from them.
-        ground = Ground(label) if done or label.any() else None
-        return _Found(source, ground, label if done else None)
+        working = WorkingLabel(label) if done or label.any() else None
+        return _Found(source, working, label if done else None)
 
     def _committed_plane(self, key: SliceKey) -> LabelArray | None:
         array, (image_id, plane) = self._committed.array, key

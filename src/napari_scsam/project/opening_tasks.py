@@ -1,4 +1,4 @@
-"""What is done when a project is opened for writing, as far as it can be."""
+"""Maintenance when a project is opened for writing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from napari_scsam.project.training import Training
 
 
-def settle(journal: Journal, labels: Labels, training: Training) -> list[str]:
-    """Do what waits for a project to be opened, and say what can't be done: a disk may be full.
+def run_opening_tasks(journal: Journal, labels: Labels, training: Training) -> list[str]:
+    """Do the maintenance of a project, and return a note for each task that failed.
+
+    A full disk, for example, doesn't keep the project from being opened.
 
     Raises
     ------
@@ -27,11 +29,11 @@ def settle(journal: Journal, labels: Labels, training: Training) -> list[str]:
     """
     tasks: dict[str, Callable[[], object]] = {
         "No copy of the journal was made": journal.back_up,
-        "What earlier commits judged was not noted": labels.migrate,
-        "Finished rounds were not taken in": training.adopt,
-        "Old tunings were not cleared away": training.tunings.tidy,
-        "Old rounds were not cleared away": training.rounds.pruning.sweep,
-        "Left-overs of a killed program were not removed": lambda: _sweep(journal.folder),
+        "The judged classes of earlier commits were not recorded": labels.migrate,
+        "Finished rounds were not added": training.adopt,
+        "Old tunings were not removed": training.tunings.tidy,
+        "Weights of pruned rounds were not removed": training.rounds.pruning.sweep,
+        "Temporary files of a killed program were not removed": lambda: _sweep(journal.folder),
     }
     notes = []
     for task, do in tasks.items():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_scsam.project import Project
 
 
-class Keeper:
+class Autosave:
     """Writes what waits to be saved whenever it has changed, and reads it back once.
 
     Parameters
@@ -65,7 +65,7 @@ class Keeper:
         slices = "the slice" if number == 1 else f"{number} slices"
         return f"Here is what was not saved last time, on {slices}."
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write what waits to be saved of the open image, if it has changed."""
         now = self._store.now
         image_id = now.image_id
@@ -104,7 +104,7 @@ class Keeper:
         def written(_: None) -> None:
             self._is_writing = False
             self._kept[image_id], self._work = pending, work
-            self.keep()  # what was done meanwhile
+            self.save()  # what was done meanwhile
 
         def failed(error: Exception) -> None:
             # Not tried again before the next step; the person is told why.

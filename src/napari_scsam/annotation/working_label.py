@@ -20,7 +20,7 @@ Over = Literal["free", "all"] | int
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class WorkingLabel:
     """The label of a plane as the person left it when the hand last went to something else.
 
     Attributes
@@ -69,16 +69,16 @@ class Ground:
             mask[patch.place] |= patch.drawn
         return mask
 
-    def with_patch(self, patch: Patch, prompts: PromptSet, shown: LabelArray) -> Ground:
+    def with_patch(self, patch: Patch, prompts: PromptSet, shown: LabelArray) -> WorkingLabel:
         """The same with something drawn on `shown`, which was made of `prompts`."""
         erased = patch.drawn & (patch.values == 0)
         touched = {*np.unique(patch.values[patch.drawn & ~erased]).tolist()}
         touched |= set(np.unique(shown[patch.place][erased]).tolist())
         drawn = self.drawn | (touched - {0})
-        ground = self if prompts == self.included else self.frozen(prompts, shown)
-        return replace(ground, patches=(*ground.patches, patch), drawn=drawn)
+        working = self if prompts == self.included else self.rebased(prompts, shown)
+        return replace(working, patches=(*working.patches, patch), drawn=drawn)
 
-    def frozen(self, prompts: PromptSet, shown: LabelArray) -> Ground:
+    def rebased(self, prompts: PromptSet, shown: LabelArray) -> WorkingLabel:
         """The ground for what comes next, where `shown` was made of `prompts` on this one."""
         return replace(
             self,
@@ -97,14 +97,14 @@ def changed_classes(prompts: PromptSet, included: PromptSet) -> frozenset[int]:
     return frozenset(c for c in ids if of_classes(prompts, {c}) != of_classes(included, {c}))
 
 
-def goes_on(ground: Ground, prompts: PromptSet, class_id: int) -> bool:
+def goes_on(working: WorkingLabel, prompts: PromptSet, class_id: int) -> bool:
     """Whether what is asked of a class goes on from its pixels, drawn by hand as they are.
 
     It begins anew where a prompt that they were made of was changed or taken away.
     """
-    if class_id not in ground.drawn:
+    if class_id not in working.drawn:
         return False
-    included, now = of_classes(ground.included, {class_id}), of_classes(prompts, {class_id})
+    included, now = of_classes(working.included, {class_id}), of_classes(prompts, {class_id})
     return (
         set(included.points) <= set(now.points)
         and set(included.strokes) <= set(now.strokes)
@@ -112,41 +112,41 @@ def goes_on(ground: Ground, prompts: PromptSet, class_id: int) -> bool:
     )
 
 
-def begun_from(
-    ground: Ground | None, origin: LabelArray | None, prompts: PromptSet
+def initial_label(
+    working: WorkingLabel | None, origin: LabelArray | None, prompts: PromptSet
 ) -> LabelArray | None:
     """The label that a question about `prompts` begins from, (rows, cols); None for nothing.
 
     Parameters
     ----------
-    ground : Ground, optional
+    ground : WorkingLabel, optional
     origin : ndarray of shape (rows, cols), uint8, optional
         What was there before the first prompt: a draft, or the committed label.
     prompts : PromptSet
     """
-    if ground is None:
+    if working is None:
         return origin
-    changed = changed_classes(prompts, ground.included)
-    anew = [c for c in changed if not goes_on(ground, prompts, c)]
+    changed = changed_classes(prompts, working.included)
+    anew = [c for c in changed if not goes_on(working, prompts, c)]
     if not anew:
-        return ground.label
-    label = np.where(np.isin(ground.label, anew), 0, ground.label).astype(np.uint8)
+        return working.label
+    label = np.where(np.isin(working.label, anew), 0, working.label).astype(np.uint8)
     if origin is not None:
         free = (label == 0) & np.isin(origin, anew)
         label[free] = origin[free]
     return label
 
 
-def already_included(ground: Ground | None, prompts: PromptSet) -> PromptSet:
+def already_included(working: WorkingLabel | None, prompts: PromptSet) -> PromptSet:
     """The prompts that the label a question begins from was made of: they are not asked again."""
-    if ground is None:
+    if working is None:
         return PromptSet()
-    changed = changed_classes(prompts, ground.included)
-    anew = {c for c in changed if not goes_on(ground, prompts, c)}
-    return of_classes(ground.included, set(ground.included.class_ids()) - anew)
+    changed = changed_classes(prompts, working.included)
+    anew = {c for c in changed if not goes_on(working, prompts, c)}
+    return of_classes(working.included, set(working.included.class_ids()) - anew)
 
 
-def settled(ground: Ground, prompts: PromptSet, answer: LabelArray) -> LabelArray:
+def merged(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> LabelArray:
     """The label on show: what the models answered, within what they may change.
 
     The classes under the hand are the answer's, where the ground is free, is theirs, or may be
@@ -154,7 +154,7 @@ def settled(ground: Ground, prompts: PromptSet, answer: LabelArray) -> LabelArra
 
     Parameters
     ----------
-    ground : Ground
+    ground : WorkingLabel
     prompts : PromptSet
         What `answer` was made of.
     answer : ndarray of shape (rows, cols), uint8
@@ -163,15 +163,15 @@ def settled(ground: Ground, prompts: PromptSet, answer: LabelArray) -> LabelArra
     -------
     ndarray of shape (rows, cols), uint8
     """
-    changed = changed_classes(prompts, ground.included)
-    label = ground.label
+    changed = changed_classes(prompts, working.included)
+    label = working.label
     if not changed:
         return label
     mine = np.isin(label, list(changed))
-    kept = _still_fixed(ground, prompts)
+    kept = _still_fixed(working, prompts)
     kept = np.zeros(label.shape, bool) if kept is None else kept
     may = ((label == 0) | mine) & ~kept
-    may |= _takeable(ground, label) & ~mine
+    may |= _takeable(working, label) & ~mine
     given = np.where(np.isin(answer, list(changed)), answer, 0)
     settled = np.where(mine & ~kept, 0, label).astype(np.uint8)
     taken = may & (given > 0)
@@ -200,26 +200,26 @@ def drawable(
     return patch_of(may, after), left
 
 
-def _takeable(ground: Ground, label: LabelArray) -> Mask:
+def _takeable(working: WorkingLabel, label: LabelArray) -> Mask:
     """Pixels that the object under the hand may take from other classes."""
-    owner = {"all": label, "free": UNTOUCHED}.get(str(ground.over), ground.over)
+    owner = {"all": label, "free": UNTOUCHED}.get(str(working.over), working.over)
     taken: Mask = (label > 0) & (label == owner)
     return taken
 
 
-def _still_fixed(ground: Ground, prompts: PromptSet) -> Mask | None:
+def _still_fixed(working: WorkingLabel, prompts: PromptSet) -> Mask | None:
     """What was drawn by hand, less the pieces that a later prompt contradicts."""
-    fixed = ground.by_hand
+    fixed = working.by_hand
     if fixed is None:
         return None
-    new = [p for p in prompts.points if p not in ground.included.points and p.state != "rejected"]
+    new = [p for p in prompts.points if p not in working.included.points and p.state != "rejected"]
     new += [
         PointPrompt(row, col, stroke.class_id, stroke.positive)
         for stroke in prompts.strokes
-        if stroke.kind == "scribble" and stroke not in ground.included.strokes
+        if stroke.kind == "scribble" and stroke not in working.included.strokes
         for row, col in stroke.path
     ]
-    label = ground.label
+    label = working.label
     for point in new:
         row, col = pixels_of([(point.row, point.col)], fixed.shape)[0]
         agrees = (label[row, col] == point.class_id) == point.positive

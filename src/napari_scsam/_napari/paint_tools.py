@@ -12,7 +12,7 @@ from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from napari_scsam.annotation.scene import ShownHand
+    from napari_scsam.annotation.scene import ShownTool
 
 MODES: Mapping[Tool, str] = {
     "brush": "paint",
@@ -26,7 +26,7 @@ IN_3D = f"In the 3D view clicks only turn the picture: {BACK}"
 IN_GRID = f"In the grid view clicks do nothing: {BACK}"
 
 
-class Brushes:
+class PaintTools:
     """Sets napari's tools as a scene wants them, and reports which one a person takes.
 
     Parameters
@@ -34,7 +34,7 @@ class Brushes:
     viewer : napari.Viewer
     on_stroke : callable
         Called when something was drawn on one of our layers, with the item of napari's history.
-    on_hand : callable
+    on_tool : callable
         (tool or None, why a click does nothing or empty): what the mouse does now.
     on_label : callable
         (value): which value a person picked to paint with.
@@ -44,18 +44,18 @@ class Brushes:
         self,
         viewer: Any,
         on_stroke: Callable[[Sequence[Any]], None],
-        on_hand: Callable[[Tool | None, str], None],
+        on_tool: Callable[[Tool | None, str], None],
         on_label: Callable[[int], None],
     ) -> None:
         self._viewer = viewer
         self._on_stroke = on_stroke
-        self._on_hand = on_hand
+        self._on_tool = on_tool
         self._on_label = on_label
         self._layers: Mapping[str, Any] = {}
-        self._hand: ShownHand | None = None
+        self._tool: ShownTool | None = None
         self._setting = False
         self.pressed = False
-        self._told: Sequence[Any] = ()
+        self._last_edit: Sequence[Any] = ()
         for event in self._watched():
             event.connect(self.observe)
 
@@ -66,11 +66,11 @@ class Brushes:
             viewer.canvas.grid.events.enabled,
         )
 
-    def hold(self, layers: Mapping[str, Any]) -> None:
+    def attach(self, layers: Mapping[str, Any]) -> None:
         """Work on these layers from now on."""
         fresh = self._layers.get(PREVIEW) != layers[PREVIEW]
         self._layers = dict(layers)
-        self._hand = None
+        self._tool = None
         layers[OUTLINE].editable = False
         if not fresh:
             return
@@ -87,54 +87,54 @@ class Brushes:
             layer.mouse_drag_callbacks.insert(0, self._press)
         layers[PREVIEW].events.selected_label.connect(self._picked)
         for event in (layers[COMMITTED].events.brush_size, layers[COMMITTED].events.selected_label):
-            event.connect(self._share)
+            event.connect(self._copy_settings)
 
     def close(self) -> None:
         """Let go of the viewer."""
         for event in self._watched():
             event.disconnect(self.observe)
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Put the tools away, before layers are removed: napari draws a brush that has no layer."""
         layers, self._layers = self._layers, {}
         for name in set(layers) & {PREVIEW, COMMITTED}:
             layers[name].mode = "pan_zoom"
 
-    def show(self, hand: ShownHand) -> None:
+    def show(self, tool: ShownTool) -> None:
         """Set napari's tools as `hand` says."""
-        last, self._hand = self._hand, hand
-        if not self._layers or hand == last:
+        last, self._tool = self._tool, tool
+        if not self._layers or tool == last:
             return
         self._setting = True
         try:
             for name in (PREVIEW, COMMITTED):
                 layer = self._layers[name]
-                layer.editable = not hand.locked
-                layer.selected_label = hand.class_id
-                layer.preserve_labels = hand.over == "free"
-            if last is None or (hand.tool, hand.locked) != (last.tool, last.locked):
-                self._take_up(hand)
+                layer.editable = not tool.locked
+                layer.selected_label = tool.class_id
+                layer.preserve_labels = tool.over == "free"
+            if last is None or (tool.tool, tool.locked) != (last.tool, last.locked):
+                self._apply(tool)
         finally:
             self._setting = False
 
-    def attend(self) -> None:
+    def activate_tool(self) -> None:
         """Have the mouse go to our tool: its layer, flat, one picture."""
-        if not self._layers or self._hand is None:
+        if not self._layers or self._tool is None:
             return
         self._viewer.canvas.grid.enabled = False
         self._viewer.dims.ndisplay = 2
         self._setting = True
         try:
-            self._take_up(self._hand, always=True)
+            self._apply(self._tool, always=True)
         finally:
             self._setting = False
         self.observe()
 
-    def _take_up(self, hand: ShownHand, *, always: bool = False) -> None:
+    def _apply(self, tool: ShownTool, *, always: bool = False) -> None:
         preview, active = self._layers[PREVIEW], self._viewer.layers.selection.active
-        paints = hand.tool in PAINT_TOOLS and not hand.locked
-        preview.mode = MODES[hand.tool] if paints else "pan_zoom"
+        paints = tool.tool in PAINT_TOOLS and not tool.locked
+        preview.mode = MODES[tool.tool] if paints else "pan_zoom"
         if paints or always or active in (preview, self._layers[COMMITTED]):
             wanted = self._layers[PREVIEW if paints else PROMPTS]
             self._viewer.layers.selection.active = wanted
@@ -151,18 +151,18 @@ class Brushes:
 
     def _painted(self, event: Any = None) -> None:
         self.pressed = False
-        self._told = () if event is None else event.value
-        self._on_stroke(self._told)
+        self._last_edit = () if event is None else event.value
+        self._on_stroke(self._last_edit)
 
     def _updated(self, _event: Any) -> None:
         """Take up what napari tells of before it is drawn: a polygon, a fill, a script's."""
-        if self._told and not self.pressed:
-            item, self._told = self._told, ()
+        if self._last_edit and not self.pressed:
+            item, self._last_edit = self._last_edit, ()
             self._on_stroke(item)
 
     def _keep_locked(self, event: Any) -> None:
         """Lock a layer again that napari unlocked by itself: it does where the view is turned."""
-        locked = self._hand is not None and self._hand.locked
+        locked = self._tool is not None and self._tool.locked
         if event.source.editable and (locked or event.source == self._layers.get(OUTLINE)):
             event.source.editable = False
 
@@ -175,7 +175,7 @@ class Brushes:
         if not self._setting:
             self._on_label(int(event.source.selected_label))
 
-    def _share(self, _event: Any = None) -> None:
+    def _copy_settings(self, _event: Any = None) -> None:
         """What is chosen for the committed layer counts where it is drawn on: on the preview."""
         if self._layers and not self._setting:
             preview, committed = self._layers[PREVIEW], self._layers[COMMITTED]
@@ -188,20 +188,20 @@ class Brushes:
             return
         active, layers = self._viewer.layers.selection.active, self._layers
         if active == layers[COMMITTED] and str(active.mode) in TOOLS:
-            self._hand_over(active)
+            self._move_to_preview(active)
             active = layers[PREVIEW]
         if active == layers[PREVIEW] and str(active.mode) in TOOLS:
-            self._on_hand(TOOLS[str(active.mode)], self._why_deaf(active))
+            self._on_tool(TOOLS[str(active.mode)], self._why_blocked(active))
         elif active == layers[PROMPTS]:
-            paints = self._hand is not None and self._hand.tool in PAINT_TOOLS
-            self._on_hand("inside" if paints else None, self._why_deaf(active))
+            paints = self._tool is not None and self._tool.tool in PAINT_TOOLS
+            self._on_tool("inside" if paints else None, self._why_blocked(active))
         else:
-            self._on_hand(None, self._why_deaf(active))
+            self._on_tool(None, self._why_blocked(active))
 
-    def _hand_over(self, committed: Any) -> None:
+    def _move_to_preview(self, committed: Any) -> None:
         """Go on on the preview, which shows the plane's label while it is being drawn on."""
         preview, mode = self._layers[PREVIEW], str(committed.mode)
-        self._share()
+        self._copy_settings()
         self._setting = True
         try:
             committed.mode = "pan_zoom"
@@ -210,7 +210,7 @@ class Brushes:
         finally:
             self._setting = False
 
-    def _why_deaf(self, active: Any) -> str:
+    def _why_blocked(self, active: Any) -> str:
         """Why a click does nothing where `active` is the layer that has the mouse."""
         if self._viewer.dims.ndisplay != 2:
             return IN_3D

@@ -1,4 +1,4 @@
-"""Who may write a project, and whether its folder is still the one that was opened."""
+"""Write access to a project folder, and the check that it is still the one that was opened."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 
-class Writing:
-    """The right to write a project folder, checked before each change.
+class WriteAccess:
+    """Write access to a project folder, which is checked before each change.
 
     Parameters
     ----------
     folder : Path
         The project folder.
     lock : FileLock or None
-        None where the project is open read-only.
+        None if the project is open read-only.
     """
 
     def __init__(self, folder: Path, lock: FileLock | None) -> None:
@@ -36,15 +36,15 @@ class Writing:
         return self._lock is not None
 
     def check(self) -> None:
-        """Make sure that a change is allowed, and goes where the project is.
+        """Make sure that a change is allowed and goes to the right folder.
 
         Raises
         ------
         ReadOnlyError
             If the project is open read-only.
         ProjectError
-            If its folder is gone, or its place was taken by another one: after an unmount, an
-            empty folder is where the project was.
+            If its folder is gone or was replaced: after an unmount, for example, an empty
+            folder is where the project was.
         """
         if self._lock is None:
             raise ReadOnlyError(
@@ -57,18 +57,18 @@ class Writing:
             )
 
     def abandon(self) -> None:
-        """Take back a project that was just made."""
+        """Delete a project that was just created."""
         if self._lock is not None:
             abandon(self._folder, self._lock)
 
     def end(self) -> None:
-        """Let others write."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.release()
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a journal from another one of the same name."""
+    """Device and inode of the journal, which distinguish it from another of the same name."""
     try:
         state = (folder / JOURNAL_FILE).stat()
     except OSError:
