@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
@@ -51,13 +52,14 @@ def assert_same(found: dict, expected: dict) -> None:
     assert found["measured"] == COUNT and not found["unreadable"]
 
 
-def python_children(process_id: int) -> list[psutil.Process]:
-    """Worker processes below a command: those that have loaded the models or will."""
-    try:
-        below = psutil.Process(process_id).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    return [child for child in below if "spawn_main" in " ".join(child.cmdline())]
+def worker_below(process_id: int) -> psutil.Process | None:
+    """A worker process of a command, which it started by multiprocessing."""
+    with suppress(psutil.Error):
+        for child in psutil.Process(process_id).children(recursive=True):
+            with suppress(psutil.Error):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    return child
+    return None
 
 
 @pytest.mark.slow
@@ -65,15 +67,20 @@ def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(project: Path)
     expected = alone(project)
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project), "--workers", "2"]
     out, err = project.parent / "out", project.parent / "err"
-    with out.open("w") as stdout, err.open("w") as stderr:
-        running = subprocess.Popen([*command, "--json"], stdout=stdout, stderr=stderr)
-        while running.poll() is None:
-            workers = python_children(running.pid)
-            if "left" in err.read_text() and workers:  # in the middle: some are measured
-                workers[0].kill()
-                break
-        assert running.wait(timeout=300) == 0, err.read_text()
-    assert "left" in err.read_text() and workers
+    killed = None
+    with (
+        out.open("w") as stdout,
+        err.open("w") as stderr,
+        subprocess.Popen([*command, "--json"], stdout=stdout, stderr=stderr) as running,
+    ):
+        while running.poll() is None and killed is None:
+            if "left" in err.read_text():  # in the middle: some are measured
+                killed = worker_below(running.pid)
+        if killed is not None:
+            killed.kill()
+        running.wait(timeout=250)
+    assert running.returncode == 0, err.read_text()
+    assert killed is not None
     assert_same(json.loads(out.read_text().splitlines()[-1]), expected)
 
 

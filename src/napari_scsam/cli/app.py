@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 import napari_scsam
-from napari_scsam.cli import demo, doctor, models, projects, ranking, training, window
+from napari_scsam.cli import demo, doctor, models, projects, ranking, reporting, training, window
 
 HELP = """Suggest, correct and co-train: SC-SAM segmentation of medical scans.
 
@@ -34,6 +34,7 @@ def build_app() -> App:
         training.train,
         training.tune,
         ranking.rank,
+        reporting.report,
         projects.rounds,
         models.suggest,
         models.predict,

@@ -10,7 +10,7 @@ from napari_scsam.core.project_layout import PROJECT_FILE
 
 COMMANDS = (
     "add", "demo", "doctor", "evaluate", "export", "label", "new", "predict", "rank",
-    "rounds", "segment", "settings", "suggest", "train", "tune",
+    "report", "rounds", "segment", "settings", "suggest", "train", "tune",
 )  # fmt: skip
 
 

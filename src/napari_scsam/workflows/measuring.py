@@ -27,7 +27,7 @@ from napari_scsam.workflows.slice_table import SliceTable
 from napari_scsam.workflows.workers import results
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from napari_scsam.core.arrays import FloatArray
@@ -100,13 +100,16 @@ class Measuring:
         works = [work for work in found if work is not None]
         if not works:
             return
-        text = f"{what} {len(works)} of {_images(len(images))}"
+        function = partial(measure, tools=self._tools)
+        with results(function, works, self._workers, self._cancel, _lost) as todo:
+            self._take_in(todo, len(works), f"{what} {len(works)} of {_images(len(images))}")
+
+    def _take_in(self, todo: Iterator[Measured], total: int, text: str) -> None:
+        """Keep results from time to time, and all of them whatever happens."""
         self._progress(Progress(0.0, text))
         started = kept = time.monotonic()
         waiting: list[Measured] = []
         try:
-            function = partial(measure, tools=self._tools)
-            todo = results(function, works, self._workers, self._cancel, _lost)
             for number, done in enumerate(todo, start=1):
                 waiting.append(done)
                 now = time.monotonic()
@@ -114,8 +117,8 @@ class Measuring:
                     self._keep(waiting)
                     waiting, kept = [], now
                 started = now if number == 1 else started  # loading the models says nothing
-                left = _left(now - started, number, len(works))
-                self._progress(Progress(number / len(works), text + left))
+                left = _left(now - started, number, total)
+                self._progress(Progress(number / total, text + left))
         finally:
             self._keep(waiting)
 

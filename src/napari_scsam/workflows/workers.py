@@ -44,14 +44,15 @@ class Workers:
             raise InputError("Give --workers or --dask, not both: a scheduler has its own workers.")
 
 
+@contextmanager
 def results(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     workers: Workers,
     cancel: CancelToken,
     lost: Callable[[Item], Result],
-) -> Iterator[Result]:
-    """Yield the result for each item, in any order.
+) -> Iterator[Iterator[Result]]:
+    """Give an iterator over the result for each item, in any order.
 
     An item whose worker dies is given to another one.
 
@@ -61,6 +62,7 @@ def results(
         Can be pickled. An error that it raises is raised here.
     items : sequence
     workers : Workers
+        Processes are started, or the scheduler is reached, when the block is entered.
     cancel : CancelToken
         Checked after each result.
     lost : callable
@@ -76,13 +78,19 @@ def results(
         If the scheduler can't be reached.
     """
     if workers.count == 1 and workers.address is None:
-        for item in items:
-            cancel.check()
-            yield function(item)
-        cancel.check()
+        yield _from_here(function, items, cancel)
         return
     with _client(workers) as client:
-        yield from _from_cluster(client, function, items, cancel, lost)
+        yield _from_cluster(client, function, items, cancel, lost)
+
+
+def _from_here(
+    function: Callable[[Item], Result], items: Sequence[Item], cancel: CancelToken
+) -> Iterator[Result]:
+    for item in items:
+        cancel.check()
+        yield function(item)
+    cancel.check()
 
 
 def _from_cluster(
