@@ -106,6 +106,14 @@ class Pair:
         other._number = number
         return other
 
+    def without_views(self) -> Pair:
+        """Return the same pair whose U-Net predicts one view of a plane, not several (faster)."""
+        other = copy.copy(self)
+        other._unet = copy.copy(self._unet)
+        other._unet.mirrored = other._unet.turned = False
+        other._latest = None
+        return other
+
     @property
     def sam(self) -> SamBackend:
         """The adapted SAM."""
