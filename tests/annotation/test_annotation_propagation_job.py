@@ -127,7 +127,7 @@ def test_a_click_corrects_a_draft_and_undo_brings_the_draft_back(desk: VolumeDes
     desk.commit_a_square()
     desk.propagate()
     desk.canvas.go_to(Plane(0, 4))
-    assert desk.state.counts == "A draft from the slices beside it."
+    assert desk.state.counts == "Draft, propagated from other slices."
     desk.annotation.editor.add_point(15, 20)
     desk.settle()
     assert desk.segmenter.asked[-1].draft[10, 10] == 1
@@ -164,8 +164,8 @@ def test_all_good_drafts_are_one_commit_and_one_undo_and_flagged_ones_stay(
     desk.segmenter.flags = {1: "area doubled", 6: "outline unsure"}
     desk.commit_a_square()
     desk.propagate()
-    assert desk.state.status == "Drafts on 7 slices. 2 want a look: N."
-    assert desk.state.commit_drafts == "Commit all 5 drafts   ·   2 to look at  N"
+    assert desk.state.status == "Drafts on 7 slices. 2 flagged: N goes to the next."
+    assert desk.state.commit_drafts == "Commit all 5 drafts   ·   2 flagged  N"
     versions = desk.project.label_version(desk.image)
     desk.annotation.commit_drafts()
     desk.settle()
