@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QProgressBar, QVBoxLayout, QWidget
 
+from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.widgets import fit_rows, row_size, set_title, title
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Arbitrary.
 ROWS_SHOWN = 7
+FOLD_TIP = "The images of the project"
 
 
 class QueuePanel(QWidget):
@@ -38,10 +40,8 @@ class QueuePanel(QWidget):
         self.list = self._make_list()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
-        layout.addWidget(self._title)
-        layout.addWidget(self._bar)
-        layout.addWidget(self.list)
+        parts = [self._bar, self.list]
+        layout.addWidget(Fold("images_fold", FOLD_TIP, self._title, parts, is_open=True))
 
     def _make_list(self) -> QListWidget:
         made = QListWidget()

@@ -21,8 +21,10 @@ QPushButton:focus, QListWidget:focus {{ border: 1px solid {SKY}; }}
 QListWidget {{ border: 1px solid transparent; border-radius: 2px; padding: 0; }}
 QListWidget::item {{ padding: 0 4px; }}
 QListWidget::item:selected {{ background: rgba(86, 180, 233, 70); }}
+QMenu QPushButton {{ text-align: left; padding: 6px 12px; border-radius: 0; }}
 QToolButton {{ padding: 4px 7px; border-radius: 2px; background: rgba(128, 128, 128, 90); }}
 QToolButton:checked {{ background: {BLUE}; color: white; }}
+QToolButton[fold="true"] {{ background: transparent; padding: 2px; }}
 QProgressBar {{ border: none; border-radius: 3px; background: rgba(128, 128, 128, 70); }}
 QProgressBar::chunk {{ border-radius: 3px; background: {BLUE}; }}
 QLabel[role="title"] {{ font-weight: bold; }}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 # Pixels; arbitrary.
 SWATCH = 12
 ROW_PADDING = 8
+# Spaces at which Qt wraps and does not: a zero-width one, and the no-break space.
+WRAP, NO_WRAP = "\u200b", "\u00a0"
+# Words that Qt would cut in a narrow dock, and what stays in one line. The number is arbitrary.
+_UNBROKEN = re.compile(r"\S{12,}")
+_TOGETHER = re.compile(r"slice \d+ of \d+")
 
 
 def button(
@@ -60,6 +66,32 @@ def text_label(name: str = "", text: str = "", *, selectable: bool = False) -> Q
     return made
 
 
+class BreakingLabel(QLabel):
+    """Label that is never cut: it wraps, also inside a long file name or path."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self._text = ""
+        self.setObjectName(name)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+
+    def text(self) -> str:
+        """Return the text without the places where it may wrap."""
+        return self._text
+
+    def shown_text(self) -> str:
+        """Return the text with the places where it may wrap, and where not."""
+        return super().text()
+
+    def setText(self, text: str | None) -> None:
+        """Show a text."""
+        self._text = text or ""
+        text = _TOGETHER.sub(lambda found: found[0].replace(" ", NO_WRAP), self._text)
+        super().setText(_UNBROKEN.sub(lambda found: WRAP.join(found[0]), text))
+
+
 def title(name: str = "", text: str = "") -> QElidingLabel:
     """Bold line, elided in its middle if it is too long; its tool tip has the whole text."""
     made = QElidingLabel(text)
@@ -68,6 +100,14 @@ def title(name: str = "", text: str = "") -> QElidingLabel:
     made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     set_role(made, "title")
     return made
+
+
+def set_primary(widget: QWidget, primary: bool) -> None:
+    """Draw a button as the likely next step, or plain."""
+    if bool(widget.property("primary")) != primary:
+        widget.setProperty("primary", primary)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
 
 
 def set_title(label: QElidingLabel, text: str) -> None:

@@ -305,4 +305,5 @@ def _situation(facts: Facts) -> Situation:
         over=state.over,
         drawn=0 if state.ground is None else len(state.ground.patches),
         error=state.status.error,
+        has_round=state.round is not None,
     )

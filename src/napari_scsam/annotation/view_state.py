@@ -78,6 +78,8 @@ class Situation:
         What the object under the hand may take from other classes.
     drawn : int
         How often something was drawn by hand on the plane.
+    has_round : bool
+        Whether a round is active, so that there are suggestions.
     """
 
     image_name: str | None = None
@@ -105,6 +107,7 @@ class Situation:
     tool: Tool = "inside"
     over: Over = "free"
     drawn: int = 0
+    has_round: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ class ViewState:
         What the two buttons say; hidden in a picture, and while there is no draft.
     tool : Tool
     over : {'free', 'all'} or int
+    bright : frozenset of str
+        Object names of the buttons for the likely next step.
     """
 
     enabled: frozenset[str]
@@ -145,6 +150,7 @@ class ViewState:
     commit_drafts: str = ""
     tool: Tool = "inside"
     over: Over = "free"
+    bright: frozenset[str] = frozenset()
 
 
 def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
@@ -156,8 +162,9 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
     classes : tuple of LabelClass
         The project's, for the words of questions.
     """
+    enabled = _enabled(now)
     return ViewState(
-        enabled=_enabled(now),
+        enabled=enabled,
         heading=_heading(now),
         counts=_counts(now, classes),
         status=now.error or "  ".join(filter(None, (now.message, now.deaf))) or _progress(now),
@@ -168,6 +175,7 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         commit_drafts=_commit_drafts(now),
         tool=now.tool,
         over=now.over,
+        bright=enabled & _next_steps(now),
     )
 
 
@@ -191,6 +199,13 @@ def _enabled(now: Situation) -> frozenset[str]:
     if idle and now.can_redo:
         names.add("redo")
     return frozenset(names)
+
+
+def _next_steps(now: Situation) -> frozenset[str]:
+    """Buttons for the likely next step; none where a click on the image comes first."""
+    if now.has_preview or now.draft is not None or not now.prompts.is_empty or now.drawn:
+        return frozenset({"accept_next"})
+    return frozenset({"suggest"} if now.has_round and not now.is_committed else ())
 
 
 def _can_propagate(now: Situation) -> bool:
