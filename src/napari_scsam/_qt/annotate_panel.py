@@ -11,7 +11,7 @@ from napari_scsam._qt.button_menu import ButtonMenu, menu_button
 from napari_scsam._qt.button_rows import ButtonRows
 from napari_scsam._qt.class_list import ClassList
 from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
-from napari_scsam._qt.widgets import BreakingLabel, button, set_primary, set_role, text_label
+from napari_scsam._qt.widgets import button, set_primary, text_label, title
 from napari_scsam._qt.window_box import WindowBox
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ class AnnotatePanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._heading = BreakingLabel("heading")
-        set_role(self._heading, "title")
+        self._heading = title("heading")
         self._counts = text_label("counts")
         self.classes = ClassList()
         self.classes.picked.connect(self.class_picked)

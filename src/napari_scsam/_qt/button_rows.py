@@ -48,7 +48,7 @@ class ButtonRows(QWidget):
     def _fitting(self) -> int:
         """Return how many columns the widest text allows; rows are filled evenly."""
         widest = max(made.sizeHint().width() for made in self._buttons)
-        most = max(1, (self.width() + GAP) // (widest + GAP))
+        most = max(1, int((self.width() + GAP) // (widest + GAP)))
         rows = -(-len(self._buttons) // min(most, len(self._buttons)))
         return -(-len(self._buttons) // rows)
 

@@ -82,6 +82,12 @@ class ClassList(QListWidget):
             if used and used + width > room:
                 lines, used = lines + 1, 0
             used += width
+        scrolls = lines > MOST_LINES
+        # Off where all lines are seen: a scroll bar would take the width that they were fitted to.
+        policy = Qt.ScrollBarPolicy
+        self.setVerticalScrollBarPolicy(
+            policy.ScrollBarAsNeeded if scrolls else policy.ScrollBarAlwaysOff
+        )
         fit_rows(self, min(lines, MOST_LINES))
 
     def _on_class(self, item: QListWidgetItem | None, _previous: object = None) -> None:

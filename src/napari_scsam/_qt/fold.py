@@ -75,7 +75,7 @@ class Fold(QWidget):
     @property
     def is_open(self) -> bool:
         """Whether its content is shown."""
-        return self._button.isChecked()
+        return bool(self._button.isChecked())
 
     def open(self) -> None:
         """Show its content."""
