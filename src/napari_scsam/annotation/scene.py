@@ -304,4 +304,5 @@ def _situation(facts: Facts) -> Situation:
         over=state.over,
         drawn=0 if state.working is None else len(state.working.patches),
         error=state.status.error,
+        can_suggest=state.round is not None or state.tuned is not None,
     )

@@ -78,6 +78,8 @@ class Situation:
         Whose pixels the edited class may replace.
     drawn : int
         Number of strokes painted on the plane.
+    can_suggest : bool
+        Whether a round, or a SAM tuned on a few outlines, makes suggestions.
     """
 
     image_name: str | None = None
@@ -105,6 +107,7 @@ class Situation:
     tool: Tool = "inside"
     over: Over = "free"
     drawn: int = 0
+    can_suggest: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ class ViewState:
         Texts of the two buttons. Empty hides the button.
     tool : Tool
     over : {'free', 'all'} or int
+    bright : frozenset of str
+        Object names of the buttons for the likely next step.
     """
 
     enabled: frozenset[str]
@@ -144,6 +149,7 @@ class ViewState:
     commit_drafts: str = ""
     tool: Tool = "inside"
     over: Over = "free"
+    bright: frozenset[str] = frozenset()
 
 
 def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
@@ -155,8 +161,9 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
     classes : tuple of LabelClass
         The project's; their names occur in messages.
     """
+    enabled = _enabled(now)
     return ViewState(
-        enabled=_enabled(now),
+        enabled=enabled,
         heading=_heading(now),
         counts=_counts(now, classes),
         status=now.error or "  ".join(filter(None, (now.message, now.blocked))) or _progress(now),
@@ -167,6 +174,7 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         commit_drafts=_commit_drafts(now),
         tool=now.tool,
         over=now.over,
+        bright=enabled & _next_steps(now),
     )
 
 
@@ -190,6 +198,13 @@ def _enabled(now: Situation) -> frozenset[str]:
     if idle and now.can_redo:
         names.add("redo")
     return frozenset(names)
+
+
+def _next_steps(now: Situation) -> frozenset[str]:
+    """Buttons for the likely next step; none where a click on the image comes first."""
+    if now.has_preview or now.draft is not None or not now.prompts.is_empty or now.drawn:
+        return frozenset({"accept_next"})
+    return frozenset({"suggest"} if now.can_suggest and not now.is_committed else ())
 
 
 def _can_propagate(now: Situation) -> bool:
