@@ -20,7 +20,7 @@ from napari_scsam.core.windows import AUTO
 from napari_scsam.propagation import Carried, Carry, Filled, Trail, propagate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from napari_scsam.annotation.committed_label import CommittedLabel
     from napari_scsam.annotation.outlines import Outlines
@@ -46,9 +46,20 @@ class _Run:
 
 @dataclass(eq=False)
 class _Made:
-    """Result of a run: the last masks of each plane, and the error that ended it early, if any."""
+    """Result of a run.
+
+    Attributes
+    ----------
+    filled : dict of int to Filled
+        The last masks of each plane.
+    ends : list of (int, int)
+        Planes at which propagation stopped, each with the number of planes that it did not reach.
+    error : ScsamError, optional
+        That ended the run early.
+    """
 
     filled: dict[int, Filled] = field(default_factory=dict)
+    ends: list[tuple[int, int]] = field(default_factory=list)
     error: ScsamError | None = None
 
 
@@ -192,7 +203,7 @@ class PropagationJob:
                 label = self._beside_committed(key, filled.label)
                 drafts[key] = Draft(label, _flag_words(filled, self._project.classes))
         kept = [draft for draft in drafts.values() if draft is not None]
-        said = now if made.error is not None else now.saying(_summary(kept, stopped))
+        said = now if made.error is not None else now.saying(_summary(kept, made.ends, stopped))
         if drafts:
             work = replace(now.work.with_drafts(drafts), at=start)
             self._store.step(replace(said, work=work))
@@ -236,6 +247,7 @@ def _carry_all(
         pass
     except ScsamError as error:
         made.error = error
+    made.ends = _ends({*anchors, *made.filled}, count)
     return made
 
 
@@ -247,10 +259,22 @@ def _checked(step: Carry, cancel: CancelToken) -> Callable[[int, Trail], Carried
     return checked
 
 
-def _summary(drafts: list[Draft], stopped: bool) -> str:
+def _ends(reached: Collection[int], count: int) -> list[tuple[int, int]]:
+    """Return where propagation stopped, each with the number of planes that it did not reach."""
+    found: list[tuple[int, int]] = []
+    first = 0
+    for at in [*sorted(reached), count]:
+        if at > first:
+            found.append((at if first == 0 else first - 1, at - first))
+        first = at + 1
+    return found
+
+
+def _summary(drafts: list[Draft], ends: Sequence[tuple[int, int]], cancelled: bool) -> str:
     flagged = sum(bool(draft.flag) for draft in drafts)
-    began = "Stopped. " if stopped else ""
+    began = "Stopped. " if cancelled else ""
     if not drafts:
         return f"{began}No mask was found on other slices."
+    stops = "".join(f" Stopped at slice {at + 1}, {left} left." for at, left in ends)
     check = f" {flagged} flagged: N goes to the next." if flagged else ""
-    return f"{began}Drafts on {in_slices(len(drafts))}.{check}"
+    return f"{began}Drafts on {in_slices(len(drafts))}.{'' if cancelled else stops}{check}"
