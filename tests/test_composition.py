@@ -23,7 +23,8 @@ MANY_ATTRIBUTES = {
     "fit.py: WarmUp",
 }
 # Where every module-level number says where it comes from.
-NUMBERED = (SOURCE / "core", SOURCE / "inference", SOURCE / "models", SOURCE / "cli", TRAINING)
+NUMBERED_ROOMS = ("annotation", "cli", "core", "inference", "models", "propagation")
+NUMBERED = (*(SOURCE / room for room in NUMBERED_ROOMS), TRAINING)
 # Of torch, skimage.data and pathlib: functions that not every version has, and sample images.
 LIBRARIES = {"torch.cpu", "data", "path"}
 

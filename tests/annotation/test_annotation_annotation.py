@@ -161,7 +161,9 @@ def test_proposals_are_accepted_rejected_and_answered(desk: Desk) -> None:
     desk.use_round()
     desk.annotation.suggest()
     desk.settle()
-    assert desk.state.counts == ("3 points: 1 sure ●, 1 question ◆, 1 maybe missed ○  ·  N asks")
+    assert desk.state.counts == (
+        "3 points: 1 sure ●, 1 question ◆, 1 maybe missed ○  ·  N: next question"
+    )
     assert {"accept_all", "reject", "commit"} <= desk.state.enabled
     desk.annotation.editor.next_question()
     assert desk.state.counts.startswith("Is this point inside the one?")

@@ -141,7 +141,7 @@ def test_a_round_is_asked_with_the_window_that_it_learned_with(
     assert choice.for_models(scan) == PRESETS["liver"]
     assert choice.contrast(scan).limits == (-160, 240)
     said = choice.choose("lung", never)
-    assert "Round 3 learned with Liver" in said and "\n" not in said
+    assert "Round 3 was trained with Liver" in said and "\n" not in said
     assert choice.for_models(scan) == PRESETS["liver"]
     assert choice.choose("liver", never) == "Window: Liver (60/160)."
     choice.use_round(None)

@@ -40,7 +40,7 @@ class FakeSam:
         return f"{self.base_hash}{image.shape}"
 
     def embed(self, image: Any, cancel: Any = None) -> Embedding:
-        view = np.zeros((20, 30), np.float32)
+        view = np.random.default_rng(0).random((20, 30), np.float32)
         return Embedding(None, image.shape[:2], view, self.embedding_key(image))
 
     def decode(self, embedding: Embedding, prompts: Prompts, *, class_id: Any = None) -> Decoded:

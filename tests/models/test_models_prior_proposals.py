@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from napari_scsam.models.protocols import SamBackend
 
 SHAPE = (256, 200)
-EMBEDDING = Embedding(None, SHAPE, np.zeros(SHAPE, np.float32), "key")
+VIEW = np.random.default_rng(0).random(SHAPE, np.float32)
+EMBEDDING = Embedding(None, SHAPE, VIEW, "key")
 
 
 def disc(row: int, col: int, radius: int) -> np.ndarray:
@@ -110,3 +111,12 @@ def test_an_outline_of_one_picture_suggests_the_object_of_another(
     first = models.propose_from_prior(sam, embedding, 1)[0]
     assert place[round(first.row), round(first.col)]
     assert sam.class_log_odds(embedding, 2) is None
+
+
+def test_nothing_is_suggested_in_a_constant_border() -> None:
+    view = VIEW.copy()
+    view[:120] = 0
+    embedding = Embedding(None, SHAPE, view, "key")
+    sam = StandIn(disc(60, 60, 30), disc(180, 130, 30))
+    (point,) = propose_from_prior(cast("SamBackend", sam), embedding, 1)
+    assert (point.row, point.col) == pytest.approx((180, 130), abs=1)

@@ -207,7 +207,7 @@ def test_an_outline_that_leaves_the_picture_s_own_motion_wants_a_look_then_stops
     mask = disc(30, 30, 10)
     areas = (int(mask.sum()),)
     assert judge(mask, replace(found(mask), drift=0.35), areas, RULE) == ("", False)
-    strayed = "outline strayed"
+    strayed = "outline drifted to another structure"
     assert judge(mask, replace(found(mask), drift=0.25), areas, RULE) == (strayed, False)
     assert judge(mask, replace(found(mask), drift=0.05), areas, RULE) == (strayed, True)
     # The U-Net sees it there, too.
@@ -236,7 +236,7 @@ def test_sam_is_not_followed_where_the_picture_did_not_go() -> None:
         if not trail.areas:
             break
     assert reasons[0] == ""
-    assert set(filter(None, reasons)) == {"outline strayed"}
+    assert set(filter(None, reasons)) == {"outline drifted to another structure"}
     assert len(reasons) < 8
 
 

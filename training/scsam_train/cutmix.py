@@ -1,4 +1,4 @@
-"""CutMix of pseudo-labelled views: a rectangle of each is replaced by another one's.
+"""CutMix of pseudo-labelled views: a rectangle of a view is replaced by that of another view.
 
 Yun et al., CutMix, ICCV 2019 (arXiv 1905.04899); for pseudo-labels of segmentation French et al.,
 Semi-supervised semantic segmentation needs strong, varied perturbations, BMVC 2020

@@ -1,4 +1,4 @@
-"""Draws scenes in a napari viewer: of each new one what differs from the one before."""
+"""Draws scenes in a napari viewer; of each new one, only the difference from the last."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NapariCanvas(Canvas):
     Parameters
     ----------
     viewer : napari.Viewer
-        Layers that are not ours stay as they are.
+        Layers that are not ours are not changed.
     pick_class : callable
         Called with 0..8 when a digit is pressed on our layers.
     """
@@ -58,14 +58,14 @@ class NapariCanvas(Canvas):
         self._prompts: PromptPainter | None = None
         self._scene = Scene()
         self._rendering = False
-        # Whether the slider has left the scene's plane, which is not reported yet.
+        # Whether the slider has left the scene's plane, and that has not been reported yet.
         self._leaving = False
         for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.connect(self._on_dims)
         viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
-        """Let go of the viewer and take our layers away."""
+        """Disconnect from the viewer and remove our layers."""
         self._gestures.listener = CanvasListener()
         self._paint_tools.close()
         for event in (dims := self._viewer.dims.events).current_step, dims.order, dims.ndisplay:
@@ -78,31 +78,31 @@ class NapariCanvas(Canvas):
         self._layers.close()
 
     def listen(self, listener: CanvasListener) -> None:
-        """Report to `listener` from now on."""
+        """Send all further reports to `listener`."""
         self._gestures.listener = listener
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """Our layers by what they are: image, committed, preview, outline, lines, prompts."""
+        """Our layers by role: image, committed, preview, outline, lines, prompts."""
         return self._layers.named
 
     @property
     def plane(self) -> Plane | None:
-        """The plane on show; None with no image, or in a three-dimensional view."""
+        """The displayed plane; None without an image or in the 3D view."""
         return self._view.plane
 
     def go_to(self, plane: Plane) -> None:
-        """Move the viewer's sliders to `plane`, as a hand would."""
+        """Move the viewer's sliders to `plane`, as a user would."""
         self._view.go_to(plane)
 
     def index_along(self, axis: int) -> int:
-        """Where the view is along `axis` of the open image, also where it shows that axis."""
+        """Position of the view along `axis` of the open image, displayed or not."""
         return self._view.index_along(axis)
 
     # ---------------------------------------------------------------- drawing
 
     def render(self, scene: Scene) -> None:
-        """Draw what differs from the scene before; what is drawn by this is not reported."""
+        """Draw what differs from the previous scene, without reporting it as a user's action."""
         last, self._scene = self._scene, scene
         self._gestures.drag = scene.drag
         if scene.image is None:
@@ -119,7 +119,7 @@ class NapariCanvas(Canvas):
             self._gestures.listener.plane_changed(self.plane)
 
     def _open(self, scene: Scene, image: OpenImage) -> Scene:
-        """Open the scene's image; returns what is drawn of the scene by this."""
+        """Open the scene's image; returns the scene drawn by doing so."""
         volume = image.volume
         self._view.volume = None  # until its layers are there
         if self._masks is not None:
@@ -152,27 +152,27 @@ class NapariCanvas(Canvas):
         if self._prompts is not None and scene.prompts != last.prompts:
             self._prompts.show(scene.prompts)
         if self._masks is not None and self._committed is not None:
-            # What is being corrected is shown as that, not as committed.
+            # A mask being corrected is shown as a preview only.
             corrected = {plane for plane, mask in scene.masks.items() if not mask.is_draft}
             self._committed.show(scene.committed, corrected)
             self._masks.hold(self._paint_tools.pressed)
             self._masks.show(scene.masks, scene.plane, scene.crossing)
         self._paint_tools.show(scene.tool)
 
-    # ---------------------------------------------------------------- hands
+    # ---------------------------------------------------------------- the user's actions
 
     def activate_tool(self) -> None:
-        """Have the mouse go to our tool: its layer, flat, one picture."""
+        """Make our tool receive the mouse: select its layer, in 2D and without grid."""
         self._paint_tools.activate_tool()
 
     def finish_stroke(self) -> None:
-        """Report what is drawn so far of a stroke under way."""
+        """Report an unfinished stroke as if it had ended here."""
         if self._paint_tools.pressed:
             self._paint_tools.pressed = False
             self._on_stroke(())
 
     def _on_stroke(self, item: Sequence[Any]) -> None:
-        """Report what was drawn on the plane that was on show, and let the scene say what stays."""
+        """Report what was painted and restore the layers; the next scene draws the result."""
         shown, masks, committed = self._scene.plane, self._masks, self._committed
         if shown is None or masks is None or committed is None:
             return
@@ -206,12 +206,12 @@ class NapariCanvas(Canvas):
             self._paint_tools.observe()
 
     def _on_removed(self, event: Any) -> None:
-        """Have a layer of ours that a person removed come back, once napari is done with it."""
+        """Restore a layer of ours that the user removed, after napari has finished removing it."""
         if any(event.value == layer for layer in self._layers.named.values()):
             QTimer.singleShot(0, self._put_back)
 
     def _put_back(self) -> None:
-        # The window may have been closed meanwhile, with all that was in it.
+        # The window may have been closed meanwhile.
         with suppress(RuntimeError):
             if self._layers.put_back():
                 self._paint_tools.activate_tool()
@@ -222,7 +222,7 @@ class NapariCanvas(Canvas):
             self._pick_class(ids.index(value))
 
     def _bind_keys(self, layer: Any) -> None:
-        # Digits are taken on napari's own layers ("1" deletes points), so ours get them back.
+        # napari uses digits as keys of its layers ("1" deletes points); on ours they pick classes.
         for position in range(9):
             layer.bind_key(
                 str(position + 1),
@@ -231,8 +231,8 @@ class NapariCanvas(Canvas):
             )
         for key in ("Delete", "Backspace"):
             layer.bind_key(key, lambda _: self._gestures.delete(), overwrite=True)
-        # napari's own undo would bring back pixels that our history knows nothing of.
+        # napari's own undo would restore pixels without a step in our history.
         layer.bind_key("Control-Z", lambda _: self._gestures.listener.undo(), overwrite=True)
         layer.bind_key("Control-Shift-Z", lambda _: self._gestures.listener.redo(), overwrite=True)
-        if not isinstance(layer, Labels):  # there it takes back a polygon under way
+        if not isinstance(layer, Labels):  # there, Escape cancels an unfinished polygon
             layer.bind_key("Escape", lambda _: self._gestures.cancel(), overwrite=True)

@@ -1,4 +1,4 @@
-"""napari's own brush, eraser, polygon and fill on our layers, and which layer has the mouse."""
+"""napari's brush, eraser, polygon and fill on our layers, and which layer gets the mouse."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ MODES: Mapping[Tool, str] = {
     "fill": "fill",
 }
 TOOLS: Mapping[str, Tool] = {mode: tool for tool, mode in MODES.items()}
-BACK = "I brings our tool back."
-IN_3D = f"In the 3D view clicks only turn the picture: {BACK}"
-IN_GRID = f"In the grid view clicks do nothing: {BACK}"
+BACK = "press I to return to our tool."
+IN_3D = f"In the 3D view, clicks only rotate the picture: {BACK}"
+IN_GRID = f"In the grid view, clicks have no effect: {BACK}"
 
 
 class PaintTools:
-    """Sets napari's tools as a scene wants them, and reports which one a person takes.
+    """Applies the scene's tool to napari, and reports strokes and the tools that the user picks.
 
     Parameters
     ----------
     viewer : napari.Viewer
     on_stroke : callable
-        Called when something was drawn on one of our layers, with the item of napari's history.
+        Called after something was painted on one of our layers, with the item of napari's history.
     on_tool : callable
-        (tool or None, why a click does nothing or empty): what the mouse does now.
+        (tool or None, reason): the user's tool, and why a click has no effect, or empty.
     on_label : callable
-        (value): which value a person picked to paint with.
+        (value): the user picked this value to paint with.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class PaintTools:
         )
 
     def attach(self, layers: Mapping[str, Any]) -> None:
-        """Work on these layers from now on."""
+        """Switch to these layers."""
         fresh = self._layers.get(PREVIEW) != layers[PREVIEW]
         self._layers = dict(layers)
         self._tool = None
         layers[OUTLINE].editable = False
         if not fresh:
             return
-        # napari's brush cursor draws a box under itself, and software rendering crashes on it.
+        # The brush cursor's box crashes software rendering.
         self._viewer.canvas.overlays["_brush_circle"].box = False
         for name in (PREVIEW, COMMITTED, OUTLINE):
             layers[name].events.editable.connect(self._keep_locked)
@@ -90,19 +90,19 @@ class PaintTools:
             event.connect(self._copy_settings)
 
     def close(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         for event in self._watched():
             event.disconnect(self.observe)
         self.release()
 
     def release(self) -> None:
-        """Put the tools away, before layers are removed: napari draws a brush that has no layer."""
+        """Deselect the tools before layers are removed, or napari's brush cursor stays."""
         layers, self._layers = self._layers, {}
         for name in set(layers) & {PREVIEW, COMMITTED}:
             layers[name].mode = "pan_zoom"
 
     def show(self, tool: ShownTool) -> None:
-        """Set napari's tools as `hand` says."""
+        """Apply `tool`."""
         last, self._tool = self._tool, tool
         if not self._layers or tool == last:
             return
@@ -119,7 +119,7 @@ class PaintTools:
             self._setting = False
 
     def activate_tool(self) -> None:
-        """Have the mouse go to our tool: its layer, flat, one picture."""
+        """Make our tool receive the mouse: select its layer, in 2D and without grid."""
         if not self._layers or self._tool is None:
             return
         self._viewer.canvas.grid.enabled = False
@@ -139,7 +139,7 @@ class PaintTools:
             wanted = self._layers[PREVIEW if paints else PROMPTS]
             self._viewer.layers.selection.active = wanted
 
-    # ---------------------------------------------------------------- what a person does
+    # ---------------------------------------------------------------- the user's actions
 
     def _press(self, layer: Any, event: Any) -> Generator[None, None, None]:
         self.pressed = str(layer.mode) in ("paint", "erase")
@@ -155,19 +155,19 @@ class PaintTools:
         self._on_stroke(self._last_edit)
 
     def _updated(self, _event: Any) -> None:
-        """Take up what napari tells of before it is drawn: a polygon, a fill, a script's."""
+        """Report edits whose event comes before the data change: polygons, fills and scripts."""
         if self._last_edit and not self.pressed:
             item, self._last_edit = self._last_edit, ()
             self._on_stroke(item)
 
     def _keep_locked(self, event: Any) -> None:
-        """Lock a layer again that napari unlocked by itself: it does where the view is turned."""
+        """Lock a layer again after napari has unlocked it, which it does when the view changes."""
         locked = self._tool is not None and self._tool.locked
         if event.source.editable and (locked or event.source == self._layers.get(OUTLINE)):
             event.source.editable = False
 
     def _keep_flat(self, event: Any) -> None:
-        """Draw on the slice on show alone: what lies on others would not be seen."""
+        """Restrict painting to the displayed slice; edits of others would not be visible."""
         if event.source.n_edit_dimensions != 2:
             event.source.n_edit_dimensions = 2
 
@@ -176,14 +176,14 @@ class PaintTools:
             self._on_label(int(event.source.selected_label))
 
     def _copy_settings(self, _event: Any = None) -> None:
-        """What is chosen for the committed layer counts where it is drawn on: on the preview."""
+        """Copy brush size and label of the committed layer to the preview, which is painted on."""
         if self._layers and not self._setting:
             preview, committed = self._layers[PREVIEW], self._layers[COMMITTED]
             preview.brush_size = committed.brush_size
             preview.selected_label = committed.selected_label
 
     def observe(self, _event: Any = None) -> None:
-        """Report what the mouse does now."""
+        """Report the tool in use, and why a click has no effect."""
         if self._setting or not self._layers:
             return
         active, layers = self._viewer.layers.selection.active, self._layers
@@ -199,7 +199,7 @@ class PaintTools:
             self._on_tool(None, self._why_blocked(active))
 
     def _move_to_preview(self, committed: Any) -> None:
-        """Go on on the preview, which shows the plane's label while it is being drawn on."""
+        """Move the tool to the preview, which shows the plane's label during painting."""
         preview, mode = self._layers[PREVIEW], str(committed.mode)
         self._copy_settings()
         self._setting = True
@@ -211,7 +211,7 @@ class PaintTools:
             self._setting = False
 
     def _why_blocked(self, active: Any) -> str:
-        """Why a click does nothing where `active` is the layer that has the mouse."""
+        """Why a click has no effect while `active` is the selected layer; empty if it has one."""
         if self._viewer.dims.ndisplay != 2:
             return IN_3D
         if self._viewer.canvas.grid.enabled:
@@ -220,14 +220,16 @@ class PaintTools:
         if active == self._layers[PROMPTS] or draws:
             return ""
         if active is None:
-            return f"No layer is selected, so clicks do nothing: {BACK}"
+            return f"No layer is selected, so clicks have no effect: {BACK}"
         if active == self._layers[OUTLINE]:
-            return f"“{active.name}” only shows and can't be drawn on: D draws, {BACK}"
-        return f"Clicks go to the layer “{active.name}” now: {BACK}"
+            return (
+                f"The layer “{active.name}” can't be painted on: press D for the brush, or {BACK}"
+            )
+        return f"Clicks go to the layer “{active.name}”: {BACK}"
 
 
 def touched_indices(item: Sequence[Any], axis: int) -> set[int]:
-    """Where along `axis` a stroke changed anything, told by the item of napari's history."""
+    """Indices along `axis` that a stroke changed, from its item of napari's history."""
     found: set[int] = set()
     for atom in item:
         at = (atom[0] if isinstance(atom, tuple) else atom.slice_key)[axis]

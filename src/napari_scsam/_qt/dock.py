@@ -20,6 +20,7 @@ from napari_scsam._qt.session import Session
 from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, FileThereError, ScsamError
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project.export import export_labels
@@ -87,9 +88,7 @@ class ScsamDock(QWidget):
                 lambda paths: parts.form.images.setText("; ".join(map(str, paths))),
             )
         )
-        parts.queue.picked.connect(
-            lambda image: self._with(lambda a: a.navigation.open_image(image))
-        )
+        parts.queue.picked.connect(self._open_image)
         parts.annotate.pressed.connect(self.press)
         parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.editor.set_class(c)))
         parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.pick_tool(t)))
@@ -345,14 +344,19 @@ class ScsamDock(QWidget):
         """Show whether SAM is tuned on the labels, and the result."""
         self._parts.tuning.show_state(state)
 
-    def show_rows(self, rows: list[QueueRow], current: str | None) -> None:
+    def show_rows(self, rows: list[QueueRow], current: str | None, flagged: frozenset[str]) -> None:
         """Show the list of images."""
-        self._parts.queue.show_rows(rows)
+        self._parts.queue.show_rows(rows, flagged)
         self._parts.queue.show_current(current)
 
     def show_machine(self, text: str) -> None:
         """Show which models run on which device."""
         self._parts.machine.setText(text)
+
+    def _open_image(self, image_id: str) -> None:
+        plane = self._parts.queue.plane_of(image_id)
+        at = None if plane is None else Plane(0, plane)
+        self._with(lambda a: a.navigation.open_image(image_id, at))
 
     def _pick_window(self, name: str) -> None:
         if self.session is not None:

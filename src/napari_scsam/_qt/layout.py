@@ -48,14 +48,14 @@ class DockLayout:
         self._lines = [_line(), _line()]
         parts = (
             self.welcome,
-            self.bar,
             self.form,
-            self.queue,
-            self._lines[0],
             self.annotate,
+            self._lines[0],
+            self.queue,
             self._lines[1],
-            self.tuning,
             self.training,
+            self.tuning,
+            self.bar,
         )
         foot = QVBoxLayout()
         foot.setContentsMargins(MARGIN, 2, MARGIN, 4)

@@ -18,8 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
-from napari_scsam._qt.widgets import button, set_title, small_button, text_label, title
+from napari_scsam._qt.widgets import button, small_button, text_label, title
 from napari_scsam.core.settings import Modality
 
 if TYPE_CHECKING:
@@ -196,6 +197,9 @@ BAR = (
 )
 
 
+FOLD_TIP = "Open, create and export projects"
+
+
 class ProjectBar(QWidget):
     """Name of the project, and buttons to open, create and export one.
 
@@ -214,10 +218,14 @@ class ProjectBar(QWidget):
             name: button(name, text, partial(self.pressed.emit, name), tip)
             for name, text, _, tip in BAR
         }
-        self._grid = QGridLayout(self)
+        body = QWidget()
+        self._grid = QGridLayout(body)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(GAP)
-        self._grid.addWidget(self._name, 0, 0, 1, len(BAR))
+        self._fold = Fold("project_fold", FOLD_TIP, self._name, [body])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._fold)
         self.show_project(None)
 
     @property
@@ -228,8 +236,10 @@ class ProjectBar(QWidget):
     def show_project(self, name: str | None, *, read_only: bool = False) -> None:
         """Show the project's name and a row of buttons; without a project, a column of buttons."""
         is_open = name is not None
-        set_title(self._name, f"{name} (read-only)" if read_only else name or "")
-        self._name.setVisible(is_open)
+        shown = f"{name} (read-only)" if read_only else name or ""
+        self._name.setText(f"Project: {shown}")
+        self._name.setToolTip(shown)
+        self._fold.show_line(is_open)
         for place, (key, short, long, _) in enumerate(BAR):
             made = self._buttons[key]
             made.setText(short if is_open else long)

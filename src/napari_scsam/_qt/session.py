@@ -40,8 +40,10 @@ class SessionView(Protocol):
     def show_tuning(self, state: TuningState) -> None:
         """Show whether SAM is tuned on the labels, and the result."""
 
-    def show_rows(self, rows: list[image_queue.QueueRow], current: str | None) -> None:
-        """Show the list of images, and which of them is open."""
+    def show_rows(
+        self, rows: list[image_queue.QueueRow], current: str | None, flagged: frozenset[str]
+    ) -> None:
+        """Show the list of images, which of them is open, and which have slices to check."""
 
     def show_machine(self, text: str) -> None:
         """Show which models run on which device."""
@@ -81,6 +83,7 @@ class Session(QObject):
         self._files = files
         self._view = view
         self._shown_rows: tuple[Any, ...] = ()
+        self._commits = 0
         self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
@@ -120,7 +123,7 @@ class Session(QObject):
         """Show what is committed; the project is read off the main thread."""
 
         def show(rows: list[image_queue.QueueRow]) -> None:
-            self._view.show_rows(rows, self.annotation.now.image_id)
+            self._view.show_rows(rows, self.annotation.now.image_id, self._flagged())
 
         job = Job("Reading the images", lambda _progress, _cancel: image_queue.rows(self.project))
         self._files.run(job, show, self.annotation.fail)
@@ -141,12 +144,21 @@ class Session(QObject):
     def _changed(self, state: ViewState) -> None:
         self._view.show_state(state)
         self._ahead.moved()
-        shown = (self.annotation.now.image_id, self.annotation.now.commits)
+        now = self.annotation.now
+        shown = (now.image_id, now.commits, self._flagged())
         if shown != self._shown_rows:
             self._shown_rows = shown
             self.refresh_rows()
-            self.tuning.committed()
             self.rounds.labels_changed()
+        if now.commits != self._commits:  # opening a project is no reason to tune
+            self._commits = now.commits
+            self.tuning.committed()
+
+    def _flagged(self) -> frozenset[str]:
+        """Return the id of the open image if it has slices to check."""
+        now = self.annotation.now
+        is_flagged = any(draft.flag for draft in now.drafts.values())
+        return frozenset({now.image_id} if is_flagged and now.image_id is not None else ())
 
     def _show_rounds(self, state: RoundsState) -> None:
         self._view.show_rounds(state)

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_scsam._qt.curves import CurvePlot
+from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.settings_form import SettingsForm
 from napari_scsam._qt.style import GAP
 from napari_scsam._qt.widgets import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 # Interval of polling, and rows of the list before it scrolls. Both arbitrary.
 TICK_MS = 250
 ROUNDS_SHOWN = 4
+FOLD_TIP = "Train a round, and choose among the finished ones"
 CANCEL_TIP = "Stop this round. The active round does not change."
 GIVE_UP_TIP = "Discard the interrupted round. The active round does not change."
 
@@ -112,17 +114,21 @@ class TrainingPanel(QWidget):
         second.addWidget(self._buttons["cancel_train"], 1)
         third.addWidget(self._buttons["promote"])
         third.addWidget(self._buttons["rollback"])
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP)
-        layout.addWidget(self._summary)
+        body = QWidget()
+        inside = QVBoxLayout(body)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(GAP)
         for item in (first, self.form, second, self._text, self._plot, self._list, third):
             if isinstance(item, QHBoxLayout):
                 item.setSpacing(GAP)
-                layout.addLayout(item)
+                inside.addLayout(item)
             else:
-                layout.addWidget(item)
-        layout.addWidget(self._metrics)
+                inside.addWidget(item)
+        inside.addWidget(self._metrics)
+        self.fold = Fold("rounds_fold", FOLD_TIP, self._summary, [body])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.fold)
 
     @property
     def selected_round(self) -> int | None:
@@ -168,6 +174,7 @@ class TrainingPanel(QWidget):
             return
         self._interrupted = killed
         if killed is not None:  # so that Train resumes it
+            self.fold.open()
             self.form.show_settings(killed.settings)
         else:
             self.form.forget_untitled()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QSizePolicy, QToolButton, QWidget
-from superqt import QElidingLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 # Pixels; arbitrary.
 SWATCH = 12
 ROW_PADDING = 8
+# Spaces at which Qt wraps and does not: a zero-width one, and the no-break space.
+WRAP, NO_WRAP = "\u200b", "\u00a0"
+# Words that may wrap after a separator, or anywhere; and what stays in one line. The numbers are
+# arbitrary: about half a line, and a line, of 320 px.
+_LONG, _LONGER = re.compile(r"\S{12,}"), 24
+_SEPARATED = re.compile(r"(?<=[_./\\-])(?=.)")
+_TOGETHER = re.compile(r"slice \d+ of \d+")
 
 
 def button(
@@ -60,17 +67,55 @@ def text_label(name: str = "", text: str = "", *, selectable: bool = False) -> Q
     return made
 
 
-def title(name: str = "", text: str = "") -> QElidingLabel:
-    """Bold line, elided in its middle if it is too long; its tool tip has the whole text."""
-    made = QElidingLabel(text)
-    made.setObjectName(name)
-    made.setElideMode(Qt.TextElideMode.ElideMiddle)
-    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+class BreakingLabel(QLabel):
+    """Label that is never cut: it wraps, also inside a long file name or path."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self._text = ""
+        self.setObjectName(name)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+
+    def text(self) -> str:
+        """Return the text without the places where it may wrap."""
+        return self._text
+
+    def shown_text(self) -> str:
+        """Return the text with the places where it may wrap, and where not."""
+        return str(super().text())
+
+    def setText(self, text: str | None) -> None:
+        """Show a text."""
+        self._text = text or ""
+        text = _TOGETHER.sub(lambda found: found[0].replace(" ", NO_WRAP), self._text)
+        super().setText(_LONG.sub(_may_wrap, text))
+
+
+def title(name: str = "", text: str = "") -> BreakingLabel:
+    """Bold text, in as many lines as it needs."""
+    made = BreakingLabel(name)
+    made.setText(text)
     set_role(made, "title")
     return made
 
 
-def set_title(label: QElidingLabel, text: str) -> None:
+def _may_wrap(word: re.Match[str]) -> str:
+    """Let a word wrap after its separators, and anywhere in a part that is long itself."""
+    parts = _SEPARATED.split(word[0])
+    return WRAP.join(part if len(part) < _LONGER else WRAP.join(part) for part in parts)
+
+
+def set_primary(widget: QWidget, primary: bool) -> None:
+    """Draw a button as the likely next step, or plain."""
+    if bool(widget.property("primary")) != primary:
+        widget.setProperty("primary", primary)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
+
+
+def set_title(label: BreakingLabel, text: str) -> None:
     """Set the text and the tool tip of a title."""
     label.setText(text)
     label.setToolTip(text)

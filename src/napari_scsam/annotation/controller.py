@@ -1,4 +1,4 @@
-"""One open project with one image on show: puts together what works on it, without Qt."""
+"""Composes the annotation session of an open project, without Qt."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.autosave import Autosave
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
-from napari_scsam.annotation.committed_label import CommittedLabel, LabelSaver
+from napari_scsam.annotation.committed_label import CommittedLabel
 from napari_scsam.annotation.editor import PromptEditor
 from napari_scsam.annotation.intensity_window import IntensityWindow
+from napari_scsam.annotation.label_saver import LabelSaver
 from napari_scsam.annotation.navigation import Navigation
 from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.outlines import Outlines
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 
 
 class AnnotationController:
-    """The annotation loop: suggest, correct, commit, go on.
+    """The annotation loop: suggest, correct, commit, next.
 
-    A click's life: the editor puts a state with one more prompt into the store. The store
-    tells the controller, which has the outline asked for, resolves the scene and has it drawn.
-    The answer is another change of the store.
+    On a click, the editor puts a state with one more prompt into the store. The store notifies
+    the controller, which requests a mask, resolves the scene and renders it. The model's answer
+    is another change of the store.
 
     Parameters
     ----------
@@ -49,13 +50,13 @@ class AnnotationController:
     canvas : Canvas
     previewer : Previewer
     files : JobRunner
-        Reads and writes the project, so that saving never waits behind the model.
+        Reads and writes the project; separate from the models, so that saving does not wait.
     on_change : callable
         Called with the new ViewState after every change.
     segmenter : SegmenterLike
-        What masks are propagated with.
+        Propagates masks.
     carrier : JobRunner
-        Where they are propagated, so that clicks are answered in between.
+        Runs the propagation; clicks are answered between its steps.
 
     Attributes
     ----------
@@ -124,112 +125,115 @@ class AnnotationController:
         )
 
     def _if_enabled(self, name: str, action: Callable[[], None]) -> None:
-        """Act as the button of this name would."""
+        """Do what the button of this name does, if it is enabled."""
         if name in self.view_state.enabled:
             action()
 
     def _show(self, autosave: Autosave) -> None:
-        # Asked before anything is drawn: the model works while the window draws.
+        # Requested before drawing, so that the model works while the window draws.
         self.outlines.update()
         self._presenter.show()
         autosave.save()
 
-    # ---------------------------------------------------------------- what there is
+    # ---------------------------------------------------------------- state
 
     @property
     def now(self) -> AnnotationState:
-        """What is open and what was done."""
+        """The present state."""
         return self._store.now
 
     @property
     def key(self) -> SliceKey | None:
-        """(image id, Plane) on show; None with no image or in a three-dimensional view."""
+        """(image id, Plane) displayed; None without an image or in the 3D view."""
         return self._store.now.key
 
     @property
     def prompts(self) -> PromptSet:
-        """Prompts of the plane on show."""
+        """Prompts of the displayed plane."""
         return self._store.now.prompts
 
     @property
     def preview(self) -> LabelArray | None:
-        """The mask on show, uint8 (rows, cols), or None while there is none."""
+        """The displayed mask, uint8 (rows, cols), or None while there is none."""
         return self.outlines.preview
 
     @property
     def view_state(self) -> ViewState:
-        """What the dock shows."""
+        """State of the dock."""
         return self._presenter.scene.dock
 
     def fail(self, error: Exception) -> None:
-        """Show an error's one line; one that is not ours is a bug and is raised again."""
+        """Show an error's message; an error other than `ScsamError` is a bug and is raised."""
         self._store.fail(error)
 
     # ---------------------------------------------------------------- the loop
 
     def suggest(self) -> None:
-        """Ask the active round for proposals."""
+        """Request proposals from the active round."""
         self._suggestions.suggest()
 
     def pick_tool(self, tool: Tool) -> None:
-        """Take a tool, and have the mouse go to it whatever had it before."""
+        """Pick a tool, and make it the one that receives the mouse."""
         self.editor.set_tool(tool)
         self._canvas.activate_tool()
 
     def commit(self) -> None:
-        """Save the mask on show as the plane's label; no mask at all saves "nothing here"."""
+        """Save the displayed mask as the plane's label; without a mask, save it as empty."""
         self._canvas.finish_stroke()
         self._saver.commit()
 
     def accept_and_next(self, *, others_open: bool = False) -> None:
-        """Accept and commit what is on show, then go to the next draft or open plane.
+        """Accept and commit the displayed mask, then go to the next draft or open plane.
 
-        With `others_open`, classes that are not on the plane are not annotated yet, not absent.
+        With `others_open`, classes that are not on the plane are recorded as not annotated yet,
+        rather than as absent.
         """
         self._canvas.finish_stroke()
         now = self._store.now
         if now.key is None:
             return
         if now.is_untouched and not self._suggestions.found_nothing(now.key):
-            said = "Nothing to accept yet: click the structure, press G, or K to skip."
+            said = (
+                "Nothing to accept yet. Click the structure, press G for suggestions, or K to skip."
+            )
             self._store.say(said)
             return
         self._saver.commit(self.navigation.next_draft, others_open=others_open)
 
     def commit_drafts(self) -> None:
-        """Commit every draft of the open image that nothing speaks against, as one version."""
+        """Commit all drafts of the open image that are not flagged, as one version."""
         self._saver.commit_drafts()
 
     def next_to_check(self) -> None:
-        """Select the next question of this plane, or go to the next draft that wants a look."""
+        """Select the next question of this plane, or go to the next flagged draft."""
         if self.editor.has_question or not self.navigation.next_flagged():
             self.editor.next_question()
 
     def set_axis(self, axis: int) -> None:
-        """Show the image along another of its axes, at the same place."""
+        """Show the image along another axis, at the same position."""
         self.navigation.set_axis(axis, self._canvas.index_along(axis))
 
     def propagate(self) -> None:
-        """Carry the outlines of this plane, and of the committed ones, to the others; or stop."""
+        """Propagate the masks of this plane and of the committed ones, or stop doing so."""
         self._propagation.start_or_stop()
 
     def undo(self) -> None:
-        """Take back the last step, wherever it was taken."""
+        """Undo the last step, whichever image and plane it was made on."""
         self._undo_redo.undo()
 
     def redo(self) -> None:
-        """Take the step again that was undone."""
+        """Redo the step that was undone last."""
         self._undo_redo.redo()
 
     def close(self) -> None:
-        """Stop what is under way, and keep what is not committed for the next time."""
+        """Stop running work, and save uncommitted work for the next session."""
         self._propagation.close()
         self.navigation.close()
 
     # ---------------------------------------------------------------- models and windows
 
     def set_window(self, name: str) -> None:
-        """Look at the scan through another window; masks on show are drawn again through it."""
+        """Choose another intensity window; uncommitted masks are computed again with it."""
         try:
             message = self.window.choose(name, self._store.fail)
         except ScsamError as error:
@@ -239,25 +243,25 @@ class AnnotationController:
         self._store.say(message)
 
     def round_changed(self) -> None:
-        """Use the project's active round from now on."""
+        """Switch to the project's active round."""
         active = self._project.active_round()
         self.window.use_round(active)
         self._suggestions.forget()
-        # A mask that another round's models drew must not be committed as this one's.
+        # A mask from another round's models must not be committed as this round's.
         self.outlines.forget()
-        # What was last said here must not hide what is being said of the round.
+        # The last message here must not hide the message about the round.
         self._store.put(replace(self._store.now.saying(""), round=active))
 
     def use_tuned(self, folder: Path | None, redraw: bool = False) -> None:
-        """Have clicks answered by a tuning's SAM from the next one on; None for the shipped one.
+        """Answer further clicks with a tuned SAM; None for the shipped one.
 
-        An outline on show stays as the person sees it, unless `redraw` says otherwise.
+        The displayed mask is not computed again, unless `redraw` is set.
         """
         now = self._store.now
         if folder == now.tuned:
             return
         if redraw and self.outlines.waiting:
-            # What the message says is under way no longer is.
+            # The message is about a request that is dropped here.
             now = replace(now, status=replace(now.status, message=""))
         if redraw:
             self.outlines.forget()
@@ -266,7 +270,7 @@ class AnnotationController:
 
 
 class _Presenter:
-    """Between what is known and what is drawn.
+    """Resolves scenes and has them drawn.
 
     Parameters
     ----------
@@ -279,7 +283,7 @@ class _Presenter:
     canvas : Canvas
         Draws the scene.
     on_change : callable
-        Called with what the dock shows.
+        Called with the state of the dock.
     """
 
     def __init__(
@@ -305,7 +309,7 @@ class _Presenter:
         self.scene = Scene()
 
     def show(self) -> None:
-        """Have all that changed drawn."""
+        """Resolve the scene and render it."""
         self.scene = scene = resolve(self._facts(), self.scene)
         self._canvas.render(scene)
         self._on_change(scene.dock)

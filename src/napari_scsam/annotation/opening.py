@@ -1,4 +1,4 @@
-"""Opens images of the project: read off the main thread, then shown at a plane."""
+"""Opens images of the project: reads them on a thread, then shows a plane."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Volume
     from napari_scsam.project import ImageRecord, Project
 
-READ_ONLY = "The project is open elsewhere: look, but no changes."
+READ_ONLY = "The project is open in another window, so it is read-only here."
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """What is read of an image to open it."""
+    """What is read to open an image."""
 
     volume: Volume
     label: LabelArray | None
@@ -44,9 +44,9 @@ class ImageOpener:
         Reads the images.
     store : StateStore
     committed : CommittedLabel
-        Follows the image that is open.
+        Switched to the opened image.
     autosave : Autosave
-        Has what was not committed when the image was last open.
+        Has the uncommitted work of the last session.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ImageOpener:
         self._files.run(Job(f"Opening {record.name}", read), opened, self._store.fail)
 
     def close(self) -> None:
-        """Keep what is not committed, for the next time."""
+        """Save uncommitted work for the next session."""
         self._autosave.close()
 
     def _show(self, record: ImageRecord, volume: Volume, plane: Plane | None, said: str) -> None:

@@ -1,4 +1,4 @@
-"""What is not committed of an image as plain values, and back."""
+"""Uncommitted work on an image as JSON values, and back."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
 
-# The prompts, the ground and the draft of each plane that has any.
+# The prompts, the working label and the draft of each plane that has any.
 Pending = Mapping[Plane, tuple[PromptSet, WorkingLabel | None, Draft | None]]
 
 
 def pending_of(work: Work, image_id: str) -> Pending:
-    """What waits to be saved on the planes of an image."""
+    """The uncommitted work on the planes of an image."""
     keys = {k for k in (*work.prompts, *work.working_labels, *work.drafts) if k[0] == image_id}
     return {
         key[1]: (work.prompts_at(key), work.working_labels.get(key), work.drafts.get(key))
@@ -35,7 +35,7 @@ def pending_of(work: Work, image_id: str) -> Pending:
 
 
 def with_pending(work: Work, image_id: str, pending: Pending) -> Work:
-    """The same work with what waited to be saved on the planes of an image."""
+    """`work` with the uncommitted work on the planes of an image added."""
     drafts: dict[SliceKey, Draft | None] = {}
     for plane, (prompts, working, draft) in pending.items():
         key = (image_id, plane)
@@ -45,7 +45,7 @@ def with_pending(work: Work, image_id: str, pending: Pending) -> Work:
 
 
 def to_json(pending: Pending) -> list[dict[str, Any]]:
-    """Plain values for `read_back`."""
+    """JSON values for `read_back`; the format is in docs/reference/project-folder.md."""
     return [
         {
             "axis": plane.axis,
@@ -59,12 +59,12 @@ def to_json(pending: Pending) -> list[dict[str, Any]]:
 
 
 def read_back(planes: list[dict[str, Any]], shape: tuple[int, ...]) -> Pending:
-    """What `to_json` gave, for an image of this spatial shape.
+    """Read what `to_json` wrote, for an image of this spatial shape.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If it is damaged, or does not fit the image.
+        If the values are damaged, or do not fit the image.
     """
     found: dict[Plane, tuple[PromptSet, WorkingLabel | None, Draft | None]] = {}
     for entry in planes:
@@ -83,7 +83,7 @@ def read_back(planes: list[dict[str, Any]], shape: tuple[int, ...]) -> Pending:
 
 
 def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
-    """Points, boxes and strokes as plain values."""
+    """Points, boxes and strokes as JSON values."""
     return {
         "points": [asdict(p) for p in prompts.points],
         "boxes": [

@@ -1,4 +1,4 @@
-"""What lies under the hand on a plane: what stays as it is, whatever the models answer next."""
+"""The label of a plane being edited, and how a model's answer is merged into it."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from napari_scsam.core.prompts import PointPrompt, PromptSet, pixels_of
 if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray, Mask
 
-# Whose pixels the object under the hand may take: nobody's alone, everybody's, or one class's, too.
+# Whose pixels the edited class may replace: free ones only, all, or also those of one class (int).
 Over = Literal["free", "all"] | int
 
 
 @dataclass(frozen=True, eq=False)
 class WorkingLabel:
-    """The label of a plane as the person left it when the hand last went to something else.
+    """The label of a plane being edited: a protected base, and the patches painted on it.
 
     Attributes
     ----------
     base : ndarray of shape (rows, cols), uint8
-        The label, but for the patches from `since` on.
+        The label without the patches from `since` on.
     included : PromptSet
-        The prompts that it was made of. What differs from them is under the hand.
+        The prompts that `base` was made of. Classes whose prompts differ are being edited.
     fixed : ndarray of shape (rows, cols), bool, optional
-        What was drawn by hand and is in `base`.
+        The pixels of `base` that were painted.
     patches : tuple of Patch
-        All that was drawn by hand here, for the journal.
+        Everything painted on the plane, for the journal.
     since : int
-        How many of the patches are in `base`.
+        Number of patches that `base` includes.
     drawn : frozenset of int
-        Classes that were drawn or erased by hand: later prompts go on from their pixels.
+        Classes that were painted or erased. Later prompts correct their pixels.
     over : {'free', 'all'} or int
-        What else the object under the hand may take; an int is a class.
+        Whose pixels the edited class may replace; an int is a class.
     """
 
     base: LabelArray
@@ -51,7 +51,7 @@ class WorkingLabel:
 
     @property
     def label(self) -> LabelArray:
-        """The label with all that was drawn, (rows, cols); `base` itself where nothing was."""
+        """The label with all patches, (rows, cols); `base` itself if there are none to apply."""
         if self.since == len(self.patches):
             return self.base
         label = self.base.copy()
@@ -61,7 +61,7 @@ class WorkingLabel:
 
     @property
     def by_hand(self) -> Mask | None:
-        """Where it was drawn by hand, (rows, cols); None where nothing was."""
+        """Painted pixels, (rows, cols); None if there are none."""
         if self.since == len(self.patches):
             return self.fixed
         mask = np.zeros(self.base.shape, bool) if self.fixed is None else self.fixed.copy()
@@ -70,7 +70,7 @@ class WorkingLabel:
         return mask
 
     def with_patch(self, patch: Patch, prompts: PromptSet, shown: LabelArray) -> WorkingLabel:
-        """The same with something drawn on `shown`, which was made of `prompts`."""
+        """Add a patch painted on the label `shown`, which was made of `prompts`."""
         erased = patch.drawn & (patch.values == 0)
         touched = {*np.unique(patch.values[patch.drawn & ~erased]).tolist()}
         touched |= set(np.unique(shown[patch.place][erased]).tolist())
@@ -79,7 +79,7 @@ class WorkingLabel:
         return replace(working, patches=(*working.patches, patch), drawn=drawn)
 
     def rebased(self, prompts: PromptSet, shown: LabelArray) -> WorkingLabel:
-        """The ground for what comes next, where `shown` was made of `prompts` on this one."""
+        """Make `shown`, the label made of `prompts`, the new base."""
         return replace(
             self,
             base=shown,
@@ -90,17 +90,17 @@ class WorkingLabel:
 
 
 def changed_classes(prompts: PromptSet, included: PromptSet) -> frozenset[int]:
-    """Classes of which the two say different things."""
+    """Classes whose prompts differ."""
     if prompts == included:
         return frozenset()
     ids = {*prompts.class_ids(), *included.class_ids(), *(p.class_id for p in prompts.points)}
     return frozenset(c for c in ids if of_classes(prompts, {c}) != of_classes(included, {c}))
 
 
-def goes_on(working: WorkingLabel, prompts: PromptSet, class_id: int) -> bool:
-    """Whether what is asked of a class goes on from its pixels, drawn by hand as they are.
+def corrects_pixels(working: WorkingLabel, prompts: PromptSet, class_id: int) -> bool:
+    """Whether new prompts of a class correct its present pixels, which were painted.
 
-    It begins anew where a prompt that they were made of was changed or taken away.
+    They do not once a prompt that the pixels were made of was changed or removed.
     """
     if class_id not in working.drawn:
         return False
@@ -115,48 +115,48 @@ def goes_on(working: WorkingLabel, prompts: PromptSet, class_id: int) -> bool:
 def initial_label(
     working: WorkingLabel | None, origin: LabelArray | None, prompts: PromptSet
 ) -> LabelArray | None:
-    """The label that a question about `prompts` begins from, (rows, cols); None for nothing.
+    """The label that a decoding of `prompts` starts from, (rows, cols), or None.
 
     Parameters
     ----------
-    ground : WorkingLabel, optional
+    working : WorkingLabel, optional
     origin : ndarray of shape (rows, cols), uint8, optional
-        What was there before the first prompt: a draft, or the committed label.
+        The draft or the committed label that the plane had before the first prompt.
     prompts : PromptSet
     """
     if working is None:
         return origin
     changed = changed_classes(prompts, working.included)
-    anew = [c for c in changed if not goes_on(working, prompts, c)]
-    if not anew:
+    restarted = [c for c in changed if not corrects_pixels(working, prompts, c)]
+    if not restarted:
         return working.label
-    label = np.where(np.isin(working.label, anew), 0, working.label).astype(np.uint8)
+    label = np.where(np.isin(working.label, restarted), 0, working.label).astype(np.uint8)
     if origin is not None:
-        free = (label == 0) & np.isin(origin, anew)
+        free = (label == 0) & np.isin(origin, restarted)
         label[free] = origin[free]
     return label
 
 
 def already_included(working: WorkingLabel | None, prompts: PromptSet) -> PromptSet:
-    """The prompts that the label a question begins from was made of: they are not asked again."""
+    """The prompts that `initial_label` already includes; they are not decoded again."""
     if working is None:
         return PromptSet()
     changed = changed_classes(prompts, working.included)
-    anew = {c for c in changed if not goes_on(working, prompts, c)}
-    return of_classes(working.included, set(working.included.class_ids()) - anew)
+    restarted = {c for c in changed if not corrects_pixels(working, prompts, c)}
+    return of_classes(working.included, set(working.included.class_ids()) - restarted)
 
 
 def merged(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> LabelArray:
-    """The label on show: what the models answered, within what they may change.
+    """Merge a model's answer into the label, within the pixels that it may change.
 
-    The classes under the hand are the answer's, where the ground is free, is theirs, or may be
-    taken. What was drawn by hand stays, unless a prompt that came later says otherwise there.
+    The edited classes are taken from the answer, on pixels that are free, theirs, or may be
+    replaced. Painted pixels stay, unless a later prompt contradicts them.
 
     Parameters
     ----------
-    ground : WorkingLabel
+    working : WorkingLabel
     prompts : PromptSet
-        What `answer` was made of.
+        The prompts of `answer`.
     answer : ndarray of shape (rows, cols), uint8
 
     Returns
@@ -182,14 +182,14 @@ def merged(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> Lab
 def drawable(
     before: LabelArray, after: LabelArray, over: Over, active: int
 ) -> tuple[Patch | None, frozenset[int]]:
-    """What a stroke that made `after` of `before` draws, and the classes that it left alone.
+    """The patch that a stroke from `before` to `after` adds, and the classes it left unchanged.
 
     Parameters
     ----------
     before, after : ndarray of shape (rows, cols), uint8
     over : {'free', 'all'} or int
     active : int
-        The class whose pixels the eraser takes.
+        The class that the eraser removes.
     """
     changed = before != after
     if over == "all":
@@ -201,14 +201,14 @@ def drawable(
 
 
 def _takeable(working: WorkingLabel, label: LabelArray) -> Mask:
-    """Pixels that the object under the hand may take from other classes."""
+    """Pixels of other classes that the edited class may replace."""
     owner = {"all": label, "free": UNTOUCHED}.get(str(working.over), working.over)
     taken: Mask = (label > 0) & (label == owner)
     return taken
 
 
 def _still_fixed(working: WorkingLabel, prompts: PromptSet) -> Mask | None:
-    """What was drawn by hand, less the pieces that a later prompt contradicts."""
+    """Painted pixels, without the connected parts that a later prompt contradicts."""
     fixed = working.by_hand
     if fixed is None:
         return None

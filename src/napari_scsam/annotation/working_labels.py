@@ -1,4 +1,4 @@
-"""The ground of every plane: drawn by hand, drafted, or committed before."""
+"""The working label of each plane: painted, drafted, or committed before."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.inference.previews import Previewer
 
-# Planes whose committed label is held ready. Arbitrary.
+# Planes whose committed label is cached. Arbitrary.
 PLANES_KEPT = 64
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """The ground that a plane has by itself, and of which label it was made."""
+    """The working label of a plane without edits, and the label that it was made from."""
 
     source: Any
     working: WorkingLabel | None
@@ -41,14 +41,14 @@ class _Found:
 
 
 class WorkingLabels:
-    """Says what lies under the hand on each plane, and what that makes of the models' answers.
+    """Finds the working label of each plane, and merges the models' answers into it.
 
     Parameters
     ----------
     store : StateStore
     committed : CommittedLabel
     previewer : Previewer
-        Holds the models' answers.
+        Caches the models' answers.
     """
 
     def __init__(self, store: StateStore, committed: CommittedLabel, previewer: Previewer) -> None:
@@ -59,16 +59,16 @@ class WorkingLabels:
         self._merged: dict[SliceKey, tuple[Any, WorkingLabel, Answer]] = {}
 
     def of(self, key: SliceKey) -> WorkingLabel | None:
-        """The ground of a plane; None where the models' answer is all that there is."""
+        """The working label of a plane; None if the models' answer is used as it is."""
         working = self._store.now.work.working_labels.get(key)
         return self._own(key).working if working is None else working
 
     def origin(self, key: SliceKey) -> LabelArray | None:
-        """The draft or the committed label that a plane has without prompts, (rows, cols)."""
+        """The draft or the committed label that a plane has before edits, (rows, cols)."""
         return self._own(key).origin
 
     def answer(self, key: SliceKey) -> Answer | None:
-        """The label of just the prompts that a plane has now; None while there is none."""
+        """The label for the present prompts of a plane; None while there is none."""
         now = self._store.now
         prompts, drawn = now.work.prompts_at(key), now.work.working_labels.get(key)
         if drawn is not None and (prompts == drawn.included or prompts.is_empty):
@@ -77,7 +77,7 @@ class WorkingLabels:
         return None if answer is None else self._merge(key, answer)
 
     def to_save(self, key: SliceKey) -> LabelArray | None:
-        """The label that a commit of a plane saves; None while nothing was asked or drafted."""
+        """The label that a commit of a plane saves; None without prompts, paint and draft."""
         answer = self.answer(key)
         if answer is not None:
             return answer.preview
@@ -86,9 +86,9 @@ class WorkingLabels:
         return draft.label if draft is not None and work.prompts_at(key).is_empty else None
 
     def shown(self, key: SliceKey) -> tuple[LabelArray, PromptSet] | None:
-        """The label on show on a plane, and the prompts it was made of; None for nothing.
+        """The displayed label of a plane, and the prompts that it was made of; or None.
 
-        The prompts are older than those now while the models are at work.
+        While the models work, these prompts are older than the present ones.
         """
         last = self._previewer.last(key)
         answer = self.answer(key) or (None if last is None else self._merge(key, last))
@@ -98,9 +98,9 @@ class WorkingLabels:
         return None if working is None else (working.label, working.included)
 
     def for_edit(self, key: SliceKey, prompts: PromptSet) -> WorkingLabel | None:
-        """The ground that a plane has once its prompts are these; None for its own.
+        """The working label that a plane gets with these prompts; None for the one without edits.
 
-        Where the hand passes to another class, what is on show of the others is kept from now on.
+        When another class is edited, the displayed pixels of the others become protected.
         """
         now = self._store.now
         before, working = now.work.prompts_at(key), self.of(key)
@@ -115,7 +115,7 @@ class WorkingLabels:
         return replace(working, over=now.over)
 
     def for_patch(self, key: SliceKey) -> tuple[WorkingLabel, LabelArray, PromptSet]:
-        """What is drawn on: a plane's ground, the label on show, and what that was made of."""
+        """What is painted on: working label, displayed label, and the prompts of the latter."""
         shown, working = self.shown(key), self.of(key)
         if shown is None:
             shown = (np.zeros(self._store.now.plane_shape, np.uint8), PromptSet())
@@ -124,10 +124,10 @@ class WorkingLabels:
     def _or_empty(self, working: WorkingLabel | None, shown: LabelArray) -> WorkingLabel:
         return working or WorkingLabel(np.zeros(shown.shape, np.uint8), over=self._store.now.over)
 
-    # ---------------------------------------------------------------- answers on it
+    # ---------------------------------------------------------------- merged answers
 
     def _by_hand(self, key: SliceKey, working: WorkingLabel, prompts: PromptSet) -> Answer:
-        """A label that needs no model."""
+        """A label that needs no model, as an answer."""
         held = self._merged.get(key)
         if held is None or held[1] is not working or held[0] != prompts:
             label = working.label
@@ -149,7 +149,7 @@ class WorkingLabels:
             self._merged[key] = held
         return held[2]
 
-    # ---------------------------------------------------------------- a plane's own
+    # ---------------------------------------------------------------- planes without edits
 
     def _own(self, key: SliceKey) -> _Found:
         now = self._store.now
@@ -170,7 +170,7 @@ class WorkingLabels:
         return found
 
     def _of_committed(self, key: SliceKey, source: Any, held: _Found | None) -> _Found:
-        """What is committed of a plane; the very same as before where it has not changed."""
+        """From the committed label; the same object as before if that has not changed."""
         label = self._committed_plane(key)
         if label is None:
             return _Found(source, None, None)
@@ -180,7 +180,7 @@ class WorkingLabels:
             unchanged = np.array_equal(held.working.base, label)
             if unchanged and (held.origin is not None) == done:
                 return replace(held, source=source)
-        # Lines that planes along other axes have left are kept, but no outline begins from them.
+        # Lines annotated along other axes are protected, but no decoding starts from them.
         working = WorkingLabel(label) if done or label.any() else None
         return _Found(source, working, label if done else None)
 
@@ -191,7 +191,7 @@ class WorkingLabels:
         return np.array(take_plane(array, plane, array.ndim))
 
     def committed(self, plane: Plane) -> LabelArray | None:
-        """The committed label of a plane of the open image, where it is annotated."""
+        """The committed label of a plane of the open image; None if it is not annotated."""
         now = self._store.now
         if now.image is None or not self._committed.has(plane):
             return None

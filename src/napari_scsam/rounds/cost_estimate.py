@@ -105,9 +105,14 @@ class Estimate:
     note: str = ""
 
     @property
+    def time(self) -> str:
+        """Duration such as ``"about 4 min"``."""
+        return f"about {rounded_time(self.seconds)}"
+
+    @property
     def text(self) -> str:
         """Summary such as ``"about 4 min, 2.1 GB"``."""
-        return f"about {rounded_time(self.seconds)}, {self.memory_gb:.1f} GB"
+        return f"{self.time}, {self.memory_gb:.1f} GB"
 
     @property
     def sentence(self) -> str:

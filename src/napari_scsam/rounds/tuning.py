@@ -180,12 +180,15 @@ class TuningState:
         Whether clicks may use a tuned SAM.
     running : bool
         Whether a tuning is running.
+    fraction : float
+        Share of its time that has passed, 0..1.
     text : str
         Result of the last tuning, or current activity.
     """
 
     use: bool = True
     running: bool = False
+    fraction: float = 0.0
     text: str = WAITING
 
 

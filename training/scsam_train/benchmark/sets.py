@@ -170,7 +170,7 @@ def _pairs(folder: Path, pattern: str) -> list[tuple[Path, Path]]:
 
 
 def _read_pair(image: Path, mask: Path) -> tuple[Volume, NDArray[Any]]:
-    """An image, and its mask on its grid."""
+    """Read an image, and its mask on the image's grid."""
     volume = read_volume(image)
     return volume, read_labels(mask, like=volume)
 
