@@ -119,7 +119,7 @@ class _Sides:
     base: int | None
 
     def labels(self) -> tuple[LabelArray, LabelArray, LabelArray]:
-        """This project's label, the other's in this one's classes, and the common one."""
+        """Return the label here, the one there in the classes of here, and the common one."""
         shape = self.project.image(self.image).shape
         empty = np.full(shape, NOT_ANNOTATED, np.uint8)
         mine, theirs = self.project.label(self.image), self.other.label(self.other_image)
