@@ -193,6 +193,6 @@ def test_it_says_when_fewer_suggestions_are_accepted(folder: Path) -> None:
 
 def test_a_class_that_was_deleted(folder: Path) -> None:
     toml = (folder / "project.toml").read_text()
-    (folder / "project.toml").write_text(toml.replace("id = 1\n", "id = 9\n"))
+    (folder / "project.toml").write_text(toml.replace("id = 1", "id = 9"))
     found = ok("report", folder)
     assert found["sizes"] == [] and json.dumps(found)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from cyclopts import App
 
 import napari_scsam
-from napari_scsam.cli import demo, doctor, models, projects, ranking, reporting, training, window
+from napari_scsam.cli import (
+    demo,
+    doctor,
+    handover,
+    models,
+    projects,
+    ranking,
+    reporting,
+    training,
+    window,
+)
 
 HELP = """Suggest, correct and co-train: SC-SAM segmentation of medical scans.
 
@@ -35,6 +45,8 @@ def build_app() -> App:
         training.tune,
         ranking.rank,
         reporting.report,
+        handover.merge,
+        handover.pack,
         projects.rounds,
         models.suggest,
         models.predict,
