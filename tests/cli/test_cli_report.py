@@ -151,7 +151,8 @@ def test_a_clock_that_went_back_and_events_that_say_nothing(folder: Path) -> Non
     rewrite(
         folder,
         "UPDATE events SET time = '1999-01-01T00:00:00+00:00' WHERE kind = 'commit' AND id % 2",
-        "UPDATE events SET payload = json_set(payload, '$.points', 7) WHERE kind = 'prompts'",
+        "UPDATE events SET payload = json_set(payload, '$.points', 7, '$.version', json('[]')) "
+        "WHERE kind = 'prompts'",
     )
     found = ok("report", folder)
     assert found["totals"]["labelled_slices"] == 8
