@@ -250,13 +250,16 @@ def test_a_deleted_class_is_not_ranked_for(with_round: Path, tmp_path: Path) -> 
     assert len(queue) == COUNT - 2 and not any("polyp" in e["reason"] for e in queue)
 
 
-def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(project: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
+    project: Path, number: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert "Reading" in running.stderr.readline()
         assert "is being ranked already" in refused("rank", project)
         time.sleep(0.2)
-        running.send_signal(signal.SIGTERM)
+        running.send_signal(number)
         assert "Cancelled." in running.stderr.read()
     assert running.returncode == 130
     found = ok("rank", project)

@@ -33,6 +33,7 @@ def build_app() -> App:
         exit_on_error=False,
         print_error=False,
         help_on_error=False,
+        suppress_keyboard_interrupt=False,  # our own line says that it was cancelled
     )
     app.default(window.window)
     for command in (
