@@ -95,7 +95,7 @@ def test_several_workers_are_cancelled_at_once(project: Path) -> None:
         running.send_signal(signal.SIGTERM)
         assert running.stderr.read().splitlines()[-1] == "napari-scsam: Cancelled."
     assert running.returncode == 130 and time.monotonic() - started < 60
-    assert worker is None or not worker.is_running()
+    assert worker is None or not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture
