@@ -15,6 +15,15 @@ Ablation = Literal["nothing", "sam-to-unet", "unet-to-sam", "points", "agreement
 Modality = Literal["mr", "ct", "us", "rgb", "other"]
 PredictWith = Literal["unet", "sam", "pair"]
 ExportFormat = Literal["nifti", "tiff", "png"]
+RankStrategy = Literal[
+    "hybrid",
+    "sequential",
+    "random",
+    "foreground-random",
+    "entropy",
+    "disagreement",
+    "core-set",
+]
 SamName = Literal["lite-medsam", "lite-medsam-released", "vit_b", "vit_l", "vit_h"]
 TrainProfile = Literal["auto", "frozen-encoder", "adapted-encoder"]
 AdapterMethod = Literal["lora", "dora"]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SamBackend,
     )
     from napari_scsam.models.sam import SamModel
+    from napari_scsam.models.slice_features import FeatureEncoder
 
 
 def load_sam(
@@ -71,6 +72,19 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     """
     models: Pair = _imported("pair").load_round(folder, device=device)
     return models
+
+
+def load_feature_encoder(device: Device = "auto") -> FeatureEncoder:
+    """Load the encoder that gives each slice a feature vector, before any training.
+
+    Raises
+    ------
+    ModelError
+        If its weights or the device can't be used.
+    """
+    where = _imported("device").resolve_device(device)
+    encoder: FeatureEncoder = _imported("slice_features").FeatureEncoder(where)
+    return encoder
 
 
 def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import FloatArray, Mask
     from napari_scsam.models.protocols import Decoded, Embedding, SamBackend
 
-# Objects of a class suggested on a plane: few before many.
-# Arbitrary; a second object must have at least this share of the evidence for the first.
+# Objects of a class suggested on a plane: few before many. Arbitrary.
 MAX_OBJECTS = 2
+# A second object must have at least this share of the evidence for the first. Arbitrary.
 SECOND_SHARE = 0.5
 # Dice of SAM's mask and the prior's region from which the suggestion has an outline, and from which
 # it is a question. Chosen on training cases (docs/explanation/suggestions.md): outlines from .8 on

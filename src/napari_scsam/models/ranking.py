@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_scsam.models.groups import group_count, grouped, nearest_distances
+from napari_scsam.models.reasons import (
+    dice_text,
+    disagreement_text,
+    entropy_text,
+    group_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import DoubleArray, FloatArray
     from napari_scsam.models.doubt import Doubt
 
+# Part of the name under which pooled features are stored: raise it when they change.
+FEATURES_VERSION = 1
 # Share of random picks in `hybrid`, which are the unbiased check of the models' quality. Arbitrary.
 RANDOM_SHARE = 0.15
 # Share of the novelty in a score of `hybrid`; the rest is doubt. Arbitrary.
@@ -146,7 +154,7 @@ def entropy(slices: Sequence[OpenSlice], names: Mapping[int, str]) -> list[Pick]
         if class_id is None:
             return Pick(one.image, one.plane, 0.0, "no foreground predicted", "entropy")
         value = one.doubts[class_id].entropy
-        reason = f"the U-Net is {_percent(value)} unsure around the outline{_of(class_id, names)}"
+        reason = entropy_text(value, class_id, names)
         return Pick(one.image, one.plane, value, reason, "entropy")
 
     return _best_of_each(map(pick, slices))
@@ -162,15 +170,13 @@ def disagreement(slices: Sequence[OpenSlice], names: Mapping[int, str]) -> list[
         compared = {c: d.disagreement for c, d in one.doubts.items() if d.disagreement is not None}
         if compared:
             class_id = max(compared, key=lambda c: (compared[c], -c))
-            reason = _disagreement_text(compared[class_id], class_id, names)
+            reason = disagreement_text(compared[class_id], class_id, names)
             return Pick(one.image, one.plane, compared[class_id], reason, "disagreement")
         if not one.doubts:
             return Pick(one.image, one.plane, -1.0, "no foreground predicted", "disagreement")
         class_id = min(one.doubts, key=lambda c: (one.doubts[c].dice, c))
         value = one.doubts[class_id].dice
-        return Pick(
-            one.image, one.plane, -value, _dice_text(value, class_id, names), "disagreement"
-        )
+        return Pick(one.image, one.plane, -value, dice_text(value, class_id, names), "disagreement")
 
     return _best_of_each(map(pick, slices))
 
@@ -206,7 +212,7 @@ def core_set(slices: Sequence[OpenSlice], labelled: Labelled | None = None) -> l
         if one.image in picks:
             continue
         score = float(sizes[group] / count / (2 * served[group] + 1))
-        reason = _group_text(sizes[group] / count, labelled_before[group], known is not None)
+        reason = group_text(sizes[group] / count, labelled_before[group], known is not None)
         picks[one.image] = Pick(one.image, one.plane, score, reason, "core-set")
         served[group] += 1
     return sorted(picks.values(), key=_rank)
@@ -253,6 +259,17 @@ def random_checks(slices: Sequence[OpenSlice], seed: int = 0) -> list[OpenSlice]
     return shuffled[: round(RANDOM_SHARE * len(shuffled))]
 
 
+def slice_order(slices: Sequence[OpenSlice], pick: Pick) -> list[int]:
+    """Return the slices of a picked volume, the picked one first, then by falling doubt."""
+
+    def doubtful(one: OpenSlice) -> float:
+        return max(((d.entropy + 1 - d.dice) / 2 for d in one.doubts.values()), default=0.0)
+
+    others = [one for one in slices if one.image == pick.image and one.plane != pick.plane]
+    others.sort(key=lambda one: (-doubtful(one), one.plane))
+    return [pick.plane, *(one.plane for one in others)]
+
+
 def _stratified(
     slices: Sequence[OpenSlice], names: Mapping[int, str], labelled: Labelled, seed: int
 ) -> list[Pick]:
@@ -288,11 +305,11 @@ def _scored(one: OpenSlice, novelty: float, class_id: int, names: Mapping[int, s
     score = doubtful + NOVELTY_SHARE * novelty
     disagreeing = doubt is not None and (doubt.disagreement or 0) >= NOTABLE
     if doubt is not None and doubt.disagreement is not None and disagreeing:
-        reason = _disagreement_text(doubt.disagreement, class_id, names)
+        reason = disagreement_text(doubt.disagreement, class_id, names)
     elif NOVELTY_SHARE * novelty > doubtful:
         reason = "unlike anything labelled"
     elif doubt is not None:
-        reason = _dice_text(doubt.dice, class_id, names)
+        reason = dice_text(doubt.dice, class_id, names)
     else:
         reason = "no foreground predicted"
     return Pick(one.image, one.plane, score, reason, "hybrid")
@@ -367,27 +384,3 @@ def _uniform(*parts: object) -> float:
     """Return a number in (0, 1) that only depends on the arguments."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return (int.from_bytes(digest[:6], "big") + 0.5) / 2**48
-
-
-def _percent(share: float) -> str:
-    return f"{round(100 * share)} %"
-
-
-def _of(class_id: int, names: Mapping[int, str]) -> str:
-    """Name a class where there are several."""
-    return f" of {names[class_id]}" if len(names) > 1 and class_id in names else ""
-
-
-def _disagreement_text(share: float, class_id: int, names: Mapping[int, str]) -> str:
-    of_class = _of(class_id, names)
-    return f"the two models disagree on {_percent(share)} of the outline{of_class}"
-
-
-def _dice_text(dice: float, class_id: int, names: Mapping[int, str]) -> str:
-    return f"the U-Net expects Dice {dice:.2f} for its outline{_of(class_id, names)}"
-
-
-def _group_text(share: float, labelled: int, anything_labelled: bool) -> str:
-    if anything_labelled and not labelled:
-        return "unlike anything labelled"
-    return f"typical of {_percent(share)} of the open slices"

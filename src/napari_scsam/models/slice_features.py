@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import FloatArray
 
-# Part of the name under which features are stored: raise it when they change.
-FEATURES_VERSION = 1
 # Side of the encoder's input. EfficientNet-Lite0 was trained with 224 (Tan and Le, ICML 2019); 160
-# takes half of the time. Arbitrary.
+# takes half of the time. Arbitrary; raise `ranking.FEATURES_VERSION` when it changes.
 SIDE = 160
 
 
