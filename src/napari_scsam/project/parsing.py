@@ -143,6 +143,13 @@ def plane(value: Any) -> int | None:
     return None if value is None else number(value)
 
 
+def base(value: Any, version: int) -> int | None:
+    """The version that another one refers to, which is earlier; None without one."""
+    if value is not None and number(value, 1) >= version:
+        raise ValueError(f"version {version} refers to version {value}, which is not earlier")
+    return value if value is None else int(value)
+
+
 def planes(value: Any) -> tuple[int, ...]:
     """Slice indices."""
     return tuple(number(index) for index in _list(value))
