@@ -123,8 +123,9 @@ class Images:
                 record = self._to_record(event, locations.get(event.image))
                 records[record.id] = record
         for image_id, location in locations.items():
-            if image_id in records:
-                records[image_id] = replace(records[image_id], location=location)
+            known = None if image_id is None else records.get(image_id)
+            if known is not None and known.location is not location:
+                records[known.id] = replace(known, location=location)
         return records
 
     def find(self, id_or_path: str | Path) -> ImageRecord:

@@ -265,11 +265,9 @@ class Journal:
                 payload=parsing.table(parse_json(parsing.text(payload))),
             )
 
-    @contextmanager
-    def reading(self, event: Event) -> Iterator[dict[str, Any]]:
+    def reading(self, event: Event) -> parsing.Reading[dict[str, Any]]:
         """Give an event's payload, and name the event in parsing errors."""
-        with parsing.reading(f"event {event.id} ({event.kind})", self._path):
-            yield event.payload
+        return parsing.Reading(f"event {event.id} ({event.kind})", self._path, event.payload)
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock, clear_errors(self._path):
