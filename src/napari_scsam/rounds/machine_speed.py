@@ -32,7 +32,7 @@ STEPS = 8
 # While other programs use more than this share of the processors, in percent, a measurement would
 # say too much. It waits in steps of so many seconds, and no longer than the last number. Arbitrary.
 BUSY_PERCENT = 40.0
-STEP_S, LONGEST_S = 1.0, 600.0
+STEP_S, LONGEST_S = 1.0, 600.0  # arbitrary
 # The phantom: number of slices, their side, and the position of its block. Arbitrary, but for the
 # side, which is the default `image_size` of a round.
 SLICES, SIDE = 3, 192

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 # Committed slices before the first tuning, and further commits before the next. Arbitrary.
 FIRST = 3
-AGAIN = 4
+AGAIN = 4  # arbitrary
 # Interval of polling, and time limit for a killed process to end; as for a round.
 POLL_S = 0.2
-KILLED_S = 5.0
+KILLED_S = 5.0  # arbitrary
 SWITCHED = "use_tuned"
 # Otherwise glibc returns and reallocates the memory of every step, which took a quarter of the
 # time. 4 GB is arbitrary: more than a tuning uses.
