@@ -41,6 +41,7 @@ from interactive_latency import (
 )
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLabel
 
 from napari_scsam._qt.dock import ScsamDock
 
@@ -119,7 +120,12 @@ class Session:
             run_until(lambda: loop.preview is not None)
         before = loop.key
         self._press(Qt.Key.Key_J)
-        run_until(lambda: loop.key != before)
+        try:
+            run_until(lambda: loop.key != before, 20.0)
+        except TimeoutError:  # it was asked whether to save an empty slice, for example
+            _write(json.dumps({"slice": number, "status": self._status()}))
+            self._press(Qt.Key.Key_K)
+            run_until(lambda: loop.key != before)
         if number % STEP_EVERY == 0:
             index = loop.key[1].index
             step_through(self.viewer, 2.0)
@@ -156,6 +162,9 @@ class Session:
         window.activateWindow()
         run_until(window.isActiveWindow)
         QTest.keyClick(window, key, modifier)
+
+    def _status(self) -> str:
+        return str(self.dock.findChild(QLabel, "status").text())
 
     def _wait_for_slice(self) -> None:
         run_until(lambda: self.dock.session is not None and self._open_key() is not None)

@@ -48,6 +48,8 @@ def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
         2,
         "--unlabelled-batch",
         2,
+        "--sam-batch",
+        3,
     )
     done = process("train", project, *options, "--json")
     assert done.returncode == 0, done.stderr

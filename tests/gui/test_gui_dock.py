@@ -268,7 +268,7 @@ def test_a_killed_model_process_is_started_again_by_the_next_click_which_says_so
 
 def test_the_window_needs_no_torch_for_the_loop(tmp_path: Path, volume_path: Path) -> None:
     script = f"""
-import sys, napari
+import sys, time, napari
 from pathlib import Path
 from qtpy.QtWidgets import QApplication
 from napari_scsam._qt.dock import ScsamDock
@@ -276,6 +276,7 @@ from napari_scsam._qt.dock import ScsamDock
 def until(condition):
     while not condition():
         QApplication.processEvents()
+        time.sleep(0.01)  # the core is the model process's
 
 if __name__ == "__main__":
     viewer = napari.Viewer()

@@ -17,7 +17,7 @@ from napari_scsam._napari.masks import FLASH_MS, PreviewPainter
 from napari_scsam._qt.annotate_panel import AnnotatePanel
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar
 from napari_scsam._qt.queue_panel import QueuePanel
-from napari_scsam._qt.settings_form import SettingsForm
+from napari_scsam._qt.settings_form import DOCK_MINUTES, SettingsForm
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam.annotation.scene import ShownMask
 from napari_scsam.core.geometry import Plane
@@ -141,7 +141,7 @@ def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot: QtBot) -
     shown = {w.objectName() for w in form.findChildren(object) if "setting_" in w.objectName()}
     names = "recipe pictures minutes device holdout unlabelled_planes mirror turn"
     assert shown == {f"setting_{name}" for name in names.split()}
-    assert form.settings() == TrainSettings()
+    assert form.settings() == TrainSettings(minutes=DOCK_MINUTES)
     recipe = form.findChild(object, "setting_recipe")
     assert [recipe.itemData(i) for i in range(recipe.count())] == list(get_args(Recipe))
     for i in range(recipe.count()):  # each is read whole in a dock of 320 px

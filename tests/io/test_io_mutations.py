@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize(
     ("count", "first_seed"),
-    [(64, 0), *(pytest.param(1000, n * 1000, marks=pytest.mark.exhaustive) for n in range(1, 6))],
+    [(300, 0), *(pytest.param(1000, n * 1000, marks=pytest.mark.exhaustive) for n in range(1, 6))],
 )
 def test_a_changed_scan_is_read_or_refused_in_one_line(
     count: int, first_seed: int, tmp_path: Path

@@ -14,6 +14,7 @@ from napari_scsam.core.judged import Judged
 from napari_scsam.core.round_contract import INPUTS_FILE, INPUTS_SCHEMA
 from napari_scsam.core.settings import CACHE_GB, TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
+from napari_scsam.io.label_parts import LabelPart
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,19 @@ class FileRef:
 
 
 @dataclass(frozen=True)
+class SlicedLabel:
+    """A committed label map that is stored in several files.
+
+    Attributes
+    ----------
+    parts : tuple of LabelPart
+        The whole volume first, if there is one, then single slices.
+    """
+
+    parts: tuple[LabelPart, ...]
+
+
+@dataclass(frozen=True)
 class ImageInput:
     """One image of the project, and its committed label map if it has one.
 
@@ -54,7 +68,7 @@ class ImageInput:
     id: str
     case: str
     file: FileRef
-    label: FileRef | None
+    label: FileRef | SlicedLabel | None
     judged: Judged | None = None
 
 
@@ -159,6 +173,14 @@ def image_input(item: dict[str, Any]) -> ImageInput:
         id=str(item["id"]),
         case=str(item["case"]),
         file=FileRef(Path(item["path"]), item["sha256"]),
-        label=None if label is None else FileRef(Path(label["path"]), label["sha256"]),
+        label=None if label is None else _label_input(label),
         judged=None if judged is None else Judged.from_json(judged),
+    )
+
+
+def _label_input(label: dict[str, Any]) -> FileRef | SlicedLabel:
+    if "parts" not in label:
+        return FileRef(Path(label["path"]), label["sha256"])
+    return SlicedLabel(
+        tuple(LabelPart(p["plane"], Path(p["path"]), str(p["sha256"])) for p in label["parts"])
     )

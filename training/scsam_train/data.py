@@ -18,6 +18,8 @@ from napari_scsam.core.labels import (
     scribbled_planes,
 )
 from napari_scsam.core.volume import Around, Volume, take_plane
+from napari_scsam.io.label_parts import compose
+from scsam_train.config import FileRef, SlicedLabel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray, Pixels
     from napari_scsam.core.windows import Window
+    from napari_scsam.io.label_parts import LabelPart
     from scsam_train.config import ImageInput, Inputs
 
 # Images read per unlabelled plane wanted, if there are many. Arbitrary.
@@ -179,13 +182,24 @@ def read_image(image: ImageInput) -> tuple[Volume, LabelArray | None]:
     volume = io.read_volume(image.file.check())
     if image.label is None:
         return volume, None
-    label = io.read_labels(image.label.check(), like=volume)
+    label = _read_label(image.label, volume)
     low, high = int(label.min()), int(label.max())
     if low < BACKGROUND or high > NOT_ANNOTATED:
         raise InputError(
             f"The label of {image.file.path.name} has values {low} to {high}; labels are 0 to 255."
         )
     return volume, label.astype(np.uint8)
+
+
+def _read_label(label: FileRef | SlicedLabel, volume: Volume) -> Pixels:
+    if isinstance(label, FileRef):
+        return io.read_labels(label.check(), like=volume)
+
+    def read(part: LabelPart) -> Pixels:
+        like = volume if part.plane is None else None
+        return io.read_labels(FileRef(part.path, part.sha256).check(), like=like)
+
+    return compose(volume.shape, label.parts, read)
 
 
 @dataclass(frozen=True, eq=False)

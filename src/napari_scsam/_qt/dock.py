@@ -343,6 +343,8 @@ class ScsamDock(QWidget):
     def show_tuning(self, state: TuningState) -> None:
         """Show whether SAM is tuned on the labels, and the result."""
         self._parts.tuning.show_state(state)
+        if state.message:
+            self._say(state.message)
 
     def show_rows(self, rows: list[QueueRow], current: str | None, flagged: frozenset[str]) -> None:
         """Show the list of images."""

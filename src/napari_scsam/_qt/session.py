@@ -82,8 +82,8 @@ class Session(QObject):
         self.segmenter = segmenter
         self._files = files
         self._view = view
-        self._shown_rows: tuple[Any, ...] = ()
-        self._commits = 0
+        # Image, number of commits and flagged images of the rows in the list.
+        self._shown_rows: tuple[Any, ...] = ("", 0)
         self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
@@ -146,12 +146,11 @@ class Session(QObject):
         self._ahead.moved()
         now = self.annotation.now
         shown = (now.image_id, now.commits, self._flagged())
-        if shown != self._shown_rows:
-            self._shown_rows = shown
+        before, self._shown_rows = self._shown_rows, shown
+        if shown != before:
             self.refresh_rows()
             self.rounds.labels_changed()
-        if now.commits != self._commits:  # opening a project is no reason to tune
-            self._commits = now.commits
+        if now.commits != before[1]:  # opening a project is no reason to tune
             self.tuning.committed()
 
     def _flagged(self) -> frozenset[str]:

@@ -23,6 +23,9 @@ from napari_scsam.core.settings import TrainSettings
 PERCENT = 100
 # Percent per step of the arrows. Arbitrary.
 SHARE_STEP = 5
+# What a round starts with in the dock: it never takes the machine for longer than this without
+# being asked to. Arbitrary, and several times what a round of the sample takes.
+DOCK_MINUTES = 15.0
 
 
 class SettingsForm(QWidget):
@@ -47,7 +50,8 @@ class SettingsForm(QWidget):
         for item in fields(TrainSettings):
             if item.metadata["title"]:
                 self._add(form, item.name, hints[item.name], item.default, item.metadata)
-        self._keep(TrainSettings())
+        self.set_value("minutes", DOCK_MINUTES)
+        self._keep(TrainSettings(minutes=DOCK_MINUTES))
 
     def _add(self, form: QFormLayout, name: str, hint: Any, default: Any, meta: Any) -> None:
         editor, edited = _make_editor(hint, default, meta)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.autosave import Autosave
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
-from napari_scsam.annotation.committed_label import CommittedLabel
+from napari_scsam.annotation.committed_label import CommittedLabel, LabelSaver
 from napari_scsam.annotation.editor import PromptEditor
 from napari_scsam.annotation.intensity_window import IntensityWindow
-from napari_scsam.annotation.label_saver import LabelSaver
 from napari_scsam.annotation.navigation import Navigation
 from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.outlines import Outlines

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.label_saver import in_slices
+from napari_scsam.annotation.commit_messages import in_slices
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey

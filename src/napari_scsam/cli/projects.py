@@ -22,6 +22,7 @@ from napari_scsam.cli.options import (
     split_names,
 )
 from napari_scsam.cli.report import Report, StderrProgress
+from napari_scsam.core.jobs import Progress
 from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.core.windows import parse_window
 from napari_scsam.io import Placing
@@ -30,6 +31,8 @@ from napari_scsam.project.masks import commit_mask
 from napari_scsam.project.pruning import Pruned
 from napari_scsam.workflows.handover import take_round
 
+# The progress of reading so many images is shown (arbitrary: fewer take less than a second).
+_MANY = 100
 # How a mask came onto its image's grid, in words.
 _HOW = {
     "reoriented": "reoriented onto the image",
@@ -119,7 +122,7 @@ def add(folder: Path, paths: Annotated[list[Path], Many], /, *, json: Json = Fal
         Image files or folders of images.
     """
     with opened(folder) as project:
-        ids = project.add_images(paths)
+        ids = _read_and_add(project, paths)
         total = len(project.images())
     text = f"{_count(len(ids), 'image')} given; the project now has {total}."
     return Report({"project": folder, "images": ids, "total": total}, text, json)
@@ -248,10 +251,21 @@ def round_data(record: RoundRecord) -> dict[str, object]:
     }
 
 
+def _read_and_add(project: Project, paths: list[Path]) -> list[str]:
+    """Add images; the progress of many is shown."""
+    with StderrProgress() as show:
+
+        def progress(done: int, total: int) -> None:
+            if total >= _MANY:
+                show(Progress(done / total, f"Reading {total} images"))
+
+        return project.add_images(paths, progress=progress)
+
+
 def _added(project: Project, images: list[Path]) -> list[str]:
     """Ids of a new project's first images; without them there is no project either."""
     try:
-        return project.add_images(images)
+        return _read_and_add(project, images)
     except BaseException:
         project.discard()
         raise

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import DamagedError, ProjectError
 from napari_scsam.core.project_layout import BACKUPS_FOLDER
-from napari_scsam.io.atomic import atomic_write
-from napari_scsam.io.real_files import make_real_folder, real_folder
-from napari_scsam.project.hash_chain import Row, add_hashes, find_damage, good_events
+from napari_scsam.io.atomic import atomic_write, write_bytes
+from napari_scsam.io.real_files import is_plain_file, make_real_folder, real_folder
+from napari_scsam.project.hash_chain import (
+    ALL,
+    Row,
+    add_hashes,
+    do_nothing,
+    find_damage,
+    good_events,
+    hash_at,
+)
 from napari_scsam.project.journal_schema import EVENTS_SQL, check_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 # Backups that are kept (arbitrary: one may be damaged and one may be too old).
 KEPT = 3
 # Seconds to wait for another program that has the file locked (arbitrary; sqlite3's default is 5).
 _BUSY_TIMEOUT_S = 30
+# Pages of 4 KiB that are copied at a time (arbitrary: some 10 ms, in which no one can write).
+_PAGES = 4096
+# Instructions of SQLite between two pauses (arbitrary: some 10 ms).
+_INSTRUCTIONS = 1_000_000
+# A note in the backups folder that the journal was found to be damaged.
+DAMAGED_FILE = "damaged.txt"
+_NAME = re.compile(r"journal-(\d{8,})\.sqlite")
+
+
+class Stopped(Exception):
+    """Raised by a pause, to stop a backup."""
 
 
 def connect(path: Path | str) -> sqlite3.Connection:
@@ -67,10 +87,13 @@ def damaged(path: Path, why: str) -> DamagedError:
     )
 
 
-def back_up(connection: sqlite3.Connection, path: Path) -> None:
+def back_up(
+    connection: sqlite3.Connection, path: Path, pause: Callable[[], None] = do_nothing
+) -> None:
     """Copy the journal at `path` to the backups folder, verify the copy, and keep the last few.
 
-    Nothing is done if there is a backup of the newest event already.
+    Nothing is done if there is a backup of the newest event already. `pause` is called now and
+    then; it may sleep, or raise to stop.
 
     Raises
     ------
@@ -86,12 +109,74 @@ def back_up(connection: sqlite3.Connection, path: Path) -> None:
     make_real_folder(path.parent, BACKUPS_FOLDER)
     with atomic_write(target) as temporary, clear_errors(path):
         with closing(connect(temporary)) as copy:
-            connection.backup(copy)
-            fault = find_damage(copy, newest=2**62)
+            pages = -1 if pause is do_nothing else _PAGES
+            connection.backup(copy, pages=pages, progress=lambda *_: pause())
+            copy.set_progress_handler(lambda: _stops(pause), _INSTRUCTIONS)
+            fault = find_damage(copy, ALL, pause=pause)
         if fault:
             raise damaged(path, fault)
     for old in _copies(path)[:-KEPT]:
         old.unlink(missing_ok=True)
+
+
+def has_backup(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether there is a backup of the newest event of the journal at `path`."""
+    last = int(connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+    return backed_up_to(connection, path) >= last
+
+
+def backed_up_to(connection: sqlite3.Connection, path: Path) -> int:
+    """The last event of the newest backup, if it is one of this journal; otherwise 0.
+
+    All events up to it were verified when the backup was made.
+    """
+    copies = _copies(path)
+    name = _NAME.fullmatch(copies[-1].name) if copies else None
+    if name is None:
+        return 0
+    number = int(name[1])
+    with suppress(sqlite3.Error), closing(_connect_read_only(copies[-1])) as copy:
+        stored = hash_at(copy, number)
+        if stored is not None and stored == hash_at(connection, number):
+            return number
+    return 0
+
+
+def note_damage(path: Path, message: str) -> None:
+    """Make the next opening of the journal at `path` verify all of its events."""
+    make_real_folder(path.parent, BACKUPS_FOLDER)
+    write_bytes(path.parent / BACKUPS_FOLDER / DAMAGED_FILE, f"{message}\n".encode())
+
+
+def is_damage_noted(path: Path) -> bool:
+    """Whether the journal at `path` was found to be damaged."""
+    return is_plain_file(path.parent / BACKUPS_FOLDER / DAMAGED_FILE)
+
+
+def forget_damage(path: Path) -> None:
+    """Delete the note, after all events were verified."""
+    with suppress(OSError):
+        (path.parent / BACKUPS_FOLDER / DAMAGED_FILE).unlink()
+
+
+def connect_to_verify(path: Path) -> sqlite3.Connection:
+    """A second, read-only connection to a journal that another one may write to."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _stops(pause: Callable[[], None]) -> bool:
+    """Whether `pause` raises, as a progress handler of SQLite, which interrupts the query."""
+    try:
+        pause()
+    except Stopped:
+        return True
+    return False
 
 
 def newest_good(path: Path) -> sqlite3.Connection:

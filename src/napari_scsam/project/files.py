@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,16 @@ from napari_scsam.core.errors import InputError, ScsamError
 from napari_scsam.io import IMAGE_SUFFIXES, read_volume, stem
 from napari_scsam.io.real_files import without_links_above
 from napari_scsam.project import parsing
-from napari_scsam.project.schema import ImageRecord
+from napari_scsam.project.schema import ImageLocation, ImageRecord
 
 Paths = str | Path | Sequence[str | Path]
+# Called with how many of how many files are read.
+Progress = Callable[[int, int], object]
+# Threads that read files (arbitrary: decoders run in parallel, but memory is limited).
+_READERS = 4
+# Larger files are read one at a time, since two volumes may not fit into memory (arbitrary).
+_LARGE_BYTES = 2**20
+_one_large_file = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -79,14 +89,33 @@ def _is_image(path: Path) -> bool:
     return has_suffix and not path.is_dir()
 
 
-def examine(paths: Iterable[Path]) -> list[Candidate]:
-    """Read every file completely; InputError in one line that names all unusable files."""
+def examine(paths: Sequence[Path], progress: Progress | None = None) -> list[Candidate]:
+    """Read every file completely, several at a time.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    progress : callable, optional
+        Called with the number of files that are read, and of all files. If it raises, no
+        further file is read.
+
+    Raises
+    ------
+    InputError
+        If files are unusable; the line names all of them.
+    """
     good, problems = [], []
-    for path in paths:
-        try:
-            good.append(_examine_one(path))
-        except ScsamError as exc:
-            problems.append(str(exc))
+    pool = ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1))
+    try:
+        for number, found in enumerate(pool.map(_examined, paths), 1):
+            if isinstance(found, Candidate):
+                good.append(found)
+            else:
+                problems.append(found)
+            if progress is not None:
+                progress(number, len(paths))
+    finally:
+        pool.shutdown(cancel_futures=True)
     if problems:
         count = f"{len(problems)} files can't be added, so none was: " if problems[1:] else ""
         raise InputError(count + " ".join(problems))
@@ -102,28 +131,26 @@ def place_of(path: Path, folder: Path) -> dict[str, str | None]:
     return {"absolute": str(path), "relative": relative}
 
 
-def make_id(sha256: str, taken: Iterable[str]) -> str:
+def make_id(sha256: str, taken: Container[str]) -> str:
     """The ID of a new image: the shortest prefix of its hash, of 8 or more digits, not in use."""
-    known = set(taken)
-    return next(sha256[:n] for n in range(8, len(sha256) + 1) if sha256[:n] not in known)
+    return next(sha256[:n] for n in range(8, len(sha256) + 1) if sha256[:n] not in taken)
 
 
-def to_record(payload: Mapping[str, Any], places: Sequence[Path]) -> ImageRecord:
+def to_record(payload: Mapping[str, Any], location: ImageLocation) -> ImageRecord:
     """Parse the record of one image.
 
     Parameters
     ----------
     payload : mapping
         Of its event in the journal.
-    places : sequence of Path
-        Paths where it may be, from `candidates`; the last is where it was when it was added.
+    location : ImageLocation
+        Where it may be.
     """
-    there = [p for p in places if p.is_file()]
     shape = parsing.shape(payload["shape"])
     return ImageRecord(
         id=parsing.image_id(payload["id"]),
         name=parsing.name(payload["name"]),
-        path=there[0] if there else places[-1],
+        location=location,
         case=parsing.text(payload["case"]),
         shape=shape,
         rgb=parsing.flag(payload["rgb"]),
@@ -132,17 +159,12 @@ def to_record(payload: Mapping[str, Any], places: Sequence[Path]) -> ImageRecord
         sha256=parsing.sha256(payload["sha256"]),
         affine=parsing.affine(payload["affine"]),
         header=parsing.header(payload["header"]),
-        places=tuple(places),
     )
 
 
-def candidates(place: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Paths where an image may be; the one relative to the project first, as both may move."""
-    absolute, relative = parsing.place(place)
-    paths = [Path(absolute)]
-    if relative is not None:
-        paths.insert(0, without_links_above(folder / relative))
-    return list(dict.fromkeys(paths))
+def to_location(payload: Mapping[str, Any], folder: Path) -> ImageLocation:
+    """Parse where an image of the project in `folder` may be."""
+    return ImageLocation(folder, *parsing.place(payload))
 
 
 def hash_file(path: Path) -> str:
@@ -152,6 +174,22 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as exc:
         raise InputError(f"{path} can't be read: {exc.strerror or exc}.") from exc
+
+
+def _examined(path: Path) -> Candidate | str:
+    """Read a file; what is wrong with it if it is unusable."""
+    try:
+        with _one_large_file if _is_large(path) else nullcontext():
+            return _examine_one(path)
+    except ScsamError as exc:
+        return str(exc)
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return path.stat().st_size > _LARGE_BYTES
+    except (OSError, ValueError):
+        return False
 
 
 def _examine_one(path: Path) -> Candidate:

@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Any
 from napari_scsam.project.journal_schema import HASHES_SQL, has_hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 # id, time, kind, image, payload
 Row = tuple[int, str, str, str | None, str]
 FIRST = bytes(32)
 COLUMNS = "events.id, time, kind, image, payload"
-# Events that are verified when a journal is opened: 0.6 s for 100,000 and 1.1 s for 400,000 events
-# were measured on one core. Older events are verified with each backup.
-NEWEST = 200_000
+# Events that are always verified when a journal is opened (arbitrary; 0.6 s for 100,000 events were
+# measured on one core). More are verified if they came after the last backup.
+NEWEST = 50_000
+# All events of a journal.
+ALL = 2**62
+# Events that are read at a time (arbitrary), so that no read keeps a writer waiting.
+_BATCH = 500
 
 
 def hash_of(row: Row, before: bytes) -> bytes:
@@ -45,8 +49,19 @@ def add_hashes(connection: sqlite3.Connection) -> None:
     connection.executemany("INSERT INTO hashes VALUES (?, ?)", _hashed(bare, before))
 
 
-def find_damage(connection: sqlite3.Connection, newest: int = NEWEST) -> str:
+def do_nothing() -> None:
+    """Do not pause."""
+
+
+def find_damage(
+    connection: sqlite3.Connection,
+    newest: int = NEWEST,
+    *,
+    pause: Callable[[], None] = do_nothing,
+) -> str:
     """Verify the newest events; return what is wrong with them, or an empty string.
+
+    If these are all events, SQLite checks the integrity of the file, too.
 
     Parameters
     ----------
@@ -54,18 +69,18 @@ def find_damage(connection: sqlite3.Connection, newest: int = NEWEST) -> str:
         To a journal whose schema was checked.
     newest : int
         The number of events to verify.
+    pause : callable
+        Called now and then; it may sleep, or raise to stop.
     """
-    count, last = connection.execute("SELECT count(*), max(id) FROM events").fetchone()
-    if count <= newest:
+    last = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
+    if last <= newest:
         verdict = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
         if verdict != "ok":
             return verdict
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    if (row[0] if row else 0) != (last or 0):
+    if (row[0] if row else 0) != last:
         return "events are missing at its end"
-    if not has_hashes(connection):
-        return ""
-    return _first_fault(connection, max(0, count - newest))
+    return find_broken_link(connection, max(0, last - newest), pause)
 
 
 def good_events(connection: sqlite3.Connection) -> Iterator[Row]:
@@ -85,25 +100,47 @@ def good_events(connection: sqlite3.Connection) -> Iterator[Row]:
         yield row
 
 
-def _first_fault(connection: sqlite3.Connection, skipped: int) -> str:
-    """Describe the first event, after `skipped` ones, that does not match its hash."""
+def hash_at(connection: sqlite3.Connection, number: int) -> bytes | None:
+    """The stored hash of an event; None if there is none."""
+    if not has_hashes(connection):
+        return None
+    found = connection.execute("SELECT hash FROM hashes WHERE id = ?", [number]).fetchone()
+    return found[0] if found else None
+
+
+def find_broken_link(
+    connection: sqlite3.Connection, after: int = 0, pause: Callable[[], None] = do_nothing
+) -> str:
+    """Describe the first event, after that of an ID, that does not match its hash.
+
+    Events are read in batches, so that a program may write to the journal in between.
+    """
+    if not has_hashes(connection):
+        return ""
     last = connection.execute("SELECT coalesce(max(id), 0) FROM hashes").fetchone()[0]
-    start = connection.execute(
-        "SELECT id, hash FROM hashes ORDER BY id LIMIT 1 OFFSET ?", [skipped - 1]
-    ).fetchone()
-    after, before = start if skipped and start else (0, FIRST)
+    before: Any = hash_at(connection, after) if after else FIRST
+    if before is None:
+        return f"event {after} is missing" if after < last else ""
+    seen, at = 0, after
+    while rows := _batch(connection, at, last):
+        for *columns, stored in rows:
+            row: Any = tuple(columns)
+            if not _is_row(row) or stored is None or hash_of(row, before) != stored:
+                return f"event {row[0]} is not what was written"
+            before, seen, at = stored, seen + 1, row[0]
+        pause()
+    counted = "SELECT count(*) FROM hashes WHERE id > ? AND id <= ?"
+    hashes = connection.execute(counted, [after, last]).fetchone()[0]
+    return "" if seen == hashes else f"{hashes - seen} events are missing"
+
+
+def _batch(connection: sqlite3.Connection, after: int, last: int) -> list[tuple[Any, ...]]:
+    """The next events and their hashes."""
     query = (
         f"SELECT {COLUMNS}, hash FROM events LEFT JOIN hashes USING (id) "
-        "WHERE events.id > ? AND events.id <= ? ORDER BY id"
+        "WHERE events.id > ? AND events.id <= ? ORDER BY id LIMIT ?"
     )
-    seen = 0
-    for *columns, stored in connection.execute(query, [after, last]):
-        row: Any = tuple(columns)
-        if not _is_row(row) or stored is None or hash_of(row, before) != stored:
-            return f"event {row[0]} is not what was written"
-        before, seen = stored, seen + 1
-    hashes = connection.execute("SELECT count(*) FROM hashes WHERE id > ?", [after]).fetchone()[0]
-    return "" if seen == hashes else f"{hashes - seen} events are missing"
+    return connection.execute(query, [after, last, _BATCH]).fetchall()
 
 
 def _hashed(rows: Iterable[Row], before: bytes) -> Iterator[tuple[int, bytes]]:

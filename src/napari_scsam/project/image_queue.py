@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from napari_scsam.core.geometry import Plane, SliceKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_scsam.project import ImageRecord, Project
 
 
@@ -74,16 +76,18 @@ def neighbour(
     images = project.images()
     committed = project.all_committed_planes() if only_open else {}
     at = next(i for i, record in enumerate(images) if record.id == key[0])
-    index = key[1].index if key[1].axis == 0 else -1
-    while 0 <= at < len(images):
-        record = images[at]
-        done = set(committed.get(record.id, ()))
-        index += step
-        while 0 <= index < plane_total(record):
-            if index not in done:
+    before: int | None = key[1].index if key[1].axis == 0 else -1
+    for record in images[at:] if step > 0 else images[at::-1]:
+        total, done = plane_total(record), committed.get(record.id, ())
+        if len(done) < total:
+            start = (-1 if step > 0 else total) if before is None else before
+            index = _first_open(range(start + step, total if step > 0 else -1, step), done)
+            if index is not None:
                 return (record.id, Plane(0, index))
-            index += step
-        at += step
-        if 0 <= at < len(images):
-            index = -1 if step > 0 else plane_total(images[at])
+        before = None
     return None
+
+
+def _first_open(indices: range, done: Sequence[int]) -> int | None:
+    committed = set(done)
+    return next((index for index in indices if index not in committed), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.volume import Volume
     from napari_scsam.project.journal import Event, Journal
-    from napari_scsam.project.schema import ImageRecord
+    from napari_scsam.project.schema import ImageLocation, ImageRecord
 
 
 class Images:
     """The images in the journal, and their files.
+
+    The records stay in memory. Before each use, they are updated from the events that were added
+    to the journal since.
 
     Parameters
     ----------
@@ -33,8 +38,17 @@ class Images:
         self._folder = folder
         self._journal = journal
         self._hashes: dict[tuple[Path, int, int], str] = {}
+        self._lock = threading.Lock()
+        self._records: dict[str, ImageRecord] = {}
+        # ID of the last event that the records include.
+        self._last_event = 0
 
-    def add(self, paths: files.Paths, cases: Mapping[str | Path, str]) -> list[str]:
+    def add(
+        self,
+        paths: files.Paths,
+        cases: Mapping[str | Path, str],
+        progress: files.Progress | None = None,
+    ) -> list[str]:
         """Add scans by reference, after reading each of them completely.
 
         Parameters
@@ -45,6 +59,9 @@ class Images:
             new path is recorded.
         cases : mapping of path to str, optional
             The case (patient) of files; an image without one is its own case.
+        progress : callable, optional
+            Called with the number of files that are read, and of all files. If it raises, no image
+            is added.
 
         Returns
         -------
@@ -63,15 +80,17 @@ class Images:
         strangers = sorted(str(path) for path in set(case_of) - set(found))
         if strangers:
             raise InputError(f"A case is given for files that are not added: {strangers}.")
-        candidates = files.examine(found)
+        candidates = files.examine(found, progress)
         known = {record.sha256: record for record in self.all()}
         ids = {sha256: record.id for sha256, record in known.items()}
+        taken = set(ids.values())
         events: list[tuple[str, dict[str, Any], str | None]] = []
         for item in candidates:
             place = files.place_of(item.path, self._folder)
             if item.sha256 not in ids:
-                new = files.make_id(item.sha256, ids.values())
+                new = files.make_id(item.sha256, taken)
                 ids[item.sha256] = new
+                taken.add(new)
                 case = case_of.get(item.path, new)
                 events.append(("image", {"id": new, "case": case, **item.payload}, new))
                 events.append(("located", place, new))
@@ -82,10 +101,32 @@ class Images:
 
     def all(self) -> list[ImageRecord]:
         """All images, in the order in which they were added."""
-        places = {e.image: self._candidates(e) for e in self._journal.events(["located"])}
-        return [
-            self._to_record(e, places.get(e.image, [])) for e in self._journal.events(["image"])
-        ]
+        return list(self._updated().values())
+
+    def _updated(self) -> dict[str, ImageRecord]:
+        """The records by ID, with all events of the journal; it is never modified."""
+        last = self._journal.last_id()
+        with self._lock:
+            if last != self._last_event:
+                events = self._journal.events(["image", "located"], after=self._last_event)
+                if events:
+                    self._records = self._with(events)
+                self._last_event = last
+            return self._records
+
+    def _with(self, events: Sequence[Event]) -> dict[str, ImageRecord]:
+        """The records, updated by events."""
+        records = dict(self._records)
+        locations = {e.image: self._to_location(e) for e in events if e.kind == "located"}
+        for event in events:
+            if event.kind == "image":
+                record = self._to_record(event, locations.get(event.image))
+                records[record.id] = record
+        for image_id, location in locations.items():
+            known = None if image_id is None else records.get(image_id)
+            if known is not None and known.location is not location:
+                records[known.id] = replace(known, location=location)
+        return records
 
     def find(self, id_or_path: str | Path) -> ImageRecord:
         """Return an image by its ID, its name or its file; a file is identified by its content.
@@ -96,17 +137,17 @@ class Images:
             If there is no such image, if several have the name, or if the file has changed
             since it was added.
         """
-        noted = self._journal.events(["image"], str(id_or_path))
-        if noted:
-            return self._to_record(noted[0], self._places(noted[0].image))
-        records = self.all()
+        known = self._updated()
+        if str(id_or_path) in known:
+            return known[str(id_or_path)]
+        records = list(known.values())
         path = without_links_above(Path(id_or_path))
         found = self._by_file(records, path) or _by_name(records, str(id_or_path))
         if found is not None:
             return found
-        known = _some(f"{record.id} ({record.name})" for record in records)
+        there = _some(f"{record.id} ({record.name})" for record in records)
         raise InputError(
-            f"There is no image {id_or_path} in the project; it has {known or 'none yet'}."
+            f"There is no image {id_or_path} in the project; it has {there or 'none yet'}."
         )
 
     def _by_file(self, records: Sequence[ImageRecord], path: Path) -> ImageRecord | None:
@@ -146,20 +187,18 @@ class Images:
         """Whether an image's file is still at one of its known paths."""
         return any(p.is_file() and self._hash(p) == record.sha256 for p in record.places)
 
-    def _to_record(self, event: Event, places: Sequence[Path]) -> ImageRecord:
+    def _to_record(self, event: Event, location: ImageLocation | None) -> ImageRecord:
         with self._journal.reading(event) as payload:
-            record = files.to_record(payload, places)
+            if location is None:
+                raise ValueError("no event says where the image is")
+            record = files.to_record(payload, location)
             if record.id != event.image:
                 raise ValueError(f"its image is {event.image}, but its payload has {record.id}")
             return record
 
-    def _places(self, image_id: str | None) -> list[Path]:
-        noted = self._journal.events(["located"], image_id)
-        return self._candidates(noted[-1]) if noted else []
-
-    def _candidates(self, event: Event) -> list[Path]:
+    def _to_location(self, event: Event) -> ImageLocation:
         with self._journal.reading(event) as payload:
-            return files.candidates(payload, self._folder)
+            return files.to_location(payload, self._folder)
 
     def _hash(self, path: Path) -> str:
         """SHA-256 of a file, cached until its size or modification time changes."""

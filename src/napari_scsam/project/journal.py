@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,22 +15,35 @@ from napari_scsam.core.errors import DamagedError, ProjectError
 from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.real_files import parse_json
 from napari_scsam.project import parsing
-from napari_scsam.project.backups import back_up, clear_errors, connect, damaged, newest_good
-from napari_scsam.project.hash_chain import add_hashes, find_damage
+from napari_scsam.project.backups import (
+    back_up,
+    backed_up_to,
+    clear_errors,
+    connect,
+    connect_to_verify,
+    damaged,
+    forget_damage,
+    has_backup,
+    is_damage_noted,
+    newest_good,
+    note_damage,
+)
+from napari_scsam.project.hash_chain import (
+    ALL,
+    NEWEST,
+    add_hashes,
+    find_broken_link,
+    find_damage,
+)
 from napari_scsam.project.journal_schema import EVENTS_SQL, HASHES_SQL, check_schema
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-# The same as the view `current_labels`, which is there for users. The program itself never runs a
-# view of a file.
-_CURRENT = """
-    SELECT image, json_extract(payload, '$.version') AS version FROM events
-    WHERE version IS NOT NULL AND id IN (
-        SELECT max(id) FROM events WHERE kind IN ('commit', 'revert') GROUP BY image
-    )
-"""
+# Events that are verified at most when a journal without a backup is opened (arbitrary: a second).
+# The others are verified in the background.
+_MOST_AT_OPENING = 200_000
 # Kind, payload and image of an event to add.
 NewEvent = tuple[str, Mapping[str, Any], str | None]
 
@@ -88,7 +101,10 @@ class Journal:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         self._lock = threading.RLock()
+        # The number of events of a kind, up to the ID of an event.
+        self._counts: dict[str, tuple[int, int]] = {}
         self.damage = ""
+        self._read_only = read_only
         if not path.is_file():
             raise ProjectError(f"The project has lost its journal: there is no {path}.")
         try:
@@ -131,6 +147,8 @@ class Journal:
         """Add all events in one transaction, or none of them."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         events = []
+        if self.damage and not self._read_only:
+            raise DamagedError(self.damage)
         with self._lock, clear_errors(self._path), self._transaction() as connection:
             for kind, payload, image in items:
                 row = connection.execute(
@@ -141,23 +159,28 @@ class Journal:
             add_hashes(connection)
         return events
 
-    def events(self, kinds: Sequence[str] = (), image: str | None = None) -> list[Event]:
-        """Events in their order, optionally only those of some kinds or about one image."""
-        conditions = ["1"]
-        values: list[Any] = list(kinds)
+    def events(
+        self, kinds: Sequence[str] = (), image: str | None = None, *, after: int = 0
+    ) -> list[Event]:
+        """Events in their order, optionally of some kinds, about one image, or after an ID."""
+        conditions = ["id > ?"]
+        values: list[Any] = [after, *kinds]
         if kinds:
-            conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            # The plus keeps SQLite from using the index, where only the newest events are read.
+            column = "+kind" if after else "kind"
+            conditions.append(f"{column} IN ({', '.join('?' * len(kinds))})")
         if image is not None:
             conditions.append("image = ?")
             values.append(image)
         return self._events(f"{' AND '.join(conditions)} ORDER BY id", values)
 
-    def last(self, kinds: Sequence[str], image: str) -> Event | None:
-        """The newest event of some kinds about one image."""
-        found = self._events(
-            f"image = ? AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY id DESC LIMIT 1",
-            [image, *kinds],
-        )
+    def last_id(self) -> int:
+        """The ID of the newest event; 0 without any."""
+        return self._scalar("SELECT coalesce(max(id), 0) FROM events")
+
+    def last(self, kind: str, image: str) -> Event | None:
+        """The newest event of a kind about one image."""
+        found = self._events("image = ? AND kind = ? ORDER BY id DESC LIMIT 1", [image, kind])
         return found[0] if found else None
 
     def commit_event(self, image: str, version: int) -> Event | None:
@@ -169,21 +192,23 @@ class Journal:
         return found[0] if found else None
 
     def count(self, kind: str) -> int:
-        """The number of events of a kind."""
-        return self._scalar("SELECT count(*) FROM events WHERE kind = ?", [kind])
+        """The number of events of a kind; only the events since the last call are counted."""
+        last = self.last_id()
+        with self._lock:
+            count, seen = self._counts.get(kind, (0, 0))
+            column = "+kind" if seen else "kind"
+            query = f"SELECT count(*) FROM events WHERE id > ? AND id <= ? AND {column} = ?"
+            count += self._scalar(query, [seen, last, kind])
+            self._counts[kind] = (count, last)
+            return count
 
-    def current_labels(self) -> dict[str, int]:
-        """The current label version of every image that has a label."""
-        with parsing.reading("a current label version", self._path):
-            rows = self._rows(_CURRENT)
-            return {parsing.image_id(image): parsing.number(v, 1) for image, v in rows}
-
-    def current_commits(self) -> list[Event]:
-        """The current commit of every image that has a label."""
-        return self._events(
-            "kind = 'commit' AND (image, json_extract(payload, '$.version')) IN "
-            f"({_CURRENT}) ORDER BY id"
+    def newest_of_each_image(self, kinds: Sequence[str]) -> list[Event]:
+        """The newest event of some kinds, of every image that has one."""
+        newest = (
+            f"SELECT max(id) FROM events WHERE kind IN ({', '.join('?' * len(kinds))}) "
+            "GROUP BY image"
         )
+        return self._events(f"id IN ({newest}) ORDER BY id", kinds)
 
     def has_commit_without(self, key: str, *, after: int) -> bool:
         """Whether the payload of a commit after the event of ID `after` lacks `key`."""
@@ -198,6 +223,32 @@ class Journal:
         """Make a verified backup; see `backups.back_up`."""
         with self._lock, clear_errors(self._path):
             back_up(self._connection, self._path)
+
+    def back_up_slowly(self, pause: Callable[[], None]) -> None:
+        """Verify all events, and make a backup of new ones, while other threads write.
+
+        Parameters
+        ----------
+        pause : callable
+            Called now and then; it may sleep, or raise to stop.
+
+        Raises
+        ------
+        DamagedError
+            If an event is damaged. From then on, `append` refuses to add events.
+        ProjectError
+            If the disk is full, or the backups folder can't be used.
+        """
+        with clear_errors(self._path), closing(connect_to_verify(self._path)) as connection:
+            try:
+                if not has_backup(connection, self._path):
+                    back_up(connection, self._path, pause)
+                elif fault := find_broken_link(connection, pause=pause):
+                    raise damaged(self._path, fault)
+            except DamagedError as exc:
+                self.damage = str(exc)
+                note_damage(self._path, self.damage)
+                raise
 
     def _events(self, condition: str, values: Sequence[Any] = ()) -> list[Event]:
         columns = "id, time, kind, image, payload"
@@ -214,11 +265,9 @@ class Journal:
                 payload=parsing.table(parse_json(parsing.text(payload))),
             )
 
-    @contextmanager
-    def reading(self, event: Event) -> Iterator[dict[str, Any]]:
+    def reading(self, event: Event) -> parsing.Reading[dict[str, Any]]:
         """Give an event's payload, and name the event in parsing errors."""
-        with parsing.reading(f"event {event.id} ({event.kind})", self._path):
-            yield event.payload
+        return parsing.Reading(f"event {event.id} ({event.kind})", self._path, event.payload)
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock, clear_errors(self._path):
@@ -248,7 +297,7 @@ def _opened(path: Path) -> sqlite3.Connection:
             check_schema(connection, path)
             # One snapshot, since another program may add an event in the meantime.
             connection.execute("BEGIN")
-            fault = find_damage(connection)
+            fault = _damage_at_opening(connection, path)
             connection.execute("COMMIT")
             if fault:
                 raise damaged(path, fault)
@@ -256,3 +305,17 @@ def _opened(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _damage_at_opening(connection: sqlite3.Connection, path: Path) -> str:
+    """Verify the events since the last backup, and at least the newest ones."""
+    if is_damage_noted(path):
+        fault = find_damage(connection, ALL)
+        if not fault:
+            forget_damage(path)
+        return fault
+    last = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
+    since_backup = last - backed_up_to(connection, path)
+    if since_backup <= NEWEST:
+        return find_damage(connection)
+    return find_damage(connection, min(since_backup, _MOST_AT_OPENING))

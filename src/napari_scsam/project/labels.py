@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.judged import ClassIds, Judged, check_judged
-from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass, as_label_array, done_planes
-from napari_scsam.core.project_layout import LABELS_FOLDER
+from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass, as_label_array, done_planes, is_done
 from napari_scsam.core.volume import take_plane
-from napari_scsam.io import nifti
-from napari_scsam.io.atomic import write_bytes
-from napari_scsam.io.real_files import make_real_folder, read_real, real_folder
+from napari_scsam.io.label_parts import LabelPart
 from napari_scsam.project import parsing
-from napari_scsam.project.own_files import sweep
+from napari_scsam.project.current_labels import CurrentLabels
+from napari_scsam.project.label_files import LabelFiles
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 
 if TYPE_CHECKING:
@@ -31,7 +29,9 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import Plane
     from napari_scsam.project.journal import Event, Journal, NewEvent
 
-_NAME = re.compile(r"(\d{6,})\.nii\.gz")
+# From this number of voxels on, the commit of one slice is stored as a file of that slice alone
+# (arbitrary: encoding the label of a smaller volume takes less time than the flushes of a commit).
+SLICE_FILES_FROM = 2**21
 # The event with the judged classes of all earlier commits that list none.
 MIGRATION = "judged"
 # Kind and payload of the event with the origin of a label.
@@ -54,9 +54,9 @@ class Labels:
     """
 
     def __init__(self, folder: Path, journal: Journal, classes: Collection[LabelClass]) -> None:
-        self._project = folder
-        self._folder = folder / LABELS_FOLDER
+        self._files = LabelFiles(folder)
         self._journal = journal
+        self._current = CurrentLabels(journal)
         self._lock = threading.Lock()
         self._last: tuple[Path, LabelArray] | None = None
         self._classes = tuple(classes)
@@ -117,10 +117,20 @@ class Labels:
         ProjectError
             If the disk is full or can't be written; the earlier label is unchanged.
         """
-        whole = self._whole(image, label, plane, mapping)
-        own = whole if plane is None else take_plane(whole, plane, whole.ndim)
+        if plane is not None and plane.axis != 0:
+            raise InputError(f"Slices are committed along axis 0, got {plane}.")
+        if plane is not None and self._is_stored_by_slice(image):
+            shape = take_plane(np.broadcast_to(np.uint8(0), image.shape), plane, 3).shape
+            content = own = as_label_array(label, shape, self._classes, mapping)
+        else:
+            content = self._whole(image, label, plane, mapping)
+            own = content if plane is None else take_plane(content, plane, content.ndim)
         ids = check_judged(judged, own, self._classes)
-        return self._write(image, whole, None if plane is None else plane.index, ids, source)
+        return self._write(image, content, None if plane is None else plane.index, ids, source)
+
+    def _is_stored_by_slice(self, image: ImageRecord) -> bool:
+        """Whether a commit of one slice of an image is stored as a file of that slice alone."""
+        return len(image.shape) == 3 and prod(image.shape) >= SLICE_FILES_FROM
 
     def _whole(
         self,
@@ -131,9 +141,7 @@ class Labels:
     ) -> LabelArray:
         if plane is None:
             return as_label_array(label, image.shape, self._classes, mapping)
-        if plane.axis != 0:
-            raise InputError(f"Slices are committed along axis 0, got {plane}.")
-        whole = self.of(image.id)
+        whole = self.of(image)
         if whole is None:
             whole = np.full(image.shape, NOT_ANNOTATED, np.uint8)
         target = take_plane(whole, plane, len(image.shape))
@@ -150,53 +158,63 @@ class Labels:
     ) -> CommitRecord:
         """Write `label` as a new version, flush it, and then record it in the journal.
 
-        The classes `judged` apply to `plane`, or to the whole image; other planes keep theirs.
-        The `source` is an event of its own, in the same transaction.
+        `label` is the whole label, or of a volume only the slice `plane`. The classes `judged`
+        apply to `plane`, or to the whole image; other planes keep theirs. The `source` is an event
+        of its own, in the same transaction.
 
         Until the transaction has ended, the file is an orphan that is never read, and the
         earlier version is current.
         """
+        before = self.current(image.id)
         version = self._next_version(image.id)
-        path = self._path(image.id, version)
-        content = nifti.encode_label(label, image)
-        make_real_folder(self._project, LABELS_FOLDER, image.id)
-        write_bytes(path, content)
-        payload = {
+        by_slice = label.ndim < len(image.shape)
+        part = self._files.write(image, version, label, plane if by_slice else None)
+        payload: dict[str, Any] = {
             "version": version,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": part.sha256,
             "plane": plane,
             "planes": done_planes(label),
-            "judged": self._composed(image.id, plane, judged).to_json(),
+            "judged": _judged_after(before, plane, judged).to_json(),
         }
+        if plane is not None and by_slice:
+            payload["base"] = None if before is None else before.version
+            payload["planes"] = _planes_after(before, plane, label)
         events: list[NewEvent] = [("commit", payload, image.id)]
         if source is not None:
             kind, origin = source
             events.append((kind, {"image": image.id, **origin, "version": version}, image.id))
         event, *_ = self._journal.append_all(events)
-        self._remember(path, label)
+        if by_slice:
+            self._update_cache(before, part, label)
+        else:
+            self._remember(part.path, label)
         return self._to_record(event)
 
-    def of(self, image_id: str) -> LabelArray | None:
-        """A copy of the current label; None without one."""
-        current = self.current(image_id)
-        return None if current is None else self.read(current)
+    def of(self, image: ImageRecord) -> LabelArray | None:
+        """A copy of an image's current label; None without one."""
+        current = self.current(image.id)
+        return None if current is None else self.read(current, image)
 
     def current(self, image_id: str) -> CommitRecord | None:
         """The current commit; None if there is none, or if it was reverted."""
-        last = self._journal.last(["commit", "revert"], image_id)
-        if last is None:
-            return None
-        with self._journal.reading(last) as payload:
-            version = payload["version"]
-            if version is None:
-                return None
-            version = parsing.number(version, 1)
-        return self._commit(image_id, version)
+        event = self._current.commits().get(image_id)
+        return None if event is None else self._to_record(event)
+
+    def current_versions(self) -> dict[str, int]:
+        """The version of the current label, by image."""
+        versions = {}
+        for image, event in self._current.commits().items():
+            with self._journal.reading(event) as payload:
+                versions[image] = parsing.number(payload["version"], 1)
+        return versions
+
+    def current_planes(self) -> Mapping[str, list[int]]:
+        """The slices that are mostly annotated by the current label, by image."""
+        return self._current.planes()
 
     def all_current(self) -> dict[str, CommitRecord]:
         """The current commit of every image that has one."""
-        commits = map(self._to_record, self._journal.current_commits())
-        return {c.image: c for c in commits}
+        return {i: self._to_record(event) for i, event in self._current.commits().items()}
 
     def commits(self, image_id: str) -> list[CommitRecord]:
         """Every commit of an image, the oldest first."""
@@ -211,40 +229,56 @@ class Labels:
             )
         self._journal.append("revert", {"version": version}, image_id)
 
-    def read(self, commit: CommitRecord) -> LabelArray:
-        """Read a copy of a committed label.
+    def read(self, commit: CommitRecord, image: ImageRecord) -> LabelArray:
+        """Read a copy of a committed label of an image.
 
         Raises
         ------
         ProjectError
-            If the file is missing, or its hash is not that of the commit.
+            If a file is missing, or its hash is not that of the commit.
         """
         with self._lock:
             if self._last is not None and self._last[0] == commit.path:
                 return self._last[1].copy()
-        advice = "restore it from your backup, or undo to an earlier version"
-        try:
-            real_folder(self._project, LABELS_FOLDER, commit.image)
-            content = read_real(commit.path)
-        except OSError as exc:
-            raise ProjectError(
-                f"The committed label {commit.path} can't be read ({exc.strerror or exc}): "
-                f"{advice}."
-            ) from exc
-        if hashlib.sha256(content).hexdigest() != commit.sha256:
-            raise ProjectError(
-                f"The committed label {commit.path} is not what was saved (its hash differs): "
-                f"{advice}."
-            )
-        label = nifti.decode_label(content, commit.path)
+        label = self._files.read(image, self._parts(commit))
         self._remember(commit.path, label)
         return label
 
-    def _composed(self, image_id: str, plane: int | None, judged: ClassIds) -> Judged:
-        before = None if plane is None else self.current(image_id)
-        if before is None or plane is None:
-            return Judged(judged)
-        return before.judged.replaced(plane, judged)
+    def for_training(self) -> dict[str, CommitRecord]:
+        """The current commit of every image that has one, with the files of its label."""
+        return {i: replace(c, parts=self._parts(c)) for i, c in self.all_current().items()}
+
+    def _parts(self, commit: CommitRecord) -> tuple[LabelPart, ...]:
+        """The files of a label: the whole volume first, if there is one, then its slices.
+
+        A commit of a slice refers to the version before it. The newest file of each slice counts.
+        """
+        if not commit.is_slice:
+            return (LabelPart(None, commit.path, commit.sha256),)
+        events = self._commit_events(commit.image)
+        parts: dict[int, LabelPart] = {}
+        version: int | None = commit.version
+        while version is not None:
+            record = self._to_record(events[version])
+            if not record.is_slice:
+                return (LabelPart(None, record.path, record.sha256), *_sorted(parts))
+            plane = record.plane or 0
+            parts.setdefault(plane, LabelPart(plane, record.path, record.sha256))
+            version = record.base
+            if version is not None and version not in events:
+                raise ProjectError(
+                    f"The journal is damaged: version {record.version} of the label of "
+                    f"{record.image} refers to version {version}, which does not exist."
+                )
+        return _sorted(parts)
+
+    def _commit_events(self, image_id: str) -> dict[int, Event]:
+        """Every commit of an image, by version."""
+        found = {}
+        for event in self._journal.events(["commit"], image_id):
+            with self._journal.reading(event) as payload:
+                found[parsing.number(payload["version"], 1)] = event
+        return found
 
     def _judged_by(self, event: Event) -> Judged:
         """The judged classes of a commit: its own, or those of the migration event after it."""
@@ -257,22 +291,24 @@ class Labels:
         with self._journal.reading(later) as payload:
             return Judged(parsing.class_ids(payload["judged"]))
 
-    def _path(self, image_id: str, version: int) -> Path:
-        return self._folder / image_id / f"{version:06d}.nii.gz"
-
     def _commit(self, image_id: str, version: int) -> CommitRecord | None:
         event = self._journal.commit_event(image_id, version)
         return None if event is None else self._to_record(event)
 
     def _next_version(self, image_id: str) -> int:
         """A version number that neither a commit nor a file has, not even an orphan of a crash."""
-        last = self._journal.last(["commit"], image_id)
-        folder = real_folder(self._project, LABELS_FOLDER, image_id)
-        sweep(folder)
-        names = [_NAME.fullmatch(p.name) for p in folder.iterdir()] if folder.is_dir() else []
-        orphans = [int(m[1]) for m in names if m]
+        last = self._journal.last("commit", image_id)
         committed = 0 if last is None else self._to_record(last).version
-        return 1 + max([committed, *orphans])
+        return 1 + max(committed, self._files.last_version(image_id))
+
+    def _update_cache(
+        self, before: CommitRecord | None, part: LabelPart, label: LabelArray
+    ) -> None:
+        """Put a slice into the cached label, if that is the version before."""
+        with self._lock:
+            if self._last is not None and before is not None and self._last[0] == before.path:
+                self._last[1][part.plane] = label
+                self._last = (part.path, self._last[1])
 
     def _remember(self, path: Path, label: LabelArray) -> None:
         with self._lock:
@@ -281,14 +317,34 @@ class Labels:
     def _to_record(self, event: Event) -> CommitRecord:
         with self._journal.reading(event) as payload:
             image, version = parsing.image_id(event.image), parsing.number(payload["version"], 1)
+            plane, is_slice = parsing.plane(payload["plane"]), "base" in payload
             return CommitRecord(
                 id=event.id,
                 image=image,
                 version=version,
-                plane=parsing.plane(payload["plane"]),
+                plane=plane,
                 planes=parsing.planes(payload["planes"]),
                 sha256=parsing.sha256(payload["sha256"]),
                 time=event.time,
-                path=self._path(image, version),
+                path=self._files.path(image, version, plane if is_slice else None),
                 judged=self._judged_by(event),
+                is_slice=is_slice,
+                base=parsing.base(payload.get("base"), version),
             )
+
+
+def _planes_after(before: CommitRecord | None, plane: int, label: LabelArray) -> list[int]:
+    """The slices that are mostly annotated after the commit of a slice."""
+    others = set(() if before is None else before.planes) - {plane}
+    return sorted(others | ({plane} if is_done(label) else set()))
+
+
+def _judged_after(before: CommitRecord | None, plane: int | None, judged: ClassIds) -> Judged:
+    """The classes that are judged on each slice after a commit."""
+    if before is None or plane is None:
+        return Judged(judged)
+    return before.judged.replaced(plane, judged)
+
+
+def _sorted(parts: Mapping[int, LabelPart]) -> tuple[LabelPart, ...]:
+    return tuple(parts[plane] for plane in sorted(parts))

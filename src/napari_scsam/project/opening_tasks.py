@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from napari_scsam.project.background_backup import Backups
     from napari_scsam.project.journal import Journal
     from napari_scsam.project.labels import Labels
     from napari_scsam.project.training import Training
 
 
-def run_opening_tasks(journal: Journal, labels: Labels, training: Training) -> list[str]:
+def run_opening_tasks(
+    journal: Journal, backups: Backups, labels: Labels, training: Training
+) -> list[str]:
     """Do the maintenance of a project, and return a note for each task that failed.
 
     A full disk, for example, doesn't keep the project from being opened.
@@ -28,7 +31,7 @@ def run_opening_tasks(journal: Journal, labels: Labels, training: Training) -> l
         If the journal turns out to be damaged.
     """
     tasks: dict[str, Callable[[], object]] = {
-        "No copy of the journal was made": journal.back_up,
+        "No copy of the journal was made": backups.make,
         "The judged classes of earlier commits were not recorded": labels.migrate,
         "Finished rounds were not added": training.adopt,
         "Old tunings were not removed": training.tunings.tidy,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROLLBACK_FILE = f"{JOURNAL_FILE}-journal"
-_LEFTOVER = re.compile(rf"{TEMPORARY}(?:journal|project\.toml|\d{{6,}}\.nii\.gz)")
+_LEFTOVER = re.compile(rf"{TEMPORARY}(?:journal|project\.toml|\d{{6,}}(?:\.plane-\d+)?\.nii\.gz)")
 _FILES = (
     *(PROJECT_FILE, JOURNAL_FILE, LOCK_FILE),
     *(ROLLBACK_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm"),

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -18,11 +17,12 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.judged import Judged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_scsam.core.arrays import Affine
 
+_T = TypeVar("_T")
 _IMAGE_ID = re.compile(r"[0-9a-f]{8,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Largest number that is accepted: that of 32 bits with a sign (arbitrary; no version, round, slice
@@ -34,9 +34,10 @@ _MODELS = ("unet", "sam", "prompted", "pair")
 _UNITS = ("meter", "mm", "micron", "unknown")
 
 
-@contextmanager
-def reading(what: str, path: Path) -> Iterator[None]:
-    """Convert parsing errors to a one-line ProjectError that names the file and what is invalid.
+class Reading(Generic[_T]):
+    """Convert parsing errors in a block to a one-line ProjectError that names the file.
+
+    A class of its own, since a project has many events and `contextlib` takes some microseconds.
 
     Parameters
     ----------
@@ -44,13 +45,30 @@ def reading(what: str, path: Path) -> Iterator[None]:
         What is parsed, such as ``"event 12 (commit)"``.
     path : Path
         The file that it was read from.
+    value : object
+        What the block gets.
     """
-    try:
-        yield
-    except KeyError as exc:
-        raise ProjectError(f"{path} is damaged: {what} has no {exc}.") from exc
-    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as exc:
-        raise ProjectError(f"{path} is damaged: {what} can't be read ({exc}).") from exc
+
+    __slots__ = ("_path", "_value", "_what")
+
+    def __init__(self, what: str, path: Path, value: _T) -> None:
+        self._what, self._path, self._value = what, path, value
+
+    def __enter__(self) -> _T:
+        return self._value
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, KeyError):
+            raise ProjectError(f"{self._path} is damaged: {self._what} has no {exc}.") from exc
+        if isinstance(exc, TypeError | ValueError | AttributeError | IndexError | OverflowError):
+            raise ProjectError(
+                f"{self._path} is damaged: {self._what} can't be read ({exc})."
+            ) from exc
+
+
+def reading(what: str, path: Path) -> Reading[None]:
+    """A block in which `what` of the file `path` is parsed."""
+    return Reading(what, path, None)
 
 
 def image_id(value: Any) -> str:
@@ -141,6 +159,13 @@ def place(value: Mapping[str, Any]) -> tuple[str, str | None]:
 def plane(value: Any) -> int | None:
     """A slice index; None for the whole image."""
     return None if value is None else number(value)
+
+
+def base(value: Any, version: int) -> int | None:
+    """The version that another one refers to, which is earlier; None without one."""
+    if value is not None and number(value, 1) >= version:
+        raise ValueError(f"version {version} refers to version {value}, which is not earlier")
+    return value if value is None else int(value)
 
 
 def planes(value: Any) -> tuple[int, ...]:

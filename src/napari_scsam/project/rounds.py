@@ -366,11 +366,14 @@ def input_of(image: ImageRecord, label: CommitRecord | None) -> dict[str, Any]:
         "sha256": image.sha256,
         "shape": list(image.shape),
         "rgb": image.rgb,
-        "label": label
-        and {
-            "path": str(label.path),
-            "sha256": label.sha256,
-            "version": label.version,
-            "judged": label.judged.to_json(),
-        },
+        "label": label and _label_input(label),
     }
+
+
+def _label_input(label: CommitRecord) -> dict[str, Any]:
+    """A label, as ``inputs.json`` lists it: by its file, or by all files if there are several."""
+    about = {"version": label.version, "judged": label.judged.to_json()}
+    if not label.is_slice:
+        return {"path": str(label.path), "sha256": label.sha256, **about}
+    parts = [{"plane": p.plane, "path": str(p.path), "sha256": p.sha256} for p in label.parts]
+    return {"parts": parts, **about}

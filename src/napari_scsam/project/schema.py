@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -15,14 +16,14 @@ from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
-from napari_scsam.io.real_files import read_real
+from napari_scsam.io.real_files import read_real, without_links_above
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from napari_scsam.core.arrays import Affine
     from napari_scsam.core.judged import Judged
+    from napari_scsam.io.label_parts import LabelPart
 
 # Version of the project folder's format.
 SCHEMA = 1
@@ -54,6 +55,33 @@ class ProjectInfo:
 
 
 @dataclass(frozen=True)
+class ImageLocation:
+    """Where an image may be; resolved only on request, since that takes several system calls.
+
+    Attributes
+    ----------
+    folder : Path
+        The project folder.
+    absolute : str
+        The path of the image.
+    relative : str or None
+        The path relative to the project; None on another drive.
+    """
+
+    folder: Path
+    absolute: str
+    relative: str | None
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The possible paths: the one relative to the project first, as both may move."""
+        paths = [Path(self.absolute)]
+        if self.relative is not None:
+            paths.insert(0, without_links_above(self.folder / self.relative))
+        return tuple(dict.fromkeys(paths))
+
+
+@dataclass(frozen=True)
 class ImageRecord:
     """An image of the project, referenced in place.
 
@@ -63,8 +91,8 @@ class ImageRecord:
         8 or more hexadecimal digits.
     name : str
         File name without suffix, for display.
-    path : Path
-        Where it is now, or was last seen.
+    location : ImageLocation
+        Where it may be.
     case : str
         The unit for splits into training and validation; the image's ID by default.
     shape : tuple of int
@@ -81,13 +109,11 @@ class ImageRecord:
         Maps the reversed index (col, row, slice, 1) to RAS millimetres.
     header : mapping
         Header fields of the source format that an export preserves.
-    places : tuple of Path
-        All paths where it may be.
     """
 
     id: str
     name: str
-    path: Path
+    location: ImageLocation
     case: str
     shape: tuple[int, ...]
     rgb: bool
@@ -96,7 +122,17 @@ class ImageRecord:
     sha256: str
     affine: Affine = field(default_factory=lambda: np.eye(4), compare=False, repr=False)
     header: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    places: tuple[Path, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """All paths where it may be."""
+        return self.location.places
+
+    @property
+    def path(self) -> Path:
+        """Where it is now, or was last seen."""
+        places = self.places
+        return next((path for path in places if path.is_file()), places[-1])
 
 
 @dataclass(frozen=True)
@@ -123,6 +159,12 @@ class CommitRecord:
         The label file.
     judged : Judged
         The classes that are judged on each slice since then; the others are unknown there.
+    is_slice : bool
+        Whether its file contains only the slice `plane`.
+    base : int or None
+        The version that the other slices of such a commit are of; None if there was no label.
+    parts : tuple of LabelPart
+        All files of the label, only as `Labels.for_training` gives them.
     """
 
     id: int
@@ -134,6 +176,9 @@ class CommitRecord:
     time: str
     path: Path
     judged: Judged
+    is_slice: bool = False
+    base: int | None = None
+    parts: tuple[LabelPart, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 def skipped_planes(journal: Journal) -> list[tuple[str, int]]:
     """(image ID, slice) of slices skipped and not committed since, the oldest first."""
     waiting: dict[tuple[str, int], None] = {}
-    for event in journal.events(["skip", "commit"]):
+    first = next(iter(journal.events(["skip"])), None)
+    if first is None:
+        return []
+    for event in journal.events(["skip", "commit"], after=first.id - 1):
         with journal.reading(event) as payload:
             image, plane = parsing.image_id(event.image), parsing.plane(payload["plane"])
             if event.kind == "skip":

@@ -13,6 +13,7 @@ from napari_scsam.core.labels import LabelClass, make_classes
 from napari_scsam.core.project_layout import JOURNAL_FILE, PROJECT_FILE, ROUNDS_FOLDER
 from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
 from napari_scsam.core.windows import Window, default_window
+from napari_scsam.project.background_backup import Backups
 from napari_scsam.project.creation import abandon, create_files
 from napari_scsam.project.images import Images
 from napari_scsam.project.journal import Event, Journal
@@ -47,21 +48,19 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
     from napari_scsam.core.volume import Volume
-    from napari_scsam.project.files import Paths
+    from napari_scsam.project.files import Paths, Progress
 
 
 class Project:
     """An open project folder. It is a context manager, and may be used from several threads.
 
-    docs/reference/project-folder.md describes the content of the folder.
-
-    Create one with `Project.create` or `Project.open`.
+    docs/reference/project-folder.md describes the content of the folder. Create one with
+    `Project.create` or `Project.open`.
 
     Attributes
     ----------
     notes : list of str
-        What failed when it was opened, such as a backup on a full disk, or damage that was
-        found; for the user.
+        What failed when it was opened, and damage that was found since; for the user.
     """
 
     def __init__(self, folder: Path, lock: FileLock | None) -> None:
@@ -72,12 +71,17 @@ class Project:
         self._access = WriteAccess(folder, lock)
         self._labels = Labels(folder, self._journal, self._info.classes)
         self._images = Images(folder, self._journal)
-        self._training = Training(
-            folder, self._journal, self._images, self._labels, self._access, self._lock
-        )
         self.notes = [self._journal.damage] if self._journal.damage else []
-
-    # Opening and closing
+        self._backups = Backups(self._journal, self.notes)
+        self._training = Training(
+            folder,
+            self._journal,
+            self._backups,
+            self._images,
+            self._labels,
+            self._access,
+            self._lock,
+        )
 
     @classmethod
     def create(
@@ -129,7 +133,6 @@ class Project:
         Parameters
         ----------
         folder : path
-            A project folder.
         read_only : bool
             Refuse all changes; this works while another program has it open for writing.
         wait : float
@@ -153,7 +156,9 @@ class Project:
         lock = take_lock(folder, wait)
         try:
             project = cls(folder, lock)
-            project.notes += run_opening_tasks(project._journal, project._labels, project._training)
+            project.notes += run_opening_tasks(
+                project._journal, project._backups, project._labels, project._training
+            )
             return project
         except BaseException:
             lock.release()
@@ -161,12 +166,20 @@ class Project:
 
     def close(self) -> None:
         """Close the journal and release the lock; it may be closed already."""
-        self._journal.close()
+        self._close()
         self._access.end()
+
+    def _close(self) -> None:
+        self._backups.stop()
+        self._journal.close()
+
+    def wait_for_backup(self) -> None:
+        """Wait until the background backup has ended; a short journal has none."""
+        self._backups.wait()
 
     def discard(self) -> None:
         """Close and delete a project that was just created; files that are not its own stay."""
-        self._journal.close()
+        self._close()
         self._access.abandon()
         with suppress(OSError):  # there are other files in it
             self._folder.rmdir()
@@ -224,18 +237,17 @@ class Project:
         """Whether all changes are refused."""
         return not self._access.allowed
 
-    # Images
-
     def add_images(
         self,
         paths: Paths,
         *,
         cases: Mapping[str | Path, str] | None = None,
+        progress: Progress | None = None,
     ) -> list[str]:
         """Add scans by reference, after reading each of them completely; see `Images.add`."""
         self._access.check()
         with self._lock:
-            return self._images.add(paths, cases or {})
+            return self._images.add(paths, cases or {}, progress)
 
     def images(self) -> list[ImageRecord]:
         """All images, in the order in which they were added."""
@@ -249,8 +261,6 @@ class Project:
         """Read an image's pixels; InputError if the file is missing or has changed."""
         return self._images.read(image_id)
 
-    # Labels
-
     def commit(
         self,
         image_id: str,
@@ -263,8 +273,7 @@ class Project:
     ) -> CommitRecord:
         """Save a label map that a person has accepted; it is durable when this returns.
 
-        `label` is an array of the image's shape, or of the shape of `plane`, with whole numbers:
-        0 background, class IDs, 255 not annotated. See `Labels.commit`.
+        See `Labels.commit`.
         """
         self._access.check()
         record = self.image(image_id)
@@ -278,7 +287,7 @@ class Project:
 
         ProjectError if the file is missing, or its hash is not that of the commit.
         """
-        return self._labels.of(self.image(image_id).id)
+        return self._labels.of(self.image(image_id))
 
     def label_version(self, image_id: str) -> int | None:
         """The current version of an image's label; None without one."""
@@ -287,7 +296,7 @@ class Project:
 
     def labelled(self) -> dict[str, int]:
         """The current label version of every image that has a label."""
-        return self._journal.current_labels()
+        return self._labels.current_versions()
 
     def commits(self, image_id: str) -> list[CommitRecord]:
         """Every commit of an image, the oldest first."""
@@ -295,19 +304,16 @@ class Project:
 
     def committed_planes(self, image_id: str) -> list[int]:
         """Slices (along axis 0) that are mostly annotated by the current label."""
-        current = self._labels.current(self.image(image_id).id)
-        return [] if current is None else list(current.planes)
+        return list(self._labels.current_planes().get(self.image(image_id).id, ()))
 
-    def all_committed_planes(self) -> dict[str, list[int]]:
-        """`committed_planes` of every image that has a label."""
-        return {image: list(c.planes) for image, c in self._labels.all_current().items()}
+    def all_committed_planes(self) -> Mapping[str, list[int]]:
+        """`committed_planes` of every image that has a label; read-only."""
+        return self._labels.current_planes()
 
     def revert(self, image_id: str, version: int | None) -> None:
         """Make an earlier or later version the current one, or none; nothing is deleted."""
         self._access.check()
         self._labels.revert(self.image(image_id).id, version)
-
-    # Events
 
     def record(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Record an event, in plain JSON values; ``image`` is the image that it is about."""
@@ -327,8 +333,6 @@ class Project:
     def skipped(self) -> list[tuple[str, int]]:
         """(image ID, slice) of slices skipped and not committed since, the oldest first."""
         return skipped_planes(self._journal)
-
-    # Rounds
 
     def begin_round(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> Path:
         """Write the inputs of a new round; see `Training.begin_round`."""
@@ -372,8 +376,6 @@ class Project:
     def prune_rounds(self, keep: int) -> Pruned:
         """Remove the weights of all but the newest `keep` rounds; see `Training.prune`."""
         return self._training.prune(keep)
-
-    # Tuning between rounds
 
     def begin_tuning(self, settings: TuneSettings) -> Path:
         """Write the inputs of a tuning of SAM's decoder; see `Training.begin_tuning`."""

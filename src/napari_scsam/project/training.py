@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_scsam.core.settings import TrainSettings, TuneSettings
+    from napari_scsam.project.background_backup import Backups
     from napari_scsam.project.images import Images
     from napari_scsam.project.journal import Journal
     from napari_scsam.project.labels import Labels
@@ -29,6 +30,8 @@ class Training:
     folder : Path
         The project folder.
     journal : Journal
+    backups : Backups
+        Of the journal.
     images : Images
     labels : Labels
     access : WriteAccess
@@ -40,13 +43,14 @@ class Training:
         self,
         folder: Path,
         journal: Journal,
+        backups: Backups,
         images: Images,
         labels: Labels,
         access: WriteAccess,
         lock: threading.RLock,
     ) -> None:
         self._journal, self._images, self._labels = journal, images, labels
-        self._access, self._lock = access, lock
+        self._backups, self._access, self._lock = backups, access, lock
         self.rounds = Rounds(folder, journal)
         self.tunings = Tunings(folder)
 
@@ -83,11 +87,11 @@ class Training:
         """
         self._access.check()
         with self._lock:
-            current = self._labels.all_current()
+            current = self._labels.for_training()
             images = [(record, current.get(record.id)) for record in self._images.all()]
             held_out_ids = {self._images.find(image).id for image in held_out}
             folder = self.rounds.begin(info, images, settings, sorted(held_out_ids))
-            self._journal.back_up()
+            self._backups.make()
             return folder
 
     def adopt(self) -> list[RoundRecord]:
@@ -143,7 +147,7 @@ class Training:
         """
         self._access.check()
         with self._lock:
-            current = self._labels.all_current()
+            current = self._labels.for_training()
             labelled = [(r, current[r.id]) for r in self._images.all() if r.id in current]
             active, rounds = self.rounds.active(), self.rounds.all()
             return self.tunings.begin(

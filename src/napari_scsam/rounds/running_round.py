@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CANCEL_GRACE_S = 30.0
 # Interval of polling, and time limit for a killed process to end. Both arbitrary.
 POLL_S = 0.2
-KILLED_S = 5.0
+KILLED_S = 5.0  # arbitrary
 
 
 class RunningRound:

@@ -88,7 +88,8 @@ def hint(state: RoundsState) -> str:
             f"Round {killed.number} was interrupted at step {killed.step}. Training resumes it "
             f"if labels and settings are as they were, else a new one begins{anew}."
         )
-    message = "" if cost is None else f"{cost.sentence} {cost.note}".strip()
+    words = () if cost is None else (cost.sentence, cost.unjudged, cost.note)
+    message = " ".join(filter(None, words))
     if state.rounds:
         return message
     first = message or "Commit a few slices, then train."

@@ -86,7 +86,7 @@ def make_adapter(
     warm_up = WarmUp(attach(base.module, info, plan.seed), corpus, objects, plan, out)
     after = warm_up.run(on_event)
     folder = out / ADAPTER_FOLDER
-    save_adapter(warm_up.model, folder, info)
+    save_adapter(warm_up.learner.model, folder, info)
     _halve(folder / ADAPTER_WEIGHTS)
     record = {
         "plan": asdict(plan),
