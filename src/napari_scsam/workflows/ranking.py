@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 # Slices of a volume that are measured, evenly spaced over the open ones. Arbitrary.
 MOST_SLICES = 16
-# Images on which U-Net and SAM are compared: SAM takes much longer than the U-Net. Arbitrary.
+# Images on which U-Net and SAM are compared: 28 s on two AVX2 cores, at .7 s for an embedding
+# (rounds/assumed_costs.py). Arbitrary.
 SHORTLIST = 40
 # What each strategy is made of; the last two only with a round.
 _NEEDS: dict[str, tuple[str, ...]] = {
