@@ -190,10 +190,10 @@ class Labels:
             self._remember(part.path, label)
         return self._to_record(event)
 
-    def of(self, image: ImageRecord) -> LabelArray | None:
-        """A copy of an image's current label; None without one."""
-        current = self.current(image.id)
-        return None if current is None else self.read(current, image)
+    def of(self, image: ImageRecord, version: int | None = None) -> LabelArray | None:
+        """A copy of an image's current label, or of a version; None without one."""
+        commit = self.current(image.id) if version is None else self._commit(image.id, version)
+        return None if commit is None else self.read(commit, image)
 
     def current(self, image_id: str) -> CommitRecord | None:
         """The current commit; None if there is none, or if it was reverted."""

@@ -282,12 +282,12 @@ class Project:
         with self._lock:
             return self._labels.commit(record, label, plane, mapping, judged, source)
 
-    def label(self, image_id: str) -> LabelArray | None:
-        """The current label map, uint8, on the image's grid; None without a commit.
+    def label(self, image_id: str, version: int | None = None) -> LabelArray | None:
+        """The current label map or that of a version, uint8, on the image's grid; None without one.
 
         ProjectError if the file is missing, or its hash is not that of the commit.
         """
-        return self._labels.of(self.image(image_id))
+        return self._labels.of(self.image(image_id), version)
 
     def label_version(self, image_id: str) -> int | None:
         """The current version of an image's label; None without one."""
