@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.annotation.earlier_versions import (
+    Version,
+    earlier_versions,
+    extend_history,
+)
 from napari_scsam.annotation.state import OpenImage, Selection, StateStore
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
@@ -32,6 +37,7 @@ class _Read:
     label: LabelArray | None
     version: int | None
     pending: Pending | ProjectError | None
+    versions: tuple[Version, ...]
 
 
 class ImageOpener:
@@ -82,11 +88,13 @@ class ImageOpener:
                 self._project.label(image_id),
                 self._project.label_version(image_id),
                 self._autosave.read(image_id, volume.shape),
+                () if self._project.read_only else earlier_versions(self._project, image_id),
             )
 
         def opened(result: _Read) -> None:
             self._committed.open(image_id, result.label, result.version)
             said = self._autosave.restore(image_id, result.pending)
+            extend_history(self._store, image_id, result.versions)
             self._show(record, result.volume, plane, said)
             if isinstance(result.pending, ProjectError):
                 self._store.fail(result.pending)
