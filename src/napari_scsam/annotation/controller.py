@@ -91,7 +91,11 @@ class AnnotationController:
             store, working_labels, project.classes, read_only=project.read_only
         )
         self.painting = Painting(
-            store, working_labels, project.classes, read_only=project.read_only
+            store,
+            working_labels,
+            project.classes,
+            canvas.finish_stroke,
+            read_only=project.read_only,
         )
         self._suggestions = Suggestions(store, self.outlines, project.classes)
         self.navigation = Navigation(
@@ -324,6 +328,7 @@ class _Presenter:
             committed=self._committed.array,
             is_committed=now.plane is not None and self._committed.has(now.plane),
             base=None if now.plane is None else self._working_labels.committed(now.plane),
+            annotated=self._committed.annotated,
             contrast=None if now.image is None else self._window.contrast(now.image.volume),
             can_undo=self._store.can_undo,
             can_redo=self._store.can_redo,
