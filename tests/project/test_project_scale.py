@@ -205,3 +205,21 @@ def test_the_command_shows_the_progress_of_many_images(
     pictures(tmp_path / "many", 120)
     assert main(["add", str(project.folder), str(tmp_path / "many")]) == 0
     assert capsys.readouterr().err.splitlines() == ["Reading 120 images"]
+
+
+def test_skipped_slices_are_read_once_and_then_updated(project: Project, reads: list[int]) -> None:
+    volume, picture = (record.id for record in project.images())
+    label = np.ones((7, 9), np.uint8)
+    project.skip(volume, 3)
+    project.commit(volume, label, plane=Plane(0, 3))
+    for image, index in ((volume, 1), (picture, 0), (volume, 4), (volume, 3)):
+        project.skip(image, index)
+    assert project.skipped() == [(volume, 1), (picture, 0), (volume, 4), (volume, 3)]
+    with Project.open(project.folder, read_only=True) as reader:
+        assert reader.skipped() == project.skipped()
+        reads.clear()
+        assert reader.skipped() and reads == []
+        project.commit(volume, label, plane=Plane(0, 4))
+        reads.clear()
+        assert reader.skipped() == [(volume, 1), (picture, 0), (volume, 3)]
+        assert sum(reads) == 1

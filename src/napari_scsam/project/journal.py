@@ -34,6 +34,7 @@ from napari_scsam.project.hash_chain import (
     add_hashes,
     find_broken_link,
     find_damage,
+    last_hash,
 )
 from napari_scsam.project.journal_schema import EVENTS_SQL, HASHES_SQL, check_schema
 
@@ -89,6 +90,8 @@ class Journal:
     damage : str
         What is wrong with a damaged journal that was opened read-only; the undamaged events
         are then in memory. Empty otherwise.
+    hashed_to : int
+        ID of the last event with a hash when it was opened. Later events are of version 0.1.0.
 
     Raises
     ------
@@ -114,6 +117,8 @@ class Journal:
                 raise
             self.damage = str(exc)
             self._connection = newest_good(path)
+        # ID of the last event that a version with hashes wrote; the others are of version 0.1.0.
+        self.hashed_to = last_hash(self._connection)
         # Closes the file even if close() is never called.
         self._finalizer = weakref.finalize(self, self._connection.close)
         if read_only:
