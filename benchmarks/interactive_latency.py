@@ -51,12 +51,15 @@ from napari_scsam.rounds.running_round import TrainingController
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Milliseconds between the ticks that show whether the window is blocked. Arbitrary.
 TICK_MS = 5
+# Bins of the histogram, in ms; 33 ms is a frame at 30 Hz. Arbitrary.
 EDGES = (0, 10, 20, 33, 50, 100, 200, 100_000)
-WARM_UP = 3
-REST_S = 0.15
-# Arbitrary; more steps than a round takes while the clicks are timed.
+# Untimed clicks before the timed ones, and seconds between clicks. Arbitrary.
+WARM_UP, REST_S = 3, 0.15
+# More steps than a round takes while the clicks are timed. Arbitrary.
 STEPS_BESIDE = 2000
+# Size of the volume (slice, row, col) in pixels. Arbitrary.
 SHAPE = (24, 256, 224)
 
 

@@ -34,11 +34,13 @@ from napari_scsam.workflows.sample import open_sample_project
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Size of the window in pixels, and time limit for a model's answer. Both arbitrary.
 SIZE = (1280, 860)
 WAIT_S = 240.0
-# Arbitrary; the dock has shown the devices by then.
+# Time until the dock has shown the devices. Arbitrary.
 SETTLE_S = 4.0
 VENTRICLES = 2
+# Chosen by hand in the sample: a committed slice, and two open ones.
 COMMITTED_SLICE, CLICKED_SLICE, SUGGESTED_SLICE = 76, 79, 91
 
 

@@ -108,6 +108,7 @@ class FakeSegmenter:
     def __init__(self) -> None:
         self.asked: list[Question] = []
         self.proposals: list[PointPrompt] = []
+        self.from_outlines = 0
 
     def decode(self, question: Question) -> Answer:
         self.asked.append(question)
@@ -120,7 +121,10 @@ class FakeSegmenter:
 
     def suggest(self, question: Question, class_ids: Any) -> Answer:
         prompts = type(question.prompts)((*question.prompts.points, *self.proposals))
-        return self.decode(Question(question.key, question.pixels, prompts, question.round_folder))
+        answer = self.decode(
+            Question(question.key, question.pixels, prompts, question.round_folder)
+        )
+        return replace(answer, from_outlines=self.from_outlines)
 
 
 class Desk:

@@ -25,8 +25,19 @@ if TYPE_CHECKING:
 WINDOW = "tests/gui/"
 
 
+def import_torch_before_mesa() -> None:
+    """Load torch before a window loads OpenGL.
+
+    Both bring an LLVM, Mesa's and triton's. A process in which Mesa's is loaded first can crash
+    when a later test imports torch.
+    """
+    import torch  # noqa: F401
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: two processes that share the files then end together."""
+    if len({item.nodeid.startswith(WINDOW) for item in items}) == 2:
+        import_torch_before_mesa()
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (not item.nodeid.startswith(WINDOW), item.path not in slow))
 

@@ -41,7 +41,7 @@ def test_every_kind_of_prompt_on_two_classes_is_asked_and_undone_one_by_one(desk
     assert loop.prompts.objects() == ((1, 1), (2, 1))
     assert desk.segmenter.asked[-1].prompts == steps[-1]
     assert desk.canvas.prompts == steps[-1]
-    assert desk.state.counts.startswith("2 points, yours, 1 box, 1 scribble, 2 lassos")
+    assert desk.state.counts.startswith("2 points by you, 1 box, 1 scribble, 2 lassos")
     for before in reversed(steps[:-1]):
         loop.undo()
         desk.settle()
@@ -121,7 +121,7 @@ def test_what_lies_beside_the_image_is_no_prompt_or_is_cut_at_its_edge(desk: Des
     loop.editor.add_point(5, 5)
     loop.editor.move_point(0, 5, 99)
     assert (loop.prompts.points[0].row, loop.prompts.points[0].col) == (5, 5)
-    assert "put back" in desk.state.status
+    assert "moved back" in desk.state.status
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 5), (5, 5, 5, 12), (5, 5, 12, 5.4)])
@@ -233,7 +233,7 @@ def test_a_round_suggests_nothing_along_an_axis_that_it_never_saw(desk: Desk) ->
     desk.use_round()
     desk.canvas.go_to(Plane(1, 4))
     desk.annotation.suggest()
-    assert desk.state.status == "The round learned from axis 0 slices: here, click or draw a box."
+    assert desk.state.status == "Suggestions are for axis 0 slices. Here, click or draw a box."
     assert desk.segmenter.asked == []
 
 

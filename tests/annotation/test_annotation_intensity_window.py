@@ -105,11 +105,11 @@ def test_the_choice_is_seen_asked_with_and_saved(project: Project, scan: Volume)
     assert choice.contrast(scan).limits == (-160, 240)
     assert choice.choose("lung", never) == "Window: Lung (\N{MINUS SIGN}600/1500)."
     assert choice.contrast(scan).limits == (-1350, 150)
-    assert choice.asked(scan) == PRESETS["lung"]
+    assert choice.for_models(scan) == PRESETS["lung"]
     assert project.window == PRESETS["lung"]
     choice.choose("volume", never)
-    assert choice.asked(scan) == WHOLE_VOLUME.on(scan)
-    assert choice.contrast(scan).limits == choice.asked(scan).limits
+    assert choice.for_models(scan) == WHOLE_VOLUME.on(scan)
+    assert choice.contrast(scan).limits == choice.for_models(scan).limits
     choice.choose("auto", never)
     assert choice.contrast(scan).limits is None
 
@@ -138,15 +138,15 @@ def test_a_round_is_asked_with_the_window_that_it_learned_with(
 ) -> None:
     choice = IntensityWindow(project, Now())
     choice.use_round(a_round(tmp_path / "3", window="liver"))
-    assert choice.asked(scan) == PRESETS["liver"]
+    assert choice.for_models(scan) == PRESETS["liver"]
     assert choice.contrast(scan).limits == (-160, 240)
     said = choice.choose("lung", never)
-    assert "Round 3 learned with Liver" in said and "\n" not in said
-    assert choice.asked(scan) == PRESETS["liver"]
+    assert "Round 3 was trained with Liver" in said and "\n" not in said
+    assert choice.for_models(scan) == PRESETS["liver"]
     assert choice.choose("liver", never) == "Window: Liver (60/160)."
     choice.use_round(None)
     choice.choose("lung", never)
-    assert choice.asked(scan) == PRESETS["lung"]
+    assert choice.for_models(scan) == PRESETS["lung"]
 
 
 def test_only_a_round_that_sees_the_neighbours_is_asked_with_them(

@@ -30,6 +30,7 @@ class Carrier(FakeSegmenter):
     def __init__(self) -> None:
         super().__init__()
         self.flags: dict[int, str] = {}
+        self.stops: set[int] = set()
         self.before: dict[int, Callable[[], None]] = {}
         self.carried: list[tuple[str, Plane]] = []
 
@@ -41,7 +42,8 @@ class Carrier(FakeSegmenter):
         logits = {c: np.where(trail.label == c, 4.0, -4.0) for c in trail.areas}
         label = label_of(logits, trail.label.shape)
         why = {1: self.flags[index]} if index in self.flags else {}
-        return Carried(Trail(label, dict(trail.areas)), logits, why)
+        areas = {} if index in self.stops else dict(trail.areas)
+        return Carried(Trail(label, areas), logits, why)
 
 
 class VolumeDesk(Desk):
@@ -127,7 +129,7 @@ def test_a_click_corrects_a_draft_and_undo_brings_the_draft_back(desk: VolumeDes
     desk.commit_a_square()
     desk.propagate()
     desk.canvas.go_to(Plane(0, 4))
-    assert desk.state.counts == "A draft from the slices beside it."
+    assert desk.state.counts == "Draft, propagated from other slices."
     desk.annotation.editor.add_point(15, 20)
     desk.settle()
     assert desk.segmenter.asked[-1].draft[10, 10] == 1
@@ -158,14 +160,34 @@ def test_accepting_a_draft_commits_it_and_goes_to_the_next_one_round_the_end(
     assert desk.project.committed_planes(desk.image) == [3, 6, 7]
 
 
+def test_where_propagation_stopped_is_said_and_n_goes_there(desk: VolumeDesk) -> None:
+    desk.segmenter.flags, desk.segmenter.stops = {5: "the models disagree"}, {1, 5}
+    desk.commit_a_square()
+    desk.propagate()
+    assert desk.drafts() == [1, 2, 4, 5]
+    assert desk.state.status == (
+        "Drafts on 4 slices. Stopped at slice 2, 1 left. Stopped at slice 6, 2 left. "
+        "1 flagged: N goes to the next."
+    )
+    desk.annotation.next_to_check()
+    assert desk.annotation.now.plane == Plane(0, 5)
+    # Outlined there, it goes on.
+    desk.segmenter.stops = set()
+    desk.annotation.editor.add_point(10, 10)
+    desk.settle()
+    desk.propagate()
+    assert desk.drafts() == [0, 1, 2, 4, 6, 7]
+    assert desk.state.status == "Drafts on 6 slices."
+
+
 def test_all_good_drafts_are_one_commit_and_one_undo_and_flagged_ones_stay(
     desk: VolumeDesk,
 ) -> None:
     desk.segmenter.flags = {1: "area doubled", 6: "outline unsure"}
     desk.commit_a_square()
     desk.propagate()
-    assert desk.state.status == "Drafts on 7 slices. 2 want a look: N."
-    assert desk.state.commit_drafts == "Commit all 5 drafts   ·   2 to look at  N"
+    assert desk.state.status == "Drafts on 7 slices. 2 flagged: N goes to the next."
+    assert desk.state.commit_drafts == "Commit all 5 drafts   ·   2 flagged  N"
     versions = desk.project.label_version(desk.image)
     desk.annotation.commit_drafts()
     desk.settle()
@@ -186,7 +208,7 @@ def test_n_goes_from_one_flagged_slice_to_the_next_and_says_why(desk: VolumeDesk
     desk.propagate()
     seen = []
     for _ in range(3):
-        desk.annotation.next_look()
+        desk.annotation.next_to_check()
         seen.append((desk.annotation.key[1].index, desk.state.counts.split(": ")[1]))
     assert seen == [(6, "outline unsure."), (1, "area doubled."), (6, "outline unsure.")]
 

@@ -43,10 +43,11 @@ SEEN = {
     "busy": (HERE, "saving"),
     "message": (HERE, "Saved."),
     "error": (HERE, "No."),
-    "deaf": (HERE, "Another layer has the mouse."),
+    "blocked": (HERE, "Another layer has the mouse."),
     "tool": (HERE, "brush"),
     "over": (HERE, "all"),
     "drawn": (EMPTY, 1),
+    "can_suggest": (EMPTY, True),
 }
 
 
@@ -55,3 +56,15 @@ def test_every_part_of_a_situation_is_seen(name: str) -> None:
     situation, other = SEEN[name]
     changed = replace(situation, **{name: other})
     assert resolve(changed, CLASSES) != resolve(situation, CLASSES)
+
+
+def test_the_bright_button_is_the_likely_next_step() -> None:
+    def bright(**given: object) -> set[str]:
+        return set(resolve(replace(EMPTY, **given), CLASSES).bright)
+
+    assert bright() == set()  # a click comes first
+    assert bright(can_suggest=True) == {"suggest"}
+    assert bright(can_suggest=True, is_committed=True) == set()
+    assert bright(can_suggest=True, has_preview=True) == {"accept_next"}
+    assert bright(drawn=1) == {"accept_next"}
+    assert bright(drawn=1, read_only=True) == set()  # it can't be pressed

@@ -135,7 +135,7 @@ def test_segment_carries_the_outline_through_the_volume(
     for index in (1, 2, 3, 4):
         overlap = 2 * (found[index] & truth[index]).sum()
         assert overlap / (found[index].sum() + truth[index].sum()) > 0.85, index
-    # The ellipse is not on slices 0 and 5: nothing is drawn there, or it wants a look.
+    # The ellipse is not on slices 0 and 5: nothing is drawn there, or it must be checked.
     assert all(str(index) in done["flags"] or not found[index].any() for index in (0, 5))
 
 

@@ -22,8 +22,8 @@ def made_with(made: dict) -> dict:
 @pytest.mark.slow
 def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
     affine = np.diag([0.7, 0.8, 3.0, 1.0])
-    noise = np.random.default_rng(0).integers(0, 40, (64, 48, 5))
-    pixels, truth = noise.astype(np.int16), np.zeros((64, 48, 5), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 40, (64, 48, 3))
+    pixels, truth = noise.astype(np.int16), np.zeros((64, 48, 3), np.uint8)
     truth[8:40, 6:24] = 1
     pixels[truth > 0] += 150
     names = {"scan": pixels, "other": pixels[::-1], "mask": truth, "truth": truth[::-1]}
@@ -48,6 +48,8 @@ def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
         2,
         "--unlabelled-batch",
         2,
+        "--sam-batch",
+        3,
     )
     done = process("train", project, *options, "--json")
     assert done.returncode == 0, done.stderr
@@ -64,10 +66,10 @@ def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
     assert made["active"] and made["metrics"]["gated"] is False  # one case, nothing held out
     assert [r["number"] for r in ok("rounds", project)["rounds"]] == [1]
 
-    found = ok("suggest", project, scan, "--plane", 2)
+    found = ok("suggest", project, scan, "--plane", 1)
     inside = [p for p in found["proposals"] if p["kind"] == "confirm"]
-    assert found["plane"] == 2 and inside
-    assert all(truth[round(p["col"]), round(p["row"]), 2] for p in inside)
+    assert found["plane"] == 1 and inside
+    assert all(truth[round(p["col"]), round(p["row"]), 1] for p in inside)
 
     for source, which in ((project, "unet"), (Path(made["folder"]), "pair")):
         out = tmp_path / which

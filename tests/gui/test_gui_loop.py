@@ -81,7 +81,7 @@ def test_undo_takes_back_a_commit_and_redo_makes_it_again(
     assert not dock.session.canvas.layers["preview"].data[plane.index].any()
 
     hand.press("redo")
-    hand.until(lambda: hand.status() == "Done again.")
+    hand.until(lambda: hand.status() == "Redone.")
     hand.press("redo")
     hand.until(lambda: project.label(image_id) is not None)
     assert project.committed_planes(image_id) == [plane.index]

@@ -221,7 +221,7 @@ def test_layers_that_are_not_painted_are_locked_and_so_are_all_in_3d(
     outline, preview = layer(dock, "preview outline"), layer(dock, "preview")
     assert not outline.editable
     hand.viewer.layers.selection.active = outline
-    assert "can't be drawn on" in hand.status()
+    assert "can't be painted on" in hand.status()
     hand.window_key(Qt.Key.Key_D)
     hand.viewer.dims.ndisplay = 3
     assert not preview.editable
@@ -245,7 +245,7 @@ def test_a_stroke_that_the_slider_interrupts_stays_on_its_slice(
     assert loop.key[1].index == index + 1
     hand.viewer.dims.set_current_step(0, index)
     assert on_show(dock)[40, 30] == 1
-    assert loop.now.ground is not None
+    assert loop.now.working is not None
 
 
 def test_j_in_the_middle_of_a_stroke_saves_what_is_drawn(hand: Any, dock: Any, loop: Any) -> None:
@@ -299,7 +299,7 @@ def test_what_was_not_saved_is_there_after_another_project(hand: Any, dock: Any,
     dock.close_project()
     dock.open_project_folder(folder)
     hand.wait_for_image()
-    assert "not saved last time" in hand.status()
+    assert "of the last session was restored" in hand.status()
     np.testing.assert_array_equal(on_show(dock), shown)
     assert len(hand.points()) == 1
     np.testing.assert_array_equal(save(hand, dock), shown)
@@ -376,7 +376,7 @@ def test_a_brush_keeps_other_classes_and_says_so(hand: Any, dock: Any, loop: Any
     hand.trace([(20, 5), (20, 50)])
     assert on_show(dock)[20, 20] == 1
     assert on_show(dock)[20, 45] == 2
-    assert "one was kept" in hand.status()
+    assert "one was protected" in hand.status()
     hand.window_key(Qt.Key.Key_T)
     hand.trace([(20, 5), (20, 50)])
     assert on_show(dock)[20, 20] == 2

@@ -17,7 +17,7 @@ from napari_scsam._napari.masks import FLASH_MS, PreviewPainter
 from napari_scsam._qt.annotate_panel import AnnotatePanel
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar
 from napari_scsam._qt.queue_panel import QueuePanel
-from napari_scsam._qt.settings_form import SettingsForm
+from napari_scsam._qt.settings_form import DOCK_MINUTES, SettingsForm
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam.annotation.scene import ShownMask
 from napari_scsam.core.geometry import Plane
@@ -72,12 +72,13 @@ def test_the_list_tells_what_is_done_without_colour(qtbot: QtBot) -> None:
     panel = show(qtbot, QueuePanel())
     long = "a_very_long_case_name_that_no_dock_has_room_for_" * 2
     panel.show_rows([QueueRow("1", long, 3, 9), QueueRow("2", "b", 1, 1), QueueRow("3", "c", 0, 1)])
-    texts = [panel.list.item(i).text() for i in range(3)]
+    rows = panel.list.model()
+    texts = [rows.index(i).data() for i in range(3)]
     assert [t[0] for t in texts] == ["◐", "●", "○"]
     assert texts[0].endswith("3 of 9 slices")
-    assert long in panel.list.item(0).toolTip()
+    assert long in rows.index(0).data(Qt.ItemDataRole.ToolTipRole)
     with qtbot.waitSignal(panel.picked) as sent:  # by keyboard, too
-        panel.list.setCurrentRow(2)
+        panel.list.setCurrentIndex(rows.index(2))
         panel.list.setFocus()
         qtbot.keyClick(panel.list, Qt.Key.Key_Return)
     assert sent.args == ["3"]
@@ -140,7 +141,7 @@ def test_the_form_shows_what_a_person_changes_and_keeps_the_rest(qtbot: QtBot) -
     shown = {w.objectName() for w in form.findChildren(object) if "setting_" in w.objectName()}
     names = "recipe pictures minutes device holdout unlabelled_planes mirror turn"
     assert shown == {f"setting_{name}" for name in names.split()}
-    assert form.settings() == TrainSettings()
+    assert form.settings() == TrainSettings(minutes=DOCK_MINUTES)
     recipe = form.findChild(object, "setting_recipe")
     assert [recipe.itemData(i) for i in range(recipe.count())] == list(get_args(Recipe))
     for i in range(recipe.count()):  # each is read whole in a dock of 320 px

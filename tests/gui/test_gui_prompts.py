@@ -40,7 +40,7 @@ def test_scribbles_and_lassos_of_both_signs_are_drawn_shown_and_undone(
     assert (lasso.kind, lasso.class_id) == ("lasso", 2)
     hand.click(50, 20)  # a click is a point with every tool
     assert len(hand.points()) == 1
-    assert hand.find("counts").text().startswith("1 point, yours, 2 scribbles, 1 lasso")
+    assert hand.find("counts").text().startswith("1 point by you, 2 scribbles, 1 lasso")
     for left in (3, 2, 1, 0):
         hand.press("undo")
         assert len(loop.prompts.strokes) == left
@@ -139,7 +139,7 @@ def test_what_is_drawn_beside_the_image_is_said_and_not_shown(
     hand: Any, dock: Any, loop: Any
 ) -> None:
     hand.click(-4, 30)
-    assert hand.status().startswith("That is beside the image")
+    assert hand.status().startswith("That is outside the image")
     hand.trace([(20, 74), (40, 78)], RIGHT)
     assert "no area" in hand.status()
     assert loop.prompts.is_empty

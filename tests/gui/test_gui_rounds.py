@@ -77,6 +77,7 @@ def test_a_first_round_is_announced_by_what_this_machine_was_measured_at(
     small = Past(None, small_round(), Planes(1, 0, 1, 1), rates)
     monkeypatch.setattr("napari_scsam.rounds.machine_speed.measure", lambda cancel: remember(small))
     monkeypatch.setattr(SpeedController, "wanted", WANTED)
+    monkeypatch.setattr("napari_scsam.rounds.machine_speed.wait_until_idle", lambda cancel: True)
     dock.open_project_folder(folder)
     hand.wait_for_image()
     hand.until(lambda: "(measured on this machine)" in hint(hand))
@@ -176,3 +177,38 @@ def test_an_interrupted_round_is_offered_and_given_up(
     assert hand.find("train").text() == "Train round"
     assert not hand.find("cancel_train").isVisible() and not partial.exists()
     assert dock._parts.training.form.settings().image_size == TrainSettings().image_size
+
+
+def test_that_a_round_can_not_be_judged_is_said_before_the_press(
+    hand: Hand, dock: ScsamDock, folder: Path, picture_path: Path
+) -> None:
+    with Project.open(folder) as project:
+        (other,) = project.add_images([picture_path])
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    hand.until(lambda: "can't be judged: label a second case" in hint(hand))
+    assert hand.find("train").isEnabled()
+    assert hand.find("train_summary").text() == "No round yet  ·  about 1 min to train"
+    dock.session.annotation.navigation.open_image(other)
+    hand.until(lambda: dock.session.annotation.key == (other, Plane(0, 0)))
+    hand.click(25, 62)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: "can't be judged" not in hint(hand))
+
+
+def test_a_round_has_a_time_limit_unless_it_is_taken_away(
+    hand: Hand, dock: ScsamDock, folder: Path
+) -> None:
+    limit = hand.find("setting_minutes")
+    assert limit.value() == 15
+    remember(Past(None, small_round(), Planes(1, 0, 1, 1), {"device": "cpu", **SLOW}))
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    hand.until(lambda: hint(hand).startswith("About 15 min, "))
+    limit.setValue(0)
+    assert hint(hand).startswith("About 10 h, ")
+
+
+# Of a machine on which 480 pictures take ten hours.
+SLOW = {"seconds_per_embedding": 0.5, "seconds_per_picture": 75.0}

@@ -40,7 +40,7 @@ class FakeSam:
         return f"{self.base_hash}{image.shape}"
 
     def embed(self, image: Any, cancel: Any = None) -> Embedding:
-        view = np.zeros((20, 30), np.float32)
+        view = np.random.default_rng(0).random((20, 30), np.float32)
         return Embedding(None, image.shape[:2], view, self.embedding_key(image))
 
     def decode(self, embedding: Embedding, prompts: Prompts, *, class_id: Any = None) -> Decoded:
@@ -48,6 +48,10 @@ class FakeSam:
         self.classes.append(class_id)
         logits = np.full(embedding.shape, 2.0, np.float32)
         return Decoded(logits > 0, logits, 0.9)
+
+    def class_log_odds(self, embedding: Embedding, class_id: int) -> Any:
+        """A prior of class 2 alone, sure of all of the plane."""
+        return np.full(embedding.shape, 5.0, np.float32) if class_id == 2 else None
 
 
 class BoxSam(FakeSam):
@@ -109,6 +113,33 @@ def test_the_tuned_one_answers_and_once_it_is_off_the_shipped_one(setup: Setup) 
     assert setup.tuned.classes == [1]  # it may know how the class looks
     setup.ask(CLICK, tuned=None)
     assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (1, 1)
+
+
+def test_a_few_outlines_suggest_what_no_round_knows(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "outlines_of", lambda folder: 5)
+    by_round: list[int] = []
+
+    def propose(_round: Any, _image: Any, _embedding: Any, class_id: int, _around: Any) -> Any:
+        by_round.append(class_id)
+        return [PROPOSED]
+
+    monkeypatch.setattr(models, "propose", propose)
+
+    def suggest(active: Path | None, tuned: Path | None) -> Any:
+        question = Question(("a", Plane()), PIXELS, PromptSet(), active, tuned_folder=tuned)
+        return setup.segmenter.suggest(question, (1, 2))
+
+    answer = suggest(None, TUNED)
+    assert [(p.class_id, p.kind, p.round) for p in answer.prompts.points] == [(2, "confirm", None)]
+    assert answer.from_outlines == 5
+    assert (answer.preview == 2).all()
+    answer = suggest(ROUND, TUNED)
+    assert [(p.class_id, p.round) for p in answer.prompts.points] == [(1, 1), (2, None)]
+    assert by_round == [1]
+    answer = suggest(None, None)
+    assert (answer.prompts.points, answer.from_outlines) == ((), 0)
 
 
 def test_after_a_round_the_tuned_one_answers_clicks_and_the_round_its_own_suggestions(

@@ -49,6 +49,9 @@ class SlowSam:
     def embedding_key(self, image: np.ndarray) -> str:
         return embedding_key(image, self.base_hash)
 
+    def class_log_odds(self, embedding: Embedding, class_id: int) -> None:
+        return None
+
     def embed(self, image: np.ndarray, cancel: CancelToken | None = None) -> Embedding:
         check_plane(image)
         self.begun.set()

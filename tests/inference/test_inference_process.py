@@ -17,6 +17,7 @@ from napari_scsam.core.errors import Cancelled, InputError, ModelError, ScsamErr
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.core.threads import MODELS
+from napari_scsam.inference import process_client
 from napari_scsam.inference.messages import Question
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.inference.process_server import reply_to
@@ -109,18 +110,35 @@ def test_running_out_of_memory_is_said_so() -> None:
     assert "ran out of memory" in str(error)
 
 
-def test_a_killed_child_is_one_line_and_the_next_call_starts_another(
+def test_a_killed_child_is_started_again_by_the_next_call_which_says_so(
     started: SegmenterProcess,
 ) -> None:
     started.prepare(None)
     killed = process_id(started)
     psutil.Process(killed).kill()
-    with pytest.raises(ModelError, match="started again with the next click") as caught:
-        started.decode(question())
+    answer = started.decode(question())
+    assert answer.preview.any()
+    assert process_id(started) not in (None, killed)
+    assert answer.note.startswith("The model process stopped (exit code -9)")
+    assert answer.note.endswith("It was started again.")
+    assert "\n" not in answer.note
+    assert started.decode(question()).note == ""
+
+
+def test_a_child_that_ends_twice_is_one_line_and_the_next_call_starts_another(
+    started: SegmenterProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(child: subprocess.Popen[bytes], *_: object) -> None:
+        child.kill()
+        raise EOFError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process_client, "_exchange", end)
+        with pytest.raises(ModelError, match="The model process stopped") as caught:
+            started.decode(question())
     assert "\n" not in str(caught.value)
     assert process_id(started) is None
     assert started.decode(question()).preview.any()
-    assert process_id(started) not in (None, killed)
 
 
 def test_closing_ends_a_call_at_work(tmp_path: Path) -> None:

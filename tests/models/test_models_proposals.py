@@ -58,6 +58,30 @@ def test_a_long_part_gets_more_points_all_inside() -> None:
     assert min(np.diff(rows)) > 40
 
 
+def test_every_part_keeps_its_point_and_few_others_come_with_them() -> None:
+    parts = [disc(row, col, 9) for row in (30, 90, 150, 210) for col in (40, 150)]
+    unet = probability(*((part, 0.9) for part in parts), (disc(120, 95, 12), 0.4))
+    long = np.zeros(SHAPE, bool)
+    long[10:240, 90:100] = True
+    unet[long] = 0.8
+    spills = np.any([disc(row, 184, 12) for row in (40, 120, 200)], axis=0)
+    points = propose_from_maps(unet, np.where(spills, 0.9, unet).astype(np.float32), 1)
+    assert all(any(part[int(p.row), int(p.col)] for p in points) for part in parts)
+    assert len(kinds(points, "query")) == 3
+    assert len(kinds(points, "confirm")) == 9 + 1  # of the long one's two further points
+
+
+def test_nothing_is_proposed_in_a_constant_border() -> None:
+    organ = disc(100, 60, 25)
+    view = np.random.default_rng(0).random(SHAPE, np.float32)
+    view[180:] = 0
+    border = disc(220, 100, 25)
+    models = OneClassModels(probability((organ, 0.9), (border, 0.9)), agreeing(organ))
+    points = propose(models, np.zeros(SHAPE), Embedding(None, SHAPE, view, ""), 4)
+    assert points
+    assert max(p.row for p in points) < 180
+
+
 def test_confirm_lies_where_both_agree() -> None:
     unet = probability((disc(100, 100, 40), 0.9))
     sam = probability((disc(100, 120, 15), 0.9))
@@ -190,7 +214,7 @@ class OneClassModels:
         return self._reply(prompts)
 
 
-EMBEDDING = Embedding(None, SHAPE, np.zeros(SHAPE, np.float32), "")
+EMBEDDING = Embedding(None, SHAPE, np.random.default_rng(0).random(SHAPE, np.float32), "")
 
 
 def agreeing(mask: np.ndarray) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from command_line import process
 
 from napari_scsam.cli.__main__ import main
 from napari_scsam.core.errors import DamagedError, ProjectError
@@ -112,6 +113,19 @@ def test_a_copy_that_has_more_is_taken_in_place_of_what_can_be_read(written: Pat
     _spoil_payload(written)
     with Project.open(written, read_only=True) as project:
         assert len(project.events()) == events and project.notes
+
+
+@pytest.mark.parametrize("command", ["suggest", "predict"])
+def test_a_command_that_needs_a_round_says_so_of_a_damaged_project(
+    written: Path, tmp_path: Path, command: str
+) -> None:
+    _spoil_payload(written)
+    out = ("--out", tmp_path / "out") if command == "predict" else ()
+    done = process(command, written, "image.tif", *out)
+    assert done.returncode == 2
+    note, error = done.stderr.splitlines()
+    assert note.startswith("napari-scsam: note: ") and "is damaged (event" in note
+    assert error.startswith("napari-scsam: ")
 
 
 def test_a_command_says_that_it_looks_at_a_damaged_project(

@@ -1,4 +1,4 @@
-"""What an object looks like beside its surroundings: when it is told of, where, and which way."""
+"""What distinguishes an object from its surroundings: when it is used, where, and how."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_scsam.models import Embedding
-from napari_scsam.propagation.appearance import Look
+from napari_scsam.propagation.appearance import Appearance
 
 SHAPE = (200, 256)
 
@@ -30,7 +30,7 @@ def embedding(bright: np.ndarray, noise: float = 0.1) -> Embedding:
 
 def test_it_says_where_the_object_is_now_and_nothing_of_far_places() -> None:
     mask, moved = disc(90, 100, 30), disc(90, 124, 30)
-    look = Look.of(embedding(mask), mask)
+    look = Appearance.of(embedding(mask), mask)
     assert look is not None and look.trust == 1
     far_away = disc(90, 230, 15)
     hint = look.hint(embedding(moved | far_away), mask)
@@ -45,7 +45,7 @@ def test_it_says_where_the_object_is_now_and_nothing_of_far_places() -> None:
 
 def test_that_a_place_looks_different_weighs_more_than_that_it_looks_the_same() -> None:
     mask = disc(90, 100, 30)
-    hint = Look.of(embedding(mask, 0.02), mask).hint(embedding(mask, 0.02), mask)
+    hint = Appearance.of(embedding(mask, 0.02), mask).hint(embedding(mask, 0.02), mask)
     inside, outside = hint[disc(90, 100, 20)].max(), hint[disc(90, 100, 50) & ~disc(90, 100, 40)]
     assert 0 < inside < -outside.min()
 
@@ -55,19 +55,19 @@ def test_it_is_not_told_where_the_surroundings_look_the_same(beside: str) -> Non
     mask = disc(90, 100, 30)
     same = np.ones(SHAPE, bool) if beside == "everywhere" else disc(90, 100, 60)
     same &= (np.indices(SHAPE)[1] > 100) | (beside == "everywhere")
-    assert Look.of(embedding(mask | same), mask) is None
+    assert Appearance.of(embedding(mask | same), mask) is None
 
 
 @pytest.mark.parametrize("radius", [1, 2])
 def test_it_is_not_learned_from_what_is_smaller_than_a_cell(radius: int) -> None:
     mask = disc(90, 100, radius)
-    assert Look.of(embedding(mask), mask) is None
+    assert Appearance.of(embedding(mask), mask) is None
 
 
-def test_a_backend_with_features_of_its_own_kind_has_no_looks() -> None:
+def test_a_backend_with_features_of_its_own_kind_has_no_appearances() -> None:
     mask = disc(90, 100, 30)
     plain = embedding(mask)
-    look = Look.of(plain, mask)
+    look = Appearance.of(plain, mask)
     other = Embedding(object(), SHAPE, plain.view, "")
-    assert Look.of(other, mask) is None
+    assert Appearance.of(other, mask) is None
     assert look.hint(other, mask) is None

@@ -70,7 +70,7 @@ class Taught:
 def ready(label: np.ndarray) -> Trail:
     """A trail that has learned on its plane."""
     trail = Trail.start(label)
-    return replace(trail, air=dict.fromkeys(trail.areas, 0.01))
+    return replace(trail, box_margin=dict.fromkeys(trail.areas, 0.01))
 
 
 def disc(row: float, col: float, radius: float) -> np.ndarray:
@@ -207,7 +207,7 @@ def test_an_outline_that_leaves_the_picture_s_own_motion_wants_a_look_then_stops
     mask = disc(30, 30, 10)
     areas = (int(mask.sum()),)
     assert judge(mask, replace(found(mask), drift=0.35), areas, RULE) == ("", False)
-    strayed = "outline strayed"
+    strayed = "outline drifted to another structure"
     assert judge(mask, replace(found(mask), drift=0.25), areas, RULE) == (strayed, False)
     assert judge(mask, replace(found(mask), drift=0.05), areas, RULE) == (strayed, True)
     # The U-Net sees it there, too.
@@ -236,7 +236,7 @@ def test_sam_is_not_followed_where_the_picture_did_not_go() -> None:
         if not trail.areas:
             break
     assert reasons[0] == ""
-    assert set(filter(None, reasons)) == {"outline strayed"}
+    assert set(filter(None, reasons)) == {"outline drifted to another structure"}
     assert len(reasons) < 8
 
 
@@ -268,8 +268,8 @@ def test_how_loose_a_box_may_be_is_learned_where_the_mask_is_known() -> None:
     picture = label.astype(np.float32)
     follower = propagation.carry(Thresholder(False), picture, Trail.start(label)).trail
     filler = propagation.carry(Filler(False), picture, Trail.start(label)).trail
-    assert follower.air[1] > 0.01  # it can follow what moves
-    assert filler.air[1] < 0.01  # it would grow from slice to slice
+    assert follower.box_margin[1] > 0.01  # it can follow what moves
+    assert filler.box_margin[1] < 0.01  # it would grow from slice to slice
     np.testing.assert_array_equal(filler.label, label)
 
 

@@ -131,7 +131,7 @@ class Shaky(Mover):
 
 
 def test_planes_that_lie_close_are_evened_and_their_doubts_stay() -> None:
-    found = last_of_each(Shaky(), {4: column(5)}, 10, SETTINGS.evened_mm / 2)
+    found = last_of_each(Shaky(), {4: column(5)}, 10, SETTINGS.smoothing_mm / 2)
     assert sorted(found) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     for filled in found.values():
         np.testing.assert_array_equal(filled.label, column(5))
@@ -146,7 +146,7 @@ def test_planes_that_lie_apart_are_left_as_they_are(spacing: float | None) -> No
 
 
 def test_what_moves_too_far_from_plane_to_plane_is_not_evened_away() -> None:
-    found = last_of_each(Mover(by=6), {0: column(5)}, 5, SETTINGS.evened_mm / 4)
+    found = last_of_each(Mover(by=6), {0: column(5)}, 5, SETTINGS.smoothing_mm / 4)
     for index in (1, 2, 3, 4):  # it has moved once where it learns
         np.testing.assert_array_equal(found[index].label, column(11 + 6 * index))
 

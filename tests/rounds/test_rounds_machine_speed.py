@@ -20,7 +20,7 @@ from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds import machine_speed, measured_costs
 from napari_scsam.rounds.assumed_costs import Past, Planes
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
-from napari_scsam.rounds.cost_estimate import estimate_round
+from napari_scsam.rounds.cost_estimate import estimate_round, remember_round
 from napari_scsam.rounds.machine_speed import SpeedController, measure, small_round
 from napari_scsam.rounds.measured_costs import recall, remember
 
@@ -157,6 +157,7 @@ class Bench:
         self.outcome: Exception | None = None
         self.calls = self.told = 0
         monkeypatch.setattr(machine_speed, "measure", self._measure)
+        monkeypatch.setattr(machine_speed, "wait_until_idle", lambda cancel: True)
         self.controller = SpeedController(self.runner, self.jobs, self._tell)
 
     def _measure(self, cancel: CancelToken) -> None:
@@ -206,3 +207,40 @@ def test_measuring_that_fails_is_not_tried_again(bench: Bench) -> None:
     bench.controller.wanted()
     bench.runner.work()
     assert (bench.calls, bench.told, bench.jobs.running) == (1, 0, None)
+
+
+def test_a_busy_machine_is_not_measured_until_it_is_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    busy = [True, True, True, False]  # the first has nothing to compare with
+    monkeypatch.setattr(machine_speed, "STEP_S", 0.01)
+    monkeypatch.setattr(machine_speed, "is_busy", lambda: busy.pop(0))
+    assert machine_speed.wait_until_idle(CancelToken())
+    assert busy == []
+    monkeypatch.setattr(machine_speed, "is_busy", lambda: True)
+    monkeypatch.setattr(machine_speed, "LONGEST_S", 0.05)
+    assert not machine_speed.wait_until_idle(CancelToken())
+    cancel = CancelToken()
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        machine_speed.wait_until_idle(cancel)
+
+
+def test_a_finished_round_tells_how_fast_this_machine_is(
+    project: Project, finish_round: Callable[..., Path]
+) -> None:
+    (volume, _) = project.images()
+    project.commit(volume.id, np.ones((20, 30), np.uint8), plane=Plane(0, 1))
+    counts = {"labelled_planes": 1, "unlabelled_planes": 0, "validation": {"planes": 0, "cases": 0}}
+    finish_round(project.begin_round(TrainSettings(seed=3)), 0.8, None, rates=RATES, **counts)
+    (record,) = project.adopt_rounds()
+    remember_round(record)
+    found = recall()
+    assert found is not None and found.settings.seed == 3 and found.number is None
+    assert found.rates["seconds_per_step"] == 0.25
+    # What a later round does not measure stays.
+    rates = {**RATES, "seconds_per_embedding": None, "seconds_per_step": 0.5}
+    remember_round(replace(record, metrics={**record.metrics, "rates": rates}))
+    again = recall()
+    assert again is not None
+    assert (again.rates["seconds_per_embedding"], again.rates["seconds_per_step"]) == (0.5, 0.5)

@@ -114,6 +114,23 @@ def test_three_slices_begin_a_tuning_and_its_end_lets_it_answer_clicks(bench: Be
     assert [t.commits for t in bench.project.tunings()] == [3]
 
 
+def test_while_it_runs_it_says_how_long_it_will_and_at_the_end_what_it_brought(
+    bench: Bench,
+) -> None:
+    seen: list[tuning.TuningState] = []
+    bench.controller._on_change = seen.append
+    bench.commit(0, 1, 2)
+    bench.controller.tick()
+    bench.settle()
+    left = [s for s in seen if "left" in s.text]
+    assert left and left[0].text.startswith("Learning from your labels: about ")
+    assert 0 <= left[0].fraction < 0.5
+    said = [s.message for s in seen if s.message]
+    assert said == [
+        "Learning from your labels has ended. Tuned on 3 slices: first click 0.70 to 0.80."
+    ]
+
+
 def test_the_next_one_waits_for_further_commits(bench: Bench) -> None:
     bench.commit(0, 1, 2)
     bench.settle()

@@ -125,9 +125,9 @@ def test_a_round_s_sam_is_asked_with_it_in_training_and_answering() -> None:
     plain_student = SamStudent(plain := toy_context(without="prior"))
     assert plain.sam.prior is None
     assert abs(plain.sam.decode(embedding, Prompts(), class_id=1).logits - told).max() > 1e-3
-    maps, without = (s.taught([view.features], 32) for s in (student, plain_student))
+    maps, without = (s.predicted([view.features], 32) for s in (student, plain_student))
     assert (maps - without).abs().max() > 1e-3
-    left_out = student.taught([view.features], 32, 0)
+    left_out = student.predicted([view.features], 32, 0)
     assert (maps - left_out).abs().max() > 1e-3
 
 

@@ -1,87 +1,84 @@
-"""Two processes under accelerate: the losses and the weights of one with the same global batch."""
+"""Two processes under accelerate: the losses and the weights of one with the same global batch.
+
+One process is this one. The two are started as ``accelerate launch`` starts them, by their
+environment; the launcher itself, which only adds a further process, is left to `make test-all`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_steps import alike, trained
+
+from scsam_train.distributed import World
 
 HERE = Path(__file__).parent
 NAMES = ["scsam", "cps", "scsam-paper"]
-SCRIPT = """
-import functools, json, sys
-sys.path.insert(0, sys.argv[2])
-import torch
-from scsam_train import precision, students
-from scsam_train.recipes import RECIPES, cps
-from scsam_train.distributed import World
-from toy import run, toy_context, weights_of
-# Half precision rounds the two ways apart: the networks' own, and that in Muon's iteration. And
-# Adam makes whole steps of gradients that are rounding alone, as those of a bias before a
-# normalisation, unless its epsilon is well above them.
-torch.optim.AdamW = functools.partial(torch.optim.AdamW, eps=1e-4)
-torch.optim.Adam = functools.partial(torch.optim.Adam, eps=1e-4)
-precision.has_bfloat16 = lambda device: False
-students.unet_optimisers = lambda network, rate: {torch.optim.AdamW(network.parameters()): rate}
-# What each U-Net teaches the other counts fully here: a fault of it shows the more, and no pixel's
-# classes are as near to a tie as they come with a tenth of it (2e-7), which rounding then decides.
-cps.WEIGHT = 1.0
-torch.set_num_threads(1)
-world, found = World(), {}
-for name in sys.argv[3:]:
-    # The narrow U-Net of the toy leaves ties of classes that rounding decides in cps.
-    size = {"grid": 64, "channels": None} if name == "cps" else {}
-    toy = toy_context(recipe=name, steps=10, world=world, labelled_batch=4, sam_batch=4, **size)
-    recipe = RECIPES[name](toy)
-    reports = run(recipe, 0, 10, 10)
-    recipe.finish()
-    weights = {k: float(v.double().abs().sum()) for k, v in weights_of(toy).items()}
-    lines = [[r.loss_unet or -1, r.loss_sam or -1] for r in reports]
-    found[name] = {"size": world.size, "losses": lines, "weights": weights}
-if world.is_main:
-    open(sys.argv[1], "w").write(json.dumps(found))
-"""
+LAUNCHER = (
+    "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
+    "--mixed_precision no --dynamo_backend no --main_process_port 0"
+)
 
 
-def trained(folder: Path, processes: int) -> dict[str, Any]:
-    """Losses and weights of each recipe, as the process that leads has them."""
-    script, out = folder / "train.py", folder / f"{processes}.json"
-    script.write_text(SCRIPT)
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "accelerate.commands.launch", "--multi_gpu"]
-        command += ["--num_processes", str(processes), "--num_machines", "1"]
-        command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-        command += ["--main_process_port", "0"]
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-        "PYTHONPATH": str(HERE),
-    }
-    command += [str(script), str(out), str(HERE), *NAMES]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
-    assert done.returncode == 0, done.stderr[-2000:]
+def started(out: Path, names: list[str], launcher: str = "", **more: str) -> Any:
+    script = str(HERE / "shared_steps.py")
+    command = [sys.executable, *launcher.split(), script, str(out), *names]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    env |= {"PYTHONPATH": os.pathsep.join([str(HERE), env.get("PYTHONPATH", "")]), **more}
+    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+
+
+def results(out: Path, *processes: Any) -> dict[str, Any]:
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-2000:]
     return json.loads(out.read_text())
+
+
+def by_two(folder: Path) -> dict[str, Any]:
+    """What two processes make, as the one that leads has it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    out = folder / "two.json"
+    ranks = [{"RANK": at, "LOCAL_RANK": at} for at in "01"]
+    return results(out, *[started(out, NAMES, **world, **rank) for rank in ranks])
+
+
+def compare(one: dict[str, Any], two: dict[str, Any]) -> None:
+    assert (one["size"], two["size"]) == (1, 2)
+    for mine, theirs in zip(one["losses"], two["losses"], strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    for key, value in one["weights"].items():
+        assert two["weights"][key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
 
 
 @pytest.fixture(scope="module")
 def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    folder = tmp_path_factory.mktemp("world")
-    return trained(folder, 1), trained(folder, 2)
+    with alike():
+        one = trained(NAMES, World())
+    return one, by_two(tmp_path_factory.mktemp("world"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_do_what_one_does(one_and_two: Any, name: str) -> None:
     one, two = (found[name] for found in one_and_two)
-    assert (one["size"], two["size"]) == (1, 2)
-    for mine, theirs in zip(one["losses"], two["losses"], strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-5, abs=1e-6)
-    for key, value in one["weights"].items():
-        assert two["weights"][key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
+    compare(one, two)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_accelerates_launcher_starts_such_processes(tmp_path: Path) -> None:
+    with alike():
+        one = trained(["scsam"], World())["scsam"]
+    out = tmp_path / "launched.json"
+    compare(one, results(out, started(out, ["scsam"], LAUNCHER))["scsam"])

@@ -213,7 +213,7 @@ def test_batches_carry_what_was_judged_into_the_loss() -> None:
     expected = {"a:0": [1, 1], "b:0": [1, 0]}
     assert set(batch.names) == set(expected)
     assert batch.known.tolist() == [expected[name] for name in batch.names]
-    other = lessons.others(np.array([0]), batch.labels[:1], 1.0, 0)
+    other = lessons.unlabelled(np.array([0]), batch.labels[:1], 1.0, 0)
     assert (batch.part(slice(0, 1)) + other).known.tolist() == [*batch.known[:1].tolist(), [1, 1]]
     only_b = replace(batch, known=torch.tensor([[1.0, 0.0]]).expand(16, -1))
     logits = torch.randn((16, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
@@ -231,7 +231,7 @@ def two_classes(judged: Any, **settings: Any) -> Any:
 def test_sam_is_asked_for_a_class_only_where_it_was_judged() -> None:
     student = SamStudent(two_classes([[True, True], [True, False]]))
     rng = np.random.default_rng(0)
-    drawn = {(o.position, o.name) for o in (student._labelled_object(rng) for _ in range(200))}
+    drawn = {(o.position, o.name) for o in (student.objects.labelled(rng) for _ in range(200))}
     assert drawn == {(1, "a:0"), (1, "b:0"), (2, "a:0")}
 
 
@@ -239,15 +239,15 @@ def test_sam_is_never_asked_for_a_class_that_nobody_judged() -> None:
     context = two_classes([[True, False], [True, False]])
     student = SamStudent(context)
     rng = np.random.default_rng(0)
-    assert {student._labelled_object(rng).position for _ in range(100)} == {1}
-    found = student.taught([context.materials.views[0][0].features], SIDE)
+    assert {student.objects.labelled(rng).position for _ in range(100)} == {1}
+    found = student.predicted([context.materials.views[0][0].features], SIDE)
     assert (found[:, 2] == 0).all() and (found[:, 1] > 0).any()
 
 
 def test_an_unknown_class_teaches_the_teachers_nothing_and_is_not_answered() -> None:
     context = two_classes([[True, False], [True, False]])
     unet = UNetStudent(context.unet.network, context)
-    found = unet.taught(context.materials.images)
+    found = unet.predicted(context.materials.images)
     plain = unet(context.materials.images).softmax(1)
     assert (found[:, 2] == 0).all()
     torch.testing.assert_close(found[:, 0], plain[:, 0] + plain[:, 2])
@@ -300,12 +300,14 @@ def test_a_class_without_evidence_stops_no_other_s_pseudo_labels(
     recipe = RECIPES["scsam"](context)
     seen = []
     monkeypatch.setattr(
-        recipe, "_marker", lambda logits, batch, *_: seen.append(batch) or logits.sum()
+        recipe, "_supervised_loss", lambda logits, batch, *_: seen.append(batch) or logits.sum()
     )
     label = torch.zeros((2, SIDE, SIDE), dtype=torch.uint8)
     label[:, :8], label[:, 8:16] = 1, 2
     monkeypatch.setattr(
-        recipe._pseudo, "label_maps", lambda chosen, *_: label.repeat(2, 1, 1)[: len(chosen)]
+        recipe._teachers.pseudo,
+        "label_maps",
+        lambda chosen, *_: label.repeat(2, 1, 1)[: len(chosen)],
     )
     run(recipe, 0, 8, 12)
     batch = seen[-1]
@@ -318,8 +320,8 @@ def test_a_class_without_evidence_stops_no_other_s_pseudo_labels(
 def test_each_class_s_pseudo_labels_weigh_what_it_is_trusted() -> None:
     context = two_classes([[True, True]] * 2, recipe="scsam")
     recipe = RECIPES["scsam"](context)
-    recipe._look(3)
-    batch = recipe._pseudo_labelled(recipe._pseudo.ready, 2, np.array([0.4, 0.8]), 0.5)
+    recipe._teachers.predict_next(3)
+    batch = recipe._pseudo_labelled(recipe._teachers.pseudo.ready, 2, np.array([0.4, 0.8]), 0.5)
     assert batch.weights.tolist() == pytest.approx([0.8, 0.8])
     assert batch.known.tolist() == [pytest.approx([0.5, 1.0])] * 2
     logits, target = torch.zeros((1, 3, 2, 2)), torch.tensor([[[0, 1], [2, 255]]])

@@ -46,7 +46,7 @@ def finished(folder: Path) -> Path:
     return folder.with_name(folder.name.removesuffix(".partial"))
 
 
-@pytest.mark.parametrize("method", ["lora", "dora"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("dora", marks=pytest.mark.exhaustive)])
 def test_an_adapted_round_loads_answers_and_is_gone_on_from(
     thin: Any, tmp_path: Path, method: str
 ) -> None:

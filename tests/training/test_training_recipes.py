@@ -127,9 +127,9 @@ def test_sam_leads_alone_at_first_and_looks_at_every_plane_before_the_unet_learn
     recipe = RECIPES["scsam"](toy_context(recipe="scsam", steps=40, without=without))
     reports = run(recipe, 0, lead, 40)
     assert all(r.loss_unet is None and r.loss_sam is not None for r in reports)
-    assert not len(recipe._pseudo.ready)
+    assert not len(recipe._teachers.pseudo.ready)
     looked, first = run(recipe, lead, lead + 2, 40)
-    assert len(recipe._pseudo.ready) == 3
+    assert len(recipe._teachers.pseudo.ready) == 3
     assert looked.loss_unet is None and first.loss_unet is not None
 
 
@@ -144,16 +144,16 @@ def test_a_round_that_goes_on_from_another_has_no_lead() -> None:
 def test_planes_are_looked_at_again_by_how_many_the_unet_learned_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scsam_train.recipes.scsam.PICTURES_PER_LOOK", 4)
+    monkeypatch.setattr("scsam_train.recipes.scsam.PICTURES_PER_PREDICTION", 4)
     recipe = RECIPES["scsam"](toy_context(recipe="scsam", steps=40))
     run(recipe, 0, 8, 40)  # SAM's lead, a look at every plane, and one of the U-Net's steps
-    before = recipe._looked
+    before = recipe._teachers.predicted
     run(recipe, 8, 28, 40)
-    assert recipe._looked - before == 20 * 2 // 4
+    assert recipe._teachers.predicted - before == 20 * 2 // 4
 
 
 def scsam_without(part: str) -> dict[str, torch.Tensor]:
-    """Weights after a short run in which everything that may be left out has a say."""
+    """Weights after two of SAM's steps beside the U-Net: all that may be left out has a say."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scsam_train.pseudo.CONFIDENT", 0.5)
         patch.setattr("scsam_train.sam_student.TOKENS_FIRST", 0.0)
@@ -161,8 +161,8 @@ def scsam_without(part: str) -> dict[str, torch.Tensor]:
             "scsam_train.teacher_reliability.TeacherReliability.reliability",
             property(lambda exam: np.array([1.0])),
         )
-        context = toy_context(recipe="scsam", steps=24, without=part)
-        run(RECIPES["scsam"](context), 0, 24, 24)
+        context = toy_context(recipe="scsam", steps=17, without=part)
+        run(RECIPES["scsam"](context), 0, 17, 17)
         return weights_of(context)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from toy import one_view_each
 
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
@@ -66,7 +67,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "settings": TrainSettings(**settings).to_dict(),
     }
     (folder / "inputs.json").write_text(json.dumps(content))
-    assert main([str(folder)]) == 0
+    with one_view_each():
+        assert main([str(folder)]) == 0
     return folder.with_name("0001")
 
 

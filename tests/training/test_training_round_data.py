@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from toy import one_view_each
 
 from napari_scsam import io
 from napari_scsam.core.geometry import Plane
@@ -68,7 +69,8 @@ def train(
         "settings": TrainSettings(**(small | settings)).to_dict(),
     }
     (partial / "inputs.json").write_text(json.dumps(content))
-    code = main([str(partial)])
+    with one_view_each():
+        code = main([str(partial)])
     done = folder / "0001" if code == 0 else partial
     told = [json.loads(line) for line in (done / "events.jsonl").read_text().splitlines()]
     return code, done, told

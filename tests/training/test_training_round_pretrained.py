@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+from toy import one_view_each
 
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.models.pair import load_round
@@ -57,7 +58,8 @@ def round_in(folder: Path, number: int, images: Any, parent: Any = None, **setti
         "settings": TrainSettings(**(small | settings)).to_dict(),
     }
     (partial / "inputs.json").write_text(json.dumps(content))
-    assert main([str(partial)]) == 0
+    with one_view_each():
+        assert main([str(partial)]) == 0
     return partial.with_name(f"{number:04d}")
 
 

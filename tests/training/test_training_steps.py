@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,7 +53,8 @@ def test_figures_of_all_processes_are_written(
         text = "a warning\n" + json.dumps(found | {"threads": 2}) + "\n"
         return subprocess.CompletedProcess(command, 0, stdout=text, stderr="")
 
-    monkeypatch.setattr(subprocess, "run", measured)
+    # In this module alone: `platform` starts a process, too, when it is first asked.
+    monkeypatch.setattr(steps, "subprocess", SimpleNamespace(run=measured))
     assert main(["steps", "--out", str(tmp_path), "--repeats", "1"]) == 0
     report = json.loads((tmp_path / "steps.json").read_text())
     assert set(report["configurations"]) == set(steps.CONFIGURATIONS)

@@ -45,7 +45,7 @@ def test_after_a_toy_fit_a_click_finds_its_object_and_not_the_transposed_one(
     info = AdapterInfo(base.base_hash, "lite-medsam", (1,), understands_points=True)
     model = attach(base.module, info)
     decoder, frame = Decoder(model), Frame((ROWS, COLS), 256)
-    places = [(30, 100), (100, 30), (60, 160), (25, 40), (90, 120), (95, 175)]
+    places = [(30, 100), (100, 30), (60, 160), (25, 40)]
     features, targets, clicks = [], [], []
     for seed, place in enumerate(places):
         other = places[(seed + 1) % len(places)]
@@ -57,7 +57,7 @@ def test_after_a_toy_fit_a_click_finds_its_object_and_not_the_transposed_one(
         clicks.append([(float(y), float(x), 1)])
     batch, target, weight = torch.cat(features), torch.stack(targets), torch.ones(len(places))
     optimiser = torch.optim.AdamW(trainable_parameters(model).values(), lr=1e-3)
-    for _ in range(30):
+    for _ in range(20):
         loss = mask_loss(decoder(batch, PromptBatch(clicks=clicks))[0], target, weight)
         optimiser.zero_grad()
         loss.backward()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
 from thin import thin_base
@@ -19,6 +23,9 @@ from scsam_train.distributed import World
 from scsam_train.embedded_views import Materials, SamView
 from scsam_train.recipe_context import Recipe, RecipeContext
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SIDE = 32
 # Of SAM's embeddings: LiteMedSAM's own is 64. Its decoder takes any, and a step of 16 is quick.
 GRID = 16
@@ -26,9 +33,39 @@ GRID = 16
 NARROW = (8, 8, 16, 32, 64, 8)
 
 
-def coarse_base(grid: Any) -> Any:
-    """LiteMedSAM with its weights, for embeddings of `grid` x `grid`."""
+# Of LiteMedSAM's embeddings.
+REAL_GRID = 64
+
+
+@contextmanager
+def one_view_each() -> Iterator[None]:
+    """Have rounds in this process embed each labelled plane once, inside the block.
+
+    An embedding takes about a second. That a round embeds further views is tested in
+    `test_training_round`.
+    """
+    with patch("scsam_train.embedded_views.MAX_VIEWS", 1):
+        yield
+
+
+@cache
+def _decoding_base() -> Any:
+    """LiteMedSAM with its decoder's weights; nothing is encoded with it."""
     base = load_base("lite-medsam")
+    base.module.image_encoder = torch.nn.Linear(4, 4)
+    return base
+
+
+def coarse_base(grid: Any) -> Any:
+    """LiteMedSAM with its weights, for embeddings of `grid` x `grid`.
+
+    Its image encoder is there only where it fits such embeddings: to read and to convert it takes
+    half a second.
+    """
+    if grid == REAL_GRID:
+        return load_base("lite-medsam")
+    base = _decoding_base()
+    base = replace(base, module=deepcopy(base.module))
     side, prompts = 4 * grid, base.module.prompt_encoder
     prompts.image_embedding_size = (grid, grid)
     prompts.input_image_size = prompts.mask_input_size = (side, side)

@@ -1,4 +1,4 @@
-"""Random views of square canvases: kornia's transforms, one geometry for image and labels."""
+"""Random augmentation of square canvases with kornia; the same geometry for image and labels."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ from scsam_train.losses import IGNORE
 if TYPE_CHECKING:
     from napari_scsam.core.settings import TrainSettings
 
-# Gentle, since a U-Net sees some 40,000 pictures in a round: with shear, any angle and scales of
-# 0.75 to 1.33 it had learned less after 7,200 (Dice 0.53, now 0.57; polyps, one seed).
-TILT = 10.0
-SCALES = (0.8, 1.25)
-MAX_SHIFT = 0.1
+# Maximum rotation in degrees, range of the scale, and maximum shift as a share of the side. They
+# are small: with shear, any angle and scales of 0.75 to 1.33 a U-Net from scratch had a Dice of
+# 0.53 after 7,200 pictures, with these 0.57 (Kvasir-SEG, one seed).
+TILT, SCALES, MAX_SHIFT = 10.0, (0.8, 1.25), 0.1
 
 
 class Augmenter:
     """Draws views; the same seed, stream and number always give the same ones.
 
-    So the stream never repeats, and goes on where it was when a round is resumed.
+    So views are not repeated within a round, and a resumed round continues with the next one.
 
     Parameters
     ----------
     settings : TrainSettings
-        ``seed``, ``mirror`` and ``turn``.
+        ``seed``, ``mirror``, ``turn`` and ``context`` are used.
     stream : int
-        Tells draws for different purposes apart.
+        Stream of the random draws; each purpose has its own number.
     """
 
     def __init__(self, settings: TrainSettings, stream: int) -> None:
@@ -74,21 +73,22 @@ class Augmenter:
         )
 
     def move(self, images: Tensor, labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Turn, scale, shift and perhaps mirror each image with its labels.
+        """Rotate, scale, shift and perhaps mirror each image with its labels.
 
         Parameters
         ----------
         images : Tensor of shape (N, 3, s, s), float32, 0..1
         labels : Tensor of shape (N, s, s), uint8
+            0..K; 255 for unknown pixels.
         number : int
-            Of the draw.
+            Number of the draw.
 
         Returns
         -------
         images, labels : Tensor
-            As given; outside of the old canvas 0 and 255.
+            Of the same shapes and types; 0 and 255 outside of the old canvas.
         """
-        # 255 becomes 0 for a moment, because that is what comes in from outside.
+        # 255 is coded as 0 here, because kornia fills what comes from outside of the canvas with 0.
         coded = (labels[:, None].to(torch.int16) + 1) % (IGNORE + 1)
         self._side = images.shape[-1]
         with self._draw(number, 0):
@@ -97,9 +97,9 @@ class Augmenter:
         return moved, back[:, 0].to(torch.uint8)
 
     def carry(self, maps: Tensor) -> Tensor:
-        """Move maps (N, C, e, e) of the same planes as the last `move` did, 0 outside."""
+        """Warp maps (N, C, e, e) of the same planes as the last `move` did; 0 outside."""
         matrices = cast("Tensor", self._geometry.transform_matrix)
-        # From pixels of the canvas to the maps' cells, both with centres at whole numbers.
+        # From pixels of the canvas to cells of the maps, both with centres at whole numbers.
         scale = maps.shape[-1] / self._side
         to_cells = matrices.new_tensor(
             [[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]]
@@ -118,10 +118,10 @@ class Augmenter:
             return _within(self._strong(images), images)
 
     def distorted(self, images: Tensor, number: int) -> Tensor:
-        """Distort strong views once more, in colours and sharpness, for a student of pseudo-labels.
+        """Distort strong views further, in colours and sharpness, for a student of pseudo-labels.
 
-        Its teacher predicts from the plain picture. A view that differs from it by little teaches
-        the student little (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685).
+        Its teacher predicts from the plain picture. The student learns little from a view that is
+        almost the same (Sohn et al., "FixMatch", NeurIPS 2020, arXiv 2001.07685).
         """
         strong = self.strong(images, number)
         with self._draw(number, 3):
@@ -132,7 +132,7 @@ class Augmenter:
 
 
 class _Seeded:
-    """Torch's generator at a seed inside the block, and as it was after it."""
+    """Sets the seed of torch's generator inside the block, and restores its state afterwards."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -147,5 +147,5 @@ class _Seeded:
 
 
 def _within(changed: Tensor, images: Tensor) -> Tensor:
-    """In 0..1, and black where there is no picture."""
+    """Limit values to 0..1, and set the padding to 0."""
     return changed.clamp(0, 1) * (images.amax(1, keepdim=True) > 0)

@@ -1,4 +1,4 @@
-"""Batches for a U-Net: labelled planes in mild and strong views, and pseudo-labelled ones."""
+"""Batches for a U-Net: mild and strong views of labelled planes, and pseudo-labelled planes."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Views and what they show.
+    """Views of planes, with their labels.
 
     Attributes
     ----------
     images : Tensor of shape (N, 3, s, s), float32
+        0..1; 0 in the padding.
     labels : Tensor of shape (N, s, s), uint8
-        0..K, 255 unknown.
-    weights : Tensor of shape (N,)
-        Of each image in the loss.
+        0..K; 255 for unknown pixels.
+    weights : Tensor of shape (N,), float32
+        Weight of each image in the loss.
     names : list of str, length N
-        The planes.
+        Names of the planes.
     known : Tensor of shape (N, K), float32
-        How far each class is known, 0..1: 1 where a person judged it, 0 where it is unknown.
+        Confidence in the label of each class, 0..1: 1 if a person judged it, 0 if it is unknown.
     sam : Tensor of shape (N, D + K, e, e), float32, or None
-        What SAM sees of the views, 0 where a view goes without (`SamInputs`); None for a U-Net
-        of pixels alone.
+        SAM's features of the views (`SamInputs`), 0 for views that are seen without them; None for
+        a U-Net of pixels alone.
     """
 
     images: Tensor
@@ -62,7 +63,7 @@ class Batch:
         )
 
     def part(self, own: slice) -> Batch:
-        """One process's part."""
+        """Return the part of the batch that one process is trained on."""
         return Batch(
             self.images[own],
             self.labels[own],
@@ -80,7 +81,7 @@ class BatchSampler:
     ----------
     context : RecipeContext
     stream : int
-        Tells the draws for several networks apart.
+        Stream of the random draws; another number gives other batches, for a second network.
     """
 
     def __init__(self, context: RecipeContext, stream: int = 0) -> None:
@@ -90,9 +91,10 @@ class BatchSampler:
         self._sampler = BalancedSampler(self._data.labels.cpu(), self._data.cases, context.classes)
 
     def labelled(self, count: int, number: int, fraction: float = 1.0) -> Batch:
-        """Labelled planes: half of them in a mild view, half in a strong one.
+        """Draw `count` labelled planes, one half in mild views and the other in strong ones.
 
-        `fraction` of the round says how large they are (`RecipeContext.side_at`).
+        `number` is that of the step. The fraction of the round determines the size of the views
+        (`RecipeContext.side_at`).
         """
         rng = np.random.default_rng([self._seed, 10 + self._stream, number])
         drawn = self._sampler.draw(count, rng)
@@ -109,12 +111,14 @@ class BatchSampler:
         ones = torch.ones(count, device=images.device)
         return Batch(torch.cat(views), labels, ones, names, known, sam)
 
-    def choose_others(self, among: NDArray[np.int64], count: int, number: int) -> NDArray[np.int64]:
-        """Indices of unlabelled planes."""
+    def choose_unlabelled(
+        self, among: NDArray[np.int64], count: int, number: int
+    ) -> NDArray[np.int64]:
+        """Draw `count` indices of unlabelled planes; with repetition only if there are fewer."""
         rng = np.random.default_rng([self._seed, 20 + self._stream, number])
         return rng.choice(among, count, replace=len(among) < count)
 
-    def others(
+    def unlabelled(
         self,
         chosen: NDArray[np.int64],
         labels: Tensor,
@@ -125,13 +129,26 @@ class BatchSampler:
         *,
         distorted: bool = False,
     ) -> Batch:
-        """Unlabelled planes with their pseudo-labels (N, s, s), in strong views.
+        """Return strong views of unlabelled planes with their pseudo-labels.
 
-        `known` (K,) says how far each class may be believed, as in `Batch`; as far as it can be
-        by default: the classes that some labelled plane was judged for.
-
-        With `distorted` the views are distorted further, and more of them go without SAM's maps:
-        for a student of teachers that predict from the plain picture.
+        Parameters
+        ----------
+        chosen : ndarray of shape (N,), int64
+            Indices of the planes.
+        labels : Tensor of shape (N, s, s), uint8
+            0..K; 255 for unknown pixels.
+        weight : float
+            Weight of each image in the loss.
+        number : int
+            Number of the step.
+        fraction : float
+            Fraction of the round, 0..1.
+        known : Tensor of shape (K,), optional
+            Confidence in each class, as in `Batch`. Default: 1 for the classes that any labelled
+            plane was judged for, 0 for the others.
+        distorted : bool
+            Whether to distort the views further and to show more of them without SAM's features,
+            for a student whose teachers predict from the plain picture.
         """
         images = self._data.unlabelled_images[torch.from_numpy(chosen)]
         images, labels = self._sized(images, labels, fraction)
@@ -147,7 +164,7 @@ class BatchSampler:
         return Batch(views, labels, weights, names, known.expand(len(views), -1), sam)
 
     def _joined(self, maps: Tensor, rng: np.random.Generator, share: float = DROPPED) -> Tensor:
-        """SAM's maps, moved as the pictures just were; some pictures go without."""
+        """Warp SAM's features as the pictures were just warped; set a share of them to 0."""
         return dropped(self._augmenter.carry(maps), rng, share)
 
     def _sized(self, images: Tensor, labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
@@ -156,7 +173,7 @@ class BatchSampler:
 
 
 class SupervisedLoss:
-    """The supervised loss of a U-Net's answer, over this process's part of a batch.
+    """The supervised loss of a U-Net, over this process's part of a batch.
 
     Parameters
     ----------
@@ -167,7 +184,10 @@ class SupervisedLoss:
         self._counts = pixel_counts(context.materials.labels, 1 + context.classes)
 
     def __call__(self, logits: Tensor, batch: Batch, fraction: float, of: int) -> Tensor:
-        """Cross-entropy and Dice; `of` is the size of the global batch."""
+        """Return cross-entropy plus Dice loss (`segmentation_loss`).
+
+        `logits` (N, K + 1, s, s) belong to `batch`; `of` is the size of the batch of all processes.
+        """
         balance = class_weights(self._counts, balance_power(fraction))
         labels = batch.labels.long()
         loss = segmentation_loss(logits, labels, batch.weights, balance, batch.known)

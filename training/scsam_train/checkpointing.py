@@ -14,8 +14,9 @@ from napari_scsam.core.round_contract import RESUME_FILE
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Seconds until the first checkpoint, and between later ones. Arbitrary.
 FIRST_S, EVERY_S = 10.0, 60.0
-# Largest share of the time that may be spent on saving. Arbitrary, as are the intervals.
+# Maximum share of the time that is spent on saving. Arbitrary.
 SHARE = 0.03
 
 

@@ -25,27 +25,30 @@ def run_child(
     Parameters
     ----------
     arguments : list of str, optional
-        The folder alone. Default: ``sys.argv[1:]``.
+        The folder alone. Default: ``sys.argv[1:]``; only then is this a process of its own, whose
+        niceness, waiting and memory are set.
     work : callable
         Takes the folder. It does its own imports, so that import errors are logged as well.
     job : str
         Name of the job in error messages, such as ``"Training"``.
     niceness : int
-        Niceness of the process; the window that annotates has 0.
+        Niceness of a process of its own; the window that annotates has 0.
 
     Returns
     -------
     int
         0: finished, or cancelled (see the last event). 1: failed. 2: unusable inputs.
     """
+    is_own_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
         sys.stderr.write(f"{job} takes one argument, the folder that holds its inputs.\n")
         return 2
     folder = Path(arguments[0]).resolve()
-    wait_briefly()
-    step_back(niceness)
-    keep_freed_memory()
+    if is_own_process:
+        wait_briefly()
+        step_back(niceness)
+        keep_freed_memory()
     log = EventLog(folder)
     try:
         work(folder)

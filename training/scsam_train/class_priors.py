@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from scsam_train.embedded_views import SamView
 
 # Maximum number of parts that are left out in turn; each needs a covariance of SAM's features.
+# Arbitrary.
 PARTS = 8
+# Minimum number of cases for leaving out whole cases: with two, a prior would be fitted on one.
 MIN_CASES = 3
 
 

@@ -18,6 +18,7 @@ Click = tuple[float, float, int]
 
 # Negative clicks fall into a ring at this distance from the object, in px. Arbitrary.
 RING = (3, 20)
+# Maximum shift of each side of a box, as a share of its length. Arbitrary.
 MAX_JITTER = 0.05
 
 
@@ -67,7 +68,7 @@ def jittered_box(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
     """Draw a box (row0, col0, row1, col1) around a mask, as people and U-Nets give it.
 
     It lies between the bounding box, which a person draws, and the `loosened` one, with which
-    SAM is prompted for the parts of a map; then each side is moved by at most 5 %.
+    SAM is prompted for the parts of a map; then each side is moved by at most 5 % of its length.
     """
     tight = bounding_box(mask)
     box = np.array(tight, dtype=np.float64)

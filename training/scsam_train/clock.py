@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scsam_train.recipe_context import StepReport
     from scsam_train.session import Session
 
+# Minimum seconds between two progress events. Arbitrary.
 EVENT_EVERY_S = 0.5
 # Seconds for saving and for the click test on a few objects, then multiples of the latest
 # evaluation on held-out planes: the pair is evaluated up to five times, two of them with more to

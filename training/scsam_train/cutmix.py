@@ -1,4 +1,4 @@
-"""CutMix of pseudo-labelled views: a rectangle of each is replaced by another one's.
+"""CutMix of pseudo-labelled views: a rectangle of a view is replaced by that of another view.
 
 Yun et al., CutMix, ICCV 2019 (arXiv 1905.04899); for pseudo-labels of segmentation French et al.,
 Semi-supervised semantic segmentation needs strong, varied perturbations, BMVC 2020
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from scsam_train.batches import Batch
 
-# How often a view is mixed, the rectangle's share of its area, and the logarithm of its height over
-# its width. Arbitrary, within what the papers use; only measured together with the strong views
-# (docs/results/probes.md).
+# Probability that a view is mixed. Arbitrary; only measured together with the distorted views
+# (docs/results/rounds.md).
 PROBABILITY = 0.5
+# Ranges of the rectangle's share of the area, and of the logarithm of its height over its width.
+# Arbitrary, within what the papers use.
 AREAS, LOG_RATIOS = (0.05, 0.4), (-math.log(2), math.log(2))
-# Longest side of a rectangle as a share of the view's.
+# Maximum side of a rectangle as a share of the view's. Arbitrary.
 LONGEST = 0.9
 
 

@@ -1,4 +1,4 @@
-"""Tensors that a recipe learns from: U-Net canvases, and cached embeddings."""
+"""Tensors that a recipe is trained on: canvases for the U-Net, and cached SAM embeddings."""
 
 from __future__ import annotations
 
@@ -24,35 +24,38 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray
     from scsam_train.augment import Augmenter
 
-# A picture to embed, and what to do with its embedding.
+# A picture to embed, and a function that stores its embedding.
 _Job = tuple[NDArray[Any], Callable[[Tensor], None]]
 
-# Of the augmenter that draws the views that are embedded.
+# Stream of the augmenter for embedded views; any number that no other augmenter uses.
 VIEWS_STREAM = 1
 
 
 def views_each(labelled: int) -> int:
-    """How often each of so many labelled planes is embedded."""
+    """Return how many views of each plane are embedded, for a number of labelled planes."""
     return min(MAX_VIEWS, max(1, LABELLED_EMBEDDINGS // labelled))
 
 
 def embedded_view(
     augmenter: Augmenter, canvas: Tensor, label: Tensor, at: int, view: int
 ) -> tuple[Tensor, Tensor]:
-    """View `view` (from 1) of labelled plane `at` as it is embedded, on a canvas of any size.
+    """Return one augmented view of a labelled plane, the same one on a canvas of any size.
 
     Parameters
     ----------
     augmenter : Augmenter
-        Of stream `VIEWS_STREAM`.
+        With the stream `VIEWS_STREAM`.
     canvas : Tensor of shape (1, C, s, s), float32, 0..1
     label : Tensor of shape (1, s, s), uint8
-    at, view : int
+    at : int
+        Index of the labelled plane.
+    view : int
+        Number of the view, from 1.
 
     Returns
     -------
     canvas, label : Tensor
-        As given.
+        Of the same shapes and types.
     """
     number = at * MAX_VIEWS + view
     moved, label = augmenter.move(canvas, label, number)
@@ -61,14 +64,14 @@ def embedded_view(
 
 @dataclass(frozen=True, eq=False)
 class SamView:
-    """One view of a plane, embedded where the image encoder is frozen.
+    """One view of a plane, embedded if the image encoder is frozen.
 
     Attributes
     ----------
     features : Tensor of shape (1, 256, e, e), float16
-        The embedding; where the round trains the image encoder, its input (1, 3, s, s).
+        The embedding. If the round trains the image encoder: the encoder's input (1, 3, s, s).
     label : Tensor of shape (side, side), uint8
-        On the grid of SAM's low-resolution masks; 0..K, 255 unknown.
+        On the grid of SAM's low-resolution masks; 0..K, 255 for unknown pixels.
     """
 
     features: Tensor
@@ -77,24 +80,25 @@ class SamView:
 
 @dataclass(eq=False)
 class Materials:
-    """What a recipe is given.
+    """The planes of a round as a recipe gets them.
 
     Attributes
     ----------
     images, labels : Tensor of shape (L, 3, s, s) float32, and (L, s, s) uint8
-        Labelled planes as the U-Net sees them.
+        Labelled planes on the U-Net's canvas: 0..1, and 0..K or 255 for unknown pixels.
     cases, names : list of str, length L
-        Of the labelled planes.
+        Cases and names of the labelled planes.
     unlabelled_images, unlabelled_valid : Tensor of shape (U, 3, s, s) float32, and (U, s, s) bool
-        Unlabelled planes, and where they are not padding.
+        Unlabelled planes, and the pixels that are not padding.
     unlabelled_names : list of str, length U
     judged : Tensor of shape (L, K), bool
-        Whether a class was judged on a labelled plane; elsewhere it is unknown there.
+        Whether a class was judged on a labelled plane; otherwise it is unknown there.
     views : list of list of SamView
-        For each labelled plane, the unchanged one first. Empty for a recipe without SAM.
+        Views of each labelled plane, the one without augmentation first. Empty for a recipe
+        without SAM.
     unlabelled_features : list of Tensor
-        Of the unlabelled planes, as in `SamView`; fewer than U when the time
-        for embedding ended.
+        `SamView.features` of the unlabelled planes; fewer than U if the time for embedding was
+        too short.
     """
 
     images: Tensor
@@ -110,12 +114,15 @@ class Materials:
 
     @property
     def known(self) -> Tensor:
-        """Classes that were judged on any labelled plane, of shape (K,), bool."""
+        """Whether each class was judged on any labelled plane, shape (K,), bool."""
         return self.judged.any(0)
 
 
 def label_canvas(label: LabelArray, size: int) -> NDArray[np.uint8]:
-    """Put a label map on a square canvas as `prepare` does a plane: nearest, 255 padding."""
+    """Resize a label map (rows, cols) to a square canvas as `prepare` does a plane.
+
+    Nearest neighbour; 255 in the padding. Returns shape (size, size), uint8.
+    """
     frame = Frame((label.shape[0], label.shape[1]), size)
     rows, cols = (
         ((np.arange(new) + 0.5) * old / new).astype(int)
@@ -135,7 +142,10 @@ def build_canvases(
     *,
     context: bool = False,
 ) -> Materials:
-    """Lay all planes on the U-Net's canvases of side `size`; its neighbours too with `context`."""
+    """Resize all planes to the U-Net's canvases of side `size`, in px.
+
+    With `context`, the three channels are a slice and its neighbours.
+    """
     labels = [label_canvas(class_positions(plane.label, class_ids), size) for plane in labelled]
     blank = [np.zeros(plane.pixels.shape[:2], np.uint8) for plane in unlabelled]
     valid = [label_canvas(label, size) == 0 for label in blank]
@@ -152,20 +162,21 @@ def build_canvases(
 
 
 class Embedder:
-    """Embeds planes and views of them, the unchanged ones first.
+    """Embeds planes and augmented views of them, the planes themselves first.
 
     Parameters
     ----------
     sam : SamModel
-        Where the round trains its image encoder, nothing is embedded, only prepared.
+        If the round trains its image encoder, planes are only prepared, and not embedded.
     cache : EmbeddingCache
-        Keeps what is embedded, so that a resumed round, and the next one, need not.
+        Stores the embeddings for a resumed round and for later rounds.
     class_ids : sequence of int
     side : int
-        Of SAM's low-resolution masks.
+        Side of SAM's low-resolution masks, in px.
     augmenter : Augmenter
     most_views : int
-        Of each labelled plane; a U-Net moves the embedding of the unchanged one.
+        Maximum number of views of a labelled plane. A U-Net needs one: the embedding is warped
+        with its picture.
     """
 
     def __init__(
@@ -194,20 +205,20 @@ class Embedder:
     ) -> None:
         """Add embeddings of all planes to `materials`.
 
-        Each labelled plane is embedded once in any case; what else fits before
-        `deadline` (of `time.monotonic`) follows, unlabelled planes and further views of
-        labelled ones by turns. `on_step` gets the number done and the total.
+        Each labelled plane is always embedded once. Unlabelled planes and further views of labelled
+        ones follow in turn until the `deadline`, a time of `time.monotonic`. `on_step` is called
+        with the number of embeddings and their total.
         """
-        # With an encoder of its own each step draws its views.
+        # If the encoder is trained, views are drawn in each step.
         views = min(self._most_views, views_each(len(labelled)))
         if self._sam.adapts_encoder:
             views = 1
         extra = [(i, view) for view in range(1, views) for i in range(len(labelled))]
         total = len(labelled) + len(extra) + len(unlabelled)
         materials.views.extend([] for _ in labelled)
-        first = [partial(self._own, materials, labelled, at, 0) for at in range(len(labelled))]
-        mine = [partial(self._own, materials, labelled, at, view) for at, view in extra]
-        others = [partial(self._other, materials, plane) for plane in unlabelled]
+        first = [partial(self._labelled, materials, labelled, at, 0) for at in range(len(labelled))]
+        mine = [partial(self._labelled, materials, labelled, at, view) for at, view in extra]
+        others = [partial(self._unlabelled, materials, plane) for plane in unlabelled]
         rest = [job for pair in zip_longest(others, mine) for job in pair if job is not None]
         done = 0
         with side_by_side(self._sam.torch_device) as pool:
@@ -220,7 +231,7 @@ class Embedder:
                 done += len(job)
                 on_step(done, total)
 
-    def _own(
+    def _labelled(
         self, materials: Materials, labelled: Sequence[TrainPlane], at: int, view: int
     ) -> _Job:
         plane = labelled[at]
@@ -231,7 +242,7 @@ class Embedder:
         views = materials.views[at]
         return pixels, lambda features: views.append(SamView(features, label))
 
-    def _other(self, materials: Materials, plane: TrainPlane) -> _Job:
+    def _unlabelled(self, materials: Materials, plane: TrainPlane) -> _Job:
         return plane.pixels, materials.unlabelled_features.append
 
     def _changed(self, plane: TrainPlane, at: int, view: int) -> tuple[NDArray[np.float32], Tensor]:
@@ -250,7 +261,7 @@ class Embedder:
         if self._sam.adapts_encoder:
             entry = self._sam.entry
             return prepare(pixels, entry.input_size, entry.normalisation).pixels[None].half()
-        # One lock of each thread's own: SamModel embeds one picture at a time.
+        # SamModel embeds one picture at a time, so each thread has a twin with a lock of its own.
         features: Tensor = self._cache.get_or_embed(self._sam.twin(), pixels).features
         return features.half().cpu().clone()
 

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from scsam_train.paper_views import Views
 
 # Share of the feature channels that are dropped for an unlabelled plane, as a strong view
-# (feature perturbation, Yang et al., UniMatch, CVPR 2023).
+# (feature perturbation, Yang et al., UniMatch, CVPR 2023, who drop half). Arbitrary.
 DROPPED = 0.1
 # Pixels that are encoded at a time without gradients: one picture of a ViT.
 AT_ONCE = 1024**2
+# Stream of the random draws of views; any number that no other augmenter uses.
 _STREAM = 2
 
 _WHAT: dict[Profile, str] = {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import deepest, pixels_of
-from napari_scsam.propagation import SETTINGS, box_with_air, softened
+from napari_scsam.propagation import SETTINGS, box_with_margin, softened
 from scsam_train.clicks import Click, first_clicks, jittered_box, next_click
 from scsam_train.decoding import PromptBatch, as_shown
 from scsam_train.losses import IGNORE
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Mask
 
-# Probabilities: of a click near the centre, of a wrong sign, of feeding the last mask back, and of
-# feeding it back as a binary mask. Arbitrary.
+# Maximum number of decodes of an episode. Arbitrary.
 MAX_CLICKS = 12
-CENTRED = 0.7
-WRONG = 0.01
-FED_BACK = 0.75
-AS_MASK = 0.1
+# Probabilities of a click near the centre, and of a click with the wrong sign. Arbitrary.
+CENTRED, WRONG = 0.7, 0.01
+# Probabilities of feeding the last logits back, and of feeding them back as a mask. Arbitrary.
+FED_BACK, AS_MASK = 0.75, 0.1
 # Kinds of first prompt that leave the mask prompt free for a class prior.
 WITH_PRIOR = ("click", "several", "scribble", "box")
 
@@ -240,7 +239,7 @@ def _rough(mask: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def _carried(neighbours: list[Mask], rng: np.random.Generator) -> PromptBatch:
     """Prompt with a neighbour's mask and a box around it, as propagation does, or a looser box."""
-    boxes = [box_with_air(mask, float(rng.choice(SETTINGS.airs))) for mask in neighbours]
+    boxes = [box_with_margin(mask, float(rng.choice(SETTINGS.box_margins))) for mask in neighbours]
     masks = np.stack([softened(mask) for mask in neighbours])[:, None]
     return PromptBatch(boxes=np.array(boxes, np.float32), masks=torch.from_numpy(masks))
 

@@ -15,6 +15,7 @@ from napari_scsam.io.real_files import open_to_append
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Seconds between reads of the commands while a round is paused. Arbitrary.
 PAUSE_POLL_S = 0.1
 
 

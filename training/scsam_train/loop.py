@@ -172,11 +172,16 @@ def _begin(session: Session, saved: Checkpoint | None) -> _Run:
         session.log.message(f"Resuming from step {saved.step}.")
     materials = _prepare_materials(session, saved)
     context = RecipeContext(
-        session.unet, session.sam, materials, session.settings, session.world, session.fresh
+        session.networks.unet,
+        session.networks.sam,
+        materials,
+        session.settings,
+        session.world,
+        session.networks.fresh,
     )
-    if session.unet.sees_sam:
+    if session.networks.unet.sees_sam:
         ids = session.inputs.class_ids
-        session.unet.prior = (
+        session.networks.unet.prior = (
             NO_PRIOR if context.class_priors is None else context.class_priors.named(ids)
         )
     recipe = session.recipe(context)
@@ -283,10 +288,10 @@ def _teacher_scores(session: Session, evaluator: Evaluator, run: _Run) -> Scores
 def save(session: Session, metrics: dict[str, Any], weights: PairWeights) -> None:
     """Write all files of a finished round, the manifest last."""
     folder = session.folder
-    session.unet.save(folder / UNET_FILE)
-    save_adapter(session.sam.module, folder / ADAPTER_FOLDER, session.info)
-    if session.sam.prior is not None:
-        session.sam.prior.save(folder / ADAPTER_FOLDER / PRIOR_FILE)
+    session.networks.unet.save(folder / UNET_FILE)
+    save_adapter(session.networks.sam.module, folder / ADAPTER_FOLDER, session.networks.info)
+    if session.networks.sam.prior is not None:
+        session.networks.sam.prior.save(folder / ADAPTER_FOLDER / PRIOR_FILE)
     config = {
         "settings": session.settings.to_dict(),
         "window": session.inputs.window.name,
@@ -305,7 +310,7 @@ def save(session: Session, metrics: dict[str, Any], weights: PairWeights) -> Non
     names += [f"{ADAPTER_FOLDER}/{path.name}" for path in (folder / ADAPTER_FOLDER).iterdir()]
     manifest = {
         "files": {name: sha256_of_file(folder / name) for name in sorted(names)},
-        "base": {"name": session.sam.name, "sha256": session.sam.base_hash},
+        "base": {"name": session.networks.sam.name, "sha256": session.networks.sam.base_hash},
         "data": session.inputs.sha256,
         "code": napari_scsam.__version__,
     }
@@ -318,18 +323,18 @@ def _prepare_materials(session: Session, saved: Checkpoint | None) -> Materials:
     deadline = session.deadline(EMBEDDING_SHARE)
     if saved is not None and session.embeds:
         unlabelled, deadline = unlabelled[: saved.embedded], float("inf")
-    unet, device = session.unet, session.device
+    unet, device = session.networks.unet, session.device
     with session.meter.timing("loading"):
         materials = build_canvases(
             train, unlabelled, ids, unet.image_size, device, context=unet.context
         )
     if not session.embeds:
         return materials
-    side = Decoder(session.sam.module).side
+    side = Decoder(session.networks.sam.module).side
     augmenter = Augmenter(session.settings, VIEWS_STREAM)
     cache = session.meter.counting(session.cache)
     most = MAX_VIEWS if "sam" in session.trained else 1
-    embedder = Embedder(session.sam, cache, ids, side, augmenter, most)
+    embedder = Embedder(session.networks.sam, cache, ids, side, augmenter, most)
     embedder.fill(materials, train, unlabelled, _embedding_progress(session), deadline)
     return materials
 

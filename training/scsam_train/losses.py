@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Label of an unknown pixel: that of a project's labels (`core/labels.py`).
 IGNORE = 255
+# Smoothing of Dice, in pixels, added to numerator and denominator. Arbitrary.
 SMOOTH = 1.0
+# Maximum weight of a class relative to the most frequent one. Arbitrary.
 MAX_BALANCE = 20.0
 # Lower limit of a log-probability: that of an unknown class is -inf, and -inf times a weight of 0
 # is NaN. The smallest logarithm of a normal float32 is -87.

@@ -28,20 +28,25 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import DoubleArray
 
-# docs/explanation/published-method.md. Lengths are shares of the side, angles are in degrees; its
-# pictures have 256 x 256 px.
+# The following numbers are those of docs/explanation/published-method.md. Lengths are shares of the
+# side, angles are in degrees; its pictures have 256 x 256 px.
+#
+# Probability of each flip.
 FLIPPED = 0.5
+# Maximum shift, change of scale and angle, and the probability of these three together.
 SHIFT, SCALE, ANGLE, MOVED = 0.0625, 0.05, 10.0, 0.5
+# Maximum distortion of a cell of the grid.
 GRID = 0.05
+# Side of a hole.
 HOLE = 12 / 256
-# albumentations' defaults.
+# Maximum change of brightness and contrast: albumentations' default.
 LIGHT = 0.2
+# Cells of the distortion grid along each axis: albumentations' default.
 CELLS = 5
 # `ElasticTransform` moves three corners of a square by up to `alpha_affine` = 50 px, in -1..1
 # here. Its waves (alpha 1, sigma 50) are of 0.003 px, 0.58 / (2 sqrt(pi) sigma), measured 0.0035
 # with 0.014 at most in 20 draws, and left out.
-CORNERS = np.array([[2, 2], [2, -2], [-2, -2]]) / 3
-CORNERS_MOVED = 50 / 128
+CORNERS, CORNERS_MOVED = np.array([[2, 2], [2, -2], [-2, -2]]) / 3, 50 / 128
 
 _LINES = np.linspace(-1, 1, CELLS + 1)
 

@@ -1,4 +1,4 @@
-"""Prompts as the U-Net gives them to SAM, on planes whose truth is known."""
+"""Training samples for SAM as the refiner of the U-Net, on labelled planes."""
 
 from __future__ import annotations
 
@@ -21,27 +21,31 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import FloatArray, Mask
     from napari_scsam.core.prompts import Prompts
 
-# Share of the prompts that are made of a corrupted truth, and not of a map of the U-Net's.
+# Share of the samples whose map is a corrupted label instead of a map of the U-Net. Arbitrary.
 CORRUPTED = 0.5
-# Shares of corrupted truths with a piece cut off, with a blob added, and of blobs alone. Arbitrary,
-# as are the sizes of what is done to an outline, in px of the masks' grid (256 for LiteMedSAM).
+# Shares of the corrupted labels with a piece cut off, with a blob added, and with a blob alone.
+# Arbitrary.
 CUT, ADDED, WRONG = 0.3, 0.3, 0.1
-WOBBLE, GROWTH, SHIFT, SMOOTHNESS = (1.0, 12.0), 3.0, 5.0, (6.0, 25.0)
+# Changes of an outline, in px of SAM's low-resolution masks (256 x 256 for LiteMedSAM): ranges of
+# the amplitude of smooth noise and of its Gaussian's sigma, and standard deviations of growth and
+# of the shift along each axis. Arbitrary.
+WOBBLE, SMOOTHNESS, GROWTH, SHIFT = (1.0, 12.0), (6.0, 25.0), 3.0, 5.0
+# Range of the radius of a blob, in the same px. Arbitrary.
 RADII = (5.0, 30.0)
-# How many px an outline's certainty takes to change by one log-odds.
+# Range of the distance, in the same px, over which the log-odds change by 1. Arbitrary.
 SOFTNESS = (0.5, 4.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
-    """One thing that SAM is asked to correct.
+    """Prompts from one component of a map, and the mask that SAM should predict for them.
 
     Attributes
     ----------
     prompts : Prompts
         On the grid of SAM's low-resolution masks.
     target : Tensor of shape (side, side), uint8
-        1 for the parts of the truth that the map touches; 255 unknown.
+        1 for the components of the label that the map touches; 255 for unknown pixels.
     """
 
     prompts: Prompts
@@ -50,10 +54,16 @@ class Refinement:
 
 @dataclass(eq=False)
 class EarlyMaps:
-    """The U-Net's answers to labelled planes from before it knew these by heart.
+    """Predictions of the U-Net for the labelled planes, from before it memorised them.
 
-    They stand for its answers to planes that it does not learn from: with few labels there
-    are too few to train others on a part of them only.
+    They stand for predictions of planes that it is not trained on. Cross-validation would need
+    further U-Nets, each trained on a part of what may be very few labels.
+
+    Attributes
+    ----------
+    known : bool
+        Whether SAM is trained to correct maps by now; without stored predictions, these are
+        corrupted labels.
     """
 
     known: bool = False
@@ -63,40 +73,40 @@ class EarlyMaps:
         return len(self._kept)
 
     def keep(self, probabilities: Tensor) -> None:
-        """Take in answers (L, K + 1, s, s) to all labelled planes."""
+        """Store probabilities (L, K + 1, s, s) of all labelled planes."""
         self.known = True
         self._kept.append(probabilities.half().cpu())
 
     def odds(self, plane: int, position: int, side: int, rng: np.random.Generator) -> FloatArray:
-        """Log-odds (side, side) of a class on a labelled plane, of one of the kept times."""
+        """Return log-odds (side, side) of a class (1..K) on a plane, at a random stored time."""
         kept = self._kept[int(rng.integers(len(self._kept)))][plane][None].float()
         sized = functional.interpolate(kept, (side, side), mode="bilinear")
         return log_odds(sized[0].numpy(), position)
 
     def state(self) -> dict[str, Any]:
-        """All that was kept."""
+        """Return everything that was stored."""
         return {"known": self.known, "maps": list(self._kept)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""
         self.known, self._kept = bool(state["known"]), list(state["maps"])
 
 
 def refinement_of(odds: FloatArray, target: Tensor, rng: np.random.Generator) -> Refinement | None:
-    """Prompts made of one part of a map, and what SAM should answer.
+    """Return prompts from a random component of a map, and the mask that SAM should predict.
 
     Parameters
     ----------
     odds : ndarray of shape (side, side), float32
-        The map's log-odds.
+        Log-odds of the map.
     target : Tensor of shape (side, side), uint8
-        The truth: 0, 1, or 255 where nothing is known.
+        The label: 0, 1, or 255 for unknown pixels.
     rng : numpy.random.Generator
 
     Returns
     -------
     Refinement or None
-        None where the map has no part that is worth asking about.
+        None if the map has no component that is large enough.
     """
     parts = largest_parts(odds > 0)
     if not parts:
@@ -110,15 +120,20 @@ def refinement_of(odds: FloatArray, target: Tensor, rng: np.random.Generator) ->
 
 
 def corrupted(truth: Mask, rng: np.random.Generator) -> FloatArray:
-    """A map with such mistakes as a U-Net makes: log-odds (side, side) of a wrong outline.
+    """Return a map with mistakes like a U-Net's.
 
-    Its outline is moved smoothly, grown or shrunk; at times a piece is missing, a blob is
-    added, or there is a blob alone.
+    The outline of the label is moved by smooth noise, grown or shrunk, and shifted. In some maps a
+    piece is missing, a blob is added, or there is only a blob.
 
     Parameters
     ----------
     truth : ndarray of shape (side, side), bool
     rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of shape (side, side), float32
+        Log-odds, above 0 inside.
     """
     depth = _depth(truth) if truth.any() else np.full(truth.shape, -float(truth.shape[0]))
     noise = ndimage.gaussian_filter(rng.standard_normal(truth.shape), rng.uniform(*SMOOTHNESS))
@@ -135,14 +150,14 @@ def corrupted(truth: Mask, rng: np.random.Generator) -> FloatArray:
 
 
 def _depth(mask: Mask) -> NDArray[Any]:
-    """Distance to the outline in px, negative outside."""
+    """Return the distance to the outline in px, negative outside."""
     depth: NDArray[Any] = ndimage.distance_transform_edt(mask)
     depth -= ndimage.distance_transform_edt(~mask)
     return depth
 
 
 def _half_plane(truth: Mask, rng: np.random.Generator) -> NDArray[Any]:
-    """Distance to a line through the object, negative on one side of it."""
+    """Return the distance to a random line through the object in px, negative on one side."""
     places = np.argwhere(truth)
     row, col = places[int(rng.integers(len(places)))]
     angle = rng.uniform(0, 2 * np.pi)
@@ -152,7 +167,7 @@ def _half_plane(truth: Mask, rng: np.random.Generator) -> NDArray[Any]:
 
 
 def _disc(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
-    """Depth of a disc somewhere on the plane."""
+    """Return the distance to the outline of a random disc in px, negative outside."""
     row, col = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
     rows, cols = np.indices(shape)
     depth: NDArray[Any] = rng.uniform(*RADII) - np.hypot(rows - row, cols - col)

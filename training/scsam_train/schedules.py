@@ -15,8 +15,8 @@ from napari_scsam.core.round_contract import GROWN, SIDE_MULTIPLE, SMALLEST_SIDE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-WARM_UP = 0.05
-FLOOR = 0.02
+# Fraction of a round with a rising learning rate, and the lowest factor of the rate. Arbitrary.
+WARM_UP, FLOOR = 0.05, 0.02
 
 
 def learning_rate(fraction: float) -> float:

@@ -5,32 +5,20 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
 from napari_scsam.core.errors import Cancelled, ModelError
-from napari_scsam.core.round_contract import ADAPTER_FOLDER, UNET_FILE, EventKind
+from napari_scsam.core.round_contract import UNET_FILE, EventKind
 from napari_scsam.models import (
-    AdapterInfo,
     EmbeddingCache,
     Pair,
     Partner,
-    Profile,
-    SamModel,
-    SamWeights,
     UNet,
-    attach,
-    decoder_copy,
-    kind_in,
-    load_adapter,
-    load_base,
-    new_network,
     open_cache,
-    read_info,
     resolve_device,
-    rounded_size,
 )
 from scsam_train.config import Inputs, read_inputs
 from scsam_train.cost_meter import CostMeter
@@ -38,13 +26,14 @@ from scsam_train.data import TrainPlane, all_alike, load_planes
 from scsam_train.distributed import World
 from scsam_train.encoding import choose_profile
 from scsam_train.log import Control, EventLog, QuietLog
+from scsam_train.networks import Networks, build_networks
 from scsam_train.recipes import RECIPES
 from scsam_train.splitting import Split, choose_unlabelled, split_planes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_scsam.core.settings import TrainSettings, UNetKind
+    from napari_scsam.core.settings import TrainSettings
     from scsam_train.recipe_context import Recipe
 
 
@@ -54,10 +43,8 @@ class Session:
 
     Attributes
     ----------
-    info : AdapterInfo
-        Saved with the adapter; `understands_points` is set by the final validation.
-    fresh : bool
-        Whether both networks are newly initialised instead of loaded from an earlier round.
+    networks : Networks
+        The U-Net and SAM in training.
     started : float
         `time.monotonic` of the start, moved back by the time spent before a resume.
     """
@@ -70,12 +57,9 @@ class Session:
     device: torch.device
     split: Split
     unlabelled: list[TrainPlane]
-    unet: UNet
-    sam: SamModel
-    info: AdapterInfo
+    networks: Networks
     cache: EmbeddingCache
     meter: CostMeter
-    fresh: bool = True
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -101,7 +85,7 @@ class Session:
     @property
     def embeds(self) -> bool:
         """Whether SAM embeddings are needed: SAM is trained, or they are an input of the U-Net."""
-        return "sam" in self.trained or self.unet.sees_sam
+        return "sam" in self.trained or self.networks.unet.sees_sam
 
     @property
     def unknown(self) -> tuple[int, ...]:
@@ -112,8 +96,8 @@ class Session:
     def pair(self) -> Pair:
         """Return both networks in their current state as a pair with equal weights."""
         return Pair(
-            self.unet,
-            self.sam,
+            self.networks.unet,
+            self.networks.sam,
             trained=self.trained,
             unknown=self.unknown,
             partner=self.partner,
@@ -170,7 +154,7 @@ def setup(folder: Path) -> Session:
     profile, reason = choose_profile(
         settings.profile, device.type, trains_sam="sam" in recipe.members
     )
-    unet, sam, info, fresh = _build_models(inputs, device, profile, log)
+    networks = build_networks(inputs, device, profile, log)
     meter = CostMeter(lambda: time.monotonic() - control.paused_s)
     meter.add("loading", time.monotonic() - started)
     session = Session(
@@ -182,12 +166,9 @@ def setup(folder: Path) -> Session:
         device=device,
         split=split,
         unlabelled=unlabelled,
-        unet=unet,
-        sam=sam,
-        info=info,
+        networks=networks,
         cache=open_cache(inputs.cache, memory_items=1, max_gb=inputs.cache_gb),
         meter=meter,
-        fresh=fresh,
         started=started,
     )
     _announce(session, reason)
@@ -207,8 +188,8 @@ def _announce(session: Session, profile_reason: str) -> None:
         labelled=len(split.train),
         held_out=len(split.held_out),
         unlabelled=len(session.unlabelled),
-        sam=session.sam.name,
-        profile=session.info.profile,
+        sam=session.networks.sam.name,
+        profile=session.networks.info.profile,
         profile_reason=profile_reason,
         adapter=settings.adapter,
         gated=split.gated,
@@ -236,88 +217,4 @@ def _neighbours_are_seen(inputs: Inputs) -> bool:
         return inputs.settings.context
     with suppress(ModelError):
         return UNet.load(inputs.parent / UNET_FILE).context
-    return False
-
-
-def _build_models(
-    inputs: Inputs, device: torch.device, profile: Profile, log: EventLog
-) -> tuple[UNet, SamModel, AdapterInfo, bool]:
-    settings = inputs.settings
-    base = load_base(settings.sam, settings.sam_checkpoint, settings.sam_size)
-    bare = decoder_copy(base.module)
-    size = rounded_size(settings.image_size)
-    fresh = AdapterInfo(
-        base.base_hash,
-        base.entry.name,
-        inputs.class_ids,
-        rank=settings.lora_rank,
-        base_parts=base.parts,
-        profile=profile,
-        method=settings.adapter,
-        sam_size=settings.sam_size,
-    )
-    kind = _unet_kind(inputs, profile, log)
-    continues = inputs.parent is not None and _continues(inputs.parent, fresh, kind, log)
-    if inputs.parent is not None and continues:
-        log.message("Starting from the weights of the active round.")
-        module, info = load_adapter(
-            base.module, inputs.parent / ADAPTER_FOLDER, base.base_hash, trainable=True
-        )
-        network = UNet.load(inputs.parent / UNET_FILE, trainable=True).network
-        info = replace(info, understands_points=True)
-    else:
-        info = fresh
-        module = attach(base.module, info, seed=settings.seed)
-        joined = int(cast("Any", base.module).prompt_encoder.embed_dim) + len(inputs.class_ids)
-        network = new_network(kind, len(inputs.class_ids) + 1, size, joined)
-    unet = UNet(
-        network,
-        inputs.class_ids,
-        size,
-        device,
-        context=settings.context,
-        mirrored=settings.mirror,
-        turned=settings.turn,
-    )
-    weights = SamWeights.of(replace(base, module=module), device, bare=bare)
-    return unet, SamModel(weights, info), info, not continues
-
-
-def _unet_kind(inputs: Inputs, profile: Profile, log: EventLog) -> UNetKind:
-    """Return the initialisation of the U-Net; log a message if it differs from the settings."""
-    kind, recipe = inputs.settings.unet, inputs.settings.recipe
-    if RECIPES[recipe].from_scratch and kind != "scratch":
-        log.message(f"The recipe {recipe} trains its U-Net from scratch, as published.")
-        return "scratch"
-    if kind == "pretrained+sam" and profile == "adapted-encoder":
-        log.message(
-            "The U-Net learns from pixels alone: SAM's image encoder is trained, too, and what it "
-            "sees changes in every step."
-        )
-        return "pretrained"
-    return kind
-
-
-def _continues(parent: Path, fresh: AdapterInfo, kind: UNetKind, log: EventLog) -> bool:
-    """Whether the parent's weights fit: same base, classes, adapter and U-Net. Logs why not."""
-    try:
-        info = read_info(parent / ADAPTER_FOLDER)
-    except ModelError as exc:
-        log.message(f"Starting from scratch, not from the active round: {exc}")
-        return False
-    before = kind_in(parent / UNET_FILE)
-    if replace(info, understands_points=False) == fresh and before == kind:
-        return True
-    if info.base != fresh.base:
-        why = (
-            f"its adapter belongs to another base SAM ({info.base_name}, SHA-256 "
-            f"{info.base[:12]}…; this one is {fresh.base_name}, {fresh.base[:12]}…)"
-        )
-    elif info.class_ids != fresh.class_ids:
-        why = f"it has the classes {list(info.class_ids)}, this one {list(fresh.class_ids)}"
-    elif before != kind:
-        why = f"its U-Net is of another kind ({before or 'unreadable'}, this one is {kind})"
-    else:
-        why = "its adapter is of another kind or size"
-    log.message(f"Starting from scratch, not from the active round: {why}.")
     return False

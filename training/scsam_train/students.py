@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from scsam_train.distributed import World
 
+# Maximum norm of the gradient. Arbitrary.
 CLIP = 1.0
 
 
@@ -51,7 +52,7 @@ class UNetStudent:
         return logits
 
     @torch.no_grad()
-    def taught(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
+    def predicted(self, images: Tensor, sam: Tensor | None = None) -> Tensor:
         """Predict probabilities (N, K + 1, s, s) with the moving average; 0 for unknown classes."""
         with self.teacher.in_place():
             logits = self(images, sam)

@@ -46,9 +46,9 @@ def validate(
     session.control.check()
     understands = clicked is not None and follows_clicks(*clicked)
     if "sam" not in session.trained:  # its SAM is unchanged
-        understands = session.sam.entry.understands_points
-    session.info = replace(session.info, understands_points=understands)
-    session.sam = session.sam.with_adapter(session.info)
+        understands = session.networks.sam.entry.understands_points
+    session.networks.info = replace(session.networks.info, understands_points=understands)
+    session.networks.sam = session.networks.sam.with_adapter(session.networks.info)
     weights, figures = _held_out_figures(session, evaluator, step)
     metrics = {
         "recipe": session.settings.recipe,
@@ -73,7 +73,7 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     planes = session.split.held_out
     if not planes:
         return None
-    sam = session.sam.with_adapter(replace(session.info, understands_points=True))
+    sam = session.networks.sam.with_adapter(replace(session.networks.info, understands_points=True))
     embedder = partial(embed, session)
     by_round = click_dice(sam, planes, embedder, named=True)
     if sam.shipped is not None:
@@ -149,5 +149,5 @@ def _evaluate_parent(
 
 def follow(session: Session) -> None:
     """Reset SAM's embeddings if its image encoder is being trained."""
-    if session.sam.adapts_encoder:
-        session.sam.follow_encoder()
+    if session.networks.sam.adapts_encoder:
+        session.networks.sam.follow_encoder()

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 Scores = dict[str, dict[str, float | None]]
 
 MEMBERS = ("unet", "sam", "prompted", "pair")
-# A round's SAM decodes clicks if one click in the centre of an object gives this Dice, and at most
-# CLICK_LOSS less than its base does. Both are arbitrary.
-CLICK_DICE = 0.7
-CLICK_LOSS = 0.02
+# A round's SAM decodes clicks if one click in the centre of an object gives at least this Dice, and
+# at most so much less than its base does. Both are arbitrary.
+CLICK_DICE, CLICK_LOSS = 0.7, 0.02
 
 
 # Computes the embedding of pixels for a SAM.

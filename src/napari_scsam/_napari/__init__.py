@@ -1,1 +1,1 @@
-"""What napari sees: layers, readers and writers."""
+"""The napari side: layers, mouse and keys, and the reader."""

@@ -1,4 +1,4 @@
-"""Draws scenes in a napari viewer: of each new one what differs from the one before."""
+"""Draws scenes in a napari viewer; of each new one, only the difference from the last."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels, Layer
 from qtpy.QtCore import QTimer
 
-from napari_scsam._napari.brushes import Brushes, touched_indices
 from napari_scsam._napari.committed import CommittedPainter
-from napari_scsam._napari.hand import Hand
+from napari_scsam._napari.gesture_reporter import GestureReporter
 from napari_scsam._napari.layers import (
     COMMITTED,
     LINES,
@@ -22,6 +21,7 @@ from napari_scsam._napari.layers import (
 )
 from napari_scsam._napari.lines import LinePainter
 from napari_scsam._napari.masks import PreviewPainter
+from napari_scsam._napari.paint_tools import PaintTools, touched_indices
 from napari_scsam._napari.plane_view import PlaneView
 from napari_scsam._napari.prompt_painter import PromptPainter
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
@@ -41,7 +41,7 @@ class NapariCanvas(Canvas):
     Parameters
     ----------
     viewer : napari.Viewer
-        Layers that are not ours stay as they are.
+        Layers that are not ours are not changed.
     pick_class : callable
         Called with 0..8 when a digit is pressed on our layers.
     """
@@ -50,24 +50,24 @@ class NapariCanvas(Canvas):
         self._viewer = viewer
         self._pick_class = pick_class
         self._view = PlaneView(viewer)
-        self._hand = Hand(self._view)
-        self._brushes = Brushes(viewer, self._on_stroke, self._on_hand, self._on_label)
+        self._gestures = GestureReporter(self._view)
+        self._paint_tools = PaintTools(viewer, self._on_stroke, self._on_tool, self._on_label)
         self._layers = ImageLayers(viewer, self._bind_keys)
         self._masks: PreviewPainter | None = None
         self._committed: CommittedPainter | None = None
         self._prompts: PromptPainter | None = None
         self._scene = Scene()
         self._rendering = False
-        # Whether the slider has left the scene's plane, which is not reported yet.
+        # Whether the slider has left the scene's plane, and that has not been reported yet.
         self._leaving = False
         for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.connect(self._on_dims)
         viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
-        """Let go of the viewer and take our layers away."""
-        self._hand.listener = CanvasListener()
-        self._brushes.close()
+        """Disconnect from the viewer and remove our layers."""
+        self._gestures.listener = CanvasListener()
+        self._paint_tools.close()
         for event in (dims := self._viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.disconnect(self._on_dims)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
@@ -78,33 +78,33 @@ class NapariCanvas(Canvas):
         self._layers.close()
 
     def listen(self, listener: CanvasListener) -> None:
-        """Report to `listener` from now on."""
-        self._hand.listener = listener
+        """Send all further reports to `listener`."""
+        self._gestures.listener = listener
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """Our layers by what they are: image, committed, preview, outline, lines, prompts."""
+        """Our layers by role: image, committed, preview, outline, lines, prompts."""
         return self._layers.named
 
     @property
     def plane(self) -> Plane | None:
-        """The plane on show; None with no image, or in a three-dimensional view."""
+        """The displayed plane; None without an image or in the 3D view."""
         return self._view.plane
 
     def go_to(self, plane: Plane) -> None:
-        """Move the viewer's sliders to `plane`, as a hand would."""
+        """Move the viewer's sliders to `plane`, as a user would."""
         self._view.go_to(plane)
 
     def index_along(self, axis: int) -> int:
-        """Where the view is along `axis` of the open image, also where it shows that axis."""
+        """Position of the view along `axis` of the open image, displayed or not."""
         return self._view.index_along(axis)
 
     # ---------------------------------------------------------------- drawing
 
     def render(self, scene: Scene) -> None:
-        """Draw what differs from the scene before; what is drawn by this is not reported."""
+        """Draw what differs from the previous scene, without reporting it as a user's action."""
         last, self._scene = self._scene, scene
-        self._hand.drag = scene.drag
+        self._gestures.drag = scene.drag
         if scene.image is None:
             return
         opens = scene.image is not last.image
@@ -114,12 +114,12 @@ class NapariCanvas(Canvas):
         finally:
             self._rendering = False
         if opens:
-            self._brushes.observe()
+            self._paint_tools.observe()
         if scene.plane is not None and self.plane != scene.plane and not self._leaving:
-            self._hand.listener.plane_changed(self.plane)
+            self._gestures.listener.plane_changed(self.plane)
 
     def _open(self, scene: Scene, image: OpenImage) -> Scene:
-        """Open the scene's image; returns what is drawn of the scene by this."""
+        """Open the scene's image; returns the scene drawn by doing so."""
         volume = image.volume
         self._view.volume = None  # until its layers are there
         if self._masks is not None:
@@ -136,8 +136,8 @@ class NapariCanvas(Canvas):
             lambda: min(self._view.pixel_on_screen()),
             self._view.zoom,
         )
-        self._hand.hold(layers[PROMPTS], self._prompts)
-        self._brushes.hold(layers)
+        self._gestures.attach(layers[PROMPTS], self._prompts)
+        self._paint_tools.attach(layers)
         self._view.orient()
         self._viewer.reset_view()
         as_usual = scene.contrast is not None and scene.contrast.limits is None
@@ -152,27 +152,27 @@ class NapariCanvas(Canvas):
         if self._prompts is not None and scene.prompts != last.prompts:
             self._prompts.show(scene.prompts)
         if self._masks is not None and self._committed is not None:
-            # What is being corrected is shown as that, not as committed.
+            # A mask being corrected is shown as a preview only.
             corrected = {plane for plane, mask in scene.masks.items() if not mask.is_draft}
             self._committed.show(scene.committed, corrected)
-            self._masks.hold(self._brushes.pressed)
+            self._masks.hold(self._paint_tools.pressed)
             self._masks.show(scene.masks, scene.plane, scene.crossing)
-        self._brushes.show(scene.hand)
+        self._paint_tools.show(scene.tool)
 
-    # ---------------------------------------------------------------- hands
+    # ---------------------------------------------------------------- the user's actions
 
-    def attend(self) -> None:
-        """Have the mouse go to our tool: its layer, flat, one picture."""
-        self._brushes.attend()
+    def activate_tool(self) -> None:
+        """Make our tool receive the mouse: select its layer, in 2D and without grid."""
+        self._paint_tools.activate_tool()
 
     def finish_stroke(self) -> None:
-        """Report what is drawn so far of a stroke under way."""
-        if self._brushes.pressed:
-            self._brushes.pressed = False
+        """Report an unfinished stroke as if it had ended here."""
+        if self._paint_tools.pressed:
+            self._paint_tools.pressed = False
             self._on_stroke(())
 
     def _on_stroke(self, item: Sequence[Any]) -> None:
-        """Report what was drawn on the plane that was on show, and let the scene say what stays."""
+        """Report what was painted and restore the layers; the next scene draws the result."""
         shown, masks, committed = self._scene.plane, self._masks, self._committed
         if shown is None or masks is None or committed is None:
             return
@@ -183,13 +183,13 @@ class NapariCanvas(Canvas):
         masks.hold(False)
         for plane, found in drawn:
             if found is not None:
-                self._hand.listener.paint(plane, *found)
+                self._gestures.listener.paint(plane, *found)
         masks.refresh()
         committed.refresh()
 
-    def _on_hand(self, tool: Tool | None, deaf: str) -> None:
+    def _on_tool(self, tool: Tool | None, blocked: str) -> None:
         if not self._rendering:
-            self._hand.listener.hand_changed(tool, deaf)
+            self._gestures.listener.tool_changed(tool, blocked)
 
     def _on_dims(self, _event: Any = None) -> None:
         if self._view.volume is None:
@@ -202,19 +202,19 @@ class NapariCanvas(Canvas):
             finally:
                 self._leaving = False
         if not self._rendering:
-            self._hand.listener.plane_changed(self.plane)
-            self._brushes.observe()
+            self._gestures.listener.plane_changed(self.plane)
+            self._paint_tools.observe()
 
     def _on_removed(self, event: Any) -> None:
-        """Have a layer of ours that a person removed come back, once napari is done with it."""
+        """Restore a layer of ours that the user removed, after napari has finished removing it."""
         if any(event.value == layer for layer in self._layers.named.values()):
             QTimer.singleShot(0, self._put_back)
 
     def _put_back(self) -> None:
-        # The window may have been closed meanwhile, with all that was in it.
+        # The window may have been closed meanwhile.
         with suppress(RuntimeError):
             if self._layers.put_back():
-                self._brushes.attend()
+                self._paint_tools.activate_tool()
 
     def _on_label(self, value: int) -> None:
         ids = [c.id for c in self._scene.classes]
@@ -222,7 +222,7 @@ class NapariCanvas(Canvas):
             self._pick_class(ids.index(value))
 
     def _bind_keys(self, layer: Any) -> None:
-        # Digits are taken on napari's own layers ("1" deletes points), so ours get them back.
+        # napari uses digits as keys of its layers ("1" deletes points); on ours they pick classes.
         for position in range(9):
             layer.bind_key(
                 str(position + 1),
@@ -230,9 +230,9 @@ class NapariCanvas(Canvas):
                 overwrite=True,
             )
         for key in ("Delete", "Backspace"):
-            layer.bind_key(key, lambda _: self._hand.delete(), overwrite=True)
-        # napari's own undo would bring back pixels that our history knows nothing of.
-        layer.bind_key("Control-Z", lambda _: self._hand.listener.undo(), overwrite=True)
-        layer.bind_key("Control-Shift-Z", lambda _: self._hand.listener.redo(), overwrite=True)
-        if not isinstance(layer, Labels):  # there it takes back a polygon under way
-            layer.bind_key("Escape", lambda _: self._hand.let_go(), overwrite=True)
+            layer.bind_key(key, lambda _: self._gestures.delete(), overwrite=True)
+        # napari's own undo would restore pixels without a step in our history.
+        layer.bind_key("Control-Z", lambda _: self._gestures.listener.undo(), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda _: self._gestures.listener.redo(), overwrite=True)
+        if not isinstance(layer, Labels):  # there, Escape cancels an unfinished polygon
+            layer.bind_key("Escape", lambda _: self._gestures.cancel(), overwrite=True)

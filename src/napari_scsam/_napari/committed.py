@@ -1,4 +1,4 @@
-"""Draws what is committed, but for the planes that are being corrected."""
+"""Draws the committed label, except on planes that are being corrected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CommittedPainter:
-    """Keeps a layer's own copy of the committed label; a stroke on it never reaches the label.
+    """Draws the committed label on a layer with data of its own, so painting never changes it.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class CommittedPainter:
     ndim : int
         Dimensions of the image, without colour.
     label : ndarray of uint8, optional
-        What it shows already.
+        What the layer shows already.
     """
 
     def __init__(self, layer: Labels, ndim: int, label: LabelArray | None) -> None:
@@ -38,7 +38,7 @@ class CommittedPainter:
         self._hidden: frozenset[Plane] = frozenset()
 
     def show(self, label: LabelArray | None, hidden: Collection[Plane]) -> None:
-        """Show `label`, nothing of it on the `hidden` planes."""
+        """Show `label`, except on the `hidden` planes."""
         left = self._hidden - set(hidden)
         changed = label is not self._label or self._hidden != set(hidden)
         if label is not self._label:
@@ -53,13 +53,13 @@ class CommittedPainter:
         self.refresh()
 
     def taken(self, plane: Plane) -> tuple[LabelArray, LabelArray] | None:
-        """What was on `plane` and what a hand made of it; None for nothing. It is put back."""
+        """`plane` before and after the user painted on it, or None; the layer is restored."""
         view = self._plane(plane)
         before = np.zeros_like(view) if plane in self._hidden else self._committed(plane)
         return taken_back(view, before)
 
     def refresh(self) -> None:
-        """Have the layer drawn again."""
+        """Redraw the layer."""
         self._layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _plane(self, plane: Plane) -> LabelArray:
@@ -69,7 +69,7 @@ class CommittedPainter:
         if self._label is None:
             return np.zeros_like(self._plane(plane))
         shown = take_plane(self._label, plane, self._ndim).copy()
-        # Hidden planes along other axes leave a gap across it.
+        # Hidden planes along other axes are blank lines in it.
         for other in self._hidden:
             if other.axis != plane.axis:
                 across = [axis for axis in range(self._ndim) if axis != plane.axis]

@@ -1,4 +1,4 @@
-"""How a volume is best looked at: which way up, in which unit, and at which contrast."""
+"""How a volume is displayed: orientation, unit and display range."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def view_orientation(volume: Volume, plane: Plane) -> tuple[str, str]:
-    """Where rows and columns of a plane run to on the screen.
+    """Screen directions of a plane's rows and columns.
 
-    Anterior and superior are up; the patient's right, and anterior in a side view, are on
-    the left. A scan whose file says nothing of the patient keeps rows down, columns right.
+    Anterior and superior are up. The patient's right, and anterior in a sagittal view, are on
+    the left (the radiological convention). A scan without orientation has rows down and columns
+    right.
 
     Returns
     -------
@@ -34,7 +35,7 @@ def view_orientation(volume: Volume, plane: Plane) -> tuple[str, str]:
 
 
 def kind(volume: Volume) -> tuple[int, bool]:
-    """Volumes of one kind can be shown in the same layers."""
+    """Volumes of the same kind can share layers."""
     return (volume.ndim, volume.rgb)
 
 
@@ -44,7 +45,7 @@ def units(volume: Volume) -> str:
 
 
 def contrast(data: NDArray[Any]) -> tuple[float, float]:
-    """Robust display range from about a million of the pixels; never empty."""
+    """Display range of 0.5 to 99.8 % of about a million pixels (arbitrary); never empty."""
     step = max(1, round((data.size / 1e6) ** (1 / data.ndim)))
     sample = data[tuple(slice(None, None, step) for _ in range(data.ndim))]
     finite = sample[np.isfinite(sample)]

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from napari_scsam.annotation.scene import Drag
 
-# A press that moves less than this is a click (screen pixels).
+# All in screen pixels, and arbitrary. A press that moves less than this is a click.
 CLICK_PX = 4.0
-# How near to a point's centre a press takes hold of it (screen pixels).
+# A press within this distance of a point's centre drags it.
 GRAB_PX = 10.0
-# A line under way gets a place for so many screen pixels; when it is done, it may run so
-# far beside where the hand went.
+# Least distance of two positions of a line while it is drawn, and the most that the
+# simplification of the finished line may move it.
 STEP_PX = 2.0
-THIN_PX = 1.0
+SIMPLIFY_PX = 1.0
 
 # Button numbers of vispy.
 LEFT, RIGHT = 1, 2
@@ -33,33 +33,33 @@ Drawn = Literal["box", "scribble", "lasso"]
 
 @dataclass(frozen=True)
 class GestureActions:
-    """What the gestures call.
+    """Callbacks of the gestures.
 
     Attributes
     ----------
     begin : callable
         () -> a token for the gesture that begins.
     goes_on : callable
-        (token) -> whether the gesture still counts: no key stopped it, and the plane that
-        it began on is still on show.
+        (token) -> whether the gesture is still valid: it was not cancelled, and the plane
+        that it began on is still displayed.
     to_pixel : callable
-        World position of an event -> (row, col) of the shown plane, also beside the image;
-        None where no plane is shown.
+        World position of an event -> (row, col) of the displayed plane, which may lie outside
+        the image; None without a plane.
     points_on_screen : callable
-        () -> ndarray of shape (n, 2): world (row, col) of the shown points.
+        () -> ndarray of shape (n, 2): world (row, col) of the displayed points.
     zoom : callable
         () -> screen pixels per world unit.
     pixel_on_screen : callable
-        () -> screen pixels per pixel of the plane, along its coarser side.
+        () -> screen pixels per pixel of the plane, along its longer side.
     click : callable
-        (row, col, shift held) -> a click on empty ground.
+        (row, col, shift held) -> a click where there is no point.
     select, drag, drop : callable
         (index), (index, row, col) while dragging, (index, row, col) at its end.
     sketch, draw : callable
-        (what, path, shift held) while drawing, and at its end. A box goes from the first
-        to the last place of its path.
+        (what, path, shift held) while drawing, and at its end. The first and last positions
+        of a box's path are its corners.
     pan : callable
-        (row, col) world units that the picture is to move by.
+        (row, col) in world units: moves the picture.
     left_drag : callable
         () -> what dragging with the left button does.
     """
@@ -83,7 +83,7 @@ class GestureActions:
 def make_gesture(actions: GestureActions) -> Callable[[Any, Any], Generator[None, None, None]]:
     """Build the generator for a layer's ``mouse_drag_callbacks``.
 
-    Every event of a gesture is marked as handled, so that napari's camera leaves it alone.
+    Every event of a gesture is marked as handled, so that napari's camera ignores it.
     """
 
     def gesture(_layer: Any, event: Any) -> Generator[None, None, None]:
@@ -143,12 +143,12 @@ def _draw(actions: GestureActions, event: Any, what: Drawn) -> Generator[None, N
     if is_left and not moved:
         actions.click(*path[0], shift)
     else:
-        tolerance = THIN_PX / actions.pixel_on_screen()
-        actions.draw(what, thinned([*path, pixel], tolerance), shift)
+        tolerance = SIMPLIFY_PX / actions.pixel_on_screen()
+        actions.draw(what, simplified([*path, pixel], tolerance), shift)
 
 
-def thinned(path: list[Pixel], tolerance: float) -> list[Pixel]:
-    """`path` with no more places than it needs to stay within `tolerance` of itself."""
+def simplified(path: list[Pixel], tolerance: float) -> list[Pixel]:
+    """`path` with fewer positions, all of it within `tolerance` of the original."""
     return [(float(r), float(c)) for r, c in approximate_polygon(np.array(path), tolerance)]
 
 
@@ -189,7 +189,7 @@ def _nearest(actions: GestureActions, event: Any) -> int | None:
 
 
 def _position(event: Any) -> NDArray[np.float64]:
-    """On the screen, (x, y)."""
+    """Screen position (x, y)."""
     return np.asarray(event.pos, float)
 
 

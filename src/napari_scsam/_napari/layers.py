@@ -1,4 +1,4 @@
-"""The layers of one image: the only file that knows their names."""
+"""The layers of one image; no other file knows their names."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ COMMITTED = "committed"
 
 
 class ImageLayers:
-    """Adds the layers of an image to a viewer, and takes them away again.
+    """Adds the layers of an image to a viewer, and removes them.
 
     Parameters
     ----------
     viewer : napari.Viewer
-        Layers that are not ours stay as they are.
+        Layers that are not ours are not changed.
     on_added : callable
-        Called with each layer that was added.
+        Called with each added layer.
     """
 
     def __init__(self, viewer: Any, on_added: Callable[[Any], None]) -> None:
@@ -45,16 +45,16 @@ class ImageLayers:
 
     @property
     def named(self) -> Mapping[str, Any]:
-        """By what they are: image, committed, preview, outline, lines, prompts."""
+        """By role: image, committed, preview, outline, lines, prompts."""
         return self._named
 
     def open(
         self, name: str, volume: Volume, label: LabelArray | None, classes: Sequence[LabelClass]
     ) -> None:
-        """Show an image in place of the one before."""
+        """Show an image instead of the previous one."""
         same_kind = self._volume is not None and kind(self._volume) == kind(volume)
-        # napari collects garbage for each layer that goes, which takes a tenth of a
-        # second or more once torch is loaded: layers are kept where they can be.
+        # Layers are reused if possible: napari collects garbage for each removed layer, which
+        # takes 0.1 s or more once torch is loaded.
         if not same_kind or any(v not in self._viewer.layers for v in self._named.values()):
             self.close()
         self._volume = volume
@@ -74,7 +74,7 @@ class ImageLayers:
                 self._viewer.layers.remove(layer)
 
     def put_back(self) -> list[str]:
-        """Add the layers that a person has removed, where they were; returns their names."""
+        """Add removed layers again at their positions; returns their names."""
         missing = [layer for layer in self._named.values() if layer not in self._viewer.layers]
         ours = list(self._named.values())
         for layer in missing:
@@ -84,7 +84,7 @@ class ImageLayers:
         return [str(layer.name) for layer in missing]
 
     def show_contrast(self, limits: Limits | None) -> None:
-        """Show the image's values between `limits`, or as is usual for it; colours stay."""
+        """Set the display range, or the default one; colour images have none."""
         if self._volume is not None and not self._volume.rgb:
             self._named[IMAGE].contrast_limits = limits or contrast(self._volume.data)
 
@@ -138,5 +138,5 @@ def _make(
 
 
 def _filled(volume: Volume, label: LabelArray | None) -> LabelArray:
-    # The layer's own: what is drawn on it must not reach the label that it shows.
+    # A copy, so that painting on the layer does not change the label.
     return np.zeros(volume.shape, np.uint8) if label is None else label.copy()

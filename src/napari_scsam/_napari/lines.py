@@ -1,4 +1,4 @@
-"""Draws boxes and strokes as one layer of line segments, and finds the one under the mouse."""
+"""Draws boxes and strokes as one layer of line segments, and finds the one at a position."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 
-# All in screen pixels, at the zoom that the lines are drawn with first.
+# In screen pixels. Arbitrary.
 WIDTH_PX = 2.0
 DASH_PX, GAP_PX = 6.0, 5.0
 HANDLE_PX = 4.0
 
-# How strongly the objects that the next click is not for are drawn.
-SET_BACK = 0.45
+# Opacity of objects that are not the active one. Arbitrary.
+DIMMED = 0.45
 
 Path = NDArray[np.float64]
 
@@ -40,11 +40,11 @@ class DrawnLine:
     colour : ndarray of shape (4,), float
         RGBA, 0..1.
     dashed : bool
-        Marks what is outside, whatever the colour.
+        Marks negative prompts.
     handles : bool
-        Marks the selected line by squares on it.
+        Marks the selected line with squares.
     line : Line, optional
-        What it draws; None for a line under way.
+        The prompt that it draws; None for an unfinished line.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class DrawnLine:
 def prompt_lines(
     prompts: PromptSet, colours: Mapping[int, str], selected: Line | None, active: ObjectKey | None
 ) -> list[DrawnLine]:
-    """The boxes and strokes of a plane, as they are drawn."""
+    """The lines that draw the boxes and strokes of a plane."""
     drawn = [
         DrawnLine(box_path(*box), _colour(colours, key, active), line=key)
         for key, box in prompts.boxes.items()
@@ -75,8 +75,8 @@ def box_path(r0: float, c0: float, r1: float, c1: float) -> Path:
     return np.array([(r0, c0), (r0, c1), (r1, c1), (r1, c0), (r0, c0)], float)
 
 
-def steps_back(key: ObjectKey, active: ObjectKey | None) -> bool:
-    """Whether `key` is an object of the active class that the next click is not for."""
+def is_dimmed(key: ObjectKey, active: ObjectKey | None) -> bool:
+    """Whether `key` is an object of the active class, but not the active one."""
     return active is not None and key[0] == active[0] and key != active
 
 
@@ -84,7 +84,7 @@ def _colour(
     colours: Mapping[int, str], key: ObjectKey, active: ObjectKey | None
 ) -> NDArray[np.float32]:
     rgba = np.array(transform_color(colours[key[0]])[0], np.float32)
-    rgba[3] = SET_BACK if steps_back(key, active) else 1.0
+    rgba[3] = DIMMED if is_dimmed(key, active) else 1.0
     return rgba
 
 
@@ -94,7 +94,7 @@ class LinePainter:
     Parameters
     ----------
     layer : napari.layers.Vectors
-        Its scale follows the plane, so that a line is as thick along rows as along columns.
+        Its scale is adapted to the plane, so that lines are equally thick in all directions.
     spacing : tuple of float
         Of the image's axes.
     """
@@ -106,13 +106,13 @@ class LinePainter:
         self._plane = Plane()
 
     def paint(self, plane: Plane, drawn: Sequence[DrawnLine], zoom: float) -> None:
-        """Show `drawn` in place of what was shown; `zoom` is screen pixels per world unit."""
+        """Show `drawn` instead of the previous lines; `zoom` is screen pixels per world unit."""
         layer = self._layer
         self._drawn, self._plane = list(drawn), plane
         if not drawn:
             if len(layer.data):
                 layer.data = np.empty((0, 2, layer.ndim))
-                # The viewer's sliders step by the finest scale of all layers.
+                # The finest scale of all layers is the step of the viewer's sliders.
                 layer.scale = self._spacing
             return
         per_px = 1 / max(zoom, 1e-6)
@@ -160,14 +160,14 @@ class LinePainter:
 
 
 def _pieces(line: DrawnLine, path: Path, per_px: float) -> NDArray[np.float64]:
-    """Segments (n, 2, 2) that draw a line: whole, or dashed, with squares where it is selected."""
+    """Segments (n, 2, 2) that draw a line: solid or dashed, with squares if it is selected."""
     if line.dashed:
         pieces = _dashes(path, DASH_PX * per_px, GAP_PX * per_px)
     else:
         pieces = np.stack([path[:-1], path[1:]], axis=1)
     if not line.handles:
         return pieces
-    # Not on every place of a long stroke.
+    # About six, however long the stroke (arbitrary).
     places = path[:: max(1, len(path) // 6)]
     side = HANDLE_PX * per_px
     squares = [box_path(r - side, c - side, r + side, c + side) for r, c in places]
@@ -187,7 +187,7 @@ def _dashes(path: Path, dash: float, gap: float) -> NDArray[np.float64]:
 
 
 def _distance(path: Path, here: NDArray[np.float64]) -> float:
-    """Shortest distance from a place to a line of one place or more."""
+    """Shortest distance from a position to a line of one or more positions."""
     starts, ends = path[:-1] if len(path) > 1 else path, path[1:] if len(path) > 1 else path
     steps = ends - starts
     lengths = (steps**2).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Draws the mask that nobody has committed: a light fill, a thin outline, and what changed."""
+"""Draws uncommitted masks: a light fill, an outline, and a flash of changed pixels."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
 
-# Arbitrary.
+# Milliseconds. Arbitrary; UX asks for at most 150.
 FLASH_MS = 120
-# Pixels of a dash in the outline of a draft, and of the gap after it.
+# Pixels of a dash in the outline of a draft, and of the gap after it. Arbitrary.
 DASH = 3
 
 
 class PreviewPainter:
-    """Paints planes of two Labels layers; what the last paint changed is lit once, briefly.
+    """Paints planes of two Labels layers; changed pixels flash once.
 
     Parameters
     ----------
     fill, outline : napari.layers.Labels
-        Of one shape; their data is painted in place.
+        Of the same shape; their data is painted in place.
     ndim : int
         Dimensions of the image, without colour.
     """
@@ -59,18 +59,18 @@ class PreviewPainter:
         shown: Plane | None,
         crossing: ShownMask | None = None,
     ) -> None:
-        """Paint the planes whose mask differs from the one that was painted there.
+        """Paint the planes whose mask has changed.
 
         Parameters
         ----------
         masks : mapping of Plane to ShownMask
-            Nothing is to be seen on the other planes.
+            The other planes are blank.
         shown : Plane, optional
-            The plane on show. Planes along different axes cross, and a painted one paints over
-            the others: the one on show comes last, and again where another one crossed it.
+            The displayed plane. Planes along different axes cross, and painting one changes the
+            others. The displayed one is therefore painted last.
         crossing : ShownMask, optional
-            What the others show on the plane on show, where that has no mask; it is theirs,
-            and stays when the plane is left.
+            Cross-section of the other planes' masks, if the displayed plane has none. It
+            belongs to those planes, and stays when the displayed plane is left.
         """
         if self._held:
             self._waiting = (masks, shown, crossing)
@@ -88,21 +88,21 @@ class PreviewPainter:
             self._paint_all({shown: masks.get(shown, crossing)})
 
     def hold(self, held: bool) -> None:
-        """Paint nothing while a hand draws on the layer; what came meanwhile is painted after."""
+        """Postpone painting while the user paints on the layer."""
         self._held = held
         waiting, self._waiting = self._waiting, None
         if not held and waiting is not None:
             self.show(*waiting)
 
     def taken(self, plane: Plane) -> tuple[LabelArray, LabelArray] | None:
-        """What was on `plane` and what a hand made of it; None for nothing. It is put back."""
+        """`plane` before and after the user painted on it, or None; the layer is restored."""
         view = take_plane(self._fill.data, plane, self._ndim)
         mask = self._masks.get(plane, self._shown[1] if plane == self._shown[0] else None)
         before = np.zeros_like(view) if mask is None else mask.label
         return taken_back(view, before)
 
     def refresh(self) -> None:
-        """Have the fill drawn again."""
+        """Redraw the fill."""
         self._fill.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _paint_all(self, masks: Mapping[Plane, ShownMask | None]) -> None:
@@ -123,7 +123,7 @@ class PreviewPainter:
         if not changed.any():
             self._draw_outline(plane, edge)
         else:
-            # What was lost is lit in the colour that it had.
+            # Removed pixels flash in the colour that they had.
             lit = np.where(changed, np.where(view > 0, view, before), edge).astype(np.uint8)
             self._draw_outline(plane, lit)
             self._lit = (plane, edge)
@@ -131,9 +131,9 @@ class PreviewPainter:
         self._fill.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _paint_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
-        """Show masks that a person has not touched, their outlines dashed; None clears a plane.
+        """Show drafts with dashed outlines; None clears a plane.
 
-        All in one repaint, without a flash; none at all where there was and is nothing.
+        All planes in one repaint, without a flash. Blank planes that stay blank cost none.
         """
         if not labels:
             return
@@ -156,7 +156,7 @@ class PreviewPainter:
             layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def close(self) -> None:
-        """Paint nothing more."""
+        """Stop the flash."""
         self._timer.stop()
         self._lit = None
 
@@ -173,11 +173,11 @@ class PreviewPainter:
 
 
 def _edge(view: LabelArray) -> LabelArray:
-    """The inner outline of a label plane; not napari's own, which has no 3D view."""
+    """The inner outline of a label plane; unlike napari's contour, also visible in 3D."""
     edge = np.zeros_like(view)
     if view.any():
         rows, cols = (np.flatnonzero(view.any(axis=axis)) for axis in (1, 0))
-        # Only around what is there: most of a plane is empty.
+        # Only within the bounding box: most of a plane is empty.
         there = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(cols[0] - 1, 0), cols[-1] + 2))
         part = view[there]
         edge[there] = np.where(find_boundaries(part, mode="inner"), part, 0)

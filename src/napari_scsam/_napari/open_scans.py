@@ -1,4 +1,4 @@
-"""Finds the scans that are open as image layers of a viewer."""
+"""Finds scans that are open as image layers of a viewer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def open_scans(viewer: Any, ours: Iterable[Any] = ()) -> list[tuple[Image, OpenScan]]:
-    """Image layers that are not `ours`, with what a project needs of them.
+    """Image layers that are not `ours`, with what a project needs to know.
 
-    A multiscale layer stands for its finest level.
+    Of a multiscale layer, the finest level is used.
     """
     own = set(map(id, ours))
     found = []

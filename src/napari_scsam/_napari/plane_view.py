@@ -1,4 +1,4 @@
-"""Where a viewer looks at an image: the only file that knows the order of dims."""
+"""Which plane of an image a viewer displays; no other file knows the order of dims."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PlaneView:
-    """The plane of one image that a viewer shows.
+    """The plane of one image that a viewer displays.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class PlaneView:
     Attributes
     ----------
     volume : Volume, optional
-        The image; None while its layers are not there.
+        The image; None while it has no layers.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -32,7 +32,7 @@ class PlaneView:
 
     @property
     def plane(self) -> Plane | None:
-        """The plane on show; None with no image, or in a three-dimensional view."""
+        """The displayed plane; None without an image or in the 3D view."""
         volume, dims = self.volume, self._viewer.dims
         if volume is None or dims.ndisplay != 2:
             return None
@@ -48,12 +48,12 @@ class PlaneView:
 
     @property
     def displayed(self) -> list[int]:
-        """Axes of the image that are on the screen."""
+        """The displayed axes of the image."""
         volume, dims = self.volume, self._viewer.dims
         return [] if volume is None else [d - (dims.ndim - volume.ndim) for d in dims.displayed]
 
     def go_to(self, plane: Plane) -> None:
-        """Show `plane`."""
+        """Display `plane`."""
         volume, dims = self.volume, self._viewer.dims
         if volume is None:
             return
@@ -71,7 +71,7 @@ class PlaneView:
             self._viewer.reset_view()
 
     def index_along(self, axis: int) -> int:
-        """Where the view is along `axis` of the image, also where it shows that axis."""
+        """Position of the view along `axis` of the image, displayed or not."""
         volume, dims = self.volume, self._viewer.dims
         if volume is None:
             return 0
@@ -79,7 +79,7 @@ class PlaneView:
         return round(place / volume.spacing[axis])
 
     def orient(self) -> None:
-        """Turn the view, not the data, so that a scan looks as in a radiology viewer."""
+        """Turn the view, not the data, by the radiological convention."""
         plane, volume = self.plane, self.volume
         if plane is not None and volume is not None:
             self._viewer.scene.camera.orientation2d = view_orientation(volume, plane)
@@ -107,7 +107,7 @@ class PlaneView:
 
 
 def in_plane(values: Sequence[float], plane: Plane, ndim: int) -> tuple[float, float]:
-    """The two of an image's axes' values that lie in a plane: (row, col)."""
+    """Of one value per image axis, the two of the plane's axes: (row, col)."""
     kept = values if ndim == 2 else [v for i, v in enumerate(values) if i != plane.axis]
     row, col = kept
     return (row, col)

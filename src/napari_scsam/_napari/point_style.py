@@ -1,4 +1,4 @@
-"""How a prompt looks: colour by polarity, symbol by kind, opacity by confidence."""
+"""The style of points: colour by polarity, symbol by kind, opacity by confidence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.color import transform_color
 
-from napari_scsam._napari.lines import SET_BACK, steps_back
+from napari_scsam._napari.lines import DIMMED, is_dimmed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.prompts import ObjectKey, PointPrompt
 
-# Okabe and Ito (2008); the symbols say the same, so no colour carries meaning alone.
+# Colours of Okabe and Ito (2008). The symbols repeat the meaning of the colours.
 INSIDE = "#009E73"
 OUTSIDE = "#D55E00"
 SYMBOLS = {"confirm": "disc", "query": "diamond", "missed": "ring", "negative": "cross"}
+# Opacity at confidence 0, and size of the selected point relative to others. Arbitrary.
 LEAST_OPACITY = 0.35
 SELECTED_SCALE = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class PointLooks:
+class PointStyles:
     """One entry for each point.
 
     Attributes
@@ -35,7 +36,7 @@ class PointLooks:
     faces, borders : ndarray of shape (n, 4), float
         RGBA, 0..1.
     border_widths : ndarray of shape (n,), float
-        Part of the point's size.
+        Fraction of the point's size.
     sizes : ndarray of shape (n,), float
         Relative to an ordinary point.
     """
@@ -47,28 +48,28 @@ class PointLooks:
     sizes: NDArray[np.float64]
 
 
-def point_looks(
+def point_styles(
     points: Sequence[PointPrompt],
     class_colours: Mapping[int, str],
     selected: int | None,
     active: ObjectKey | None = None,
-) -> PointLooks:
-    """Looks of `points`; a person's have a white rim, a proposal's the class's colour.
+) -> PointStyles:
+    """Styles of `points`: a white border if placed by the user, else one in the class's colour.
 
-    Those of the active class's other objects are set back.
+    Points of the active class's other objects are dimmed.
     """
     n = len(points)
     faces = np.zeros((n, 4), np.float32)
     borders = np.zeros((n, 4), np.float32)
     for i, point in enumerate(points):
-        persons = point.origin == "person" or point.state in ("accepted", "edited")
-        opacity = 1.0 if persons else LEAST_OPACITY + (1 - LEAST_OPACITY) * point.confidence
+        by_user = point.origin == "person" or point.state in ("accepted", "edited")
+        opacity = 1.0 if by_user else LEAST_OPACITY + (1 - LEAST_OPACITY) * point.confidence
         faces[i] = transform_color(INSIDE if point.positive else OUTSIDE)[0]
-        borders[i] = transform_color("white" if persons else class_colours[point.class_id])[0]
-        set_back = SET_BACK if steps_back(point.object_key, active) else 1.0
-        faces[i, 3] = opacity * set_back
-        borders[i, 3] = set_back
-    return PointLooks(
+        borders[i] = transform_color("white" if by_user else class_colours[point.class_id])[0]
+        dimmed = DIMMED if is_dimmed(point.object_key, active) else 1.0
+        faces[i, 3] = opacity * dimmed
+        borders[i, 3] = dimmed
+    return PointStyles(
         symbols=[SYMBOLS[p.kind] for p in points],
         faces=faces,
         borders=borders,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_scsam._napari.lines import LinePainter, prompt_lines
-from napari_scsam._napari.point_style import point_looks
+from napari_scsam._napari.point_style import point_styles
 from napari_scsam.annotation.objects import box_round
 from napari_scsam.annotation.scene import ShownPrompts
 from napari_scsam.core.prompts import Line, Stroke
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from napari_scsam._napari.gestures import Drawn, Pixel
     from napari_scsam.core.geometry import Plane
 
-# On the screen, at the zoom that the points are drawn with first.
+# Screen pixels. Arbitrary.
 POINT_SIZE_PX = 15.0
-# How near to a box or a stroke a click selects it.
+# A click within this distance of a box or a stroke selects it. Screen pixels, arbitrary.
 LINE_GRAB_PX = 5.0
 
 
 class PromptPainter:
-    """Shows prompts, and for the time of a gesture what it would make of them.
+    """Draws prompts, and during a gesture what it would change.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class PromptPainter:
     lines : LinePainter
     colours : mapping of class id to '#RRGGBB'
     pixel_on_screen : callable
-        () -> screen pixels per pixel of the plane, along its finer side.
+        () -> screen pixels per pixel of the plane, along its shorter side.
     zoom : callable
         () -> screen pixels per world unit.
     """
@@ -59,7 +59,7 @@ class PromptPainter:
         self._drawn_over = False
 
     def show(self, wanted: ShownPrompts) -> None:
-        """Draw `wanted` in place of what was drawn before."""
+        """Draw `wanted` instead of the previous prompts."""
         before, self._shown = self._shown, wanted
         drawn_over, self._drawn_over = self._drawn_over, False
         was_and_is_empty = before.prompts.is_empty and wanted.prompts.is_empty
@@ -68,32 +68,32 @@ class PromptPainter:
             self._draw_lines(wanted)
 
     def take_back(self) -> bool:
-        """Show what was there before a gesture drew over it; False when none did."""
+        """Remove what a gesture has drawn; False if there is nothing to remove."""
         drawn_over = self._drawn_over
         if drawn_over:
             self.show(self._shown)
         return drawn_over
 
     def drag(self, index: int, row: float, col: float) -> None:
-        """Move the shown point `index` along with the mouse."""
+        """Move the displayed point `index` with the mouse."""
         self._drawn_over = True
         data = self._points.data.copy()
         data[index] = self._to_data(self._shown.plane, [(row, col)])[0]
         self._points.data = data
 
     def sketch(self, what: Drawn, path: list[Pixel], outside: bool) -> None:
-        """Draw a box or a stroke under way, with the prompts that are there."""
+        """Draw an unfinished box or stroke, in addition to the prompts."""
         shown, key = self._shown, self._shown.active
         if key is None:
             return
         self._drawn_over = True
         if what == "box":
-            under_way = (key[0], 0)  # no object's number: their boxes stay
+            under_way = (key[0], 0)  # 0 is no object's number, so that the existing boxes stay
             boxes = {**shown.prompts.boxes, under_way: box_round([path[0], path[-1]])}
             prompts = replace(shown.prompts, boxes=boxes)
             self._draw_lines(replace(shown, prompts=prompts, active=under_way))
         else:
-            # A lasso, too, is an open line until it is let go.
+            # A lasso is not closed before the button is released.
             stroke = Stroke("scribble", tuple(path), key[0], not outside, key[1])
             prompts = replace(shown.prompts, strokes=(*shown.prompts.strokes, stroke))
             self._draw_lines(replace(shown, prompts=prompts))
@@ -104,19 +104,19 @@ class PromptPainter:
 
     def _draw_points(self, shown: ShownPrompts) -> None:
         layer, points = self._points, shown.prompts.points
-        looks = point_looks(points, self._colours, shown.selected, shown.active)
+        styles = point_styles(points, self._colours, shown.selected, shown.active)
         size = POINT_SIZE_PX / max(self._pixel_on_screen(), 1e-6)
         events = layer.events
-        # Six properties, one repaint; and points inside the image never change its extent.
+        # One repaint for all properties. Points inside the image do not change its extent.
         with events.set_data.blocker(), events.extent.blocker(), events.highlight.blocker():
             layer.selected_data = set()
             layer.data = self._to_data(shown.plane, [(p.row, p.col) for p in points])
             if points:
-                layer.symbol = looks.symbols
-                layer.face_color = looks.faces
-                layer.border_color = looks.borders
-                layer.border_width = looks.border_widths
-                layer.size = looks.sizes * size
+                layer.symbol = styles.symbols
+                layer.face_color = styles.faces
+                layer.border_color = styles.borders
+                layer.border_width = styles.border_widths
+                layer.size = styles.sizes * size
         layer.refresh(extent=False, thumbnail=False)
 
     def _draw_lines(self, shown: ShownPrompts) -> None:

@@ -1,4 +1,4 @@
-"""Opens a NIfTI scan as a layer, as the project would read it."""
+"""Opens a NIfTI scan as a layer, read in the same way as by a project."""
 
 from __future__ import annotations
 

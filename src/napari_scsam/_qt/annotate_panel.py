@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QGridLayout,
-    QHBoxLayout,
-    QListWidget,
-    QListWidgetItem,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_scsam._qt.button_menu import ButtonMenu, menu_button
+from napari_scsam._qt.button_rows import ButtonRows
+from napari_scsam._qt.class_list import ClassList
 from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
-from napari_scsam._qt.widgets import (
-    SWATCH,
-    button,
-    colour_icon,
-    fit_rows,
-    row_size,
-    set_title,
-    text_label,
-    title,
-)
+from napari_scsam._qt.widgets import button, set_primary, text_label, title
 from napari_scsam._qt.window_box import WindowBox
 
 if TYPE_CHECKING:
@@ -46,61 +31,56 @@ TOOLS = (
     ("outline", "Exact outline"),
     ("fill", "Fill"),
 )
-GESTURES = "Shift: outside  ·  right-drag: box"
 TOOL_TIP = (
-    "What clicking and dragging do. Always: Shift means outside, a right-drag is a box, "
-    "dragging a point moves it, W flips the selected one. A click on a box or a stroke selects "
-    "it, Delete removes it, Esc stops a drag. While dragging draws, Ctrl+drag moves the picture. "
-    "Brush (D, size by [ and ]), eraser (R), exact outline and fill change the label itself: "
-    "what they draw stays as drawn. I goes back to clicking."
+    "What a click or a drag does. With every tool: Shift+click is outside, a right-drag draws a "
+    "box, a drag moves a point, W flips the selected point. A click selects a box or a stroke, "
+    "Delete removes it, Esc cancels a drag. With a drawing tool, Ctrl+drag moves the picture. "
+    "Brush (D, size by [ and ]), eraser (R), exact outline and fill change the label itself, "
+    "exactly as drawn. I returns to clicking."
 )
 OVER_TIP = (
-    "What you draw or click may take from other classes (T switches): nothing, whatever is "
-    "there, or one class's pixels. What is kept is kept whole."
+    "Whether a click or a stroke may take pixels of other classes (T switches): of none, of all, "
+    "or of one class."
 )
 NEW_OBJECT_TIP = (
-    "Begin another object of the class on this slice (A). A box apart from the others does so "
-    "by itself; a click on a point or a box goes back to its object."
+    "Start another object of this class on this slice (A). A box away from the others starts one "
+    "by itself. A click on a point or a box returns to its object."
 )
-AXIS_TIP = "Which way the volume is cut: the slices to look at and to annotate."
+AXIS_TIP = "Orientation of the slices that are shown and annotated."
 PROPAGATE_TIP = (
-    "Carry the outlines of this slice, and of the committed ones, to the slices beside them as "
-    "drafts. Press again to stop; what was made stays, and one undo takes it all back."
+    "Outline the other slices from this one and from the committed ones, as drafts. "
+    "Press again to stop: the drafts made so far stay, and one undo removes them all."
 )
 COMMIT_DRAFTS_TIP = (
-    "Save every draft that nothing speaks against, and what you outlined by hand, as one step. "
-    "Slices that want a look stay: N "
-    "goes to the next of them, J accepts it."
+    "Save every draft that is not flagged, and what you outlined by hand, as one step. "
+    "Flagged slices stay drafts: N goes to the next one, J accepts it."
 )
-CLASS_TIP = "Class of the next click. Key on the image: its number."
-# Class rows are wrapped into so many lines, then the list scrolls.
-CLASS_LINES = 4
-CLASS_GAP = 26
-
 ACCEPT_TIP = (
-    "Accept, commit and go to the next open slice (J). Classes that are not on it count as absent; "
-    "with Shift+J as not annotated yet."
+    "Accept and commit this slice, then go to the next open one (J). Classes without an outline "
+    "are saved as absent; with Shift+J they stay not annotated yet."
 )
-# object name, text, tool tip, column, columns of six
+# object name, text, tool tip
 PRIMARY = (
-    ("suggest", "Suggest   G", "Let the active round propose points on this slice (G)", 0, 3),
-    ("accept_next", "Accept + next   J", ACCEPT_TIP, 3, 3),
+    ("suggest", "Suggest   G", "Show the suggestions of the active round on this slice (G)"),
+    ("accept_next", "Accept + next   J", ACCEPT_TIP),
 )
-# object name, text, tool tip, row, column, columns of six
-BUTTONS = (
-    ("accept_all", "Accept all", "Accept every proposal, without committing", 1, 0, 2),
-    ("reject", "Reject", "Reject every proposal that waits for a decision", 1, 2, 2),
-    ("commit", "Commit", "Save the outline on show as this slice's label, and stay", 1, 4, 2),
-    ("skip", "Skip   K", "Leave this slice for now (K); H goes back", 2, 0, 2),
-    ("undo", "Undo   U", "Take back the last step, on whichever slice it was (U)", 2, 2, 2),
-    ("redo", "Redo   ⇧U", "Take the undone step again (Shift+U)", 2, 4, 2),
-    ("propagate", "Propagate", PROPAGATE_TIP, 3, 0, 6),
-    ("commit_drafts", "", COMMIT_DRAFTS_TIP, 4, 0, 6),
+STEPS = (
+    ("skip", "Skip  K", "Leave this slice for later (K); H goes back"),
+    ("undo", "Undo  U", "Undo the last step, on any slice (U)"),
+    ("redo", "Redo ⇧U", "Redo the last undone step (Shift+U)"),
+)
+VOLUME = (("propagate", "Propagate", PROPAGATE_TIP), ("commit_drafts", "", COMMIT_DRAFTS_TIP))
+MORE_TIP = "Accept all suggested points, reject them, or commit without going on"
+# object name, text, tool tip
+MORE = (
+    ("accept_all", "Accept all points", "Accept every suggested point without committing"),
+    ("reject", "Reject all points", "Reject every suggested point that is not decided yet"),
+    ("commit", "Commit and stay", "Save the displayed outline as this slice's label, and stay"),
 )
 
 
 class AnnotatePanel(QWidget):
-    """Shows a ViewState and says what was pressed.
+    """Shows a ViewState and emits what was pressed.
 
     Signals
     -------
@@ -114,7 +94,7 @@ class AnnotatePanel(QWidget):
     over_picked : str or int
         ``free``, ``all``, or the class that may be painted over.
     axis_picked : int
-        Axis that the slices to show lie along.
+        Axis perpendicular to the slices to show.
     """
 
     pressed = Signal(str)
@@ -127,60 +107,40 @@ class AnnotatePanel(QWidget):
         super().__init__(parent)
         self._heading = title("heading")
         self._counts = text_label("counts")
-        self.classes = self._make_class_list()
+        self.classes = ClassList()
+        self.classes.picked.connect(self.class_picked)
         self.tool = self._make_tool_box()
         self._over = self._make_over_box()
         self._axis = self._make_axis_box()
         self.window_box = WindowBox()
         self._buttons: dict[str, QPushButton] = {}
-        grid = self._make_grid()
-        head = QHBoxLayout()
-        head.addWidget(self._heading, 1)
-        head.addWidget(self._axis)
-        tools = QHBoxLayout()
-        tools.setSpacing(GAP)
-        tools.addWidget(self.tool, 1)
-        tools.addWidget(self._make_button("new_object", "New object   A", NEW_OBJECT_TIP), 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
-        layout.addLayout(head)
+        layout.addLayout(_row((self._heading, 1), (self._axis, 0)))
         layout.addWidget(self.window_box)
         layout.addWidget(self.classes)
-        layout.addLayout(tools)
+        new_object = self._make_button("new_object", "New object   A", NEW_OBJECT_TIP)
+        layout.addWidget(ButtonRows([self.tool, new_object]))
         layout.addWidget(self._over)
-        layout.addWidget(text_label("gestures", GESTURES))
-        layout.addLayout(grid)
+        self._add_buttons(layout)
         layout.addWidget(self._counts)
 
-    def _make_grid(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setSpacing(GAP)
-        for name, text, tip, column, span in PRIMARY:
-            made = self._make_button(name, text, tip, primary=True)
+    def _add_buttons(self, layout: QVBoxLayout) -> None:
+        primary = [self._make_button(*entry) for entry in PRIMARY]
+        for made in primary:
             made.setMinimumHeight(PRIMARY_HEIGHT)
-            grid.addWidget(made, 0, column, 1, span)
-        for name, text, tip, row, column, span in BUTTONS:
-            grid.addWidget(self._make_button(name, text, tip), row, column, 1, span)
-        return grid
+        steps = [self._make_button(*entry) for entry in STEPS]
+        menu = ButtonMenu([self._make_button(*entry) for entry in MORE], self)
+        more = menu_button("more", "More", MORE_TIP, menu)
+        for row in (primary, [*steps, more]):
+            layout.addWidget(ButtonRows(row))
+        for entry in VOLUME:
+            layout.addWidget(self._make_button(*entry))
 
-    def _make_button(self, name: str, text: str, tip: str, *, primary: bool = False) -> QPushButton:
-        made = button(name, text, lambda: self.pressed.emit(name), tip, primary=primary)
+    def _make_button(self, name: str, text: str, tip: str) -> QPushButton:
+        made = button(name, text, lambda: self.pressed.emit(name), tip)
         self._buttons[name] = made
-        return made
-
-    def _make_class_list(self) -> QListWidget:
-        made = QListWidget()
-        made.setObjectName("class_list")
-        made.setFlow(QListWidget.Flow.LeftToRight)
-        made.setWrapping(True)
-        made.setResizeMode(QListWidget.ResizeMode.Adjust)
-        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        made.setIconSize(QSize(SWATCH, SWATCH))
-        made.setToolTip(CLASS_TIP)
-        made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        made.currentItemChanged.connect(self._on_class)
-        fit_rows(made, 1)
         return made
 
     def _make_tool_box(self) -> QComboBox:
@@ -231,53 +191,19 @@ class AnnotatePanel(QWidget):
         box.blockSignals(False)
         box.setVisible(bool(names))
 
-    def _on_class(self, item: QListWidgetItem | None, _previous: object = None) -> None:
-        if item is not None:
-            self.class_picked.emit(int(item.data(Qt.ItemDataRole.UserRole)))
-
     def set_classes(self, classes: Sequence[LabelClass]) -> None:
-        """Fill the class list, and pick the first, and the tool that a project opens with."""
+        """Show the classes, and select the first class and the first tool."""
         self.tool.setCurrentIndex(0)
-        self.classes.blockSignals(True)
-        self.classes.clear()
-        for position, item in enumerate(classes):
-            number = f"{position + 1}  " if position < 9 else ""
-            row = QListWidgetItem(colour_icon(item.colour), f"{number}{item.name}")
-            row.setData(Qt.ItemDataRole.UserRole, item.id)
-            row.setToolTip(f"{item.name}. {CLASS_TIP}")
-            width = self.classes.fontMetrics().horizontalAdvance(row.text())
-            row.setSizeHint(row_size(self.classes) + QSize(width + SWATCH + CLASS_GAP, 0))
-            self.classes.addItem(row)
-        self.classes.blockSignals(False)
-        if classes:
-            self.classes.setCurrentRow(0)
-        self._fit_classes()
+        self.classes.show_classes(classes)
         self._fill_over_box(classes)
-
-    def _fit_classes(self) -> None:
-        """Make the list as high as its names need at its present width."""
-        room = max(self.classes.width() - 2 * self.classes.frameWidth(), 1)
-        lines, used = 1, 0
-        for position in range(self.classes.count()):
-            width = self.classes.item(position).sizeHint().width()
-            if used and used + width > room:
-                lines, used = lines + 1, 0
-            used += width
-        fit_rows(self.classes, min(lines, CLASS_LINES))
-
-    def resizeEvent(self, event: object) -> None:
-        """Wrap the class names anew."""
-        super().resizeEvent(event)
-        self._fit_classes()
 
     def pick_class(self, position: int) -> None:
         """Pick the class at `position` of the list, if there is one."""
-        if position < self.classes.count():
-            self.classes.setCurrentRow(position)
+        self.classes.pick(position)
 
     def show_state(self, state: ViewState) -> None:
         """Show what can be done now."""
-        set_title(self._heading, state.heading)
+        self._heading.setText(state.heading)
         self._counts.setText(state.counts)
         self._show_axes(state)
         _show_choice(self.tool, state.tool)
@@ -287,10 +213,20 @@ class AnnotatePanel(QWidget):
             self._buttons[name].setVisible(bool(text))
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)
+            set_primary(made, name in state.bright)
+
+
+def _row(*parts: tuple[QWidget, int]) -> QHBoxLayout:
+    """Return a row of widgets, each with its stretch."""
+    row = QHBoxLayout()
+    row.setSpacing(GAP)
+    for part, stretch in parts:
+        row.addWidget(part, stretch)
+    return row
 
 
 def _show_choice(box: QComboBox, value: object) -> None:
-    """Show what was chosen elsewhere, without choosing it once more."""
+    """Show a choice that was made elsewhere, without emitting it."""
     index = box.findData(value)
     if index >= 0 and index != box.currentIndex():
         box.blockSignals(True)

@@ -1,4 +1,4 @@
-"""A small live plot: two losses and the held-out Dice of the running round."""
+"""Live plot of the running round: two losses and the held-out Dice."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from napari_scsam.rounds.shown_rounds import Curve, RoundsState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Okabe and Ito (2008); the pens' styles say the same as the colours.
+# Colours of Okabe and Ito (2008). The pens differ, too, for people who can't tell them apart.
 UNET = ("#56B4E9", Qt.PenStyle.SolidLine, "U-Net")
 SAM = ("#E69F00", Qt.PenStyle.DashLine, "SAM")
 DICE = ("#009E73", Qt.PenStyle.DotLine, "Dice")
+# Pixels; arbitrary.
 MARGIN = 4
 LEGEND_HEIGHT = 18
 HEIGHT = 110
 PEN = 1.8
 DOT = 2.5
-# Curves of so few points get dots, so that one point alone is seen, too.
+SMALL_FONT = 11
+# Curves with at most this many points get dots, since one point makes no line. Arbitrary.
 FEW = 40
-# Its colour, pen and name; its points; and what its axis ends at.
+# Colour, pen and name; points; upper end of the axis.
 DrawnCurve: TypeAlias = tuple[tuple[str, Qt.PenStyle, str], Curve, float]
 
 
 class CurvePlot(QWidget):
-    """Draws a RoundsState's curves; losses share an axis from 0, Dice runs from 0 to 1."""
+    """Draws the curves of a RoundsState. The losses share an axis from 0; Dice is 0 to 1."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -50,7 +52,7 @@ class CurvePlot(QWidget):
 
     @property
     def point_count(self) -> int:
-        """How many points the curves have."""
+        """Number of points of all curves."""
         return len(self._state.loss_unet) + len(self._state.loss_sam) + len(self._state.dice)
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:
@@ -94,7 +96,7 @@ class CurvePlot(QWidget):
             painter.setBrush(Qt.BrushStyle.NoBrush)
 
     def _draw_scales(self, painter: QPainter, area: QRectF, top: float) -> None:
-        """Write the upper end of both scales; both begin at 0."""
+        """Write the upper ends of both scales; both start at 0."""
         inner = area.adjusted(3, 1, -3, -1)
         up = Qt.AlignmentFlag.AlignTop
         painter.setPen(self.palette().text().color())
@@ -116,5 +118,5 @@ class CurvePlot(QWidget):
 
     def _small_font(self) -> QFont:
         font = self.font()
-        font.setPixelSize(11)
+        font.setPixelSize(SMALL_FONT)
         return font

@@ -1,4 +1,4 @@
-"""File dialogs that do not block the window while they are open."""
+"""File dialogs that do not block the window."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
 
 
 def ask_folder(parent: QWidget, title: str, on_chosen: Callable[[Path], object]) -> QFileDialog:
-    """Ask for a folder; `on_chosen` is called when one was chosen."""
+    """Open a folder dialog; `on_chosen` is called with the chosen folder."""
     dialog = QFileDialog(parent, title)
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly, True)
@@ -35,7 +35,7 @@ def ask_folder(parent: QWidget, title: str, on_chosen: Callable[[Path], object])
 def ask_images(
     parent: QWidget, title: str, on_chosen: Callable[[list[Path]], object]
 ) -> QFileDialog:
-    """Ask for image files; `on_chosen` is called when some were chosen."""
+    """Open a dialog for image files; `on_chosen` is called with the chosen files."""
     dialog = QFileDialog(parent, title)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
     patterns = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
@@ -49,7 +49,7 @@ def ask_images(
 def ask_export(
     button: QWidget, parent: QWidget, on_chosen: Callable[[Path, ExportFormat], object]
 ) -> QMenu:
-    """Ask for a format in a menu below `button`, then for a folder to export to."""
+    """Open a menu of formats below `button`, then a dialog for the target folder."""
     menu = QMenu(parent)
     for format, text in EXPORTS:
         menu.addAction(text).triggered.connect(
@@ -65,7 +65,7 @@ def ask_export(
 def ask_to_replace(
     parent: QWidget, paths: Sequence[Path], on_yes: Callable[[], object]
 ) -> QMessageBox:
-    """Ask whether files that are in the way are to be replaced; `on_yes` is called if they are."""
+    """Open a question on whether existing files are replaced; `on_yes` is called if so."""
     more = f" and {len(paths) - 1} more" if paths[1:] else ""
     box = QMessageBox(parent)
     box.setObjectName("replace_question")

@@ -20,6 +20,7 @@ from napari_scsam._qt.session import Session
 from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, FileThereError, ScsamError
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project.export import export_labels
@@ -46,8 +47,8 @@ class ScsamDock(QWidget):
     ----------
     napari_viewer : napari.Viewer
     segmenter : callable, optional
-        Makes the segmenter of a project, given its cache folder and the folder's size in GB;
-        a stand-in for tests.
+        Creates the segmenter of a project from its cache folder and the cache's size limit in
+        GB. Tests replace it.
     """
 
     def __init__(
@@ -87,9 +88,7 @@ class ScsamDock(QWidget):
                 lambda paths: parts.form.images.setText("; ".join(map(str, paths))),
             )
         )
-        parts.queue.picked.connect(
-            lambda image: self._with(lambda a: a.navigation.open_image(image))
-        )
+        parts.queue.picked.connect(self._open_image)
         parts.annotate.pressed.connect(self.press)
         parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.editor.set_class(c)))
         parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.pick_tool(t)))
@@ -105,7 +104,7 @@ class ScsamDock(QWidget):
     # ---------------------------------------------------------------- projects
 
     def open_project_folder(self, path: str | Path) -> None:
-        """Open a project folder in place of the one before; read-only if it is open elsewhere."""
+        """Open a project folder instead of the open one; read-only if it is open elsewhere."""
         self._open(lambda: projects.open_project(Path(path)), "Opening the project …")
 
     def create_project(
@@ -115,17 +114,17 @@ class ScsamDock(QWidget):
         images: Sequence[str | Path],
         modality: Modality = "other",
     ) -> None:
-        """Make a project, add images to it and open it."""
+        """Create a project, add images to it and open it."""
         self._create(
             NewProject(Path(folder), tuple(classes), tuple(map(Path, images)), (), modality)
         )
 
     def open_sample(self) -> None:
-        """Open the sample project, making it first where there is none."""
-        self._open(projects.open_sample, "Making the sample project …")
+        """Open the sample project, creating it if there is none."""
+        self._open(projects.open_sample, "Creating the sample project …")
 
     def use_open_layers(self) -> None:
-        """Take the open image layers into the project, or into the form of a new one."""
+        """Add the open image layers to the project, or to the form of a new one."""
         ours = [] if self.session is None else self.session.canvas.layers.values()
         found = open_scans(self._viewer, ours)
         if not found:
@@ -152,7 +151,7 @@ class ScsamDock(QWidget):
             lambda: projects.create_project(
                 wanted.folder, wanted.classes, wanted.images, wanted.layers, wanted.modality
             ),
-            "Making the project: reading every image once …",
+            "Creating the project: reading every image once …",
         )
 
     def _open(self, make: Callable[[], Project], message: str) -> None:
@@ -166,7 +165,7 @@ class ScsamDock(QWidget):
         self._files.run(Job(message, work), self._opened, self._fail)
 
     def _opened(self, project: Project) -> None:
-        if self.session is not None:  # another one was asked for meanwhile
+        if self.session is not None:  # another one was opened meanwhile
             self.close_project()
         self.session = Session(
             self._viewer,
@@ -187,7 +186,7 @@ class ScsamDock(QWidget):
             self._say(" ".join(project.notes), error=True)
 
     def close_project(self) -> None:
-        """Close the open project, if there is one; its layers go with it."""
+        """Close the open project, if there is one, and remove its layers."""
         if self._keys is not None:
             self._keys.close()
             self._keys = None
@@ -199,14 +198,14 @@ class ScsamDock(QWidget):
     def export_to(
         self, folder: str | Path, format: ExportFormat, *, overwrite: bool = False
     ) -> None:
-        """Write the committed labels into `folder`; asks before it replaces a file there."""
+        """Write the committed labels into `folder`; asks before it replaces files."""
         if self.session is None:
             return
         project = self.session.project
 
         def done(paths: list[Path]) -> None:
             count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
-            self._say(f"Exported {count} to {folder}, each read back and the same.")
+            self._say(f"Exported {count} to {folder}, each read back and identical.")
 
         def failed(error: Exception) -> None:
             if not isinstance(error, FileThereError):
@@ -222,7 +221,7 @@ class ScsamDock(QWidget):
         self._files.run(Job("Exporting", work), done, failed)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Stop the jobs and close the project; a running round goes on by itself."""
+        """Stop the jobs and close the project. A running round continues by itself."""
         self.shut_down()
         super().closeEvent(event)
 
@@ -234,9 +233,9 @@ class ScsamDock(QWidget):
             self.close_project()
 
     def shut_down(self) -> None:
-        """Stop the jobs and close the project; harmless when done before."""
+        """Stop the jobs and close the project; may be called twice."""
         if self.session is not None:
-            self.session.segmenter.close()  # so that nobody waits for a decode at work
+            self.session.segmenter.close()  # so that no decode in progress is waited for
         for runner in (self._inference, self._carrier, self._files):
             runner.close()
         self.close_project()
@@ -244,7 +243,7 @@ class ScsamDock(QWidget):
     # ---------------------------------------------------------------- presses and keys
 
     def press(self, name: str) -> None:
-        """Do what the loop's button with this object name does."""
+        """Do what the button with this object name does."""
         actions: dict[str, Callable[[Any], Any]] = {
             "suggest": lambda a: a.suggest(),
             "accept_next": lambda a: a.accept_and_next(),
@@ -262,7 +261,7 @@ class ScsamDock(QWidget):
             actions[name](self.session.annotation)
 
     def _plan_round(self) -> None:
-        """Say what a round would take with the settings in the form; not while two clash."""
+        """Show the cost of a round with the settings in the form, if they are valid."""
         if self.session is not None:
             with suppress(ScsamError):
                 self.session.rounds.plan(self._parts.training.form.settings())
@@ -309,7 +308,7 @@ class ScsamDock(QWidget):
         }
         return actions | {
             "H": lambda: self._with(lambda a: a.navigation.previous()),
-            "N": lambda: self._with(lambda a: a.next_look()),
+            "N": lambda: self._with(lambda a: a.next_to_check()),
             "Q": lambda: self._with(lambda a: a.editor.answer(True)),
             "W": lambda: self._with(lambda a: a.editor.answer(False)),
             "D": lambda: self._with(lambda a: a.pick_tool("brush")),
@@ -330,29 +329,36 @@ class ScsamDock(QWidget):
     # ---------------------------------------------------------------- showing
 
     def show_state(self, state: ViewState) -> None:
-        """Show what can be done now, and what was last said."""
+        """Show what can be done now, and the latest message."""
         self._parts.annotate.show_state(state)
         if state.status:
             self._say(state.status, error=state.is_error)
 
     def show_rounds(self, state: RoundsState) -> None:
-        """Show how training is doing."""
+        """Show the state of the rounds."""
         self._parts.training.show_state(state)
         if state.message or state.error:
             self._say(state.error or state.message, error=bool(state.error))
 
     def show_tuning(self, state: TuningState) -> None:
-        """Show what SAM learned from the labels since the last round."""
+        """Show whether SAM is tuned on the labels, and the result."""
         self._parts.tuning.show_state(state)
+        if state.message:
+            self._say(state.message)
 
-    def show_rows(self, rows: list[QueueRow], current: str | None) -> None:
+    def show_rows(self, rows: list[QueueRow], current: str | None, flagged: frozenset[str]) -> None:
         """Show the list of images."""
-        self._parts.queue.show_rows(rows)
+        self._parts.queue.show_rows(rows, flagged)
         self._parts.queue.show_current(current)
 
     def show_machine(self, text: str) -> None:
-        """Show what runs where."""
+        """Show which models run on which device."""
         self._parts.machine.setText(text)
+
+    def _open_image(self, image_id: str) -> None:
+        plane = self._parts.queue.plane_of(image_id)
+        at = None if plane is None else Plane(0, plane)
+        self._with(lambda a: a.navigation.open_image(image_id, at))
 
     def _pick_window(self, name: str) -> None:
         if self.session is not None:

@@ -1,4 +1,4 @@
-"""Runs jobs on one worker thread and brings their ends back to the main thread."""
+"""Runs jobs on one worker thread and reports their results on the main thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_scsam.core.jobs import CancelToken, Job, ProgressFn
 if TYPE_CHECKING:
     from napari_scsam.core.job_runner import OnDone, OnFailed
 
-# Seconds; arbitrary. The first is while the window is in use, the second as Python exits.
+# Time limits in seconds, while the window is in use and when Python exits. Arbitrary.
 CLOSE_JOIN_S = 0.5
 EXIT_JOIN_S = 30.0
 
@@ -39,15 +39,15 @@ def _end(jobs: queue.SimpleQueue[_Ticket | None], thread: threading.Thread) -> N
 
 
 class ThreadJobRunner(QObject):
-    """A plain Python thread, a queue, and one queued Qt signal.
+    """A Python thread, a queue, and one queued Qt signal.
 
-    No thread pool and no generator worker: a job ends exactly once, done or failed,
-    whatever it raised. The thread starts with the first job.
+    A job ends exactly once, done or failed, whatever it raises. The thread starts with the first
+    job.
 
     Parameters
     ----------
     name : str
-        Of the thread.
+        Name of the thread.
     parent : QObject, optional
         Lives on the main thread.
     """
@@ -85,13 +85,13 @@ class ThreadJobRunner(QObject):
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
-            # A thread that is inside a library while Python ends takes the process down with it.
+            # A thread that is inside a library when Python exits can crash the process.
             atexit.register(_end, self._queue, self._thread)
         self._queue.put(ticket)
         return ticket.cancel
 
     def close(self) -> None:
-        """Cancel every job and report nothing more; waits a little for the one at work."""
+        """Cancel every job and report no more results; waits briefly for the running one."""
         self._closed = True
         for ticket in self._tickets:
             ticket.cancel.cancel()
@@ -103,7 +103,7 @@ class ThreadJobRunner(QObject):
     def _work(self) -> None:
         while (ticket := self._queue.get()) is not None:
             self._run_one(ticket)
-            # Nothing of a finished job may live until the next one comes.
+            # Release what the finished job refers to before waiting for the next one.
             del ticket
 
     def _run_one(self, ticket: _Ticket) -> None:
@@ -114,7 +114,7 @@ class ThreadJobRunner(QObject):
         try:
             ticket.cancel.check()
             result = ticket.job.function(report, ticket.cancel)
-        except Exception as error:  # noqa: BLE001 - the job's boundary: carried to the main thread
+        except Exception as error:  # noqa: BLE001 - the job's boundary: reported on the main thread
             if not isinstance(error, Cancelled):
                 _log.debug("%s failed", ticket.job.name, exc_info=error)
             self._send(self._ending(ticket, ticket.on_failed), error)
@@ -133,7 +133,7 @@ class ThreadJobRunner(QObject):
             return
         try:
             self._settled.emit(callback, value)
-        except RuntimeError:  # Qt deleted the runner while the job was at work
+        except RuntimeError:  # Qt deleted the runner while the job was running
             self._closed = True
 
     def _deliver(self, callback: OnDone, value: object) -> None:

@@ -1,4 +1,4 @@
-"""Keys of the loop, on the viewer's window while a project is open."""
+"""Keys of the viewer's window while a project is open."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Keymap(QObject):
-    """Window-wide shortcuts: lists and combo boxes would swallow a layer's key binding.
+    """Shortcuts of the whole window, since lists and combo boxes consume a layer's keys.
 
     Parameters
     ----------
     window : QWidget
         The viewer's main window.
     actions : mapping of key to callable
-        Such as ``{"J": ..., "Shift+U": ...}``. Letters that napari leaves free only.
+        Such as ``{"J": ..., "Shift+U": ...}``. Only letters that napari does not use.
     """
 
     def __init__(self, window: QWidget, actions: Mapping[str, Callable[[], Any]]) -> None:
@@ -33,7 +33,7 @@ class Keymap(QObject):
             self._shortcuts.append(shortcut)
 
     def close(self) -> None:
-        """Give the keys back."""
+        """Remove the shortcuts."""
         for shortcut in self._shortcuts:
             shortcut.setEnabled(False)
             shortcut.deleteLater()

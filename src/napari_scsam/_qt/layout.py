@@ -1,4 +1,4 @@
-"""Where everything in the dock stands."""
+"""Arrangement of the panels in the dock."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from napari_scsam.project import Project
 
-# Pixels; arbitrary.
+# Pixels: with the dock's frame, less than the 320 px that it has to fit.
 MINIMUM_WIDTH = 300
 
 
 class DockLayout:
-    """Makes the panels and stacks them; nothing here knows what they are for.
+    """Creates the panels and stacks them, without any behaviour.
 
     Parameters
     ----------
     dock : QWidget
-        Gets the layout.
+        Widget that gets the layout.
     """
 
     def __init__(self, dock: QWidget) -> None:
@@ -48,14 +48,14 @@ class DockLayout:
         self._lines = [_line(), _line()]
         parts = (
             self.welcome,
-            self.bar,
             self.form,
-            self.queue,
-            self._lines[0],
             self.annotate,
+            self._lines[0],
+            self.queue,
             self._lines[1],
-            self.tuning,
             self.training,
+            self.tuning,
+            self.bar,
         )
         foot = QVBoxLayout()
         foot.setContentsMargins(MARGIN, 2, MARGIN, 4)
@@ -69,7 +69,7 @@ class DockLayout:
         dock.setStyleSheet(STYLE)
 
     def show_project(self, project: Project | None) -> None:
-        """Show the panels of the loop, or the welcome while no project is open."""
+        """Show the panels of a project, or the welcome if none is open."""
         is_open = self._is_open = project is not None
         self.welcome.setVisible(not is_open and self.form.isHidden())
         for part in (self.queue, self.annotate, self.tuning, self.training, *self._lines):
@@ -84,7 +84,7 @@ class DockLayout:
         self.annotate.set_classes(project.classes)
 
     def show_form(self, shown: bool) -> None:
-        """Show the form for a new project in place of the rest, or put it away."""
+        """Show the form for a new project instead of the other panels, or hide it."""
         self.form.setVisible(shown)
         self.bar.setVisible(not shown)
         self.welcome.setVisible(not shown and not self._is_open)
@@ -93,7 +93,7 @@ class DockLayout:
 
 
 def _scrolled(parts: Sequence[QWidget]) -> QScrollArea:
-    """Stack the parts in a column with a scroll bar."""
+    """Stack the parts in a column that scrolls."""
     body = QWidget()
     column = QVBoxLayout(body)
     column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)

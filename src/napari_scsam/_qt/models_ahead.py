@@ -91,6 +91,6 @@ class ModelsAhead(QObject):
             job = Job("Noting the slice", lambda _progress, _cancel: remember(self._project, key))
             self._files.run(job, lambda _: None, self._annotation.fail)
         self._annotation.outlines.prepare(self._on_ready)
-        looking_at = self._annotation.outlines.looking_at
-        if looking_at is not None:
-            self._lookahead.around(*looking_at)
+        current_question = self._annotation.outlines.current_question
+        if current_question is not None:
+            self._lookahead.around(*current_question)

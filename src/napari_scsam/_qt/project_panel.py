@@ -1,4 +1,4 @@
-"""Before and around a project: the empty state, the form for a new one, open and export."""
+"""Panels outside of annotation: welcome, form for a new project, open and export."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
-from napari_scsam._qt.widgets import button, set_title, small_button, text_label, title
+from napari_scsam._qt.widgets import button, small_button, text_label, title
 from napari_scsam.core.settings import Modality
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ IMAGES_HINT = "files or a folder"
 
 @dataclass(frozen=True, eq=False)
 class NewProject:
-    """What the form asks for.
+    """Content of the form for a new project.
 
     Attributes
     ----------
@@ -60,12 +61,12 @@ class NewProject:
 
 
 class WelcomePanel(QWidget):
-    """What to do while no project is open.
+    """What can be done while no project is open.
 
     Signals
     -------
     sample_wanted :
-        The person wants to try the sample project.
+        The sample project was requested.
     """
 
     sample_wanted = Signal()
@@ -91,9 +92,9 @@ class NewProjectForm(QWidget):
     -------
     submitted : NewProject
     browse_folder, browse_images :
-        The person wants a file dialog.
+        A file dialog was requested.
     cancelled :
-        The form is no longer wanted.
+        The form was cancelled.
     """
 
     submitted = Signal(object)
@@ -144,7 +145,7 @@ class NewProjectForm(QWidget):
         layout.addLayout(row)
 
     def set_layers(self, layers: Sequence[OpenScan]) -> None:
-        """Take open layers in place of files."""
+        """Use open layers instead of files."""
         self._layers = tuple(layers)
         names = ", ".join(layer.name for layer in layers)
         self._note.setText(f"Open layers: {names}" if names else "")
@@ -153,7 +154,7 @@ class NewProjectForm(QWidget):
         self._validate()
 
     def _validate(self) -> None:
-        """Say what is still missing; whether it can be used is the project room's to check."""
+        """Show what is still missing; the values are checked when the project is created."""
         missing = [
             words
             for words, given in (
@@ -174,7 +175,7 @@ class NewProjectForm(QWidget):
         return tuple(c.strip() for c in self.classes.text().split(",") if c.strip())
 
     def submit(self) -> None:
-        """Hand on what was filled in; the project room checks it."""
+        """Emit the content of the form."""
         if self._create.isEnabled():
             self.submitted.emit(
                 NewProject(
@@ -189,15 +190,18 @@ class NewProjectForm(QWidget):
 
 # object name, text in a row of four, text in a column, tool tip
 BAR = (
-    ("new_project", "New…", "New project…", "Make a project from images on this disk"),
+    ("new_project", "New…", "New project…", "Create a project from images on this disk"),
     ("open_project", "Open…", "Open project…", "Open a project folder"),
-    ("use_open_layers", "Layers…", "Use open layers…", "Take the open scans into a project"),
-    ("export", "Export…", "Export…", "Write the committed labels for the next tool"),
+    ("use_open_layers", "Layers…", "Use open layers…", "Add the open layers to a project"),
+    ("export", "Export…", "Export…", "Write the committed labels to files"),
 )
 
 
+FOLD_TIP = "Open, create and export projects"
+
+
 class ProjectBar(QWidget):
-    """Name of the project, and what opens, makes and exports one.
+    """Name of the project, and buttons to open, create and export one.
 
     Signals
     -------
@@ -214,22 +218,28 @@ class ProjectBar(QWidget):
             name: button(name, text, partial(self.pressed.emit, name), tip)
             for name, text, _, tip in BAR
         }
-        self._grid = QGridLayout(self)
+        body = QWidget()
+        self._grid = QGridLayout(body)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(GAP)
-        self._grid.addWidget(self._name, 0, 0, 1, len(BAR))
+        self._fold = Fold("project_fold", FOLD_TIP, self._name, [body])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._fold)
         self.show_project(None)
 
     @property
     def export_button(self) -> QWidget:
-        """Where the menu of formats drops down from."""
+        """Button below which the menu of formats opens."""
         return self._buttons["export"]
 
     def show_project(self, name: str | None, *, read_only: bool = False) -> None:
-        """Show the open project's name and a row of buttons; a column of them without one."""
+        """Show the project's name and a row of buttons; without a project, a column of buttons."""
         is_open = name is not None
-        set_title(self._name, f"{name} (read-only)" if read_only else name or "")
-        self._name.setVisible(is_open)
+        shown = f"{name} (read-only)" if read_only else name or ""
+        self._name.setText(f"Project: {shown}")
+        self._name.setToolTip(shown)
+        self._fold.show_line(is_open)
         for place, (key, short, long, _) in enumerate(BAR):
             made = self._buttons[key]
             made.setText(short if is_open else long)

@@ -1,25 +1,76 @@
-"""The list of images, with how much of each is committed."""
+"""List of the images: search, filter, order, and what is committed of each."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QListWidget, QListWidgetItem, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QModelIndex, QSize, Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QLineEdit,
+    QListView,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_scsam._qt.widgets import fit_rows, row_size, set_title, title
+from napari_scsam._qt.button_rows import ButtonRows
+from napari_scsam._qt.fold import Fold
+from napari_scsam._qt.queue_delegate import QueueDelegate
+from napari_scsam._qt.queue_model import QueueModel, make_items
+from napari_scsam._qt.widgets import set_title, text_label, title
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from napari_scsam._qt.queue_model import Ranked, Thumbnails
     from napari_scsam.project.image_queue import QueueRow
 
-# Arbitrary.
+# Rows that the list shows if there is room, and if there is none. Both arbitrary.
 ROWS_SHOWN = 7
+ROWS_LEAST = 3
+BAR_HEIGHT = 6
+FOLD_TIP = "The images of the project"
+FILTERS = (
+    ("All", ""),
+    ("Open", "open"),
+    ("Done", "done"),
+    ("Skipped", "skipped"),
+    ("Flagged", "flagged"),
+)
+SORTINGS = (("In order", "queue"), ("By name", "name"), ("Least done", "least"))
+
+
+class QueueList(QListView):
+    """A list of rows of one height."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("queue")
+        self.setUniformItemSizes(True)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        self.delegate = QueueDelegate(self)
+        self.setItemDelegate(self.delegate)
+
+    def sizeHint(self) -> QSize:
+        """Return a height of as many rows as there are, up to `ROWS_SHOWN`."""
+        return QSize(0, self._height(ROWS_SHOWN))
+
+    def minimumSizeHint(self) -> QSize:
+        """Return a height of `ROWS_LEAST` rows, or fewer if there are fewer."""
+        return QSize(0, self._height(ROWS_LEAST))
+
+    def _height(self, most: int) -> int:
+        rows = max(1, min(self.model().rowCount(), most))
+        row = self.delegate.height(int(self.fontMetrics().height()))
+        return int(rows * row + 2 * self.frameWidth() + 2)
 
 
 class QueuePanel(QWidget):
-    """Images in plain order.
+    """Shows the images, and emits which one was picked.
 
     Signals
     -------
@@ -31,63 +82,129 @@ class QueuePanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._title = title("queue_title", "Images")
+        self._rows: Sequence[QueueRow] = ()
+        self._flagged: frozenset[str] = frozenset()
+        self._ranking: Mapping[str, Ranked] = {}
+        self._current: str | None = None
+        self.model = QueueModel(self)
+        self._title = title("queue_title")
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
-        self._bar.setFixedHeight(6)
+        self._bar.setFixedHeight(BAR_HEIGHT)
+        self._search = self._make_search()
+        self._choices = ButtonRows(self._make_boxes())
+        self._none = text_label("queue_none", "No image matches.")
         self.list = self._make_list()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
-        layout.addWidget(self._title)
-        layout.addWidget(self._bar)
-        layout.addWidget(self.list)
+        parts = [self._bar, self._search, self._choices, self.list, self._none]
+        layout.addWidget(Fold("images_fold", FOLD_TIP, self._title, parts, is_open=True))
+        self.model.modelReset.connect(self._after_reset)
+        self.show_rows([])
 
-    def _make_list(self) -> QListWidget:
-        made = QListWidget()
-        made.setObjectName("queue")
-        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        # A long name loses its middle; the count at the end stays.
-        made.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        for signal in (made.itemClicked, made.itemActivated):
-            signal.connect(lambda item: self.picked.emit(item.data(Qt.ItemDataRole.UserRole)))
-        fit_rows(made, 1)
+    def _make_search(self) -> QLineEdit:
+        made = QLineEdit()
+        made.setObjectName("queue_search")
+        made.setPlaceholderText("Search images")
+        made.setToolTip("Show images with this in their name")
+        made.setClearButtonEnabled(True)
+        made.textChanged.connect(self.model.set_search)
         return made
 
-    def show_rows(self, rows: Sequence[QueueRow]) -> None:
-        """Show the images; rows that are there already keep their selection."""
-        if self.list.count() != len(rows):
-            self.list.clear()
-            for _ in rows:
-                item = QListWidgetItem()
-                item.setSizeHint(row_size(self.list))
-                self.list.addItem(item)
-        for position, row in enumerate(rows):
-            _fill(self.list.item(position), row)
-        fit_rows(self.list, min(len(rows), ROWS_SHOWN))
+    def _make_boxes(self) -> list[QWidget]:
+        state = _box("queue_filter", "Which images are listed", FILTERS)
+        state.currentIndexChanged.connect(lambda i: self.model.set_state(state.itemData(i)))
+        order = _box("queue_sort", "Order of the images", SORTINGS)
+        order.currentIndexChanged.connect(lambda i: self.model.set_sorting(order.itemData(i)))
+        return [state, order]
+
+    def _make_list(self) -> QueueList:
+        made = QueueList()
+        made.setModel(self.model)
+        for signal in (made.clicked, made.activated):
+            signal.connect(self._pick)
+        return made
+
+    def _pick(self, index: QModelIndex) -> None:
+        self.picked.emit(index.data(Qt.ItemDataRole.UserRole))
+
+    def show_rows(self, rows: Sequence[QueueRow], flagged: frozenset[str] = frozenset()) -> None:
+        """Show the images.
+
+        Parameters
+        ----------
+        rows : sequence of QueueRow
+        flagged : frozenset of str
+            Ids of images with slices to check.
+        """
+        self._rows, self._flagged = rows, flagged
+        self._show_items()
+        set_title(self._title, progress_text(rows))
         done, total = sum(r.done for r in rows), sum(r.total for r in rows)
-        unit = "slices" if any(r.total > 1 for r in rows) else "images"
-        set_title(self._title, f"Images: {done} of {total} {unit} committed")
         self._bar.setRange(0, max(total, 1))
         self._bar.setValue(done)
 
+    def show_ranking(self, ranking: Mapping[str, Ranked]) -> None:
+        """Show the images in another order, with scores and reasons.
+
+        Parameters
+        ----------
+        ranking : mapping of str to Ranked
+            By image id, best first; empty for the order in which the images were added.
+        """
+        self._ranking = ranking
+        self._show_items()
+
+    def show_thumbnails(self, thumbnails: Thumbnails) -> None:
+        """Show thumbnails; see `QueueModel.set_thumbnails`."""
+        self.model.set_thumbnails(thumbnails)
+
+    def plane_of(self, image_id: str) -> int | None:
+        """Return the best slice of a ranked image; None for the middle one."""
+        rank = self._ranking.get(image_id)
+        return None if rank is None else rank.plane
+
     def show_current(self, image_id: str | None) -> None:
-        """Mark the open image."""
-        for position in range(self.list.count()):
-            item = self.list.item(position)
-            if item.data(Qt.ItemDataRole.UserRole) == image_id:
-                self.list.setCurrentItem(item)
+        """Select the open image."""
+        self._current = image_id
+        row = self.model.row_of(image_id)
+        if row is not None:
+            self.list.setCurrentIndex(self.model.index(row))
+
+    def _show_items(self) -> None:
+        self.model.set_items(make_items(self._rows, self._ranking, self._flagged))
+        if self.list.delegate.two_lines != self.model.has_reasons:
+            self.list.delegate.two_lines = self.model.has_reasons
+            self.list.doItemsLayout()
+        # With a screen's worth of images there is nothing to search.
+        many = len(self._rows) > ROWS_SHOWN
+        self._search.setVisible(many)
+        self._choices.setVisible(many)
+        self._after_reset()
+
+    def _after_reset(self) -> None:
+        self._none.setVisible(bool(self._rows) and not self.model.rowCount())
+        self.list.updateGeometry()
+        self.show_current(self._current)
 
 
-def _fill(item: QListWidgetItem, row: QueueRow) -> None:
-    if row.done == row.total:
-        mark, state = "●", "done"
-    elif row.total == 1:
-        mark, state = "○", "open"
-    else:
-        mark, state = "◐" if row.done else "○", f"{row.done} of {row.total} slices"
-    item.setData(Qt.ItemDataRole.UserRole, row.image_id)
-    item.setText(f"{mark}  {row.name}  ·  {state}")
-    unit = "slices" if row.total > 1 else "image"
-    item.setToolTip(f"{row.name}: {row.done} of {row.total} {unit} committed. Click to open.")
+def progress_text(rows: Sequence[QueueRow]) -> str:
+    """Say how much is committed, such as ``"12 of 60 cases, 130 of 610 slices"``."""
+    done, total = sum(r.done for r in rows), sum(r.total for r in rows)
+    cases = {r.case or r.image_id for r in rows}
+    begun = {r.case or r.image_id for r in rows if r.done}
+    if len(cases) == total:
+        return f"{done} of {total} images"
+    unit = "slices" if any(r.total > 1 for r in rows) else "images"
+    return f"{len(begun)} of {len(cases)} cases, {done} of {total} {unit}"
+
+
+def _box(name: str, tip: str, choices: Sequence[tuple[str, str]]) -> QComboBox:
+    made = QComboBox()
+    made.setObjectName(name)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    for text, value in choices:
+        made.addItem(text, value)
+    return made

@@ -1,4 +1,4 @@
-"""Everything that lives as long as one open project."""
+"""Objects that exist as long as one project is open."""
 
 from __future__ import annotations
 
@@ -29,29 +29,31 @@ if TYPE_CHECKING:
 
 
 class SessionView(Protocol):
-    """What a session shows itself on."""
+    """View of a session."""
 
     def show_state(self, state: ViewState) -> None:
         """Show what can be done now."""
 
     def show_rounds(self, state: RoundsState) -> None:
-        """Show how training is doing."""
+        """Show the state of the rounds."""
 
     def show_tuning(self, state: TuningState) -> None:
-        """Show what SAM learned from the labels since the last round."""
+        """Show whether SAM is tuned on the labels, and the result."""
 
-    def show_rows(self, rows: list[image_queue.QueueRow], current: str | None) -> None:
-        """Show the list of images, and which of them is open."""
+    def show_rows(
+        self, rows: list[image_queue.QueueRow], current: str | None, flagged: frozenset[str]
+    ) -> None:
+        """Show the list of images, which of them is open, and which have slices to check."""
 
     def show_machine(self, text: str) -> None:
-        """Show what runs where."""
+        """Show which models run on which device."""
 
     def pick_class(self, position: int) -> None:
         """Pick the class at `position` of the list."""
 
 
 class Session(QObject):
-    """Builds the controllers of one project on one viewer, and takes them down again.
+    """Creates the controllers of one project on one viewer, and closes them.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ class Session(QObject):
     project : Project
         Closed with the session.
     inference, files, carrier : ThreadJobRunner
-        For clicks, for the project's folder, and for carrying masks through volumes.
+        Runners for clicks, for the project's folder, and for propagation.
     view : SessionView
     segmenter : SegmenterLike
         Closed with the session.
@@ -80,7 +82,8 @@ class Session(QObject):
         self.segmenter = segmenter
         self._files = files
         self._view = view
-        self._shown_rows: tuple[Any, ...] = ()
+        # Image, number of commits and flagged images of the rows in the list.
+        self._shown_rows: tuple[Any, ...] = ("", 0)
         self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
@@ -104,7 +107,7 @@ class Session(QObject):
         )
 
     def begin(self) -> None:
-        """Show the images, and open one where the person was; the models load meanwhile."""
+        """Show the images and open the last slice, while the models are loaded."""
         self._ahead.load()
 
         def show(at: SliceKey | None) -> None:
@@ -117,16 +120,16 @@ class Session(QObject):
         self._files.run(job, show, self.annotation.fail)
 
     def refresh_rows(self) -> None:
-        """Read how much is committed, off the main thread, and show it."""
+        """Show what is committed; the project is read off the main thread."""
 
         def show(rows: list[image_queue.QueueRow]) -> None:
-            self._view.show_rows(rows, self.annotation.now.image_id)
+            self._view.show_rows(rows, self.annotation.now.image_id, self._flagged())
 
-        job = Job("Reading the list", lambda _progress, _cancel: image_queue.rows(self.project))
+        job = Job("Reading the images", lambda _progress, _cancel: image_queue.rows(self.project))
         self._files.run(job, show, self.annotation.fail)
 
     def close(self) -> None:
-        """Let go of the viewer and the project folder; our layers go, too."""
+        """Close the project, and remove its layers from the viewer."""
         self.tuning.close()
         self.speed.close()
         self.rounds.close()
@@ -141,12 +144,20 @@ class Session(QObject):
     def _changed(self, state: ViewState) -> None:
         self._view.show_state(state)
         self._ahead.moved()
-        shown = (self.annotation.now.image_id, self.annotation.now.commits)
-        if shown != self._shown_rows:
-            self._shown_rows = shown
+        now = self.annotation.now
+        shown = (now.image_id, now.commits, self._flagged())
+        before, self._shown_rows = self._shown_rows, shown
+        if shown != before:
             self.refresh_rows()
-            self.tuning.committed()
             self.rounds.labels_changed()
+        if now.commits != before[1]:  # opening a project is no reason to tune
+            self.tuning.committed()
+
+    def _flagged(self) -> frozenset[str]:
+        """Return the id of the open image if it has slices to check."""
+        now = self.annotation.now
+        is_flagged = any(draft.flag for draft in now.drafts.values())
+        return frozenset({now.image_id} if is_flagged and now.image_id is not None else ())
 
     def _show_rounds(self, state: RoundsState) -> None:
         self._view.show_rounds(state)
@@ -162,7 +173,7 @@ class Session(QObject):
 
     def _tuned(self, folder: Path | None, redraw: bool) -> None:
         self.annotation.use_tuned(folder, redraw)
-        self._ahead.again()  # so that the next click finds its model loaded
+        self._ahead.again()  # so that the model is loaded before the next click
 
     def look_again(self) -> None:
         """Embed the current slice again, since its intensity window has changed."""

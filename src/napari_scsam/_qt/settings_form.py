@@ -1,4 +1,4 @@
-"""A form made from a settings dataclass: its names, bounds, units and help."""
+"""Form made from a settings dataclass: names, bounds, units and help."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ from qtpy.QtWidgets import (
 from napari_scsam._qt.style import GAP
 from napari_scsam.core.settings import TrainSettings
 
-# A share is shown in percent.
+# Shares are shown in percent.
 PERCENT = 100
+# Percent per step of the arrows. Arbitrary.
+SHARE_STEP = 5
+# What a round starts with in the dock: it never takes the machine for longer than this without
+# being asked to. Arbitrary, and several times what a round of the sample takes.
+DOCK_MINUTES = 15.0
 
 
 class SettingsForm(QWidget):
-    """Edits the titled settings of a round; the others are for the command line.
+    """Edits the settings of a round that have a title; the others have options only.
 
     Signals
     -------
     changed :
-        By the person, or by `show_settings`.
+        A setting was changed by hand or by `show_settings`.
     """
 
     changed = Signal()
@@ -45,7 +50,8 @@ class SettingsForm(QWidget):
         for item in fields(TrainSettings):
             if item.metadata["title"]:
                 self._add(form, item.name, hints[item.name], item.default, item.metadata)
-        self._keep(TrainSettings())
+        self.set_value("minutes", DOCK_MINUTES)
+        self._keep(TrainSettings(minutes=DOCK_MINUTES))
 
     def _add(self, form: QFormLayout, name: str, hint: Any, default: Any, meta: Any) -> None:
         editor, edited = _make_editor(hint, default, meta)
@@ -59,7 +65,7 @@ class SettingsForm(QWidget):
         form.labelForField(editor).setToolTip(meta["help"])
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Keep the wheel from an editor without focus: scrolling past must change nothing."""
+        """Ignore the wheel over an editor without focus, so that scrolling changes nothing."""
         unfocused = isinstance(watched, QWidget) and not watched.hasFocus()
         if unfocused and event is not None and event.type() == QEvent.Type.Wheel:
             event.ignore()
@@ -67,21 +73,21 @@ class SettingsForm(QWidget):
         return bool(super().eventFilter(watched, event))
 
     def settings(self) -> TrainSettings:
-        """The settings as they stand; raises InputError where two clash."""
-        # What an editor can't show to the last digit stays as it was, unless it is edited.
+        """Return the settings; raises InputError if two of them contradict each other."""
+        # A value with more digits than its editor shows is kept unless it is edited.
         found = {name: _value(editor) for name, editor in self._editors.items()}
         edited = {name: value for name, value in found.items() if value != self._shown[name]}
         return replace(self._base, **edited)
 
     def show_settings(self, settings: TrainSettings) -> None:
-        """Put a round's settings into the form; those without an editor are kept, too."""
+        """Show the settings of a round, and keep those without an editor."""
         for name in self._editors:
             self.set_value(name, getattr(settings, name))
         self._keep(settings)
         self.changed.emit()
 
     def forget_untitled(self) -> None:
-        """Go back to the defaults of what has no editor."""
+        """Reset the settings without an editor to their defaults."""
         found = {name: _value(editor) for name, editor in self._editors.items()}
         self._keep(TrainSettings(**found))
         self.changed.emit()
@@ -91,7 +97,7 @@ class SettingsForm(QWidget):
         self._shown = {name: _value(editor) for name, editor in self._editors.items()}
 
     def set_value(self, name: str, value: Any) -> None:
-        """Put a value into the form."""
+        """Set the value of one editor."""
         editor = self._editors[name]
         if isinstance(editor, QComboBox):
             editor.setCurrentIndex(editor.findData(value))
@@ -102,7 +108,7 @@ class SettingsForm(QWidget):
 
 
 def _make_editor(hint: Any, default: Any, meta: Any) -> tuple[QWidget, Any]:
-    """An editor and the signal that it gives when it is changed."""
+    """Return an editor and the signal that it emits when it is changed."""
     choices = [c for c in get_args(hint) if isinstance(c, str)]
     if choices:
         combo = QComboBox()
@@ -132,7 +138,7 @@ def _make_spin_box(hint: Any, default: Any, meta: Any) -> Any:
     spin.setRange(round(scale * low) if share else low, round(scale * meta["high"]))
     spin.setSpecialValueText(meta["unset"] if optional else "")
     if share:
-        spin.setSingleStep(5)
+        spin.setSingleStep(SHARE_STEP)
     unit = "%" if share else meta["unit"]
     spin.setSuffix(f" {unit}" if unit else "")
     _set_spin_box(spin, default)

@@ -1,4 +1,4 @@
-"""Colours and spacing of the dock, legible in napari's dark and light themes alike."""
+"""Colours and spacing of the dock, legible in napari's dark and light themes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ STYLE = f"""
 QPushButton {{ padding: 4px 2px; }}
 QPushButton[primary="true"]:enabled {{ background: {BLUE}; color: white; font-weight: bold; }}
 QPushButton[primary="true"]:enabled:hover {{ background: {BLUE_LIT}; }}
-QPushButton:focus, QListWidget:focus {{ border: 1px solid {SKY}; }}
-QListWidget {{ border: 1px solid transparent; border-radius: 2px; padding: 0; }}
-QListWidget::item {{ padding: 0 4px; }}
-QListWidget::item:selected {{ background: rgba(86, 180, 233, 70); }}
+QPushButton:focus, QListView:focus {{ border: 1px solid {SKY}; }}
+QListView {{ border: 1px solid transparent; border-radius: 2px; padding: 0; }}
+QListView::item {{ padding: 0 4px; }}
+QListView::item:selected {{ background: rgba(86, 180, 233, 70); }}
+QMenu QPushButton {{ text-align: left; padding: 6px 12px; border-radius: 0; }}
 QToolButton {{ padding: 4px 7px; border-radius: 2px; background: rgba(128, 128, 128, 90); }}
-QToolButton:checked {{ background: {BLUE}; color: white; }}
+QToolButton#train_settings:checked {{ background: {BLUE}; color: white; }}
+QToolButton[fold="true"] {{ background: transparent; padding: 2px; }}
 QProgressBar {{ border: none; border-radius: 3px; background: rgba(128, 128, 128, 70); }}
 QProgressBar::chunk {{ border-radius: 3px; background: {BLUE}; }}
 QLabel[role="title"] {{ font-weight: bold; }}

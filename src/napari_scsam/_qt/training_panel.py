@@ -1,4 +1,4 @@
-"""Train a round, watch it, and choose among rounds."""
+"""Panel to train a round, follow it, and choose the active round."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_scsam._qt.curves import CurvePlot
+from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.settings_form import SettingsForm
 from napari_scsam._qt.style import GAP
 from napari_scsam._qt.widgets import (
@@ -41,22 +42,23 @@ from napari_scsam.rounds.shown_rounds import (
 if TYPE_CHECKING:
     from napari_scsam.project.schema import InterruptedRound, RoundRecord
 
-# Arbitrary.
+# Interval of polling, and rows of the list before it scrolls. Both arbitrary.
 TICK_MS = 250
 ROUNDS_SHOWN = 4
-CANCEL_TIP = "Stop the round; the active one stays"
-GIVE_UP_TIP = "Set the interrupted round aside; the active one stays"
+FOLD_TIP = "Train a round, and choose among the finished ones"
+CANCEL_TIP = "Stop this round. The active round does not change."
+GIVE_UP_TIP = "Discard the interrupted round. The active round does not change."
 
 
 class TrainingPanel(QWidget):
-    """Shows a RoundsState and says what was pressed.
+    """Shows a RoundsState and emits what was pressed.
 
     Signals
     -------
     pressed : str
         ``train``, ``pause_train``, ``cancel_train``, ``promote`` or ``rollback``.
     ticked :
-        It is time to look at the running round.
+        The running round should be polled.
     """
 
     pressed = Signal(str)
@@ -89,11 +91,11 @@ class TrainingPanel(QWidget):
 
     def _make_buttons(self) -> dict[str, QPushButton]:
         texts = {
-            "train": ("Train round", "Learn from what is committed, in the background"),
-            "pause_train": ("Pause", "Hold the round before its next step"),
+            "train": ("Train round", "Train on the committed slices, in the background"),
+            "pause_train": ("Pause", "Pause the round before its next step"),
             "cancel_train": ("Cancel", CANCEL_TIP),
-            "promote": ("Make active", "Let the selected round make the suggestions"),
-            "rollback": ("Roll back", "Go back to the round that was active before"),
+            "promote": ("Make active", "Use the selected round for suggestions"),
+            "rollback": ("Roll back", "Return to the round that was active before"),
         }
         return {
             name: button(name, text, partial(self.pressed.emit, name), tip)
@@ -112,17 +114,21 @@ class TrainingPanel(QWidget):
         second.addWidget(self._buttons["cancel_train"], 1)
         third.addWidget(self._buttons["promote"])
         third.addWidget(self._buttons["rollback"])
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP)
-        layout.addWidget(self._summary)
+        body = QWidget()
+        inside = QVBoxLayout(body)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(GAP)
         for item in (first, self.form, second, self._text, self._plot, self._list, third):
             if isinstance(item, QHBoxLayout):
                 item.setSpacing(GAP)
-                layout.addLayout(item)
+                inside.addLayout(item)
             else:
-                layout.addWidget(item)
-        layout.addWidget(self._metrics)
+                inside.addWidget(item)
+        inside.addWidget(self._metrics)
+        self.fold = Fold("rounds_fold", FOLD_TIP, self._summary, [body])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.fold)
 
     @property
     def selected_round(self) -> int | None:
@@ -131,7 +137,7 @@ class TrainingPanel(QWidget):
         return self._records[row].number if 0 <= row < len(self._records) else None
 
     def show_state(self, state: RoundsState) -> None:
-        """Show how the running round is doing, and the finished ones."""
+        """Show the running round and the finished ones."""
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)
         self._buttons["pause_train"].setText("Resume" if state.paused else "Pause")
@@ -154,7 +160,7 @@ class TrainingPanel(QWidget):
             self._timer.start()
         elif not state.running:
             self._timer.stop()
-        # Last, since the settings that it puts into the form make for another state.
+        # Last, since showing settings in the form changes the state again.
         self._show_interrupted(state)
 
     def _show_interrupted(self, state: RoundsState) -> None:
@@ -167,7 +173,8 @@ class TrainingPanel(QWidget):
         if killed == self._interrupted:
             return
         self._interrupted = killed
-        if killed is not None:  # so that Train goes on with it
+        if killed is not None:  # so that Train resumes it
+            self.fold.open()
             self.form.show_settings(killed.settings)
         else:
             self.form.forget_untitled()
@@ -198,7 +205,7 @@ _PROMPTED = " Prompted: SAM with the U-Net's outline as its prompt."
 
 
 def _metrics_html(record: RoundRecord) -> str:
-    """Why a round was promoted or not, and its Dice by class and model."""
+    """Return why a round was promoted or not, and its Dice by class and model."""
     lines = [f"<p>{escape(record.reason)}</p>"] if record.reason else []
     table = metrics_table(record)
     # Rounds of earlier versions, and of one model alone, have no figure of prompted SAM.

@@ -1,13 +1,13 @@
-"""Small pieces that every panel is made of."""
+"""Small widgets shared by the panels."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QSizePolicy, QToolButton, QWidget
-from superqt import QElidingLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 # Pixels; arbitrary.
 SWATCH = 12
 ROW_PADDING = 8
+# Spaces at which Qt wraps and does not: a zero-width one, and the no-break space.
+WRAP, NO_WRAP = "\u200b", "\u00a0"
+# Words that may wrap after a separator, or anywhere; and what stays in one line. The numbers are
+# arbitrary: about half a line, and a line, of 320 px.
+_LONG, _LONGER = re.compile(r"\S{12,}"), 24
+_SEPARATED = re.compile(r"(?<=[_./\\-])(?=.)")
+_TOGETHER = re.compile(r"slice \d+ of \d+")
 
 
 def button(
@@ -25,13 +32,13 @@ def button(
     *,
     primary: bool = False,
 ) -> QPushButton:
-    """Push button that Tab reaches and a click does not: Space must not press it again."""
+    """Push button that gets the focus by Tab only, so that Space does not press it again."""
     made = QPushButton(text)
     made.setObjectName(name)
     made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     made.setToolTip(tip)
     made.setProperty("primary", primary)
-    # Two or three stand in a row at 320 px, so none may insist on its text's width.
+    # With two or three in a row of 320 px, none can demand the width of its text.
     made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     if on_click is not None:
         made.clicked.connect(lambda _checked=False: on_click())
@@ -39,7 +46,7 @@ def button(
 
 
 def small_button(name: str, text: str, tip: str = "") -> QToolButton:
-    """Tool button for what is pressed now and then."""
+    """Tool button for rarely used actions."""
     made = QToolButton()
     made.setObjectName(name)
     made.setText(text)
@@ -49,7 +56,7 @@ def small_button(name: str, text: str, tip: str = "") -> QToolButton:
 
 
 def text_label(name: str = "", text: str = "", *, selectable: bool = False) -> QLabel:
-    """Label that wraps, so that a long line is shown whole in a narrow dock."""
+    """Label that wraps, so that a long line is not cut in a narrow dock."""
     made = QLabel(text)
     made.setObjectName(name)
     made.setWordWrap(True)
@@ -60,24 +67,62 @@ def text_label(name: str = "", text: str = "", *, selectable: bool = False) -> Q
     return made
 
 
-def title(name: str = "", text: str = "") -> QElidingLabel:
-    """One bold line; what does not fit is left out in its middle, and stands in its tool tip."""
-    made = QElidingLabel(text)
-    made.setObjectName(name)
-    made.setElideMode(Qt.TextElideMode.ElideMiddle)
-    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+class BreakingLabel(QLabel):
+    """Label that is never cut: it wraps, also inside a long file name or path."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self._text = ""
+        self.setObjectName(name)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+
+    def text(self) -> str:
+        """Return the text without the places where it may wrap."""
+        return self._text
+
+    def shown_text(self) -> str:
+        """Return the text with the places where it may wrap, and where not."""
+        return str(super().text())
+
+    def setText(self, text: str | None) -> None:
+        """Show a text."""
+        self._text = text or ""
+        text = _TOGETHER.sub(lambda found: found[0].replace(" ", NO_WRAP), self._text)
+        super().setText(_LONG.sub(_may_wrap, text))
+
+
+def title(name: str = "", text: str = "") -> BreakingLabel:
+    """Bold text, in as many lines as it needs."""
+    made = BreakingLabel(name)
+    made.setText(text)
     set_role(made, "title")
     return made
 
 
-def set_title(label: QElidingLabel, text: str) -> None:
-    """Set a title's text, with the whole of it as its tool tip."""
+def _may_wrap(word: re.Match[str]) -> str:
+    """Let a word wrap after its separators, and anywhere in a part that is long itself."""
+    parts = _SEPARATED.split(word[0])
+    return WRAP.join(part if len(part) < _LONGER else WRAP.join(part) for part in parts)
+
+
+def set_primary(widget: QWidget, primary: bool) -> None:
+    """Draw a button as the likely next step, or plain."""
+    if bool(widget.property("primary")) != primary:
+        widget.setProperty("primary", primary)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
+
+
+def set_title(label: BreakingLabel, text: str) -> None:
+    """Set the text and the tool tip of a title."""
     label.setText(text)
     label.setToolTip(text)
 
 
 def set_role(widget: QWidget, role: str) -> None:
-    """Let the style sheet draw `widget` in another role, such as ``problem``."""
+    """Set the role, such as ``problem``, by which the style sheet draws a widget."""
     if widget.property("role") != role:
         widget.setProperty("role", role)
         widget.style().unpolish(widget)
@@ -96,7 +141,7 @@ def row_size(view: QListWidget) -> QSize:
 
 
 def fit_rows(view: QListWidget, rows: int) -> None:
-    """Make `view` as high as `rows` of its rows."""
+    """Set the height of `view` to that of `rows` rows."""
     view.setFixedHeight(max(rows, 1) * row_size(view).height() + 2 * view.frameWidth() + 2)
 
 

@@ -1,4 +1,4 @@
-"""napari with the dock, for the command line."""
+"""The napari window with the dock, for the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The intensity window of the scan: a choice of presets."""
+"""Choice of the intensity window of the scan."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from napari_scsam.core.windows import Window
 
 TIP = (
-    "Which values of the scan are told apart, by you and by the models. "
-    "Masks that are not committed are drawn again; a round keeps the window that it learned with."
+    "Range of the scan's values that is displayed and given to the models. Outlines that are not "
+    "committed are computed again. A round keeps the window that it was trained with."
 )
 
 
 class WindowBox(QWidget):
-    """Shows the project's window and says which other one was picked; hidden with no choice.
+    """Shows the project's window and emits another choice; hidden if there is only one.
 
     Signals
     -------
@@ -38,7 +38,7 @@ class WindowBox(QWidget):
         self._box.setObjectName("window")
         self._box.setToolTip(TIP)
         self._box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        # The dock may be narrower than the longest title.
+        # So that the longest title does not widen the dock.
         self._box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._box.activated.connect(lambda index: self.picked.emit(self._box.itemData(index)))
         label = text_label("window_label", "Window")

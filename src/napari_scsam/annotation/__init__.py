@@ -1,1 +1,1 @@
-"""The session with one image: what is open, what was done to it, and what is shown of it."""
+"""The annotation session with one image: its state, its edits and its scene, without Qt."""

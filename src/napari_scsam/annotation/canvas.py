@@ -1,4 +1,4 @@
-"""What the annotation room asks of the picture: to draw a scene, and to tell what hands do."""
+"""The interface of a canvas: it draws scenes and reports the user's actions."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ if TYPE_CHECKING:
 
 
 def _ignore(*_: object) -> None:
-    """Nobody listens."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class CanvasListener:
-    """Who is told what a person does; rows and columns are pixels of the shown plane.
+    """Callbacks for the user's actions; rows and columns are pixels of the displayed plane.
 
     Attributes
     ----------
     add_point : callable
-        (row, col, positive): a click inside (True), or outside; also beside the image.
+        (row, col, positive): a click; `positive` means inside the object. It may lie beside the
+        image.
     move_point : callable
-        (index, row, col): point `index` of those last shown was dragged here.
+        (index, row, col): point `index` of the last scene was dragged to this position.
     select_point : callable
-        (index): point `index` of those last shown was clicked; None when all is let go.
+        (index): point `index` of the last scene was clicked; None clears the selection.
     select_line : callable
-        (line): a box or a stroke of those last shown was clicked.
+        (line): a box or a stroke of the last scene was clicked.
     delete_selected : callable
         (): Delete was pressed.
     set_box : callable
-        (box): a box was drawn; perhaps without an area, or beyond the image.
+        (box): a box was drawn. It may have no area, or extend beyond the image.
     add_stroke : callable
-        (kind, path, positive): a scribble or a lasso was drawn; perhaps beyond the image.
+        (kind, path, positive): a scribble or a lasso was drawn. It may extend beyond the image.
     plane_changed : callable
-        (plane): the slider moved; None in a three-dimensional view.
+        (plane): the slider moved; None in the 3D view.
     paint : callable
-        (plane, before, after): a brush, an eraser or a polygon made `after` of the label plane
-        `before`, both uint8 (rows, cols).
-    hand_changed : callable
-        (tool or None, why): a person took one of our tools through napari's own controls, and
-        why a click on the picture does nothing now; empty while it does something.
+        (plane, before, after): a paint tool changed the label of a plane from `before` to
+        `after`, both uint8 (rows, cols).
+    tool_changed : callable
+        (tool or None, reason): the user picked one of our tools through napari's controls.
+        `reason` says why a click has no effect now; it is empty while a click has one.
     undo, redo : callable
-        (): napari's own keys for it were pressed on one of our layers.
+        (): napari's keys for it were pressed on one of our layers.
     """
 
     add_point: Callable[[float, float, bool], None] = _ignore
@@ -61,28 +62,28 @@ class CanvasListener:
     add_stroke: Callable[[StrokeKind, Sequence[Point], bool], None] = _ignore
     plane_changed: Callable[[Plane | None], None] = _ignore
     paint: Callable[[Plane, LabelArray, LabelArray], None] = _ignore
-    hand_changed: Callable[[Tool | None, str], None] = _ignore
+    tool_changed: Callable[[Tool | None, str], None] = _ignore
     undo: Callable[[], None] = _ignore
     redo: Callable[[], None] = _ignore
 
 
 class Canvas(ABC):
-    """Draws one image, its prompts, its previews and its committed label."""
+    """Draws one image with its prompts, previews and committed label."""
 
     @abstractmethod
     def listen(self, listener: CanvasListener) -> None:
-        """Report to `listener` from now on."""
+        """Send all further reports to `listener`."""
 
     @abstractmethod
     def render(self, scene: Scene) -> None:
-        """Draw what differs from the scene before; what is drawn by this is not reported."""
+        """Draw what differs from the previous scene, without reporting it as a user's action."""
 
     @abstractmethod
     def index_along(self, axis: int) -> int:
-        """Where the view is along `axis` of the open image, also where it shows that axis."""
+        """Position of the view along `axis` of the open image, displayed or not."""
 
-    def attend(self) -> None:  # noqa: B027 - a canvas that always listens has nothing to do
-        """Have the mouse go to our tool, whatever had it."""
+    def activate_tool(self) -> None:  # noqa: B027 - optional
+        """Make our tool the one that receives the mouse."""
 
-    def finish_stroke(self) -> None:  # noqa: B027 - a canvas without brushes has none
-        """Report what is drawn so far of a stroke under way."""
+    def finish_stroke(self) -> None:  # noqa: B027 - optional
+        """Report an unfinished stroke as if it had ended here."""

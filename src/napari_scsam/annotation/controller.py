@@ -1,16 +1,15 @@
-"""One open project with one image on show: puts together what works on it, without Qt."""
+"""Composes the annotation session of an open project, without Qt."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_scsam.annotation.autosave import Autosave
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.committed_label import CommittedLabel, LabelSaver
 from napari_scsam.annotation.editor import PromptEditor
-from napari_scsam.annotation.grounds import Grounds
 from napari_scsam.annotation.intensity_window import IntensityWindow
-from napari_scsam.annotation.keeping import Keeper
 from napari_scsam.annotation.navigation import Navigation
 from napari_scsam.annotation.opening import ImageOpener
 from napari_scsam.annotation.outlines import Outlines
@@ -19,7 +18,8 @@ from napari_scsam.annotation.propagation_job import PropagationJob
 from napari_scsam.annotation.scene import Facts, Scene, resolve
 from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
-from napari_scsam.annotation.undoing import Undoing
+from napari_scsam.annotation.undo import UndoRedo
+from napari_scsam.annotation.working_labels import WorkingLabels
 from napari_scsam.core.errors import ScsamError
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 
 class AnnotationController:
-    """The annotation loop: suggest, correct, commit, go on.
+    """The annotation loop: suggest, correct, commit, next.
 
-    A click's life: the editor puts a state with one more prompt into the store. The store
-    tells the controller, which has the outline asked for, resolves the scene and has it drawn.
-    The answer is another change of the store.
+    On a click, the editor puts a state with one more prompt into the store. The store notifies
+    the controller, which requests a mask, resolves the scene and renders it. The model's answer
+    is another change of the store.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ class AnnotationController:
     canvas : Canvas
     previewer : Previewer
     files : JobRunner
-        Reads and writes the project, so that saving never waits behind the model.
+        Reads and writes the project; separate from the models, so that saving does not wait.
     on_change : callable
         Called with the new ViewState after every change.
     segmenter : SegmenterLike
-        What masks are propagated with.
+        Propagates masks.
     carrier : JobRunner
-        Where they are propagated, so that clicks are answered in between.
+        Runs the propagation; clicks are answered between its steps.
 
     Attributes
     ----------
@@ -79,28 +79,30 @@ class AnnotationController:
         self._project = project
         self._canvas = canvas
         state = AnnotationState(project.classes[0], round=project.active_round())
-        self._store = store = StateStore(state, lambda: self._show(keeper))
+        self._store = store = StateStore(state, lambda: self._show(autosave))
         committed = CommittedLabel(project, files)
-        keeper = Keeper(project, files, store)
-        opener = ImageOpener(project, files, store, committed, keeper)
+        autosave = Autosave(project, files, store)
+        opener = ImageOpener(project, files, store, committed, autosave)
         self.window = IntensityWindow(project, files)
-        grounds = Grounds(store, committed, previewer)
-        self.outlines = Outlines(store, previewer, self.window, grounds)
-        self.editor = PromptEditor(store, grounds, project.classes, read_only=project.read_only)
-        painting = Painting(store, grounds, project.classes, read_only=project.read_only)
+        working_labels = WorkingLabels(store, committed, previewer)
+        self.outlines = Outlines(store, previewer, self.window, working_labels)
+        self.editor = PromptEditor(
+            store, working_labels, project.classes, read_only=project.read_only
+        )
+        painting = Painting(store, working_labels, project.classes, read_only=project.read_only)
         self._suggestions = Suggestions(store, self.outlines, project.classes)
         self.navigation = Navigation(
             project, files, store, opener, committed, self._suggestions.arrived
         )
         self._saver = LabelSaver(
-            store, committed, grounds, self.outlines, self._suggestions, project.classes
+            store, committed, working_labels, self.outlines, self._suggestions, project.classes
         )
-        self._undoing = Undoing(store, opener, committed)
+        self._undo_redo = UndoRedo(store, opener, committed)
         self._propagation = PropagationJob(
             project, store, committed, self.outlines, segmenter, carrier
         )
         self._presenter = _Presenter(
-            project, store, self.outlines, grounds, committed, self.window, canvas, on_change
+            project, store, self.outlines, working_labels, committed, self.window, canvas, on_change
         )
         canvas.listen(self._listener(painting))
 
@@ -116,118 +118,121 @@ class AnnotationController:
             add_stroke=editor.add_stroke,
             plane_changed=self.navigation.plane_changed,
             paint=painting.paint,
-            hand_changed=editor.hand_changed,
+            tool_changed=editor.tool_changed,
             undo=lambda: self._if_enabled("undo", self.undo),
             redo=lambda: self._if_enabled("redo", self.redo),
         )
 
     def _if_enabled(self, name: str, action: Callable[[], None]) -> None:
-        """Act as the button of this name would."""
+        """Do what the button of this name does, if it is enabled."""
         if name in self.view_state.enabled:
             action()
 
-    def _show(self, keeper: Keeper) -> None:
-        # Asked before anything is drawn: the model works while the window draws.
+    def _show(self, autosave: Autosave) -> None:
+        # Requested before drawing, so that the model works while the window draws.
         self.outlines.update()
         self._presenter.show()
-        keeper.keep()
+        autosave.save()
 
-    # ---------------------------------------------------------------- what there is
+    # ---------------------------------------------------------------- state
 
     @property
     def now(self) -> AnnotationState:
-        """What is open and what was done."""
+        """The present state."""
         return self._store.now
 
     @property
     def key(self) -> SliceKey | None:
-        """(image id, Plane) on show; None with no image or in a three-dimensional view."""
+        """(image id, Plane) displayed; None without an image or in the 3D view."""
         return self._store.now.key
 
     @property
     def prompts(self) -> PromptSet:
-        """Prompts of the plane on show."""
+        """Prompts of the displayed plane."""
         return self._store.now.prompts
 
     @property
     def preview(self) -> LabelArray | None:
-        """The mask on show, uint8 (rows, cols), or None while there is none."""
+        """The displayed mask, uint8 (rows, cols), or None while there is none."""
         return self.outlines.preview
 
     @property
     def view_state(self) -> ViewState:
-        """What the dock shows."""
+        """State of the dock."""
         return self._presenter.scene.dock
 
     def fail(self, error: Exception) -> None:
-        """Show an error's one line; one that is not ours is a bug and is raised again."""
+        """Show an error's message; an error other than `ScsamError` is a bug and is raised."""
         self._store.fail(error)
 
     # ---------------------------------------------------------------- the loop
 
     def suggest(self) -> None:
-        """Ask the active round for proposals."""
+        """Request proposals from the active round."""
         self._suggestions.suggest()
 
     def pick_tool(self, tool: Tool) -> None:
-        """Take a tool, and have the mouse go to it whatever had it before."""
+        """Pick a tool, and make it the one that receives the mouse."""
         self.editor.set_tool(tool)
-        self._canvas.attend()
+        self._canvas.activate_tool()
 
     def commit(self) -> None:
-        """Save the mask on show as the plane's label; no mask at all saves "nothing here"."""
+        """Save the displayed mask as the plane's label; without a mask, save it as empty."""
         self._canvas.finish_stroke()
         self._saver.commit()
 
     def accept_and_next(self, *, others_open: bool = False) -> None:
-        """Accept and commit what is on show, then go to the next draft or open plane.
+        """Accept and commit the displayed mask, then go to the next draft or open plane.
 
-        With `others_open`, classes that are not on the plane are not annotated yet, not absent.
+        With `others_open`, classes that are not on the plane are recorded as not annotated yet,
+        rather than as absent.
         """
         self._canvas.finish_stroke()
         now = self._store.now
         if now.key is None:
             return
         if now.is_untouched and not self._suggestions.found_nothing(now.key):
-            said = "Nothing to accept yet: click the structure, press G, or K to skip."
+            said = (
+                "Nothing to accept yet. Click the structure, press G for suggestions, or K to skip."
+            )
             self._store.say(said)
             return
         self._saver.commit(self.navigation.next_draft, others_open=others_open)
 
     def commit_drafts(self) -> None:
-        """Commit every draft of the open image that nothing speaks against, as one version."""
+        """Commit all drafts of the open image that are not flagged, as one version."""
         self._saver.commit_drafts()
 
-    def next_look(self) -> None:
-        """Select the next question of this plane, or go to the next draft that wants a look."""
-        if self.editor.asks or not self.navigation.next_flagged():
+    def next_to_check(self) -> None:
+        """Select the next question of this plane, or go to the next flagged draft."""
+        if self.editor.has_question or not self.navigation.next_flagged():
             self.editor.next_question()
 
     def set_axis(self, axis: int) -> None:
-        """Show the image along another of its axes, at the same place."""
+        """Show the image along another axis, at the same position."""
         self.navigation.set_axis(axis, self._canvas.index_along(axis))
 
     def propagate(self) -> None:
-        """Carry the outlines of this plane, and of the committed ones, to the others; or stop."""
+        """Propagate the masks of this plane and of the committed ones, or stop doing so."""
         self._propagation.start_or_stop()
 
     def undo(self) -> None:
-        """Take back the last step, wherever it was taken."""
-        self._undoing.undo()
+        """Undo the last step, whichever image and plane it was made on."""
+        self._undo_redo.undo()
 
     def redo(self) -> None:
-        """Take the step again that was undone."""
-        self._undoing.redo()
+        """Redo the step that was undone last."""
+        self._undo_redo.redo()
 
     def close(self) -> None:
-        """Stop what is under way, and keep what is not committed for the next time."""
+        """Stop running work, and save uncommitted work for the next session."""
         self._propagation.close()
         self.navigation.close()
 
     # ---------------------------------------------------------------- models and windows
 
     def set_window(self, name: str) -> None:
-        """Look at the scan through another window; masks on show are drawn again through it."""
+        """Choose another intensity window; uncommitted masks are computed again with it."""
         try:
             message = self.window.choose(name, self._store.fail)
         except ScsamError as error:
@@ -237,46 +242,47 @@ class AnnotationController:
         self._store.say(message)
 
     def round_changed(self) -> None:
-        """Use the project's active round from now on."""
+        """Switch to the project's active round."""
         active = self._project.active_round()
         self.window.use_round(active)
         self._suggestions.forget()
-        # A mask that another round's models drew must not be committed as this one's.
+        # A mask from another round's models must not be committed as this round's.
         self.outlines.forget()
-        # What was last said here must not hide what is being said of the round.
+        # The last message here must not hide the message about the round.
         self._store.put(replace(self._store.now.saying(""), round=active))
 
     def use_tuned(self, folder: Path | None, redraw: bool = False) -> None:
-        """Have clicks answered by a tuning's SAM from the next one on; None for the shipped one.
+        """Answer further clicks with a tuned SAM; None for the shipped one.
 
-        An outline on show stays as the person sees it, unless `redraw` says otherwise.
+        The displayed mask is not computed again, unless `redraw` is set.
         """
         now = self._store.now
         if folder == now.tuned:
             return
         if redraw and self.outlines.waiting:
-            # What the message says is under way no longer is.
+            # The message is about a request that is dropped here.
             now = replace(now, status=replace(now.status, message=""))
         if redraw:
             self.outlines.forget()
+        self._suggestions.forget()
         self._store.put(replace(now, tuned=folder))
 
 
 class _Presenter:
-    """Between what is known and what is drawn.
+    """Resolves scenes and has them drawn.
 
     Parameters
     ----------
     project : Project
     store : StateStore
     outlines : Outlines
-    grounds : Grounds
+    working_labels : WorkingLabels
     committed : CommittedLabel
     window : IntensityWindow
     canvas : Canvas
         Draws the scene.
     on_change : callable
-        Called with what the dock shows.
+        Called with the state of the dock.
     """
 
     def __init__(
@@ -284,7 +290,7 @@ class _Presenter:
         project: Project,
         store: StateStore,
         outlines: Outlines,
-        grounds: Grounds,
+        working_labels: WorkingLabels,
         committed: CommittedLabel,
         window: IntensityWindow,
         canvas: Canvas,
@@ -294,7 +300,7 @@ class _Presenter:
         self._read_only = project.read_only
         self._store = store
         self._outlines = outlines
-        self._grounds = grounds
+        self._working_labels = working_labels
         self._committed = committed
         self._window = window
         self._canvas = canvas
@@ -302,7 +308,7 @@ class _Presenter:
         self.scene = Scene()
 
     def show(self) -> None:
-        """Have all that changed drawn."""
+        """Resolve the scene and render it."""
         self.scene = scene = resolve(self._facts(), self.scene)
         self._canvas.render(scene)
         self._on_change(scene.dock)
@@ -315,7 +321,7 @@ class _Presenter:
             self._outlines.answers,
             committed=self._committed.array,
             is_committed=now.plane is not None and self._committed.has(now.plane),
-            base=None if now.plane is None else self._grounds.committed(now.plane),
+            base=None if now.plane is None else self._working_labels.committed(now.plane),
             contrast=None if now.image is None else self._window.contrast(now.image.volume),
             can_undo=self._store.can_undo,
             can_redo=self._store.can_redo,

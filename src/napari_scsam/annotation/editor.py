@@ -1,4 +1,4 @@
-"""The prompts of the plane on show: what a person's hands make of them."""
+"""Edits the prompts of the displayed plane."""
 
 from __future__ import annotations
 
@@ -46,99 +46,101 @@ from napari_scsam.core.prompts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_scsam.annotation.ground import Over
-    from napari_scsam.annotation.grounds import Grounds
+    from napari_scsam.annotation.working_label import Over
+    from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.labels import LabelClass
 
-OUTSIDE_IMAGE = "That is beside the image: nothing was added."
-NO_AREA = "That box has no area: drag it from one corner of the structure to the other."
-REPLACES = "What you draw or click takes the place of other classes now; T keeps them again."
-KEEPS = "Other classes are kept: what you draw or click takes what is free."
-TOO_SHORT = "That line is too short: draw it with the button held."
+OUTSIDE_IMAGE = "That is outside the image. Nothing was added."
+NO_AREA = "That box has no area. Drag it from one corner of the structure to the opposite one."
+REPLACES = "Painting and clicks now replace other classes. T protects them again."
+KEEPS = "Other classes are protected. Painting and clicks change free pixels only."
+TOO_SHORT = "That line is too short. Draw it with the mouse button held down."
 
 
 class PromptEditor:
-    """Adds prompts, and changes, selects and deletes them; each change is a step of the history.
+    """Adds, changes, selects and deletes prompts; each change is a step that can be undone.
 
     Parameters
     ----------
     store : StateStore
-    grounds : Grounds
-        What is kept of the other classes while one is edited.
+    working_labels : WorkingLabels
+        Protect the other classes while one is edited.
     classes : sequence of LabelClass
         The project's.
     read_only : bool
-        Refuse every change.
+        Whether changes are refused.
     """
 
     def __init__(
         self,
         store: StateStore,
-        grounds: Grounds,
+        working_labels: WorkingLabels,
         classes: Sequence[LabelClass],
         *,
         read_only: bool,
     ) -> None:
         self._store = store
-        self._grounds = grounds
+        self._working_labels = working_labels
         self._classes = classes
         self._read_only = read_only
 
     # ---------------------------------------------------------------- class, tool, object
 
     def set_class(self, class_id: int) -> None:
-        """Make a class the one that new prompts are for."""
+        """Choose the class of new prompts."""
         chosen = next(c for c in self._classes if c.id == class_id)
         self._store.put(replace(self._store.now, active_class=chosen))
 
     def set_tool(self, tool: Tool) -> None:
-        """Pick what a plain click and a drag do."""
+        """Choose what a click and a drag do."""
         if tool in PAINT_TOOLS and self._read_only:
-            self._store.fail(ReadOnlyError("The project is open read-only: nothing can be drawn."))
+            self._store.fail(
+                ReadOnlyError("The project is open read-only, so painting is disabled.")
+            )
             return
         self._store.put(replace(self._store.now, tool=tool))
 
-    def hand_changed(self, tool: Tool | None, deaf: str) -> None:
-        """Follow a person who took a tool, or another layer, through napari's own controls."""
+    def tool_changed(self, tool: Tool | None, blocked: str) -> None:
+        """Adopt a tool, or a layer, that the user picked through napari's controls."""
         now = self._store.now
-        changed = replace(now, tool=tool or now.tool, deaf=deaf)
-        listens_again = now.deaf and not deaf and not (now.status.message or now.status.error)
-        if (changed.tool, changed.deaf) != (now.tool, now.deaf):
-            self._store.put(changed.saying("Ready.") if listens_again else changed)
+        changed = replace(now, tool=tool or now.tool, blocked=blocked)
+        unblocked = now.blocked and not blocked and not (now.status.message or now.status.error)
+        if (changed.tool, changed.blocked) != (now.tool, now.blocked):
+            self._store.put(changed.saying("Ready.") if unblocked else changed)
 
     def set_over(self, over: Over) -> None:
-        """Choose what the object under the hand may take from other classes."""
+        """Choose whose pixels the edited class may replace."""
         now = replace(self._store.now, over=over)
-        ground = None if now.key is None or now.is_untouched else self._grounds.of(now.key)
-        if now.key is None or ground is None or ground.over == over:
+        working = None if now.key is None or now.is_untouched else self._working_labels.of(now.key)
+        if now.key is None or working is None or working.over == over:
             self._store.put(now)
             return
-        changed = now.work.with_ground(now.key, replace(ground, over=over))
+        changed = now.work.with_working(now.key, replace(working, over=over))
         self._store.step(replace(now, work=changed))
 
     def switch_over(self) -> None:
-        """Keep the other classes' pixels, or let the object under the hand take them."""
+        """Switch between protecting and replacing the pixels of other classes."""
         taken = self._store.now.over == "free"
         self.set_over("all" if taken else "free")
         self._store.say(REPLACES if taken else KEEPS)
 
     def new_object(self) -> None:
-        """Let the next prompt begin another object of the active class."""
+        """Start another object of the active class with the next prompt."""
         now = self._store.now
         name, class_id = now.active_class.name, now.active_class.id
         if now.key is None:
             return
         if not object_numbers(now.prompts, class_id):
-            self._store.say(f"This is the first {name} here: click it, or draw a box.")
+            self._store.say(f"This is the first {name} on this slice. Click it, or draw a box.")
             return
         now = now.with_active((class_id, another_object(now.prompts, class_id)))
         now = replace(now, selection=Selection())
-        self._store.put(now.saying(f"Another {name}: click it, or draw a box."))
+        self._store.put(now.saying(f"New object, {name}: click it, or draw a box."))
 
     # ---------------------------------------------------------------- points
 
     def add_point(self, row: float, col: float, positive: bool = True) -> None:
-        """Add a person's point for the active object; the outside tool makes it outside."""
+        """Add the user's point to the active object; the outside tool makes it negative."""
         if not self._is_inside(row, col):
             self._store.say(OUTSIDE_IMAGE)
             return
@@ -149,16 +151,16 @@ class PromptEditor:
         self._edit_point(point)
 
     def move_point(self, index: int, row: float, col: float) -> None:
-        """Move the shown point `index`."""
+        """Move the displayed point `index`."""
         if not self._is_inside(row, col):
-            self._store.say("A point stays inside the image: it was put back.")
+            self._store.say("Points must lie inside the image. The point was moved back.")
             return
         prompts = self._store.now.prompts
         index = shown_points(prompts)[index]
         self._edit_point(edited(replace(prompts.points[index], row=row, col=col)), index)
 
     def select_point(self, index: int | None) -> None:
-        """Select the shown point `index`; its object becomes the active one of its class."""
+        """Select the displayed point `index`; its object becomes the active one of its class."""
         now = self._store.now
         if index is None:
             self._store.put(replace(now, selection=Selection()))
@@ -170,7 +172,7 @@ class PromptEditor:
     # ---------------------------------------------------------------- boxes and strokes
 
     def set_box(self, box: Box) -> None:
-        """Give the active object a box, or another object where the box lies apart from it."""
+        """Give the active object a box, or start another object if the box is apart from it."""
         box = self._inside_image(box)
         if not has_area(box):
             self._store.say(NO_AREA)
@@ -180,7 +182,7 @@ class PromptEditor:
         self._edit(with_box(now.prompts, key, box), active=key)
 
     def add_stroke(self, kind: StrokeKind, path: Sequence[Point], positive: bool = True) -> None:
-        """Add a scribble to the active object, or a lasso round it or another one."""
+        """Add a scribble to the active object, or a lasso around it or around another one."""
         positive = self._is_positive(positive)
         places = self._on_image(kind, path)
         if not places:
@@ -215,12 +217,12 @@ class PromptEditor:
     # ---------------------------------------------------------------- proposals
 
     @property
-    def asks(self) -> bool:
-        """Whether a point of this plane asks something."""
+    def has_question(self) -> bool:
+        """Whether a proposed point of this plane is a question."""
         return next_question(self._store.now.prompts, None) is not None
 
     def answer(self, inside: bool) -> None:
-        """Answer the selected question; "no" flips a selected point that asks nothing."""
+        """Answer the selected question; "no" flips a selected point that is not a question."""
         prompts, index = self._store.now.prompts, self._store.now.selection.point
         if index is None:
             return
@@ -232,7 +234,7 @@ class PromptEditor:
             self._edit(replace_point(prompts, index, flipped(point)), select=index)
 
     def next_question(self) -> None:
-        """Select the next point of this plane that asks something."""
+        """Select the next question of this plane."""
         now = self._store.now
         found = next_question(now.prompts, now.selection.point)
         if found is None:
@@ -241,14 +243,14 @@ class PromptEditor:
             self._store.put(replace(now, selection=Selection(point=found)))
 
     def accept_all(self) -> None:
-        """Accept every proposal of the plane, without committing."""
+        """Accept all proposals of the plane, without committing."""
         self._edit(with_state(self._store.now.prompts, "accepted"))
 
     def reject(self) -> None:
-        """Reject every proposal of the plane that waits for a decision."""
+        """Reject all undecided proposals of the plane."""
         self._edit(with_state(self._store.now.prompts, "rejected"))
 
-    # ---------------------------------------------------------------- the history's steps
+    # ---------------------------------------------------------------- steps of the history
 
     def _edit_point(self, point: PointPrompt, at: int | None = None) -> None:
         prompts = with_point(self._store.now.prompts, point, at)
@@ -261,15 +263,15 @@ class PromptEditor:
         if now.key is None:
             return
         if prompts != now.prompts and self._read_only:
-            error = ReadOnlyError("The project is open read-only: prompts can't be changed.")
+            error = ReadOnlyError("The project is open read-only, so prompts can't be changed.")
             self._store.fail(error)
             return
         changed = now if active is None else now.with_active(active)
         if prompts == now.prompts:
             self._store.put(changed)
             return
-        ground = self._grounds.for_edit(now.key, prompts)
-        work = now.work.with_prompts(now.key, prompts).with_ground(now.key, ground)
+        working = self._working_labels.for_edit(now.key, prompts)
+        work = now.work.with_prompts(now.key, prompts).with_working(now.key, working)
         self._store.step(replace(changed.saying(""), work=work, selection=Selection(select)))
 
     def _is_positive(self, positive: bool) -> bool:
@@ -285,7 +287,7 @@ class PromptEditor:
         return (r0, c0, r1, c1)
 
     def _on_image(self, kind: StrokeKind, path: Sequence[Point]) -> list[Point]:
-        """A lasso with its places brought into the image; of a scribble those that lie in it."""
+        """Positions of a lasso clipped to the image, or those of a scribble that lie inside it."""
         if kind == "lasso":
             return [self._inside_image((*place, *place))[:2] for place in path]
         return [place for place in path if self._is_inside(*place)]

@@ -1,4 +1,4 @@
-"""The window of an open project: what the person sees, and what the models are asked with."""
+"""The intensity window of an open project: for the display, and for the models."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """How an image's values are shown; another value for each time that one is chosen.
+    """The display range of an image; a new instance for each choice, even of the same range.
 
     Attributes
     ----------
     limits : (float, float), optional
-        Values that are shown black and white; None for the usual ones of the display.
+        Values displayed as black and white; None for the default of the display.
     """
 
     limits: Limits | None = None
 
 
 class IntensityWindow:
-    """The person's choice, and the window that the active round learned with.
+    """The chosen window, and the one that the active round was trained with.
 
-    A round's models are asked with the window that they learned with, whatever is on show:
-    another would be another kind of picture to them.
+    A round's models always get the window of their training. With another one, their input
+    would differ from what they were trained on.
 
     Parameters
     ----------
@@ -46,52 +46,52 @@ class IntensityWindow:
         self._project = project
         self._files = files
         self.chosen = project.window
-        self._learned: Window | None = None
+        self._trained_with: Window | None = None
         self._context = False
         self._number = 0
-        # The window that the models are asked with, on the volume that it was found for.
+        # (volume, window, window with its limits on that volume), for the models.
         self._resolved: tuple[Volume, Window, Window] | None = None
-        # What is shown of the volume that it was found for.
+        # (volume, its display range).
         self._contrast: tuple[Volume, Contrast] | None = None
         self.use_round(project.active_round())
 
     @property
     def choices(self) -> tuple[Window, ...]:
-        """Windows to choose from, the present one among them."""
+        """Windows to choose from, including the present one."""
         offered = window_choices(self._project.modality)
         return offered if self.chosen in offered else (self.chosen, *offered)
 
     def use_round(self, record: RoundRecord | None) -> None:
-        """Ask with the window of the active round from now on."""
-        self._learned = None if record is None else round_window(record.folder)
+        """Use the window of the active round for the models."""
+        self._trained_with = None if record is None else round_window(record.folder)
         settings = None if record is None else round_settings(record.folder)
         self._context = settings is not None and settings.context
         self._number = 0 if record is None else record.number
 
-    def asked(self, volume: Volume) -> Window:
-        """What the models see of one volume's values, with its limits there."""
-        wanted = self._learned or self.chosen
+    def for_models(self, volume: Volume) -> Window:
+        """The window for the models, with its limits on one volume."""
+        wanted = self._trained_with or self.chosen
         if self._resolved is None or self._resolved[:2] != (volume, wanted):
             self._resolved = (volume, wanted, wanted.on(volume))
         return self._resolved[2]
 
     def neighbours(self, volume: Volume, plane: Plane) -> Around | None:
-        """The planes before and after with their own values; None where nobody looks at them."""
+        """The neighbouring planes' own values; None if the round's models do not use them."""
         return AUTO.around(volume, plane) if self._context else None
 
     def contrast(self, volume: Volume) -> Contrast:
-        """How a volume is shown through the window that was chosen last."""
+        """The display range of a volume with the chosen window."""
         if self._contrast is None or self._contrast[0] is not volume:
             self._contrast = (volume, Contrast(self.chosen.on(volume).limits))
         return self._contrast[1]
 
     def choose(self, name: str, on_failed: OnFailed) -> str:
-        """Take another window, and save the choice where the project can be written.
+        """Choose another window, and save the choice unless the project is read-only.
 
         Returns
         -------
         str
-            What to say of it.
+            Message for the status line.
 
         Raises
         ------
@@ -103,9 +103,9 @@ class IntensityWindow:
         if not self._project.read_only:
             job = Job("Saving the window", lambda _p, _c: self._project.change(window=chosen))
             self._files.run(job, lambda _: None, on_failed)
-        if self._learned is None or self._learned == chosen:
+        if self._trained_with is None or self._trained_with == chosen:
             return f"Window: {chosen.title}."
         return (
-            f"Shown: {chosen.title}. Round {self._number} learned with {self._learned.title} and "
-            "still looks through that; the next round learns with yours."
+            f"Displayed: {chosen.title}. Round {self._number} was trained with "
+            f"{self._trained_with.title} and keeps using it. The next round uses your choice."
         )

@@ -1,4 +1,4 @@
-"""Where the person was when the project was last open; kept in its cache, so never precious."""
+"""The last position in a project; stored in its cache, because it may be lost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FILE = "last_view.json"
 
 
 def remember(project: Project, key: SliceKey) -> None:
-    """Note `key` for the next time; does nothing where the project can't be written."""
+    """Store `key` for the next session; does nothing in a read-only project."""
     if project.read_only:
         return
     image_id, plane = key
     text = json.dumps({"image": image_id, "axis": plane.axis, "index": plane.index})
     folder = project.folder / "cache"
-    # A full disk must not disturb anybody who only looks around.
+    # A full disk must not interrupt someone who only views images.
     with contextlib.suppress(OSError):
         folder.mkdir(exist_ok=True)
         with open_new(folder / FILE) as stream:
@@ -31,7 +31,7 @@ def remember(project: Project, key: SliceKey) -> None:
 
 
 def first_view(project: Project) -> SliceKey | None:
-    """What to show first: the plane of last time, or an open one of an image that is not done.
+    """The plane to show first: that of the last session, or else an unannotated one.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def _recall(project: Project) -> SliceKey | None:
 
 
 def _open_plane(project: Project) -> SliceKey | None:
-    """The open plane nearest to the middle of the first image that is not done."""
+    """The unannotated plane nearest to the middle of the first unfinished image."""
     records, committed = project.images(), project.all_committed_planes()
     for record in records:
         total, done = plane_total(record), set(committed.get(record.id, ()))

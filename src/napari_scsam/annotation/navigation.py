@@ -1,4 +1,4 @@
-"""From plane to plane and from image to image."""
+"""Navigation between planes and images."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Navigation:
     ----------
     project : Project
     files : JobRunner
-        Notes what was passed over.
+        Records skipped slices.
     store : StateStore
     opener : ImageOpener
     committed : CommittedLabel
-        Tells which planes are done.
+        Knows which planes are annotated.
     on_arrival : callable
-        Called on a plane that `next_open` or `previous` came to, where there is nothing yet.
+        Called after `next_open` or `previous`, if the plane is untouched and unannotated.
     """
 
     def __init__(
@@ -59,24 +59,24 @@ class Navigation:
         self._opener.open(image_id, plane, then)
 
     def close(self) -> None:
-        """Leave the image; what is not committed is kept."""
+        """Save uncommitted work for the next session."""
         self._opener.close()
 
     def plane_changed(self, plane: Plane | None) -> None:
-        """Follow the view, whose slider moved; None in three dimensions."""
+        """Adopt the view's position after its slider moved; None in the 3D view."""
         now = self._store.now
         if now.image is not None and plane != now.plane:
             self._store.put(now.at(plane))
 
     def set_axis(self, axis: int, index: int) -> None:
-        """Show the image along another of its axes, at the same place.
+        """Show the image along another axis, at the same position.
 
         Parameters
         ----------
         axis : {0, 1, 2}
         index : int
-            Where the view is along that axis; the plane's last point counts for more, since
-            that is what the person looks at.
+            Position of the view along that axis. If the plane has points, the last one is used
+            instead, because it lies on what the user works on.
         """
         now = self._store.now
         if now.image is None or now.plane is None:
@@ -90,20 +90,20 @@ class Navigation:
             index = round((point.row, point.col)[in_plane.index(axis)])
         self._store.put(now.at(Plane(axis, int(np.clip(index, 0, shape[axis] - 1)))))
 
-    # ---------------------------------------------------------------- the next one
+    # ---------------------------------------------------------------- next and previous
 
     def next_open(self) -> None:
         """Go to the next plane that is not committed."""
         self._go(1)
 
     def previous(self) -> None:
-        """Go to the plane before, committed or not."""
+        """Go to the previous plane, committed or not."""
         self._go(-1)
 
     def next_draft(self) -> None:
-        """Go to the next draft along this axis, from the start again at the end.
+        """Go to the next draft along this axis, wrapping around at the end.
 
-        Without one, to the next open plane.
+        Without a draft, go to the next open plane.
         """
         now = self._store.now
         left = [p for p in now.drafts if now.plane is not None and p.axis == now.plane.axis]
@@ -114,7 +114,7 @@ class Navigation:
         self._arrive((now.image.id, next(later, left[0])))
 
     def next_flagged(self) -> bool:
-        """Go to the next draft that wants a look; False where there is no other one."""
+        """Go to the next flagged draft; False if there is no other one."""
         now = self._store.now
         waiting = [p for p, draft in now.drafts.items() if draft.flag and p != now.plane]
         if not waiting or now.image is None:
@@ -124,15 +124,17 @@ class Navigation:
         return True
 
     def skip(self) -> None:
-        """Leave this plane for now."""
+        """Skip this plane for now."""
         key = self._store.now.key
         if key is None:
             return
         self.next_open()
-        # What is passed over, as what is done, is counted along axis 0. Noted after the next
-        # plane was found: while the disk is written, nobody can read the journal.
+        # Skipped slices, like annotated ones, are counted along axis 0. Recorded after the
+        # next plane was found, because the journal can't be read during a write.
         if not self._project.read_only and key[1].axis == 0:
-            job = Job("Noting the slice", lambda _p, _c: self._project.skip(key[0], key[1].index))
+            job = Job(
+                "Recording the slice", lambda _p, _c: self._project.skip(key[0], key[1].index)
+            )
             self._files.run(job, lambda _: None, self._store.fail)
 
     def _go(self, step: int) -> None:
@@ -141,7 +143,9 @@ class Navigation:
             return
         target, said = self._beside(now.key, step), now.status.message
         if target is None:
-            self._store.say(f"{said} That was the last one." if step > 0 else "The first one.")
+            self._store.say(
+                f"{said} That was the last slice." if step > 0 else "This is the first slice."
+            )
         else:
             self._arrive(target)
 
@@ -159,7 +163,7 @@ class Navigation:
         self.open_image(*target, then=arrived)
 
     def _beside(self, key: SliceKey, step: int) -> SliceKey | None:
-        """The next plane along the axis in view, open ones only on the way forward."""
+        """The next plane along the displayed axis; forward, only planes that are not annotated."""
         image_id, plane = key
         image = self._store.now.image
         if plane.axis and image is not None:
@@ -169,6 +173,6 @@ class Navigation:
                 at = Plane(plane.axis, index)
                 if step < 0 or not self._committed.has(at):
                     return (image_id, at)
-            # At the end of this image: on to the next one, from its beginning.
+            # At the end of this image: continue with the next one.
             plane = Plane(0, image.volume.shape[0] - 1 if step > 0 else 0)
         return neighbour(self._project, (image_id, plane), step, only_open=step > 0)

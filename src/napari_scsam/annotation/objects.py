@@ -1,4 +1,4 @@
-"""Which of a class's objects on a plane a prompt belongs to, and what it takes the place of."""
+"""Which object of a class a prompt belongs to, and which prompts it replaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.prompts import Box, ObjectKey, Point, PointPrompt, PromptSet
 
-# A box under one pixel wide or high is none: nothing lies inside it.
+# Pixels. Derived: a narrower box contains no pixel centre for certain.
 LEAST_SIDE = 1.0
 
 
@@ -24,23 +24,23 @@ def object_numbers(prompts: PromptSet, class_id: int) -> tuple[int, ...]:
 
 
 def another_object(prompts: PromptSet, class_id: int) -> int:
-    """The number that the class's next object gets."""
+    """The number of the class's next object."""
     return max(object_numbers(prompts, class_id), default=0) + 1
 
 
 def object_for_outline(prompts: PromptSet, active: ObjectKey, box: Box) -> ObjectKey:
-    """The object that a box, or a line round something, is meant for.
+    """The object that a box or a lasso belongs to.
 
-    An outline that meets the active object says more of it, and so does any outline while
-    that object has nothing inside yet. Otherwise it is meant for the object of the class
-    that it meets, and for another one where it meets none.
+    If the active object has no positive prompt yet, or the outline overlaps it, the outline
+    belongs to the active object. Otherwise it belongs to the object of the class that it
+    overlaps, or to a new one if it overlaps none.
 
     Parameters
     ----------
     prompts : PromptSet
     active : (class id, object number)
     box : (row0, col0, row1, col1)
-        What was drawn, or what goes round it.
+        The box, or the bounding box of the lasso.
     """
     class_id, _ = active
     if extent(prompts, active) is None:
@@ -51,7 +51,7 @@ def object_for_outline(prompts: PromptSet, active: ObjectKey, box: Box) -> Objec
 
 
 def extent(prompts: PromptSet, key: ObjectKey) -> Box | None:
-    """Box round everything that is said to be inside an object; None while nothing is."""
+    """Bounding box of an object's positive prompts; None if it has none."""
     places: list[Point] = [
         (p.row, p.col)
         for p in prompts.points
@@ -67,14 +67,14 @@ def extent(prompts: PromptSet, key: ObjectKey) -> Box | None:
 
 
 def box_round(places: Iterable[Point]) -> Box:
-    """The smallest box that holds all `places` (row, col)."""
+    """The bounding box of `places` (row, col)."""
     rows_cols = np.asarray(list(places), float)
     (r0, c0), (r1, c1) = rows_cols.min(axis=0), rows_cols.max(axis=0)
     return (float(r0), float(c0), float(r1), float(c1))
 
 
 def has_area(box: Box) -> bool:
-    """Whether a box is large enough to hold something."""
+    """Whether a box is large enough to contain a pixel."""
     r0, c0, r1, c1 = box
     return r1 - r0 >= LEAST_SIDE and c1 - c0 >= LEAST_SIDE
 
@@ -86,10 +86,10 @@ def _meet(a: Box | None, b: Box) -> bool:
 
 
 def with_point(prompts: PromptSet, point: PointPrompt, at: int | None = None) -> PromptSet:
-    """`prompts` with a point added, or put in the place of point `at`.
+    """`prompts` with a point added, or replacing point `at`.
 
-    It takes the place of what was said of the same object at the same pixel before: two
-    points there could only repeat or contradict each other.
+    It replaces earlier points of the same object on the same pixel, which it would repeat or
+    contradict.
     """
     if at is None:
         points = (*prompts.points, point)

@@ -1,4 +1,4 @@
-"""Opens images of the project: read off the main thread, then shown at a plane."""
+"""Opens images of the project: reads them on a thread, then shows a plane."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from napari_scsam.core.jobs import Job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_scsam.annotation.autosave import Autosave
     from napari_scsam.annotation.committed_label import CommittedLabel
-    from napari_scsam.annotation.keeping import Keeper
     from napari_scsam.annotation.pending import Pending
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.core.volume import Volume
     from napari_scsam.project import ImageRecord, Project
 
-READ_ONLY = "The project is open elsewhere: look, but no changes."
+READ_ONLY = "The project is open in another window, so it is read-only here."
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """What is read of an image to open it."""
+    """What is read to open an image."""
 
     volume: Volume
     label: LabelArray | None
@@ -44,9 +44,9 @@ class ImageOpener:
         Reads the images.
     store : StateStore
     committed : CommittedLabel
-        Follows the image that is open.
-    keeper : Keeper
-        Has what was not committed when the image was last open.
+        Switched to the opened image.
+    autosave : Autosave
+        Has the uncommitted work of the last session.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class ImageOpener:
         files: JobRunner,
         store: StateStore,
         committed: CommittedLabel,
-        keeper: Keeper,
+        autosave: Autosave,
     ) -> None:
         self._project = project
         self._files = files
         self._store = store
         self._committed = committed
-        self._keeper = keeper
+        self._autosave = autosave
 
     def open(
         self, image_id: str, plane: Plane | None = None, then: Callable[[], None] | None = None
@@ -81,12 +81,12 @@ class ImageOpener:
                 volume,
                 self._project.label(image_id),
                 self._project.label_version(image_id),
-                self._keeper.read(image_id, volume.shape),
+                self._autosave.read(image_id, volume.shape),
             )
 
         def opened(result: _Read) -> None:
             self._committed.open(image_id, result.label, result.version)
-            said = self._keeper.restore(image_id, result.pending)
+            said = self._autosave.restore(image_id, result.pending)
             self._show(record, result.volume, plane, said)
             if isinstance(result.pending, ProjectError):
                 self._store.fail(result.pending)
@@ -97,8 +97,8 @@ class ImageOpener:
         self._files.run(Job(f"Opening {record.name}", read), opened, self._store.fail)
 
     def close(self) -> None:
-        """Keep what is not committed, for the next time."""
-        self._keeper.close()
+        """Save uncommitted work for the next session."""
+        self._autosave.close()
 
     def _show(self, record: ImageRecord, volume: Volume, plane: Plane | None, said: str) -> None:
         middle = 0 if volume.ndim == 2 else volume.shape[0] // 2

@@ -1,11 +1,11 @@
-"""What the models are asked about the plane on show, and what becomes of their answers."""
+"""Requests masks of the displayed plane from the models, and takes their answers."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.ground import Ground, already_included, begun_from
+from napari_scsam.annotation.working_label import WorkingLabel, already_included, initial_label
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.stretch import Stretch
 from napari_scsam.inference.messages import Answer, Question
@@ -13,177 +13,185 @@ from napari_scsam.inference.messages import Answer, Question
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_scsam.annotation.grounds import Grounds
     from napari_scsam.annotation.intensity_window import IntensityWindow
     from napari_scsam.annotation.state import AnnotationState, StateStore
+    from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.core.prompts import PromptSet
     from napari_scsam.core.volume import Volume
     from napari_scsam.inference.previews import Previewer
 
-VIA_BOX = "This model reads boxes, so your clicks became one; after a first round it reads points."
+VIA_BOX = (
+    "This model takes boxes only, so your clicks became a box. After a first round it takes points."
+)
 
-LEFT = (
-    "Slice {number} was not saved: you left it before its outline was there. It keeps its "
-    "prompts; go back and press J."
+LEFT_TOO_EARLY = (
+    "Slice {number} was not saved, because you left it before its mask was computed. Its prompts "
+    "are kept: go back and press J."
 )
 
 
 class Outlines:
-    """Has an outline made of the prompts on show wherever there is none.
+    """Requests a mask whenever the displayed prompts have none.
 
     Parameters
     ----------
     store : StateStore
     previewer : Previewer
     window : IntensityWindow
-        What the models see of the values.
-    grounds : Grounds
-        What the models may change.
+        Intensity window for the models.
+    working_labels : WorkingLabels
+        What answers are merged into.
     """
 
     def __init__(
-        self, store: StateStore, previewer: Previewer, window: IntensityWindow, grounds: Grounds
+        self,
+        store: StateStore,
+        previewer: Previewer,
+        window: IntensityWindow,
+        working_labels: WorkingLabels,
     ) -> None:
         self._store = store
         self._previewer = previewer
         self._window = window
-        self._grounds = grounds
-        # On which ground each plane's answer was made.
-        self._made_on: dict[SliceKey, Ground | None] = {}
-        # What was asked last; it is not asked again while it has no answer, for it failed.
-        self._asked: tuple[SliceKey, PromptSet] | None = None
-        # What waits for an answer about a plane.
+        self._working_labels = working_labels
+        # The working label that each plane's answer was requested for.
+        self._made_on: dict[SliceKey, WorkingLabel | None] = {}
+        # The last request. It is not repeated: without an answer, it has failed.
+        self._requested: tuple[SliceKey, PromptSet] | None = None
+        # What is called once the answer for a plane arrives.
         self._then: tuple[SliceKey, Callable[[], None]] | None = None
-        self._told_via_box = False
-        self._told_note = ""
+        self._said_via_box = False
+        self._last_note = ""
 
-    # ---------------------------------------------------------------- what is known
+    # ---------------------------------------------------------------- answers
 
     @property
     def waiting(self) -> bool:
-        """Whether the models are at work on an answer."""
+        """Whether a request is running."""
         return self._previewer.waiting
 
     @property
     def preview(self) -> LabelArray | None:
-        """The mask on show, uint8 (rows, cols), or None while there is none."""
+        """The displayed mask, uint8 (rows, cols), or None while there is none."""
         key = self._store.now.key
-        return None if key is None else self._grounds.to_save(key)
+        return None if key is None else self._working_labels.to_save(key)
 
     @property
     def answers(self) -> dict[Plane, Answer]:
-        """Of the open image's planes, the labels of just the prompts that they have now."""
+        """Labels of the open image's planes that match their present prompts."""
         now = self._store.now
-        keys = (key for key in {**now.work.prompts, **now.work.grounds} if now.is_open(key[0]))
-        found = {key[1]: self._grounds.answer(key) for key in keys}
+        keys = (
+            key for key in {**now.work.prompts, **now.work.working_labels} if now.is_open(key[0])
+        )
+        found = {key[1]: self._working_labels.answer(key) for key in keys}
         return {plane: answer for plane, answer in found.items() if answer is not None}
 
     @property
-    def looking_at(self) -> tuple[Question, Volume] | None:
-        """What would be asked about the plane on show, and its image; None without a plane."""
+    def current_question(self) -> tuple[Question, Volume] | None:
+        """The request for the displayed plane, and its image; None without a plane."""
         now = self._store.now
         if now.key is None or now.image is None:
             return None
         return self.question(now.prompts), now.image.volume
 
     def question(self, prompts: PromptSet) -> Question:
-        """A question about the plane on show."""
+        """A request for the displayed plane."""
         now = self._store.now
         if now.key is None or now.image is None:
             raise RuntimeError("A question needs an open plane.")
         plane, volume = now.key[1], now.image.volume
-        ground = self._grounds.of(now.key)
+        working = self._working_labels.of(now.key)
         return Question(
             now.key,
             volume.plane(plane),
             prompts,
             None if now.round is None else now.round.folder,
-            begun_from(ground, self._grounds.origin(now.key), prompts),
-            self._window.asked(volume),
+            initial_label(working, self._working_labels.origin(now.key), prompts),
+            self._window.for_models(volume),
             now.tuned,
             Stretch.of(volume, plane),
             self._window.neighbours(volume, plane),
-            already_included(ground, prompts),
+            already_included(working, prompts),
         )
 
-    # ---------------------------------------------------------------- asking
+    # ---------------------------------------------------------------- requests
 
     def update(self) -> None:
-        """Ask for an outline where there is none, and take back what nobody waits for."""
+        """Request a mask if there is none, and cancel a request that is no longer needed."""
         now = self._store.now
-        self._forget_overtaken(now)
+        self._forget_outdated(now)
         if self._then is not None and self._then[0] != now.key:
             left, self._then = self._then[0][1], None
             self._drop()
-            self._store.fail(ModelError(LEFT.format(number=left.index + 1)))
+            self._store.fail(ModelError(LEFT_TOO_EARLY.format(number=left.index + 1)))
             now = self._store.now
         if now.key is None or now.status.busy == "opening":
             self._drop()
             return
-        known = now.prompts.is_empty or self._grounds.answer(now.key) is not None
+        known = now.prompts.is_empty or self._working_labels.answer(now.key) is not None
         asking = self._previewer.is_asking(now.key, now.prompts)
-        if known and not asking:  # what is asked of just what is shown is a suggestion
+        if known and not asking:  # a request for the displayed prompts is one for suggestions
             self._drop()
-        elif not known and not asking and self._asked != (now.key, now.prompts):
-            self._asked = (now.key, now.prompts)
-            self._made_on[now.key] = self._grounds.of(now.key)
+        elif not known and not asking and self._requested != (now.key, now.prompts):
+            self._requested = (now.key, now.prompts)
+            self._made_on[now.key] = self._working_labels.of(now.key)
             self._previewer.decode(self.question(now.prompts), self.settle, self.fail)
 
     def suggest(self, class_ids: tuple[int, ...], on_answer: Callable[[Answer], None]) -> None:
-        """Ask for proposals on the plane on show, and for their masks."""
+        """Request proposals for the displayed plane, and their masks."""
         question = self.question(self._store.now.prompts)
-        self._made_on[question.key] = self._grounds.of(question.key)
+        self._made_on[question.key] = self._working_labels.of(question.key)
         self._previewer.suggest(question, class_ids, on_answer, self.fail)
 
     def prepare(self, on_ready: Callable[[str], None]) -> None:
-        """Embed the plane on show ahead of the first click (a view calls it once it rests).
+        """Embed the displayed plane before the first click; called once the view rests.
 
-        `on_ready` is told what runs where.
+        `on_ready` gets a message that says which model runs on which device.
         """
         now = self._store.now
         if now.key is not None and not self.waiting:
             self._previewer.warm(self.question(now.prompts), on_ready, self._store.fail)
 
     def after_answer(self, then: Callable[[], None]) -> None:
-        """Call `then` once, when the answer that is waited for is on show."""
+        """Call `then` once, when the answer to the running request is displayed."""
         key = self._store.now.key
         self._then = None if key is None else (key, then)
 
     def settle(self, answer: Answer) -> None:
-        """Show an answer, and say what the person should know of it."""
+        """Show an answer, and its notes in the status line."""
         now, message = self._store.now, self._store.now.status.message
         then, self._then = self._then, None
-        untold = now.round is None and not message and not self._told_via_box
-        if answer.via == "box from clicks" and untold:
-            self._told_via_box, message = True, VIA_BOX
-        if answer.note not in ("", self._told_note):
-            self._told_note = message = answer.note
+        is_new = now.round is None and not message and not self._said_via_box
+        if answer.via == "box from clicks" and is_new:
+            self._said_via_box, message = True, VIA_BOX
+        if answer.note not in ("", self._last_note):
+            self._last_note = message = answer.note
         self._store.put(replace(now, status=replace(now.status, message=message)))
         if then is not None:
             then[1]()
 
     def fail(self, error: Exception) -> None:
-        """Say why there is no answer."""
+        """Show why there is no answer."""
         self._then = None
         self._store.fail(error)
 
     def forget(self) -> None:
-        """Forget every answer: they were made by other models, or of other values."""
+        """Discard all answers, because the models or the intensity window have changed."""
         self._previewer.forget()
-        self._asked = None
+        self._requested = None
 
-    def _forget_overtaken(self, now: AnnotationState) -> None:
-        """Forget the answers of the open image that were made on another ground than is there."""
+    def _forget_outdated(self, now: AnnotationState) -> None:
+        """Discard answers that were requested for another working label than the present one."""
         for key in [key for key in self._made_on if now.is_open(key[0])]:
-            if self._grounds.of(key) is not self._made_on[key]:
+            if self._working_labels.of(key) is not self._made_on[key]:
                 del self._made_on[key]
                 self._previewer.forget(key)
-                self._asked = None
+                self._requested = None
 
     def _drop(self) -> None:
-        self._asked = None
+        self._requested = None
         if self.waiting:
             self._then = None
             self._previewer.drop()

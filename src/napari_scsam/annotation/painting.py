@@ -1,4 +1,4 @@
-"""What a person draws on the picture becomes the label, pixel by pixel."""
+"""Painted pixels become label pixels, exactly as painted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.ground import drawable
 from napari_scsam.annotation.state import Selection, StateStore
+from napari_scsam.annotation.working_label import drawable
 from napari_scsam.core.errors import InputError, ReadOnlyError
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
 from napari_scsam.core.prompts import bounding_box
@@ -16,45 +16,47 @@ from napari_scsam.core.prompts import bounding_box
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from napari_scsam.annotation.grounds import Grounds
+    from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
 
-DRAWN = "Drawn by hand: it stays as it is. J saves it."
+DRAWN = "Painted. Models leave these pixels as they are. J saves them."
 
 
 class Painting:
-    """Takes up strokes of the brush, the eraser and the polygon as steps of the history.
+    """Makes each stroke of brush, eraser, polygon or fill a step that can be undone.
 
     Parameters
     ----------
     store : StateStore
-    grounds : Grounds
+    working_labels : WorkingLabels
     classes : sequence of LabelClass
         The project's.
     read_only : bool
-        Refuse every stroke.
+        Whether painting is refused.
     """
 
     def __init__(
         self,
         store: StateStore,
-        grounds: Grounds,
+        working_labels: WorkingLabels,
         classes: Sequence[LabelClass],
         *,
         read_only: bool,
     ) -> None:
         self._store = store
-        self._grounds = grounds
+        self._working_labels = working_labels
         self._names = {c.id: c.name for c in classes}
         self._read_only = read_only
 
     def paint(self, plane: Plane, before: LabelArray, after: LabelArray) -> None:
-        """Draw on the plane on show what made `after` of `before`, both (rows, cols)."""
+        """Paint on the displayed plane what changed `before` to `after`, both (rows, cols)."""
         now = self._store.now
         if now.key is None or plane != now.plane or self._read_only:
-            error = ReadOnlyError("The project is open read-only: nothing can be drawn.")
-            self._store.fail(error if self._read_only else InputError("Draw on the slice on show."))
+            error = ReadOnlyError("The project is open read-only, so painting is disabled.")
+            self._store.fail(
+                error if self._read_only else InputError("Paint on the displayed slice only.")
+            )
             return
         changed = before != after
         if not changed.any():
@@ -63,9 +65,12 @@ class Painting:
         if strange:
             self._store.fail(InputError(self._no_class(strange)))
             return
-        ground, shown, made_of = self._grounds.for_patch(now.key)
+        working, shown, made_of = self._working_labels.for_patch(now.key)
         r0, c0, r1, c1 = bounding_box(changed)
-        part = (slice(r0, r1 + 1), slice(c0, c1 + 1))  # a stroke is small, and a slice may be large
+        part = (
+            slice(r0, r1 + 1),
+            slice(c0, c1 + 1),
+        )  # for speed: a stroke is small, and a slice may be large
         wanted = np.where(changed[part], after[part], shown[part]).astype(np.uint8)
         patch, left = drawable(shown[part], wanted, now.over, now.active_class.id)
         said = f"{self._kept(left)} {DRAWN}".strip() if patch is not None else self._kept(left)
@@ -73,19 +78,21 @@ class Painting:
             self._store.say(said)
             return
         patch = replace(patch, row=patch.row + r0, col=patch.col + c0)
-        drawn = ground.with_patch(patch, made_of, shown)
-        work = now.work.with_ground(now.key, drawn)
+        drawn = working.with_patch(patch, made_of, shown)
+        work = now.work.with_working(now.key, drawn)
         self._store.step(replace(now.saying(said), work=work, selection=Selection()))
 
     def _no_class(self, strange: Collection[int]) -> str:
         named = ", ".join(f"{i}={name}" for i, name in self._names.items())
         got = ", ".join(str(value) for value in sorted(strange))
-        return f"Nothing was drawn: {got} is no class of this project ({named}). Pick one of them."
+        return (
+            f"Nothing was painted: {got} is no class of this project ({named}). Pick one of them."
+        )
 
     def _kept(self, left: Collection[int]) -> str:
-        """Which classes the stroke left alone."""
+        """Message that names the classes that the stroke left unchanged."""
         names = [self._names[i] for i in sorted(left) if i != NOT_ANNOTATED]
         if not names:
             return ""
         verb = "was" if len(names) == 1 else "were"
-        return f"{' and '.join(names)} {verb} kept: T lets you paint over other classes."
+        return f"{' and '.join(names)} {verb} protected: T lets you paint over other classes."

@@ -1,4 +1,4 @@
-"""What is not committed of an image as plain values, and back."""
+"""Uncommitted work on an image as JSON values, and back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.annotation.ground import Ground
 from napari_scsam.annotation.work import Draft, Work
+from napari_scsam.annotation.working_label import WorkingLabel
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PointPrompt, PromptSet, Stroke
@@ -21,69 +21,69 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
 
-# The prompts, the ground and the draft of each plane that has any.
-Pending = Mapping[Plane, tuple[PromptSet, Ground | None, Draft | None]]
+# The prompts, the working label and the draft of each plane that has any.
+Pending = Mapping[Plane, tuple[PromptSet, WorkingLabel | None, Draft | None]]
 
 
 def pending_of(work: Work, image_id: str) -> Pending:
-    """What waits to be saved on the planes of an image."""
-    keys = {k for k in (*work.prompts, *work.grounds, *work.drafts) if k[0] == image_id}
+    """The uncommitted work on the planes of an image."""
+    keys = {k for k in (*work.prompts, *work.working_labels, *work.drafts) if k[0] == image_id}
     return {
-        key[1]: (work.prompts_at(key), work.grounds.get(key), work.drafts.get(key))
+        key[1]: (work.prompts_at(key), work.working_labels.get(key), work.drafts.get(key))
         for key in sorted(keys, key=lambda key: (key[1].axis, key[1].index))
     }
 
 
 def with_pending(work: Work, image_id: str, pending: Pending) -> Work:
-    """The same work with what waited to be saved on the planes of an image."""
+    """`work` with the uncommitted work on the planes of an image added."""
     drafts: dict[SliceKey, Draft | None] = {}
-    for plane, (prompts, ground, draft) in pending.items():
+    for plane, (prompts, working, draft) in pending.items():
         key = (image_id, plane)
-        work = work.with_prompts(key, prompts).with_ground(key, ground)
+        work = work.with_prompts(key, prompts).with_working(key, working)
         drafts[key] = draft
     return work.with_drafts(drafts)
 
 
 def to_json(pending: Pending) -> list[dict[str, Any]]:
-    """Plain values for `read_back`."""
+    """JSON values for `read_back`; the format is in docs/reference/project-folder.md."""
     return [
         {
             "axis": plane.axis,
             "plane": plane.index,
             "prompts": prompts_to_json(prompts),
-            "ground": None if ground is None else _ground_to_json(ground),
+            "ground": None if working is None else _working_to_json(working),
             "draft": None if draft is None else {"label": _packed(draft.label), "flag": draft.flag},
         }
-        for plane, (prompts, ground, draft) in pending.items()
+        for plane, (prompts, working, draft) in pending.items()
     ]
 
 
 def read_back(planes: list[dict[str, Any]], shape: tuple[int, ...]) -> Pending:
-    """What `to_json` gave, for an image of this spatial shape.
+    """Read what `to_json` wrote, for an image of this spatial shape.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If it is damaged, or does not fit the image.
+        If the values are damaged, or do not fit the image.
     """
-    found: dict[Plane, tuple[PromptSet, Ground | None, Draft | None]] = {}
+    found: dict[Plane, tuple[PromptSet, WorkingLabel | None, Draft | None]] = {}
     for entry in planes:
         plane = Plane(int(entry["axis"]), int(entry["plane"]))
         fits = plane == Plane() if len(shape) == 2 else 0 <= plane.index < shape[plane.axis]
         if not fits:
             raise ValueError(f"There is no plane {plane} in an image of shape {shape}.")
         kept = [n for axis, n in enumerate(shape) if len(shape) == 2 or axis != plane.axis]
-        ground, draft = entry["ground"], entry["draft"]
+        working, draft = entry["ground"], entry["draft"]
         found[plane] = (
             _prompts_of(entry["prompts"]),
-            None if ground is None else _ground_of(ground, (kept[0], kept[1])),
+            None if working is None else _working_of(working, (kept[0], kept[1])),
             None if draft is None else _draft_of(draft, (kept[0], kept[1])),
         )
     return found
 
 
 def prompts_to_json(prompts: PromptSet) -> dict[str, Any]:
-    """Points, boxes and strokes as plain values."""
+    """Points, boxes and strokes as JSON values."""
     return {
         "points": [asdict(p) for p in prompts.points],
         "boxes": [
@@ -107,21 +107,21 @@ def _prompts_of(value: dict[str, Any]) -> PromptSet:
     )
 
 
-def _ground_to_json(ground: Ground) -> dict[str, Any]:
+def _working_to_json(working: WorkingLabel) -> dict[str, Any]:
     return {
-        "base": _packed(ground.base),
-        "included": prompts_to_json(ground.included),
-        "fixed": None if ground.fixed is None else _packed(ground.fixed.astype(np.uint8)),
-        "patches": [patch.to_json() for patch in ground.patches],
-        "since": ground.since,
-        "drawn": sorted(ground.drawn),
-        "over": ground.over,
+        "base": _packed(working.base),
+        "included": prompts_to_json(working.included),
+        "fixed": None if working.fixed is None else _packed(working.fixed.astype(np.uint8)),
+        "patches": [patch.to_json() for patch in working.patches],
+        "since": working.since,
+        "drawn": sorted(working.drawn),
+        "over": working.over,
     }
 
 
-def _ground_of(value: dict[str, Any], shape: tuple[int, int]) -> Ground:
+def _working_of(value: dict[str, Any], shape: tuple[int, int]) -> WorkingLabel:
     fixed = value["fixed"]
-    return Ground(
+    return WorkingLabel(
         _unpacked(value["base"], shape),
         _prompts_of(value["included"]),
         None if fixed is None else _unpacked(fixed, shape) > 0,

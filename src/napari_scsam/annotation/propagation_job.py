@@ -1,4 +1,4 @@
-"""Propagating masks through the open volume in the background: start, stop, and the drafts."""
+"""Propagates masks through the open volume in the background, and makes drafts of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.committed_label import in_slices
+from napari_scsam.annotation.commit_messages import in_slices
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey
@@ -20,7 +20,7 @@ from napari_scsam.core.windows import AUTO
 from napari_scsam.propagation import Carried, Carry, Filled, Trail, propagate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from napari_scsam.annotation.committed_label import CommittedLabel
     from napari_scsam.annotation.outlines import Outlines
@@ -30,33 +30,43 @@ if TYPE_CHECKING:
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
 
-# Between two planes: a click that waits for the models takes its turn.
-BREATH_S = 0.002
-COMMIT_FIRST = "Click the structure or commit this slice first: its outline is what is carried."
-NO_OUTLINE = "Nothing is outlined on this slice, so there is nothing to carry."
-NO_NEIGHBOUR = "Every slice is committed or has prompts: there is none to carry an outline to."
+# Seconds between two planes, in which a waiting click gets the models. Arbitrary.
+PAUSE_S = 0.002
+COMMIT_FIRST = "Outline the structure on this slice first: its mask is what is propagated."
+NO_OUTLINE = "This slice has no mask, so there is nothing to propagate."
+NO_NEIGHBOUR = "Every slice is committed or has prompts, so there is no slice to propagate to."
 
 
 @dataclass(eq=False)
 class _Run:
-    """A propagation at work, and what ends it."""
+    """A running propagation, and the token that cancels it."""
 
     cancel: CancelToken | None = None
 
 
 @dataclass(eq=False)
 class _Made:
-    """What a run leaves: the last masks of each plane, and why it ended early, if it did."""
+    """Result of a run.
+
+    Attributes
+    ----------
+    filled : dict of int to Filled
+        The last masks of each plane.
+    ends : list of (int, int)
+        Planes at which propagation stopped, each with the number of planes that it did not reach.
+    error : ScsamError, optional
+        That ended the run early.
+    """
 
     filled: dict[int, Filled] = field(default_factory=dict)
+    ends: list[tuple[int, int]] = field(default_factory=list)
     error: ScsamError | None = None
 
 
 class PropagationJob:
-    """Fills a volume with drafts from some of its slices, while the person goes on.
+    """Fills a volume with drafts propagated from some of its slices, in the background.
 
-    Drafts are part of the history, so that one undo takes them all back. They are not
-    saved: they can be made again from what is.
+    All drafts of a run are one step of the history, so that one undo removes them.
 
     Parameters
     ----------
@@ -66,7 +76,7 @@ class PropagationJob:
     outlines : Outlines
     segmenter : SegmenterLike
     carrier : JobRunner
-        Of its own, so that clicks are answered in between.
+        Runs propagations only, so that clicks are answered between its steps.
     """
 
     def __init__(
@@ -87,9 +97,9 @@ class PropagationJob:
         self._run: _Run | None = None
 
     def start_or_stop(self) -> None:
-        """Carry the outlines of this plane, and of the committed ones, to the others; or stop.
+        """Propagate the masks of this plane and of the committed ones, or stop doing so.
 
-        Planes with a label or with prompts are left alone.
+        Planes that are committed or have prompts are not changed.
         """
         if self._run is not None:
             self.stop()
@@ -109,17 +119,17 @@ class PropagationJob:
             self._start(now.key, volume, anchors)
 
     def stop(self) -> None:
-        """Make no more drafts; those that were made stay."""
+        """Stop; drafts made so far are kept."""
         if self._run is not None and self._run.cancel is not None:
             self._run.cancel.cancel()
 
     def close(self) -> None:
-        """Stop, and let go of what was made."""
+        """Stop, and discard the running propagation's results."""
         self.stop()
         self._run = None
 
     def _anchors(self, now: AnnotationState, shown: Plane) -> dict[int, LabelArray]:
-        """Labels of the planes along the axis in view that are committed, or on show."""
+        """Labels of the planes along the displayed axis that are committed or displayed."""
         label, found = self._committed.array, {}
         if label is not None:
             for index in range(label.shape[shown.axis]):
@@ -127,7 +137,7 @@ class PropagationJob:
                 if self._committed.has(plane):
                     found[index] = np.array(take_plane(label, plane, label.ndim))
         preview = self._outlines.preview
-        touched = not now.prompts.is_empty or now.ground is not None
+        touched = not now.prompts.is_empty or now.working is not None
         if preview is not None and (now.draft is None or touched):
             found[shown.index] = preview
         return found
@@ -160,40 +170,40 @@ class PropagationJob:
         self._store.put(replace(self._store.now.saying(""), propagating="starting"))
 
     def _step(self, start: SliceKey, volume: Volume) -> Carry:
-        """One step through the volume, whatever is opened meanwhile."""
+        """The function for one step; it does not depend on what is opened meanwhile."""
         question = self._outlines.question(PromptSet())
 
         def step(index: int, trail: Trail) -> Carried:
             plane = Plane(start[1].axis, index)
-            asked = replace(
+            request = replace(
                 question,
                 key=(start[0], plane),
                 pixels=volume.plane(plane),
                 draft=None,
                 around=None if question.around is None else AUTO.around(volume, plane),
             )
-            time.sleep(BREATH_S)
-            return self._segmenter.carry(asked, trail)
+            time.sleep(PAUSE_S)
+            return self._segmenter.carry(request, trail)
 
         return step
 
     def _take(self, start: SliceKey, made: _Made, stopped: bool) -> None:
-        """Make drafts of what was carried, as one step of the history."""
+        """Make drafts of the propagated masks, as one step of the history."""
         now, (image_id, plane) = replace(self._store.now, propagating=""), start
         drafts: dict[SliceKey, Draft | None] = {}
         if made.error is None and not stopped:
-            # The whole axis was gone through: older drafts that were not found again go.
+            # The run was complete: older drafts that were not found again are removed.
             old = now.work.drafts
             drafts = {k: None for k in old if k[0] == image_id and k[1].axis == plane.axis}
         done = set(self._project.committed_planes(image_id)) if plane.axis == 0 else set()
         for index, filled in made.filled.items():
             key = (image_id, Plane(plane.axis, index))
-            untouched = now.work.prompts_at(key).is_empty and key not in now.work.grounds
+            untouched = now.work.prompts_at(key).is_empty and key not in now.work.working_labels
             if index not in done and untouched:
                 label = self._beside_committed(key, filled.label)
                 drafts[key] = Draft(label, _flag_words(filled, self._project.classes))
         kept = [draft for draft in drafts.values() if draft is not None]
-        said = now if made.error is not None else now.saying(_summary(kept, stopped))
+        said = now if made.error is not None else now.saying(_summary(kept, made.ends, stopped))
         if drafts:
             work = replace(now.work.with_drafts(drafts), at=start)
             self._store.step(replace(said, work=work))
@@ -203,7 +213,7 @@ class PropagationJob:
             self._store.fail(made.error)
 
     def _beside_committed(self, key: SliceKey, label: LabelArray) -> LabelArray:
-        """A draft in which what other planes have committed stands as it is."""
+        """A draft that keeps the pixels committed along other axes."""
         if not self._store.now.is_open(key[0]) or self._committed.array is None:
             return label
         before = take_plane(self._committed.array, key[1], self._committed.array.ndim)
@@ -211,7 +221,7 @@ class PropagationJob:
 
 
 def _flag_words(filled: Filled, classes: Sequence[LabelClass]) -> str:
-    """Why a plane wants a look; which class, where there are several."""
+    """Why a plane is flagged; with the class if the project has several."""
     names = {c.id: c.name for c in classes}
     several = len(names) > 1
     flags = sorted(filled.flags.items())
@@ -226,7 +236,7 @@ def _carry_all(
     progress: ProgressFn,
     cancel: CancelToken,
 ) -> _Made:
-    """Go through the volume until the end, a cancel or an error; what was made is kept."""
+    """Propagate until the end, a cancel or an error; the results so far are kept."""
     made, total = _Made(), count - len(anchors)
     try:
         for filled in propagate(_checked(step, cancel), anchors, count, spacing):
@@ -237,6 +247,7 @@ def _carry_all(
         pass
     except ScsamError as error:
         made.error = error
+    made.ends = _ends({*anchors, *made.filled}, count)
     return made
 
 
@@ -248,12 +259,22 @@ def _checked(step: Carry, cancel: CancelToken) -> Callable[[int, Trail], Carried
     return checked
 
 
-def _summary(drafts: list[Draft], stopped: bool) -> str:
+def _ends(reached: Collection[int], count: int) -> list[tuple[int, int]]:
+    """Return where propagation stopped, each with the number of planes that it did not reach."""
+    found: list[tuple[int, int]] = []
+    first = 0
+    for at in [*sorted(reached), count]:
+        if at > first:
+            found.append((at if first == 0 else first - 1, at - first))
+        first = at + 1
+    return found
+
+
+def _summary(drafts: list[Draft], ends: Sequence[tuple[int, int]], cancelled: bool) -> str:
     flagged = sum(bool(draft.flag) for draft in drafts)
-    began = "Stopped. " if stopped else ""
+    began = "Stopped. " if cancelled else ""
     if not drafts:
-        return f"{began}No outline was carried over."
-    look = ""
-    if flagged:
-        look = f" {flagged} want{'s' if flagged == 1 else ''} a look: N."
-    return f"{began}Drafts on {in_slices(len(drafts))}.{look}"
+        return f"{began}No mask was found on other slices."
+    stops = "".join(f" Stopped at slice {at + 1}, {left} left." for at, left in ends)
+    check = f" {flagged} flagged: N goes to the next." if flagged else ""
+    return f"{began}Drafts on {in_slices(len(drafts))}.{'' if cancelled else stops}{check}"

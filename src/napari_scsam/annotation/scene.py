@@ -1,4 +1,4 @@
-"""From what is going on to everything that is drawn: one pure function, one frozen value."""
+"""Everything that is drawn, as a frozen value that a pure function computes from the state."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_scsam.annotation.ground import Over
     from napari_scsam.annotation.intensity_window import Contrast
     from napari_scsam.annotation.state import AnnotationState, OpenImage
+    from napari_scsam.annotation.working_label import Over
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.labels import LabelClass
     from napari_scsam.inference.messages import Answer
 
-# What dragging with the left button on empty ground does.
+# What dragging with the left button does where there is no point.
 Drag = Literal["pan", "box", "scribble", "lasso"]
 _DRAGS: Mapping[Tool, Drag] = {"box": "box", "scribble": "scribble", "lasso": "lasso"}
 
 
 @dataclass(frozen=True)
 class ShownPrompts:
-    """The prompts of one plane as they are drawn.
+    """The displayed prompts of one plane.
 
     Attributes
     ----------
     plane : Plane
     prompts : PromptSet
-        Every point of it is drawn.
+        Without rejected points.
     selected : int, optional
-        The point that stands out.
+        The highlighted point.
     line : (class id, object number) or int, optional
-        The box, or the stroke, that stands out.
+        The highlighted box or stroke.
     active : (class id, object number), optional
-        The other objects of its class step back.
+        The other objects of its class are dimmed.
     """
 
     plane: Plane = Plane()
@@ -54,13 +54,13 @@ class ShownPrompts:
 
 @dataclass(frozen=True, eq=False)
 class ShownMask:
-    """A mask that nobody has committed; equal to another one of the very same array.
+    """An uncommitted mask; two are equal if they share the same array.
 
     Attributes
     ----------
     label : ndarray of shape (rows, cols), uint8
     is_draft : bool
-        Whether it came from other planes, and is drawn so that it differs from a person's.
+        Whether it was propagated; a draft's outline is dashed.
     """
 
     label: LabelArray
@@ -76,18 +76,18 @@ class ShownMask:
 
 
 @dataclass(frozen=True)
-class ShownHand:
-    """What the mouse is to do on the picture.
+class ShownTool:
+    """The active tool, as the canvas applies it.
 
     Attributes
     ----------
     tool : Tool
     class_id : int
-        What the brush paints.
+        The class that the brush paints.
     over : {'free', 'all'} or int
-        What it may paint over.
+        Whose pixels it may replace.
     locked : bool
-        Whether nothing can be drawn now.
+        Whether painting is disabled.
     """
 
     tool: Tool = "inside"
@@ -98,30 +98,29 @@ class ShownHand:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Everything that is drawn; two are compared part by part.
+    """Everything that is drawn; the canvas compares two scenes part by part.
 
     Attributes
     ----------
     image : OpenImage, optional
     classes : tuple of LabelClass
     plane : Plane, optional
-        The position; None with no image, or where the view is three-dimensional.
+        The position; None without an image or in the 3D view.
     prompts : ShownPrompts
         Points and lines of the plane.
     masks : mapping of Plane to ShownMask
-        Previews and drafts of the image; nothing is drawn on the other planes.
+        Previews and drafts of the image; the other planes have none.
     crossing : ShownMask, optional
-        What drafts along the other axes show on the plane on show, where that has no mask.
+        Cross-section of drafts along the other axes, if the displayed plane has no mask.
     committed : ndarray of uint8, optional
-        The committed label of the whole image; another array for each version.
+        The committed label of the whole image; a new array for each version.
     contrast : Contrast, optional
-        The values that are shown black and white.
+        The display range.
     drag : {'pan', 'box', 'scribble', 'lasso'}
         What dragging with the left button does.
-    hand : ShownHand
-        What the mouse does.
+    tool : ShownTool
     dock : ViewState
-        What the dock shows.
+        State of the dock.
     """
 
     image: OpenImage | None = None
@@ -133,13 +132,13 @@ class Scene:
     committed: LabelArray | None = None
     contrast: Contrast | None = None
     drag: Drag = "pan"
-    hand: ShownHand = ShownHand()
+    tool: ShownTool = ShownTool()
     dock: ViewState = ViewState(frozenset(), "", "", "", False)
 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """All that a scene is resolved from.
+    """Everything that a scene is resolved from.
 
     Attributes
     ----------
@@ -147,18 +146,18 @@ class Facts:
     classes : tuple of LabelClass
         The project's.
     answers : mapping of Plane to Answer
-        Of the open image, those that were made from just the prompts that a plane has now.
+        Of the open image's planes, for their present prompts.
     committed : ndarray of uint8, optional
         The committed label of the open image.
     is_committed : bool
-        Whether the plane on show is annotated in it.
+        Whether the displayed plane is annotated in it.
     base : ndarray of shape (rows, cols), uint8, optional
-        What is committed of the plane on show, where it is annotated.
+        The committed label of the displayed plane, if it is annotated.
     contrast : Contrast, optional
-        None with no image.
+        None without an image.
     can_undo, can_redo, read_only : bool
     is_waiting : bool
-        Whether the models are at work on an answer.
+        Whether a request to the models is running.
     """
 
     state: AnnotationState
@@ -175,14 +174,14 @@ class Facts:
 
 
 def resolve(facts: Facts, before: Scene) -> Scene:
-    """What is drawn now.
+    """Compute the scene.
 
     Parameters
     ----------
     facts : Facts
     before : Scene
-        The scene before this one. An outline stays until the models have answered with the
-        next one, and a three-dimensional view keeps the prompts of the plane before it.
+        The previous scene. A mask stays until the models have answered with the next one,
+        and the 3D view keeps the prompts of the plane displayed before.
     """
     state = facts.state
     if before.image is not state.image:
@@ -198,7 +197,7 @@ def resolve(facts: Facts, before: Scene) -> Scene:
         committed=facts.committed,
         contrast=facts.contrast,
         drag=_DRAGS.get(state.tool, "pan"),
-        hand=ShownHand(
+        tool=ShownTool(
             state.tool,
             state.active_class.id,
             state.over,
@@ -209,18 +208,18 @@ def resolve(facts: Facts, before: Scene) -> Scene:
 
 
 def shown_points(prompts: PromptSet) -> list[int]:
-    """Indices of the points that are drawn: all but the rejected ones."""
+    """Indices of the displayed points: all but the rejected ones."""
     return [i for i, point in enumerate(prompts.points) if point.state != "rejected"]
 
 
 def shown_label(state: AnnotationState, answer: Answer | None) -> LabelArray | None:
-    """The mask of the plane on show that a commit would save, or None while there is none.
+    """The mask of the displayed plane that a commit would save, or None.
 
     Parameters
     ----------
     state : AnnotationState
     answer : Answer, optional
-        To the plane's prompts.
+        For the plane's prompts.
     """
     if answer is not None:
         return answer.preview
@@ -241,7 +240,7 @@ def _prompts(state: AnnotationState, plane: Plane) -> ShownPrompts:
 def _masks(facts: Facts, before: Scene) -> dict[Plane, ShownMask]:
     state = facts.state
     drafts = {plane: ShownMask(draft.label, True) for plane, draft in state.drafts.items()}
-    worked = {**state.work.prompts, **state.work.grounds}
+    worked = {**state.work.prompts, **state.work.working_labels}
     prompted = {plane for image, plane in worked if state.is_open(image)}
     masks = {plane: mask for plane, mask in drafts.items() if plane not in prompted}
     for plane in prompted:
@@ -251,15 +250,15 @@ def _masks(facts: Facts, before: Scene) -> dict[Plane, ShownMask]:
             masks[plane] = before.masks[plane]
     shown, paints = state.plane, state.tool in PAINT_TOOLS
     if paints and facts.base is not None and shown is not None and shown not in masks:
-        # What is committed is drawn on as it is.
+        # Painting starts from the committed label.
         masks[shown] = ShownMask(facts.base)
     return masks
 
 
 def _crossing(state: AnnotationState, before: Scene) -> ShownMask | None:
-    """What drafts along the other axes show on the plane on show, or what they showed before.
+    """Cross-section of drafts along the other axes on the displayed plane.
 
-    That stays, as any outline, while the first answer to a plane's prompts is awaited.
+    Once the plane has prompts, the previous one stays until the models have answered.
     """
     plane, last = state.plane, before.crossing if state.plane == before.plane else None
     if plane is None or state.image is None:
@@ -300,9 +299,10 @@ def _situation(facts: Facts) -> Situation:
         read_only=facts.read_only,
         busy=state.status.busy or ("thinking" if facts.is_waiting else ""),
         message=state.status.message,
-        deaf=state.deaf,
+        blocked=state.blocked,
         tool=state.tool,
         over=state.over,
-        drawn=0 if state.ground is None else len(state.ground.patches),
+        drawn=0 if state.working is None else len(state.working.patches),
         error=state.status.error,
+        can_suggest=state.round is not None or state.tuned is not None,
     )

@@ -1,4 +1,4 @@
-"""What a person has open and has done, as one frozen value, and who is told when it changes."""
+"""The state of the annotation session as a frozen value, and the store that holds it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from napari_scsam.annotation.ground import Ground, Over
     from napari_scsam.annotation.view_state import Busy, Tool
+    from napari_scsam.annotation.working_label import Over, WorkingLabel
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.core.labels import LabelClass
     from napari_scsam.core.volume import Volume
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class OpenImage:
-    """The image on show; another value for each time that one is opened.
+    """The open image; a new instance each time that an image is opened.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class OpenImage:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is selected on the plane on show; at most one of the two.
+    """The selected prompt of the displayed plane; at most one of the two.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Status:
-    """What is under way, and what was last said; `error` is shown while it stands."""
+    """Activity and last message; while there is an `error`, it is shown instead."""
 
     busy: Busy = ""
     message: str = ""
@@ -66,34 +66,34 @@ class Status:
 
 @dataclass(frozen=True, eq=False)
 class AnnotationState:
-    """Everything that a person's hands decide.
+    """Everything that the user's actions decide.
 
     Attributes
     ----------
     active_class : LabelClass
-        The class that new prompts are for.
+        The class of new prompts.
     work : Work
         The present step of the history.
     image : OpenImage, optional
     plane : Plane, optional
-        None with no image, or in a three-dimensional view.
+        None without an image or in the 3D view.
     selection : Selection
     active_objects : mapping of class id to object number
-        Of the plane on show, where a person chose one.
+        Of the displayed plane, where the user chose one.
     tool : {'inside', 'outside', 'box', 'scribble', 'lasso', 'brush', 'eraser', 'outline', 'fill'}
     over : {'free', 'all'} or int
-        What the object under the hand may take from other classes.
-    deaf : str
-        Why a click on the picture does nothing now; empty while it does something.
+        Whose pixels the edited class may replace.
+    blocked : str
+        Why a click has no effect now; empty while it has one.
     round : RoundRecord, optional
         The active round.
     tuned : Path, optional
-        The tuning whose SAM answers clicks.
+        The tuning whose SAM is used for clicks.
     status : Status
     propagating : str
-        How far masks are being propagated; empty while none are.
+        Progress of the propagation; empty while none runs.
     commits : int
-        How often committed labels have changed since the project was opened.
+        Number of changes of committed labels since the project was opened.
     """
 
     active_class: LabelClass
@@ -104,7 +104,7 @@ class AnnotationState:
     active_objects: Mapping[int, int] = field(default_factory=dict)
     tool: Tool = "inside"
     over: Over = "free"
-    deaf: str = ""
+    blocked: str = ""
     round: RoundRecord | None = None
     tuned: Path | None = None
     status: Status = Status()
@@ -118,61 +118,61 @@ class AnnotationState:
 
     @property
     def key(self) -> SliceKey | None:
-        """(image id, Plane) on show; None with no image or in a three-dimensional view."""
+        """(image id, Plane) displayed; None without an image or in the 3D view."""
         if self.image is None or self.plane is None:
             return None
         return (self.image.id, self.plane)
 
     @property
     def prompts(self) -> PromptSet:
-        """Prompts of the plane on show."""
+        """Prompts of the displayed plane."""
         return PromptSet() if self.key is None else self.work.prompts_at(self.key)
 
     @property
     def draft(self) -> Draft | None:
-        """What was propagated to the plane on show from its neighbours."""
+        """Draft of the displayed plane."""
         return None if self.key is None else self.work.drafts.get(self.key)
 
     @property
-    def ground(self) -> Ground | None:
-        """What was drawn by hand on the plane on show, or kept from the models there."""
-        return None if self.key is None else self.work.grounds.get(self.key)
+    def working(self) -> WorkingLabel | None:
+        """Working label of the displayed plane, if it was edited."""
+        return None if self.key is None else self.work.working_labels.get(self.key)
 
     @property
     def is_untouched(self) -> bool:
-        """Whether the plane on show has neither prompts nor a draft, and nothing drawn."""
-        return self.prompts.is_empty and self.draft is None and self.ground is None
+        """Whether the displayed plane has no prompts, no draft and no paint."""
+        return self.prompts.is_empty and self.draft is None and self.working is None
 
     @cached_property
     def drafts(self) -> dict[Plane, Draft]:
         """Drafts of the open image, in the order of their planes."""
         mine = [(p, draft) for (image, p), draft in self.work.drafts.items() if self.is_open(image)]
-        # By numbers: planes themselves take long to compare, and there may be hundreds.
+        # Comparing numbers is much faster than comparing planes, of which there may be hundreds.
         return dict(sorted(mine, key=lambda found: (found[0].axis, found[0].index)))
 
     @property
     def active_object(self) -> ObjectKey:
-        """The object that the next click is for; it may have no prompts yet."""
+        """The object that the next click belongs to; it may have no prompts yet."""
         class_id = self.active_class.id
         newest = max(object_numbers(self.prompts, class_id), default=1)
         chosen = self.active_objects.get(class_id, newest)
-        # What undo has emptied is not counted on from.
+        # After an undo, the chosen object may not exist any more.
         return (class_id, min(chosen, another_object(self.prompts, class_id)))
 
     @property
     def plane_shape(self) -> tuple[int, int]:
-        """(rows, cols) of the plane on show; nothing where there is none."""
+        """(rows, cols) of the displayed plane; (0, 0) if there is none."""
         if self.image is None or self.plane is None:
             return (0, 0)
         rows, cols = self.image.volume.plane(self.plane).shape[:2]
         return (rows, cols)
 
     def is_open(self, image_id: str) -> bool:
-        """Whether this image is on show."""
+        """Whether this image is open."""
         return image_id == self.image_id
 
     def at(self, plane: Plane | None) -> AnnotationState:
-        """The same, looking at another plane of the image, where nothing is selected yet."""
+        """The same state at another plane of the image, with nothing selected."""
         if plane == self.plane:
             return self
         return replace(
@@ -184,25 +184,25 @@ class AnnotationState:
         )
 
     def with_active(self, key: ObjectKey) -> AnnotationState:
-        """The same, with `key` as the object of its class that the next click is for."""
+        """The same state with `key` as the active object of its class."""
         return replace(self, active_objects={**self.active_objects, key[0]: key[1]})
 
     def saying(self, message: str) -> AnnotationState:
-        """The same with another message, and without the error before it."""
+        """The same state with another message, and without an error."""
         return replace(self, status=Status(self.status.busy, message))
 
     def doing(self, busy: Busy, message: str) -> AnnotationState:
-        """The same with something else under way, and a message."""
+        """The same state with another activity and message."""
         return replace(self, status=Status(busy, message))
 
 
 class StateStore:
-    """Holds the state and its history; every change is told to one listener.
+    """Holds the state and its history, and notifies one listener of each change.
 
     Parameters
     ----------
     state : AnnotationState
-        To begin with.
+        Initial state.
     on_change : callable
         Called after each change.
     """
@@ -219,12 +219,12 @@ class StateStore:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a step to take back."""
+        """Whether there is a step to undo."""
         return self._history.can_undo
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is a step to take again."""
+        """Whether there is a step to redo."""
         return self._history.can_redo
 
     @property
@@ -238,32 +238,32 @@ class StateStore:
         return self._history.after
 
     def put(self, state: AnnotationState) -> None:
-        """Take another state; its work stays that of the present step."""
+        """Replace the state, but keep the work of the present step."""
         self._now = replace(state, work=self._history.present)
         self._on_change()
 
     def step(self, state: AnnotationState) -> None:
-        """Take another state; its work is a step that undo takes back."""
+        """Replace the state; its work becomes a step that can be undone."""
         self._history.push(state.work)
         self.put(state)
 
     def amend(self, state: AnnotationState) -> None:
-        """Take another state; its work takes the place of the present step."""
+        """Replace the state; its work replaces the present step."""
         self._history.amend(state.work)
         self.put(state)
 
     def begin_with(self, change: Callable[[Work], Work]) -> None:
-        """Change the work of every step, as if it had begun like that; nobody is told yet."""
+        """Change the work of all steps, as if it had been so from the start; does not notify."""
         self._history.change_all(change)
         self._now = replace(self._now, work=self._history.present)
 
     def undo(self) -> None:
-        """Take back the last step."""
+        """Undo the last step."""
         self._history.undo()
         self.put(replace(self._now, selection=Selection()))
 
     def redo(self) -> None:
-        """Take the step again that was undone."""
+        """Redo the step that was undone last."""
         self._history.redo()
         self.put(replace(self._now, selection=Selection()))
 
@@ -272,7 +272,7 @@ class StateStore:
         self.put(self._now.saying(message))
 
     def fail(self, error: Exception) -> None:
-        """Show an error's one line; one that is not ours is a bug and is raised again."""
+        """Show an error's message; an error other than `ScsamError` is a bug and is raised."""
         status = replace(self._now.status, busy="")
         if not isinstance(error, Cancelled):
             status = replace(status, error=str(error))

@@ -1,4 +1,4 @@
-"""Proposals of the active round on the plane on show."""
+"""Proposals of the active round, or from a few outlines, for the displayed plane."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from napari_scsam.core.prompts import PromptSet
     from napari_scsam.inference.messages import Answer
 
-NO_ROUND = "No round yet: click the structure or draw a box, commit a few slices, then train."
-NOTHING_FOUND = "Nothing suggested here. Click the structure, or K to skip."
+NO_ROUND = (
+    "No round yet. Click the structure or draw a box. Once three slices are committed, suggestions "
+    "come from them."
+)
+NOTHING_FOUND = "Nothing was suggested here. Click the structure, or press K to skip."
+SUGGESTED = "Suggested{source}. Correct what is wrong, then J."
 
 
 class Suggestions:
-    """Asks the active round for proposals, and remembers where it had none.
+    """Requests proposals, and remembers where there were none.
+
+    The active round makes them, and, for classes that it does not know, the SAM that is tuned on
+    committed outlines.
 
     Parameters
     ----------
@@ -40,16 +47,16 @@ class Suggestions:
         self._found_nothing: set[SliceKey] = set()
 
     def suggest(self) -> None:
-        """Ask for proposals for every class."""
+        """Request proposals for all classes."""
         now = self._store.now
         if now.key is None or now.image is None:
             return
-        if now.round is None:
+        if not _has_source(now):
             self._store.say(NO_ROUND)
             return
         if now.key[1].axis != 0:
             name = now.image.volume.plane_names[0]
-            self._store.say(f"The round learned from {name} slices: here, click or draw a box.")
+            self._store.say(f"Suggestions are for {name} slices. Here, click or draw a box.")
             return
         key, before = now.key, now.prompts
 
@@ -60,17 +67,17 @@ class Suggestions:
         self._store.say("Suggesting …")
 
     def arrived(self) -> None:
-        """Ask by itself on a plane where nothing was done yet."""
+        """Request proposals automatically on an untouched plane."""
         now = self._store.now
-        if now.round is not None and now.plane is not None and now.plane.axis == 0:
+        if _has_source(now) and now.plane is not None and now.plane.axis == 0:
             self.suggest()
 
     def found_nothing(self, key: SliceKey) -> bool:
-        """Whether nothing was suggested on a plane when it was last asked for."""
+        """Whether the last request for a plane gave no proposals."""
         return key in self._found_nothing
 
     def forget(self, key: SliceKey | None = None) -> None:
-        """Forget where nothing was suggested: on one plane, or on all."""
+        """Forget that there were no proposals, for one plane or for all."""
         if key is None:
             self._found_nothing.clear()
         else:
@@ -82,7 +89,8 @@ class Suggestions:
             self._found_nothing.add(key)
             message = NOTHING_FOUND
         else:
-            message = "Suggested. Correct what is wrong, then J."
+            count = answer.from_outlines
+            message = SUGGESTED.format(source=f" from your {count} outlines" if count else "")
         now = replace(now, status=replace(now.status, message=message))
         if answer.prompts == before:
             self._store.put(now)
@@ -92,8 +100,13 @@ class Suggestions:
         self._outlines.settle(answer)
 
 
+def _has_source(now: AnnotationState) -> bool:
+    """Whether a round or a tuned SAM can make proposals."""
+    return now.round is not None or now.tuned is not None
+
+
 def _kept(now: AnnotationState, prompts: PromptSet) -> Selection:
-    """What is selected, unless another point has taken its place."""
+    """The selection, unless another point has taken the index of the selected one."""
     index = now.selection.point
     if index is None or prompts.points[index : index + 1] == now.prompts.points[index : index + 1]:
         return now.selection

@@ -1,4 +1,4 @@
-"""From what is going on to what the dock shows: one pure function, one frozen value."""
+"""The state of the dock, as a frozen value that a pure function computes from the situation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from napari_scsam.core.prompt_edits import is_question
 from napari_scsam.core.prompts import Line, ObjectKey, PointPrompt, PromptSet
 
 if TYPE_CHECKING:
-    from napari_scsam.annotation.ground import Over
     from napari_scsam.annotation.work import Draft
+    from napari_scsam.annotation.working_label import Over
     from napari_scsam.core.geometry import Plane
     from napari_scsam.core.labels import LabelClass
 
@@ -20,10 +20,10 @@ Busy = Literal["", "opening", "thinking", "saving"]
 Tool = Literal[
     "inside", "outside", "box", "scribble", "lasso", "brush", "eraser", "outline", "fill"
 ]
-# Tools that change the label's pixels themselves.
+# Tools that change label pixels directly.
 PAINT_TOOLS = frozenset({"brush", "eraser", "outline", "fill"})
 
-# What each kind of proposal is called, for one and for more, and its mark on the canvas.
+# Name of each kind of proposal, singular and plural, and its symbol on the canvas.
 _KIND_WORDS = {
     "confirm": ("sure", "sure", "●"),
     "query": ("question", "questions", "◆"),
@@ -31,53 +31,55 @@ _KIND_WORDS = {
     "negative": ("outside", "outside", "✕"),
 }
 
-# SAM's own estimate of an outline's IoU, from this on, in a word.
+# (least value of SAM's own IoU estimate, word for it). Arbitrary.
 SURENESS = ((0.85, "sure"), (0.65, "fair"), (0.0, "unsure"))
 
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that decides what a person can do now.
+    """Everything that decides which controls are enabled and what they show.
 
     Attributes
     ----------
     image_name : str, optional
-        None while no image is open.
+        None without an image.
     plane : Plane, optional
-        None in a three-dimensional view.
+        None in the 3D view.
     plane_count : int
         Planes along the axis of `plane`; 1 for a two-dimensional image.
     prompts : PromptSet
         Of the plane.
     plane_names : tuple of str
-        What the planes along each axis are called; empty for a two-dimensional image.
+        Names of the planes along each axis; empty for a two-dimensional image.
     selected : int, optional
         Index into ``prompts.points``.
     line : (class id, object number) or int, optional
         The selected box, or index into ``prompts.strokes``.
     active : (class id, object number)
-        The object that the next click is for.
+        The object that the next click belongs to.
     iou : float, optional
-        SAM's own estimate of the IoU of the outline on show.
+        SAM's own estimate of the IoU of the displayed mask.
     draft : Draft, optional
-        What was carried over to the plane.
+        Of the plane.
     drafts, flagged : int
-        Drafts of the image that nothing speaks against, and those that want a look.
+        Numbers of unflagged and of flagged drafts of the image.
     propagating : str
-        How far masks are being carried, such as ``"slice 31 of 60"``; empty while none are.
+        Progress of the propagation, such as ``"slice 31 of 60"``; empty while none runs.
     has_preview, is_committed : bool
         Whether the plane shows a preview; whether its label is committed.
     can_undo, can_redo, read_only : bool
     busy : {'', 'opening', 'thinking', 'saving'}
     message, error : str
-        What was last said; `error` is shown instead while it stands.
-    deaf : str
-        Why a click on the picture does nothing now; empty while it does something.
+        The last message; while there is an `error`, it is shown instead.
+    blocked : str
+        Why a click has no effect now; empty while it has one.
     tool : Tool
     over : {'free', 'all'} or int
-        What the object under the hand may take from other classes.
+        Whose pixels the edited class may replace.
     drawn : int
-        How often something was drawn by hand on the plane.
+        Number of strokes painted on the plane.
+    can_suggest : bool
+        Whether a round, or a SAM tuned on a few outlines, makes suggestions.
     """
 
     image_name: str | None = None
@@ -101,15 +103,16 @@ class Situation:
     busy: Busy = ""
     message: str = ""
     error: str = ""
-    deaf: str = ""
+    blocked: str = ""
     tool: Tool = "inside"
     over: Over = "free"
     drawn: int = 0
+    can_suggest: bool = False
 
 
 @dataclass(frozen=True)
 class ViewState:
-    """What the dock shows.
+    """The state of the dock.
 
     Attributes
     ----------
@@ -118,20 +121,21 @@ class ViewState:
     heading : str
         Image and slice, such as ``"case_017, slice 14 of 30"``.
     counts : str
-        What is on the canvas, and what it wants.
+        The prompts of the plane, and what to do next.
     status : str
-        One line; whole.
+        One line, never shortened.
     is_error : bool
         Whether `status` is an error.
     axes : tuple of str
-        Names of the planes that can be shown, one for each axis; empty where there is no
-        choice.
+        Names of the planes along each axis; empty if there is no choice.
     axis : int
-        The one on show.
+        The displayed one.
     propagate, commit_drafts : str
-        What the two buttons say; hidden in a picture, and while there is no draft.
+        Texts of the two buttons. Empty hides the button.
     tool : Tool
     over : {'free', 'all'} or int
+    bright : frozenset of str
+        Object names of the buttons for the likely next step.
     """
 
     enabled: frozenset[str]
@@ -145,22 +149,24 @@ class ViewState:
     commit_drafts: str = ""
     tool: Tool = "inside"
     over: Over = "free"
+    bright: frozenset[str] = frozenset()
 
 
 def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
-    """What the dock shows in a situation.
+    """Compute the state of the dock.
 
     Parameters
     ----------
     now : Situation
     classes : tuple of LabelClass
-        The project's, for the words of questions.
+        The project's; their names occur in messages.
     """
+    enabled = _enabled(now)
     return ViewState(
-        enabled=_enabled(now),
+        enabled=enabled,
         heading=_heading(now),
         counts=_counts(now, classes),
-        status=now.error or "  ".join(filter(None, (now.message, now.deaf))) or _progress(now),
+        status=now.error or "  ".join(filter(None, (now.message, now.blocked))) or _progress(now),
         is_error=bool(now.error),
         axes=now.plane_names if now.plane is not None else (),
         axis=0 if now.plane is None else now.plane.axis,
@@ -168,6 +174,7 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         commit_drafts=_commit_drafts(now),
         tool=now.tool,
         over=now.over,
+        bright=enabled & _next_steps(now),
     )
 
 
@@ -193,6 +200,13 @@ def _enabled(now: Situation) -> frozenset[str]:
     return frozenset(names)
 
 
+def _next_steps(now: Situation) -> frozenset[str]:
+    """Buttons for the likely next step; none where a click on the image comes first."""
+    if now.has_preview or now.draft is not None or not now.prompts.is_empty or now.drawn:
+        return frozenset({"accept_next"})
+    return frozenset({"suggest"} if now.can_suggest and not now.is_committed else ())
+
+
 def _can_propagate(now: Situation) -> bool:
     mine = now.has_preview and (now.draft is None or not now.prompts.is_empty or now.drawn > 0)
     return now.plane_count > 1 and (mine or now.is_committed)
@@ -211,11 +225,11 @@ def _progress(now: Situation) -> str:
 def _commit_drafts(now: Situation) -> str:
     if not now.drafts + now.flagged:
         return ""
-    look = f"   ·   {now.flagged} to look at  N" if now.flagged else ""
+    flagged = f"   ·   {now.flagged} flagged  N" if now.flagged else ""
     if not now.drafts:
-        return f"No draft to commit unseen{look}"
+        return f"No unflagged draft{flagged}"
     number = "the draft" if now.drafts == 1 else f"all {now.drafts} drafts"
-    return f"Commit {number}{look}"
+    return f"Commit {number}{flagged}"
 
 
 def _heading(now: Situation) -> str:
@@ -225,7 +239,7 @@ def _heading(now: Situation) -> str:
         return f"{now.image_name}: switch to the 2D view to annotate"
     if now.plane_count == 1:
         return now.image_name
-    # Which way it is cut stands beside it, in `plane_axis`.
+    # The orientation is displayed beside it, by `plane_axis`.
     return f"{now.image_name}, slice {now.plane.index + 1} of {now.plane_count}"
 
 
@@ -242,11 +256,11 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
         return _line_words(now.prompts, now.line, names)
     nothing = not points and not now.prompts.boxes and not now.prompts.strokes
     if nothing and now.drawn:
-        return "Drawn by hand."
+        return "Painted by hand."
     if nothing:
         if now.draft is not None:
-            look = f" It wants a look: {now.draft.flag}." if now.draft.flag else ""
-            return f"A draft from the slices beside it.{look}"
+            flag = f" Flagged: {now.draft.flag}." if now.draft.flag else ""
+            return f"Draft, propagated from other slices.{flag}"
         return (
             "Committed."
             if now.is_committed
@@ -255,22 +269,24 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
     words = [_number(len(points), "point") + _kinds(points)] if points else []
     kinds = ["box"] * len(now.prompts.boxes) + [s.kind for s in now.prompts.strokes]
     words += [_number(n, kind) for kind, n in Counter(kinds).items()]
-    words += ["drawn by hand"] if now.drawn else []
+    words += ["painted by hand"] if now.drawn else []
     parts = [", ".join(words), _objects(now), _sureness(now.iou)]
-    parts += ["N asks"] if any(is_question(p) for p in points) else []
+    parts += ["N: next question"] if any(is_question(p) for p in points) else []
     return "  ·  ".join(part for part in parts if part)
 
 
 def _line_words(prompts: PromptSet, line: Line, names: dict[int, str]) -> str:
     if isinstance(line, tuple):
-        return f"A box of {names[line[0]]} is selected: Delete removes it, Esc lets it go."
+        return (
+            f"A box of {names[line[0]]} is selected: Delete removes it, Esc clears the selection."
+        )
     stroke = prompts.strokes[line]
     side = names[stroke.class_id] if stroke.positive else f"outside {names[stroke.class_id]}"
-    return f"A {stroke.kind}, {side}, is selected: Delete removes it, Esc lets it go."
+    return f"A {stroke.kind}, {side}, is selected: Delete removes it, Esc clears the selection."
 
 
 def _objects(now: Situation) -> str:
-    """How many objects the active class has here, where it is not just one."""
+    """Number of the active class's objects on the plane, if it is not just one."""
     class_id, active = now.active
     numbers = object_numbers(now.prompts, class_id)
     if not numbers or (len(numbers) == 1 and active in numbers):
@@ -290,11 +306,12 @@ def _kinds(points: list[PointPrompt]) -> str:
     kinds = Counter("yours" if p.origin == "person" else p.kind for p in points)
     parts = []
     for kind, n in kinds.items():
-        one, more, mark = _KIND_WORDS.get(kind, ("yours", "yours", ""))
+        one, more, mark = _KIND_WORDS.get(kind, ("by you", "by you", ""))
         parts.append(f"{n} {one if n == 1 else more} {mark}".rstrip())
     if len(parts) == 1:
-        # "2 points, yours": the number is said already.
-        return f", {parts[0].split(' ', 1)[1]}"
+        # The number precedes already: "2 points by you", "2 points, sure".
+        kind = parts[0].split(" ", 1)[1]
+        return f" {kind}" if kind == "by you" else f", {kind}"
     return f": {', '.join(parts)}"
 
 

@@ -1,4 +1,4 @@
-"""The person's work as immutable values: prompts of every plane, and label versions."""
+"""Uncommitted work and label versions as immutable values: one step of the history."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from napari_scsam.core.prompts import PromptSet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_scsam.annotation.ground import Ground
+    from napari_scsam.annotation.working_label import WorkingLabel
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane, SliceKey
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """A mask that was carried over from a neighbouring plane.
+    """A mask that was propagated from other planes.
 
     Attributes
     ----------
     label : ndarray of shape (rows, cols), uint8
     flag : str
-        Why the plane wants a look; empty where nothing speaks against the mask.
+        Why the plane should be checked; empty if it is not flagged.
     """
 
     label: LabelArray
@@ -34,27 +34,27 @@ class Draft:
 
 @dataclass(frozen=True)
 class Work:
-    """One step of the history; undo goes back to the one before.
+    """One step of the history; undo returns to the previous one.
 
     Attributes
     ----------
     at : (image id, Plane), optional
-        Where the step was taken, so that undo can show it.
+        Where the step was made, so that undo can show it.
     prompts : mapping of (image id, Plane) to PromptSet
         Only planes that have any.
     versions : mapping of image id to int or None
         Label version after the step, of the images committed in this session.
     drafts : mapping of (image id, Plane) to Draft
-        Masks carried over from a neighbouring plane, which nobody has accepted yet.
-    grounds : mapping of (image id, Plane) to Ground
-        What was drawn by hand, and what the models may not change any more.
+        Propagated masks that have not been accepted.
+    working_labels : mapping of (image id, Plane) to WorkingLabel
+        Of planes that were painted on, or where a class is protected from the models.
     """
 
     at: SliceKey | None = None
     prompts: Mapping[SliceKey, PromptSet] = field(default_factory=dict)
     versions: Mapping[str, int | None] = field(default_factory=dict)
     drafts: Mapping[SliceKey, Draft] = field(default_factory=dict)
-    grounds: Mapping[SliceKey, Ground] = field(default_factory=dict)
+    working_labels: Mapping[SliceKey, WorkingLabel] = field(default_factory=dict)
 
     def prompts_at(self, key: SliceKey) -> PromptSet:
         """Prompts of one plane; an empty set where there are none."""
@@ -68,22 +68,22 @@ class Work:
         return replace(self, at=key, prompts=others)
 
     def with_drafts(self, drafts: Mapping[SliceKey, Draft | None]) -> Work:
-        """Same work with the drafts of some planes replaced; None takes one away."""
+        """Same work with the drafts of some planes replaced; None removes one."""
         merged = {**self.drafts, **drafts}
         return replace(self, drafts={k: d for k, d in merged.items() if d is not None})
 
-    def with_ground(self, key: SliceKey, ground: Ground | None) -> Work:
-        """Same work with the ground of one plane replaced; None takes it away."""
-        if ground is self.grounds.get(key):
+    def with_working(self, key: SliceKey, working: WorkingLabel | None) -> Work:
+        """Same work with the working label of one plane replaced; None removes it."""
+        if working is self.working_labels.get(key):
             return self
-        others = {k: v for k, v in self.grounds.items() if k != key}
-        if ground is not None:
-            others[key] = ground
-        return replace(self, at=key, grounds=others)
+        others = {k: v for k, v in self.working_labels.items() if k != key}
+        if working is not None:
+            others[key] = working
+        return replace(self, at=key, working_labels=others)
 
     def without_plane(self, key: SliceKey) -> Work:
-        """Same work with nothing that waits to be saved on one plane."""
-        return self.with_ground(key, None).with_prompts(key, PromptSet()).with_drafts({key: None})
+        """Same work without anything uncommitted on one plane."""
+        return self.with_working(key, None).with_prompts(key, PromptSet()).with_drafts({key: None})
 
     def with_version(self, image_id: str, version: int | None) -> Work:
         """Same work with the label version of one image replaced."""
@@ -93,7 +93,7 @@ class Work:
 def crossing(
     drafts: Mapping[Plane, LabelArray], plane: Plane, shape: tuple[int, ...]
 ) -> LabelArray | None:
-    """What drafts along the other axes show on `plane` of a volume; None where none crosses it.
+    """Cross-section of drafts along the other axes on `plane` of a volume; None without any.
 
     Parameters
     ----------

@@ -16,8 +16,11 @@ from napari_scsam.cli.app import build_app
 from napari_scsam.cli.report import Report
 from napari_scsam.core.errors import Cancelled, ScsamError
 
+# As in POSIX for wrong usage.
 EXIT_USER = 2
+# As Python's own for an unhandled error.
 EXIT_BUG = 1
+# 128 plus SIGINT.
 EXIT_INTERRUPTED = 130
 
 

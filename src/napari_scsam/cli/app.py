@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 import napari_scsam
-from napari_scsam.cli import demo, doctor, models, projects, training, window
+from napari_scsam.cli import demo, doctor, models, projects, ranking, reporting, training, window
 
 HELP = """Suggest, correct and co-train: SC-SAM segmentation of medical scans.
 
@@ -33,6 +33,8 @@ def build_app() -> App:
         projects.settings,
         training.train,
         training.tune,
+        ranking.rank,
+        reporting.report,
         projects.rounds,
         models.suggest,
         models.predict,

@@ -91,6 +91,6 @@ def _text(result: DemoResult) -> Group:
         *(f"Wrote {path}" for path in result.exports),
         "",
         f"Next: napari-scsam {result.project}",
-        f"Go to slice {SUGGESTED_SLICES[3]}, press G to suggest, look, press J to accept "
-        "and go on; click to correct, Shift+click for outside.",
+        f"Go to slice {SUGGESTED_SLICES[3]}, press G to suggest, check the outline, press J "
+        "to accept and go on; click to correct, Shift+click for outside.",
     )

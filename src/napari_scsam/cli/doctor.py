@@ -15,7 +15,7 @@ def doctor(*, json: Json = False) -> Report:
     """Show the capabilities of this machine and the expected costs; takes about half a minute.
 
     The measured speed is stored for this machine, to estimate the duration of a first round.
-    The exit code is 0 even if something optional is missing: the table tells how to install it.
+    The exit code is 0 even if something optional is missing: the table shows how to install it.
     """
     findings = check_machine(Path.cwd())
     table = Table("", "what", "found", "what to do")

@@ -151,9 +151,9 @@ def _outlined(out: Path, found: Outlined, json: bool, *, carried: bool) -> Repor
     flags = sorted(found.flags.items())
     if carried:
         data["flags"] = {str(index): why for index, why in flags}
-    looks = [f"Slice {index} wants a look: {why}." for index, why in flags]
-    said = f"Wrote {out}: {found.pixels} pixels, by {found.via}."
-    return Report(data, "\n".join([said, *looks]), json)
+    doubtful = [f"Check slice {index}: {why}." for index, why in flags]
+    written = f"Wrote {out}: {found.pixels} pixels, by {found.via}."
+    return Report(data, "\n".join([written, *doubtful]), json)
 
 
 def evaluate(

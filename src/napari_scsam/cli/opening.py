@@ -1,4 +1,4 @@
-"""Opening a project for a command, which says what could not be done."""
+"""Opening a project for a command, with its notes on standard error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_scsam.project import Project
 
 @contextmanager
 def opened(folder: Path, *, read_only: bool = False) -> Iterator[Project]:
-    """A project, closed afterwards; what it has to say goes to standard error."""
+    """A project, closed afterwards; its notes go to standard error."""
     with Project.open(folder, read_only=read_only) as project:
         for note in project.notes:
             StderrProgress().say(f"napari-scsam: note: {note}")

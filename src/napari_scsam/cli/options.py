@@ -18,7 +18,7 @@ Overwrite = Annotated[
     Parameter(
         name="--overwrite",
         negative="",
-        help="Replace files that stand there already; never an image or another input.",
+        help="Replace existing files; never an image or another input.",
     ),
 ]
 Many = Parameter(consume_multiple=True, negative="")

@@ -188,8 +188,8 @@ def rounds(
         Keep the weights of this number of newest rounds and remove all others, except those of the
         active round and its parent. Metrics are kept.
     """
-    looks = promote is None and not rollback and prune is None
-    with opened(folder, read_only=looks) as project:
+    only_lists = promote is None and not rollback and prune is None
+    with opened(folder, read_only=only_lists) as project:
         if promote is not None:
             project.promote(promote)
         if rollback:
@@ -202,7 +202,7 @@ def rounds(
     if removed is None:
         return Report(data, table, json)
     data["pruned"] = {"rounds": removed.numbers, "bytes": removed.size}
-    return Report(data, Group(_said(removed), table), json)
+    return Report(data, Group(_pruned_line(removed), table), json)
 
 
 def export(
@@ -264,7 +264,7 @@ def _added(project: Project, images: list[Path]) -> list[str]:
         raise
 
 
-def _said(removed: Pruned) -> str:
+def _pruned_line(removed: Pruned) -> str:
     """Return a line about pruned weights."""
     if not removed.numbers:
         return "Nothing was pruned: no other round has weights that are not needed."

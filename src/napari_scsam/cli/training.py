@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +11,7 @@ from napari_scsam.cli.opening import opened
 from napari_scsam.cli.options import Json, Many
 from napari_scsam.cli.projects import round_data
 from napari_scsam.cli.report import Report, StderrProgress
+from napari_scsam.cli.signals import terminated
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Progress
 from napari_scsam.core.round_contract import EventKind
@@ -27,7 +25,7 @@ from napari_scsam.rounds.tuning import RunningTuning
 DEFAULTS = TrainSettings()
 TUNE_DEFAULTS = TuneSettings()
 # Events printed as permanent lines.
-SAID = {EventKind.ESTIMATE: estimate_text, EventKind.EARLY_STOP: early_stop_text}
+PRINTED = {EventKind.ESTIMATE: estimate_text, EventKind.EARLY_STOP: early_stop_text}
 
 
 def train(
@@ -49,7 +47,7 @@ def train(
         drawn at random, as given by --holdout.
     """
     stop = CancelToken()
-    with opened(folder) as project, StderrProgress() as progress, _terminated(stop):
+    with opened(folder) as project, StderrProgress() as progress, terminated(stop):
         cost = estimate_round(project, settings)
         running = TrainingController(project).start(settings, held_out or ())
         if running.resumed:  # the estimate does not take into account what is already done
@@ -68,16 +66,6 @@ def train(
         raise Cancelled("Cancelled.")
     data = {"round": round_data(record), "estimate": None if cost is None else cost.to_dict()}
     return Report(data, record.reason, json)
-
-
-@contextmanager
-def _terminated(stop: CancelToken) -> Iterator[None]:
-    """Let SIGTERM cancel `stop` inside the block, instead of ending the process at once."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.cancel())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def tune(
@@ -110,8 +98,8 @@ def tune(
 
 
 def _show(event: Event, progress: StderrProgress) -> None:
-    if event["event"] in SAID:
-        progress.say(SAID[event["event"]](event))
+    if event["event"] in PRINTED:
+        progress.say(PRINTED[event["event"]](event))
     elif event["event"] == EventKind.MESSAGE:
         progress(Progress(0.0, str(event["text"])))
     elif event["event"] == EventKind.PROGRESS and event.get("steps"):

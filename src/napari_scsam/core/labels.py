@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
 
-BACKGROUND = 0
-NOT_ANNOTATED = 255
-MAX_CLASSES = 254
+# Values of a label map in uint8 (docs/reference/project-folder.md): 1 to 254 are classes, and 255,
+# the largest value, is common for pixels that a loss ignores.
+BACKGROUND, NOT_ANNOTATED, MAX_CLASSES = 0, 255, 254
 
 # Okabe and Ito (2008): distinguishable with all common forms of colour vision.
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")

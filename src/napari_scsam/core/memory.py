@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import sys
 
-# Parameters of `mallopt` (glibc's malloc.h), and the maximum of freed memory to keep.
+# Parameters of `mallopt` (glibc's malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# Maximum of freed memory to keep. Arbitrary.
 KEPT_BYTES = 2**30
 
 

@@ -1,4 +1,4 @@
-"""What a person's brush, eraser or polygon made of a label plane: the pixels, and no more."""
+"""Pixels that a brush, eraser or polygon changed in a label plane."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_scsam.core.prompts import bounding_box
 if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray, Mask
 
-# The value of a patch's pixels that the hand left alone.
+# Value of the pixels of a patch that were not drawn on: no class has it.
 UNTOUCHED = NOT_ANNOTATED
 
 
@@ -26,9 +26,9 @@ class Patch:
     Attributes
     ----------
     row, col : int
-        Where its first pixel lies on the plane.
+        Position of its first pixel in the plane.
     values : ndarray of shape (height, width), uint8
-        Class ids, 0 where it was erased, and 255 where nothing was drawn.
+        Class ids; 0 for erased pixels, 255 for those that were not drawn on.
     """
 
     row: int
@@ -37,13 +37,13 @@ class Patch:
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Rows and columns of the plane that it lies on."""
+        """Slices of the plane's rows and columns that it covers."""
         height, width = self.values.shape
         return (slice(self.row, self.row + height), slice(self.col, self.col + width))
 
     @property
     def drawn(self) -> Mask:
-        """Where something was drawn, (height, width)."""
+        """Whether each pixel was drawn on, shape (height, width), bool."""
         mask: Mask = self.values != UNTOUCHED
         return mask
 
@@ -52,7 +52,7 @@ class Patch:
         np.copyto(label[self.place], self.values, where=self.drawn)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for the journal: its place, its shape and its packed pixels."""
+        """Return position, shape and compressed pixels as plain values, for the journal."""
         packed = zlib.compress(np.ascontiguousarray(self.values).tobytes())
         return {
             "row": self.row,
@@ -63,7 +63,7 @@ class Patch:
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Patch:
-        """Read what `to_json` gave; KeyError, TypeError or ValueError where it is damaged."""
+        """Parse the result of `to_json`; KeyError, TypeError or ValueError if it is damaged."""
         height, width = (int(n) for n in value["shape"])
         try:
             raw = zlib.decompress(base64.b64decode(value["zlib"]))
@@ -74,7 +74,7 @@ class Patch:
 
 
 def taken_back(view: LabelArray, before: LabelArray) -> tuple[LabelArray, LabelArray] | None:
-    """Put a plane back to what it was before a stroke.
+    """Restore a plane to its state before a stroke.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def taken_back(view: LabelArray, before: LabelArray) -> tuple[LabelArray, LabelA
 
 
 def patch_of(where: Mask, values: LabelArray) -> Patch | None:
-    """The patch that holds `values` where `where` is true, both (rows, cols); None for nothing."""
+    """Return the patch with `values` at the pixels `where`, both (rows, cols); None without any."""
     if not where.any():
         return None
     r0, c0, r1, c1 = bounding_box(where)

@@ -20,10 +20,9 @@ PARTIAL = ".partial"
 FAILED = ".failed"
 
 # From the parent: the inputs, written before the child starts, and commands.
-INPUTS_FILE = "inputs.json"
-INPUTS_SCHEMA = 1
-TUNE_SCHEMA = 1
-CONTROL_FILE = "control.json"
+INPUTS_FILE, CONTROL_FILE = "inputs.json", "control.json"
+# Versions of the format of the inputs, of a round and of a tuning; they start with 1.
+INPUTS_SCHEMA, TUNE_SCHEMA = 1, 1
 # From the child, while it is running: events, one JSON object per line, and the checkpoint from
 # which an interrupted round is resumed.
 EVENTS_FILE = "events.jsonl"
@@ -75,23 +74,22 @@ class Phase(StrEnum):
 
 # The following numbers determine the duration of a round, and are used by its estimate.
 
-# Embeddings are the expensive part of a round on a CPU. Fewer labels get more views of each.
-MAX_VIEWS = 2
-LABELLED_EMBEDDINGS = 160
+# Embeddings are the expensive part of a round on a CPU: maximum numbers of embedded views of a
+# labelled plane, and of all labelled planes. So fewer labels get more views of each. Arbitrary.
+MAX_VIEWS, LABELLED_EMBEDDINGS = 2, 160
 # Maximum shares of the time budget: for embedding, and for validation and saving at the end.
-EMBEDDING_SHARE = 0.35
-VALIDATION_SHARE = 0.12
-# With at least this number of labelled planes of a single case, some are held out.
+# Arbitrary.
+EMBEDDING_SHARE, VALIDATION_SHARE = 0.35, 0.12
+# With at least this number of labelled planes of a single case, some are held out. Arbitrary.
 MIN_PLANES_TO_HOLD_OUT = 5
 # Maximum number of held-out planes that are evaluated, evenly spaced, since embedding them takes
-# time; and of objects on them for the test of clicks.
-MAX_EVALUATED = 40
-MAX_CLICKED = 12
+# time; and of objects on them for the test of clicks. Arbitrary.
+MAX_EVALUATED, MAX_CLICKED = 40, 12
 # The result of a U-Net trained from scratch depends on the number of samples seen
 # (docs/results/probes.md). Up to this fraction of the round it is trained on half the side, about
 # three times as many samples in the same time, and then on the full side (progressive resizing).
 GROWN = 0.35
-# The smallest side that is not halved, and the common factor of all sides: the pretrained encoder
-# halves the side five times; the scratch network has four poolings after folding.
-SMALLEST_SIDE = 64
-SIDE_MULTIPLE = 32
+# The smallest side that is not halved (arbitrary), and the common factor of all sides: the
+# pretrained encoder halves the side five times; the scratch network has four poolings after
+# folding.
+SMALLEST_SIDE, SIDE_MULTIPLE = 64, 32

@@ -15,6 +15,15 @@ Ablation = Literal["nothing", "sam-to-unet", "unet-to-sam", "points", "agreement
 Modality = Literal["mr", "ct", "us", "rgb", "other"]
 PredictWith = Literal["unet", "sam", "pair"]
 ExportFormat = Literal["nifti", "tiff", "png"]
+RankStrategy = Literal[
+    "hybrid",
+    "sequential",
+    "random",
+    "foreground-random",
+    "entropy",
+    "disagreement",
+    "core-set",
+]
 SamName = Literal["lite-medsam", "lite-medsam-released", "vit_b", "vit_l", "vit_h"]
 TrainProfile = Literal["auto", "frozen-encoder", "adapted-encoder"]
 AdapterMethod = Literal["lora", "dora"]
@@ -27,11 +36,13 @@ UNetKind = Literal["scratch", "pretrained", "pretrained+sam"]
 # 3,200 (one seed, training cases); on the sample, eight labelled slices, 0.89 for the ventricles
 # after 544. With fewer labels training converges sooner.
 PICTURES_EACH, MIN_BUDGET, MAX_BUDGET = 60, 480, 3200
+# Upper bounds of both settings, which only catch typing errors. Arbitrary.
 MAX_STEPS, MAX_PICTURES = 1_000_000, 100_000_000
 
 # Default size limit of a project's embedding cache, in GB of 10^9 bytes; an embedding of LiteMedSAM
 # takes 4.3 MB.
 CACHE_GB = 2.0
+# Bounds of this setting; 0 means no cache. Arbitrary.
 CACHE_GB_BOUNDS = (0.0, 10_000.0)
 
 # Absolute tolerance of "not worse": a round with equal Dice is promoted.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Limits = tuple[float, float]
 
+# Percentiles of a volume that become black and white in the automatic window. Arbitrary.
 VOLUME_PERCENTILES = (1.0, 99.0)
 # Percentiles of a volume are computed on about this number of its pixels. Arbitrary.
 SAMPLE = 3e5

@@ -59,7 +59,7 @@ def compose(
 
 
 def _contested(masks: list[Mask]) -> list[tuple[tuple[slice, ...], Mask]]:
-    """The connected regions that lie in more than one mask: where, and which pixels there."""
+    """Return the connected regions that lie in several masks: their slices and pixels."""
     if len(masks) < 2:
         return []
     regions, _ = ndimage.label(np.sum(masks, axis=0) > 1)
@@ -68,9 +68,9 @@ def _contested(masks: list[Mask]) -> list[tuple[tuple[slice, ...], Mask]]:
 
 
 def _claim(part: Mask, odds: Logits, size: int) -> tuple[float, float]:
-    """How strongly a class of `size` pixels claims its part of a region.
+    """Return the priority of a class of `size` pixels for its part of a region, for sorting.
 
-    By what it is of the class, then by how sure it is.
+    First the part's share of the class, if it is most of it; then the mean log-odds.
     """
     if not part.any():
         return (0.0, -np.inf)

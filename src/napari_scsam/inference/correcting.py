@@ -1,4 +1,4 @@
-"""Which part of a label that is there the prompts of an object correct."""
+"""The part of an existing label that the prompts of an object correct."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 def begun_from(draft: LabelArray | None, key: ObjectKey, prompts: PromptSet) -> Mask | None:
-    """The mask that an object's prompts go on from; None where they begin a new one.
+    """Return the mask that the prompts of an object correct; None if they start a new mask.
 
-    Of a class in several pieces these are the pieces that the prompts touch. Where they touch
-    none, a box, a lasso and a further object begin something new; clicks correct the whole class.
+    If a class has several components, it consists of those that the prompts touch. If they touch
+    none, a box, a lasso or a further object starts a new mask, and clicks correct the whole class.
 
     Parameters
     ----------
     draft : ndarray of shape (rows, cols), uint8, optional
+        Label of the plane: class ids.
     key : (class id, object number)
     prompts : PromptSet
-        Those that are asked.
+        Prompts of the plane, of all objects.
 
     Returns
     -------
@@ -50,14 +51,14 @@ def begun_from(draft: LabelArray | None, key: ObjectKey, prompts: PromptSet) -> 
 
 
 def only_outside(prompts: PromptSet, key: ObjectKey) -> bool:
-    """Whether all that is said of an object is what does not belong to it."""
+    """Return whether an object has negative prompts alone."""
     said = [p.positive for p in prompts.points if p.object_key == key and p.state != "rejected"]
     said += [s.positive for s in prompts.strokes if s.object_key == key]
     return key not in prompts.boxes and not any(said)
 
 
 def says_nothing(prompts: PromptSet, key: ObjectKey, begun: Mask | None) -> bool:
-    """Whether an object stays as it is: what is said not to belong to it lies beside it."""
+    """Return whether an object stays unchanged: all of its prompts are negative and outside."""
     if begun is None or not only_outside(prompts, key):
         return False
     lassos = [s for s in prompts.strokes if s.object_key == key and s.kind == "lasso"]
@@ -67,7 +68,7 @@ def says_nothing(prompts: PromptSet, key: ObjectKey, begun: Mask | None) -> bool
 
 
 def left_of(draft: LabelArray | None, begun: Iterable[Mask | None]) -> LabelArray | None:
-    """What stays of a label: all but the masks that prompts go on from."""
+    """Return a label without the masks that prompts correct."""
     if draft is None:
         return None
     left = draft.copy()
@@ -78,7 +79,7 @@ def left_of(draft: LabelArray | None, begun: Iterable[Mask | None]) -> LabelArra
 
 
 def _places(prompts: PromptSet, key: ObjectKey, shape: tuple[int, ...]) -> IndexArray:
-    """Pixels that an object's points and scribbles lie in, (N, 2)."""
+    """Return the pixels (N, 2) below an object's points and scribbles."""
     places: list[Point] = [
         (p.row, p.col) for p in prompts.points if p.object_key == key and p.state != "rejected"
     ]
@@ -89,7 +90,7 @@ def _places(prompts: PromptSet, key: ObjectKey, shape: tuple[int, ...]) -> Index
 
 
 def _boxed(prompts: PromptSet, key: ObjectKey) -> tuple[slice, slice]:
-    """What an object's box holds; nothing without one."""
+    """Return the pixels in an object's box; none without one."""
     if key not in prompts.boxes:
         return (slice(0, 0), slice(0, 0))
     r0, c0, r1, c1 = (round(max(v, 0)) for v in prompts.boxes[key])

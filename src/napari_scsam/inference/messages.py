@@ -99,6 +99,8 @@ class Answer:
         Lowest IoU predicted by SAM over all objects, 0..1.
     note : str
         Message for the user; mostly empty.
+    from_outlines : int
+        Number of committed slices whose class prior made the proposals; 0 if a round made them.
     """
 
     prompts: PromptSet
@@ -106,6 +108,7 @@ class Answer:
     via: str
     iou: float | None = None
     note: str = ""
+    from_outlines: int = 0
 
 
 class SegmenterLike(Protocol):
@@ -124,7 +127,7 @@ class SegmenterLike(Protocol):
         """Segment every class that has prompts, as one preview."""
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """Propose prompts of the active round for `class_ids`, and decode them."""
+        """Propose prompts of the active round or the tuned SAM for `class_ids`; decode them."""
 
     def carry(self, question: Question, trail: Trail) -> Carried:
         """Propagate masks of a neighbouring plane to the question's, ignoring its prompts."""

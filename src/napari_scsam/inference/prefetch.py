@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from napari_scsam.project import Project
 
 # Neighbouring slices on each side, and following images of the queue. Arbitrary.
-NEIGHBOURS = 2
+NEIGHBOURS, NEXT_IMAGES = 2, 2
 # Number of direct neighbours of the current plane.
 DIRECT_NEIGHBOURS = 2
-NEXT_IMAGES = 2
 
 
 class LookAhead:

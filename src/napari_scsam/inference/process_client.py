@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_scsam.core.errors import Cancelled, ModelError
 from napari_scsam.core.settings import CACHE_GB
+from napari_scsam.inference.messages import Answer
 from napari_scsam.io.real_files import open_new, open_to_append
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from napari_scsam.inference.messages import Answer, Question
+    from napari_scsam.inference.messages import Question
     from napari_scsam.propagation import Carried, Trail
+
+_log = logging.getLogger(__name__)
 
 SERVER = "napari_scsam.inference.process_server"
 LOG_FILE = "models.log"
@@ -30,12 +35,16 @@ Call = tuple[str, tuple[Any, ...]]
 Reply = tuple[bool, Any]
 
 
+class _ChildEnded(ModelError):
+    """The child ended during a call."""
+
+
 class SegmenterProcess:
     """A `Segmenter` whose models, embeddings and imports are in a child process.
 
-    The child is started by the first call and restarted by the call after a crash. It ends
-    with this process, however that ends. Calls are processed one at a time; `close` may be called
-    from any thread.
+    The child is started by the first call. If it has crashed, it is started again and the call is
+    repeated once; the note of an `Answer` says so. It ends with this process, however that ends.
+    Calls are processed one at a time; `close` may be called from any thread.
 
     Parameters
     ----------
@@ -106,18 +115,30 @@ class SegmenterProcess:
         Raises
         ------
         ScsamError
-            The error of the call; ModelError if it raised another error or the child ended, and
-            Cancelled if this object was closed.
+            The error of the call; ModelError if it raised another error or the child ended twice,
+            and Cancelled if this object was closed.
         """
         with self._calling:
-            child = self._running_child()
             try:
-                succeeded, result = _exchange(child, name, arguments)
-            except (OSError, EOFError, pickle.UnpicklingError) as error:
-                raise self._ended(child) from error
-        if succeeded:
-            return result
-        raise result
+                succeeded, result = self._once(name, arguments)
+                restarted = ""
+            except _ChildEnded as error:
+                _log.warning("%s", error)
+                restarted = f"{error} It was started again."
+                succeeded, result = self._once(name, arguments)
+        if not succeeded:
+            raise result
+        if restarted and isinstance(result, Answer):
+            return replace(result, note=restarted)
+        return result
+
+    def _once(self, name: str, arguments: tuple[Any, ...]) -> Reply:
+        """Make one call; raises _ChildEnded if the child ends."""
+        child = self._running_child()
+        try:
+            return _exchange(child, name, arguments)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            raise self._ended(child) from error
 
     def _running_child(self) -> subprocess.Popen[bytes]:
         with self._starting:
@@ -158,14 +179,14 @@ class SegmenterProcess:
         except OSError:
             return subprocess.DEVNULL
 
-    def _ended(self, child: subprocess.Popen[bytes]) -> ModelError | Cancelled:
+    def _ended(self, child: subprocess.Popen[bytes]) -> _ChildEnded | Cancelled:
         with self._starting:
             if self._closed:
                 return Cancelled("The project was closed.")
             self._child = None
-        return ModelError(
+        return _ChildEnded(
             f"The model process stopped (exit code {_wait_for_end(child)}), perhaps because memory "
-            f"ran out; it is started again with the next click. Its log: {self.log_path}"
+            f"ran out. Its log: {self.log_path}."
         )
 
 

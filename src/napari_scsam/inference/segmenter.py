@@ -32,15 +32,14 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Logits, Mask
     from napari_scsam.core.jobs import CancelToken
-    from napari_scsam.core.prompts import ObjectKey, Prompts, PromptSet
+    from napari_scsam.core.prompts import ObjectKey, PointPrompt, Prompts, PromptSet
     from napari_scsam.core.stretch import Stretch
     from napari_scsam.models import Decoded, Embedding, EmbeddingCache, RoundModels, SamBackend
 
 _log = logging.getLogger(__name__)
 
-# Arbitrary.
-MASKS_KEPT = 32
-MASKS_BYTES = 256 * 2**20
+# Maximum number of stored masks, and of their bytes. Arbitrary.
+MASKS_KEPT, MASKS_BYTES = 32, 256 * 2**20
 GPU_FULL = "The GPU was full: continued on the CPU."
 
 
@@ -129,7 +128,7 @@ class Segmenter:
         return replace(answer, prompts=question.prompts, preview=preview)
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """Propose prompts of the active round for `class_ids`, and decode them."""
+        """Propose prompts of the active round or the tuned SAM for `class_ids`; decode them."""
         with self._ahead.paused_for(question.key):
             return self._suggest(question.seen(), class_ids)
 
@@ -179,19 +178,37 @@ class Segmenter:
         return Answer(question.prompts, preview, via, iou, note)
 
     def _suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
+        """Propose by the round, and by the tuned SAM's prior for classes that no round knows."""
         embedding = self._embed(question)
+        wanted = list(class_ids)
+        known = [c for c in wanted if self._has_class(c)]
+        proposals = self._by_round(question, embedding, known)
+        others = [c for c in wanted if c not in known]
+        by_prior = self._by_prior(question, embedding, others)
+        prompts = with_proposals(question.prompts, [*proposals, *by_prior], wanted)
+        answer = self._decode(replace(question, prompts=prompts))
+        if not by_prior or question.tuned_folder is None:
+            return answer
+        return replace(answer, from_outlines=models.outlines_of(question.tuned_folder))
+
+    def _by_round(
+        self, question: Question, embedding: Embedding, class_ids: list[int]
+    ) -> list[PointPrompt]:
         if self._round is None:
-            return self._decode(question)
-        known = [c for c in class_ids if c in self._round.class_ids]
-        proposals = [
-            proposal
-            for class_id in known
-            for proposal in models.propose(
-                self._round, question.pixels, embedding, class_id, question.around
-            )
-        ]
-        prompts = with_proposals(question.prompts, proposals, known)
-        return self._decode(replace(question, prompts=prompts))
+            return []
+        image, around = question.pixels, question.around
+        found = (models.propose(self._round, image, embedding, c, around) for c in class_ids)
+        return [proposal for proposals in found for proposal in proposals]
+
+    def _by_prior(
+        self, question: Question, embedding: Embedding, class_ids: list[int]
+    ) -> list[PointPrompt]:
+        sam = self._sam_for_clicks(question)
+        # The prior was fitted on square pixels, and the points are on the plane's own grid.
+        if sam is not self._tuned or not question.stretch.is_none:
+            return []
+        found = (models.propose_from_prior(sam, embedding, c) for c in class_ids)
+        return [proposal for proposals in found for proposal in proposals]
 
     def _sam_for_clicks(self, question: Question) -> SamBackend:
         """Return the SAM for clicks: the tuned one if requested, else the round's or shipped one.

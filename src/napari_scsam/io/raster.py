@@ -35,7 +35,7 @@ _KINDS: dict[bytes, type[ImageFile]] = {
 _MAGIC = tuple(_KINDS)
 # Colour types of PNG (W3C, PNG specification 11.2.2), and their values per pixel.
 _GREY, _PALETTE = 0, 3
-_CHANNELS = {_GREY: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
+_CHANNELS = {_GREY: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}  # as above
 # Largest number of scans of a progressive JPEG (arbitrary; about 10 are usual, and each is a pass
 # over all pixels).
 _MAX_SCANS = 200

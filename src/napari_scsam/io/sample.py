@@ -22,7 +22,7 @@ TISSUE_BELOW = 0.4
 # A connected region of fluid belongs to the ventricles if it is deep enough inside the brain, and
 # large enough. Both limits were chosen by eye on this one template.
 DEEPER_THAN_MM = 15.0
-LARGER_THAN_MM3 = 5000
+LARGER_THAN_MM3 = 5000  # chosen by eye, as above
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 # One line for each name that another room uses; tests/models/test_models_door.py compares.
 from . import encoder as encoder
+from . import ranking as ranking
 from .adapters import AdapterInfo as AdapterInfo
 from .adapters import Profile as Profile
 from .adapters import attach as attach
@@ -11,11 +12,13 @@ from .api import available_devices as available_devices
 from .api import decode_region as decode_region
 from .api import describe as describe
 from .api import evaluate as evaluate
+from .api import load_feature_encoder as load_feature_encoder
 from .api import load_round as load_round
 from .api import load_sam as load_sam
 from .api import load_tuned as load_tuned
 from .api import open_cache as open_cache
 from .api import propose as propose
+from .api import propose_from_prior as propose_from_prior
 from .base import BaseSam as BaseSam
 from .base import build_network as build_network
 from .base import decoder_copy as decoder_copy
@@ -28,6 +31,9 @@ from .class_prior import Moments as Moments
 from .decoder import decode_mask as decode_mask
 from .decoder import for_best_dice as for_best_dice
 from .device import resolve_device as resolve_device
+from .doubt import Doubt as Doubt
+from .doubt import disagreements as disagreements
+from .doubt import doubts as doubts
 from .metrics import Evaluation as Evaluation
 from .outline import connected_parts as connected_parts
 from .outline import log_odds as log_odds
@@ -52,6 +58,8 @@ from .sam import SamWeights as SamWeights
 from .self_prompting import largest_parts as largest_parts
 from .self_prompting import prompted_by as prompted_by
 from .self_prompting import prompts_for as prompts_for
+from .slice_features import FeatureEncoder as FeatureEncoder
+from .tuned_sam import outlines_of as outlines_of
 from .unet import UNet as UNet
 from .unet import kind_in as kind_in
 from .unet import new_network as new_network

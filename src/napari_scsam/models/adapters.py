@@ -25,7 +25,9 @@ Profile = Literal["frozen-encoder", "adapted-encoder"]
 Method = Literal["lora", "dora"]
 
 INFO_FILE = "scsam.json"
+# Arbitrary.
 TOKENS_PER_CLASS = 2
+# Of SAM's prompt embeddings (Kirillov et al., ICCV 2023, appendix A).
 _DIM = 256
 # The norm of SAM's own point tokens, 2 to 3, divided by the square root of their 256 entries.
 _TOKEN_STD = 0.15

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SamBackend,
     )
     from napari_scsam.models.sam import SamModel
+    from napari_scsam.models.slice_features import FeatureEncoder
 
 
 def load_sam(
@@ -71,6 +72,19 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     """
     models: Pair = _imported("pair").load_round(folder, device=device)
     return models
+
+
+def load_feature_encoder(device: Device = "auto") -> FeatureEncoder:
+    """Load the encoder that gives each slice a feature vector, before any training.
+
+    Raises
+    ------
+    ModelError
+        If its weights or the device can't be used.
+    """
+    where = _imported("device").resolve_device(device)
+    encoder: FeatureEncoder = _imported("slice_features").FeatureEncoder(where)
+    return encoder
 
 
 def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
@@ -162,6 +176,17 @@ def propose(
     """
     proposals: list[PointPrompt] = _imported("proposals").propose(
         models, image, embedding, class_id, around
+    )
+    return proposals
+
+
+def propose_from_prior(sam: SamBackend, embedding: Embedding, class_id: int) -> list[PointPrompt]:
+    """Propose point prompts for one class from the class prior of a tuned SAM, without a round.
+
+    See `napari_scsam.models.prior_proposals.propose_from_prior`.
+    """
+    proposals: list[PointPrompt] = _imported("prior_proposals").propose_from_prior(
+        sam, embedding, class_id
     )
     return proposals
 

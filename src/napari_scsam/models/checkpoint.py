@@ -31,6 +31,7 @@ _UNREADABLE = (
 )
 # Keys under which training scripts store weights among other things.
 _WRAPPERS = ("model", "state_dict")
+# Keys that a message names. Arbitrary.
 _NAMED = 3
 
 

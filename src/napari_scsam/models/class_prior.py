@@ -23,9 +23,10 @@ PRIOR_FILE = "prior.safetensors"
 # Minimum annotated share of a cell of the embedding's grid to be used. Arbitrary.
 _KNOWN = 0.5
 # A class of n cells has the weight n to this power: otherwise the background would dominate.
+# Arbitrary.
 _BALANCE = 0.5
 # Shrinkage of the covariance towards its diagonal if many planes are known, and the minimum
-# diagonal entry.
+# diagonal entry. Arbitrary.
 _SHRINKAGE, _LEAST = 0.01, 1e-6
 
 

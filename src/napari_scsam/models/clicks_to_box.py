@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 _TOLERANCES = np.linspace(0.02, 0.4, 20)
 # A value outside the reach of every tolerance.
 _FENCE = 2.0
+# Standard deviation of the Gaussian before region growing, in pixels. Arbitrary.
 _SMOOTHING = 1.0
-# Smaller regions are noise around a click; larger shares of the picture are background. Arbitrary.
+# Smaller regions are noise around a click. Arbitrary.
 _MIN_AREA = 12
+# Larger shares of the picture are background. Arbitrary.
 _MAX_SHARE = 0.5
 # A click within this distance of a region, in pixels, counts as on its edge. Arbitrary.
 _NEAR = 2

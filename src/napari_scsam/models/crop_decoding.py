@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 # Minimum gain of resolution of a region over the plane. Arbitrary.
 MIN_GAIN = 1.5
 # Side of a region over the extent of its object: SAM was trained on objects with a margin.
+# The value is arbitrary, as are those below.
 ROOM = 2.0
 # Sides of regions are SAM's input times powers of LADDER; corners lie on a grid of side / SNAP.
-LADDER = 2**0.5
-SNAP = 8
+# Arbitrary.
+LADDER, SNAP = 2**0.5, 8
 # If the mask covers more than this share of a side of the region, the object continues beyond it.
 MAX_EDGE_SHARE = 0.02
 

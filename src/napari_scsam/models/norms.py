@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Avoids division by zero for a kernel of one value.
+# Avoids division by zero for a kernel of one value. Arbitrary.
 EPSILON = 1e-4
 
 

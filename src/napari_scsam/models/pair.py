@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Around
 
 MEMBERS = ("unet", "sam")
+# Smallest probability before a logarithm. Arbitrary.
 _TINY = 1e-6
 # SAM output that is mixed with the U-Net's: by class tokens, or prompted by the U-Net.
 Partner = Literal["sam", "prompted"]
@@ -103,6 +104,14 @@ class Pair:
         """Return the same pair with the number of its round in the project."""
         other = copy.copy(self)
         other._number = number
+        return other
+
+    def without_views(self) -> Pair:
+        """Return the same pair whose U-Net predicts one view of a plane, not several (faster)."""
+        other = copy.copy(self)
+        other._unet = copy.copy(self._unet)
+        other._unet.mirrored = other._unet.turned = False
+        other._latest = None
         return other
 
     @property

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 # Part of every embedding key and adapter record: raise it when `prepare` changes.
 PREPROCESS_VERSION = 1
 
+# Grey values are clipped to them, as in MedSAM (Ma et al., Nature Communications 2024).
 PERCENTILES = (0.5, 99.5)
+# A plane has rows and columns; SAM can't be given a line. Arbitrary.
 MIN_SIDE = 2
 
 # Statistics of SAM's training pictures, 0..255.

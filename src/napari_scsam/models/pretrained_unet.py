@@ -16,6 +16,7 @@ from napari_scsam.models.pretrained import MEAN, STD, build_encoder, feature_cha
 DECODER, LAST, PIXELS = (96, 64, 48, 32), 16, 8
 # Channels of SAM's features after projection (as in an experiment: docs/results/probes.md).
 JOINED = 64
+# Divides the channels of every stage. Arbitrary.
 NORM_GROUPS = 8
 
 

@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Around
     from napari_scsam.models.protocols import Embedding, RoundModels
 
-# Lengths are in pixels of a plane with this longest side, and are scaled to the plane.
+# Lengths are in pixels of a plane with this longest side (LiteMedSAM's input), and are scaled to
+# the plane. They are arbitrary, as are the numbers below.
 REFERENCE_SIDE = 256
-MIN_AREA = 16.0
-MIN_DISTANCE = 5.0
+# Minimum area of a part (px^2), and minimum distance between points (px). Arbitrary.
+MIN_AREA, MIN_DISTANCE = 16.0, 5.0
+# Distance of a negative point from the object, in px. Arbitrary.
 RING = (3.0, 12.0)
 # A rim of disagreement thinner than twice this length is not queried.
 MIN_DEPTH = 2.0
+# Sigma of the smoothing of probabilities, in px. Arbitrary.
 SMOOTHING = 2.0
 
 # Object and background are equally likely.
@@ -44,10 +47,13 @@ MIN_DOUBT = 0.02
 # Pixels within this share of a peak's height count as its plateau; its centre is taken.
 PLATEAU = 0.95
 
-MAX_PARTS = 10
-MAX_POINTS_PER_PART = 3
-MAX_QUERIES = 3
-MAX_MISSED = 3
+# Maximum numbers of parts, of points on each, of queries and of missed structures.
+# Arbitrary.
+MAX_PARTS, MAX_POINTS_PER_PART, MAX_QUERIES, MAX_MISSED = 10, 3, 3, 3
+# Points for a class beyond the first of each part, which keeps the part in the outline. Arbitrary.
+MAX_OTHERS = 4
+# Points closer than this to a varying pixel, in px, are not in a constant border. Arbitrary.
+FLAT_RADIUS = 3.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,26 @@ def propose(
     if unet.max() < MAX_BACKGROUND:
         return []
     sam = _prompt_sam(models, embedding, class_id, unet)
-    return propose_from_maps(unet, sam, class_id, round_number=models.number)
+    proposals = propose_from_maps(unet, sam, class_id, round_number=models.number)
+    return without_flat(proposals, embedding)
+
+
+def without_flat(proposals: Sequence[PointPrompt], embedding: Embedding) -> list[PointPrompt]:
+    """Return the proposals that are not where the picture is constant, such as its border.
+
+    Parameters
+    ----------
+    proposals : sequence of PointPrompt
+        In the plane's pixels.
+    embedding : Embedding
+        Of the plane.
+    """
+    size = 2 * max(1, round(FLAT_RADIUS * _unit(embedding.view.shape))) + 1
+    high = ndimage.maximum_filter(embedding.view, size)
+    varies = high > ndimage.minimum_filter(embedding.view, size)
+    scale = np.divide(embedding.view.shape, embedding.shape)
+    places = [np.multiply((p.row, p.col), scale).astype(int) for p in proposals]
+    return [p for p, (row, col) in zip(proposals, places, strict=True) if varies[row, col]]
 
 
 def propose_from_maps(
@@ -95,12 +120,15 @@ def propose_from_maps(
     `existing`:
 
     1. *confirm*, inside: for every component of the U-Net's mask, the centre of the largest
-       disc inside the intersection with SAM's mask; up to two more in a long or large component.
+       disc inside the intersection with SAM's mask.
     2. *query*: centres of the components on which the two disagree, the largest and least
        certain first; inside or outside by their mean probability.
     3. *missed*, inside: peaks of the U-Net between 0.2 and 0.5 outside both masks.
-    4. *negative*, outside: low peaks of the U-Net (below 0.2) in a ring of 3-12 px around its
+    4. *confirm*, inside: up to two more in a long or large component.
+    5. *negative*, outside: low peaks of the U-Net (below 0.2) in a ring of 3-12 px around its
        mask; at most as many as there are points inside.
+
+    Of 2 to 5 at most four are proposed.
 
     Parameters
     ----------
@@ -128,18 +156,17 @@ def propose_from_maps(
     if unet.max() < MAX_BACKGROUND:
         return []
     unit = _unit(unet.shape)
-    kept: list[_Candidate] = []
-    for candidates in (
-        _confirm(unet, sam, unit),
-        _query(unet, sam, unit),
-        _missed(unet, sam, unit),
-    ):
+    first, further = _confirm(unet, sam, unit)
+    kept = _spaced([], first, existing, MIN_DISTANCE * unit)
+    most = len(kept) + MAX_OTHERS
+    for candidates in (_query(unet, sam, unit), _missed(unet, sam, unit), further):
         kept = _spaced(kept, candidates, existing, MIN_DISTANCE * unit)
     inside = sum(c.positive for c in kept)
     negatives = _spaced(
         [], _negative(unet, sam, unit), _places(kept, existing), MIN_DISTANCE * unit
     )
-    return [_proposal(c, class_id, round_number) for c in [*kept, *negatives[:inside]]]
+    chosen = [*kept, *negatives[:inside]][:most]
+    return [_proposal(c, class_id, round_number) for c in chosen]
 
 
 def _proposal(candidate: _Candidate, class_id: int, round_number: int | None) -> PointPrompt:
@@ -160,7 +187,8 @@ def _prompt_sam(
     models: RoundModels, embedding: Embedding, class_id: int, unet: FloatArray
 ) -> FloatArray:
     """Return SAM's probability, prompted by the U-Net's own points and the class tokens."""
-    places = _confirm(unet, unet, _unit(unet.shape))
+    first, further = _confirm(unet, unet, _unit(unet.shape))
+    places = [*first, *further]
     # A SAM that turns clicks into a box works best around the U-Net's own mask.
     mask = None if models.sam.understands_points or not places else unet > INSIDE
     prompts = Prompts(points=[(c.row, c.col) for c in places], labels=[1] * len(places), mask=mask)
@@ -173,15 +201,21 @@ def _prompt_sam(
     return probability
 
 
-def _confirm(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:
-    found = []
+def _confirm(
+    unet: FloatArray, sam: FloatArray, unit: float
+) -> tuple[list[_Candidate], list[_Candidate]]:
+    """Return the first point of each part, and the further ones."""
+    first, further = [], []
     for part in connected_parts(unet > INSIDE, MIN_AREA * unit**2)[:MAX_PARTS]:
         agreed = part & (sam > INSIDE)
         area = agreed if agreed.sum() >= MIN_AREA * unit**2 else part
-        for row, col in _centres(area):
-            confidence = float(unet[row, col] + sam[row, col]) / 2
-            found.append(_Candidate(row, col, True, "confirm", confidence))
-    return found
+        found = [
+            _Candidate(row, col, True, "confirm", float(unet[row, col] + sam[row, col]) / 2)
+            for row, col in _centres(area)
+        ]
+        first.append(found[0])
+        further.extend(found[1:])
+    return first, further
 
 
 def _query(unet: FloatArray, sam: FloatArray, unit: float) -> list[_Candidate]:

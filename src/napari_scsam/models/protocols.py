@@ -121,6 +121,15 @@ class SamBackend(Protocol):
             If a prompt is outside the plane, or there is no prompt.
         """
 
+    def class_log_odds(self, embedding: Embedding, class_id: int) -> FloatArray | None:
+        """Return the log-odds of a class by the class prior, for each pixel of the plane.
+
+        Returns
+        -------
+        ndarray of shape (rows, cols), float32, or None
+            None without a prior for the class.
+        """
+
 
 class EmbeddingCache(Protocol):
     """Stores embeddings, so that a plane is encoded only once. Thread-safe."""

@@ -300,6 +300,15 @@ class SamModel:
             via=via,
         )
 
+    def class_log_odds(self, embedding: Embedding, class_id: int) -> FloatArray | None:
+        """Return the log-odds of a class by its prior; see `SamBackend.class_log_odds`."""
+        if self.prior is None or not self.prior.knows(class_id):
+            return None
+        frame = Frame(embedding.shape, self.entry.input_size)
+        odds = self.prior.log_odds(embedding.features.float(), class_id)
+        plane: FloatArray = frame.logits_to_plane(odds)[0, 0].cpu().numpy()
+        return plane
+
     def _supported(self, embedding: Embedding, prompts: Prompts) -> tuple[Prompts, str]:
         """Convert the prompts to kinds that the model supports; return also the kind used."""
         if prompts.is_empty:

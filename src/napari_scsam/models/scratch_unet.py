@@ -14,11 +14,13 @@ from napari_scsam.models.norms import ChannelsLastNorm, Standardised
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Up to this side the network works on single pixels, above it on 2 x 2 pixels as channels.
+# Up to this side the network works on single pixels, above it on 2 x 2 pixels as channels: see
+# `FoldedUNet` for the loss at 64 px. The limit itself is arbitrary.
 UNFOLDED_TO = 128
 # Channels of MONAI's BasicUNet from top to bottom, then of its last stage, for single and for
 # folded pixels: about 2 M parameters each.
 FEATURES = {1: (16, 32, 64, 128, 256, 16), 2: (32, 32, 64, 128, 256, 32)}
+# Divides the channels of every level. Arbitrary.
 NORM_GROUPS = 8
 
 

@@ -33,3 +33,18 @@ def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
                 "damaged. Clicks are answered by the model as shipped."
             )
     return load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
+
+
+def outlines_of(folder: str | Path) -> int:
+    """Return the number of committed planes that a finished tuning learned from.
+
+    Raises
+    ------
+    ModelError
+        If its report can't be read.
+    """
+    path = Path(folder) / REPORT_FILE
+    try:
+        return int(json.loads(path.read_bytes())["planes"])
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise ModelError(f"{path} is not the report of a finished tuning.") from exc

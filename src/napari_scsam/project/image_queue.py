@@ -22,19 +22,29 @@ class QueueRow:
     image_id, name : str
     done, total : int
         Number of committed slices, and of all slices along axis 0.
+    case : str
+        The unit of splitting.
+    skipped : bool
+        Whether a plane was skipped and not committed since.
     """
 
     image_id: str
     name: str
     done: int
     total: int
+    case: str = ""
+    skipped: bool = False
 
 
 def rows(project: Project) -> list[QueueRow]:
     """One row for each image, in the order in which they were added."""
     done = project.all_committed_planes()
+    skipped = {image_id for image_id, _ in project.skipped()}
     return [
-        QueueRow(r.id, r.name, len(done.get(r.id, ())), plane_total(r)) for r in project.images()
+        QueueRow(
+            r.id, r.name, len(done.get(r.id, ())), plane_total(r), r.case, skipped=r.id in skipped
+        )
+        for r in project.images()
     ]
 
 

@@ -1,6 +1,6 @@
-"""From outlined slices to a volume; ``__init__.pyi`` lists what other rooms may use.
+"""Propagation of masks from some slices to a volume; ``__init__.pyi`` is its interface.
 
-A name is imported when it is first used, so that importing this brings no torch.
+Names are imported when they are first used, so that importing the package does not import torch.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""What other rooms ask of a propagation without importing torch: it is imported when they ask."""
+"""The step function for other rooms; torch is imported when it is called."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def carry(
     taught: RoundModels | None = None,
     around: Around | None = None,
 ) -> Carried:
-    """Find the masks of a neighbouring plane again: one step of `propagate`.
+    """Segment the objects of a neighbouring plane on the next plane: one step of `propagate`.
 
-    On the annotated plane itself, whose trail knows nothing yet, it only learns how loose a
-    box suits each class of a SAM that is asked by boxes alone. From there on each object is
-    asked for by a box around it, with its softened mask and points in the objects next to it,
-    where the SAM understands those; where there is a round, its U-Net's log-odds are averaged
-    in. A class stops where its area jumps, SAM's own estimate is low, its shape or the two
-    models do not agree, nothing is left, or three planes in a row want a look.
+    On the annotated plane itself, it only prepares the trail: for a SAM that takes boxes only,
+    it finds the margin of the box that suits each class. On other planes, each object is prompted
+    by a box around it. A SAM that takes masks and points also gets its softened mask, and negative
+    points in adjacent objects. The log-odds of an active round's U-Net are averaged with SAM's. A
+    class stops if its area jumps, SAM's predicted IoU is low, its shape changes, the models
+    disagree, nothing is left, or three planes in a row are flagged.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ def carry(
     pixels : ndarray of shape (rows, cols) or (rows, cols, 3)
         The plane's own values.
     trail : Trail
-        The plane that the masks come from.
+        State of the propagation at the previous plane.
     cache : EmbeddingCache, optional
-        Keeps embeddings; small objects of large planes are then found as by `decode_region`.
+        Caches embeddings; small objects of large planes are then decoded by `decode_region`.
     taught : RoundModels, optional
         The active round; `sam` is its SAM.
     around : pair of ndarrays of the shape of `pixels`, optional

@@ -1,4 +1,4 @@
-"""What tells an outlined object from what lies right beside it, learned on one plane."""
+"""The appearance of an object: discriminants against its surroundings, fitted on one plane."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Logits, Mask
 
-_LOOK = SETTINGS.look
+_APPEARANCE = SETTINGS.appearance
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """Discriminants of an object and its surroundings, and how far they are to be trusted.
+class Appearance:
+    """Discriminants between an object and its surroundings, and their reliability.
 
     Attributes
     ----------
     prior : ClassPrior
-        Of 1, the object, against 0.
+        Class 1 is the object, class 0 its surroundings.
     trust : float
-        0..1, by what it got right where it had not looked.
+        0..1, from cross-validation over sectors around the object.
     """
 
     prior: ClassPrior
     trust: float
 
     @classmethod
-    def of(cls, embedding: Embedding, mask: Mask) -> Look | None:
-        """Learn what an object looks like, where SAM's features tell it from what is beside it.
+    def of(cls, embedding: Embedding, mask: Mask) -> Appearance | None:
+        """Fit the appearance of an object on SAM's features.
 
         Parameters
         ----------
@@ -49,8 +49,8 @@ class Look:
 
         Returns
         -------
-        Look or None
-            None where its surroundings look the same, or it is too small to tell.
+        Appearance or None
+            None if the object is too small, or not distinguishable from its surroundings.
         """
         features = _features(embedding)
         if features is None:
@@ -58,27 +58,26 @@ class Look:
         inside, valid = _on_canvas(mask, features)
         distance = _distance(inside)
         label = inside.astype(np.uint8)
-        label[~valid | (~inside & (distance > _LOOK.learned))] = NOT_ANNOTATED
-        low, high = _LOOK.trusted
-        right = _told_apart(features, label, distance)
+        label[~valid | (~inside & (distance > _APPEARANCE.learned))] = NOT_ANNOTATED
+        low, high = _APPEARANCE.trusted
+        right = _separability(features, label, distance)
         trust = float(np.clip((right - low) / (high - low), 0, 1))
         return cls(_fit(features, label), trust) if trust else None
 
     def hint(self, embedding: Embedding, mask: Mask) -> Logits | None:
-        """Log-odds that go on top of an outline's, on the plane's own grid.
+        """Log-odds to add to those of a mask, on the plane's own grid.
 
         Parameters
         ----------
         embedding : Embedding
-            Of the plane to tell of.
+            Of the present plane.
         mask : ndarray of shape (rows, cols), bool
-            Where the object was on the plane before: nothing is said of places far from its
-            outline.
+            The object on the previous plane. The log-odds are 0 far from its outline.
 
         Returns
         -------
         ndarray of shape (rows, cols), float32, or None
-            None where the object is too small for SAM's features.
+            None if the object is too small for SAM's features.
         """
         features = _features(embedding)
         if features is None:
@@ -86,19 +85,21 @@ class Look:
         inside, _ = _on_canvas(mask, features)
         if not inside.any():
             return None
-        odds = self.prior.log_odds(features[None], 1).clamp(-_LOOK.limit, _LOOK.limit)
-        near = np.clip((_LOOK.told - _distance(inside)) / _LOOK.fades, 0, 1).astype(np.float32)
-        told = (
+        odds = self.prior.log_odds(features[None], 1).clamp(-_APPEARANCE.limit, _APPEARANCE.limit)
+        near = np.clip((_APPEARANCE.applied - _distance(inside)) / _APPEARANCE.fades, 0, 1).astype(
+            np.float32
+        )
+        weighted = (
             odds
-            * torch.where(odds > 0, _LOOK.in_favour, _LOOK.against)
+            * torch.where(odds > 0, _APPEARANCE.in_favour, _APPEARANCE.against)
             * self.trust
             * torch.from_numpy(near)
         )
-        return Frame(embedding.shape, told.shape[-1]).logits_to_plane(told)[0, 0].numpy()
+        return Frame(embedding.shape, weighted.shape[-1]).logits_to_plane(weighted)[0, 0].numpy()
 
 
 def _features(embedding: Embedding) -> Tensor | None:
-    """SAM's features (D, e, e), where the backend has such."""
+    """SAM's features (D, e, e), if the backend has any."""
     found = embedding.features
     if not isinstance(found, Tensor) or found.ndim != 4:
         return None
@@ -106,8 +107,8 @@ def _features(embedding: Embedding) -> Tensor | None:
 
 
 def _on_canvas(mask: Mask, features: Tensor) -> tuple[Mask, Mask]:
-    """A mask on the grid of SAM's low-resolution masks, and where that is not padding."""
-    side = _LOOK.cell * features.shape[-1]
+    """A mask on the grid of SAM's low-resolution masks, and which pixels are not padding."""
+    side = _APPEARANCE.cell * features.shape[-1]
     rows, cols = Frame((mask.shape[0], mask.shape[1]), side).resized
     inside, valid = np.zeros((2, side, side), bool)
     inside[:rows, :cols] = resize(mask.astype(np.float32), (rows, cols)) >= 0.5
@@ -116,33 +117,35 @@ def _on_canvas(mask: Mask, features: Tensor) -> tuple[Mask, Mask]:
 
 
 def _distance(inside: Mask) -> Logits:
-    """Of each pixel from the outline, on either side of it."""
+    """Distance of each pixel from the outline, inside and outside."""
     outwards = ndimage.distance_transform_edt(~inside)
     return np.asarray(outwards + ndimage.distance_transform_edt(inside))
 
 
 def _fit(features: Tensor, label: NDArray[np.uint8]) -> ClassPrior:
     moments = Moments.of(features, torch.from_numpy(label))
-    return ClassPrior.fit([moments], shrinkage=_LOOK.shrinkage)
+    return ClassPrior.fit([moments], shrinkage=_APPEARANCE.shrinkage)
 
 
-def _told_apart(features: Tensor, label: NDArray[np.uint8], distance: Logits) -> float:
-    """Area under the ROC curve over sectors round the object, each by what the others taught."""
+def _separability(features: Tensor, label: NDArray[np.uint8], distance: Logits) -> float:
+    """Area under the ROC curve by cross-validation over sectors around the object."""
     if not (label == 1).any():
         return 0.0
     row, col = ndimage.center_of_mass(label == 1)
     rows, cols = np.indices(label.shape)
     turn = np.arctan2(rows - row, cols - col) / (2 * np.pi) + 0.5
-    sector = (turn * _LOOK.sectors).astype(int) % _LOOK.sectors
+    sector = (turn * _APPEARANCE.sectors).astype(int) % _APPEARANCE.sectors
     odds = np.zeros(label.shape)
-    for which in range(_LOOK.sectors):
+    for which in range(_APPEARANCE.sectors):
         prior = _fit(features, np.where(sector == which, np.uint8(NOT_ANNOTATED), label))
         if not prior.knows(1):
             return 0.0
-        said = prior.log_odds(features[None], 1)[0, 0].numpy()
-        odds[sector == which] = said[sector == which]
-    asked = (label != NOT_ANNOTATED) & (distance > _LOOK.mixed) & (distance < _LOOK.learned)
-    inside, outside = odds[asked & (label == 1)], odds[asked & (label == 0)]
+        predicted = prior.log_odds(features[None], 1)[0, 0].numpy()
+        odds[sector == which] = predicted[sector == which]
+    tested = (
+        (label != NOT_ANNOTATED) & (distance > _APPEARANCE.mixed) & (distance < _APPEARANCE.learned)
+    )
+    inside, outside = odds[tested & (label == 1)], odds[tested & (label == 0)]
     if not inside.size or not outside.size:
         return 0.0
     better = stats.mannwhitneyu(inside, outside).statistic

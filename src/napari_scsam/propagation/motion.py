@@ -1,4 +1,4 @@
-"""Outlines that move from plane to plane as the picture does, by optical flow."""
+"""Outlines warped from plane to plane by optical flow."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _FLOW = SETTINGS.flow
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Outlines of an annotated plane, as they have moved with the picture since.
+    """Outlines of an annotated plane, warped to the present plane.
 
-    They and SAM's way from plane to plane go wrong in different ways, so that the mean of both is
-    better than either. For that, neither may be told of the other on the way.
+    Their errors differ from those of SAM, so that the mean of both is better than either. This
+    requires that neither uses the other's result.
 
     Attributes
     ----------
     picture : ndarray of shape (h, w), float32
-        The plane that they lie on now, in 0..1, of at most 256 pixels a side.
+        The present plane in 0..1, with at most 256 pixels a side.
     outlines : mapping of int to ndarray of shape (h, w), float32
-        For each class log-odds that fall off evenly from its outline; of classes that are large
-        enough to be seen moving.
+        Log-odds of each class, proportional to the distance from its outline. Classes too
+        small for optical flow are left out.
     """
 
     picture: NDArray[np.float32]
@@ -43,7 +43,7 @@ class Drift:
 
     @classmethod
     def start(cls, view: NDArray[np.float32], outlines: Mapping[int, Logits]) -> Drift:
-        """Begin on a plane with a `view` of it, and log-odds on any grid of it."""
+        """Start on a plane from its `view`, and log-odds on any grid of it."""
         picture = _small(view)
         sized = {c: resize(odds, picture.shape, order=1) for c, odds in outlines.items()}
         return cls(
@@ -51,7 +51,7 @@ class Drift:
         )
 
     def onto(self, view: NDArray[np.float32]) -> Drift:
-        """Move on to the next plane, whose `view` has the shape of the last one's.
+        """Warp to the next plane, whose `view` has the same shape.
 
         The flow is that of Le Besnerais and Champagnat (ICIP 2005), iterative Lucas-Kanade.
         """
@@ -68,12 +68,12 @@ class Drift:
         return Drift(picture, moved)
 
     def log_odds(self, class_id: int, shape: tuple[int, int]) -> Logits | None:
-        """Those of a class on the plane's own grid, or None where it is not known."""
+        """Log-odds of a class on the plane's own grid, or None if it is left out."""
         odds = self.outlines.get(class_id)
         return None if odds is None else resize(odds, shape, order=1)
 
     def _part(self) -> tuple[slice, slice]:
-        """Where outlines are, and what is near them: nothing else has to be followed."""
+        """The region of the outlines with a margin; flow is computed only there."""
         near = np.any([odds > odds.min() for odds in self.outlines.values()], axis=0)
         found = ndimage.find_objects(near.astype(np.uint8))
         if not found:

@@ -1,44 +1,44 @@
-"""Every number of a propagation, and where it comes from."""
+"""All numbers of a propagation, each with its source."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-# Sets that chose numbers. The weights were those that shipped at the time.
+# Data on which numbers were chosen, with the weights shipped at the time.
 _TWO_ATRIA = "measured: on two left atria of LA 2018"
 _EIGHT_ATRIA = "measured: on eight left atria of LA 2018"
 
 
 def _number(value: Any, source: str) -> Any:
-    """A field that says where its value comes from: measured, a paper, derived, or arbitrary."""
+    """A field with the source of its value: measured, a paper, derived, or arbitrary."""
     return field(default=value, metadata={"source": source})
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """When a class wants a look, and when it is not followed any further: (look, stop).
+    """When a class is flagged, and when it stops; pairs are thresholds for (flag, stop).
 
     Attributes
     ----------
     ratio : pair of float
-        Area against the plane before and against the trend, when both say so; either way.
+        Area relative to the previous plane and to the trend, if both exceed it; or the inverse.
     estimate : pair of float
-        SAM's own estimate of the IoU is under it.
+        SAM's predicted IoU is lower.
     overlap : pair of float
-        IoU with the plane before, moved onto the new centre, is under it.
+        IoU with the previous plane's mask, moved to the new centre, is lower.
     agreement : pair of float
-        IoU of SAM's mask and the round's U-Net, where both look, is under it. Under the first,
-        two log-odds don't mean the same object, and no mean of them is taken.
+        IoU of SAM's mask with that of the round's U-Net is lower. Below the first value, the
+        two are taken for different objects, and their log-odds are not averaged.
     drift : pair of float
-        IoU of SAM's mask and the annotated outline as it has moved with the picture is under it:
-        at least one of them follows something else. Not asked where the U-Net says which.
+        IoU of SAM's mask with the annotated outline warped by optical flow is lower: at least
+        one of them follows another structure. Not used if there is a U-Net.
     patience : int
-        So many planes in a row that want a look are the last ones.
+        Number of flagged planes in a row after which a class stops.
     trend : pair of float
-        What a trend may make of the area on the plane before, at least and at most.
+        Least and greatest area that a trend may predict, relative to the previous plane.
     min_pixels : int
-        A class of fewer pixels is lost.
+        A class with fewer pixels stops.
     """
 
     ratio: tuple[float, float] = _number((1.5, 2.0), "arbitrary")
@@ -47,7 +47,7 @@ class StopRule:
     agreement: tuple[float, float] = _number((0.5, 0.1), "arbitrary")
     drift: tuple[float, float] = _number(
         (0.3, 0.1),
-        f"{_TWO_ATRIA}, Dice .817 without the question and .820 with .3; the other six went from"
+        f"{_TWO_ATRIA}, Dice .817 without the test and .820 with .3; the other six went from"
         " .794 to .796. The .1 is arbitrary",
     )
     patience: int = _number(3, "arbitrary")
@@ -56,40 +56,39 @@ class StopRule:
 
 
 @dataclass(frozen=True)
-class LookSettings:
-    """How an object is told from what is beside it; widths in pixels of SAM's small masks.
+class AppearanceSettings:
+    """The appearance of objects; widths are in pixels of SAM's low-resolution masks.
 
     Attributes
     ----------
     cell : int
-        So many of these pixels are one cell of SAM's embedding.
-    learned, told, fades : float
-        How far from the outline the look is learned, how far it is told of, and over how many
-        pixels it fades out there.
+        Pixels per cell of SAM's embedding, along each side.
+    learned, applied, fades : float
+        Distance from the outline within which the appearance is fitted, that within which it
+        is applied, and the width over which it fades out there.
     mixed : float
-        Nearer to the outline than this a cell is of both sides.
+        Cells nearer to the outline contain both sides, and are not used for validation.
     trusted : pair of float
-        How well the look tells sectors round the object apart that it did not learn from (area
-        under the ROC curve): up to the first it is not told of at all, from the second on to the
-        full.
+        Area under the ROC curve in cross-validation at which the weight of the appearance
+        starts to rise from 0, and at which it reaches 1.
     sectors : int
-        Round the object.
+        Number of sectors around the object, for cross-validation.
     limit : float
-        Most log-odds that it says.
+        Greatest absolute log-odds.
     against, in_favour : float
-        Weight of what it says beside the outline: where a place looks different it is not the
-        object, but what looks the same may be another one.
+        Weights of negative and positive log-odds. Negative ones are more reliable, because
+        other structures may have the same appearance.
     shrinkage : float
-        Share of the covariance that is left on its diagonal: there are about as many cells beside
-        one outline as there are features.
+        Shrinkage of the covariance towards its diagonal, because there are only about as many
+        cells around an outline as there are features.
     """
 
     cell: int = _number(4, "paper: Segment Anything (Kirillov et al., ICCV 2023), its mask decoder")
     learned: float = _number(
         24.0,
-        "arbitrary; learned on the whole plane it took other chambers of a heart for an atrium",
+        "arbitrary; fitted on the whole plane, it included other chambers of a heart in an atrium",
     )
-    told: float = _number(32.0, "arbitrary")
+    applied: float = _number(32.0, "arbitrary")
     fades: float = _number(4.0, "arbitrary")
     mixed: float = _number(3.0, "arbitrary")
     trusted: tuple[float, float] = _number((0.85, 0.95), "arbitrary")
@@ -106,20 +105,19 @@ class LookSettings:
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How outlines move with the picture.
+    """Optical flow.
 
     Attributes
     ----------
     longest : int
-        The longest side of the pictures that are compared: flow takes time, and outlines are
-        smooth.
+        Longest side of the images that are compared, in pixels; larger ones are reduced, to
+        save time.
     radius : int
-        Pixels around each one that show where it moved.
+        Radius of the window, in pixels.
     margin : int
-        So many pixels around the outlines are followed.
+        Margin around the outlines within which flow is computed, in pixels.
     smallest : int
-        An outline that encloses fewer pixels of such a picture than show one place's motion is
-        not seen to move.
+        Least number of pixels of an outline that is warped.
     """
 
     longest: int = _number(256, "arbitrary")
@@ -130,51 +128,47 @@ class FlowSettings:
 
 @dataclass(frozen=True)
 class PropagationSettings:
-    """How masks are carried from plane to plane.
+    """Propagation from plane to plane.
 
-    Lengths are shares of the plane's longer side, where nothing else is said.
+    Lengths are fractions of the plane's longer side, unless stated otherwise.
 
     Attributes
     ----------
     tight : float
-        Air between the neighbour's object and the box for the next one, of a SAM that is asked
-        by the mask, too: it follows an object out of a tight box.
-    airs : tuple of float
-        Air that is tried for a SAM that is asked by the box alone. One that fills its box needs
-        little; one that does not needs some to follow an object that moves. Which it is, the
-        annotated plane tells.
+        Margin of the box around the previous object, for a SAM that also gets its mask.
+    box_margins : tuple of float
+        Margins that are tried on the annotated plane, for a SAM that takes boxes only. Some
+        models fill the box, and need a small one.
     nearly : float
-        The loosest box is taken whose IoU with the annotated mask is less than the best one's
-        by no more than this.
+        The largest margin is chosen whose IoU with the annotated mask is lower than the best
+        one by at most this.
     reach : float
-        An object moves and grows by no more than this.
+        Greatest growth or motion of an object between planes.
     min_share : float
-        An object of a smaller share of its class is not followed by itself.
+        Components with a smaller fraction of their class's area are not prompted separately.
     memory : int
-        So many planes make a trend.
+        Number of planes that a trend is computed from.
     slope : float
-        Log-odds per pixel from the neighbour's outline: the next plane's may lie some beside it.
-    same_way, nowhere : float
-        Two ways to one object that overlap less (IoU) than the first do not both go on: the one
-        that lies nearer to the outline as it has moved with the picture does, unless its overlap
-        with that is under the second.
+        Log-odds per pixel of distance from the previous outline, in the softened mask.
+    passes_agree, least_overlap : float
+        If the masks of the two passes overlap less (IoU) than the first, only the one continues
+        that is nearer to the warped outline, unless its IoU with that is below the second.
     sides_differ, sides_agree : float
-        Outlines from two sides that overlap less (IoU) want a look; above the second, two ways
-        led to one outline, and what either of them doubted is settled.
-    evened_mm : float
-        How far along the axis log-odds are evened: a Gaussian's standard deviation, in mm. Planes
-        that lie further apart hardly change.
-    evened_reach : float
-        So many standard deviations of it count.
+        Masks from two sides that overlap less (IoU) than the first are flagged. Above the
+        second, the flags of both sides are removed.
+    smoothing_mm : float
+        Standard deviation of the Gaussian that smooths log-odds along the axis, in mm.
+    smoothing_reach : float
+        Truncation of that Gaussian, in standard deviations.
     stop : StopRule
-    look : LookSettings
+    appearance : AppearanceSettings
     flow : FlowSettings
     """
 
     tight: float = _number(0.0025, "arbitrary")
-    airs: tuple[float, ...] = _number(
+    box_margins: tuple[float, ...] = _number(
         (0.0, 0.005, 0.01, 0.02),
-        "arbitrary; with 2 % a SAM that fills its box doubled a left atrium within six slices",
+        "arbitrary; with 2 %, a SAM that fills the box doubled a left atrium within six slices",
     )
     nearly: float = _number(0.02, "arbitrary")
     reach: float = _number(0.03, "arbitrary")
@@ -182,17 +176,19 @@ class PropagationSettings:
     memory: int = _number(4, "arbitrary")
     slope: float = _number(
         0.4,
-        f"{_TWO_ATRIA}, which came out the same from 0.2 to 0.5; at 1 the neighbour's mask was"
-        " copied on and on",
+        f"{_TWO_ATRIA}, with the same result from 0.2 to 0.5; at 1 the mask was copied"
+        " unchanged from plane to plane",
     )
-    same_way: float = _number(0.8, "arbitrary")
-    nowhere: float = _number(0.4, "arbitrary")
+    passes_agree: float = _number(0.8, "arbitrary")
+    least_overlap: float = _number(0.4, "arbitrary")
     sides_differ: float = _number(0.5, "arbitrary")
     sides_agree: float = _number(0.8, "arbitrary")
-    evened_mm: float = _number(1.25, f"{_TWO_ATRIA}; on eight, Dice .819 without and .825 with it")
-    evened_reach: float = _number(3.0, "arbitrary: the rest of a Gaussian is 0.3 %")
+    smoothing_mm: float = _number(
+        1.25, f"{_TWO_ATRIA}; on eight, Dice .819 without and .825 with it"
+    )
+    smoothing_reach: float = _number(3.0, "arbitrary: the rest of a Gaussian is 0.3 %")
     stop: StopRule = _number(StopRule(), "its own fields")
-    look: LookSettings = _number(LookSettings(), "its own fields")
+    appearance: AppearanceSettings = _number(AppearanceSettings(), "its own fields")
     flow: FlowSettings = _number(FlowSettings(), "its own fields")
 
 

@@ -1,4 +1,4 @@
-"""When a propagation wants a look at a class, and when it follows it no further."""
+"""When a propagation flags a class, and when it stops propagating it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import Logits, Mask
     from napari_scsam.propagation.settings import StopRule
 
-STRAYED = "outline strayed"
+STRAYED = "outline drifted to another structure"
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A class on the new plane: its log-odds, SAM's estimate of the IoU, others' IoU with it."""
+    """A class on the new plane: log-odds, SAM's predicted IoU, IoU with U-Net and with motion."""
 
     logits: Logits
     estimate: float
@@ -28,23 +28,23 @@ class Found:
 
 
 def judge(before: Mask, found: Found, areas: tuple[int, ...], rule: StopRule) -> tuple[str, bool]:
-    """What speaks against a class's new mask.
+    """Judge a class's new mask.
 
     Parameters
     ----------
     before : ndarray of shape (rows, cols), bool
-        Its mask on the plane before.
+        Its mask on the previous plane.
     found : Found
     areas : tuple of int
-        Pixels on the last planes, the latest last.
+        Numbers of pixels on the last planes, the latest last.
     rule : StopRule
 
     Returns
     -------
     reason : str
-        In an annotator's words; empty where nothing speaks against it.
+        Why it is flagged, in words for the annotator; empty if it is not.
     stops : bool
-        Whether the class is not followed any further.
+        Whether the class stops here.
     """
     mask = found.logits > 0
     area = int(mask.sum())
@@ -72,7 +72,7 @@ def _less(limits: tuple[float, float]) -> tuple[float, float]:
 
 
 def _jump(area: int, areas: tuple[int, ...], trend: tuple[float, float]) -> float:
-    """Area over the plane before's or over the trend's, whichever is nearer to 1."""
+    """Area relative to the previous plane or to the trend, whichever is nearer to 1."""
     before = areas[-1]
     expected = float(before)
     if len(areas) > 1:

@@ -1,4 +1,4 @@
-"""Walks masks through a volume from its annotated planes, and blends what comes from two sides."""
+"""Propagates masks through a volume from its annotated planes, and blends both directions."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ TWO_SIDES = "the two sides disagree"
 
 @dataclass(frozen=True, eq=False)
 class Trail:
-    """What is known of the plane that a mask comes from.
+    """State of a propagation at one plane.
 
     Attributes
     ----------
     label : ndarray of shape (rows, cols), uint8
-        Its masks; once a step was taken, on the grid that the models see the plane on.
+        Its masks; after the first step, on the grid that the models use.
     areas : mapping of int to tuple of int
-        For each class that is followed, its pixels there on the last planes, the latest last.
+        Numbers of pixels of each continuing class on the last planes, the latest last.
     doubts : mapping of int to int
-        How many planes in a row a class has wanted a look.
-    air : mapping of int to float
-        How loose a box each class is asked for by; what was learned on the annotated plane.
+        Number of planes in a row on which each class was flagged.
+    box_margin : mapping of int to float
+        Margin of each class's box; empty before the annotated plane was processed.
     drift : Drift or None
-        Where the annotated plane's outlines have moved with the picture.
+        The annotated plane's outlines, warped by optical flow.
     """
 
     label: LabelArray
     areas: Mapping[int, tuple[int, ...]]
     doubts: Mapping[int, int] = field(default_factory=dict)
-    air: Mapping[int, float] = field(default_factory=dict)
+    box_margin: Mapping[int, float] = field(default_factory=dict)
     drift: Drift | None = None
 
     @classmethod
     def start(cls, label: LabelArray) -> Trail:
-        """Follow every class of an annotated plane."""
+        """Start with all classes of an annotated plane."""
         values, counts = np.unique(label, return_counts=True)
         nothing = (BACKGROUND, NOT_ANNOTATED)
         found = zip(values.tolist(), counts.tolist(), strict=True)
@@ -61,16 +61,16 @@ class Trail:
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """What became of a trail on the next plane.
+    """The result of one step.
 
     Attributes
     ----------
     trail : Trail
-        To carry on from; without the classes that stopped here.
+        To continue from, without the classes that stopped here.
     logits : mapping of int to ndarray of shape (rows, cols), float
-        Log-odds of each class that is still followed, on the plane's own grid.
+        Log-odds of each class that did not stop, on the plane's own grid.
     flags : mapping of int to str
-        Why a class wants a look here, whether it goes on or stopped.
+        Why a class is flagged here, or has stopped.
     """
 
     trail: Trail
@@ -88,7 +88,7 @@ class Filled:
         Of the plane.
     label : ndarray of shape (rows, cols), uint8
     flags : mapping of int to str
-        Why a class wants a look; empty where nothing speaks against the masks.
+        Why a class is flagged; empty if none is.
     """
 
     index: int
@@ -96,7 +96,7 @@ class Filled:
     flags: Mapping[int, str]
 
 
-# (index of the next plane, trail) -> what became of the trail there.
+# (index of the next plane, trail) -> result of the step.
 Carry = Callable[[int, Trail], Carried]
 
 
@@ -106,31 +106,30 @@ def propagate(
     count: int,
     spacing: float | None = None,
 ) -> Iterator[Filled]:
-    """Carry the masks of annotated planes to the planes before, between and after them.
+    """Propagate the masks of annotated planes to the planes before, between and after them.
 
     Between two annotated planes the masks come from both sides, and each plane's log-odds
-    are their mean, weighted by the inverse distance (the linear blend). A class is followed
-    from each side until it stops there. Once a gap is through, what was carried is evened
-    along the axis: planes that lie close err in different directions.
+    are their mean, weighted by the inverse distance (a linear blend). From each side, a class is
+    propagated until it stops. After that, the log-odds are smoothed along the axis, because the
+    errors of close planes differ.
 
     Parameters
     ----------
     carry : callable
-        (index, Trail) -> Carried: one step, such as `napari_scsam.propagation.carry`. Asked first
-        on each annotated plane itself, to learn there; its trail is what the walk begins with.
+        (index, Trail) -> Carried: one step, such as `napari_scsam.propagation.carry`. It is called
+        first for each annotated plane itself, to prepare the trail.
     anchors : mapping of int to ndarray of shape (rows, cols), uint8
-        Labels of the annotated planes; they are walked from, and never filled.
+        Labels of the annotated planes; they are never changed.
     count : int
         Planes along the axis.
     spacing : float, optional
-        Millimetres between them; without it nothing is evened.
+        Millimetres between planes; without it, nothing is smoothed.
 
     Yields
     ------
     Filled
-        Whenever a plane's masks change: once from each side that reaches it, and once when they
-        are evened, so that the last one of an index is the best, and that stopping anywhere
-        keeps what was made.
+        Whenever a plane's masks change: once from each side, and once by smoothing. The last
+        one of an index is the best. The results so far can be used at any time.
 
     Raises
     ------
@@ -139,9 +138,9 @@ def propagate(
     """
     if not anchors or min(anchors) < 0 or max(anchors) >= count:
         raise InputError(
-            f"Masks are carried from annotated slices 0 to {count - 1}, got {sorted(anchors)}."
+            f"Masks are propagated from annotated slices 0 to {count - 1}, got {sorted(anchors)}."
         )
-    # Both walks from a plane begin with what was learned there once.
+    # Both directions from a plane share the prepared trail.
     begin = cache(lambda at: _begin(carry, at, anchors[at]))
     shape = next(iter(anchors.values())).shape
     for lower, upper in pairwise([-1, *sorted(anchors), count]):
@@ -157,12 +156,12 @@ def propagate(
         if spacing:
             ends = {at: anchors[at] for at in (lower, upper) if at in anchors}
             within = range(max(lower, 0), min(upper, count - 1) + 1)
-            yield from _evened(gap, ends, within, SETTINGS.evened_mm / spacing)
+            yield from _smoothed(gap, ends, within, SETTINGS.smoothing_mm / spacing)
 
 
 @dataclass(frozen=True, eq=False)
 class _Patch:
-    """Log-odds of one class where they are more than ``-SURE``: a gap keeps many of them."""
+    """Log-odds of one class, cropped to where they exceed ``-SURE``, to save memory."""
 
     at: tuple[slice, ...]
     odds: Logits
@@ -174,13 +173,13 @@ class _Patch:
         return cls(at, odds[at].copy())
 
     def add_to(self, sum_above: Logits, weight: float) -> None:
-        """Add what they are above ``-SURE``, weighted."""
+        """Add their weighted excess over ``-SURE``."""
         sum_above[self.at] += weight * (self.odds + SURE)
 
 
 @dataclass(frozen=True, eq=False)
 class _Plane:
-    """The masks of one plane, and the log-odds of each class that they come from."""
+    """The masks of one plane, and the log-odds of each class."""
 
     filled: Filled
     patches: Mapping[int, _Patch]
@@ -194,7 +193,7 @@ def _begin(carry: Carry, at: int, label: LabelArray) -> Trail:
 def _walk(
     carry: Carry, start: int, begin: Callable[[int], Trail], planes: range
 ) -> Iterator[tuple[int, int, Carried]]:
-    """(start, plane, answer) of one side, until no class is followed any more."""
+    """(start, plane, result) of one direction, until all classes have stopped."""
     if not planes:
         return
     trail = begin(start)
@@ -209,7 +208,7 @@ def _walk(
 def _between(
     walks: list[Iterator[tuple[int, int, Carried]]], shape: tuple[int, ...]
 ) -> Iterator[_Plane]:
-    """Planes of one gap; the sides come towards each other, so that near masks come first."""
+    """Planes between two annotated ones, alternately from both sides."""
     seen: dict[int, dict[int, Carried]] = defaultdict(dict)
     for steps in zip_longest(*walks):
         for step in steps:
@@ -219,7 +218,7 @@ def _between(
                 sides[start] = carried
                 yield _blend(index, sides, shape)
                 if len(sides) == len(walks):
-                    del seen[index]  # no one comes again
+                    del seen[index]  # both sides have been here
 
 
 def _blend(index: int, sides: Mapping[int, Carried], shape: tuple[int, ...]) -> _Plane:
@@ -238,14 +237,14 @@ def _blend(index: int, sides: Mapping[int, Carried], shape: tuple[int, ...]) -> 
     return _Plane(Filled(index, label_of(logits, shape), flags), patches)
 
 
-def _evened(
+def _smoothed(
     gap: Mapping[int, _Plane], ends: Mapping[int, LabelArray], within: range, deviation: float
 ) -> Iterator[Filled]:
-    """Planes of a gap by a Gaussian mean of log-odds along the axis, so many planes wide.
+    """Smooth the planes between two annotated ones along the axis by a Gaussian.
 
-    On the planes `within` the gap and its ends that a class did not reach there is none of it.
+    `deviation` is in planes. A class counts as absent on planes `within` that it did not reach.
     """
-    reach = int(SETTINGS.evened_reach * deviation)
+    reach = int(SETTINGS.smoothing_reach * deviation)
     if not reach or not gap:
         return
     patches: dict[int, Mapping[int, _Patch]] = {i: plane.patches for i, plane in gap.items()}
@@ -263,7 +262,7 @@ def _evened(
                 patch = patches.get(other, {}).get(class_id)
                 if patch is not None:
                     patch.add_to(above, weight)
-            if not (above > SURE).any():  # what a person will look at is never evened away
+            if not (above > SURE).any():  # smoothing never removes a mask
                 above[:] = 0
                 own.add_to(above, 1.0)
             logits[class_id] = above - SURE
@@ -274,7 +273,7 @@ def _evened(
 def _flag(
     class_id: int, sides: Mapping[int, Carried], masks: list[NDArray[np.bool_]], index: int
 ) -> str:
-    """What is left of the sides' doubts once they are compared."""
+    """The flag of a class after comparing both sides."""
     if len(masks) == 2:
         agreement = iou(*masks)
         if agreement >= SETTINGS.sides_agree:

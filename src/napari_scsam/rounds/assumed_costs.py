@@ -45,14 +45,15 @@ class Cost:
 # round measures. LiteMedSAM's and the U-Nets' were measured in a first round with the defaults on
 # two cores held to AVX2: 0.70 s per embedding, 0.139 s per picture of 192 px.
 EMBEDDING_S = 0.7
-LARGE_S = {"vit_b": 14.0, "vit_l": 45.0, "vit_h": 90.0}
-LARGE_SIDE = 1024
-# Time of an embedding with gradients, in units of one without.
+LARGE_S = {"vit_b": 14.0, "vit_l": 45.0, "vit_h": 90.0}  # assumed
+LARGE_SIDE = 1024  # SAM (Kirillov et al. 2023)
+# Time of an embedding with gradients, in units of one without. Rule of thumb: a backward pass
+# takes twice the time of a forward pass.
 WITH_GRADIENTS = 3.0
-UNET_STEP_S, UNET_PIXELS = 1.3, 24 * 128**2
-LOADING_S = 2.0
-STARTING_S = 6.0
-EVALUATED_S = 1.5
+UNET_STEP_S, UNET_PIXELS = 1.3, 24 * 128**2  # measured, as above
+LOADING_S = 2.0  # assumed
+STARTING_S = 6.0  # assumed
+EVALUATED_S = 1.5  # assumed
 COSTS: dict[Recipe, Cost] = {
     "scsam": Cost(1.0, 0.03, True),
     "scsam-paper": Cost(0.6, 0.1, True, grows=False),
@@ -64,8 +65,9 @@ COSTS: dict[Recipe, Cost] = {
 # GB of 10^9 bytes: libraries and both networks; SAM's part of a step, constant and per object; the
 # U-Net's part per pixel; an embedding for training, and one for validation.
 BASE_GB = 1.1
-SAM_GB, OBJECT_GB = 0.2, 0.06
-STEP_GB_PER_PIXEL = 630e-9
+SAM_GB, OBJECT_GB = 0.2, 0.06  # assumed
+STEP_GB_PER_PIXEL = 630e-9  # assumed
+# 256 x 64 x 64 values of 2 bytes, and of 4 with the picture.
 EMBEDDING_GB, EVALUATED_GB = 2.1e-3, 4.3e-3
 # Time of a step of each U-Net relative to the one from scratch: 1.38 and 1.76 s of processor time
 # compared with 1.97 s for 24 pictures of 128 px, one thread with AVX2 only.

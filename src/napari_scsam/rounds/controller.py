@@ -11,7 +11,7 @@ from napari_scsam.core.jobs import Job
 from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Turn
-from napari_scsam.rounds.cost_estimate import Survey, estimate, survey
+from napari_scsam.rounds.cost_estimate import Survey, estimate, remember_round, survey
 from napari_scsam.rounds.progress import (
     Measured,
     early_stop_text,
@@ -155,7 +155,9 @@ class RoundsController:
         for event in running.poll():
             self._handle(event)
         if not alive:
-            self._turn.work("Taking in the round", running.finish, self._finished, self._failed)
+            self._turn.work(
+                "Adopting a round", lambda: _adopted(running), self._finished, self._failed
+            )
 
     def pause_or_resume(self) -> None:
         """Pause the running round before its next step, or resume it."""
@@ -300,6 +302,14 @@ class RoundsController:
         enabled = frozenset(names)
         self._state = replace(state, running=running, waiting=waiting, enabled=enabled)
         self._on_change(self._state)
+
+
+def _adopted(running: RunningRound) -> RoundRecord | None:
+    """Adopt a round that has ended, and remember how fast it was."""
+    record = running.finish()
+    if record is not None:
+        remember_round(record)
+    return record
 
 
 def _raise_if_bug(error: Exception) -> None:

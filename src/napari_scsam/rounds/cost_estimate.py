@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.round_contract import (
     EMBEDDING_SHARE,
     LABELLED_EMBEDDINGS,
@@ -40,7 +41,7 @@ from napari_scsam.rounds.assumed_costs import (
     pixels_in_step,
     uses_embeddings,
 )
-from napari_scsam.rounds.measured_costs import recall
+from napari_scsam.rounds.measured_costs import recall, remember
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,8 @@ class Estimate:
         Duration by phase.
     note : str
         Warning that a time limit is too short; empty otherwise.
-        What a time limit that is too short can do; empty where it is long enough.
+    unjudged : str
+        Warning that nothing is held out, and what to do; empty otherwise.
     """
 
     seconds: float
@@ -104,11 +106,17 @@ class Estimate:
     source: str
     detail: str
     note: str = ""
+    unjudged: str = ""
+
+    @property
+    def time(self) -> str:
+        """Duration such as ``"about 4 min"``."""
+        return f"about {rounded_time(self.seconds)}"
 
     @property
     def text(self) -> str:
         """Summary such as ``"about 4 min, 2.1 GB"``."""
-        return f"about {rounded_time(self.seconds)}, {self.memory_gb:.1f} GB"
+        return f"{self.time}, {self.memory_gb:.1f} GB"
 
     @property
     def sentence(self) -> str:
@@ -123,6 +131,7 @@ class Estimate:
             "measured_in": self.measured_in,
             "text": self.sentence,
             "note": self.note,
+            "unjudged": self.unjudged,
         }
 
 
@@ -202,7 +211,34 @@ def estimate(found: Survey, settings: TrainSettings) -> Estimate | None:
         note = _time_limit_note(settings, planes, parts[0] - STARTING_S, loading_s, picture_s)
     memory = _memory_gb(found, past, settings, planes, embeddings)
     number, source = (None, "assumed for two cores") if past is None else (past.number, past.source)
-    return Estimate(seconds, memory, number, past is not None, source, detail, note)
+    return Estimate(
+        seconds, memory, number, past is not None, source, detail, note, _unjudged(planes, settings)
+    )
+
+
+def _unjudged(planes: Planes, settings: TrainSettings) -> str:
+    """Return a warning if no slice is held out; else empty."""
+    if planes.held_out:
+        return ""
+    if not settings.holdout:
+        return "This round can't be judged: nothing is held out."
+    return (
+        "This round can't be judged: label a second case, or at least "
+        f"{MIN_PLANES_TO_HOLD_OUT} slices, so that some can be held out."
+    )
+
+
+def remember_round(record: RoundRecord) -> None:
+    """Store what a finished round measured of this machine, for other projects' first rounds."""
+    past, before = _past([record]), recall()
+    if past is None:
+        return
+    rates = dict(past.rates)
+    if before is not None and before.settings.sam == past.settings.sam:
+        # What this round did not measure, such as embeddings that were cached.
+        rates |= {name: v for name, v in before.rates.items() if rates.get(name) is None}
+    with suppress(ScsamError):  # a full disk is no reason to fail
+        remember(replace(past, number=None, rates=rates))
 
 
 def _budget(settings: TrainSettings, planes: Planes) -> float:

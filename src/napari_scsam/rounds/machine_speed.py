@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import tifffile
 
 from napari_scsam.core.errors import Cancelled, ModelError, ScsamError
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
 
 # The minimum that includes one step of SAM, which is every eighth.
 STEPS = 8
-# The phantom: number of slices, their side, and the position of its block.
+# While other programs use more than this share of the processors, in percent, a measurement would
+# say too much. It waits in steps of so many seconds, and no longer than the last number. Arbitrary.
+BUSY_PERCENT = 40.0
+STEP_S, LONGEST_S = 1.0, 600.0  # arbitrary
+# The phantom: number of slices, their side, and the position of its block. Arbitrary, but for the
+# side, which is the default `image_size` of a round.
 SLICES, SIDE = 3, 192
 BLOCK = (slice(48, 120), slice(60, 140))
 
@@ -100,6 +106,34 @@ def _phantom(folder: Path) -> Iterator[Project]:
         yield project
 
 
+def is_busy() -> bool:
+    """Whether the processors have been used a lot since the last call."""
+    return psutil.cpu_percent() > BUSY_PERCENT
+
+
+def wait_until_idle(cancel: CancelToken) -> bool:
+    """Wait until nothing else uses the processors; returns False if that takes too long.
+
+    Raises
+    ------
+    Cancelled
+    """
+    is_busy()  # the first call has nothing to compare with
+    end = time.monotonic() + LONGEST_S
+    while time.monotonic() < end:
+        _sleep(STEP_S, cancel)
+        if not is_busy():
+            return True
+    return False
+
+
+def _sleep(seconds: float, cancel: CancelToken) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        cancel.check()
+        time.sleep(min(POLL_S, seconds))
+
+
 class SpeedController:
     """Measures this machine once, when no other background job is running.
 
@@ -130,7 +164,8 @@ class SpeedController:
 
     def _begin(self) -> None:
         def work(_progress: Any, cancel: CancelToken) -> None:
-            if recall() is None:  # another window may have measured meanwhile
+            # Another window may have measured meanwhile.
+            if recall() is None and wait_until_idle(cancel):
                 measure(cancel=cancel)
 
         job = Job("Measuring this machine", work)

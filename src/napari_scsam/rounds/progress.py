@@ -18,7 +18,7 @@ PHASES = {
 }
 # Share of the progress bar at which each phase ends. Arbitrary.
 _EMBEDDING_PART = 0.25
-_TRAINING_PART = 0.95
+_TRAINING_PART = 0.95  # arbitrary
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from napari_scsam.core.settings import TrainSettings
     from napari_scsam.project import Project, RoundRecord
 
-# Longest duration of a step on the slowest backend; after it a cancelled child is killed.
+# Seconds after which a cancelled child is killed: more than a step takes. Arbitrary.
 CANCEL_GRACE_S = 30.0
+# Interval of polling, and time limit for a killed process to end. Both arbitrary.
 POLL_S = 0.2
-# A process that was killed is gone within this.
-KILLED_S = 5.0
+KILLED_S = 5.0  # arbitrary
 
 
 class RunningRound:

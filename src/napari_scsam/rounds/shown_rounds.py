@@ -64,10 +64,17 @@ class RoundsState:
 
 
 def summary(state: RoundsState) -> str:
-    """Describe the active round in one line."""
+    """Describe the running round, or the active one, in one line."""
+    if state.waiting:
+        return "The next round waits for its turn"
+    if state.running:
+        return f"{'Paused' if state.paused else 'Training'} a round: {state.fraction:.0%}"
+    if state.interrupted is not None:
+        return f"Round {state.interrupted.number} was interrupted"
     active = next((r for r in state.rounds if r.active), None)
     if active is None:
-        return "No round is active" if state.rounds else "No round yet"
+        cost = "" if state.estimate is None else f"  ·  {state.estimate.time} to train"
+        return "No round is active" if state.rounds else f"No round yet{cost}"
     dice = mean_dice(active)
     return f"Round {active.number} active" + ("" if dice is None else f"  ·  Dice {dice:.2f}")
 
@@ -81,7 +88,8 @@ def hint(state: RoundsState) -> str:
             f"Round {killed.number} was interrupted at step {killed.step}. Training resumes it "
             f"if labels and settings are as they were, else a new one begins{anew}."
         )
-    message = "" if cost is None else f"{cost.sentence} {cost.note}".strip()
+    words = () if cost is None else (cost.sentence, cost.unjudged, cost.note)
+    message = " ".join(filter(None, words))
     if state.rounds:
         return message
     first = message or "Commit a few slices, then train."

@@ -25,6 +25,7 @@ from napari_scsam.rounds.background_jobs import (
     refuse_beside_another,
 )
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
+from napari_scsam.rounds.cost_estimate import rounded_time
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,16 +35,17 @@ if TYPE_CHECKING:
 
 # Committed slices before the first tuning, and further commits before the next. Arbitrary.
 FIRST = 3
-AGAIN = 4
+AGAIN = 4  # arbitrary
+# Interval of polling, and time limit for a killed process to end; as for a round.
 POLL_S = 0.2
-# Time limit for a killed process to end; as for a round.
-KILLED_S = 5.0
+KILLED_S = 5.0  # arbitrary
 SWITCHED = "use_tuned"
-# Otherwise glibc returns and reallocates the memory of every step: a quarter of the time.
+# Otherwise glibc returns and reallocates the memory of every step, which took a quarter of the
+# time. 4 GB is arbitrary: more than a tuning uses.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
 WAITING = f"Begins after {FIRST} committed slices."
-OFF = "Off: clicks get the model as shipped."
+OFF = "Off: clicks use the model as shipped."
 LEARNING = "Learning from your labels …"
 
 OnTuned = Callable[[Path | None, bool], None]
@@ -179,13 +181,19 @@ class TuningState:
         Whether clicks may use a tuned SAM.
     running : bool
         Whether a tuning is running.
+    fraction : float
+        Share of its time that has passed, 0..1.
     text : str
         Result of the last tuning, or current activity.
+    message : str
+        Result of a tuning that has just ended, for the status line.
     """
 
     use: bool = True
     running: bool = False
+    fraction: float = 0.0
     text: str = WAITING
+    message: str = ""
 
 
 class TuningController:
@@ -253,14 +261,14 @@ class TuningController:
     def _begin(self) -> None:
         def started(running: RunningTuning) -> None:
             self._turn.busy, self._turn.running = False, running
-            self._show(running=True, text=LEARNING)
+            self._show(running=True, fraction=0.0, text=LEARNING)
             if not self._state.use:  # switched off meanwhile
                 self.cancel()
             elif self._preempted:  # preempted meanwhile
                 self._make_way()
 
         self._preempted = False
-        self._turn.work("Starting to learn", self._start, started, self._ended_with_error)
+        self._turn.work("Starting a tuning", self._start, started, self._ended_with_error)
 
     def _make_way(self) -> None:
         """Stop the running tuning for another job; it is restarted afterwards."""
@@ -277,13 +285,17 @@ class TuningController:
         return None if self._turn.running is None else self._turn.running.timing
 
     def tick(self) -> None:
-        """Adopt the tuning when it has ended; cheap if none is running."""
+        """Show how far the tuning is, or adopt it when it has ended; cheap if none is running."""
         running = self._turn.running
-        if running is None or self._turn.busy or running.alive:
+        if running is None or self._turn.busy:
             return
-        self._turn.work(
-            "Taking in what was learned", running.finish, self._finished, self._ended_with_error
-        )
+        if running.alive:
+            timing = running.timing
+            fraction = timing.spent_s / max(timing.spent_s + timing.left_s, 1.0)
+            text = f"{LEARNING[:-2]}: about {rounded_time(timing.left_s)} left"
+            self._show(fraction=fraction, text=text)
+            return
+        self._turn.work("Adopting a tuning", running.finish, self._finished, self._ended_with_error)
 
     def set_use(self, use: bool) -> None:
         """Let clicks use the tuned SAM, or exactly the shipped model."""
@@ -337,6 +349,8 @@ class TuningController:
     def _finished(self, record: TunedRecord | None) -> None:
         self._turn.running = None
         self._turn.busy = False
+        if record is not None:
+            self._show(message=f"Learning from your labels has ended. {record.reason}")
         self._refresh()
         self._done()
 
@@ -361,7 +375,7 @@ class TuningController:
             self._show(running=running, text=LEARNING if running else text)
             self._on_tuned(folder if use else None, redraw)
 
-        self._files.run(Job("Looking at what was learned", read), found, self._failed)
+        self._files.run(Job("Reading the tunings", read), found, self._failed)
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):
@@ -370,5 +384,5 @@ class TuningController:
             raise error
 
     def _show(self, **changes: Any) -> None:
-        self._state = replace(self._state, **changes)
+        self._state = replace(self._state, **{"message": "", **changes})
         self._on_change(self._state)

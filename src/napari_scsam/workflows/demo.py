@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.project import Project
 
+# Chosen by hand: between the committed slices.
 SUGGESTED_SLICES = (55, 73, 79, 85, 91, 97, 115)
-# On slow machines the time limit ends the round.
+# Arbitrary, for a demo of a few minutes. On slow machines the time limit ends the round.
 DEMO_PICTURES, DEMO_MINUTES = 1600, 4.3
-# Bounding box of the optic disc in the sample picture: row0, col0, row1, col1.
+# Bounding box of the optic disc in the sample picture, read off the picture: row0, col0, row1,
+# col1.
 OPTIC_DISC = (545.0, 120.0, 755.0, 320.0)
 
 

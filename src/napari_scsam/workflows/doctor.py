@@ -28,9 +28,10 @@ PACKAGES = {
     "gui": ("napari", "PyQt6"),
     "demo": ("nilearn",),
 }
-GIB = 1024**3
+GIB = 1024**3  # bytes
+# Arbitrary: a round with the defaults took 2.5 GB, besides the window and the model process.
 ENOUGH_MEMORY = 6 * GIB
-ENOUGH_DISK = 2 * GIB
+ENOUGH_DISK = 2 * GIB  # arbitrary
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -37,11 +39,13 @@ from napari_scsam.project.export import image_places
 from napari_scsam.project.rounds import round_window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.prompts import PointPrompt
     from napari_scsam.core.settings import Device, ExportFormat, PredictWith
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def suggest_on(
     InputError
         If there is no such image or slice.
     """
-    with Project.open(folder, read_only=True) as project:
+    with _opened(folder) as project:
         record = project.image(image)
         volume = project.volume(record.id)
         index = volume.plane_count() // 2 if plane is None else plane
@@ -208,11 +212,20 @@ def _resolve(
     """The round, the files, a cache, and what else is never written over."""
     if (source / MANIFEST_FILE).is_file():
         return source, [Path(image) for image in images], None, _images_beside(source)
-    with Project.open(source, read_only=True) as project:
+    with _opened(source) as project:
         records = project.images()
         known = {record.id: record.path for record in records}
         paths = [known.get(image, Path(image)) for image in images]
         return _active_folder(project), paths, _cache_of(project), image_places(records)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[Project]:
+    """A project for reading. Its notes, such as a damaged journal's, are warnings in the log."""
+    with Project.open(folder, read_only=True) as project:
+        for note in project.notes:
+            _log.warning("napari-scsam: note: %s", note)
+        yield project
 
 
 def _images_beside(round_folder: Path) -> list[Path]:
@@ -220,7 +233,7 @@ def _images_beside(round_folder: Path) -> list[Path]:
     folder = round_folder.resolve().parent.parent
     if not (folder / PROJECT_FILE).is_file():
         return []
-    with Project.open(folder, read_only=True) as project:
+    with _opened(folder) as project:
         return image_places(project.images())
 
 

@@ -13,7 +13,7 @@ from napari_scsam.project import Project
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Slices that a person would choose first: spread out, and closer where the small structure is.
+# Chosen by hand: spread over the volume, closer together where the ventricles are.
 COMMITTED_SLICES = (16, 44, 64, 70, 76, 82, 88, 94, 102, 130)
 
 

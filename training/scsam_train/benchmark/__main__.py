@@ -22,6 +22,7 @@ from scsam_train.benchmark import (
     semi_table,
     speed,
     steps,
+    unknown_class,
 )
 from scsam_train.benchmark.machines import is_ordinary, run_as_ordinary
 from scsam_train.benchmark.plan import NAMES, EvaluateOn, Places, Plan
@@ -148,6 +149,23 @@ def _second_round(options: argparse.Namespace) -> int:
     return 0
 
 
+def _unknown_class(options: argparse.Namespace) -> int:
+    plan = unknown_class.Plan(
+        options.set,
+        options.labels,
+        options.pictures,
+        tuple(options.seeds),
+        options.judged,
+        options.threads,
+        options.evaluate_on,
+    )
+    out = Path(options.out)
+    report = unknown_class.measure(Path(options.data), out, plan, Console(stderr=True).log)
+    unknown_class.write(out, report)
+    sys.stdout.write(unknown_class.markdown(report))
+    return 0
+
+
 def _steps(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     report = steps.measure_steps(options.repeats, options.only, on_done=console.log)
@@ -179,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_speed(commands)
     _add_semi(commands)
     _add_second_round(commands)
+    _add_unknown_class(commands)
     _add_scale(commands)
     _add_steps(commands)
     for command in commands.choices.values():
@@ -206,6 +225,12 @@ def _add_semi(commands: Any) -> None:
     add("--recipes", nargs="+", default=["supervised", "scsam"], choices=NAMES)
     kinds = {"nargs": "+", "choices": get_args(UNetKind), "default": [TrainSettings().unet]}
     add("--unet", help="initialisation of each U-Net", **kinds)
+    _add_evaluate_on(add)
+    add("--results", default=None, help="folder of the records; default OUT/results")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+
+
+def _add_evaluate_on(add: Any) -> None:
     add(
         "--evaluate-on",
         choices=get_args(EvaluateOn),
@@ -213,8 +238,6 @@ def _add_semi(commands: Any) -> None:
         help="unlabelled cases of the training set, or the validation cases, which are used "
         "once per finished state",
     )
-    add("--results", default=None, help="folder of the records; default OUT/results")
-    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
 
 
 def _add_rounds(add: Any) -> None:
@@ -233,6 +256,17 @@ def _add_second_round(commands: Any) -> None:
     _add_rounds(add)
     add("--more", type=int, required=True, help="additional labelled cases of the second round")
     add("--minutes", type=float, default=5.0, help="duration of each round, without embedding")
+    add("--seeds", nargs="+", type=int, default=[0])
+
+
+def _add_unknown_class(commands: Any) -> None:
+    command = commands.add_parser("unknown-class", help="cost of a class without any label")
+    command.set_defaults(run=_unknown_class)
+    add: Any = command.add_argument
+    _add_rounds(add)
+    add("--pictures", type=int, required=True, help="training samples of each U-Net")
+    add("--judged", action="store_true", help="the class is absent; default: it is unknown")
+    _add_evaluate_on(add)
     add("--seeds", nargs="+", type=int, default=[0])
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+# Clicks for each object, as in the test that a tuning has to pass (tuning/gate.py).
 CLICKS = 5
 COLUMNS = ("1", "3", "5", "box")
 REPORT = "tuned.json"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.settings import TrainSettings
     from scsam_train.benchmark.semi_sets import Member
 
+# Size limit of the cache, in GB of 10^9 bytes: all embeddings of a set are kept. Arbitrary.
 CACHE_GB = 100.0
 # Number of embeddings to warm up, and to time.
 WARMED, TIMED = 4, 40

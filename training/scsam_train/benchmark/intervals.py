@@ -12,6 +12,7 @@ from scsam_train.benchmark.scoring import mean_dice, reported
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# Confidence level of all intervals, by convention.
 CONFIDENCE = 0.95
 # Of the bootstrap; with a hundred cases the ends of an interval vary by less than 0.001 between
 # random seeds.

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Distinct files; further references repeat them.
+# Distinct files; further references repeat them. Arbitrary.
 FILES = 100
-SIDE = 96
-LABELLED = 8
+# Side of a picture in px, and number of labelled pictures. Arbitrary.
+SIDE, LABELLED = 96, 8
 RATES = ("seconds_loading", "seconds_per_embedding", "seconds_per_step", "memory_gb")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.volume import Volume
 
+# Minimum area of an object that is clicked, in px of the picture. Arbitrary.
 MIN_PIXELS = 20
 CARDIAC = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
 
@@ -169,7 +170,7 @@ def _pairs(folder: Path, pattern: str) -> list[tuple[Path, Path]]:
 
 
 def _read_pair(image: Path, mask: Path) -> tuple[Volume, NDArray[Any]]:
-    """An image, and its mask on its grid."""
+    """Read an image, and its mask on the image's grid."""
     volume = read_volume(image)
     return volume, read_labels(mask, like=volume)
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SIDE = 352
-WARM_UPS = 1
+# Side of the picture that is embedded, in px, and untimed calls before the timed ones. Arbitrary.
+SIDE, WARM_UPS = 352, 1
 
 
 @dataclass(frozen=True)

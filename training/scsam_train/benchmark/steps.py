@@ -49,8 +49,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Side of the pictures in px, and labelled and unlabelled pictures of a step: the paper's.
 SIDE, EACH = 256, 6
+# Two classes, so that SAM decodes more than one. Arbitrary.
 CLASSES = (1, 2)
+# Untimed steps before the timed ones. Arbitrary.
 WARM_UPS = 1
 # Fraction of a round: SAM is prompted with class tokens alone, so that each step has 12 objects.
 FRACTION = 0.3
@@ -169,7 +172,7 @@ class Step:
         self._pseudo = PseudoLabels(
             context.materials.unlabelled_valid,
             context.classes,
-            self._ask_unet,
+            self._predict,
             lambda agreement: 0.0,
         )
         one_hot = torch.nn.functional.one_hot(_labels().long(), 1 + len(CLASSES))
@@ -181,18 +184,18 @@ class Step:
 
     def __call__(self, number: int) -> None:
         """Train both students for one step."""
-        chosen = self._sampler.choose_others(self._pseudo.ready, EACH, number)
+        chosen = self._sampler.choose_unlabelled(self._pseudo.ready, EACH, number)
         labels = self._pseudo.label_maps(chosen)
         batch = self._sampler.labelled(EACH, number)
-        batch = batch + self._sampler.others(chosen, labels, 1.0, number)
+        batch = batch + self._sampler.unlabelled(chosen, labels, 1.0, number)
         loss = self._supervised_loss(self._unet(batch.images), batch, FRACTION, len(batch))
         self._unet.learn(loss, FRACTION, batch.names)
         self.sam.update(FRACTION, np.ones(len(CLASSES)))
 
-    def _ask_unet(self, indices: NDArray[np.int64]) -> torch.Tensor:
+    def _predict(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Run the U-Net as in a round, but return fixed probabilities, as if both agreed."""
         chosen = torch.from_numpy(indices)
-        self._unet.taught(self._unlabelled[chosen])
+        self._unet.predicted(self._unlabelled[chosen])
         return self._confident[chosen]
 
 

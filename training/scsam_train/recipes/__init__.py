@@ -1,4 +1,4 @@
-"""One file for each way in which the networks of a round learn."""
+"""The recipes: how the networks of a round are trained; one file for each."""
 
 from __future__ import annotations
 

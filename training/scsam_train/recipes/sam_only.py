@@ -1,4 +1,4 @@
-"""The baseline: SAM from the labels alone, asked by class tokens, clicks and boxes."""
+"""A baseline: SAM trained on labels alone, with class tokens, clicks and boxes as prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SamOnly:
-    """Tunes SAM on labelled planes; no prompt comes from a U-Net."""
+    """SAM on labelled planes; no prompt comes from a U-Net."""
 
     members: ClassVar[tuple[str, ...]] = ("sam",)
     uses_unlabelled: ClassVar[bool] = False
@@ -32,18 +32,18 @@ class SamOnly:
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
-        """Have SAM hold its average inside the block."""
+        """Load the average into SAM inside the block."""
         with self._student.teacher.in_place():
             yield
 
     def finish(self) -> None:
-        """Leave the average in SAM."""
+        """Load the average into SAM for good."""
         self._student.teacher.copy_to_network()
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed round needs."""
+        """Return everything that is needed to resume."""
         return {"student": self._student.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""
         self._student.restore(state["student"])

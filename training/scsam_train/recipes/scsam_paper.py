@@ -1,35 +1,34 @@
-"""SC-SAM as its code has it (arXiv 2601.17934), with the two faults of its prompts mended.
+"""SC-SAM as in its published code (arXiv 2601.17934), with the two faults of its prompts corrected.
 
-From what is known of it (docs/explanation/published-method.md): U-Net and SAM see the same view of
-each picture, a weak one of labelled planes and a strong one of the others; SAM gets five random
-points in and five outside of each class of the U-Net's label map, beside the class's learned
-tokens; each learns the other's hard label map, SAM's for the U-Net at full weight from the start,
-the U-Net's for SAM along a ramp; the U-Net's entropy is pushed down on all images, at 0.9.
-Cross-entropy and a Dice of the whole batch with its background, in the labelled and in the
-unlabelled part by itself. SGD for the U-Net, Adam for SAM, rates falling linearly, nothing clipped,
-no averages.
+What is known of it (docs/explanation/published-method.md): U-Net and SAM see the same view of each
+picture, a weak one of labelled planes and a strong one of the others. SAM is prompted by five
+random points inside and five outside of each class of the U-Net's label map, and by the learned
+tokens of the class. Each network is trained on the other's hard label map: SAM's at full weight
+from the start, the U-Net's with a ramp. The entropy of the U-Net's predictions is minimised on all
+images, with weight 0.9. The losses are cross-entropy and a Dice of the whole batch including the
+background, for labels and pseudo-labels separately. SGD for the U-Net and Adam for SAM, with
+linearly falling learning rates, without gradient clipping and moving averages.
 
-Mended: points are where the U-Net put them, in SAM's order.
+Corrected: the points are where the U-Net put them, in SAM's order of coordinates.
 
-Different, because this project is:
+Different, because of this project:
 
-* SAM's image encoder is frozen on a CPU, and its embeddings are made before the first step.
-  SAM is then shown the unchanged plane, or of labelled ones one of up to two views that were
-  embedded; the U-Net sees the paper's view of that same picture. The points are taken back to
-  where they are in SAM's, and SAM's answer is moved into the U-Net's view, where both are
-  compared and both losses are taken. What stays the U-Net's alone are its turn, shift and
-  distortion, light and holes; SAM's labels have no holes then. With an adapted encoder SAM is
-  shown the very view of the U-Net.
-* The networks: this project's U-Net from scratch (group normalisation, no dropout), the base SAM
-  that was chosen, strictly loaded, LoRA or DoRA for Med-SA's adapters, and per class two tokens
-  that don't depend on the image.
-* The background is no prompt of its own: its map is 0, as a round's SAM answers.
-* Sizes of batches and pictures, the number of steps and half precision are as in all recipes; the
-  paper has 6 + 6 pictures of 256 px and 40,000 steps of single precision. Shares of a round take
-  the place of its numbers of steps. Slices are not resized to squares but padded, and what is
-  padded teaches nothing. Without `mirror` nothing is flipped. Each step draws anew, where the
-  code's workers repeat themselves. The entropy's maximum is ln(K + 1), not ln 2. A class
-  that was not judged on a plane is unknown there, and its background may be of it.
+* On a CPU, SAM's image encoder is frozen, and embeddings are computed before the first step. SAM
+  then gets the plane without augmentation, or one of up to two embedded views of a labelled plane,
+  and the U-Net the paper's view of the same picture. The points are mapped back to SAM's picture,
+  and SAM's prediction is warped to the U-Net's view, in which both are compared and both losses
+  are computed. The U-Net's rotation, shift, distortion, brightness and holes do not apply to SAM,
+  and SAM's labels have no holes. With an adapted encoder SAM gets the same view as the U-Net.
+* The networks: this project's U-Net from scratch (group normalisation, no dropout), the chosen base
+  SAM with all of its own weights, LoRA or DoRA instead of Med-SA's adapters, and two tokens per
+  class that do not depend on the image.
+* The background is not prompted: its map is 0, as in the predictions of a round's SAM.
+* The sizes of batches and pictures, the number of steps and half precision are as in all recipes.
+  The paper has batches of 6 + 6 pictures of 256 px and 40,000 steps in single precision. Fractions
+  of a round replace its numbers of steps. Slices are padded instead of squeezed, and padding is
+  ignored. Without `mirror` nothing is flipped. No view is repeated, unlike in the code, whose
+  workers repeat theirs. The entropy is divided by ln(K + 1), not ln 2. A class that was not judged
+  on a plane is unknown there, and its background may belong to it.
 """
 
 from __future__ import annotations
@@ -64,21 +63,33 @@ if TYPE_CHECKING:
     from scsam_train.clicks import Click
 
 
-# docs/explanation/published-method.md: points, losses, optimisers.
+# Points inside and outside of each class (docs/explanation/published-method.md).
 POINTS = 5
+# Weight of the entropy (the same page).
 ENTROPY = 0.9
+# SGD of the U-Net: learning rate, momentum and weight decay (the same page).
 UNET_RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
+# Learning rate of SAM's Adam (the same page).
 SAM_RATE = 1e-4
-# Of the whole training, when the ramp of the U-Net's labels for SAM ends (10,000 of 40,000).
+# Fraction of the round at which the ramp of the U-Net's pseudo-labels ends: 10,000 of 40,000 steps
+# in the paper's code (the same page).
 RAMP_END = 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """A picture before its view is drawn: (1, C, s, s), its labels, and what SAM has of it.
+    """A plane before its view is drawn.
 
-    An unlabelled one's labels are 0, and 255 where it is padded. The classes that are known of
-    it, (1, K) bool, are those that it was judged for, or that any labelled plane was.
+    Attributes
+    ----------
+    labelled : bool
+    image : Tensor of shape (1, C, s, s), float32, 0..1
+    label : Tensor of shape (1, s, s), uint8
+        0..K, 255 for unknown pixels; for an unlabelled plane 0, and 255 in the padding.
+    known : Tensor of shape (1, K), bool
+        Classes that were judged on the plane; for an unlabelled plane, on any labelled one.
+    features : Tensor
+        As `SamView.features`.
     """
 
     labelled: bool
@@ -117,7 +128,7 @@ class ScSamPaper:
         own = range(of)[self._context.world.part(of)]
         seed = [self._context.settings.seed, 30, self._step]
         rngs = [np.random.default_rng([*seed, at]) for at in own]
-        shown = [self._show(*chosen[at], rng) for at, rng in zip(own, rngs, strict=True)]
+        shown = [self._load(*chosen[at], rng) for at, rng in zip(own, rngs, strict=True)]
         losses = self._losses(shown, rngs, fraction, of)
         for optimiser, rate in ((self._unet_optimiser, UNET_RATE), (self._sam_optimiser, SAM_RATE)):
             optimiser.param_groups[0]["lr"] = rate * max(1 - fraction, 0.0)
@@ -138,7 +149,7 @@ class ScSamPaper:
         fraction: float,
         of: int,
     ) -> tuple[Tensor, Tensor]:
-        """The U-Net's and SAM's, this process's part of a batch of `of` pictures."""
+        """Return the losses of the U-Net and of SAM, over this process's part of `of` pictures."""
         mirror = self._context.settings.mirror
         strengths = [WEAK if one.labelled else STRONG for one in shown]
         views = Views(
@@ -148,12 +159,12 @@ class ScSamPaper:
         with mixed_precision(self._context.unet.device):
             from_unet = self._network(images).float()
         guess = likeliest_known(from_unet, self._data.known)
-        from_sam = self._ask(views, shown, guess, rngs)
-        answer = likeliest_known(from_sam, self._data.known)
+        from_sam = self._sam_logits(views, shown, guess, rngs)
+        from_sam_labels = likeliest_known(from_sam, self._data.known)
         labels = torch.cat([one.label for one in shown])
         in_unet = views.labels(labels, holes=True)
         in_sam = in_unet if self._encoding.sees_views else views.labels(labels, holes=False)
-        unet = self._crossed(from_unet, shown, in_unet, answer, 1.0)
+        unet = self._crossed(from_unet, shown, in_unet, from_sam_labels, 1.0)
         sam = self._crossed(from_sam, shown, in_sam, guess, ramp(fraction, RAMP_END))
         return unet + ENTROPY * entropy_loss(from_unet, of), sam
 
@@ -162,13 +173,13 @@ class ScSamPaper:
         logits: Tensor,
         shown: Sequence[_Shown],
         labels: Tensor,
-        answer: Tensor,
+        other: Tensor,
         weight: float,
     ) -> Tensor:
-        """A network's loss: labels where there are any, elsewhere the other's answer."""
+        """Return a network's loss: on labels, and on the other's prediction elsewhere."""
         labelled = torch.tensor([one.labelled for one in shown], device=labels.device)
         of_labels = labels.masked_fill(~labelled[:, None, None], IGNORE)
-        of_other = answer.masked_fill(labelled[:, None, None] | (labels == IGNORE), IGNORE)
+        of_other = other.masked_fill(labelled[:, None, None] | (labels == IGNORE), IGNORE)
         known = torch.cat([one.known for one in shown])
         if not bool(known.all()):
             logits = merged(logits, known)
@@ -177,7 +188,7 @@ class ScSamPaper:
         return own + weight * batch_loss(logits, of_other.long(), world)
 
     def _choose(self) -> tuple[list[tuple[bool, int]], list[str]]:
-        """Whether labelled, and which, of each picture of the step; their names."""
+        """Choose the planes of a step: whether labelled, and the index of each; and their names."""
         settings, data = self._context.settings, self._data
         seed, usable = settings.seed, len(data.unlabelled_features)
         own = _in_turn(len(data.images), settings.labelled_batch, self._step, [seed, 31])
@@ -185,7 +196,7 @@ class ScSamPaper:
         names = [data.names[i] for i in own] + [data.unlabelled_names[i] for i in others]
         return [*((True, i) for i in own), *((False, i) for i in others)], names
 
-    def _show(self, labelled: bool, index: int, rng: np.random.Generator) -> _Shown:
+    def _load(self, labelled: bool, index: int, rng: np.random.Generator) -> _Shown:
         data = self._data
         if not labelled:
             label = torch.zeros_like(data.unlabelled_valid[index : index + 1], dtype=torch.uint8)
@@ -199,14 +210,14 @@ class ScSamPaper:
         known = data.judged[index : index + 1]
         return _Shown(True, image, label, known, data.views[index][view].features)
 
-    def _ask(
+    def _sam_logits(
         self,
         views: Views,
         shown: Sequence[_Shown],
         guess: Tensor,
         rngs: Sequence[np.random.Generator],
     ) -> Tensor:
-        """SAM's logits (N, K + 1, s, s) in the U-Net's view, the background's 0."""
+        """Return SAM's logits (N, K + 1, s, s) in the U-Net's view; 0 for the background."""
         features = torch.cat([one.features for one in shown])
         features = self._encoding(self._encoding.in_view(features, views))
         size = guess.shape[-1]
@@ -226,14 +237,14 @@ class ScSamPaper:
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
-        """The paper keeps no averages: the networks are their own teachers."""
+        """Do nothing: in the paper there are no moving averages."""
         yield
 
     def finish(self) -> None:
-        """Leave the networks as they are."""
+        """Do nothing: the networks have the weights to keep."""
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed round needs."""
+        """Return everything that is needed to resume."""
         return {
             "unet": self._network.state_dict(),
             "sam": {name: p.detach() for name, p in self._sam_parameters.items()},
@@ -246,7 +257,7 @@ class ScSamPaper:
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""
         self._network.load_state_dict(state["unet"])
         for name, parameter in self._sam_parameters.items():
             parameter.copy_(state["sam"][name])
@@ -258,7 +269,7 @@ class ScSamPaper:
 
 
 def _in_turn(total: int, count: int, step: int, seed: Sequence[int]) -> list[int]:
-    """Which `count` of `total` pictures a step takes: all once, in random order, then anew."""
+    """Return the indices of `count` of `total` pictures for a step: epochs in random order."""
     if not total:
         return []
     places = range(step * count, (step + 1) * count)
@@ -272,20 +283,21 @@ def _in_turn(total: int, count: int, step: int, seed: Sequence[int]) -> list[int
 def _random_clicks(
     mask: NDArray[np.bool_], places: NDArray[np.float32], side: int, rng: np.random.Generator
 ) -> list[Click]:
-    """Five places in a mask and five outside; what is too few is padded with -1, as SAM pads.
+    """Draw five points inside a mask and five outside, padded with the label -1 as in SAM.
 
     Parameters
     ----------
     mask : ndarray of shape (s, s), bool
-        In the view.
-    places : ndarray of shape (s, s, 2)
-        Where each of its pixels is in what SAM sees: (x, y), -1..1.
+        The class in the U-Net's view.
+    places : ndarray of shape (s, s, 2), float32
+        Position of each pixel in SAM's picture: (x, y), -1..1.
     side : int
-        Of the grid that clicks are on.
+        Side of the grid of the clicks, in px.
     rng : numpy.random.Generator
     """
     clicks: list[Click] = []
-    # Each place has its own number: so a pixel more or less, by rounding, changes no other point.
+    # Each pixel has its own random number, so that a rounding error in one pixel of the mask does
+    # not change the points elsewhere.
     lot = rng.random(mask.shape)
     for inside in (True, False):
         spots = np.argwhere(mask == inside)

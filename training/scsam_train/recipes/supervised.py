@@ -1,4 +1,4 @@
-"""The baseline: a U-Net from its labels alone."""
+"""The baseline: a U-Net trained on labels alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Supervised:
-    """A U-Net on labelled planes, as many to a step as other recipes have of both kinds."""
+    """A U-Net on labelled planes; a batch is as large as both batches of other recipes."""
 
     members: ClassVar[tuple[str, ...]] = ("unet",)
     uses_unlabelled: ClassVar[bool] = False
@@ -26,36 +26,36 @@ class Supervised:
     def __init__(self, context: RecipeContext) -> None:
         self._context = context
         self._student = UNetStudent(context.unet.network, context)
-        self._lessons, self._marker = BatchSampler(context), SupervisedLoss(context)
+        self._sampler, self._supervised_loss = BatchSampler(context), SupervisedLoss(context)
         self._size = context.settings.labelled_batch + context.settings.unlabelled_batch
         self._step, self._last = 0, 0.0
 
     def step(self, fraction: float) -> StepReport:
         """Take one step; see `Recipe.step`."""
         size = self._context.pictures_at(fraction, self._size)
-        batch = self._lessons.labelled(size, self._step, fraction).part(
+        batch = self._sampler.labelled(size, self._step, fraction).part(
             self._context.world.part(size)
         )
-        loss = self._marker(self._student(batch.images, batch.sam), batch, fraction, size)
+        loss = self._supervised_loss(self._student(batch.images, batch.sam), batch, fraction, size)
         self._student.learn(loss, fraction, batch.names)
         self._step, self._last = self._step + 1, fraction
         return StepReport(loss_unet=self._student.loss, pictures=size)
 
     @contextmanager
     def teachers_in_place(self) -> Iterator[None]:
-        """Have the network hold its average inside the block."""
+        """Load the average into the network inside the block."""
         with self._student.teacher.in_place(), self._context.unet_at(self._last):
             yield
 
     def finish(self) -> None:
-        """Leave the average in the network."""
+        """Load the average into the network for good."""
         self._student.teacher.copy_to_network()
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed round needs."""
+        """Return everything that is needed to resume."""
         return {"student": self._student.state(), "step": self._step}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a kept `state`."""
+        """Resume from a saved `state`."""
         self._student.restore(state["student"])
         self._step = int(state["step"])

@@ -31,9 +31,13 @@ EPISODES = EpisodeSettings(
     box_alone=0.7,
     with_prior=0.8,
 )
+# Episodes in progress at a time, so that consecutive steps have different objects. Arbitrary.
 CONCURRENT = 3
+# Maximum norm of the gradient. Arbitrary.
 CLIP = 1.0
+# Weight of distillation from the shipped model in the loss of a box alone. Arbitrary.
 DISTIL = 0.5
+# Minimum number of steps, whatever the time limit. Arbitrary.
 MIN_STEPS = 3
 
 

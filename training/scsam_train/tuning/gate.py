@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scsam_train.decoding import Decoder
     from scsam_train.episodes import Embedded
 
+# Clicks for each object; the mean Dice over them decides (docs/explanation/tuning.md).
 CLICKS = 5
 # Objects tested per fold, evenly spaced; limits the duration. Arbitrary.
 MAX_OBJECTS = 6

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MIN_PIXELS = 12
 # A connected part of at least this share of the largest one is a separate object. Arbitrary.
 PART = 0.25
+# Folds of the cross-validation (docs/explanation/tuning.md). Arbitrary.
 FOLDS = 3
 
 

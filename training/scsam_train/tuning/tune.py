@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.settings import TuneSettings
     from scsam_train.data import TrainPlane
 
+# Minimum number of slices with an object: one for each fold.
 MIN_PLANES = 3
 # Candidate shares of the learned change to keep; the held-out clicks decide. Arbitrary.
 STRENGTHS = (1.0, 0.5, 0.25)

@@ -15,6 +15,8 @@ from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.memory import keep_freed_memory
 from napari_scsam.core.threads import wait_briefly
 
+# Those of the shipped adapter (docs/explanation/warm-up.md): training scenes, held-out scenes,
+# steps of one run through the curriculum, and a time limit that it did not reach.
 SCENES, HELD_OUT, STEPS, MINUTES = 1600, 64, 4500, 600.0
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Minimum contrasts between a structure and what lies below it. Arbitrary.
 MIN_CONTRAST = (0.06, 0.1, 0.16, 0.25)
+# Share of phantoms with colours instead of grey values. Arbitrary.
 COLOURED = 0.35
 
 

@@ -31,13 +31,17 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import Mask
 
 DOMAINS: tuple[Domain, ...] = ("phantom", "brain", "photograph", "relief")
+# Held-out scenes of the first three domains; the following are reliefs, which were added later.
 HELD_OUT_FIRST_PART = 48
+# Share of the phantoms on blurred photographs (docs/explanation/warm-up.md). Arbitrary.
 ON_PHOTOGRAPH = 0.25
 # Raise it when scenes of the same seed change, so that stored embeddings are recomputed.
 CORPUS_VERSION = 1
 # Minimum predicted IoU of a box prediction of the released model to count as an object. Arbitrary.
 MIN_PREDICTED_IOU = 0.85
+# Minimum ratio of its areas at a higher and a lower threshold. Arbitrary.
 STEADY_IOU = 0.9
+# Boxes that are tried in a scene. Arbitrary.
 BOXES_PER_SCENE = 3
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from scsam_train.warmup.corpus import Embedded
     from scsam_train.warmup.phantoms import Domain
 
-CLICKS = 10
-SHOWN = (1, 3, 5, 10)
+# Clicks for each object, and those after which Dice is reported, as in benchmark/interactive.py.
+CLICKS, SHOWN = 10, (1, 3, 5, 10)
+# Objects decoded at a time. Arbitrary.
 BATCH = 8
 
 

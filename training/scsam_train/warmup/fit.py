@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from dataclasses import dataclass
@@ -10,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.models import trainable_parameters
-from scsam_train.decoding import Decoder
-from scsam_train.episode_loss import decode, episode_loss, frozen_decoder
+from scsam_train.episode_loss import decode, episode_loss
 from scsam_train.episodes import Episode, advance, begin
-from scsam_train.schedules import MovingAverage
 from scsam_train.warmup import curriculum
 from scsam_train.warmup.curriculum import part_at, rate_at
 from scsam_train.warmup.evaluation import HeldOutObjects, evaluate
+from scsam_train.warmup.learner import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
 
 # Episodes in progress at a time, so that consecutive steps see different objects. Arbitrary.
 CONCURRENT = 6
-CLIP = 1.0
-DECAY = 0.995
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
 # Raise it when a saved state would be resumed differently.
@@ -76,7 +71,7 @@ class Plan:
 
 
 class WarmUp:
-    """The adapter in training; resumes from ``state.pt`` if there is one.
+    """Training of the adapter; resumes from ``state.pt`` if there is one.
 
     Parameters
     ----------
@@ -87,6 +82,15 @@ class WarmUp:
     plan : Plan
     folder : Path
         For its state and log.
+
+    Attributes
+    ----------
+    learner : Learner
+        The adapter with its optimiser and average.
+    step : int
+        Steps of the current pass through the curriculum.
+    spent_s : float
+        Seconds of training of the current pass.
     """
 
     def __init__(
@@ -97,13 +101,8 @@ class WarmUp:
         plan: Plan,
         folder: Path,
     ) -> None:
-        self.model = model
-        self._released = frozen_decoder(model)
-        self._decoder = Decoder(model)
+        self.learner = Learner(model, plan.lora_rate, plan.whole_rate)
         self._corpus, self._held_out, self._plan, self._folder = corpus, held_out, plan, folder
-        self._parameters = trainable_parameters(model)
-        self._average = MovingAverage(self._parameters, DECAY)
-        self._optimiser = torch.optim.AdamW(_groups(self._parameters, plan), weight_decay=0.01)
         self._rng = np.random.default_rng(plan.seed)
         self.step = 0
         self.spent_s = 0.0
@@ -126,13 +125,13 @@ class WarmUp:
                 self._go_back(self._last_part)
             losses = self._to_the_end(on_event)
             on_event(self._record(losses))
-            average = self._average.state()["average"]
-            self._finished.append({name: tensor.clone() for name, tensor in average.items()})
+            self._finished.append(self.learner.averaged())
             self._save()
-        self._average.restore({"average": _mean(self._finished), "steps": self.step})
+        average = self.learner.average
+        average.restore({"average": _mean(self._finished), "steps": self.step})
         figures = self._record([])
         on_event(figures)
-        self._average.copy_to_network()
+        average.copy_to_network()
         return figures
 
     def _to_the_end(self, on_event: Callable[[dict[str, Any]], None]) -> list[float]:
@@ -164,27 +163,17 @@ class WarmUp:
             self._episodes.append(begin(scenes, self._plan.batch, self._rng, part.episodes))
         which = int(self._rng.integers(CONCURRENT))
         episode = self._episodes.pop(which)
-        logits, iou = decode(self._decoder, episode)
-        loss = episode_loss(episode, logits, iou, self._released, self._plan.distil)
-        self._descend(loss)
+        logits, iou = decode(self.learner.decoder, episode)
+        loss = episode_loss(episode, logits, iou, self.learner.released, self._plan.distil)
+        self.learner.descend(loss, rate_at(self._fraction()))
         if episode.left > 1:
             self._episodes.append(advance(episode, (logits, iou), self._rng))
         self.step += 1
         return float(loss.detach())
 
-    def _descend(self, loss: Tensor) -> None:
-        factor = rate_at(self._fraction())
-        for group in self._optimiser.param_groups:
-            group["lr"] = group["full_rate"] * factor
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(list(self._parameters.values()), CLIP)
-        self._optimiser.step()
-        self._average.update()
-
     def _record(self, losses: list[float]) -> dict[str, Any]:
-        with self._average.in_place():
-            result = evaluate(self._decoder, self._held_out)
+        with self.learner.average.in_place():
+            result = evaluate(self.learner.decoder, self._held_out)
         record = {
             "step": self.step,
             "minutes": round(self.total_s / 60, 1),
@@ -196,23 +185,11 @@ class WarmUp:
         return record
 
     def _snapshot(self) -> Snapshot:
-        state = {
-            "step": self.step,
-            "spent_s": self.spent_s,
-            "live": {name: p.detach() for name, p in self._parameters.items()},
-            "average": self._average.state()["average"],
-            "optimiser": self._optimiser.state_dict(),
-        }
-        return copy.deepcopy(state)
+        return {"step": self.step, "spent_s": self.spent_s, **self.learner.snapshot()}
 
     def _go_to(self, snapshot: Snapshot) -> None:
-        snapshot = copy.deepcopy(snapshot)
         self.step, self.spent_s = snapshot["step"], snapshot["spent_s"]
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(snapshot["live"][name])
-        self._average.restore({"average": snapshot["average"], "steps": self.step})
-        self._optimiser.load_state_dict(snapshot["optimiser"])
+        self.learner.go_to(snapshot, self.step)
         self._episodes = []
 
     def _go_back(self, last_part: Snapshot) -> None:
@@ -252,12 +229,3 @@ class WarmUp:
 
 def _mean(weights: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([w[name] for w in weights]).mean(0) for name in weights[0]}
-
-
-def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, Any]]:
-    lora = [p for name, p in parameters.items() if "lora_" in name]
-    whole = [p for name, p in parameters.items() if "lora_" not in name]
-    return [
-        {"params": lora, "full_rate": plan.lora_rate, "lr": plan.lora_rate},
-        {"params": whole, "full_rate": plan.whole_rate, "lr": plan.whole_rate},
-    ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASE = "lite-medsam-released"
+# Rank of LoRA (docs/explanation/warm-up.md). Arbitrary.
 RANK = 16
 ADAPTER_FOLDER = "adapter"
 RECORD_FILE = "warmup.json"
@@ -85,7 +86,7 @@ def make_adapter(
     warm_up = WarmUp(attach(base.module, info, plan.seed), corpus, objects, plan, out)
     after = warm_up.run(on_event)
     folder = out / ADAPTER_FOLDER
-    save_adapter(warm_up.model, folder, info)
+    save_adapter(warm_up.learner.model, folder, info)
     _halve(folder / ADAPTER_WEIGHTS)
     record = {
         "plan": asdict(plan),

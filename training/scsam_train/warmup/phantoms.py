@@ -26,7 +26,9 @@ Domain = Literal["phantom", "brain", "photograph", "relief"]
 
 # Range of the area of a target, as shares of the picture. Arbitrary.
 SHARES = (0.001, 0.4)
+# Minimum area of a target in px. Arbitrary.
 MIN_PIXELS = 30
+# Maximum number of targets in a scene. Arbitrary.
 MAX_TARGETS = 5
 
 

@@ -39,11 +39,13 @@ PHOTOGRAPHS = (
 )
 # Never used for training: they validate the warm-up, with every sixth slice of the brain.
 HELD_OUT_PHOTOGRAPHS = ("coins", "immunohistochemistry")
+# Maximum side of a picture in px: the input of LiteMedSAM.
 MAX_SIDE = 256
-# Range of slices as shares of the brain's length; one in HELD_OUT_EVERY is for validation.
+# Range of slices as shares of the brain's length. Arbitrary.
 BRAIN_RANGE = (0.2, 0.8)
+# One in so many of these slices is for validation (docs/explanation/warm-up.md). Arbitrary.
 HELD_OUT_EVERY = 6
-# Regions below this grey value are the empty outside of a scan.
+# Regions below this grey value, 0..1, are the empty outside of a scan. Arbitrary.
 DARK = 0.04
 
 

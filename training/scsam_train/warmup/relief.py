@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import FloatArray, Mask
 
+# Maximum number of bumps on a surface. Arbitrary.
 MAX_BUMPS = 3
-# Half axes of a bump, in shares of the shorter side; its height, in shares of its own depth.
-BUMP_SIZES = (0.12, 0.75)
-HEIGHTS = (0.25, 1.3)
+# Half axes of a bump as shares of the shorter side, and its height as a share of its own depth.
+# Arbitrary.
+BUMP_SIZES, HEIGHTS = (0.12, 0.75), (0.25, 1.3)
 
 
 def lit_relief(

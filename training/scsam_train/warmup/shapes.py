@@ -168,6 +168,7 @@ def touching(plane: Plane, pose: Pose, rng: np.random.Generator) -> list[Mask]:
 
 
 Single = Callable[[Plane, Pose, np.random.Generator], Mask]
+# Shapes of a single part, with their probabilities. Arbitrary.
 SINGLE: tuple[tuple[Single, float], ...] = (
     (star, 0.42),
     (superellipse, 0.1),

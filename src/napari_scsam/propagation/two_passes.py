@@ -1,4 +1,4 @@
-"""Two ways of a propagation through the same planes, and what they make of each together."""
+"""Two passes of SAM through the same planes, and how their masks are combined."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari_scsam.core.arrays import Logits
-    from napari_scsam.propagation.appearance import Look
+    from napari_scsam.propagation.appearance import Appearance
 
-_Way = TypeVar("_Way", bound=Trail)
+_TrailType = TypeVar("_TrailType", bound=Trail)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TwoWays(Trail):
-    """A trail that is walked a second time by a SAM that is told of the objects' looks.
+class TwoPasses(Trail):
+    """A trail with a second pass, in which SAM also gets the objects' appearance.
 
     Attributes
     ----------
-    looks : mapping of int to Look
-        Of the classes that look unlike what is beside them on the annotated plane.
+    appearances : mapping of int to Appearance
+        Of the classes that are distinguishable from their surroundings.
     second : Trail
-        Where the second way is; like the first for other classes.
+        State of the second pass; for other classes, the same as that of the first.
     """
 
-    looks: Mapping[int, Look]
+    appearances: Mapping[int, Appearance]
     second: Trail
 
 
 def drifted(trail: Trail, class_id: int) -> Logits | None:
-    """Log-odds of a class's annotated outline as it has moved with the picture."""
+    """Log-odds of a class's annotated outline, warped by optical flow."""
     return None if trail.drift is None else trail.drift.log_odds(class_id, trail.label.shape)
 
 
-def joined(trail: TwoWays, first: Carried, second: Carried, told: Iterable[int]) -> Carried:
-    """What two ways made of a plane: each goes on, or both where the better one of them is.
+def joined(trail: TwoPasses, first: Carried, second: Carried, classes: Iterable[int]) -> Carried:
+    """Combine the two passes on a plane.
 
-    They err in different ways, so that what is shown is the mean of them. That they part says
-    that one has gone astray, and where the picture has moved says which. A class that one of
-    them lost is let go.
+    While they agree, their mean is the result, because their errors differ. If they disagree,
+    one of them is wrong. Both then continue from the one that is nearer to the warped outline.
+    A class that one of them has lost stops.
     """
     logits, flags = dict(first.logits), dict(first.flags)
     ends_at = dict.fromkeys(first.trail.areas, (first.trail, first.trail))
-    for class_id in told:
-        ways = [way for way in (first, second) if class_id in way.trail.areas]
-        if len(ways) < 2:
+    for class_id in classes:
+        passes = [one for one in (first, second) if class_id in one.trail.areas]
+        if len(passes) < 2:
             ends_at.pop(class_id, None)
             flags.setdefault(class_id, second.flags.get(class_id, "no outline found"))
             continue
-        if iou(*(way.trail.label == class_id for way in ways)) >= SETTINGS.same_way:
+        if iou(*(one.trail.label == class_id for one in passes)) >= SETTINGS.passes_agree:
             logits[class_id] = (first.logits[class_id] + second.logits[class_id]) / 2
             ends_at[class_id] = first.trail, second.trail
             continue
-        better, overlap = _nearer(ways, class_id)
+        better, overlap = _nearer(passes, class_id)
         flags.pop(class_id, None)
-        if overlap < SETTINGS.nowhere:
+        if overlap < SETTINGS.least_overlap:
             del logits[class_id], ends_at[class_id]
             flags[class_id] = STRAYED
             continue
@@ -75,21 +75,21 @@ def joined(trail: TwoWays, first: Carried, second: Carried, told: Iterable[int])
     return Carried(onwards, logits, flags)
 
 
-def _nearer(ways: list[Carried], class_id: int) -> tuple[Carried, float]:
-    """The way whose mask is nearer to the outline as the picture has moved, and their IoU.
+def _nearer(passes: list[Carried], class_id: int) -> tuple[Carried, float]:
+    """The pass whose mask is nearer to the warped outline, and its IoU with that.
 
-    Without such an outline, the first way: what the second was told is left aside.
+    Without a warped outline, it is the first one, which does not use the appearance.
     """
-    moved = drifted(ways[0].trail, class_id)
+    moved = drifted(passes[0].trail, class_id)
     if moved is None:
-        return ways[0], 1.0
-    overlaps = [iou(way.trail.label == class_id, moved > 0) for way in ways]
+        return passes[0], 1.0
+    overlaps = [iou(one.trail.label == class_id, moved > 0) for one in passes]
     best = int(np.argmax(overlaps))
-    return ways[best], overlaps[best]
+    return passes[best], overlaps[best]
 
 
-def _gathered(trail: _Way, ends: Mapping[int, Trail]) -> _Way:
-    """A trail with each class where one way left it."""
+def _gathered(trail: _TrailType, ends: Mapping[int, Trail]) -> _TrailType:
+    """A trail in which each class continues from the given one."""
     label = np.zeros_like(trail.label)
     for class_id, end in sorted(ends.items()):
         label[(end.label == class_id) & (label == 0)] = class_id

@@ -1,4 +1,4 @@
-"""Keeps in the project folder what is not committed yet, a moment after each step."""
+"""Saves uncommitted work in the project folder after each step."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from napari_scsam.project import Project
 
 
-class Keeper:
-    """Writes what waits to be saved whenever it has changed, and reads it back once.
+class Autosave:
+    """Writes uncommitted work whenever it has changed, and reads it back once per image.
 
     Parameters
     ----------
     project : Project
     files : JobRunner
-        Writes, one after the other.
+        Writes one file after the other.
     store : StateStore
     """
 
@@ -34,15 +34,15 @@ class Keeper:
         self._files = files
         self._store = store
         self._work: Work | None = None
-        # What is in the folder of each image that was opened.
-        self._kept: dict[str, Pending] = {}
+        # What the project folder contains, for each image that was opened.
+        self._saved: dict[str, Pending] = {}
         self._is_writing = False
         self._lock = threading.Lock()
         self._closed = False
 
     def read(self, image_id: str, shape: tuple[int, ...]) -> Pending | ProjectError | None:
-        """What was kept of an image (a thread's work); None where it was opened before."""
-        if image_id in self._kept or self._project.read_only:
+        """Read the uncommitted work on an image, on a thread; None if it was opened before."""
+        if image_id in self._saved or self._project.read_only:
             return None
         try:
             planes = read_pending(self._project, image_id)
@@ -54,42 +54,42 @@ class Keeper:
             return damaged(self._project, image_id)
 
     def restore(self, image_id: str, found: Pending | ProjectError | None) -> str:
-        """Bring back what was kept of an image; returns what to say of it."""
+        """Restore the uncommitted work on an image; returns a message for the status line."""
         if found is None or isinstance(found, ProjectError):
             return ""
-        self._kept[image_id] = found
+        self._saved[image_id] = found
         if not found:
             return ""
         self._store.begin_with(lambda work: with_pending(work, image_id, found))
         number = len(found)
-        slices = "the slice" if number == 1 else f"{number} slices"
-        return f"Here is what was not saved last time, on {slices}."
+        slices = "1 slice" if number == 1 else f"{number} slices"
+        return f"Uncommitted work of the last session was restored on {slices}."
 
-    def keep(self) -> None:
-        """Write what waits to be saved of the open image, if it has changed."""
+    def save(self) -> None:
+        """Write the uncommitted work on the open image, if it has changed."""
         now = self._store.now
         image_id = now.image_id
         if image_id is None or self._project.read_only or self._is_writing or self._closed:
             return
-        if now.work is self._work and image_id in self._kept:
+        if now.work is self._work and image_id in self._saved:
             return
         pending = pending_of(now.work, image_id)
-        if pending == self._kept.get(image_id, {}):
-            self._kept.setdefault(image_id, pending)
+        if pending == self._saved.get(image_id, {}):
+            self._saved.setdefault(image_id, pending)
             self._work = now.work
             return
         self._write(image_id, pending, now.work)
 
     def close(self) -> None:
-        """Write what is left at once; what was queued before comes to nothing."""
+        """Write what is left now; writes that were queued before are dropped."""
         with self._lock:
             self._closed = True
         now = self._store.now
         if now.image_id is None or self._project.read_only:
             return
         pending = pending_of(now.work, now.image_id)
-        if pending != self._kept.get(now.image_id, {}):
-            # The window closes: there is nobody left to be told of a full disk.
+        if pending != self._saved.get(now.image_id, {}):
+            # The window closes, so an error, such as a full disk, can't be shown any more.
             with suppress(ProjectError):
                 write_pending(self._project, now.image_id, to_json(pending))
 
@@ -103,13 +103,13 @@ class Keeper:
 
         def written(_: None) -> None:
             self._is_writing = False
-            self._kept[image_id], self._work = pending, work
-            self.keep()  # what was done meanwhile
+            self._saved[image_id], self._work = pending, work
+            self.save()  # later changes
 
         def failed(error: Exception) -> None:
-            # Not tried again before the next step; the person is told why.
+            # Tried again after the next step; the error is shown.
             self._is_writing = False
-            self._kept[image_id], self._work = pending, work
+            self._saved[image_id], self._work = pending, work
             self._store.fail(error)
 
-        self._files.run(Job("Keeping the work", write), written, failed)
+        self._files.run(Job("Saving uncommitted work", write), written, failed)

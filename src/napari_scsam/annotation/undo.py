@@ -1,4 +1,4 @@
-"""Undo and redo, wherever the step was taken and whatever was committed with it."""
+"""Undo and redo across planes, images and commits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import SliceKey
 
 
-class Undoing:
-    """Goes back and forth in the history, to the plane where each step was taken.
+class UndoRedo:
+    """Undoes and redoes steps, and shows the plane where each was made.
 
     Parameters
     ----------
@@ -32,26 +32,26 @@ class Undoing:
         self._committed = committed
 
     def undo(self) -> None:
-        """Take back the last step."""
+        """Undo the last step."""
         left, to = self._store.now.work, self._store.before
         if to is not None and left.at is not None:
             self._travel(to, left.at, self._store.undo, "Undone.")
 
     def redo(self) -> None:
-        """Take the step again that was undone."""
+        """Redo the step that was undone last."""
         to = self._store.after
         if to is not None and to.at is not None:
-            self._travel(to, to.at, self._store.redo, "Done again.")
+            self._travel(to, to.at, self._store.redo, "Redone.")
 
     def _travel(self, to: Work, at: SliceKey, move: Callable[[], None], message: str) -> None:
-        """Bring the label back first, then what was drawn, then the plane where that was."""
+        """Revert the committed label first, then the work, then show the plane."""
         left, (image_id, plane) = self._store.now.work, at
 
         def settled(_: int | None = None) -> None:
             now = self._store.now
             if now.work is left:
                 move()
-            else:  # another step was taken meanwhile: only the label has been brought back
+            else:  # another step was made meanwhile: only the label was reverted
                 work = now.work.with_version(image_id, to.versions[image_id])
                 self._store.amend(replace(now, work=work))
             self._opener.open(image_id, plane, then=arrived)
@@ -61,7 +61,7 @@ class Undoing:
             now = replace(now, selection=Selection(), commits=now.commits + 1)
             self._store.put(now.doing("", message))
 
-        # A step from before the image's first commit does not know its version.
+        # Steps before the image's first commit do not record its version.
         known = image_id in to.versions and image_id in left.versions
         if known and to.versions[image_id] != left.versions[image_id]:
             now = self._store.now

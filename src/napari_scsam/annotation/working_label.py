@@ -1,4 +1,4 @@
-"""What lies under the hand on a plane: what stays as it is, whatever the models answer next."""
+"""The label of a plane being edited, and how a model's answer is merged into it."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from napari_scsam.core.prompts import PointPrompt, PromptSet, pixels_of
 if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray, Mask
 
-# Whose pixels the object under the hand may take: nobody's alone, everybody's, or one class's, too.
+# Whose pixels the edited class may replace: free ones only, all, or also those of one class (int).
 Over = Literal["free", "all"] | int
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
-    """The label of a plane as the person left it when the hand last went to something else.
+class WorkingLabel:
+    """The label of a plane being edited: a protected base, and the patches painted on it.
 
     Attributes
     ----------
     base : ndarray of shape (rows, cols), uint8
-        The label, but for the patches from `since` on.
+        The label without the patches from `since` on.
     included : PromptSet
-        The prompts that it was made of. What differs from them is under the hand.
+        The prompts that `base` was made of. Classes whose prompts differ are being edited.
     fixed : ndarray of shape (rows, cols), bool, optional
-        What was drawn by hand and is in `base`.
+        The pixels of `base` that were painted.
     patches : tuple of Patch
-        All that was drawn by hand here, for the journal.
+        Everything painted on the plane, for the journal.
     since : int
-        How many of the patches are in `base`.
+        Number of patches that `base` includes.
     drawn : frozenset of int
-        Classes that were drawn or erased by hand: later prompts go on from their pixels.
+        Classes that were painted or erased. Later prompts correct their pixels.
     over : {'free', 'all'} or int
-        What else the object under the hand may take; an int is a class.
+        Whose pixels the edited class may replace; an int is a class.
     """
 
     base: LabelArray
@@ -51,7 +51,7 @@ class Ground:
 
     @property
     def label(self) -> LabelArray:
-        """The label with all that was drawn, (rows, cols); `base` itself where nothing was."""
+        """The label with all patches, (rows, cols); `base` itself if there are none to apply."""
         if self.since == len(self.patches):
             return self.base
         label = self.base.copy()
@@ -61,7 +61,7 @@ class Ground:
 
     @property
     def by_hand(self) -> Mask | None:
-        """Where it was drawn by hand, (rows, cols); None where nothing was."""
+        """Painted pixels, (rows, cols); None if there are none."""
         if self.since == len(self.patches):
             return self.fixed
         mask = np.zeros(self.base.shape, bool) if self.fixed is None else self.fixed.copy()
@@ -69,17 +69,17 @@ class Ground:
             mask[patch.place] |= patch.drawn
         return mask
 
-    def with_patch(self, patch: Patch, prompts: PromptSet, shown: LabelArray) -> Ground:
-        """The same with something drawn on `shown`, which was made of `prompts`."""
+    def with_patch(self, patch: Patch, prompts: PromptSet, shown: LabelArray) -> WorkingLabel:
+        """Add a patch painted on the label `shown`, which was made of `prompts`."""
         erased = patch.drawn & (patch.values == 0)
         touched = {*np.unique(patch.values[patch.drawn & ~erased]).tolist()}
         touched |= set(np.unique(shown[patch.place][erased]).tolist())
         drawn = self.drawn | (touched - {0})
-        ground = self if prompts == self.included else self.frozen(prompts, shown)
-        return replace(ground, patches=(*ground.patches, patch), drawn=drawn)
+        working = self if prompts == self.included else self.rebased(prompts, shown)
+        return replace(working, patches=(*working.patches, patch), drawn=drawn)
 
-    def frozen(self, prompts: PromptSet, shown: LabelArray) -> Ground:
-        """The ground for what comes next, where `shown` was made of `prompts` on this one."""
+    def rebased(self, prompts: PromptSet, shown: LabelArray) -> WorkingLabel:
+        """Make `shown`, the label made of `prompts`, the new base."""
         return replace(
             self,
             base=shown,
@@ -90,21 +90,21 @@ class Ground:
 
 
 def changed_classes(prompts: PromptSet, included: PromptSet) -> frozenset[int]:
-    """Classes of which the two say different things."""
+    """Classes whose prompts differ."""
     if prompts == included:
         return frozenset()
     ids = {*prompts.class_ids(), *included.class_ids(), *(p.class_id for p in prompts.points)}
     return frozenset(c for c in ids if of_classes(prompts, {c}) != of_classes(included, {c}))
 
 
-def goes_on(ground: Ground, prompts: PromptSet, class_id: int) -> bool:
-    """Whether what is asked of a class goes on from its pixels, drawn by hand as they are.
+def corrects_pixels(working: WorkingLabel, prompts: PromptSet, class_id: int) -> bool:
+    """Whether new prompts of a class correct its present pixels, which were painted.
 
-    It begins anew where a prompt that they were made of was changed or taken away.
+    They do not once a prompt that the pixels were made of was changed or removed.
     """
-    if class_id not in ground.drawn:
+    if class_id not in working.drawn:
         return False
-    included, now = of_classes(ground.included, {class_id}), of_classes(prompts, {class_id})
+    included, now = of_classes(working.included, {class_id}), of_classes(prompts, {class_id})
     return (
         set(included.points) <= set(now.points)
         and set(included.strokes) <= set(now.strokes)
@@ -112,66 +112,66 @@ def goes_on(ground: Ground, prompts: PromptSet, class_id: int) -> bool:
     )
 
 
-def begun_from(
-    ground: Ground | None, origin: LabelArray | None, prompts: PromptSet
+def initial_label(
+    working: WorkingLabel | None, origin: LabelArray | None, prompts: PromptSet
 ) -> LabelArray | None:
-    """The label that a question about `prompts` begins from, (rows, cols); None for nothing.
+    """The label that a decoding of `prompts` starts from, (rows, cols), or None.
 
     Parameters
     ----------
-    ground : Ground, optional
+    working : WorkingLabel, optional
     origin : ndarray of shape (rows, cols), uint8, optional
-        What was there before the first prompt: a draft, or the committed label.
+        The draft or the committed label that the plane had before the first prompt.
     prompts : PromptSet
     """
-    if ground is None:
+    if working is None:
         return origin
-    changed = changed_classes(prompts, ground.included)
-    anew = [c for c in changed if not goes_on(ground, prompts, c)]
-    if not anew:
-        return ground.label
-    label = np.where(np.isin(ground.label, anew), 0, ground.label).astype(np.uint8)
+    changed = changed_classes(prompts, working.included)
+    restarted = [c for c in changed if not corrects_pixels(working, prompts, c)]
+    if not restarted:
+        return working.label
+    label = np.where(np.isin(working.label, restarted), 0, working.label).astype(np.uint8)
     if origin is not None:
-        free = (label == 0) & np.isin(origin, anew)
+        free = (label == 0) & np.isin(origin, restarted)
         label[free] = origin[free]
     return label
 
 
-def already_included(ground: Ground | None, prompts: PromptSet) -> PromptSet:
-    """The prompts that the label a question begins from was made of: they are not asked again."""
-    if ground is None:
+def already_included(working: WorkingLabel | None, prompts: PromptSet) -> PromptSet:
+    """The prompts that `initial_label` already includes; they are not decoded again."""
+    if working is None:
         return PromptSet()
-    changed = changed_classes(prompts, ground.included)
-    anew = {c for c in changed if not goes_on(ground, prompts, c)}
-    return of_classes(ground.included, set(ground.included.class_ids()) - anew)
+    changed = changed_classes(prompts, working.included)
+    restarted = {c for c in changed if not corrects_pixels(working, prompts, c)}
+    return of_classes(working.included, set(working.included.class_ids()) - restarted)
 
 
-def settled(ground: Ground, prompts: PromptSet, answer: LabelArray) -> LabelArray:
-    """The label on show: what the models answered, within what they may change.
+def merged(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> LabelArray:
+    """Merge a model's answer into the label, within the pixels that it may change.
 
-    The classes under the hand are the answer's, where the ground is free, is theirs, or may be
-    taken. What was drawn by hand stays, unless a prompt that came later says otherwise there.
+    The edited classes are taken from the answer, on pixels that are free, theirs, or may be
+    replaced. Painted pixels stay, unless a later prompt contradicts them.
 
     Parameters
     ----------
-    ground : Ground
+    working : WorkingLabel
     prompts : PromptSet
-        What `answer` was made of.
+        The prompts of `answer`.
     answer : ndarray of shape (rows, cols), uint8
 
     Returns
     -------
     ndarray of shape (rows, cols), uint8
     """
-    changed = changed_classes(prompts, ground.included)
-    label = ground.label
+    changed = changed_classes(prompts, working.included)
+    label = working.label
     if not changed:
         return label
     mine = np.isin(label, list(changed))
-    kept = _still_fixed(ground, prompts)
+    kept = _still_fixed(working, prompts)
     kept = np.zeros(label.shape, bool) if kept is None else kept
     may = ((label == 0) | mine) & ~kept
-    may |= _takeable(ground, label) & ~mine
+    may |= _takeable(working, label) & ~mine
     given = np.where(np.isin(answer, list(changed)), answer, 0)
     settled = np.where(mine & ~kept, 0, label).astype(np.uint8)
     taken = may & (given > 0)
@@ -182,14 +182,14 @@ def settled(ground: Ground, prompts: PromptSet, answer: LabelArray) -> LabelArra
 def drawable(
     before: LabelArray, after: LabelArray, over: Over, active: int
 ) -> tuple[Patch | None, frozenset[int]]:
-    """What a stroke that made `after` of `before` draws, and the classes that it left alone.
+    """The patch that a stroke from `before` to `after` adds, and the classes it left unchanged.
 
     Parameters
     ----------
     before, after : ndarray of shape (rows, cols), uint8
     over : {'free', 'all'} or int
     active : int
-        The class whose pixels the eraser takes.
+        The class that the eraser removes.
     """
     changed = before != after
     if over == "all":
@@ -200,26 +200,26 @@ def drawable(
     return patch_of(may, after), left
 
 
-def _takeable(ground: Ground, label: LabelArray) -> Mask:
-    """Pixels that the object under the hand may take from other classes."""
-    owner = {"all": label, "free": UNTOUCHED}.get(str(ground.over), ground.over)
+def _takeable(working: WorkingLabel, label: LabelArray) -> Mask:
+    """Pixels of other classes that the edited class may replace."""
+    owner = {"all": label, "free": UNTOUCHED}.get(str(working.over), working.over)
     taken: Mask = (label > 0) & (label == owner)
     return taken
 
 
-def _still_fixed(ground: Ground, prompts: PromptSet) -> Mask | None:
-    """What was drawn by hand, less the pieces that a later prompt contradicts."""
-    fixed = ground.by_hand
+def _still_fixed(working: WorkingLabel, prompts: PromptSet) -> Mask | None:
+    """Painted pixels, without the connected parts that a later prompt contradicts."""
+    fixed = working.by_hand
     if fixed is None:
         return None
-    new = [p for p in prompts.points if p not in ground.included.points and p.state != "rejected"]
+    new = [p for p in prompts.points if p not in working.included.points and p.state != "rejected"]
     new += [
         PointPrompt(row, col, stroke.class_id, stroke.positive)
         for stroke in prompts.strokes
-        if stroke.kind == "scribble" and stroke not in ground.included.strokes
+        if stroke.kind == "scribble" and stroke not in working.included.strokes
         for row, col in stroke.path
     ]
-    label = ground.label
+    label = working.label
     for point in new:
         row, col = pixels_of([(point.row, point.col)], fixed.shape)[0]
         agrees = (label[row, col] == point.class_id) == point.positive

@@ -1,4 +1,4 @@
-"""napari's own brush, eraser, polygon and fill on our layers, and which layer has the mouse."""
+"""napari's brush, eraser, polygon and fill on our layers, and which layer gets the mouse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from napari_scsam.annotation.scene import ShownHand
+    from napari_scsam.annotation.scene import ShownTool
 
 MODES: Mapping[Tool, str] = {
     "brush": "paint",
@@ -21,41 +21,41 @@ MODES: Mapping[Tool, str] = {
     "fill": "fill",
 }
 TOOLS: Mapping[str, Tool] = {mode: tool for tool, mode in MODES.items()}
-BACK = "I brings our tool back."
-IN_3D = f"In the 3D view clicks only turn the picture: {BACK}"
-IN_GRID = f"In the grid view clicks do nothing: {BACK}"
+BACK = "press I to return to our tool."
+IN_3D = f"In the 3D view, clicks only rotate the picture: {BACK}"
+IN_GRID = f"In the grid view, clicks have no effect: {BACK}"
 
 
-class Brushes:
-    """Sets napari's tools as a scene wants them, and reports which one a person takes.
+class PaintTools:
+    """Applies the scene's tool to napari, and reports strokes and the tools that the user picks.
 
     Parameters
     ----------
     viewer : napari.Viewer
     on_stroke : callable
-        Called when something was drawn on one of our layers, with the item of napari's history.
-    on_hand : callable
-        (tool or None, why a click does nothing or empty): what the mouse does now.
+        Called after something was painted on one of our layers, with the item of napari's history.
+    on_tool : callable
+        (tool or None, reason): the user's tool, and why a click has no effect, or empty.
     on_label : callable
-        (value): which value a person picked to paint with.
+        (value): the user picked this value to paint with.
     """
 
     def __init__(
         self,
         viewer: Any,
         on_stroke: Callable[[Sequence[Any]], None],
-        on_hand: Callable[[Tool | None, str], None],
+        on_tool: Callable[[Tool | None, str], None],
         on_label: Callable[[int], None],
     ) -> None:
         self._viewer = viewer
         self._on_stroke = on_stroke
-        self._on_hand = on_hand
+        self._on_tool = on_tool
         self._on_label = on_label
         self._layers: Mapping[str, Any] = {}
-        self._hand: ShownHand | None = None
+        self._tool: ShownTool | None = None
         self._setting = False
         self.pressed = False
-        self._told: Sequence[Any] = ()
+        self._last_edit: Sequence[Any] = ()
         for event in self._watched():
             event.connect(self.observe)
 
@@ -66,15 +66,15 @@ class Brushes:
             viewer.canvas.grid.events.enabled,
         )
 
-    def hold(self, layers: Mapping[str, Any]) -> None:
-        """Work on these layers from now on."""
+    def attach(self, layers: Mapping[str, Any]) -> None:
+        """Switch to these layers."""
         fresh = self._layers.get(PREVIEW) != layers[PREVIEW]
         self._layers = dict(layers)
-        self._hand = None
+        self._tool = None
         layers[OUTLINE].editable = False
         if not fresh:
             return
-        # napari's brush cursor draws a box under itself, and software rendering crashes on it.
+        # The brush cursor's box crashes software rendering.
         self._viewer.canvas.overlays["_brush_circle"].box = False
         for name in (PREVIEW, COMMITTED, OUTLINE):
             layers[name].events.editable.connect(self._keep_locked)
@@ -87,59 +87,59 @@ class Brushes:
             layer.mouse_drag_callbacks.insert(0, self._press)
         layers[PREVIEW].events.selected_label.connect(self._picked)
         for event in (layers[COMMITTED].events.brush_size, layers[COMMITTED].events.selected_label):
-            event.connect(self._share)
+            event.connect(self._copy_settings)
 
     def close(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         for event in self._watched():
             event.disconnect(self.observe)
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
-        """Put the tools away, before layers are removed: napari draws a brush that has no layer."""
+    def release(self) -> None:
+        """Deselect the tools before layers are removed, or napari's brush cursor stays."""
         layers, self._layers = self._layers, {}
         for name in set(layers) & {PREVIEW, COMMITTED}:
             layers[name].mode = "pan_zoom"
 
-    def show(self, hand: ShownHand) -> None:
-        """Set napari's tools as `hand` says."""
-        last, self._hand = self._hand, hand
-        if not self._layers or hand == last:
+    def show(self, tool: ShownTool) -> None:
+        """Apply `tool`."""
+        last, self._tool = self._tool, tool
+        if not self._layers or tool == last:
             return
         self._setting = True
         try:
             for name in (PREVIEW, COMMITTED):
                 layer = self._layers[name]
-                layer.editable = not hand.locked
-                layer.selected_label = hand.class_id
-                layer.preserve_labels = hand.over == "free"
-            if last is None or (hand.tool, hand.locked) != (last.tool, last.locked):
-                self._take_up(hand)
+                layer.editable = not tool.locked
+                layer.selected_label = tool.class_id
+                layer.preserve_labels = tool.over == "free"
+            if last is None or (tool.tool, tool.locked) != (last.tool, last.locked):
+                self._apply(tool)
         finally:
             self._setting = False
 
-    def attend(self) -> None:
-        """Have the mouse go to our tool: its layer, flat, one picture."""
-        if not self._layers or self._hand is None:
+    def activate_tool(self) -> None:
+        """Make our tool receive the mouse: select its layer, in 2D and without grid."""
+        if not self._layers or self._tool is None:
             return
         self._viewer.canvas.grid.enabled = False
         self._viewer.dims.ndisplay = 2
         self._setting = True
         try:
-            self._take_up(self._hand, always=True)
+            self._apply(self._tool, always=True)
         finally:
             self._setting = False
         self.observe()
 
-    def _take_up(self, hand: ShownHand, *, always: bool = False) -> None:
+    def _apply(self, tool: ShownTool, *, always: bool = False) -> None:
         preview, active = self._layers[PREVIEW], self._viewer.layers.selection.active
-        paints = hand.tool in PAINT_TOOLS and not hand.locked
-        preview.mode = MODES[hand.tool] if paints else "pan_zoom"
+        paints = tool.tool in PAINT_TOOLS and not tool.locked
+        preview.mode = MODES[tool.tool] if paints else "pan_zoom"
         if paints or always or active in (preview, self._layers[COMMITTED]):
             wanted = self._layers[PREVIEW if paints else PROMPTS]
             self._viewer.layers.selection.active = wanted
 
-    # ---------------------------------------------------------------- what a person does
+    # ---------------------------------------------------------------- the user's actions
 
     def _press(self, layer: Any, event: Any) -> Generator[None, None, None]:
         self.pressed = str(layer.mode) in ("paint", "erase")
@@ -151,23 +151,23 @@ class Brushes:
 
     def _painted(self, event: Any = None) -> None:
         self.pressed = False
-        self._told = () if event is None else event.value
-        self._on_stroke(self._told)
+        self._last_edit = () if event is None else event.value
+        self._on_stroke(self._last_edit)
 
     def _updated(self, _event: Any) -> None:
-        """Take up what napari tells of before it is drawn: a polygon, a fill, a script's."""
-        if self._told and not self.pressed:
-            item, self._told = self._told, ()
+        """Report edits whose event comes before the data change: polygons, fills and scripts."""
+        if self._last_edit and not self.pressed:
+            item, self._last_edit = self._last_edit, ()
             self._on_stroke(item)
 
     def _keep_locked(self, event: Any) -> None:
-        """Lock a layer again that napari unlocked by itself: it does where the view is turned."""
-        locked = self._hand is not None and self._hand.locked
+        """Lock a layer again after napari has unlocked it, which it does when the view changes."""
+        locked = self._tool is not None and self._tool.locked
         if event.source.editable and (locked or event.source == self._layers.get(OUTLINE)):
             event.source.editable = False
 
     def _keep_flat(self, event: Any) -> None:
-        """Draw on the slice on show alone: what lies on others would not be seen."""
+        """Restrict painting to the displayed slice; edits of others would not be visible."""
         if event.source.n_edit_dimensions != 2:
             event.source.n_edit_dimensions = 2
 
@@ -175,33 +175,33 @@ class Brushes:
         if not self._setting:
             self._on_label(int(event.source.selected_label))
 
-    def _share(self, _event: Any = None) -> None:
-        """What is chosen for the committed layer counts where it is drawn on: on the preview."""
+    def _copy_settings(self, _event: Any = None) -> None:
+        """Copy brush size and label of the committed layer to the preview, which is painted on."""
         if self._layers and not self._setting:
             preview, committed = self._layers[PREVIEW], self._layers[COMMITTED]
             preview.brush_size = committed.brush_size
             preview.selected_label = committed.selected_label
 
     def observe(self, _event: Any = None) -> None:
-        """Report what the mouse does now."""
+        """Report the tool in use, and why a click has no effect."""
         if self._setting or not self._layers:
             return
         active, layers = self._viewer.layers.selection.active, self._layers
         if active == layers[COMMITTED] and str(active.mode) in TOOLS:
-            self._hand_over(active)
+            self._move_to_preview(active)
             active = layers[PREVIEW]
         if active == layers[PREVIEW] and str(active.mode) in TOOLS:
-            self._on_hand(TOOLS[str(active.mode)], self._why_deaf(active))
+            self._on_tool(TOOLS[str(active.mode)], self._why_blocked(active))
         elif active == layers[PROMPTS]:
-            paints = self._hand is not None and self._hand.tool in PAINT_TOOLS
-            self._on_hand("inside" if paints else None, self._why_deaf(active))
+            paints = self._tool is not None and self._tool.tool in PAINT_TOOLS
+            self._on_tool("inside" if paints else None, self._why_blocked(active))
         else:
-            self._on_hand(None, self._why_deaf(active))
+            self._on_tool(None, self._why_blocked(active))
 
-    def _hand_over(self, committed: Any) -> None:
-        """Go on on the preview, which shows the plane's label while it is being drawn on."""
+    def _move_to_preview(self, committed: Any) -> None:
+        """Move the tool to the preview, which shows the plane's label during painting."""
         preview, mode = self._layers[PREVIEW], str(committed.mode)
-        self._share()
+        self._copy_settings()
         self._setting = True
         try:
             committed.mode = "pan_zoom"
@@ -210,8 +210,8 @@ class Brushes:
         finally:
             self._setting = False
 
-    def _why_deaf(self, active: Any) -> str:
-        """Why a click does nothing where `active` is the layer that has the mouse."""
+    def _why_blocked(self, active: Any) -> str:
+        """Why a click has no effect while `active` is the selected layer; empty if it has one."""
         if self._viewer.dims.ndisplay != 2:
             return IN_3D
         if self._viewer.canvas.grid.enabled:
@@ -220,14 +220,16 @@ class Brushes:
         if active == self._layers[PROMPTS] or draws:
             return ""
         if active is None:
-            return f"No layer is selected, so clicks do nothing: {BACK}"
+            return f"No layer is selected, so clicks have no effect: {BACK}"
         if active == self._layers[OUTLINE]:
-            return f"“{active.name}” only shows and can't be drawn on: D draws, {BACK}"
-        return f"Clicks go to the layer “{active.name}” now: {BACK}"
+            return (
+                f"The layer “{active.name}” can't be painted on: press D for the brush, or {BACK}"
+            )
+        return f"Clicks go to the layer “{active.name}”: {BACK}"
 
 
 def touched_indices(item: Sequence[Any], axis: int) -> set[int]:
-    """Where along `axis` a stroke changed anything, told by the item of napari's history."""
+    """Indices along `axis` that a stroke changed, from its item of napari's history."""
     found: set[int] = set()
     for atom in item:
         at = (atom[0] if isinstance(atom, tuple) else atom.slice_key)[axis]

@@ -64,7 +64,7 @@ def test_prompts_and_strokes_come_back_after_a_kill(worked: Desk) -> None:
     def check(desk: Desk) -> None:
         assert desk.annotation.prompts == prompts
         np.testing.assert_array_equal(desk.annotation.preview, shown)
-        assert "not saved last time" in desk.state.status
+        assert "of the last session was restored" in desk.state.status
         desk.annotation.commit()
         desk.settle()
         np.testing.assert_array_equal(desk.project.label(image_id)[plane.index], shown)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_scsam.annotation.ground import (
-    Ground,
+from napari_scsam.annotation.working_label import (
+    WorkingLabel,
     already_included,
-    begun_from,
     changed_classes,
     drawable,
-    settled,
+    initial_label,
+    merged,
 )
 from napari_scsam.core.patches import Patch, patch_of
 from napari_scsam.core.prompts import PointPrompt, PromptSet
@@ -32,13 +32,13 @@ def clicks(*points: tuple[int, int, int, bool]) -> PromptSet:
 def test_a_new_class_gets_what_is_free_and_a_switch_gives_it_the_rest() -> None:
     kept, asked = square(1, 2, 2, 8, 8), clicks((4, 4, 2, True))
     answer = square(2, 0, 0, 12, 12)
-    free = settled(Ground(kept), asked, answer)
+    free = merged(WorkingLabel(kept), asked, answer)
     np.testing.assert_array_equal(free == 1, kept == 1)
     assert (free[kept == 0] == 2).all()
-    everything = settled(Ground(kept, over="all"), asked, answer)
+    everything = merged(WorkingLabel(kept, over="all"), asked, answer)
     np.testing.assert_array_equal(everything, answer)
     three = kept + square(3, 9, 0, 12, 12)
-    only = settled(Ground(three, over=3), asked, answer)
+    only = merged(WorkingLabel(three, over=3), asked, answer)
     np.testing.assert_array_equal(only == 1, kept == 1)
     assert not (only == 3).any()
 
@@ -47,7 +47,7 @@ def test_a_class_under_the_hand_may_shrink_and_others_do_not_move() -> None:
     before = square(1, 0, 0, 6, 6) + square(2, 6, 6, 12, 12)
     included = clicks((2, 2, 1, True), (8, 8, 2, True))
     asked = PromptSet((*included.points, PointPrompt(5, 5, 1, False)))
-    after = settled(Ground(before, included), asked, square(1, 0, 0, 3, 3))
+    after = merged(WorkingLabel(before, included), asked, square(1, 0, 0, 3, 3))
     np.testing.assert_array_equal(after == 1, square(1, 0, 0, 3, 3) == 1)
     np.testing.assert_array_equal(after == 2, before == 2)
 
@@ -56,21 +56,21 @@ def test_what_was_drawn_outlives_answers_until_a_click_contradicts_it_there() ->
     patch = patch_of(square(1, 8, 8, 10, 10) > 0, square(1, 8, 8, 10, 10))
     assert patch is not None
     included = clicks((2, 2, 1, True))
-    ground = Ground(square(1, 0, 0, 4, 4)).with_patch(patch, included, square(1, 0, 0, 4, 4))
-    assert ground.label[9, 9] == 1
+    working = WorkingLabel(square(1, 0, 0, 4, 4)).with_patch(patch, included, square(1, 0, 0, 4, 4))
+    assert working.label[9, 9] == 1
     elsewhere = PromptSet((*included.points, PointPrompt(3, 3, 1)))
-    assert settled(ground, elsewhere, square(1, 0, 0, 4, 4))[9, 9] == 1
+    assert merged(working, elsewhere, square(1, 0, 0, 4, 4))[9, 9] == 1
     against = PromptSet((*included.points, PointPrompt(9, 9, 1, False)))
-    assert not settled(ground, against, square(1, 0, 0, 4, 4))[8:10, 8:10].any()
+    assert not merged(working, against, square(1, 0, 0, 4, 4))[8:10, 8:10].any()
 
 
 def test_what_was_erased_is_not_filled_again() -> None:
     hole = patch_of(square(1, 3, 3, 5, 5) > 0, np.zeros(SHAPE, np.uint8))
     assert hole is not None
     whole, included = square(1, 0, 0, 8, 8), clicks((1, 1, 1, True))
-    ground = Ground(whole).with_patch(hole, included, whole)
+    working = WorkingLabel(whole).with_patch(hole, included, whole)
     more = PromptSet((*included.points, PointPrompt(7, 7, 1)))
-    again = settled(ground, more, whole)
+    again = merged(working, more, whole)
     assert not again[3:5, 3:5].any()
     assert again.sum() == whole.sum() - 4
 
@@ -80,17 +80,17 @@ def test_a_class_drawn_by_hand_is_asked_from_its_pixels_and_only_what_is_new() -
     shown = square(1, 0, 0, 4, 4) + square(2, 8, 8, 12, 12)
     patch = patch_of(square(1, 4, 0, 6, 2) > 0, square(1, 4, 0, 6, 2))
     assert patch is not None
-    ground = Ground(np.zeros(SHAPE, np.uint8)).with_patch(patch, included, shown)
+    working = WorkingLabel(np.zeros(SHAPE, np.uint8)).with_patch(patch, included, shown)
     more = PromptSet((*included.points, PointPrompt(3, 3, 1)))
-    begun = begun_from(ground, None, more)
-    np.testing.assert_array_equal(begun, ground.label)
-    assert already_included(ground, more) == included
+    begun = initial_label(working, None, more)
+    np.testing.assert_array_equal(begun, working.label)
+    assert already_included(working, more) == included
     # Class 2 was only asked for: it is asked again as a whole, as ever.
     other = PromptSet((*included.points, PointPrompt(9, 10, 2)))
-    begun = begun_from(ground, None, other)
+    begun = initial_label(working, None, other)
     assert begun is not None
     assert not (begun == 2).any()
-    assert {p.class_id for p in already_included(ground, other).points} == {1}
+    assert {p.class_id for p in already_included(working, other).points} == {1}
 
 
 def test_a_stroke_leaves_other_classes_alone_and_says_which() -> None:

@@ -1,4 +1,4 @@
-"""What the person's hand does on the picture: drawn while it goes on, told when it is done."""
+"""Draws mouse gestures while they go on, and reports them when they end."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import Plane
 
 
-class Hand:
-    """Turns gestures on a layer of points into reports to a listener.
+class GestureReporter:
+    """Reports gestures on a points layer to a listener.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Hand:
     Attributes
     ----------
     listener : CanvasListener
-        Who is told.
+        Gets the reports.
     drag : {'pan', 'box', 'scribble', 'lasso'}
         What dragging with the left button does.
     """
@@ -38,27 +38,27 @@ class Hand:
         self._view = view
         self._points: Any = None
         self._painter: PromptPainter | None = None
-        # Where the gesture under way began, and what tells it from any other.
+        # The plane on which the present gesture began, and an identity.
         self._token: tuple[Plane | None, object] | None = None
         self.listener = CanvasListener()
         self.drag: Drag = "pan"
         self._gesture = make_gesture(self._actions())
 
-    def hold(self, points: Any, painter: PromptPainter) -> None:
-        """Work on this layer from now on, whose prompts `painter` draws."""
+    def attach(self, points: Any, painter: PromptPainter) -> None:
+        """Switch to this layer, on which `painter` draws the prompts."""
         self._token = None
         self._points, self._painter = points, painter
         if self._gesture not in points.mouse_drag_callbacks:
             points.mouse_drag_callbacks.append(self._gesture)
 
-    def let_go(self) -> None:
-        """Let a gesture under way come to nothing; without one, let go of what is selected."""
+    def cancel(self) -> None:
+        """Cancel the present gesture; without one, clear the selection."""
         self._token = None
         if self._painter is None or not self._painter.take_back():
             self.listener.select_point(None)
 
     def delete(self) -> None:
-        """Delete what is selected."""
+        """Delete the selected prompt."""
         self.listener.delete_selected()
 
     def _actions(self) -> GestureActions:
@@ -127,6 +127,6 @@ class Hand:
         self._take_back()
 
     def _take_back(self) -> None:
-        """Take a gesture off the picture where nothing came of it."""
+        """Remove what a gesture drew, if the scene has not replaced it."""
         if self._painter is not None:
             self._painter.take_back()

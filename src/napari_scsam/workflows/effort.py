@@ -1,0 +1,184 @@
+"""What labelling cost, read from the journal: commits with their prompts, times and rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from napari_scsam.project import parsing
+from napari_scsam.project.round_events import RoundEvent, active_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from napari_scsam.project.journal import Event
+
+# A longer time between two commits counts as a break, in seconds. Arbitrary.
+BREAK_S = 300.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One commit of a label.
+
+    Attributes
+    ----------
+    image : str
+    time : str
+        UTC, ISO 8601.
+    round : int or None
+        The round that was active then.
+    planes : tuple of int
+        Slices that are labelled since then.
+    source : str
+        'prompts' (made in the window), 'drafts', 'mask' (from a file), or 'other'.
+    actions : int
+        Points, boxes, strokes and drawn areas of a person.
+    suggested : bool
+        Whether it was made from points that the models suggested.
+    unedited : bool
+        Whether all of these were accepted as they were, and nothing was added.
+    seconds : float or None
+        Since the commit before, or since a slice was skipped; None after a break, if the clock went
+        back, and for what was not made in the window.
+    """
+
+    image: str
+    time: str
+    round: int | None
+    planes: tuple[int, ...]
+    source: str
+    actions: int = 0
+    suggested: bool = False
+    unedited: bool = False
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How much was labelled after a commit or its undoing.
+
+    Attributes
+    ----------
+    time : str
+    images, slices : int
+    """
+
+    time: str
+    images: int
+    slices: int
+
+
+def steps(events: Sequence[Event]) -> list[Step]:
+    """Return every commit in order; what can't be read of an event is left out."""
+    made_from = {
+        (e.image, e.payload.get("version")): e
+        for e in events
+        if e.kind in ("prompts", "drafts", "mask")
+    }
+    rounds = _active_rounds(events)
+    found: list[Step] = []
+    before: Event | None = None
+    for event in events:
+        if event.kind == "commit" and (planes := _planes(event)) is not None:
+            source = made_from.get((event.image, event.payload.get("version")))
+            found.append(_step(event, source, planes, rounds.get(event.id), before))
+        if event.kind in ("commit", "skip"):
+            before = event
+    return found
+
+
+def progress(events: Sequence[Event]) -> list[Moment]:
+    """Return how much was labelled after each commit and each undoing."""
+    of_version: dict[tuple[str | None, Any], tuple[int, ...]] = {}
+    labelled: dict[str | None, tuple[int, ...]] = {}
+    found = []
+    for event in events:
+        version = event.payload.get("version")
+        if event.kind == "commit" and (planes := _planes(event)) is not None:
+            of_version[event.image, version] = labelled[event.image] = planes
+        elif event.kind == "revert":
+            labelled[event.image] = of_version.get((event.image, version), ())
+        else:
+            continue
+        slices = sum(map(len, labelled.values()))
+        found.append(Moment(event.time, sum(1 for p in labelled.values() if p), slices))
+    return found
+
+
+def _step(
+    event: Event,
+    source: Event | None,
+    planes: tuple[int, ...],
+    active: int | None,
+    before: Event | None,
+) -> Step:
+    kind = "other" if source is None else source.kind
+    points = [] if source is None else list(_tables(source.payload.get("points")))
+    others = () if source is None else ("boxes", "strokes", "drawn")
+    drawn = sum(len(list(_tables(source.payload.get(name)))) for name in others if source)
+    proposed = [p for p in points if p.get("origin") == "model"]
+    edited = [p for p in proposed if p.get("state") != "accepted"]
+    own = len(points) - len(proposed) + drawn
+    return Step(
+        image=event.image or "",
+        time=event.time,
+        round=active,
+        planes=planes,
+        source=kind,
+        actions=own + len(edited),
+        suggested=bool(proposed),
+        unedited=bool(proposed) and not edited and not own,
+        seconds=_seconds(before, event) if kind in ("prompts", "drafts") else None,
+    )
+
+
+def _active_rounds(events: Iterable[Event]) -> dict[int, int]:
+    """Return the round that was active at each commit, by the id of its event."""
+    changes: list[RoundEvent] = []
+    active: int | None = None
+    found: dict[int, int] = {}
+    for event in events:
+        if event.kind == "commit" and active is not None:
+            found[event.id] = active
+        change = _round_change(event)
+        if change is not None:
+            changes.append(change)
+            active = next(iter(active_stack(changes)[-1:]), None)
+    return found
+
+
+def _round_change(event: Event) -> RoundEvent | None:
+    if event.kind not in ("round", "promote", "rollback"):
+        return None
+    try:
+        number = parsing.number(event.payload["number"])
+    except (KeyError, ValueError):
+        return None
+    promoted = event.kind == "promote" or event.payload.get("promoted") is True
+    return RoundEvent(event.kind, number, "", promoted, {})
+
+
+def _planes(event: Event) -> tuple[int, ...] | None:
+    """Slices that a commit leaves labelled; None if it can't be read."""
+    try:
+        return parsing.planes(event.payload["planes"])
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _tables(value: object) -> Iterator[Mapping[str, Any]]:
+    items = value if isinstance(value, list) else []
+    return (item for item in items if isinstance(item, dict))
+
+
+def _seconds(before: Event | None, event: Event) -> float | None:
+    if before is None:
+        return None
+    try:
+        passed = datetime.fromisoformat(event.time) - datetime.fromisoformat(before.time)
+        seconds = passed.total_seconds()
+    except (ValueError, TypeError):  # not a time, or one of the two has no time zone
+        return None
+    return seconds if 0 <= seconds <= BREAK_S else None

@@ -1,0 +1,281 @@
+"""Merging two copies of a project: what one of them has is brought into the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_scsam.core.errors import InputError, ProjectError, ScsamError
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import NOT_ANNOTATED
+from napari_scsam.io import read_label_volume
+from napari_scsam.project.files import hash_file
+from napari_scsam.project.pending import FOLDER as PENDING_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.project import CommitRecord, ImageRecord, Project
+
+# Labels come as they are, with 255 for what is not annotated.
+AS_IT_IS = {NOT_ANNOTATED: NOT_ANNOTATED}
+# Kind of the event that says where a label came from.
+MERGE = "merge"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the merge did, or could not decide, on one image.
+
+    Attributes
+    ----------
+    image, name : str
+    planes : tuple of int
+        Slices along axis 0.
+    version : int or None
+        Version that the other project's label was kept as.
+    """
+
+    image: str
+    name: str
+    planes: tuple[int, ...]
+    version: int | None = None
+
+
+@dataclass
+class Merged:
+    """Result of a merge.
+
+    Attributes
+    ----------
+    added : list of str
+        Images that only the other project had.
+    taken : list of Change
+        Slices whose label was taken from the other project.
+    conflicts : list of Change
+        Slices that both projects changed: this project's label stays, and the other one is kept
+        as an earlier version.
+    problems : list of str
+        What could not be merged; it is unchanged in the other project.
+    """
+
+    added: list[str] = field(default_factory=list)
+    taken: list[Change] = field(default_factory=list)
+    conflicts: list[Change] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def merge(project: Project, other: Project) -> Merged:
+    """Bring images and labels of another project into this one; the other one is only read.
+
+    Images are matched by their content. A slice that only the other project labelled, or changed
+    since the two were copies of each other, is taken from it. Where both changed it, this
+    project's label stays, the other one is kept as a version, and the conflict is listed. A second
+    merge finds nothing new.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    other : Project
+
+    Raises
+    ------
+    InputError
+        If both are the same folder, or the other project has a class that this one lacks.
+    ReadOnlyError
+        If the project is open read-only.
+    """
+    if project.folder.resolve() == other.folder.resolve():
+        raise InputError(f"{other.folder} is the same project: name another copy.")
+    mapping = _class_mapping(project, other)
+    merged = Merged()
+    ids = _matched_images(project, other, merged)
+    base, labelled = _common_versions(project, other), other.labelled()
+    for record in other.images():
+        if record.id in ids and record.id in labelled:
+            sides = _Sides(project, other, ids[record.id], record.id, mapping, base.get(record.id))
+            try:
+                _merge_image(sides, merged)
+            except ScsamError as exc:
+                merged.problems.append(f"{record.name}: {exc}")
+    merged.problems += _what_stays(other)
+    return merged
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """One image in the two projects, and the version of its label that they had in common."""
+
+    project: Project
+    other: Project
+    image: str
+    other_image: str
+    mapping: Mapping[int, int]
+    base: int | None
+
+    def labels(self) -> tuple[LabelArray, LabelArray, LabelArray]:
+        """Return the label here, the one there in the classes of here, and the common one."""
+        shape = self.project.image(self.image).shape
+        empty = np.full(shape, NOT_ANNOTATED, np.uint8)
+        mine, theirs = self.project.label(self.image), self.other.label(self.other_image)
+        base = empty if self.base is None else self._version(self.base)
+        return (
+            empty if mine is None else mine,
+            empty if theirs is None else _mapped(theirs, self.mapping),
+            base,
+        )
+
+    def their_commit(self) -> CommitRecord:
+        """The commit of the other project's label that is current."""
+        version = self.other.label_version(self.other_image)
+        return next(c for c in self.other.commits(self.other_image) if c.version == version)
+
+    def _version(self, version: int) -> LabelArray:
+        commit = next(c for c in self.project.commits(self.image) if c.version == version)
+        if hash_file(commit.path) != commit.sha256:
+            raise ProjectError(f"{commit.path} is not what was saved (its hash differs).")
+        label: LabelArray = read_label_volume(commit.path).data.astype(np.uint8)
+        return label
+
+
+def _merge_image(sides: _Sides, merged: Merged) -> None:
+    """Take what the other project changed of a label, and keep both where both did."""
+    project, image = sides.project, sides.image
+    mine, theirs, base = sides.labels()
+    mine3, theirs3, base3 = (np.atleast_3d(a.T).T for a in (mine, theirs, base))
+    numbers = [n for n in range(len(mine3)) if not np.array_equal(mine3[n], theirs3[n])]
+    taken = tuple(n for n in numbers if np.array_equal(mine3[n], base3[n]))
+    conflicts = tuple(
+        n for n in numbers if n not in taken and not np.array_equal(theirs3[n], base3[n])
+    )
+    commit = sides.their_commit()
+    source = (MERGE, {"from": str(sides.other.folder), "version_there": commit.version})
+    name = project.image(image).name
+    version = _kept(sides, theirs, commit, source) if conflicts else None
+    if taken:
+        _take(sides, theirs3, taken, commit, source)
+        merged.taken.append(Change(image, name, taken))
+    if conflicts:
+        merged.conflicts.append(Change(image, name, conflicts, version))
+
+
+def _take(
+    sides: _Sides,
+    theirs: LabelArray,
+    planes: Sequence[int],
+    commit: CommitRecord,
+    source: tuple[str, Mapping[str, Any]],
+) -> None:
+    """Commit slices of the other project, each with the classes that were judged there."""
+    for number in planes:
+        judged = sorted(sides.mapping.get(c, c) for c in commit.judged.on(number))
+        sides.project.commit(
+            sides.image,
+            theirs[number],
+            plane=Plane(0, number),
+            mapping=AS_IT_IS,
+            judged=judged,
+            source=source,
+        )
+
+
+def _kept(
+    sides: _Sides,
+    theirs: LabelArray,
+    commit: CommitRecord,
+    source: tuple[str, Mapping[str, Any]],
+) -> int:
+    """Keep the other project's label as a version, under this project's own; return its number."""
+    project, image = sides.project, sides.image
+    same = [c.version for c in project.commits(image) if c.sha256 == commit.sha256]
+    if same:
+        return same[0]
+    current = project.label_version(image)
+    judged = sorted({sides.mapping.get(c, c) for c in commit.judged.classes})
+    kept = project.commit(image, theirs, mapping=AS_IT_IS, judged=judged or None, source=source)
+    project.revert(image, current)
+    return kept.version
+
+
+def _class_mapping(project: Project, other: Project) -> dict[int, int]:
+    """Return this project's id of each class of the other one, by name."""
+    own = {c.name: c.id for c in project.classes}
+    strange = [c.name for c in other.classes if c.name not in own]
+    if strange:
+        raise InputError(
+            f"{other.folder} has the class {', '.join(strange)}, which {project.folder} lacks: "
+            "nothing was merged. Merge in the other direction, or rename the class in project.toml."
+        )
+    return {c.id: own[c.name] for c in other.classes}
+
+
+def _mapped(label: LabelArray, mapping: Mapping[int, int]) -> LabelArray:
+    """Return a label with the ids of this project; a class that was deleted is not annotated."""
+    values = np.full(256, NOT_ANNOTATED, np.uint8)
+    values[0] = 0
+    for there, here in mapping.items():
+        values[there] = here
+    mapped: LabelArray = values[label]
+    return mapped
+
+
+def _matched_images(project: Project, other: Project, merged: Merged) -> dict[str, str]:
+    """Return this project's id of each image of the other one; missing images are added."""
+    by_content = {record.sha256: record.id for record in project.images()}
+    ids = {}
+    for record in other.images():
+        if record.sha256 not in by_content:
+            try:
+                (by_content[record.sha256],) = project.add_images([_file_of(record)])
+            except ScsamError as exc:
+                merged.problems.append(f"{record.name} was not added: {exc}")
+                continue
+            merged.added.append(by_content[record.sha256])
+        ids[record.id] = by_content[record.sha256]
+    return ids
+
+
+def _file_of(record: ImageRecord) -> Path:
+    there = [p for p in record.places if p.is_file() and hash_file(p) == record.sha256]
+    if not there:
+        raise InputError(f"it is no longer at {record.path}, or has changed.")
+    return there[0]
+
+
+def _common_versions(project: Project, other: Project) -> dict[str, int]:
+    """Return the label versions that were current when one project was copied from the other."""
+    current: dict[str, int] = {}
+    for mine, theirs in zip(project.events(), other.events(), strict=False):
+        if mine != theirs:
+            break
+        if mine.image is not None and mine.kind in ("commit", "revert"):
+            version = mine.payload.get("version")
+            if isinstance(version, int):
+                current[mine.image] = version
+            else:
+                current.pop(mine.image, None)
+    return current
+
+
+def _what_stays(other: Project) -> list[str]:
+    """Say what of the other project is not merged."""
+    left = []
+    pending = other.folder / PENDING_FOLDER
+    count = len(list(pending.glob("*.json"))) if pending.is_dir() else 0
+    if count:
+        left.append(
+            f"{count} image{'' if count == 1 else 's'} of {other.folder} with uncommitted work: "
+            "open it and commit, then merge again."
+        )
+    rounds = [record.number for record in other.rounds()]
+    if rounds:
+        left.append(
+            f"Rounds are not merged ({len(rounds)} there); take one with: "
+            f"napari-scsam rounds DIR --take {other.folder / 'rounds' / f'{rounds[-1]:04d}'}"
+        )
+    return left

@@ -1,0 +1,147 @@
+"""What was labelled in a project and what it cost, from its journal and labels alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import asdict
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_scsam.project.image_queue import plane_total
+from napari_scsam.project.ranking import picks
+from napari_scsam.workflows.effort import Step, progress, steps
+from napari_scsam.workflows.sizes import Size, sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from napari_scsam.project import Project
+
+ReportBy = Literal["round", "size"]
+# Suggested slices of which the acceptance is compared with that before, and the fall that is
+# reported. Arbitrary.
+LATEST, NOTABLE_FALL = 20, 0.2
+
+
+def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
+    """Collect everything that the report shows, as plain values.
+
+    Parameters
+    ----------
+    project : Project
+        May be open read-only; the images' files are not needed.
+    by : {'round', 'size'}
+        How the effort is grouped: by the round that was active, or by the size of the labelled
+        structures (thirds).
+
+    Returns
+    -------
+    dict
+        Described in docs/howto/cohort.md.
+    """
+    events = project.events()
+    made, (measured, problems) = steps(events), sizes(project)
+    names = {record.id: record.name for record in project.images()}
+    classes = {c.id: c.name for c in project.classes}
+    return {
+        "project": project.name,
+        "classes": list(classes.values()),
+        "totals": _totals(project),
+        "over_time": [asdict(moment) for moment in progress(events)],
+        "by": by,
+        "effort": _effort(made, _grouping(by, measured)),
+        "images": [
+            {"image": image, "name": names.get(image, image), **_figures(own)}
+            for image, own in _grouped(made, lambda step: step.image).items()
+        ],
+        "sizes": [
+            {**asdict(one), "name": names[one.image], "class": classes[one.class_id]}
+            for one in measured
+        ],
+        "rounds": [
+            {"number": r.number, "active": r.active, "reason": r.reason, "dice": _dice(r.metrics)}
+            for r in project.rounds()
+        ],
+        "picks": _counted(p.entry.strategy for p in picks(project)),
+        "notes": [*_drift(made), *problems],
+    }
+
+
+def _totals(project: Project) -> dict[str, int]:
+    committed, images = project.all_committed_planes(), project.images()
+    return {
+        "images": len(images),
+        "labelled_images": sum(1 for planes in committed.values() if planes),
+        "slices": sum(map(plane_total, images)),
+        "labelled_slices": sum(map(len, committed.values())),
+        "skipped_slices": len(project.skipped()),
+    }
+
+
+def _effort(made: Sequence[Step], group_of: Callable[[Step], str]) -> list[dict[str, Any]]:
+    groups = _grouped(made, group_of)
+    return [{"group": group, **_figures(own)} for group, own in groups.items()]
+
+
+def _figures(made: Sequence[Step]) -> dict[str, Any]:
+    """Return the effort of some commits; None where nothing is known."""
+    by_hand = [step for step in made if step.source in ("prompts", "drafts")]
+    suggested = [step for step in made if step.suggested]
+    timed = [step.seconds for step in made if step.seconds is not None]
+    return {
+        "commits": len(made),
+        "from_files": sum(1 for step in made if step.source == "mask"),
+        "actions": sum(step.actions for step in by_hand),
+        "actions_each": sum(s.actions for s in by_hand) / len(by_hand) if by_hand else None,
+        "seconds_each": median(timed) if timed else None,
+        "suggested": len(suggested),
+        "accepted": _share(suggested),
+    }
+
+
+def _share(suggested: Sequence[Step]) -> float | None:
+    """Return the share of suggestions that were accepted unedited."""
+    return sum(1 for step in suggested if step.unedited) / len(suggested) if suggested else None
+
+
+def _grouping(by: ReportBy, measured: Sequence[Size]) -> Callable[[Step], str]:
+    if by == "round":
+        return lambda step: (
+            "before the first round" if step.round is None else f"round {step.round}"
+        )
+    totals: dict[str, float] = defaultdict(float)
+    for one in measured:
+        totals[one.image] += one.size
+    ordered = sorted(totals, key=lambda image: (totals[image], image))
+    thirds = ("small", "medium", "large")
+    third = {image: thirds[3 * at // len(ordered)] for at, image in enumerate(ordered)}
+    return lambda step: third.get(step.image, "nothing labelled")
+
+
+def _grouped(made: Sequence[Step], key: Callable[[Step], str]) -> dict[str, list[Step]]:
+    groups: dict[str, list[Step]] = defaultdict(list)
+    for step in made:
+        groups[key(step)].append(step)
+    return dict(groups)
+
+
+def _drift(made: Sequence[Step]) -> list[str]:
+    """Return a line if suggestions are accepted less often than before."""
+    suggested = [step for step in made if step.suggested]
+    before, latest = _share(suggested[:-LATEST]), _share(suggested[-LATEST:])
+    if before is None or latest is None or before - latest < NOTABLE_FALL:
+        return []
+    return [
+        f"Fewer suggestions are accepted unedited: {before:.0%} before, {latest:.0%} of the last "
+        f"{LATEST}. Train a round, or check whether the images have changed."
+    ]
+
+
+def _dice(metrics: Mapping[str, Any]) -> float | None:
+    value = ((metrics.get("dice") or {}).get("pair") or {}).get("mean")
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _counted(strategies: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(strategies))

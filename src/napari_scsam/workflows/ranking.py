@@ -1,0 +1,341 @@
+"""The queue: all open images of a project in the order worth labelling."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from napari_scsam.core.errors import InputError, ModelError, ProjectError
+from napari_scsam.core.jobs import CancelToken, ProgressFn, ignore_progress
+from napari_scsam.core.round_contract import CONFIG_FILE
+from napari_scsam.io.real_files import read_json
+from napari_scsam.models import ranking
+from napari_scsam.project.image_queue import plane_total
+from napari_scsam.project.ranking import QueueEntry, RankedQueue, ranking_folder, write_queue
+from napari_scsam.workflows.measuring import Measuring
+from napari_scsam.workflows.slice_signals import DISAGREEMENT, DOUBTS, FEATURES, Tools
+from napari_scsam.workflows.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from napari_scsam.core.settings import Device, RankStrategy
+    from napari_scsam.project import ImageRecord, Project, RoundRecord
+
+# Slices of a volume that are measured, evenly spaced over the open ones. Arbitrary.
+MOST_SLICES = 16
+# Images on which U-Net and SAM are compared: 28 s on two AVX2 cores, at .7 s for an embedding
+# (rounds/assumed_costs.py). Arbitrary.
+SHORTLIST = 40
+# What each strategy is made of; the last two only with a round.
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "hybrid": (FEATURES, DOUBTS, DISAGREEMENT),
+    "core-set": (FEATURES,),
+    "foreground-random": (DOUBTS,),
+    "entropy": (DOUBTS,),
+    "disagreement": (DOUBTS, DISAGREEMENT),
+}
+_TITLES = {"unet": "U-Net", "sam": "SAM"}
+
+
+@dataclass(frozen=True)
+class RankOptions:
+    """How to rank.
+
+    Attributes
+    ----------
+    strategy : str
+    seed : int
+        Of the random picks and of the noise.
+    device : {'auto', 'cpu', 'cuda', 'mps'}
+    workers : Workers
+    """
+
+    strategy: RankStrategy = "hybrid"
+    seed: int = 0
+    device: Device = "auto"
+    workers: Workers = field(default_factory=Workers)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An open image that was passed over.
+
+    Attributes
+    ----------
+    image, name : str
+    why : str
+    """
+
+    image: str
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A queue and how it was made.
+
+    Attributes
+    ----------
+    queue : RankedQueue
+    unreadable : tuple of Unreadable
+    measured : int
+        Images that were read for it; the others were known from before.
+    seconds : float
+    notes : tuple of str
+        For the person.
+    """
+
+    queue: RankedQueue
+    unreadable: tuple[Unreadable, ...]
+    measured: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _OpenImage:
+    record: ImageRecord
+    planes: tuple[int, ...]
+    skipped: bool
+
+
+def rank(
+    project: Project,
+    options: RankOptions | None = None,
+    progress: ProgressFn = ignore_progress,
+    cancel: CancelToken | None = None,
+) -> Ranked:
+    """Rank the open images of a project, and store the queue in its cache.
+
+    Every open image is in it once, a volume with the slice most worth labelling; images that
+    can't be read are named apart. What is measured is kept, so that the next ranking, or one that
+    was interrupted, only reads what is new. The project may be open read-only.
+
+    Raises
+    ------
+    InputError
+        If another process is ranking the project.
+    ProjectError
+        If the strategy needs a round and there is none.
+    ModelError
+        If the active round can't be used for the strategy.
+    Cancelled
+        If `cancel` was called; what was measured is kept.
+    """
+    options = options or RankOptions()
+    started = time.monotonic()
+    active = project.active_round()
+    needs = _needs_of(options.strategy, active, project)
+    with _place(project) as (root, notes):
+        tools = Tools(project.window.name, active.folder if active else None, options.device)
+        measuring = Measuring(root, tools, options.workers, progress, cancel or CancelToken())
+        job = _Job(project, options, needs, measuring)
+        entries = tuple(job.entry(pick) for pick in job.picks())
+        queue = RankedQueue(options.strategy, active.number if active else None, entries)
+        notes += measuring.notes
+        notes += _stored(project.folder, queue) if root is not None else []
+    names = {record.id: record.name for record in project.images()}
+    return Ranked(
+        queue,
+        tuple(Unreadable(i, names[i], why) for i, why in measuring.problems.items()),
+        measuring.measured,
+        time.monotonic() - started,
+        tuple(notes),
+    )
+
+
+class _Job:
+    """One ranking: measures what the strategy needs, and applies it."""
+
+    def __init__(
+        self,
+        project: Project,
+        options: RankOptions,
+        needs: tuple[str, ...],
+        measuring: Measuring,
+    ) -> None:
+        self._project, self._options = project, options
+        self._needs, self._measuring = needs, measuring
+        self._names = {c.id: c.name for c in project.classes}
+        self._images = {one.record.id: one for one in _open_images(project)}
+        self._labelled = ranking.Labelled()
+
+    def picks(self) -> list[ranking.Pick]:
+        """Measure and rank; images that were skipped, and blank ones, come last."""
+        each = tuple(name for name in self._needs if name != DISAGREEMENT)
+        images = [(one.record, one.planes) for one in self._images.values()]
+        self._measuring.measure(images, each, "Reading")
+        if FEATURES in self._needs:
+            self._labelled = self._measured_labels()
+        fresh = [one for one in self._readable() if not one.skipped]
+        skipped = [one for one in self._readable() if one.skipped]
+        later = [replace(p, reason=f"skipped before; {p.reason}") for p in self._ranked(skipped)]
+        return [*self._ranked(fresh), *later, *self._blank()]
+
+    def entry(self, pick: ranking.Pick) -> QueueEntry:
+        """Return a pick as it is stored, with the other slices of a volume in their order."""
+        volume = len(self._images[pick.image].record.shape) == 3
+        slices = self._slices([self._images[pick.image]]) if volume else []
+        return QueueEntry(
+            pick.image,
+            pick.plane if volume else None,
+            pick.score,
+            pick.reason,
+            pick.strategy,
+            tuple(ranking.slice_order(slices, pick)) if volume else (),
+        )
+
+    def _ranked(self, images: Sequence[_OpenImage]) -> list[ranking.Pick]:
+        picks = self._order(images)
+        if DISAGREEMENT not in self._needs or not picks:
+            return picks
+        chosen = [pick for pick in picks if pick.score is not None][:SHORTLIST]
+        shortlist = [(self._images[p.image].record, (p.plane,)) for p in chosen]
+        self._measuring.measure(shortlist, (DISAGREEMENT,), "Comparing U-Net and SAM on")
+        return self._order(images)
+
+    def _order(self, images: Sequence[_OpenImage]) -> list[ranking.Pick]:
+        """Apply the strategy to what is known now."""
+        slices, seed = self._slices(images), self._options.seed
+        match self._options.strategy:
+            case "sequential":
+                return ranking.sequential(slices)
+            case "random":
+                return ranking.random(slices, seed)
+            case "foreground-random":
+                return ranking.foreground_random(slices, seed)
+            case "entropy":
+                return ranking.entropy(slices, self._names)
+            case "disagreement":
+                return ranking.disagreement(slices, self._names)
+            case "core-set":
+                return ranking.core_set(slices, self._labelled)
+            case "hybrid":
+                return ranking.hybrid(slices, self._names, self._labelled, seed)
+
+    def _slices(self, images: Sequence[_OpenImage]) -> list[ranking.OpenSlice]:
+        """The slices of some images that are not blank, with what was measured on them."""
+        found = []
+        for one in images:
+            for plane in one.planes:
+                features = self._measuring.features(one.record.id, plane)
+                if FEATURES in self._needs and (features is None or not features.any()):
+                    continue
+                known = self._measuring.doubts(one.record.id, plane) if self._needs else {}
+                doubts = {c: doubt for c, doubt in known.items() if c in self._names}
+                found.append(ranking.OpenSlice(one.record.id, plane, features, doubts))
+        return found
+
+    def _readable(self) -> list[_OpenImage]:
+        return [one for i, one in self._images.items() if i not in self._measuring.problems]
+
+    def _blank(self) -> list[ranking.Pick]:
+        """Images with nothing but blank slices, which no strategy can place."""
+        seen = {one.image for one in self._slices(self._readable())}
+        strategy = self._options.strategy
+        return [
+            ranking.Pick(one.record.id, one.planes[0], 0.0, "blank: nothing to see", strategy)
+            for one in self._readable()
+            if one.record.id not in seen
+        ]
+
+    def _measured_labels(self) -> ranking.Labelled:
+        """What is labelled, with features of its slices."""
+        committed = self._project.all_committed_planes()
+        images = [
+            (record, _spread(committed[record.id]))
+            for record in self._project.images()
+            if committed.get(record.id)
+        ]
+        problems = dict(self._measuring.problems)
+        self._measuring.measure(images, (FEATURES,), "Reading labelled")
+        # A labelled image that is gone is no problem of the queue.
+        self._measuring.problems = problems
+        rows = [self._measuring.features(r.id, n) for r, planes in images for n in planes]
+        known = [row for row in rows if row is not None and row.any()]
+        return ranking.Labelled(len(committed), np.stack(known)) if known else ranking.Labelled()
+
+
+def _open_images(project: Project) -> list[_OpenImage]:
+    """Images with slices that are not committed, each with the slices to measure."""
+    committed, skipped = project.all_committed_planes(), set(project.skipped())
+    found = []
+    for record in project.images():
+        done = set(committed.get(record.id, ()))
+        planes = [n for n in range(plane_total(record)) if n not in done]
+        fresh = [n for n in planes if (record.id, n) not in skipped]
+        if planes:
+            found.append(_OpenImage(record, _spread(fresh or planes), not fresh))
+    return found
+
+
+def _spread(planes: Sequence[int]) -> tuple[int, ...]:
+    """Return at most `MOST_SLICES` slices, evenly spaced."""
+    if len(planes) <= MOST_SLICES:
+        return tuple(planes)
+    at = np.linspace(0, len(planes) - 1, MOST_SLICES).round().astype(int)
+    return tuple(planes[i] for i in at)
+
+
+def _needs_of(
+    strategy: RankStrategy, active: RoundRecord | None, project: Project
+) -> tuple[str, ...]:
+    """What is measured for a strategy with the active round, if any."""
+    needs = _NEEDS.get(strategy, ())
+    if active is None:
+        if strategy in ("entropy", "disagreement"):
+            raise ProjectError(
+                f"The strategy {strategy} needs a trained round, and {project.name} has none yet: "
+                "use hybrid or core-set, or train."
+            )
+        return tuple(name for name in needs if name == FEATURES)
+    trained = read_json(active.folder / CONFIG_FILE).get("trained", ["unet", "sam"])
+    if {"unet", "sam"} <= set(trained):
+        return needs
+    if strategy == "disagreement":
+        raise ModelError(
+            f"The strategy disagreement needs both models, and round {active.number} trained only "
+            f"its {_TITLES.get(trained[0], trained[0])}: use hybrid or entropy."
+        )
+    return tuple(name for name in needs if name != DISAGREEMENT)
+
+
+@contextmanager
+def _place(project: Project) -> Iterator[tuple[Path | None, list[str]]]:
+    """The folder of rankings, for one process at a time; None where it can't be written."""
+    try:
+        folder = ranking_folder(project.folder)
+    except ProjectError as exc:
+        yield None, [f"What was measured is not kept: {exc}"]
+        return
+    lock = FileLock(folder / "ranking.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as exc:
+        raise InputError(
+            f"{project.name} is being ranked already: wait until that has ended."
+        ) from exc
+    except OSError as exc:
+        yield None, [f"What was measured is not kept: {exc.strerror or exc}"]
+        return
+    try:
+        yield folder, []
+    finally:
+        lock.release()
+
+
+def _stored(project: Path, queue: RankedQueue) -> list[str]:
+    """Store the queue; what went wrong, for the person."""
+    try:
+        write_queue(project, queue)
+    except ProjectError as exc:
+        return [f"The queue is not kept: {exc}"]
+    return []

@@ -1,0 +1,142 @@
+"""The report as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from napari_scsam.workflows import report_plots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+# No script runs, and nothing is loaded, whatever a name in the project contains.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+td, th { border-bottom: 1px solid #ccc; padding: .2rem .8rem; text-align: left; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.note { border-left: 4px solid #D55E00; padding-left: .8rem; }
+img { max-width: 100%; }
+"""
+EFFORT = ("commits", "from_files", "actions_each", "seconds_each", "suggested", "accepted")
+TITLES = {
+    "commits": "commits",
+    "from_files": "from files",
+    "actions_each": "actions a commit",
+    "seconds_each": "seconds a commit (median)",
+    "suggested": "with suggestions",
+    "accepted": "accepted unedited",
+}
+
+
+def as_html(report: Mapping[str, Any]) -> str:
+    """Return a report of `collect_report` as HTML; all text of the project is escaped.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    name = escape(report["project"])
+    parts = [
+        f"<h1>{name}</h1>",
+        *(f'<p class="note">{escape(note)}</p>' for note in report["notes"]),
+        *_totals(report),
+        *_effort(report),
+        *_rounds(report["rounds"]),
+        *_sizes(report["sizes"]),
+        *_images(report["images"]),
+    ]
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>{name}: report</title><style>{STYLE}</style>"
+    )
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def _totals(report: Mapping[str, Any]) -> Iterable[str]:
+    totals = report["totals"]
+    yield (
+        f"<p>{totals['labelled_images']} of {totals['images']} images have a label: "
+        f"{totals['labelled_slices']} of {totals['slices']} slices. "
+        f"{totals['skipped_slices']} slices are skipped.</p>"
+    )
+    if report["over_time"]:
+        yield "<h2>Labelled over time</h2>"
+        first, last = (escape(report["over_time"][at]["time"][:16]) for at in (0, -1))
+        yield f"<p>From {first} to {last} (UTC).</p>"
+        yield _image(report_plots.over_time(report["over_time"]), "Labelled slices by commit")
+    else:
+        yield "<p>Nothing is labelled yet.</p>"
+
+
+def _effort(report: Mapping[str, Any]) -> Iterable[str]:
+    groups = report["effort"]
+    if not groups:
+        return
+    yield f"<h2>Effort by {escape(report['by'])}</h2>"
+    yield "<p>An action is a point, a box, a stroke or a drawn area of a person.</p>"
+    names = [group["group"] for group in groups]
+    for key in ("actions_each", "accepted"):
+        values = [group[key] for group in groups]
+        if any(value is not None for value in values):
+            yield _image(report_plots.bars(names, values, TITLES[key]), TITLES[key])
+    rows = [[group["group"], *(group[key] for key in EFFORT)] for group in groups]
+    yield _table([report["by"], *(TITLES[key] for key in EFFORT)], rows)
+
+
+def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    if rounds:
+        yield "<h2>Rounds</h2>"
+        rows = [[r["number"], "yes" if r["active"] else "", r["dice"], r["reason"]] for r in rounds]
+        yield _table(["round", "active", "Dice on held-out slices", "why"], rows)
+
+
+def _sizes(sizes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    whole = [one for one in sizes if one["whole"]]
+    if not whole:
+        return
+    yield "<h2>Sizes of the structures</h2>"
+    by_unit: dict[str, dict[str, list[tuple[float, bool]]]] = defaultdict(lambda: defaultdict(list))
+    for one in whole:
+        by_unit[one["unit"]][one["class"]].append((one["size"], one["outlier"]))
+    for unit, groups in by_unit.items():
+        yield _image(report_plots.spread(groups, unit), f"Sizes in {unit}")
+    outliers = [one for one in whole if one["outlier"]]
+    if outliers:
+        yield "<p>Unlike the others, and worth a check:</p>"
+        rows = [[one["name"], one["class"], one["size"], one["unit"]] for one in outliers]
+        yield _table(["image", "class", "size", "unit"], rows)
+
+
+def _images(images: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    if images:
+        yield "<h2>Images</h2>"
+        rows = [[one["name"], *(one[key] for key in EFFORT)] for one in images]
+        yield _table(["image", *(TITLES[key] for key in EFFORT)], rows)
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
+    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>\n{body}</table>"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return '<td class="number">-</td>'
+    if isinstance(value, float):
+        return f'<td class="number">{value:,.2f}</td>'
+    if isinstance(value, int):
+        return f'<td class="number">{value}</td>'
+    return f"<td>{escape(str(value))}</td>"
+
+
+def _image(svg: str, text: str) -> str:
+    content = base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{escape(text)}" src="data:image/svg+xml;base64,{content}">'

@@ -1,0 +1,157 @@
+"""One function over many items: in this process, on worker processes, or on a dask cluster."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_scsam.core.errors import InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from napari_scsam.core.jobs import CancelToken
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Time to reach a scheduler, in seconds. Arbitrary.
+CONNECT_S = 20
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the work is done.
+
+    Attributes
+    ----------
+    count : int
+        Worker processes on this machine, each with one thread; 1: this process with its threads.
+    address : str or None
+        Of a running dask scheduler, such as ``tcp://10.0.0.1:8786``, in place of them. Its workers
+        see the same files under the same paths and have this package installed.
+    """
+
+    count: int = 1
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"The number of workers is 1 or more; got {self.count}.")
+        if self.address is not None and self.count > 1:
+            raise InputError("Give --workers or --dask, not both: a scheduler has its own workers.")
+
+
+@contextmanager
+def results(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: Workers,
+    cancel: CancelToken,
+    lost: Callable[[Item], Result],
+) -> Iterator[Iterator[Result]]:
+    """Give an iterator over the result for each item, in any order.
+
+    An item whose worker dies is given to another one.
+
+    Parameters
+    ----------
+    function : callable
+        Can be pickled. An error that it raises is raised here.
+    items : sequence
+    workers : Workers
+        Processes are started, or the scheduler is reached, when the block is entered.
+    cancel : CancelToken
+        Checked after each result.
+    lost : callable
+        Gives the result for an item on which one worker after the other died.
+
+    Raises
+    ------
+    Cancelled
+        If `cancel` was called.
+    MissingDependencyError
+        If dask is needed and not installed.
+    InputError
+        If the scheduler can't be reached.
+    """
+    if workers.count == 1 and workers.address is None:
+        yield _from_here(function, items, cancel)
+        return
+    with _client(workers) as client:
+        yield _from_cluster(client, function, items, cancel, lost)
+
+
+def _from_here(
+    function: Callable[[Item], Result], items: Sequence[Item], cancel: CancelToken
+) -> Iterator[Result]:
+    for item in items:
+        cancel.check()
+        yield function(item)
+    cancel.check()
+
+
+def _from_cluster(
+    client: Any,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    cancel: CancelToken,
+    lost: Callable[[Item], Result],
+) -> Iterator[Result]:
+    import distributed
+
+    futures = client.map(function, items, pure=False)
+    of_future = dict(zip(futures, items, strict=True))
+    try:
+        for future in distributed.as_completed(futures):
+            cancel.check()
+            try:
+                yield future.result()
+            except distributed.KilledWorker:
+                yield lost(of_future[future])
+            future.release()
+    finally:
+        client.cancel(futures)
+
+
+@contextmanager
+def _client(workers: Workers) -> Iterator[Any]:
+    """Give a client of the named scheduler, or of new processes on this machine."""
+    try:
+        import distributed
+    except ImportError as exc:
+        raise MissingDependencyError(
+            f"Several workers need dask ({exc.name!r} is missing). "
+            'Install it with: pip install "napari-scsam[cluster]"',
+            name=exc.name,
+        ) from exc
+    if workers.address is not None:
+        with _connected(distributed, workers.address) as client:
+            yield client
+        return
+    with (
+        distributed.LocalCluster(
+            n_workers=workers.count,
+            threads_per_worker=1,
+            memory_limit=0,  # the system's own limit is enough
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _connected(distributed: Any, address: str) -> Iterator[Any]:
+    try:
+        client = distributed.Client(address, timeout=CONNECT_S)
+    except (OSError, TimeoutError, ValueError) as exc:
+        raise InputError(
+            f"No dask scheduler answers at {address}: start one (dask scheduler), or leave out "
+            "--dask."
+        ) from exc
+    with client:
+        yield client

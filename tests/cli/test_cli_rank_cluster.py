@@ -1,0 +1,115 @@
+"""``napari-scsam rank`` on several processes: the same queue, whatever happens to a worker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import imageio.v3 as imageio
+import numpy as np
+import psutil
+import pytest
+from command_line import ok, process, refused
+
+from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+distributed = pytest.importorskip("distributed")
+COUNT = 40
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "scans").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(COUNT):
+        picture = rng.integers(0, 60 + 4 * number, (40, 50, 3)).astype(np.uint8)
+        imageio.imwrite(tmp_path / f"scans/p{number:02d}.png", picture)
+    ok("new", tmp_path / "project", "--images", tmp_path / "scans", "--classes", "polyp")
+    return tmp_path / "project"
+
+
+def alone(project: Path) -> dict:
+    """The ranking by one process, of which nothing is left then."""
+    found = ok("rank", project)
+    for file in (project / "cache/ranking").rglob("*.npz"):
+        file.unlink()
+    return found
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    queue, wanted = found["queue"], expected["queue"]
+    assert [e["image"] for e in queue] == [e["image"] for e in wanted]
+    assert [e["reason"] for e in queue] == [e["reason"] for e in wanted]
+    scores = [[e["score"] or 0 for e in q] for q in (queue, wanted)]
+    np.testing.assert_allclose(*scores, atol=1e-4)
+    assert found["measured"] == COUNT and not found["unreadable"]
+
+
+def worker_below(process_id: int) -> psutil.Process | None:
+    """A worker process of a command, which it started by multiprocessing."""
+    with suppress(psutil.Error):
+        for child in psutil.Process(process_id).children(recursive=True):
+            with suppress(psutil.Error):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    return child
+    return None
+
+
+@pytest.mark.slow
+def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(project: Path) -> None:
+    expected = alone(project)
+    command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project), "--workers", "2"]
+    out, err = project.parent / "out", project.parent / "err"
+    killed = None
+    with (
+        out.open("w") as stdout,
+        err.open("w") as stderr,
+        subprocess.Popen([*command, "--json"], stdout=stdout, stderr=stderr) as running,
+    ):
+        while running.poll() is None and killed is None:
+            if "left" in err.read_text():  # in the middle: some are measured
+                killed = worker_below(running.pid)
+        if killed is not None:
+            killed.kill()
+        running.wait(timeout=250)
+    assert running.returncode == 0, err.read_text()
+    assert killed is not None
+    assert_same(json.loads(out.read_text().splitlines()[-1]), expected)
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    """A scheduler that runs already, with a worker in a process of its own."""
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_running_scheduler_is_used(project: Path, scheduler: str) -> None:
+    expected = alone(project)
+    done = process("rank", project, "--dask", scheduler, "--json")
+    assert done.returncode == 0, done.stderr
+    assert_same(json.loads(done.stdout.splitlines()[-1]), expected)
+
+
+def test_what_can_not_be(project: Path) -> None:
+    assert "1 or more" in refused("rank", project, "--workers", 0)
+    both = refused("rank", project, "--workers", 2, "--dask", "tcp://127.0.0.1:1")
+    assert "not both" in both
+    assert "No dask scheduler answers" in refused("rank", project, "--dask", "nonsense://x")
+
+
+def test_no_image_needs_no_worker(tmp_path: Path) -> None:
+    with Project.create(tmp_path / "p", ["a"]):
+        pass
+    assert ok("rank", tmp_path / "p", "--workers", 2)["queue"] == []

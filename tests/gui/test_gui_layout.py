@@ -1,0 +1,101 @@
+"""How the dock is laid out: its order, its folds and menus, and nothing cut in a narrow dock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QToolButton
+
+from napari_scsam._qt.annotate_panel import AnnotatePanel
+from napari_scsam.annotation.view_state import ViewState
+
+if TYPE_CHECKING:
+    from gui.conftest import Hand
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def opened(hand: Hand, loop: Any) -> Hand:
+    """A hand on a dock with a project."""
+    return hand
+
+
+def top(hand: Hand, name: str) -> int:
+    """Where a control begins, from the top of the dock."""
+    return int(hand.find(name).mapTo(hand.dock, QPoint(0, 0)).y())
+
+
+def test_what_the_hand_goes_to_most_often_stands_first(opened: Hand) -> None:
+    names = "heading class_list prompt_kind suggest skip queue rounds_fold tuning_fold project_fold"
+    order = [top(opened, name) for name in names.split()]
+    assert order == sorted(order) and len(set(order)) == len(order)
+    assert top(opened, "suggest") == top(opened, "accept_next")
+
+
+def test_commit_and_what_decides_on_all_points_is_in_a_menu(opened: Hand, loop: Any) -> None:
+    menu = opened.find("more", QPushButton).menu()
+    for name in ("accept_all", "reject", "commit"):
+        assert isinstance(opened.find(name, QPushButton).parentWidget(), QMenu), name
+        assert not opened.find(name).isVisible(), name
+    opened.click(20, 30)
+    opened.wait_for_mask()
+    more, commit = opened.find("more", QPushButton), opened.find("commit", QPushButton)
+    # The menu has a loop of its own, which ends with the press in it.
+    menu.aboutToShow.connect(
+        lambda: opened.qtbot.waitUntil(commit.isVisible) or commit.click(),
+        Qt.ConnectionType.QueuedConnection,
+    )
+    opened.qtbot.mouseClick(more, Qt.MouseButton.LeftButton)
+    opened.until(lambda: loop.now.commits == 1)
+    assert not menu.isVisible()
+
+
+def test_rounds_and_learning_are_a_line_each_that_opens(opened: Hand) -> None:
+    for fold, line, inside in (
+        ("rounds_fold", "train_summary", "train"),
+        ("tuning_fold", "tuning_line", "use_tuned"),
+    ):
+        assert not opened.find(inside).isVisible()
+        opened.qtbot.mouseClick(opened.find(line), Qt.MouseButton.LeftButton)
+        assert opened.find(inside).isVisible()
+        opened.qtbot.mouseClick(opened.find(fold, QToolButton), Qt.MouseButton.LeftButton)
+        assert not opened.find(inside).isVisible()
+    assert opened.find("train_summary").text() == "No round yet"
+    assert opened.find("tuning_line").text() == "Learning from your labels: on"
+
+
+@pytest.mark.parametrize("width", [300, 640])
+def test_the_heading_is_never_cut(qtbot: Any, width: int) -> None:
+    panel = AnnotatePanel()
+    qtbot.addWidget(panel)
+    panel.resize(width, 500)
+    panel.show()
+    qtbot.waitExposed(panel)
+    name = "patient_0001_t1_weighted_after_contrast_registered_to_atlas"
+    heading = f"{name}, slice 80 of 189"
+    panel.show_state(ViewState(frozenset(), heading, "", "", False, axes=("axial", "coronal")))
+    qtbot.wait(50)
+    label = panel.findChild(QLabel, "heading")
+    assert label.text() == heading
+    # As high as all lines need, and no line wider than the label.
+    area = label.fontMetrics().boundingRect(
+        label.contentsRect(), int(Qt.TextFlag.TextWordWrap), label.shown_text()
+    )
+    assert area.width() <= label.width() and area.height() <= label.height()
+    assert label.visibleRegion().boundingRect() == label.rect()
+    assert "slice\u00a080\u00a0of\u00a0189" in label.shown_text()
+
+
+def test_the_bright_button_follows_what_is_on_the_canvas(opened: Hand) -> None:
+    accept = opened.find("accept_next", QPushButton)
+    assert not accept.property("primary")
+    plain = accept.palette().button().color()
+    opened.click(20, 30)
+    opened.wait_for_mask()
+    opened.until(lambda: bool(accept.property("primary")))
+    assert accept.palette().button().color() != plain
+    opened.press("undo")
+    assert not accept.property("primary")
