@@ -17,6 +17,7 @@ from napari_scsam.project import Project, files, image_queue, journal
 from napari_scsam.project.schema import ImageLocation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of events of each read from the journal."""
     found: list[int] = []
-    plain = journal.Journal._events
+    plain = journal.Journal._iterate
 
-    def counted(self: journal.Journal, *arguments: object) -> list[journal.Event]:
-        events = plain(self, *arguments)  # type: ignore[arg-type]
+    def counted(self: journal.Journal, *arguments: object) -> Iterator[journal.Event]:
+        events = list(plain(self, *arguments))  # type: ignore[arg-type]
         found.append(len(events))
-        return events
+        return iter(events)
 
-    monkeypatch.setattr(journal.Journal, "_events", counted)
+    monkeypatch.setattr(journal.Journal, "_iterate", counted)
     return found
 
 

@@ -44,6 +44,7 @@ def run_opening_tasks(
         try:
             do()
         except DamagedError:
+            backups.stop()
             raise
         except ProjectError as exc:
             notes.append(f"{task}: {exc}")
