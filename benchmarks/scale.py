@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
+from scipy import ndimage
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project, image_queue
@@ -180,11 +181,11 @@ def measure_slices(folder: Path) -> dict[str, float]:
 def measure_add(folder: Path) -> dict[str, float]:
     """Adding small pictures."""
     rng = np.random.default_rng(0)
-    base = rng.integers(0, 255, (44, 44, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    noise = ndimage.gaussian_filter(rng.normal(size=(352, 352, 3)), (2, 2, 0))
+    base = (255 * (noise - noise.min()) / np.ptp(noise)).astype(np.uint8)
     for number in range(JPEGS):
-        base[0, 0] = number % 251
-        base[8, 8] = number // 251
-        iio.imwrite(folder / f"{number:05d}.jpg", np.roll(base, number, 0), quality=90)
+        moved = np.roll(base, (number % 352, number // 352), (0, 1))
+        iio.imwrite(folder / f"{number:05d}.jpg", moved, quality=90)
     with Project.create(folder / "p", ["a"]) as project:
         spent = timed(lambda: project.add_images(folder))
     return {"images a second": JPEGS / spent * 1000}

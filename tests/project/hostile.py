@@ -77,6 +77,14 @@ def payload(kind: str, text: str) -> Spoil:
     return spoil
 
 
+def slice_outside_its_volume(project: Path, outside: Path) -> None:
+    """Have a label be a slice that its volume does not have."""
+    in_event("commit", "base", None)(project, outside)
+    in_event("commit", "plane", 999)(project, outside)
+    for path in (project / "labels").rglob("*.nii.gz"):
+        path.rename(path.with_name(path.name.replace(".nii", ".plane-0999.nii")))
+
+
 def a_round(**said: object) -> Spoil:
     """Have the journal tell of a round that was taken in."""
 
@@ -221,6 +229,9 @@ KINDS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "column-is-not-its-id": (column("image", "abcdef0123"), EXPORT),
     "commit-of-no-image": (column("commit", "../../outside"), EXPORT),
     "version-goes-up": (in_event("commit", "version", "../../x"), EXPORT),
+    "base-goes-up": (in_event("commit", "base", "../../x"), EXPORT),
+    "base-goes-forward": (in_event("commit", "base", 7), EXPORT),
+    "slice-outside-its-volume": (slice_outside_its_volume, EXPORT),
     "shape-without-end": (in_event("image", "shape", [2**31 - 1] * 3), EXPORT_PNG),
     "shape-of-another": (in_event("image", "shape", [9, 9, 9]), EXPORT_PNG),
     "affine-of-nothing": (in_event("image", "affine", [[1]]), EXPORT),

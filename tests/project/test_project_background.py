@@ -180,3 +180,20 @@ def test_a_round_begins_without_waiting_for_a_backup(
         project.wait_for_backup()
         assert len(threads) == 1 and threads[0] != there
     assert len(copies(long)) == 2
+
+
+def test_the_file_of_a_running_backup_is_not_swept(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed writer has left is removed before a backup begins, and not later."""
+    (long / "backups").mkdir(exist_ok=True)
+    left = long / "backups" / ".0123abcd.journal-00000001.sqlite"
+    mine = left.with_name(".4567abcd.journal-00000002.sqlite")
+    left.write_bytes(b"half")
+
+    def make(_self: background_backup.Backups) -> None:
+        mine.write_bytes(b"in progress")
+
+    monkeypatch.setattr(background_backup.Backups, "make", make)
+    with Project.open(long):
+        assert mine.exists() and not left.exists()

@@ -100,6 +100,13 @@ def good_events(connection: sqlite3.Connection) -> Iterator[Row]:
         yield row
 
 
+def last_hash(connection: sqlite3.Connection) -> int:
+    """The ID of the last event that has a hash; 0 without any."""
+    if not has_hashes(connection):
+        return 0
+    return int(connection.execute("SELECT coalesce(max(id), 0) FROM hashes").fetchone()[0])
+
+
 def hash_at(connection: sqlite3.Connection, number: int) -> bytes | None:
     """The stored hash of an event; None if there is none."""
     if not has_hashes(connection):
@@ -117,7 +124,7 @@ def find_broken_link(
     """
     if not has_hashes(connection):
         return ""
-    last = connection.execute("SELECT coalesce(max(id), 0) FROM hashes").fetchone()[0]
+    last = last_hash(connection)
     before: Any = hash_at(connection, after) if after else FIRST
     if before is None:
         return f"event {after} is missing" if after < last else ""

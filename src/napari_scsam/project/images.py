@@ -108,20 +108,20 @@ class Images:
         last = self._journal.last_id()
         with self._lock:
             if last != self._last_event:
-                events = self._journal.events(["image", "located"], after=self._last_event)
-                if events:
-                    self._records = self._with(events)
+                # In this order, since another program may add images in between.
+                images = self._journal.iterate(["image"], after=self._last_event)
+                located = self._journal.iterate(["located"], after=self._last_event)
+                self._records = self._with(images, located)
                 self._last_event = last
             return self._records
 
-    def _with(self, events: Sequence[Event]) -> dict[str, ImageRecord]:
+    def _with(self, images: Iterable[Event], located: Iterable[Event]) -> dict[str, ImageRecord]:
         """The records, updated by events."""
-        records = dict(self._records)
-        locations = {e.image: self._to_location(e) for e in events if e.kind == "located"}
-        for event in events:
-            if event.kind == "image":
-                record = self._to_record(event, locations.get(event.image))
-                records[record.id] = record
+        locations = {event.image: self._to_location(event) for event in located}
+        found = {e.image: self._to_record(e, locations.get(e.image)) for e in images}
+        if not found and not locations:
+            return self._records
+        records = self._records | {record.id: record for record in found.values()}
         for image_id, location in locations.items():
             known = None if image_id is None else records.get(image_id)
             if known is not None and known.location is not location:

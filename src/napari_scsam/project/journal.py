@@ -34,6 +34,7 @@ from napari_scsam.project.hash_chain import (
     add_hashes,
     find_broken_link,
     find_damage,
+    last_hash,
 )
 from napari_scsam.project.journal_schema import EVENTS_SQL, HASHES_SQL, check_schema
 
@@ -89,6 +90,8 @@ class Journal:
     damage : str
         What is wrong with a damaged journal that was opened read-only; the undamaged events
         are then in memory. Empty otherwise.
+    hashed_to : int
+        ID of the last event with a hash when it was opened. Later events are of version 0.1.0.
 
     Raises
     ------
@@ -114,6 +117,8 @@ class Journal:
                 raise
             self.damage = str(exc)
             self._connection = newest_good(path)
+        # ID of the last event that a version with hashes wrote; the others are of version 0.1.0.
+        self.hashed_to = last_hash(self._connection)
         # Closes the file even if close() is never called.
         self._finalizer = weakref.finalize(self, self._connection.close)
         if read_only:
@@ -163,6 +168,12 @@ class Journal:
         self, kinds: Sequence[str] = (), image: str | None = None, *, after: int = 0
     ) -> list[Event]:
         """Events in their order, optionally of some kinds, about one image, or after an ID."""
+        return list(self.iterate(kinds, image, after=after))
+
+    def iterate(
+        self, kinds: Sequence[str] = (), image: str | None = None, *, after: int = 0
+    ) -> Iterator[Event]:
+        """`events`, read now and parsed one by one, so that few are in memory at a time."""
         conditions = ["id > ?"]
         values: list[Any] = [after, *kinds]
         if kinds:
@@ -172,7 +183,7 @@ class Journal:
         if image is not None:
             conditions.append("image = ?")
             values.append(image)
-        return self._events(f"{' AND '.join(conditions)} ORDER BY id", values)
+        return self._iterate(f"{' AND '.join(conditions)} ORDER BY id", values)
 
     def last_id(self) -> int:
         """The ID of the newest event; 0 without any."""
@@ -251,9 +262,12 @@ class Journal:
                 raise
 
     def _events(self, condition: str, values: Sequence[Any] = ()) -> list[Event]:
+        return list(self._iterate(condition, values))
+
+    def _iterate(self, condition: str, values: Sequence[Any] = ()) -> Iterator[Event]:
         columns = "id, time, kind, image, payload"
         rows = self._rows(f"SELECT {columns} FROM events WHERE {condition}", values)
-        return [self._to_event(*row) for row in rows]
+        return (self._to_event(*row) for row in rows)
 
     def _to_event(self, number: Any, time: Any, kind: Any, image: Any, payload: Any) -> Event:
         with parsing.reading(f"event {number}", self._path):

@@ -70,6 +70,8 @@ class Labels:
         are recorded when the project is first opened, before classes can be added to the table.
         """
         last = self._migrations[-1].id if self._migrations else 0
+        # Versions with hashes record the judged classes of each commit.
+        last = max(last, self._journal.hashed_to)
         if self._journal.has_commit_without("judged", after=last):
             payload = {"judged": list(self._class_ids)}
             self._migrations.append(self._journal.append(MIGRATION, payload))

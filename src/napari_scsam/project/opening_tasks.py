@@ -31,18 +31,20 @@ def run_opening_tasks(
         If the journal turns out to be damaged.
     """
     tasks: dict[str, Callable[[], object]] = {
+        # First, since a backup in the background writes such a file.
+        "Temporary files of a killed program were not removed": lambda: _sweep(journal.folder),
         "No copy of the journal was made": backups.make,
         "The judged classes of earlier commits were not recorded": labels.migrate,
         "Finished rounds were not added": training.adopt,
         "Old tunings were not removed": training.tunings.tidy,
         "Weights of pruned rounds were not removed": training.rounds.pruning.sweep,
-        "Temporary files of a killed program were not removed": lambda: _sweep(journal.folder),
     }
     notes = []
     for task, do in tasks.items():
         try:
             do()
         except DamagedError:
+            backups.stop()
             raise
         except ProjectError as exc:
             notes.append(f"{task}: {exc}")

@@ -13,6 +13,7 @@ from napari_scsam.core.labels import LabelClass, make_classes
 from napari_scsam.core.project_layout import JOURNAL_FILE, PROJECT_FILE, ROUNDS_FOLDER
 from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
 from napari_scsam.core.windows import Window, default_window
+from napari_scsam.project import schema
 from napari_scsam.project.background_backup import Backups
 from napari_scsam.project.creation import abandon, create_files
 from napari_scsam.project.images import Images
@@ -23,18 +24,7 @@ from napari_scsam.project.opening_tasks import run_opening_tasks
 from napari_scsam.project.own_files import check_own_files
 from napari_scsam.project.pruning import Pruned, size_on_disk
 from napari_scsam.project.reserved_kinds import refuse_reserved_kind
-from napari_scsam.project.schema import (
-    CommitRecord,
-    ImageRecord,
-    InterruptedRound,
-    ProjectInfo,
-    RoundRecord,
-    TunedRecord,
-    as_modality,
-    read_info,
-    write_info,
-)
-from napari_scsam.project.skipped import skipped_planes
+from napari_scsam.project.skipped import SkippedSlices
 from napari_scsam.project.training import Training
 from napari_scsam.project.write_access import WriteAccess
 
@@ -66,11 +56,12 @@ class Project:
     def __init__(self, folder: Path, lock: FileLock | None) -> None:
         self._folder = folder
         self._lock = threading.RLock()
-        self._info = read_info(folder)
+        self._info = schema.read_info(folder)
         self._journal = Journal(folder / JOURNAL_FILE, read_only=lock is None)
         self._access = WriteAccess(folder, lock)
         self._labels = Labels(folder, self._journal, self._info.classes)
         self._images = Images(folder, self._journal)
+        self._skipped = SkippedSlices(self._journal)
         self.notes = [self._journal.damage] if self._journal.damage else []
         self._backups = Backups(self._journal, self.notes)
         self._training = Training(
@@ -115,8 +106,10 @@ class Project:
             If the folder is not empty, is a project, or can't be written.
         """
         folder = Path(folder).absolute()
-        kind = as_modality(modality)
-        info = ProjectInfo(name or folder.name, kind, make_classes(classes), default_window(kind))
+        kind = schema.as_modality(modality)
+        info = schema.ProjectInfo(
+            name or folder.name, kind, make_classes(classes), default_window(kind)
+        )
         lock = create_files(folder, info)
         try:
             return cls(folder, lock)
@@ -150,7 +143,7 @@ class Project:
         folder = Path(folder).absolute()
         if os.path.lexists(folder / PROJECT_FILE):
             check_own_files(folder)
-        read_info(folder)
+        schema.read_info(folder)
         if read_only:
             return cls(folder, None)
         lock = take_lock(folder, wait)
@@ -229,7 +222,7 @@ class Project:
                 window=window or self._info.window,
                 cache_gb=self._info.cache_gb if cache_gb is None else check_cache_gb(cache_gb),
             )
-            write_info(self._folder, info)
+            schema.write_info(self._folder, info)
             self._info = info
 
     @property
@@ -249,11 +242,11 @@ class Project:
         with self._lock:
             return self._images.add(paths, cases or {}, progress)
 
-    def images(self) -> list[ImageRecord]:
+    def images(self) -> list[schema.ImageRecord]:
         """All images, in the order in which they were added."""
         return self._images.all()
 
-    def image(self, id_or_path: str | Path) -> ImageRecord:
+    def image(self, id_or_path: str | Path) -> schema.ImageRecord:
         """One image, by its ID, name or file; InputError if there is no such image."""
         return self._images.find(id_or_path)
 
@@ -270,7 +263,7 @@ class Project:
         mapping: Mapping[int, int] | None = None,
         judged: Collection[int] | None = None,
         source: Source | None = None,
-    ) -> CommitRecord:
+    ) -> schema.CommitRecord:
         """Save a label map that a person has accepted; it is durable when this returns.
 
         See `Labels.commit`.
@@ -298,7 +291,7 @@ class Project:
         """The current label version of every image that has a label."""
         return self._labels.current_versions()
 
-    def commits(self, image_id: str) -> list[CommitRecord]:
+    def commits(self, image_id: str) -> list[schema.CommitRecord]:
         """Every commit of an image, the oldest first."""
         return self._labels.commits(self.image(image_id).id)
 
@@ -332,13 +325,13 @@ class Project:
 
     def skipped(self) -> list[tuple[str, int]]:
         """(image ID, slice) of slices skipped and not committed since, the oldest first."""
-        return skipped_planes(self._journal)
+        return self._skipped.all()
 
     def begin_round(self, settings: TrainSettings, held_out: Sequence[str | Path] = ()) -> Path:
         """Write the inputs of a new round; see `Training.begin_round`."""
         return self._training.begin_round(self._info, settings, held_out)
 
-    def adopt_rounds(self) -> list[RoundRecord]:
+    def adopt_rounds(self) -> list[schema.RoundRecord]:
         """Add the rounds that have finished; each is checked, then promoted or not."""
         return self._training.adopt()
 
@@ -347,24 +340,24 @@ class Project:
         self._access.check()
         self._training.rounds.discard(folder)
 
-    def interrupted_round(self) -> InterruptedRound | None:
+    def interrupted_round(self) -> schema.InterruptedRound | None:
         """A round whose process was killed, and that `begin_round` can resume."""
         return self._training.rounds.interrupted()
 
-    def rounds(self) -> list[RoundRecord]:
+    def rounds(self) -> list[schema.RoundRecord]:
         """Every finished round, the first one first."""
         return self._training.rounds.all()
 
-    def active_round(self) -> RoundRecord | None:
+    def active_round(self) -> schema.RoundRecord | None:
         """The round whose models make the suggestions; None before the first round."""
         return self._training.rounds.active()
 
-    def promote(self, number: int) -> RoundRecord:
+    def promote(self, number: int) -> schema.RoundRecord:
         """Make a round the active one; ProjectError if it does not exist or is damaged."""
         self._access.check()
         return self._training.rounds.promote(number)
 
-    def rollback(self) -> RoundRecord:
+    def rollback(self) -> schema.RoundRecord:
         """Return to the round that was active before; ProjectError if there was none."""
         self._access.check()
         return self._training.rounds.rollback()
@@ -386,11 +379,11 @@ class Project:
         self._access.check()
         self._training.tunings.tidy()
 
-    def tunings(self) -> list[TunedRecord]:
+    def tunings(self) -> list[schema.TunedRecord]:
         """The last few finished tunings, the oldest first; damaged ones are left out."""
         return self._training.tunings.all()
 
-    def active_tuning(self) -> TunedRecord | None:
+    def active_tuning(self) -> schema.TunedRecord | None:
         """The last tuning that was kept, unless the active round is newer than it."""
         return self._training.active_tuning()
 
