@@ -29,6 +29,7 @@ class Keymap(QObject):
         for key, action in actions.items():
             shortcut = QShortcut(QKeySequence(key), window)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.setAutoRepeat(False)  # a key held down must not commit slice after slice
             shortcut.activated.connect(action)
             self._shortcuts.append(shortcut)
 

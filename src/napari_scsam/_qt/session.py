@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.models_ahead import ModelsAhead
+from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
@@ -84,7 +85,7 @@ class Session(QObject):
         self._view = view
         # Image, number of commits and flagged images of the rows in the list.
         self._shown_rows: tuple[Any, ...] = ("", 0)
-        self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
+        self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip())
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
             project,

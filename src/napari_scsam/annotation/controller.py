@@ -77,7 +77,6 @@ class AnnotationController:
         segmenter: SegmenterLike,
         carrier: JobRunner,
     ) -> None:
-        self._project = project
         self._canvas = canvas
         state = AnnotationState(project.classes[0], round=project.active_round())
         self._store = store = StateStore(state, lambda: self._show(autosave))
@@ -250,8 +249,7 @@ class AnnotationController:
 
     def round_changed(self) -> None:
         """Switch to the project's active round."""
-        active = self._project.active_round()
-        self.window.use_round(active)
+        active = self.window.use_active_round()
         self._suggestions.forget()
         # A mask from another round's models must not be committed as this round's.
         self.outlines.forget()
