@@ -174,10 +174,13 @@ class AnnotationController:
         self.editor.set_tool(tool)
         self._canvas.attend()
 
-    def commit(self) -> None:
-        """Save the mask on show as the plane's label; no mask at all saves "nothing here"."""
+    def commit(self, *, others_open: bool = False) -> None:
+        """Save the mask on show as the plane's label; no mask at all saves "nothing here".
+
+        With `others_open`, classes that are not on the plane are not annotated yet, not absent.
+        """
         self._canvas.finish_stroke()
-        self._saver.commit()
+        self._saver.commit(others_open=others_open)
 
     def accept_and_next(self, *, others_open: bool = False) -> None:
         """Accept and commit what is on show, then go to the next draft or open plane.
