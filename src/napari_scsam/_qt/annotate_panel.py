@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_scsam._qt.button_menu import ButtonMenu, menu_button
 from napari_scsam._qt.button_rows import ButtonRows
@@ -179,6 +179,8 @@ class AnnotatePanel(QWidget):
         made.setObjectName("paint_over")
         made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         made.setToolTip(OVER_TIP)
+        # A class may have a long name; the list shows it whole.
+        made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         made.currentIndexChanged.connect(lambda i: self.over_picked.emit(made.itemData(i)))
         made.hide()
         return made
