@@ -16,6 +16,7 @@ from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.key_sheet import KeySheet
 from napari_scsam._qt.keymap import Keymap, main_window
 from napari_scsam._qt.layout import DockLayout
+from napari_scsam._qt.other_classes import OtherClasses
 from napari_scsam._qt.project_edits import ProjectEdits
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QCloseEvent
 
+    from napari_scsam.annotation.controller import AnnotationController
     from napari_scsam.core.settings import ExportFormat, Modality
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
@@ -66,6 +68,7 @@ class ScsamDock(QWidget):
         self._files = ThreadJobRunner("scsam-files", self)
         self._carrier = ThreadJobRunner("scsam-propagation", self)
         self._keys: Keymap | None = None
+        self._others: OtherClasses | None = None
         self._edits = ProjectEdits(
             self, self._files, lambda: self.session, self._say, lambda error: self._fail(error)
         )
@@ -100,9 +103,7 @@ class ScsamDock(QWidget):
         parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.editor.set_class(c)))
         parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.pick_tool(t)))
         parts.annotate.over_picked.connect(lambda o: self._with(lambda a: a.editor.set_over(o)))
-        parts.annotate.others_picked.connect(
-            lambda is_open: self._in_session(lambda s: s.leave_others(is_open))
-        )
+        parts.annotate.others_picked.connect(self._leave_others)
         parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
         parts.annotate.window_box.picked.connect(self._pick_window)
         parts.training.pressed.connect(self._press_training)
@@ -187,6 +188,8 @@ class ScsamDock(QWidget):
             self._make_segmenter(project.folder / "cache" / "embeddings", project.cache_gb),
         )
         self._show_project(project)
+        self._others = OtherClasses(project, self._files, self._fail)
+        self._parts.annotate.show_others(self._others.is_open)
         self._plan_round()
         chosen = self.session.annotation.window
         self._parts.annotate.window_box.show_window(chosen.chosen, chosen.choices)
@@ -202,7 +205,7 @@ class ScsamDock(QWidget):
             self._keys = None
         if self.session is not None:
             self.session.close()
-            self.session = None
+            self.session = self._others = None
             self._show_project(None)
 
     def export_to(
@@ -240,10 +243,10 @@ class ScsamDock(QWidget):
             return
         actions: dict[str, Callable[[Any], Any]] = {
             "suggest": lambda a: a.suggest(),
-            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open()),
+            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open(a)),
             "accept_all": lambda a: a.editor.accept_all(),
             "reject": lambda a: a.editor.reject(),
-            "commit": lambda a: a.commit(others_open=self._others_open()),
+            "commit": lambda a: a.commit(others_open=self._others_open(a)),
             "skip": lambda a: a.navigation.skip(),
             "undo": lambda a: a.undo(),
             "redo": lambda a: a.redo(),
@@ -254,8 +257,12 @@ class ScsamDock(QWidget):
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
 
-    def _others_open(self) -> bool:
-        return self.session is not None and self.session.others_open
+    def _others_open(self, annotation: AnnotationController) -> bool:
+        return self._others is not None and self._others.open_on(annotation.now.plane)
+
+    def _leave_others(self, is_open: bool) -> None:
+        if self._others is not None:
+            self._others.leave_open(is_open)
 
     def _plan_round(self) -> None:
         """Show the cost of a round with the settings in the form, if they are valid."""
@@ -350,10 +357,6 @@ class ScsamDock(QWidget):
         """Show the list of images."""
         self._parts.queue.show_rows(rows, flagged)
         self._parts.queue.show_current(current)
-
-    def show_others(self, is_open: bool) -> None:
-        """Show whether commits leave classes without an outline open."""
-        self._parts.annotate.show_others(is_open)
 
     def show_machine(self, text: str) -> None:
         """Show which models run on which device."""

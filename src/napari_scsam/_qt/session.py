@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from napari_scsam.rounds.shown_rounds import RoundsState
 
 
-# Kind of the journal's event that keeps the choice.
-OTHERS = "others_open"
-
-
 class SessionView(Protocol):
     """View of a session."""
 
@@ -51,9 +47,6 @@ class SessionView(Protocol):
 
     def show_machine(self, text: str) -> None:
         """Show which models run on which device."""
-
-    def show_others(self, is_open: bool) -> None:
-        """Show whether commits leave classes without an outline open."""
 
     def pick_class(self, position: int) -> None:
         """Pick the class at `position` of the list."""
@@ -89,10 +82,7 @@ class Session(QObject):
         self.segmenter = segmenter
         self._files = files
         self._view = view
-        self._shown_rows: tuple[Any, ...] = ()
-        self._commits = 0
-        noted = project.events(OTHERS)
-        self._others_open = bool(noted) and noted[-1].payload.get("open") is True
+        self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
         self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
@@ -118,7 +108,6 @@ class Session(QObject):
     def begin(self) -> None:
         """Show the images and open the last slice, while the models are loaded."""
         self._ahead.load()
-        self._view.show_others(self._others_open)
 
         def show(at: SliceKey | None) -> None:
             if at is None:
@@ -128,24 +117,6 @@ class Session(QObject):
 
         job = Job("Finding the slice", lambda _progress, _cancel: first_view(self.project))
         self._files.run(job, show, self.annotation.fail)
-
-    @property
-    def others_open(self) -> bool:
-        """Whether a commit leaves classes without an outline open, instead of absent.
-
-        Along the other axes a commit always judges all classes.
-        """
-        plane = self.annotation.now.plane
-        return self._others_open and plane is not None and plane.axis == 0
-
-    def leave_others(self, is_open: bool) -> None:
-        """Choose what a commit says of the classes without an outline; kept in the project."""
-        if is_open == self._others_open:
-            return
-        self._others_open = is_open
-        if not self.project.read_only:
-            note = Job("Noting", lambda _p, _c: self.project.record(OTHERS, {"open": is_open}))
-            self._files.run(note, lambda _: None, self.annotation.fail)
 
     def refresh_rows(self) -> None:
         """Show what is committed; the project is read off the main thread."""
@@ -173,13 +144,11 @@ class Session(QObject):
         self._view.show_state(state)
         self._ahead.moved()
         now = self.annotation.now
-        shown = (now.image_id, now.commits, self._flagged())
-        if shown != self._shown_rows:
-            self._shown_rows = shown
+        seen, self._seen = self._seen, (now.image_id, now.commits, self._flagged())
+        if seen != self._seen:
             self.refresh_rows()
             self.rounds.labels_changed()
-        if now.commits != self._commits:  # opening a project is no reason to tune
-            self._commits = now.commits
+        if seen[1] != now.commits:  # opening a project is no reason to tune
             self.tuning.committed()
 
     def _flagged(self) -> frozenset[str]:
