@@ -100,7 +100,9 @@ class Column(QScrollArea):
         body, bar = self.widget(), self.verticalScrollBar()
         if body is None or bar is None:
             return hint
-        width = body.minimumSizeHint().width() + bar.sizeHint().width()
+        # A style sheet may make the bar wider than its hint says.
+        beside = max(bar.sizeHint().width(), self.width() - self.viewport().width())
+        width = body.minimumSizeHint().width() + beside
         return QSize(max(width, MINIMUM_WIDTH), hint.height())
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
