@@ -40,3 +40,11 @@ class Keymap(QObject):
             shortcut.deleteLater()
         self._shortcuts.clear()
         self.deleteLater()
+
+
+def main_window(widget: QWidget) -> QWidget:
+    """Return the window that `widget` belongs to, also while its dock floats."""
+    window = widget.window()
+    while window.parentWidget() is not None:
+        window = window.parentWidget().window()
+    return window

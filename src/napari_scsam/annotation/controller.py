@@ -182,10 +182,14 @@ class AnnotationController:
         self.editor.set_tool(tool)
         self._canvas.activate_tool()
 
-    def commit(self) -> None:
-        """Save the displayed mask as the plane's label; without a mask, save it as empty."""
+    def commit(self, *, others_open: bool = False) -> None:
+        """Save the displayed mask as the plane's label; without a mask, save it as empty.
+
+        With `others_open`, classes that are not on the plane are recorded as not annotated yet,
+        rather than as absent.
+        """
         self._canvas.finish_stroke()
-        self._saver.commit()
+        self._saver.commit(others_open=others_open)
 
     def accept_and_next(self, *, others_open: bool = False) -> None:
         """Accept and commit the displayed mask, then go to the next draft or open plane.

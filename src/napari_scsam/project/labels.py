@@ -59,9 +59,16 @@ class Labels:
         self._current = CurrentLabels(journal)
         self._lock = threading.Lock()
         self._last: tuple[Path, LabelArray] | None = None
+        self.use_classes(classes)
+        self._migrations = journal.events([MIGRATION])
+
+    def use_classes(self, classes: Collection[LabelClass]) -> None:
+        """Check labels against another class table from now on; earlier commits judged none of it.
+
+        Each commit notes the classes that it judged, so that a new class is unknown there.
+        """
         self._classes = tuple(classes)
         self._class_ids = tuple(sorted(c.id for c in classes))
-        self._migrations = journal.events([MIGRATION])
 
     def migrate(self) -> None:
         """Record the judged classes of commits by an earlier version.
