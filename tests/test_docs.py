@@ -30,7 +30,7 @@ SOURCES = [p for room in ROOMS for p in (ROOT / room).rglob("*.py")]
 # Commands that need neither a trained round nor a window, and take seconds.
 QUICK = {"new", "add", "label", "settings", "rounds", "export", "evaluate", "segment"}
 # What would make even those slow, or needs a file that nobody has.
-SLOW = {"--propagate", "--checkpoint"}
+SLOW = {"--propagate", "--checkpoint", "--take"}
 
 
 def name_of(page: Path) -> str:

@@ -13,6 +13,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompt_edits import accepted, to_decode, with_state
 from napari_scsam.core.prompts import PointPrompt, PromptSet
+from napari_scsam.project import image_queue
 from napari_scsam.project.journal import Event, Journal, NewEvent
 
 if TYPE_CHECKING:
@@ -325,3 +326,24 @@ def test_a_click_while_a_commit_is_being_undone_is_a_step_of_its_own(desk: Desk)
     desk.settle()
     assert desk.project.label(image) is None
     assert len(desk.annotation.prompts.points) == 1
+
+
+def test_after_the_last_slice_come_the_open_ones_before_it(desk: Desk, project: Project) -> None:
+    first, last = project.images()[0], project.images()[-1]
+    end = Plane(0, image_queue.plane_total(last) - 1)
+    desk.annotation.navigation.open_image(last.id, end)
+    desk.settle()
+    desk.annotation.navigation.skip()
+    desk.settle()
+    assert desk.annotation.now.key == (first.id, Plane(0, 0))
+    for record in project.images():
+        for index in range(image_queue.plane_total(record)):
+            if (record.id, index) != (last.id, end.index):
+                volume = project.volume(record.id)
+                empty = np.zeros(volume.plane(Plane(0, index)).shape[:2], np.uint8)
+                project.commit(record.id, empty, plane=Plane(0, index))
+    desk.annotation.navigation.open_image(last.id, end)
+    desk.settle()
+    desk.annotation.navigation.skip()
+    desk.settle()
+    assert desk.state.status.endswith("No other slice is open.")

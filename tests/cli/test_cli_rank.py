@@ -167,7 +167,7 @@ def test_what_is_labelled_or_skipped(project: Path) -> None:
         opened.commit(picture.id, np.zeros(picture.shape, np.uint8))
         label = np.full(volume.shape, 255, np.uint8)
         label[:4] = 0
-        opened.commit(volume.id, label)
+        opened.commit(volume.id, label, mapping={255: 255})
         opened.skip(named["p05"], 0)
     queue = ok("rank", project)["queue"]
     assert named["p03"] not in {e["image"] for e in queue} and len(queue) == COUNT - 1
@@ -176,7 +176,10 @@ def test_what_is_labelled_or_skipped(project: Path) -> None:
 
 
 def test_images_that_vanish_change_or_can_not_be_read_are_named(project: Path) -> None:
-    named, scans = ids(project), project.parent / "scans"
+    scans = project.parent / "scans"
+    project = project.parent / "another"  # which knows of no other place of the scans
+    ok("new", project, "--images", scans, "--classes", "polyp")
+    named = ids(project)
     ok("rank", project)  # known from before, which must not hide it
     (scans / "p01.png").unlink()
     shutil.copy(scans / "p04.png", scans / "p02.png")
@@ -215,14 +218,17 @@ def test_one_image_all_labelled_no_image_and_all_alike(tmp_path: Path) -> None:
 
 
 def test_a_blank_image_comes_last(tmp_path: Path) -> None:
-    for name, low in (("a", 7), ("b", 0), ("c", 0)):
-        picture = np.random.default_rng(len(name)).integers(low, 8, (20, 30)).astype(np.uint8)
-        tifffile.imwrite(tmp_path / f"{name}.tif", picture, description=name)
+    rng = np.random.default_rng(0)
+    for name, low in (("a", 0), ("b", 900), ("c", 900)):
+        picture = rng.integers(low, low + 200, (20, 30)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"{name}.tif", picture)
     folder = tmp_path / "project"
     images = [tmp_path / f"{name}.tif" for name in "abc"]
     ok("new", folder, "--images", *images, "--classes", "x")
-    last = ok("rank", folder)["queue"][-1]
-    assert last["image"] == ids(folder)["a"] and last["reason"].startswith("blank")
+    ok("settings", folder, "--window", "1000/100")  # in which the first is black
+    queue = ok("rank", folder)["queue"]
+    assert len(queue) == 3
+    assert queue[-1]["image"] == ids(folder)["a"] and queue[-1]["reason"].startswith("blank")
 
 
 def test_a_damaged_or_hostile_cache_is_measured_again(project: Path) -> None:
@@ -244,13 +250,16 @@ def test_a_deleted_class_is_not_ranked_for(with_round: Path, tmp_path: Path) -> 
     assert len(queue) == COUNT - 2 and not any("polyp" in e["reason"] for e in queue)
 
 
-def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(project: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
+    project: Path, number: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert "Reading" in running.stderr.readline()
         assert "is being ranked already" in refused("rank", project)
         time.sleep(0.2)
-        running.send_signal(signal.SIGTERM)
+        running.send_signal(number)
         assert "Cancelled." in running.stderr.read()
     assert running.returncode == 130
     found = ok("rank", project)

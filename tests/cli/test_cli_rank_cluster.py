@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -82,6 +84,18 @@ def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(project: Path)
     assert running.returncode == 0, err.read_text()
     assert killed is not None
     assert_same(json.loads(out.read_text().splitlines()[-1]), expected)
+
+
+@pytest.mark.slow
+def test_several_workers_are_cancelled_at_once(project: Path) -> None:
+    command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project), "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert "Reading" in running.stderr.readline()
+        started, worker = time.monotonic(), worker_below(running.pid)
+        running.send_signal(signal.SIGTERM)
+        assert running.stderr.read().splitlines()[-1] == "napari-scsam: Cancelled."
+    assert running.returncode == 130 and time.monotonic() - started < 60
+    assert worker is None or not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture

@@ -151,7 +151,8 @@ def test_a_clock_that_went_back_and_events_that_say_nothing(folder: Path) -> Non
     rewrite(
         folder,
         "UPDATE events SET time = '1999-01-01T00:00:00+00:00' WHERE kind = 'commit' AND id % 2",
-        "UPDATE events SET payload = json_set(payload, '$.points', 7) WHERE kind = 'prompts'",
+        "UPDATE events SET payload = json_set(payload, '$.points', 7, '$.version', json('[]')) "
+        "WHERE kind = 'prompts'",
     )
     found = ok("report", folder)
     assert found["totals"]["labelled_slices"] == 8
@@ -193,6 +194,6 @@ def test_it_says_when_fewer_suggestions_are_accepted(folder: Path) -> None:
 
 def test_a_class_that_was_deleted(folder: Path) -> None:
     toml = (folder / "project.toml").read_text()
-    (folder / "project.toml").write_text(toml.replace("id = 1\n", "id = 9\n"))
+    (folder / "project.toml").write_text(toml.replace("id = 1", "id = 9"))
     found = ok("report", folder)
     assert found["sizes"] == [] and json.dumps(found)

@@ -396,3 +396,56 @@ def test_clicks_are_heard_where_napari_hands_the_plugin_a_guarded_viewer(
     hand.until(lambda: "Clicks go to" not in hand.status())
     viewer.layers.remove("prompts")
     hand.until(lambda: "prompts" in viewer.layers)
+
+
+def test_a_drag_with_the_outline_tool_is_a_freehand_outline(
+    hand: Any, dock: Any, loop: Any
+) -> None:
+    hand.pick_tool("outline")
+    hand.trace([(10, 10), (10, 40), (40, 40), (40, 10), (11, 10)])
+    drawn = on_show(dock)
+    assert drawn[25, 25] == drawn[12, 12] == drawn[38, 38] == 1
+    assert not drawn[:9].any()
+    assert not drawn[42:].any()
+    assert layer(dock, "preview")._overlays["polygon"].points == []
+    hand.press("undo")
+    assert not on_show(dock).any()
+    # Clicks set vertices, and a drag after them goes on with the outline.
+    hand.click(10, 10)
+    hand.trace([(10, 40), (25, 45), (40, 40)])
+    assert not on_show(dock).any()
+    assert len(layer(dock, "preview")._overlays["polygon"].points) > 4
+
+
+def test_one_key_cleans_up_islands_and_holes(hand: Any, dock: Any, loop: Any) -> None:
+    take(dock, "preview", "paint", size=1)
+    hand.click(50, 60)
+    hand.pick_tool("outline")
+    hand.trace([(10, 10), (10, 40), (40, 40), (40, 10), (11, 10)])
+    before = on_show(dock)
+    assert before[50, 60] == 1
+    hand.window_key(Qt.Key.Key_O)
+    assert on_show(dock)[50, 60] == 0
+    assert on_show(dock)[25, 25] == 1
+    hand.press("undo")
+    np.testing.assert_array_equal(on_show(dock), before)
+
+
+def test_undo_after_reopening_takes_back_the_commit_before(hand: Any, dock: Any, loop: Any) -> None:
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    image_id, plane = loop.key
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+    folder = dock.session.project.folder
+    dock.close_project()
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    project = dock.session.project
+    assert project.committed_planes(image_id) == [plane.index]
+    hand.press("undo")
+    hand.until(lambda: hand.status() == "Undone.")
+    assert project.committed_planes(image_id) == []
+    hand.press("redo")
+    hand.until(lambda: hand.status() == "Redone.")
+    assert project.committed_planes(image_id) == [plane.index]

@@ -13,6 +13,7 @@ from napari_scsam._napari.committed import CommittedPainter
 from napari_scsam._napari.gesture_reporter import GestureReporter
 from napari_scsam._napari.layers import (
     COMMITTED,
+    IMAGE,
     LINES,
     OUTLINE,
     PREVIEW,
@@ -24,6 +25,7 @@ from napari_scsam._napari.masks import PreviewPainter
 from napari_scsam._napari.paint_tools import PaintTools, touched_indices
 from napari_scsam._napari.plane_view import PlaneView
 from napari_scsam._napari.prompt_painter import PromptPainter
+from napari_scsam._napari.viewing import ViewingAids
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.scene import Scene
 from napari_scsam.core.geometry import Plane
@@ -48,9 +50,9 @@ class NapariCanvas(Canvas):
 
     def __init__(self, viewer: Any, pick_class: Callable[[int], None]) -> None:
         self._viewer = viewer
-        self._pick_class = pick_class
+
         self._view = PlaneView(viewer)
-        self._gestures = GestureReporter(self._view)
+        self._gestures = GestureReporter(self._view, pick_class)
         self._paint_tools = PaintTools(viewer, self._on_stroke, self._on_tool, self._on_label)
         self._layers = ImageLayers(viewer, self._bind_keys)
         self._masks: PreviewPainter | None = None
@@ -58,6 +60,7 @@ class NapariCanvas(Canvas):
         self._prompts: PromptPainter | None = None
         self._scene = Scene()
         self._rendering = False
+        self._aids = ViewingAids(viewer, self._overlays, self._redraw_prompts, self._go_to_index)
         # Whether the slider has left the scene's plane, and that has not been reported yet.
         self._leaving = False
         for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:
@@ -68,6 +71,7 @@ class NapariCanvas(Canvas):
         """Disconnect from the viewer and remove our layers."""
         self._gestures.listener = CanvasListener()
         self._paint_tools.close()
+        self._aids.close()
         for event in (dims := self._viewer.dims.events).current_step, dims.order, dims.ndisplay:
             event.disconnect(self._on_dims)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
@@ -98,6 +102,10 @@ class NapariCanvas(Canvas):
     def index_along(self, axis: int) -> int:
         """Position of the view along `axis` of the open image, displayed or not."""
         return self._view.index_along(axis)
+
+    def _go_to_index(self, index: int) -> None:
+        if self.plane is not None:
+            self.go_to(Plane(self.plane.axis, index))
 
     # ---------------------------------------------------------------- drawing
 
@@ -158,6 +166,7 @@ class NapariCanvas(Canvas):
             self._masks.hold(self._paint_tools.pressed)
             self._masks.show(scene.masks, scene.plane, scene.crossing)
         self._paint_tools.show(scene.tool)
+        self._aids.show_slices(scene.slices)
 
     # ---------------------------------------------------------------- the user's actions
 
@@ -216,17 +225,24 @@ class NapariCanvas(Canvas):
             if self._layers.put_back():
                 self._paint_tools.activate_tool()
 
+    def _redraw_prompts(self) -> None:
+        if self._prompts is not None:
+            self._prompts.redraw()
+
+    def _overlays(self) -> list[Layer]:
+        return [layer for name, layer in self._layers.named.items() if name != IMAGE]
+
     def _on_label(self, value: int) -> None:
         ids = [c.id for c in self._scene.classes]
         if value in ids and not self._rendering:
-            self._pick_class(ids.index(value))
+            self._gestures.pick_class(ids.index(value))
 
     def _bind_keys(self, layer: Any) -> None:
         # napari uses digits as keys of its layers ("1" deletes points); on ours they pick classes.
         for position in range(9):
             layer.bind_key(
                 str(position + 1),
-                lambda _, position=position: self._pick_class(position),
+                lambda _, position=position: self._gestures.pick_class(position),
                 overwrite=True,
             )
         for key in ("Delete", "Backspace"):

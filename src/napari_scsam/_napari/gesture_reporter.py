@@ -12,6 +12,8 @@ from napari_scsam.annotation.canvas import CanvasListener
 from napari_scsam.annotation.objects import box_round
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_scsam._napari.prompt_painter import PromptPainter
@@ -25,6 +27,8 @@ class GestureReporter:
     Parameters
     ----------
     view : PlaneView
+    pick_class : callable
+        Called with 0..8 when a digit is pressed on our layers.
 
     Attributes
     ----------
@@ -34,8 +38,9 @@ class GestureReporter:
         What dragging with the left button does.
     """
 
-    def __init__(self, view: PlaneView) -> None:
+    def __init__(self, view: PlaneView, pick_class: Callable[[int], None]) -> None:
         self._view = view
+        self.pick_class = pick_class
         self._points: Any = None
         self._painter: PromptPainter | None = None
         # The plane on which the present gesture began, and an identity.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 
 # In screen pixels. Arbitrary.
-WIDTH_PX = 2.0
+WIDTH_PX = 1.5
 DASH_PX, GAP_PX = 6.0, 5.0
 HANDLE_PX = 4.0
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_scsam._napari.freehand import freehand
 from napari_scsam._napari.layers import COMMITTED, OUTLINE, PREVIEW, PROMPTS
 from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
 
@@ -85,6 +86,7 @@ class PaintTools:
             layer.events.mode.connect(self.observe)
             layer.events.n_edit_dimensions.connect(self._keep_flat)
             layer.mouse_drag_callbacks.insert(0, self._press)
+            layer.mouse_drag_callbacks.insert(0, freehand)
         layers[PREVIEW].events.selected_label.connect(self._picked)
         for event in (layers[COMMITTED].events.brush_size, layers[COMMITTED].events.selected_label):
             event.connect(self._copy_settings)

@@ -1,4 +1,4 @@
-"""The style of points: colour by polarity, symbol by kind, opacity by confidence."""
+"""The style of points: colour by class, symbol by kind, opacity by confidence."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.prompts import ObjectKey, PointPrompt
 
-# Colours of Okabe and Ito (2008). The symbols repeat the meaning of the colours.
-INSIDE = "#009E73"
-OUTSIDE = "#D55E00"
 SYMBOLS = {"confirm": "disc", "query": "diamond", "missed": "ring", "negative": "cross"}
 # Opacity at confidence 0, and size of the selected point relative to others. Arbitrary.
 LEAST_OPACITY = 0.35
@@ -54,8 +51,9 @@ def point_styles(
     selected: int | None,
     active: ObjectKey | None = None,
 ) -> PointStyles:
-    """Styles of `points`: a white border if placed by the user, else one in the class's colour.
+    """Styles of `points`: the border is white if a user placed or accepted it, else black.
 
+    Points outside the object are crosses.
     Points of the active class's other objects are dimmed.
     """
     n = len(points)
@@ -64,8 +62,8 @@ def point_styles(
     for i, point in enumerate(points):
         by_user = point.origin == "person" or point.state in ("accepted", "edited")
         opacity = 1.0 if by_user else LEAST_OPACITY + (1 - LEAST_OPACITY) * point.confidence
-        faces[i] = transform_color(INSIDE if point.positive else OUTSIDE)[0]
-        borders[i] = transform_color("white" if by_user else class_colours[point.class_id])[0]
+        faces[i] = transform_color(class_colours[point.class_id])[0]
+        borders[i] = transform_color("white" if by_user else "black")[0]
         dimmed = DIMMED if is_dimmed(point.object_key, active) else 1.0
         faces[i, 3] = opacity * dimmed
         borders[i, 3] = dimmed

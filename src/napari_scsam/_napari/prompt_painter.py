@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import Plane
 
 # Screen pixels. Arbitrary.
-POINT_SIZE_PX = 15.0
+POINT_SIZE_PX = 12.0
 # A click within this distance of a box or a stroke selects it. Screen pixels, arbitrary.
 LINE_GRAB_PX = 5.0
 
@@ -73,6 +73,12 @@ class PromptPainter:
         if drawn_over:
             self.show(self._shown)
         return drawn_over
+
+    def redraw(self) -> None:
+        """Draw the prompts at the present zoom, unless a gesture is going on."""
+        if not self._drawn_over and not self._shown.prompts.is_empty:
+            self._draw_points(self._shown)
+            self._draw_lines(self._shown)
 
     def drag(self, index: int, row: float, col: float) -> None:
         """Move the displayed point `index` with the mouse."""

@@ -316,6 +316,7 @@ class ScsamDock(QWidget):
             "I": lambda: self._with(lambda a: a.pick_tool("inside")),
             "Shift+J": lambda: self._with(lambda a: a.accept_and_next(others_open=True)),
             "T": lambda: self._with(lambda a: a.editor.switch_over()),
+            "O": lambda: self._with(lambda a: a.painting.clean_up()),
         }
 
     def _in_session(self, action: Callable[[Session], None]) -> None:

@@ -20,7 +20,7 @@ from napari_scsam.annotation.pending import prompts_to_json
 from napari_scsam.annotation.state import AnnotationState, Selection, StateStore
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.labels import NOT_ANNOTATED, is_done
+from napari_scsam.core.labels import NOT_ANNOTATED, done_planes, is_done
 from napari_scsam.core.prompt_edits import accepted, askable_objects, to_decode, without
 from napari_scsam.core.volume import take_plane
 
@@ -61,6 +61,8 @@ class Made:
     judged: ClassIds | None = None
 
 
+# Version, and annotated planes along axis 0.
+Saved = tuple[int | None, frozenset[int]]
 OnSaved = Callable[[int | None], None]
 
 
@@ -80,12 +82,20 @@ class CommittedLabel:
         self._image_id = ""
         self.array: LabelArray | None = None
         self.version: int | None = None
+        # Along axis 0.
+        self.annotated: frozenset[int] = frozenset()
 
-    def open(self, image_id: str, label: LabelArray | None, version: int | None) -> None:
-        """Switch to another image with this committed label and label version."""
+    def open(
+        self,
+        image_id: str,
+        label: LabelArray | None,
+        version: int | None,
+        annotated: frozenset[int],
+    ) -> None:
+        """Switch to another image with this committed label, version, and annotated planes."""
         self._image_id = image_id
         self.array = None if label is None else np.array(label)
-        self.version = version
+        self.version, self.annotated = version, annotated
 
     def has(self, plane: Plane) -> bool:
         """Whether `plane` is annotated; lines annotated along other axes do not count."""
@@ -116,7 +126,7 @@ class CommittedLabel:
         whole = np.full(shape, NOT_ANNOTATED, np.uint8) if self.array is None else self.array.copy()
         _plane_view(whole, plane)[...] = merged
 
-        def save(_progress: Any, _cancel: Any) -> int | None:
+        def save(_progress: Any, _cancel: Any) -> Saved:
             along = plane.axis == 0
             saved = self._project.commit(
                 key[0],
@@ -126,14 +136,19 @@ class CommittedLabel:
                 judged=self._judged(key, made.judged),
                 source=("prompts", _journal_entry(key, made)),
             )
-            return saved.version
+            return saved.version, annotated_planes(whole)
 
-        def saved(version: int | None) -> None:
-            if self._image_id == key[0]:
-                self.array, self.version = whole, version
-            on_saved(version)
+        self._files.run(Job("Saving", save), self._take(key[0], whole, on_saved), on_failed)
 
-        self._files.run(Job("Saving", save), saved, on_failed)
+    def _take(self, image_id: str, label: LabelArray, on_saved: OnSaved) -> Callable[[Saved], None]:
+        """What is called when `label` is durable."""
+
+        def saved(result: Saved) -> None:
+            if self._image_id == image_id:
+                self.array, (self.version, self.annotated) = label, result
+            on_saved(result[0])
+
+        return saved
 
     def _judged(self, key: SliceKey, ids: ClassIds | None) -> ClassIds | None:
         """The classes judged now, and those judged in earlier commits of the plane."""
@@ -172,30 +187,28 @@ class CommittedLabel:
         saved_now = sorted({**by_hand, **drafts})
         planes = [{"axis": plane.axis, "plane": plane.index} for plane in saved_now]
 
-        def save(_progress: Any, _cancel: Any) -> int | None:
+        def save(_progress: Any, _cancel: Any) -> Saved:
             source = ("drafts", {"planes": planes})
-            return self._project.commit(image_id, whole, mapping=AS_IT_IS, source=source).version
+            made = self._project.commit(image_id, whole, mapping=AS_IT_IS, source=source)
+            return made.version, annotated_planes(whole)
 
-        def saved(version: int | None) -> None:
-            if self._image_id == image_id:
-                self.array, self.version = whole, version
-            on_saved(version)
-
-        self._files.run(Job("Saving", save), saved, on_failed)
+        self._files.run(Job("Saving", save), self._take(image_id, whole, on_saved), on_failed)
 
     def revert(
         self, image_id: str, version: int | None, on_saved: OnSaved, on_failed: OnFailed
     ) -> None:
         """Return to a version that was committed earlier; None means no label."""
 
-        def turn_back(_progress: Any, _cancel: Any) -> LabelArray | None:
+        def turn_back(_progress: Any, _cancel: Any) -> tuple[LabelArray | None, frozenset[int]]:
             self._project.revert(image_id, version)
-            return self._project.label(image_id)
+            label = self._project.label(image_id)
+            return label, annotated_planes(label)
 
-        def reverted(label: LabelArray | None) -> None:
+        def reverted(found: tuple[LabelArray | None, frozenset[int]]) -> None:
+            label, annotated = found
             if self._image_id == image_id:
                 self.array = None if label is None else np.array(label)
-                self.version = version
+                self.version, self.annotated = version, annotated
             on_saved(version)
 
         self._files.run(Job("Saving", turn_back), reverted, on_failed)
@@ -365,6 +378,11 @@ def _without_saved(
         return work
     rest = without(work.prompts_at(key), prompts)
     return work.without_plane(key).with_prompts(key, rest)
+
+
+def annotated_planes(label: LabelArray | None) -> frozenset[int]:
+    """Indices of the annotated planes along axis 0."""
+    return frozenset() if label is None else frozenset(done_planes(label))
 
 
 def _plane_view(whole: LabelArray, plane: Plane) -> LabelArray:

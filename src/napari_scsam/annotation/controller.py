@@ -60,6 +60,7 @@ class AnnotationController:
     Attributes
     ----------
     editor : PromptEditor
+    painting : Painting
     navigation : Navigation
     outlines : Outlines
     window : IntensityWindow
@@ -89,7 +90,13 @@ class AnnotationController:
         self.editor = PromptEditor(
             store, working_labels, project.classes, read_only=project.read_only
         )
-        painting = Painting(store, working_labels, project.classes, read_only=project.read_only)
+        self.painting = Painting(
+            store,
+            working_labels,
+            project.classes,
+            canvas.finish_stroke,
+            read_only=project.read_only,
+        )
         self._suggestions = Suggestions(store, self.outlines, project.classes)
         self.navigation = Navigation(
             project, files, store, opener, committed, self._suggestions.arrived
@@ -104,9 +111,9 @@ class AnnotationController:
         self._presenter = _Presenter(
             project, store, self.outlines, working_labels, committed, self.window, canvas, on_change
         )
-        canvas.listen(self._listener(painting))
+        canvas.listen(self._listener())
 
-    def _listener(self, painting: Painting) -> CanvasListener:
+    def _listener(self) -> CanvasListener:
         editor = self.editor
         return CanvasListener(
             add_point=editor.add_point,
@@ -117,7 +124,7 @@ class AnnotationController:
             set_box=editor.set_box,
             add_stroke=editor.add_stroke,
             plane_changed=self.navigation.plane_changed,
-            paint=painting.paint,
+            paint=self.painting.paint,
             tool_changed=editor.tool_changed,
             undo=lambda: self._if_enabled("undo", self.undo),
             redo=lambda: self._if_enabled("redo", self.redo),
@@ -322,6 +329,7 @@ class _Presenter:
             committed=self._committed.array,
             is_committed=now.plane is not None and self._committed.has(now.plane),
             base=None if now.plane is None else self._working_labels.committed(now.plane),
+            annotated=self._committed.annotated,
             contrast=None if now.image is None else self._window.contrast(now.image.volume),
             can_undo=self._store.can_undo,
             can_redo=self._store.can_redo,

@@ -144,7 +144,7 @@ class Navigation:
         target, said = self._beside(now.key, step), now.status.message
         if target is None:
             self._store.say(
-                f"{said} That was the last slice." if step > 0 else "This is the first slice."
+                f"{said} No other slice is open." if step > 0 else "This is the first slice."
             )
         else:
             self._arrive(target)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.annotation.committed_label import annotated_planes
+from napari_scsam.annotation.earlier_versions import (
+    Version,
+    earlier_versions,
+    extend_history,
+)
 from napari_scsam.annotation.state import OpenImage, Selection, StateStore
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
@@ -31,7 +37,9 @@ class _Read:
     volume: Volume
     label: LabelArray | None
     version: int | None
+    annotated: frozenset[int]
     pending: Pending | ProjectError | None
+    versions: tuple[Version, ...]
 
 
 class ImageOpener:
@@ -76,17 +84,20 @@ class ImageOpener:
         record = self._project.image(image_id)
 
         def read(_progress: Any, _cancel: Any) -> _Read:
-            volume = self._project.volume(image_id)
+            volume, label = self._project.volume(image_id), self._project.label(image_id)
             return _Read(
                 volume,
-                self._project.label(image_id),
+                label,
                 self._project.label_version(image_id),
+                annotated_planes(label),
                 self._autosave.read(image_id, volume.shape),
+                () if self._project.read_only else earlier_versions(self._project, image_id),
             )
 
         def opened(result: _Read) -> None:
-            self._committed.open(image_id, result.label, result.version)
+            self._committed.open(image_id, result.label, result.version, result.annotated)
             said = self._autosave.restore(image_id, result.pending)
+            extend_history(self._store, image_id, result.versions)
             self._show(record, result.volume, plane, said)
             if isinstance(result.pending, ProjectError):
                 self._store.fail(result.pending)

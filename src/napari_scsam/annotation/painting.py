@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_scsam.annotation.cleaning import SMALL, cleaned
 from napari_scsam.annotation.state import Selection, StateStore
 from napari_scsam.annotation.working_label import drawable
 from napari_scsam.core.errors import InputError, ReadOnlyError
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
+from napari_scsam.core.patches import patch_of
 from napari_scsam.core.prompts import bounding_box
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
 
 DRAWN = "Painted. Models leave these pixels as they are. J saves them."
+READ_ONLY = "The project is open read-only, so painting is disabled."
 
 
 class Painting:
@@ -32,6 +35,8 @@ class Painting:
     working_labels : WorkingLabels
     classes : sequence of LabelClass
         The project's.
+    finish_stroke : callable
+        Makes the canvas report an unfinished stroke.
     read_only : bool
         Whether painting is refused.
     """
@@ -41,19 +46,21 @@ class Painting:
         store: StateStore,
         working_labels: WorkingLabels,
         classes: Sequence[LabelClass],
+        finish_stroke: Callable[[], None],
         *,
         read_only: bool,
     ) -> None:
         self._store = store
         self._working_labels = working_labels
         self._names = {c.id: c.name for c in classes}
+        self._finish_stroke = finish_stroke
         self._read_only = read_only
 
     def paint(self, plane: Plane, before: LabelArray, after: LabelArray) -> None:
         """Paint on the displayed plane what changed `before` to `after`, both (rows, cols)."""
         now = self._store.now
         if now.key is None or plane != now.plane or self._read_only:
-            error = ReadOnlyError("The project is open read-only, so painting is disabled.")
+            error = ReadOnlyError(READ_ONLY)
             self._store.fail(
                 error if self._read_only else InputError("Paint on the displayed slice only.")
             )
@@ -80,6 +87,25 @@ class Painting:
         patch = replace(patch, row=patch.row + r0, col=patch.col + c0)
         drawn = working.with_patch(patch, made_of, shown)
         work = now.work.with_working(now.key, drawn)
+        self._store.step(replace(now.saying(said), work=work, selection=Selection()))
+
+    def clean_up(self) -> None:
+        """Remove small islands of the displayed label and fill small holes, as one step."""
+        self._finish_stroke()
+        now = self._store.now
+        if now.key is None:
+            return
+        if self._read_only:
+            self._store.fail(ReadOnlyError(READ_ONLY))
+            return
+        working, shown, made_of = self._working_labels.for_patch(now.key)
+        result = cleaned(shown)
+        patch = patch_of(result != shown, result)
+        if patch is None:
+            self._store.say(f"No island and no hole of up to {SMALL} pixels on this slice.")
+            return
+        work = now.work.with_working(now.key, working.with_patch(patch, made_of, shown))
+        said = f"Islands and holes of up to {SMALL} pixels were cleaned up."
         self._store.step(replace(now.saying(said), work=work, selection=Selection()))
 
     def _no_class(self, strange: Collection[int]) -> str:

@@ -96,6 +96,26 @@ class ShownTool:
     locked: bool = False
 
 
+Mark = Literal["committed", "draft", "flagged"]
+
+
+@dataclass(frozen=True)
+class SliceMarks:
+    """What the slices along the displayed axis are.
+
+    Attributes
+    ----------
+    count, current : int
+        Number of slices, and index of the displayed one.
+    marks : mapping of int to {'committed', 'draft', 'flagged'}
+        Open slices are left out.
+    """
+
+    count: int
+    current: int
+    marks: Mapping[int, Mark]
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """Everything that is drawn; the canvas compares two scenes part by part.
@@ -119,6 +139,8 @@ class Scene:
     drag : {'pan', 'box', 'scribble', 'lasso'}
         What dragging with the left button does.
     tool : ShownTool
+    slices : SliceMarks, optional
+        None without an image, for a two-dimensional one, and in the 3D view.
     dock : ViewState
         State of the dock.
     """
@@ -133,6 +155,7 @@ class Scene:
     contrast: Contrast | None = None
     drag: Drag = "pan"
     tool: ShownTool = ShownTool()
+    slices: SliceMarks | None = None
     dock: ViewState = ViewState(frozenset(), "", "", "", False)
 
 
@@ -153,6 +176,8 @@ class Facts:
         Whether the displayed plane is annotated in it.
     base : ndarray of shape (rows, cols), uint8, optional
         The committed label of the displayed plane, if it is annotated.
+    annotated : frozenset of int
+        Annotated planes along axis 0.
     contrast : Contrast, optional
         None without an image.
     can_undo, can_redo, read_only : bool
@@ -166,6 +191,7 @@ class Facts:
     committed: LabelArray | None = None
     is_committed: bool = False
     base: LabelArray | None = None
+    annotated: frozenset[int] = frozenset()
     contrast: Contrast | None = None
     can_undo: bool = False
     can_redo: bool = False
@@ -203,6 +229,7 @@ def resolve(facts: Facts, before: Scene) -> Scene:
             state.over,
             locked=facts.read_only or state.plane is None,
         ),
+        slices=_slices(facts),
         dock=view_state.resolve(_situation(facts), facts.classes),
     )
 
@@ -271,6 +298,20 @@ def _crossing(state: AnnotationState, before: Scene) -> ShownMask | None:
         return None
     unchanged = last is not None and np.array_equal(last.label, label)
     return last if unchanged else ShownMask(label, True)
+
+
+def _slices(facts: Facts) -> SliceMarks | None:
+    state = facts.state
+    plane, volume = state.plane, None if state.image is None else state.image.volume
+    if plane is None or volume is None or volume.plane_count(plane.axis) == 1:
+        return None
+    # Finding annotated planes along other axes would read the whole label each time.
+    done = facts.annotated if plane.axis == 0 else ()
+    marks: dict[int, Mark] = dict.fromkeys(done, "committed")
+    for place, draft in state.drafts.items():
+        if place.axis == plane.axis:
+            marks[place.index] = "flagged" if draft.flag else "draft"
+    return SliceMarks(volume.plane_count(plane.axis), plane.index, marks)
 
 
 def _situation(facts: Facts) -> Situation:

@@ -13,7 +13,7 @@ from napari_scsam.core.history import History
 from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari_scsam.annotation.view_state import Busy, Tool
@@ -255,6 +255,16 @@ class StateStore:
     def begin_with(self, change: Callable[[Work], Work]) -> None:
         """Change the work of all steps, as if it had been so from the start; does not notify."""
         self._history.change_all(change)
+        self._now = replace(self._now, work=self._history.present)
+
+    @property
+    def first(self) -> Work:
+        """The work of the oldest step."""
+        return self._history.first
+
+    def begin_before(self, steps: Sequence[Work]) -> None:
+        """Replace the oldest step by several earlier ones; does not notify."""
+        self._history.replace_first(steps)
         self._now = replace(self._now, work=self._history.present)
 
     def undo(self) -> None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from cyclopts import App
 
 import napari_scsam
-from napari_scsam.cli import demo, doctor, models, projects, ranking, reporting, training, window
+from napari_scsam.cli import (
+    demo,
+    doctor,
+    handover,
+    models,
+    projects,
+    ranking,
+    reporting,
+    training,
+    window,
+)
 
 HELP = """Suggest, correct and co-train: SC-SAM segmentation of medical scans.
 
@@ -23,6 +33,7 @@ def build_app() -> App:
         exit_on_error=False,
         print_error=False,
         help_on_error=False,
+        suppress_keyboard_interrupt=False,  # our own line says that it was cancelled
     )
     app.default(window.window)
     for command in (
@@ -35,6 +46,8 @@ def build_app() -> App:
         training.tune,
         ranking.rank,
         reporting.report,
+        handover.merge,
+        handover.pack,
         projects.rounds,
         models.suggest,
         models.predict,

@@ -29,6 +29,7 @@ from napari_scsam.io import Placing
 from napari_scsam.project import Project, RoundRecord
 from napari_scsam.project.masks import commit_mask
 from napari_scsam.project.pruning import Pruned
+from napari_scsam.workflows.handover import take_round
 
 # The progress of reading so many images is shown (arbitrary: fewer take less than a second).
 _MANY = 100
@@ -172,6 +173,7 @@ def rounds(
     promote: int | None = None,
     rollback: Annotated[bool, Parameter(negative="")] = False,
     prune: int | None = None,
+    take: Path | None = None,
     json: Json = False,
 ) -> Report:
     """List the rounds; make one active, return to the previous one, or remove old weights.
@@ -187,9 +189,14 @@ def rounds(
     prune
         Keep the weights of this number of newest rounds and remove all others, except those of the
         active round and its parent. Metrics are kept.
+    take
+        Folder of a round that was trained in a copy of this project, such as COPY/rounds/0002. It
+        is checked by its hashes, and becomes active if it is better.
     """
-    only_lists = promote is None and not rollback and prune is None
+    only_lists = promote is None and not rollback and prune is None and take is None
     with opened(folder, read_only=only_lists) as project:
+        if take is not None:
+            take_round(project, take)
         if promote is not None:
             project.promote(promote)
         if rollback:

@@ -9,8 +9,8 @@ from napari_scsam.core.errors import InputError, MissingDependencyError
 from napari_scsam.core.project_layout import PROJECT_FILE
 
 COMMANDS = (
-    "add", "demo", "doctor", "evaluate", "export", "label", "new", "predict", "rank",
-    "report", "rounds", "segment", "settings", "suggest", "train", "tune",
+    "add", "demo", "doctor", "evaluate", "export", "label", "merge", "new", "pack", "predict",
+    "rank", "report", "rounds", "segment", "settings", "suggest", "train", "tune",
 )  # fmt: skip
 
 

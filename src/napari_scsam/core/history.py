@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 
@@ -68,6 +68,19 @@ class History(Generic[T]):
         self._past = [change(state) for state in self._past]
         self._future = [change(state) for state in self._future]
         self._present = change(self._present)
+
+    @property
+    def first(self) -> T:
+        """The oldest state."""
+        return self._past[0] if self._past else self._present
+
+    def replace_first(self, states: Sequence[T]) -> None:
+        """Replace the oldest state by several, as if the history had begun earlier."""
+        if self._past:
+            self._past[:1] = states
+        else:
+            *self._past, self._present = states
+        del self._past[: -self._limit]
 
     def undo(self) -> T:
         """Step back and return the state, or the current one at the beginning."""

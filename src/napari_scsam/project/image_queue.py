@@ -58,7 +58,8 @@ def neighbour(
 ) -> SliceKey | None:
     """The slice after (`step` 1) or before (-1) `key`, along axis 0.
 
-    After the last slice of an image comes the first of the next image.
+    After the last slice of an image comes the first of the next image. Forward, the first open
+    slice of all follows at the end of the list.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def neighbour(
     Returns
     -------
     (image id, Plane) or None
-        None at the end of the list.
+        None if there is no other slice.
     """
     images = project.images()
     committed = project.all_committed_planes() if only_open else {}
@@ -85,6 +86,13 @@ def neighbour(
             if index is not None:
                 return (record.id, Plane(0, index))
         before = None
+    if step < 0 or not only_open:
+        return None
+    for record in images[: at + 1]:
+        end = key[1].index if record.id == key[0] and not key[1].axis else plane_total(record)
+        index = _first_open(range(end), committed.get(record.id, ()))
+        if index is not None:
+            return (record.id, Plane(0, index))
     return None
 
 

@@ -82,7 +82,7 @@ def steps(events: Sequence[Event]) -> list[Step]:
     before: Event | None = None
     for event in events:
         if event.kind == "commit" and (planes := _planes(event)) is not None:
-            source = made_from.get((event.image, event.payload.get("version")))
+            source = made_from.get((event.image, _version(event)))
             found.append(_step(event, source, planes, rounds.get(event.id), before))
         if event.kind in ("commit", "skip"):
             before = event
@@ -91,11 +91,11 @@ def steps(events: Sequence[Event]) -> list[Step]:
 
 def progress(events: Sequence[Event]) -> list[Moment]:
     """Return how much was labelled after each commit and each undoing."""
-    of_version: dict[tuple[str | None, Any], tuple[int, ...]] = {}
+    of_version: dict[tuple[str | None, int | None], tuple[int, ...]] = {}
     labelled: dict[str | None, tuple[int, ...]] = {}
     found = []
     for event in events:
-        version = event.payload.get("version")
+        version = _version(event)
         if event.kind == "commit" and (planes := _planes(event)) is not None:
             of_version[event.image, version] = labelled[event.image] = planes
         elif event.kind == "revert":
@@ -158,6 +158,11 @@ def _round_change(event: Event) -> RoundEvent | None:
         return None
     promoted = event.kind == "promote" or event.payload.get("promoted") is True
     return RoundEvent(event.kind, number, "", promoted, {})
+
+
+def _version(event: Event) -> int | None:
+    value = event.payload.get("version")
+    return value if isinstance(value, int) else None
 
 
 def _planes(event: Event) -> tuple[int, ...] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,8 @@ Result = TypeVar("Result")
 
 # Time to reach a scheduler, in seconds. Arbitrary.
 CONNECT_S = 20
+# Time between looks at what has completed, and that workers have to end, in seconds. Arbitrary.
+POLL_S, CLOSE_S = 0.05, 5
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,20 @@ def _from_cluster(
 
     futures = client.map(function, items, pure=False)
     of_future = dict(zip(futures, items, strict=True))
+    completed = distributed.as_completed(futures)
     try:
-        for future in distributed.as_completed(futures):
+        while not completed.is_empty():
             cancel.check()
-            try:
-                yield future.result()
-            except distributed.KilledWorker:
-                yield lost(of_future[future])
-            future.release()
+            if not completed.has_ready():
+                time.sleep(POLL_S)
+                continue
+            for future in completed.next_batch(block=False):
+                try:
+                    yield future.result()
+                except distributed.KilledWorker:
+                    yield lost(of_future[future])
+                future.release()
+        cancel.check()
     finally:
         client.cancel(futures)
 
@@ -127,21 +136,27 @@ def _client(workers: Workers) -> Iterator[Any]:
             'Install it with: pip install "napari-scsam[cluster]"',
             name=exc.name,
         ) from exc
+    # What matters is raised; the rest would be lines between those of the command.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if workers.address is not None:
         with _connected(distributed, workers.address) as client:
             yield client
         return
-    with (
-        distributed.LocalCluster(
-            n_workers=workers.count,
-            threads_per_worker=1,
-            memory_limit=0,  # the system's own limit is enough
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+    cluster = distributed.LocalCluster(
+        n_workers=workers.count,
+        threads_per_worker=1,
+        memory_limit=0,  # the system's own limit is enough
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    )
+    try:
+        with distributed.Client(cluster) as client:
+            yield client
+    finally:
+        with suppress(
+            TimeoutError
+        ):  # a worker in the middle of an image; it ends with this process
+            cluster.close(timeout=CLOSE_S)
 
 
 @contextmanager

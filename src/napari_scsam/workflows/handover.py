@@ -1,0 +1,247 @@
+"""Handing a project over to another machine, and taking a round back that was trained there."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_scsam.core.errors import InputError
+from napari_scsam.core.project_layout import (
+    JOURNAL_FILE,
+    LABELS_FOLDER,
+    PROJECT_FILE,
+    ROUNDS_FOLDER,
+    SCANS_FOLDER,
+    TUNED_FOLDER,
+)
+from napari_scsam.core.round_contract import INPUTS_FILE, MANIFEST_FILE
+from napari_scsam.io.atomic import flush_folder, make_folder, storage_error
+from napari_scsam.io.real_files import is_plain_tree, read_json
+from napari_scsam.project.files import hash_file, place_of
+from napari_scsam.project.journal import Journal, NewEvent
+from napari_scsam.project.numbered import numbered
+from napari_scsam.project.pending import FOLDER as PENDING_FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_scsam.project import ImageRecord, Project, RoundRecord
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A portable copy of a project.
+
+    Attributes
+    ----------
+    folder : Path
+    images : int
+        Images in it; the others are referenced where they are.
+    missing : tuple of str
+        Names of images that are not in it because their file is gone or has changed.
+    """
+
+    folder: Path
+    images: int
+    missing: tuple[str, ...]
+
+
+def pack(project: Project, out: Path, *, with_images: bool = False) -> Packed:
+    """Copy a project into a new folder, without its cache and its unfinished rounds.
+
+    The project may be open read-only, and in use. The journal of the copy goes on by itself; what
+    is labelled there comes back by `merge`, and a round by `take_round`.
+
+    Parameters
+    ----------
+    project : Project
+    out : Path
+        New or empty; not in the project.
+    with_images : bool
+        Copy the images into it, too; otherwise they are referenced by their paths, but for those
+        that are in the project's own folder.
+
+    Raises
+    ------
+    InputError
+        If `out` can't be used.
+    ProjectError
+        If the disk is full or can't be written; then nothing is left there.
+    """
+    if out.resolve().is_relative_to(project.folder.resolve()):
+        raise InputError(f"{out} is in the project itself: name a folder outside of it.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty: name a new folder.")
+    make_folder(out)
+    try:
+        return _pack(project, out, with_images)
+    except OSError as exc:
+        _clear(out)
+        raise storage_error(exc, out) from exc
+    except BaseException:
+        _clear(out)
+        raise
+
+
+def take_round(project: Project, folder: Path) -> RoundRecord:
+    """Take a round that was trained in a copy of this project; it is promoted if it is better.
+
+    All of its files are checked by their hashes, and its labels against those of this project.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    folder : Path
+        The finished round, such as ``copy/rounds/0002``.
+
+    Raises
+    ------
+    InputError
+        If it is no finished round, is damaged, or was not trained on labels of this project or
+        from the round that is active now.
+    ProjectError
+        If the disk is full or can't be written.
+    """
+    inputs = _checked_round(folder)
+    _check_origin(project, folder, inputs)
+    rounds = project.folder / ROUNDS_FOLDER
+    make_folder(rounds)
+    begun = [e.payload.get("number") for kind in ("begin", "round") for e in project.events(kind)]
+    taken = [number for number, _ in numbered(rounds, links=True)]
+    number = 1 + max([0, *taken, *(n for n in begun if isinstance(n, int))])
+    temporary = rounds / f".{number:04d}.taken"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(folder, temporary)
+        _checked_round(temporary)
+        temporary.rename(rounds / f"{number:04d}")
+        flush_folder(rounds)
+    except OSError as exc:
+        raise storage_error(exc, rounds) from exc
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return next(record for record in project.adopt_rounds() if record.number == number)
+
+
+def _pack(project: Project, out: Path, with_images: bool) -> Packed:
+    source = project.folder
+    for name in (LABELS_FOLDER, TUNED_FOLDER, PENDING_FOLDER):
+        if is_plain_tree(source / name):
+            shutil.copytree(source / name, out / name)
+    for record in project.rounds():
+        if is_plain_tree(record.folder):
+            shutil.copytree(record.folder, out / ROUNDS_FOLDER / record.folder.name)
+    with (
+        closing(sqlite3.connect(source / JOURNAL_FILE)) as journal,
+        closing(sqlite3.connect(out / JOURNAL_FILE)) as copy,
+    ):
+        journal.backup(copy)
+    packed, missing = _place_images(project, out, with_images)
+    # Last, because this file makes the folder a project.
+    shutil.copy2(source / PROJECT_FILE, out / PROJECT_FILE)
+    return Packed(out, packed, tuple(missing))
+
+
+def _place_images(project: Project, out: Path, with_images: bool) -> tuple[int, list[str]]:
+    """Copy images, and note in the journal of the copy where each is."""
+    own = project.folder.resolve() / SCANS_FOLDER
+    located: list[NewEvent] = []
+    missing, count = [], 0
+    for record in project.images():
+        path = _file_of(record)
+        if path is None:
+            missing.append(record.name)
+            continue
+        if with_images or path.resolve().is_relative_to(own):
+            target = out / SCANS_FOLDER / f"{record.id}-{path.name}"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
+            path = target
+            count += 1
+        located.append(("located", place_of(path.absolute(), out), record.id))
+    journal = Journal(out / JOURNAL_FILE)
+    try:
+        journal.append_all(located)
+    finally:
+        journal.close()
+    return count, missing
+
+
+def _file_of(record: ImageRecord) -> Path | None:
+    there = (path for path in record.places if path.is_file())
+    return next((path for path in there if hash_file(path) == record.sha256), None)
+
+
+def _clear(out: Path) -> None:
+    """Remove what was copied into a folder that was empty."""
+    for path in list(out.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _checked_round(folder: Path) -> dict[str, Any]:
+    """Return a finished round's inputs, after a check of all its files by their hashes."""
+    if not (folder / MANIFEST_FILE).is_file():
+        raise InputError(f"{folder} is no finished round: it has no {MANIFEST_FILE}.")
+    if not is_plain_tree(folder):
+        raise InputError(f"{folder} has a link or a device in it, which a round may not have.")
+    try:
+        manifest = read_json(folder / MANIFEST_FILE)
+        expected = {**manifest["files"], INPUTS_FILE: manifest["data"]}
+        for name, sha256 in expected.items():
+            path = (folder / name).resolve()
+            if not path.is_relative_to(folder.resolve()) or hash_file(path) != sha256:
+                raise InputError(f"{folder / name} is not what was trained (its hash differs).")
+        inputs = read_json(folder / INPUTS_FILE)
+        if not isinstance(inputs, dict):
+            raise TypeError("its inputs are no table")
+    except (KeyError, TypeError, ValueError, OSError) as exc:
+        if isinstance(exc, InputError):
+            raise
+        raise InputError(f"{folder} is damaged: {exc}.") from exc
+    return inputs
+
+
+def _check_origin(project: Project, folder: Path, inputs: dict[str, Any]) -> None:
+    """Refuse a round of other labels, other classes or another parent."""
+    try:
+        classes = [(int(c["id"]), str(c["name"])) for c in inputs["classes"]]
+        labels = {image["label"]["sha256"] for image in inputs["images"] if image["label"]}
+        parent = inputs["parent_round"]
+        parent_number = None if parent is None else int(parent["number"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InputError(f"{folder / INPUTS_FILE} is damaged: {exc}.") from exc
+    if classes != [(c.id, c.name) for c in project.classes]:
+        raise InputError(f"{folder} has other classes than {project.name}: it can't be taken.")
+    known = {e.payload.get("sha256") for e in project.events("commit")}
+    if not labels <= known:
+        raise InputError(
+            f"{folder} was trained on labels that {project.name} does not have: merge the project "
+            "that it was trained in first."
+        )
+    active = project.active_round()
+    if parent_number != (active.number if active else None) or not _same_parent(active, folder):
+        raise InputError(
+            f"{folder} goes on from {_round_name(parent_number)}, but "
+            f"{_round_name(active.number if active else None)} is active in {project.name}, so "
+            "that the two can't be compared: make that one active first (rounds --promote)."
+        )
+
+
+def _same_parent(active: RoundRecord | None, folder: Path) -> bool:
+    """Whether the active round is the one beside `folder` that it goes on from."""
+    if active is None:
+        return True
+    beside = folder.parent / active.folder.name / MANIFEST_FILE
+    own = active.folder / MANIFEST_FILE
+    return not beside.is_file() or (own.is_file() and hash_file(own) == hash_file(beside))
+
+
+def _round_name(number: int | None) -> str:
+    return "no round" if number is None else f"round {number}"

@@ -1,0 +1,163 @@
+"""``napari-scsam merge``: two copies of a project become one again, and nothing is lost."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import tifffile
+from command_line import ok, process, refused
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHAPE = (5, 20, 24)
+
+
+def label_of(value: int, rows: slice = slice(4, 12)) -> np.ndarray:
+    label = np.zeros(SHAPE[1:], np.uint8)
+    label[rows, 5:15] = value
+    return label
+
+
+def commit(folder: Path, name: str, plane: int, label: np.ndarray, judged: tuple[int, ...]) -> None:
+    with Project.open(folder) as project:
+        project.commit(project.image(name).id, label, plane=Plane(0, plane), judged=judged)
+
+
+def label(folder: Path, name: str) -> np.ndarray:
+    with Project.open(folder, read_only=True) as project:
+        return project.label(project.image(name).id)
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> tuple[Path, Path]:
+    """Two copies of a project of a volume and a picture; slice 0 was labelled before."""
+    rng = np.random.default_rng(0)
+    volume = rng.normal(size=SHAPE).astype(np.float32)
+    tifffile.imwrite(tmp_path / "volume.tif", volume, imagej=True, metadata={"axes": "ZYX"})
+    picture = rng.integers(0, 255, SHAPE[1:]).astype(np.uint8)
+    imageio.imwrite(tmp_path / "picture.png", picture)
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    images = [tmp_path / "volume.tif", tmp_path / "picture.png"]
+    ok("new", mine, "--images", *images, "--classes", "heart,scar")
+    commit(mine, "volume", 0, label_of(1), (1, 2))
+    shutil.copytree(mine, other)
+    return mine, other
+
+
+def test_each_side_keeps_what_it_did_and_gets_what_the_other_did(
+    copies: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """As a process."""
+    mine, other = copies
+    commit(mine, "volume", 1, label_of(1), (1, 2))
+    commit(other, "volume", 2, label_of(2), (2,))
+    commit(other, "volume", 0, label_of(2), (1, 2))  # changed there, not here
+    commit(other, "picture", 0, label_of(1), (1,))
+    extra = np.random.default_rng(5).integers(0, 255, (9, 9)).astype(np.uint8)
+    imageio.imwrite(tmp_path / "extra.png", extra)
+    ok("add", other, tmp_path / "extra.png")
+    before = (other / "journal.sqlite").read_bytes()
+
+    found = ok("merge", mine, other, run=process)
+    assert len(found["added"]) == 1 and found["conflicts"] == [] == found["problems"]
+    assert {c["name"]: c["planes"] for c in found["taken"]} == {"volume": [0, 2], "picture": [0]}
+    merged = label(mine, "volume")
+    np.testing.assert_array_equal(merged[0], label_of(2))
+    np.testing.assert_array_equal(merged[1], label_of(1))
+    np.testing.assert_array_equal(merged[2], label_of(2))
+    assert (merged[3:] == 255).all()
+    np.testing.assert_array_equal(label(mine, "picture"), label_of(1))
+    with Project.open(mine, read_only=True) as project:
+        last = project.commits(project.image("volume").id)[-1]
+        # What was not looked for there stays unknown.
+        assert last.judged.on(2) == (2,) and last.judged.on(1) == (1, 2)
+    assert (other / "journal.sqlite").read_bytes() == before
+
+    again = ok("merge", mine, other)
+    assert again["added"] == again["taken"] == again["conflicts"] == []
+
+
+def test_a_conflict_is_listed_and_both_labels_are_kept(copies: tuple[Path, Path]) -> None:
+    mine, other = copies
+    commit(mine, "volume", 0, label_of(1, slice(0, 9)), (1, 2))
+    commit(other, "volume", 0, label_of(2, slice(9, 19)), (1, 2))
+    commit(other, "volume", 3, label_of(2), (1, 2))
+    found = ok("merge", mine, other)
+    (conflict,) = found["conflicts"]
+    assert conflict["name"] == "volume" and conflict["planes"] == [0]
+    assert [c["planes"] for c in found["taken"]] == [[3]]
+    np.testing.assert_array_equal(label(mine, "volume")[0], label_of(1, slice(0, 9)))
+    np.testing.assert_array_equal(label(mine, "volume")[3], label_of(2))
+    with Project.open(mine) as project:
+        image = project.image("volume").id
+        current = project.label_version(image)
+        project.revert(image, conflict["version"])
+        np.testing.assert_array_equal(project.label(image)[0], label_of(2, slice(9, 19)))
+        project.revert(image, current)
+        count = len(project.commits(image))
+    again = ok("merge", mine, other)
+    assert again["conflicts"] == found["conflicts"] and again["taken"] == []
+    with Project.open(mine) as project:
+        assert len(project.commits(image)) == count
+    assert "Conflict: volume, slice 0" in process("merge", mine, other).stdout
+
+
+def test_what_was_taken_back_there_is_not_taken(copies: tuple[Path, Path]) -> None:
+    mine, other = copies
+    with Project.open(other) as project:
+        project.revert(project.image("volume").id, None)
+    assert ok("merge", mine, other)["taken"] == []
+    np.testing.assert_array_equal(label(mine, "volume")[0], label_of(1))
+
+
+def test_projects_that_are_no_copies_and_the_same_image_under_two_names(
+    copies: tuple[Path, Path], tmp_path: Path
+) -> None:
+    mine, _ = copies
+    renamed = tmp_path / "other name.tif"
+    shutil.copy(tmp_path / "volume.tif", renamed)
+    ok("new", tmp_path / "third", "--images", renamed, "--classes", "scar")
+    commit(tmp_path / "third", "other name", 4, label_of(1), (1,))
+    found = ok("merge", mine, tmp_path / "third")
+    assert found["added"] == [] and [c["name"] for c in found["taken"]] == ["volume"]
+    # "scar" is 2 here.
+    np.testing.assert_array_equal(label(mine, "volume")[4], label_of(2))
+
+
+def test_what_can_not_be_merged(copies: tuple[Path, Path], tmp_path: Path) -> None:
+    mine, other = copies
+    assert "the same project" in refused("merge", mine, mine)
+    ok("new", tmp_path / "strange", "--classes", "heart,lung")
+    assert "has the class lung" in refused("merge", mine, tmp_path / "strange")
+    toml = (other / "project.toml").read_text()
+    (other / "project.toml").write_text(toml.replace("schema = 1", "schema = 99"))
+    assert "newer" in refused("merge", mine, other)
+    with Project.open(mine):
+        assert "open in another window" in refused("merge", mine, tmp_path / "strange")
+
+
+def test_what_is_gone_is_named_and_the_rest_is_merged(
+    copies: tuple[Path, Path], tmp_path: Path
+) -> None:
+    mine, other = copies
+    imageio.imwrite(tmp_path / "gone.png", np.eye(9, dtype=np.uint8))
+    ok("add", other, tmp_path / "gone.png")
+    (tmp_path / "gone.png").unlink()
+    commit(other, "picture", 0, label_of(1), (1, 2))
+    commit(other, "volume", 1, label_of(1), (1, 2))
+    last = sorted((other / "labels").rglob("*.nii.gz"))[-1]
+    last.write_bytes(b"damaged")
+    (other / "pending").mkdir()
+    (other / "pending/00.json").write_text("{}")
+    found = ok("merge", mine, other)
+    words = " ".join(found["problems"])
+    assert "gone was not added" in words and str(last) in words and "uncommitted work" in words
+    assert len(found["taken"]) == 1
