@@ -117,6 +117,8 @@ def test_old_damage_is_found_in_the_background_and_at_the_next_opening(long: Pat
     with Project.open(long, read_only=True) as project:
         assert len(project.events("note")) == EVENTS
     (long / "journal.sqlite").write_bytes((long / "backups" / backup).read_bytes())
+    Project.open(long, read_only=True).close()
+    assert (long / "backups" / "damaged.txt").exists()  # reading changes nothing
     with Project.open(long) as project:
         project.record("note", {})
         project.wait_for_backup()
