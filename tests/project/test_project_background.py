@@ -12,7 +12,7 @@ import pytest
 
 from napari_scsam.core.errors import DamagedError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.project import Project, background_backup, hash_chain, journal
+from napari_scsam.project import Project, background_backup, hash_chain, journal, training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,6 +117,8 @@ def test_old_damage_is_found_in_the_background_and_at_the_next_opening(long: Pat
     with Project.open(long, read_only=True) as project:
         assert len(project.events("note")) == EVENTS
     (long / "journal.sqlite").write_bytes((long / "backups" / backup).read_bytes())
+    Project.open(long, read_only=True).close()
+    assert (long / "backups" / "damaged.txt").exists()  # reading changes nothing
     with Project.open(long) as project:
         project.record("note", {})
         project.wait_for_backup()
@@ -176,6 +178,8 @@ def test_a_round_begins_without_waiting_for_a_backup(
             slowly(self, pause)  # type: ignore[arg-type]
 
         monkeypatch.setattr(journal.Journal, "back_up_slowly", noted)
+        monkeypatch.setattr(background_backup, "BACKGROUND_FROM", 50_000)
+        monkeypatch.setattr(training, "ROUND_IN_BACKGROUND_FROM", 5)
         project.begin_round(TrainSettings(recipe="scsam", steps=100, seed=7))
         project.wait_for_backup()
         assert len(threads) == 1 and threads[0] != there
@@ -191,7 +195,7 @@ def test_the_file_of_a_running_backup_is_not_swept(
     mine = left.with_name(".4567abcd.journal-00000002.sqlite")
     left.write_bytes(b"half")
 
-    def make(_self: background_backup.Backups) -> None:
+    def make(_self: background_backup.Backups, _longest: int | None = None) -> None:
         mine.write_bytes(b"in progress")
 
     monkeypatch.setattr(background_backup.Backups, "make", make)

@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 
 from napari_scsam.cli.__main__ import main
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.geometry import Plane
-from napari_scsam.core.settings import TrainSettings
-from napari_scsam.io import read_labels
-from napari_scsam.project import Project, labels
+from napari_scsam.core.settings import TrainSettings, TuneSettings
+from napari_scsam.io import nifti, read_labels
+from napari_scsam.project import Project, label_files, labels
 from scsam_train.config import image_input
 from scsam_train.data import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from napari_scsam.io.grid import Grid
 
 # Slices, rows and columns of the fixture's volume.
 SHAPE = (5, 7, 9)
@@ -163,16 +165,30 @@ def test_a_label_of_slices_is_exported_as_a_volume(
     np.testing.assert_array_equal(read_labels(out / "volume.nii.gz"), expected)
 
 
-def test_a_round_reads_a_label_of_slices(project: Project, volume_id: str) -> None:
+def test_a_round_and_a_tuning_read_a_label_of_slices(project: Project, volume_id: str) -> None:
     for index in (1, 3):
         project.commit(volume_id, slice_of(index), plane=Plane(0, index))
-    for begin in (lambda: project.begin_round(SETTINGS),):
-        inputs = json.loads((begin() / "inputs.json").read_text())
-        entry = inputs["images"][0]
+    for folder in (project.begin_round(SETTINGS), project.begin_tuning(TuneSettings())):
+        entry = json.loads((folder / "inputs.json").read_text())["images"][0]
         assert [part["plane"] for part in entry["label"]["parts"]] == [1, 3]
         assert entry["label"]["version"] == 2
         _, label = read_image(image_input(entry))
         np.testing.assert_array_equal(label, project.label(volume_id))
+
+
+@pytest.mark.parametrize("spoil", ["bytes", "missing"])
+def test_a_round_refuses_a_slice_that_is_damaged(
+    project: Project, volume_id: str, spoil: str
+) -> None:
+    saved = project.commit(volume_id, slice_of(1), plane=Plane(0, 1))
+    project.commit(volume_id, slice_of(3), plane=Plane(0, 3))
+    inputs = json.loads((project.begin_round(SETTINGS) / "inputs.json").read_text())
+    if spoil == "bytes":
+        saved.path.write_bytes(saved.path.read_bytes()[:-1] + b"x")
+    else:
+        saved.path.unlink()
+    with pytest.raises(InputError, match=r"000001\.plane-0001\.nii\.gz"):
+        read_image(image_input(inputs["images"][0]))
 
 
 def test_a_project_with_whole_labels_goes_on_with_slices(
@@ -206,3 +222,27 @@ def test_only_large_volumes_are_stored_by_slice(
     monkeypatch.setattr(labels, "SLICE_FILES_FROM", 1)
     project.commit(picture, np.ones((6, 8), np.uint8), plane=Plane(0, 0))
     assert files(project, volume_id) == files(project, picture) == ["000001.nii.gz"]
+
+
+def test_a_commit_of_a_slice_neither_reads_nor_writes_the_others(
+    project: Project, volume_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in (0, 1):
+        project.commit(volume_id, slice_of(index), plane=Plane(0, index))
+    shapes = []
+    plain = nifti.encode_label
+
+    def encoded(label: np.ndarray, grid: Grid) -> bytes:
+        shapes.append(label.shape)
+        return plain(label, grid)
+
+    def read(*_: object) -> None:
+        raise AssertionError("a label was read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nifti, "encode_label", encoded)
+        patch.setattr(label_files.LabelFiles, "read", read)
+        project.commit(volume_id, slice_of(3), plane=Plane(0, 3))
+    assert shapes == [(1, 7, 9)]
+    label = project.label(volume_id)
+    assert label is not None and [bool((p != 255).all()) for p in label] == [1, 1, 0, 1, 0]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Journals with more events are backed up in the background; that of fewer takes less than a second.
 BACKGROUND_FROM = 50_000
+# The same when a round begins, which may be on the window's thread (arbitrary: some 20 ms).
+ROUND_IN_BACKGROUND_FROM = 2_000
 # Seconds of sleep in each pause (arbitrary: about as long as the work between two pauses), so that
 # the window's thread is not slowed down.
 _PAUSE_S = 0.003
@@ -35,8 +37,13 @@ class Backups:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def make(self) -> None:
+    def make(self, longest: int | None = None) -> None:
         """Make a backup of new events; of a long journal, also verify all events.
+
+        Parameters
+        ----------
+        longest : int, optional
+            A journal of more events is backed up in the background.
 
         Raises
         ------
@@ -45,7 +52,7 @@ class Backups:
         ProjectError
             If the journal is short, and the disk is full or the backups folder can't be used.
         """
-        if self._journal.last_id() <= BACKGROUND_FROM:
+        if self._journal.last_id() <= (BACKGROUND_FROM if longest is None else longest):
             self._journal.back_up()
         elif self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="backup", daemon=True)

@@ -111,7 +111,7 @@ class Journal:
         if not path.is_file():
             raise ProjectError(f"The project has lost its journal: there is no {path}.")
         try:
-            self._connection = _opened(path)
+            self._connection = _opened(path, read_only=read_only)
         except DamagedError as exc:
             if not read_only:
                 raise
@@ -301,7 +301,7 @@ class Journal:
                 self._connection.execute("ROLLBACK")
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Connect to a journal whose schema is ours and that is not damaged."""
     with clear_errors(path):
         connection = connect(path)
@@ -315,6 +315,8 @@ def _opened(path: Path) -> sqlite3.Connection:
             connection.execute("COMMIT")
             if fault:
                 raise damaged(path, fault)
+            if not read_only:
+                forget_damage(path)
         except BaseException:
             connection.close()
             raise
@@ -324,10 +326,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _damage_at_opening(connection: sqlite3.Connection, path: Path) -> str:
     """Verify the events since the last backup, and at least the newest ones."""
     if is_damage_noted(path):
-        fault = find_damage(connection, ALL)
-        if not fault:
-            forget_damage(path)
-        return fault
+        return find_damage(connection, ALL)
     last = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
     since_backup = last - backed_up_to(connection, path)
     if since_backup <= NEWEST:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.project_layout import LABELS_FOLDER
 from napari_scsam.io import nifti
-from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.bounds import refuse_too_large
 from napari_scsam.io.grid import SliceGrid
 from napari_scsam.io.label_parts import LabelPart, compose
@@ -46,18 +45,20 @@ class LabelFiles:
         suffix = "" if plane is None else f".plane-{plane:04d}"
         return self._folder / image_id / f"{version:06d}{suffix}.nii.gz"
 
-    def write(
+    def encode(
         self, image: ImageRecord, version: int, label: LabelArray, plane: int | None = None
-    ) -> LabelPart:
-        """Write a version, durably; `label` is the whole label, or the slice `plane` of it."""
+    ) -> tuple[LabelPart, bytes]:
+        """The file of a version and its content, which the caller writes.
+
+        `label` is the whole label, or the slice `plane` of it. The folder is created.
+        """
         if plane is None:
             content = nifti.encode_label(label, image)
         else:
             content = nifti.encode_label(label[None], SliceGrid.of(image, plane))
         make_real_folder(self._project, LABELS_FOLDER, image.id)
         path = self.path(image.id, version, plane)
-        write_bytes(path, content)
-        return LabelPart(plane, path, hashlib.sha256(content).hexdigest())
+        return LabelPart(plane, path, hashlib.sha256(content).hexdigest()), content
 
     def read(self, image: ImageRecord, parts: Sequence[LabelPart]) -> LabelArray:
         """Read a label from its files.

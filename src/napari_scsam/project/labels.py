@@ -14,6 +14,7 @@ from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.judged import ClassIds, Judged, check_judged
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass, as_label_array, done_planes, is_done
 from napari_scsam.core.volume import take_plane
+from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.label_parts import LabelPart
 from napari_scsam.project import parsing
 from napari_scsam.project.current_labels import CurrentLabels
@@ -177,7 +178,8 @@ class Labels:
         before = self.current(image.id)
         version = self._next_version(image.id)
         by_slice = label.ndim < len(image.shape)
-        part = self._files.write(image, version, label, plane if by_slice else None)
+        part, content = self._files.encode(image, version, label, plane if by_slice else None)
+        write_bytes(part.path, content)
         payload: dict[str, Any] = {
             "version": version,
             "sha256": part.sha256,

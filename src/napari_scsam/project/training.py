@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_scsam.project.background_backup import ROUND_IN_BACKGROUND_FROM
 from napari_scsam.project.rounds import Rounds, round_window
 from napari_scsam.project.tunings import Tunings
 
@@ -91,7 +92,7 @@ class Training:
             images = [(record, current.get(record.id)) for record in self._images.all()]
             held_out_ids = {self._images.find(image).id for image in held_out}
             folder = self.rounds.begin(info, images, settings, sorted(held_out_ids))
-            self._backups.make()
+            self._backups.make(ROUND_IN_BACKGROUND_FROM)
             return folder
 
     def adopt(self) -> list[RoundRecord]:
