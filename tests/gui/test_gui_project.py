@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QColorDialog,
     QComboBox,
     QDialog,
+    QLabel,
     QLineEdit,
     QMessageBox,
     QPushButton,
@@ -137,7 +138,7 @@ def test_the_key_sheet_lists_every_key_of_the_window(opened: Hand, dock: ScsamDo
     opened.qtbot.mouseClick(opened.find("keys", QToolButton), Qt.MouseButton.LeftButton)
     sheet = dock.findChild(QDialog, "key_sheet")
     assert sheet is not None and sheet.isVisible() and not sheet.isModal()
-    text = sheet.findChild(object, "key_sheet_text").text()
+    text = sheet.findChild(QLabel, "key_sheet_text").text()
     assert "Shift+click" in text and all(what in text for _, what in KEYS)
     sheet.close()
     opened.activate()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TIP = "Class of the next click. Key over the image: its number."
 # Lines of class names before the list scrolls, and pixels beside a name. Both arbitrary.
 MOST_LINES = 4
-BESIDE_NAME = 26
+BESIDE_NAME = 26  # arbitrary
 # Classes that have a key: the digits but 0.
 DIGITS = 9
 
