@@ -39,7 +39,7 @@ def ring_around(box: Box, answer: Mask, protected: Mask) -> Mask | None:
     edge = inside & ~((rows >= r0 + 1) & (rows <= r1 - 1) & (cols >= c0 + 1) & (cols <= c1 - 1))
     outlined = answer & inside
     lost = int((outlined & protected).sum())
-    if lost <= MOST_OF_IT * int(outlined.sum()) or (protected & edge).any():
+    if lost <= MOST_OF_IT * int(outlined.sum()) or (outlined & protected & edge).any():
         return None
     # Half a pixel more: a box goes through the centres of its outermost pixels.
     height, width = (r1 - r0) / 2 + 0.5, (c1 - c0) / 2 + 0.5
