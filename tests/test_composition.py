@@ -18,7 +18,10 @@ ROOMS = ("annotation", "_napari")
 # `Project` keeps the names that scripts use.
 MANY_METHODS = {"store.py: Project"}
 # Where every module-level number says where it comes from.
-NUMBERED_ROOMS = ("annotation", "cli", "core", "inference", "models", "propagation")
+NUMBERED_ROOMS = (
+    *("annotation", "cli", "core", "inference"),
+    *("io", "models", "project", "propagation"),
+)
 NUMBERED = (*(SOURCE / room for room in NUMBERED_ROOMS), TRAINING)
 # Of torch, skimage.data and pathlib: functions that not every version has, and sample images.
 LIBRARIES = {"torch.cpu", "data", "path"}
