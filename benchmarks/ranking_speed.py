@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 
@@ -52,14 +53,15 @@ def main() -> None:
         figures = measure(
             Path(place), options.pictures, RankOptions(workers=Workers(options.workers))
         )
-    machine = {"cores": os.cpu_count(), "omp_threads": os.environ.get("OMP_NUM_THREADS")}
-    {
+    result = {
         **vars(options),
         **figures,
-        **machine,
+        "cores": os.cpu_count(),
+        "omp_threads": os.environ.get("OMP_NUM_THREADS"),
         "load": load,
         "python": platform.python_version(),
     }
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 def measure(place: Path, count: int, options: RankOptions) -> dict[str, object]:

@@ -22,7 +22,13 @@ import napari  # noqa: TID251 - a script that drives the window
 import numpy as np
 from PIL import Image
 from qtpy.QtCore import QBuffer, QIODevice  # noqa: TID251 - as above
-from qtpy.QtWidgets import QApplication, QScrollArea, QWidget  # noqa: TID251 - as above
+from qtpy.QtWidgets import (  # noqa: TID251 - as above
+    QApplication,
+    QDialog,
+    QScrollArea,
+    QToolButton,
+    QWidget,
+)
 from scipy.ndimage import distance_transform_edt
 
 from napari_scsam.core.geometry import Plane
@@ -39,6 +45,8 @@ SIZE = (1280, 860)
 WAIT_S = 240.0
 # Time until the dock has shown the devices. Arbitrary.
 SETTLE_S = 4.0
+# Twice napari's default, in pixels.
+LARGE_FONT = 24
 VENTRICLES = 2
 # Chosen by hand in the sample: a committed slice, and two open ones.
 COMMITTED_SLICE, CLICKED_SLICE, SUGGESTED_SLICE = 76, 79, 91
@@ -87,11 +95,34 @@ def _take_pictures(fresh: Path, trained: Path, out: Path, theme: str) -> None:
         _open(dock, trained)
         _suggest(dock)
         _save(window, out / "window.png")
+        _unfold(dock, "rounds_fold")
         _scroll_down(dock)
         _save(dock, out / "round.png")
+        _take_states(dock, out)
     finally:
         dock.shut_down()
         viewer.close()
+
+
+def _take_states(dock: Any, out: Path) -> None:
+    """Take the dock with its forms open, and with fonts of twice the size."""
+    _unfold(dock, "edit_classes")
+    _save(dock, out / "classes.png")
+    dock.findChild(QToolButton, "edit_classes").setChecked(False)
+    dock.press("keys")
+    _pump(1.0)
+    _save(dock.findChild(QDialog, "key_sheet"), out / "keys.png")
+    dock.findChild(QDialog, "key_sheet").close()
+    _unfold(dock, "train_settings")
+    _save(dock, out / "settings.png")
+    dock.setStyleSheet(f"{dock.styleSheet()}\n* {{ font-size: {LARGE_FONT}px; }}")
+    _pump(1.0)
+    _save(dock, out / "large.png")
+
+
+def _unfold(dock: Any, name: str) -> None:
+    dock.findChild(QToolButton, name).setChecked(True)
+    _pump(1.0)
 
 
 def _open(dock: Any, project: Path) -> None:

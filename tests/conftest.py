@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from contextlib import suppress
@@ -25,21 +26,32 @@ if TYPE_CHECKING:
 WINDOW = "tests/gui/"
 
 
-def import_torch_before_mesa() -> None:
-    """Load torch before a window loads OpenGL.
+def import_triton_before_mesa() -> None:
+    """Load triton, which torch imports when it is first needed, before a window loads OpenGL.
 
-    Both bring an LLVM, Mesa's and triton's. A process in which Mesa's is loaded first can crash
-    when a later test imports torch.
+    Both Mesa and triton bring an LLVM. A process in which Mesa's is loaded first crashes when a
+    later test has torch import triton.
     """
-    import torch  # noqa: F401
+    with suppress(ImportError):  # there is none on Windows and macOS
+        import triton  # noqa: F401
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: two processes that share the files then end together."""
     if len({item.nodeid.startswith(WINDOW) for item in items}) == 2:
-        import_torch_before_mesa()
+        import_triton_before_mesa()
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (not item.nodeid.startswith(WINDOW), item.path not in slow))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every later garbage collection.
+
+    napari collects all garbage whenever a layer is removed. That takes a quarter of a second, and
+    more beside torch, for objects that no test can free.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

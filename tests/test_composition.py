@@ -17,12 +17,6 @@ TRAINING = Path(scsam_train.__file__).parent
 ROOMS = ("annotation", "_napari")
 # `Project` keeps the names that scripts use.
 MANY_METHODS = {"store.py: Project"}
-# Where every module-level number says where it comes from.
-NUMBERED_ROOMS = (
-    *("annotation", "cli", "core", "inference"),
-    *("io", "models", "project", "propagation"),
-)
-NUMBERED = (*(SOURCE / room for room in NUMBERED_ROOMS), TRAINING)
 # Of torch, skimage.data and pathlib: functions that not every version has, and sample images.
 LIBRARIES = {"torch.cpu", "data", "path"}
 
@@ -157,9 +151,8 @@ def unsourced_numbers(source: str) -> list[str]:
 
 
 def test_every_number_of_a_module_says_where_it_comes_from() -> None:
-    for room in NUMBERED:
-        for path in sorted(room.rglob("*.py")):
-            assert not unsourced_numbers(path.read_text(encoding="utf-8")), path
+    for path in sources():
+        assert not unsourced_numbers(path.read_text(encoding="utf-8")), path
 
 
 def test_a_number_without_its_source_is_found() -> None:

@@ -123,3 +123,19 @@ def test_only_classes_that_were_said_something_of_have_changed() -> None:
     assert changed_classes(included, included) == frozenset()
     assert changed_classes(clicks((1, 1, 1, True)), included) == {2}
     assert changed_classes(PromptSet((*included.points, PointPrompt(2, 2, 3))), included) == {3}
+
+
+def test_a_box_around_another_class_makes_a_ring_of_it() -> None:
+    cavity = square(3, 4, 4, 8, 8)
+    box = PromptSet(boxes={(2, 1): (1.0, 1.0, 10.0, 10.0)})
+    inner = square(2, 4, 4, 8, 8)  # the model outlines the cavity again
+    ring = merged(WorkingLabel(cavity), box, inner)
+    np.testing.assert_array_equal(ring == 3, cavity == 3)
+    assert ring[5, 1] == ring[1, 5] == ring[10, 5] == ring[5, 10] == 2
+    assert ring[1, 1] == ring[0, 5] == 0
+    outer = square(2, 1, 1, 11, 11)  # or the wall, as it should
+    assert merged(WorkingLabel(cavity), box, outer)[1, 1] == 2
+    replaced = merged(WorkingLabel(cavity, over="all"), box, inner)
+    np.testing.assert_array_equal(replaced, inner)
+    beside = PromptSet(boxes={(2, 1): (1.0, 6.0, 10.0, 10.0)})  # cuts through the cavity
+    assert not (merged(WorkingLabel(cavity), beside, inner) == 2).any()

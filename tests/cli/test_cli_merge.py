@@ -12,7 +12,7 @@ import tifffile
 from command_line import ok, process, refused
 
 from napari_scsam.core.geometry import Plane
-from napari_scsam.project import Project
+from napari_scsam.project import Project, labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +36,12 @@ def label(folder: Path, name: str) -> np.ndarray:
         return project.label(project.image(name).id)
 
 
-@pytest.fixture
-def copies(tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(params=[2**21, 1], ids=["one file", "a file a slice"])
+def copies(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
     """Two copies of a project of a volume and a picture; slice 0 was labelled before."""
+    monkeypatch.setattr(labels, "SLICE_FILES_FROM", request.param)
     rng = np.random.default_rng(0)
     volume = rng.normal(size=SHAPE).astype(np.float32)
     tifffile.imwrite(tmp_path / "volume.tif", volume, imagej=True, metadata={"axes": "ZYX"})

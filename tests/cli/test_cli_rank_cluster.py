@@ -116,6 +116,40 @@ def test_a_running_scheduler_is_used(project: Path, scheduler: str) -> None:
     assert_same(json.loads(done.stdout.splitlines()[-1]), expected)
 
 
+SCHEDULER = """
+import time, distributed
+if __name__ == "__main__":
+    cluster = distributed.LocalCluster(n_workers=1, dashboard_address=None, silence_logs=50)
+    print(cluster.scheduler_address, flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_lost_is_one_line(project: Path) -> None:
+    script = project.parent / "scheduler.py"
+    script.write_text(SCHEDULER)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as cluster:
+        address = cluster.stdout.readline().strip()
+        command = [
+            sys.executable,
+            "-m",
+            "napari_scsam.cli",
+            "rank",
+            str(project),
+            "--dask",
+            address,
+        ]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            assert "Reading" in running.stderr.readline()
+            for child in psutil.Process(cluster.pid).children(recursive=True):
+                child.kill()
+            cluster.kill()
+            last = running.stderr.read().splitlines()[-1]
+    assert running.returncode == 2
+    assert last.startswith("napari-scsam: The dask scheduler was lost.")
+
+
 def test_what_can_not_be(project: Path) -> None:
     assert "1 or more" in refused("rank", project, "--workers", 0)
     both = refused("rank", project, "--workers", 2, "--dask", "tcp://127.0.0.1:1")

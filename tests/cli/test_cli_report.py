@@ -83,6 +83,8 @@ def test_it_needs_the_journal_and_the_labels_alone(folder: Path) -> None:
     assert before["seconds_each"] >= 0
     assert [r["dice"] for r in found["rounds"]] == [0.81]
     assert found["picks"] == {"random": 1}
+    with_rounds = {one["name"]: one["rounds"] for one in found["images"]}
+    assert with_rounds["p0"] == [] and with_rounds["p6"] == [1]
     sizes = {one["name"]: one for one in found["sizes"]}
     rows, cols = np.indices((40, 40))
     assert sizes["p7"]["size"] == ((rows - 20) ** 2 + (cols - 20) ** 2 < 19**2).sum()

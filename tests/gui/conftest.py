@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ def shared_viewer(qapp: Any) -> Iterator[Any]:
     """One window for all tests: opening and closing one takes seconds."""
     made = napari.Viewer(show=True)
     made.window.resize(1200, 900)
+    gc.freeze()  # the window stays, too (tests/conftest.py)
     yield made
     made.close()
 

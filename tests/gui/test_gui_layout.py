@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QToolButton
+from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QScrollArea, QToolButton
 
 from napari_scsam._qt.annotate_panel import AnnotatePanel
 from napari_scsam.annotation.view_state import ViewState
@@ -99,3 +99,30 @@ def test_the_bright_button_follows_what_is_on_the_canvas(opened: Hand) -> None:
     assert accept.palette().button().color() != plain
     opened.press("undo")
     assert not accept.property("primary")
+
+
+FOLDS = "rounds_fold tuning_fold project_fold train_settings edit_classes"
+
+
+@pytest.mark.parametrize("pixels", [12, 24])
+def test_nothing_is_cut_at_320_px_and_with_fonts_of_twice_the_size(
+    opened: Hand, pixels: int
+) -> None:
+    dock = opened.dock
+    dock.setStyleSheet(f"{dock.styleSheet()}\n* {{ font-size: {pixels}px; }}")
+    for name in FOLDS.split():
+        opened.find(name, QToolButton).setChecked(True)
+    opened.qtbot.wait(200)
+    view = dock.findChild(QScrollArea)
+    assert view is not None
+    body = view.widget()
+    opened.until(lambda: body.width() <= view.viewport().width())
+    assert dock.minimumSizeHint().width() <= (320 if pixels == 12 else 640)
+    for made in dock.findChildren(QPushButton):
+        if made.isVisible():
+            assert made.fontMetrics().horizontalAdvance(made.text()) <= made.width(), made.text()
+            right = made.mapTo(body, QPoint(made.width(), 0)).x()
+            assert right <= body.width(), made.text()
+    for label in dock.findChildren(QLabel):
+        if label.isVisible() and label.wordWrap() and label.text():
+            assert label.height() >= label.heightForWidth(label.width()), label.text()

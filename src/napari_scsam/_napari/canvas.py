@@ -46,9 +46,11 @@ class NapariCanvas(Canvas):
         Layers that are not ours are not changed.
     pick_class : callable
         Called with 0..8 when a digit is pressed on our layers.
+    strip : SliceStrip
+        The widget that marks slices, of `napari_scsam._qt`.
     """
 
-    def __init__(self, viewer: Any, pick_class: Callable[[int], None]) -> None:
+    def __init__(self, viewer: Any, pick_class: Callable[[int], None], strip: Any) -> None:
         self._viewer = viewer
 
         self._view = PlaneView(viewer)
@@ -60,7 +62,8 @@ class NapariCanvas(Canvas):
         self._prompts: PromptPainter | None = None
         self._scene = Scene()
         self._rendering = False
-        self._aids = ViewingAids(viewer, self._overlays, self._redraw_prompts, self._go_to_index)
+        self._aids = ViewingAids(viewer, self._overlays, self._redraw_prompts, strip)
+        strip.picked.connect(self._go_to_index)
         # Whether the slider has left the scene's plane, and that has not been reported yet.
         self._leaving = False
         for event in (dims := viewer.dims.events).current_step, dims.order, dims.ndisplay:

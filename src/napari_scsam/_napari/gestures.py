@@ -22,7 +22,7 @@ GRAB_PX = 10.0
 # Least distance of two positions of a line while it is drawn, and the most that the
 # simplification of the finished line may move it.
 STEP_PX = 2.0
-SIMPLIFY_PX = 1.0
+SIMPLIFY_PX = 1.0  # arbitrary
 
 # Button numbers of vispy.
 LEFT, RIGHT = 1, 2

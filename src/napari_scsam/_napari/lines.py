@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # In screen pixels. Arbitrary.
 WIDTH_PX = 1.5
-DASH_PX, GAP_PX = 6.0, 5.0
-HANDLE_PX = 4.0
+DASH_PX, GAP_PX = 6.0, 5.0  # arbitrary
+HANDLE_PX = 4.0  # arbitrary
 
 # Opacity of objects that are not the active one. Arbitrary.
 DIMMED = 0.45

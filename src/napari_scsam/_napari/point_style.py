@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SYMBOLS = {"confirm": "disc", "query": "diamond", "missed": "ring", "negative": "cross"}
 # Opacity at confidence 0, and size of the selected point relative to others. Arbitrary.
 LEAST_OPACITY = 0.35
-SELECTED_SCALE = 1.5
+SELECTED_SCALE = 1.5  # arbitrary
 
 
 @dataclass(frozen=True, eq=False)

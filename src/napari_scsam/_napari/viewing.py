@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_scsam._napari.slice_strip import SliceStrip
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
@@ -30,8 +28,8 @@ class ViewingAids:
         () -> our layers except the image.
     on_zoom : callable
         Called a moment after the zoom has changed.
-    go_to : callable
-        (index): called after a click on the slice strip.
+    strip : SliceStrip
+        The widget, of `napari_scsam._qt`.
     """
 
     def __init__(
@@ -39,11 +37,11 @@ class ViewingAids:
         viewer: Any,
         overlays: Callable[[], Iterable[Any]],
         on_zoom: Callable[[], None],
-        go_to: Callable[[int], None],
+        strip: Any,
     ) -> None:
         self._viewer = viewer
         self._overlays = overlays
-        self._strip = SliceStrip(go_to)
+        self._strip = strip
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(ZOOM_MS)

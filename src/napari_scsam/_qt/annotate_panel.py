@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_scsam._qt.button_menu import ButtonMenu, menu_button
 from napari_scsam._qt.button_rows import ButtonRows
+from napari_scsam._qt.class_editor import ClassEditor
 from napari_scsam._qt.class_list import ClassList
 from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
-from napari_scsam._qt.widgets import button, set_primary, text_label, title
+from napari_scsam._qt.widgets import button, set_primary, small_button, text_label, title
 from napari_scsam._qt.window_box import WindowBox
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ TOOL_TIP = (
 OVER_TIP = (
     "Whether a click or a stroke may take pixels of other classes (T switches): of none, of all, "
     "or of one class."
+)
+OTHERS_TIP = (
+    "What a commit says of the classes without an outline on the slice, in this project. Not here: "
+    "a round learns that they are absent. Not annotated yet: it learns nothing of them there. "
+    "Shift+J leaves them open on one slice."
 )
 NEW_OBJECT_TIP = (
     "Start another object of this class on this slice (A). A box away from the others starts one "
@@ -93,6 +99,8 @@ class AnnotatePanel(QWidget):
         ``outline`` or ``fill``.
     over_picked : str or int
         ``free``, ``all``, or the class that may be painted over.
+    others_picked : bool
+        Whether a commit leaves classes without an outline open.
     axis_picked : int
         Axis perpendicular to the slices to show.
     """
@@ -101,6 +109,7 @@ class AnnotatePanel(QWidget):
     class_picked = Signal(int)
     tool_picked = Signal(str)
     over_picked = Signal(object)
+    others_picked = Signal(bool)
     axis_picked = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -109,20 +118,32 @@ class AnnotatePanel(QWidget):
         self._counts = text_label("counts")
         self.classes = ClassList()
         self.classes.picked.connect(self.class_picked)
+        self.editor = ClassEditor()
+        self.editor.hide()
+        self.editor.closed.connect(self.close_editor)
         self.tool = self._make_tool_box()
         self._over = self._make_over_box()
+        self._others = self._make_others_box()
         self._axis = self._make_axis_box()
         self.window_box = WindowBox()
         self._buttons: dict[str, QPushButton] = {}
+        self._table: tuple[LabelClass, ...] = ()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
-        layout.addLayout(_row((self._heading, 1), (self._axis, 0)))
+        keys = small_button("keys", "?", "All keys and gestures (?)")
+        keys.clicked.connect(lambda _checked=False: self.pressed.emit("keys"))
+        self._edit = small_button("edit_classes", "✎", "Change names and colours, or add a class")
+        self._edit.setCheckable(True)
+        self._edit.toggled.connect(self._show_editor)
+        layout.addLayout(_row((self._heading, 1), (self._axis, 0), (keys, 0)))
         layout.addWidget(self.window_box)
-        layout.addWidget(self.classes)
+        layout.addLayout(_row((self.classes, 1), (self._edit, 0)))
+        layout.addWidget(self.editor)
         new_object = self._make_button("new_object", "New object   A", NEW_OBJECT_TIP)
         layout.addWidget(ButtonRows([self.tool, new_object]))
         layout.addWidget(self._over)
+        layout.addWidget(self._others)
         self._add_buttons(layout)
         layout.addWidget(self._counts)
 
@@ -158,6 +179,8 @@ class AnnotatePanel(QWidget):
         made.setObjectName("paint_over")
         made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         made.setToolTip(OVER_TIP)
+        # A class may have a long name; the list shows it whole.
+        made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         made.currentIndexChanged.connect(lambda i: self.over_picked.emit(made.itemData(i)))
         made.hide()
         return made
@@ -170,7 +193,23 @@ class AnnotatePanel(QWidget):
         for item in classes:
             self._over.addItem(f"Replace {item.name} only", item.id)
         self._over.blockSignals(False)
-        self._over.setVisible(len(classes) > 1)
+        for box in (self._over, self._others):
+            box.setVisible(len(classes) > 1)
+
+    def _make_others_box(self) -> QComboBox:
+        made = QComboBox()
+        made.setObjectName("other_classes")
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        made.setToolTip(OTHERS_TIP)
+        made.addItem("Other classes: not here", False)
+        made.addItem("Other classes: not annotated yet", True)
+        made.activated.connect(lambda i: self.others_picked.emit(made.itemData(i)))
+        made.hide()
+        return made
+
+    def show_others(self, is_open: bool) -> None:
+        """Show what a commit says of the classes without an outline."""
+        _show_choice(self._others, is_open)
 
     def _make_axis_box(self) -> QComboBox:
         made = QComboBox()
@@ -195,7 +234,18 @@ class AnnotatePanel(QWidget):
         """Show the classes, and select the first class and the first tool."""
         self.tool.setCurrentIndex(0)
         self.classes.show_classes(classes)
+        self._table = tuple(classes)
+        self.close_editor()
         self._fill_over_box(classes)
+
+    def close_editor(self) -> None:
+        """Hide the form for the classes."""
+        self._edit.setChecked(False)
+
+    def _show_editor(self, shown: bool) -> None:
+        if shown:
+            self.editor.show_classes(self._table)
+        self.editor.setVisible(shown)
 
     def pick_class(self, position: int) -> None:
         """Pick the class at `position` of the list, if there is one."""
@@ -211,6 +261,7 @@ class AnnotatePanel(QWidget):
         for name, text in (("propagate", state.propagate), ("commit_drafts", state.commit_drafts)):
             self._buttons[name].setText(text)
             self._buttons[name].setVisible(bool(text))
+        self._edit.setEnabled("edit_classes" in state.enabled)
         for name, made in self._buttons.items():
             made.setEnabled(name in state.enabled)
             set_primary(made, name in state.bright)

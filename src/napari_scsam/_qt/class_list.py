@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QSize, Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from napari_scsam._qt.widgets import SWATCH, colour_icon, fit_rows, row_size
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TIP = "Class of the next click. Key over the image: its number."
 # Lines of class names before the list scrolls, and pixels beside a name. Both arbitrary.
 MOST_LINES = 4
-BESIDE_NAME = 26
+BESIDE_NAME = 26  # arbitrary
 # Classes that have a key: the digits but 0.
 DIGITS = 9
 
@@ -55,8 +55,6 @@ class ClassList(QListWidget):
             row = QListWidgetItem(colour_icon(item.colour), f"{number}{item.name}")
             row.setData(Qt.ItemDataRole.UserRole, item.id)
             row.setToolTip(f"{item.name}. {TIP}")
-            width = self.fontMetrics().horizontalAdvance(row.text())
-            row.setSizeHint(row_size(self) + QSize(width + SWATCH + BESIDE_NAME, 0))
             self.addItem(row)
         self.blockSignals(False)
         if classes:
@@ -73,8 +71,18 @@ class ClassList(QListWidget):
         super().resizeEvent(event)
         self._fit()
 
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Size the names by the new font."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.FontChange:
+            self._fit()
+
     def _fit(self) -> None:
-        """Set the height of the list to that of its names at its current width."""
+        """Size the rows by their names, and the list by the lines that they take."""
+        for position in range(self.count()):
+            row = self.item(position)
+            width = self.fontMetrics().horizontalAdvance(row.text())
+            row.setSizeHint(row_size(self) + QSize(width + SWATCH + BESIDE_NAME, 0))
         room = max(self.width() - 2 * self.frameWidth(), 1)
         lines, used = 1, 0
         for position in range(self.count()):

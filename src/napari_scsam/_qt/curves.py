@@ -19,11 +19,11 @@ SAM = ("#E69F00", Qt.PenStyle.DashLine, "SAM")
 DICE = ("#009E73", Qt.PenStyle.DotLine, "Dice")
 # Pixels; arbitrary.
 MARGIN = 4
-LEGEND_HEIGHT = 18
-HEIGHT = 110
-PEN = 1.8
-DOT = 2.5
-SMALL_FONT = 11
+LEGEND_HEIGHT = 18  # arbitrary
+HEIGHT = 110  # arbitrary
+PEN = 1.8  # arbitrary
+DOT = 2.5  # arbitrary
+SMALL_FONT = 11  # arbitrary
 # Curves with at most this many points get dots, since one point makes no line. Arbitrary.
 FEW = 40
 # Colour, pen and name; points; upper end of the axis.

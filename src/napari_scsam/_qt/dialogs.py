@@ -62,6 +62,39 @@ def ask_export(
     return menu
 
 
+def ask_images_or_folder(
+    button: QWidget, parent: QWidget, on_chosen: Callable[[list[Path]], object]
+) -> QMenu:
+    """Open a menu below `button`: image files, or a folder of them."""
+    menu = QMenu(parent)
+    menu.addAction("Files…").triggered.connect(
+        lambda _checked=False: ask_images(parent, "Images to add", on_chosen)
+    )
+    menu.addAction("A folder…").triggered.connect(
+        lambda _checked=False: ask_folder(
+            parent, "Folder with images to add", lambda folder: on_chosen([folder])
+        )
+    )
+    menu.aboutToHide.connect(menu.deleteLater)
+    menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+    return menu
+
+
+def ask_to_add(parent: QWidget, found: str, on_yes: Callable[[], object]) -> QMessageBox:
+    """Open a question on whether the images that were found are added."""
+    box = QMessageBox(parent)
+    box.setObjectName("add_question")
+    box.setText(f"{found}. Add them to the project? They stay where they are.")
+    add = box.addButton("Add", QMessageBox.ButtonRole.AcceptRole)
+    add.setObjectName("add_found")
+    box.setDefaultButton(add)
+    box.addButton(QMessageBox.StandardButton.Cancel)
+    box.buttonClicked.connect(lambda pressed: on_yes() if pressed is add else None)
+    box.finished.connect(box.deleteLater)
+    box.open()
+    return box
+
+
 def ask_to_replace(
     parent: QWidget, paths: Sequence[Path], on_yes: Callable[[], object]
 ) -> QMessageBox:

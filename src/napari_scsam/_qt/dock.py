@@ -11,19 +11,21 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_scsam._napari.open_scans import open_scans
-from napari_scsam._qt.dialogs import ask_export, ask_folder, ask_images, ask_to_replace
+from napari_scsam._qt.dialogs import ask_export, ask_folder, ask_images
 from napari_scsam._qt.job_runner import ThreadJobRunner
-from napari_scsam._qt.keymap import Keymap
+from napari_scsam._qt.key_sheet import KeySheet
+from napari_scsam._qt.keymap import Keymap, main_window
 from napari_scsam._qt.layout import DockLayout
+from napari_scsam._qt.other_classes import OtherClasses
+from napari_scsam._qt.project_edits import ProjectEdits
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.session import Session
 from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
-from napari_scsam.core.errors import Cancelled, FileThereError, ScsamError
+from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
-from napari_scsam.project.export import export_labels
 from napari_scsam.rounds.shown_rounds import RoundsState
 from napari_scsam.rounds.tuning import TuningState
 from napari_scsam.workflows import projects
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QCloseEvent
 
+    from napari_scsam.annotation.controller import AnnotationController
     from napari_scsam.core.settings import ExportFormat, Modality
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
@@ -65,6 +68,10 @@ class ScsamDock(QWidget):
         self._files = ThreadJobRunner("scsam-files", self)
         self._carrier = ThreadJobRunner("scsam-propagation", self)
         self._keys: Keymap | None = None
+        self._others: OtherClasses | None = None
+        self._edits = ProjectEdits(
+            self, self._files, lambda: self.session, self._say, lambda error: self._fail(error)
+        )
         self._parts = DockLayout(self)
         self._connect()
         self._show_project(None)
@@ -90,9 +97,13 @@ class ScsamDock(QWidget):
         )
         parts.queue.picked.connect(self._open_image)
         parts.annotate.pressed.connect(self.press)
+        parts.annotate.editor.saved.connect(
+            lambda classes: self._edits.change_classes(classes, self.open_project_folder)
+        )
         parts.annotate.class_picked.connect(lambda c: self._with(lambda a: a.editor.set_class(c)))
         parts.annotate.tool_picked.connect(lambda t: self._with(lambda a: a.pick_tool(t)))
         parts.annotate.over_picked.connect(lambda o: self._with(lambda a: a.editor.set_over(o)))
+        parts.annotate.others_picked.connect(self._leave_others)
         parts.annotate.axis_picked.connect(lambda axis: self._with(lambda a: a.set_axis(axis)))
         parts.annotate.window_box.picked.connect(self._pick_window)
         parts.training.pressed.connect(self._press_training)
@@ -177,10 +188,12 @@ class ScsamDock(QWidget):
             self._make_segmenter(project.folder / "cache" / "embeddings", project.cache_gb),
         )
         self._show_project(project)
+        self._others = OtherClasses(project, self._files, self._fail)
+        self._parts.annotate.show_others(self._others.is_open)
         self._plan_round()
         chosen = self.session.annotation.window
         self._parts.annotate.window_box.show_window(chosen.chosen, chosen.choices)
-        self._keys = Keymap(_main_window(self), self._key_actions())
+        self._keys = Keymap(main_window(self), self._key_actions())
         self.session.begin()
         if project.notes:
             self._say(" ".join(project.notes), error=True)
@@ -192,33 +205,14 @@ class ScsamDock(QWidget):
             self._keys = None
         if self.session is not None:
             self.session.close()
-            self.session = None
+            self.session = self._others = None
             self._show_project(None)
 
     def export_to(
         self, folder: str | Path, format: ExportFormat, *, overwrite: bool = False
     ) -> None:
         """Write the committed labels into `folder`; asks before it replaces files."""
-        if self.session is None:
-            return
-        project = self.session.project
-
-        def done(paths: list[Path]) -> None:
-            count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
-            self._say(f"Exported {count} to {folder}, each read back and identical.")
-
-        def failed(error: Exception) -> None:
-            if not isinstance(error, FileThereError):
-                return self._fail(error)
-            self._say("Nothing was exported yet.")
-            again = partial(self.export_to, folder, format, overwrite=True)
-            ask_to_replace(self, error.paths, again)
-
-        def work(_progress: Any, _cancel: Any) -> list[Path]:
-            return export_labels(project, folder, format, overwrite=overwrite)
-
-        self._say("Exporting …")
-        self._files.run(Job("Exporting", work), done, failed)
+        self._edits.export_to(folder, format, overwrite=overwrite)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop the jobs and close the project. A running round continues by itself."""
@@ -244,12 +238,15 @@ class ScsamDock(QWidget):
 
     def press(self, name: str) -> None:
         """Do what the button with this object name does."""
+        if name == "keys":
+            KeySheet(self).show()
+            return
         actions: dict[str, Callable[[Any], Any]] = {
             "suggest": lambda a: a.suggest(),
-            "accept_next": lambda a: a.accept_and_next(),
+            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open(a)),
             "accept_all": lambda a: a.editor.accept_all(),
             "reject": lambda a: a.editor.reject(),
-            "commit": lambda a: a.commit(),
+            "commit": lambda a: a.commit(others_open=self._others_open(a)),
             "skip": lambda a: a.navigation.skip(),
             "undo": lambda a: a.undo(),
             "redo": lambda a: a.redo(),
@@ -259,6 +256,13 @@ class ScsamDock(QWidget):
         }
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
+
+    def _others_open(self, annotation: AnnotationController) -> bool:
+        return self._others is not None and self._others.open_on(annotation.now.plane)
+
+    def _leave_others(self, is_open: bool) -> None:
+        if self._others is not None:
+            self._others.leave_open(is_open)
 
     def _plan_round(self) -> None:
         """Show the cost of a round with the settings in the form, if they are valid."""
@@ -291,6 +295,8 @@ class ScsamDock(QWidget):
             self._show_form(True)
         elif name == "use_open_layers":
             self.use_open_layers()
+        elif name == "add_images":
+            self._edits.choose_images(self._parts.bar.add_button)
         else:
             ask_export(self._parts.bar.export_button, self, self.export_to)
 
@@ -302,6 +308,7 @@ class ScsamDock(QWidget):
             "U": "undo",
             "Shift+U": "redo",
             "A": "new_object",
+            "?": "keys",
         }
         actions: dict[str, Callable[[], Any]] = {
             key: partial(self.press, name) for key, name in pressed.items()
@@ -390,11 +397,3 @@ class ScsamDock(QWidget):
         self._say(str(error), error=True)
         if not isinstance(error, ScsamError):
             raise error
-
-
-def _main_window(widget: QWidget) -> QWidget:
-    """The window that `widget` belongs to, also while its dock floats."""
-    window = widget.window()
-    while window.parentWidget() is not None:
-        window = window.parentWidget().window()
-    return window

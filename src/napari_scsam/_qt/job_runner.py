@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Time limits in seconds, while the window is in use and when Python exits. Arbitrary.
 CLOSE_JOIN_S = 0.5
-EXIT_JOIN_S = 30.0
+EXIT_JOIN_S = 30.0  # arbitrary
 
 _log = logging.getLogger(__name__)
 

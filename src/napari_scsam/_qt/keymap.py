@@ -29,6 +29,7 @@ class Keymap(QObject):
         for key, action in actions.items():
             shortcut = QShortcut(QKeySequence(key), window)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.setAutoRepeat(False)  # a key held down must not commit slice after slice
             shortcut.activated.connect(action)
             self._shortcuts.append(shortcut)
 
@@ -39,3 +40,11 @@ class Keymap(QObject):
             shortcut.deleteLater()
         self._shortcuts.clear()
         self.deleteLater()
+
+
+def main_window(widget: QWidget) -> QWidget:
+    """Return the window that `widget` belongs to, also while its dock floats."""
+    window = widget.window()
+    while window.parentWidget() is not None:
+        window = window.parentWidget().window()
+    return window

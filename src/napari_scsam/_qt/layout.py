@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_scsam._qt.annotate_panel import AnnotatePanel
@@ -65,7 +65,6 @@ class DockLayout:
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(_scrolled(parts), 1)
         layout.addLayout(foot)
-        dock.setMinimumWidth(MINIMUM_WIDTH)
         dock.setStyleSheet(STYLE)
 
     def show_project(self, project: Project | None) -> None:
@@ -92,6 +91,27 @@ class DockLayout:
             part.setVisible(not shown and self._is_open)
 
 
+class Column(QScrollArea):
+    """A column that scrolls up and down, and is never narrower than what it holds."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the width of the content and of the scroll bar."""
+        hint = super().minimumSizeHint()
+        body, bar = self.widget(), self.verticalScrollBar()
+        if body is None or bar is None:
+            return hint
+        # A style sheet may make the bar wider than its hint says.
+        beside = max(bar.sizeHint().width(), self.width() - self.viewport().width())
+        width = body.minimumSizeHint().width() + beside
+        return QSize(max(width, MINIMUM_WIDTH), hint.height())
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Ask for more width when the content needs it, such as with a larger font."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+
 def _scrolled(parts: Sequence[QWidget]) -> QScrollArea:
     """Stack the parts in a column that scrolls."""
     body = QWidget()
@@ -101,7 +121,7 @@ def _scrolled(parts: Sequence[QWidget]) -> QScrollArea:
     for part in parts:
         column.addWidget(part)
     column.addStretch(1)
-    scroll = QScrollArea()
+    scroll = Column()
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QScrollArea.Shape.NoFrame)
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

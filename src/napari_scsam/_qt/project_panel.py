@@ -104,11 +104,16 @@ class NewProjectForm(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.folder = _line("new_folder", "a new or empty folder")
-        self.images = _line("new_images", IMAGES_HINT)
-        self.classes = _line("new_classes", "prostate, tumour")
+        self.folder = _line("new_folder", "a new or empty folder", "Folder of the project")
+        self.images = _line("new_images", IMAGES_HINT, "Images to annotate, separated by ;")
+        self.classes = _line(
+            "new_classes",
+            "prostate, tumour",
+            "Structures to outline, separated by commas. Colours are chosen later, beside the list",
+        )
         self.modality = QComboBox()
         self.modality.setObjectName("new_modality")
+        self.modality.setToolTip("Kind of the images, which decides on the intensity windows")
         for value, text in zip(
             get_args(Modality), ("MR", "CT", "Ultrasound", "Colour picture", "Other"), strict=True
         ):
@@ -135,7 +140,7 @@ class NewProjectForm(QWidget):
         row = QHBoxLayout()
         row.setSpacing(GAP)
         row.addWidget(self._create, 2)
-        row.addWidget(button("cancel_new", "Cancel", self.cancelled.emit), 1)
+        row.addWidget(button("cancel_new", "Cancel", self.cancelled.emit, "Close the form"), 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(title("new_title", "New project"))
@@ -193,6 +198,7 @@ BAR = (
     ("new_project", "New…", "New project…", "Create a project from images on this disk"),
     ("open_project", "Open…", "Open project…", "Open a project folder"),
     ("use_open_layers", "Layers…", "Use open layers…", "Add the open layers to a project"),
+    ("add_images", "Add…", "Add images…", "Add images to the project: files or a folder"),
     ("export", "Export…", "Export…", "Write the committed labels to files"),
 )
 
@@ -206,7 +212,7 @@ class ProjectBar(QWidget):
     Signals
     -------
     pressed : str
-        ``open_project``, ``new_project``, ``use_open_layers`` or ``export``.
+        ``open_project``, ``new_project``, ``use_open_layers``, ``add_images`` or ``export``.
     """
 
     pressed = Signal(str)
@@ -233,6 +239,11 @@ class ProjectBar(QWidget):
         """Button below which the menu of formats opens."""
         return self._buttons["export"]
 
+    @property
+    def add_button(self) -> QWidget:
+        """Button below which the menu of files and folders opens."""
+        return self._buttons["add_images"]
+
     def show_project(self, name: str | None, *, read_only: bool = False) -> None:
         """Show the project's name and a row of buttons; without a project, a column of buttons."""
         is_open = name is not None
@@ -244,15 +255,18 @@ class ProjectBar(QWidget):
             made = self._buttons[key]
             made.setText(short if is_open else long)
             if is_open:
-                self._grid.addWidget(made, 1, place)
+                self._grid.addWidget(made, 1 + place // 3, place % 3)
             else:
                 self._grid.addWidget(made, 1 + place, 0, 1, len(BAR))
+        for key in ("export", "add_images"):
+            self._buttons[key].setVisible(is_open)
         self._buttons["export"].setEnabled(is_open)
-        self._buttons["export"].setVisible(is_open)
+        self._buttons["add_images"].setEnabled(is_open and not read_only)
 
 
-def _line(name: str, placeholder: str) -> QLineEdit:
+def _line(name: str, placeholder: str, tip: str) -> QLineEdit:
     made = QLineEdit()
+    made.setToolTip(tip)
     made.setObjectName(name)
     made.setPlaceholderText(placeholder)
     return made

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Pixels beside texts, and the opacity of the second line. Both arbitrary.
 BESIDE = 6
-FAINT = 0.75
+FAINT = 0.75  # arbitrary
 
 
 class QueueDelegate(QStyledItemDelegate):

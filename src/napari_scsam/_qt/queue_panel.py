@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 # Rows that the list shows if there is room, and if there is none. Both arbitrary.
 ROWS_SHOWN = 7
-ROWS_LEAST = 3
-BAR_HEIGHT = 6
+ROWS_LEAST = 3  # arbitrary
+BAR_HEIGHT = 6  # arbitrary
 FOLD_TIP = "The images of the project"
 FILTERS = (
     ("All", ""),

@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.models_ahead import ModelsAhead
+from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
@@ -82,9 +83,8 @@ class Session(QObject):
         self.segmenter = segmenter
         self._files = files
         self._view = view
-        # Image, number of commits and flagged images of the rows in the list.
-        self._shown_rows: tuple[Any, ...] = ("", 0)
-        self.canvas = NapariCanvas(viewer, pick_class=view.pick_class)
+        self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
+        self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip())
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
             project,
@@ -145,12 +145,11 @@ class Session(QObject):
         self._view.show_state(state)
         self._ahead.moved()
         now = self.annotation.now
-        shown = (now.image_id, now.commits, self._flagged())
-        before, self._shown_rows = self._shown_rows, shown
-        if shown != before:
+        seen, self._seen = self._seen, (now.image_id, now.commits, self._flagged())
+        if seen != self._seen:
             self.refresh_rows()
             self.rounds.labels_changed()
-        if now.commits != before[1]:  # opening a project is no reason to tune
+        if seen[1] != now.commits:  # opening a project is no reason to tune
             self.tuning.committed()
 
     def _flagged(self) -> frozenset[str]:

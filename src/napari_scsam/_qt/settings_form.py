@@ -57,6 +57,7 @@ class SettingsForm(QWidget):
         editor, edited = _make_editor(hint, default, meta)
         editor.setObjectName(f"setting_{name}")
         editor.setToolTip(meta["help"])
+        editor.setWhatsThis(meta["help"])
         editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         editor.installEventFilter(self)
         edited.connect(lambda *_: self.changed.emit())

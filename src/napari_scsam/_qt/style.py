@@ -10,8 +10,8 @@ VERMILION = "#D55E00"
 
 # Pixels; arbitrary.
 GAP = 4
-MARGIN = 6
-PRIMARY_HEIGHT = 32
+MARGIN = 6  # arbitrary
+PRIMARY_HEIGHT = 32  # arbitrary
 
 STYLE = f"""
 QPushButton {{ padding: 4px 2px; }}

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 # Interval of polling, and rows of the list before it scrolls. Both arbitrary.
 TICK_MS = 250
-ROUNDS_SHOWN = 4
+ROUNDS_SHOWN = 4  # arbitrary
 FOLD_TIP = "Train a round, and choose among the finished ones"
 CANCEL_TIP = "Stop this round. The active round does not change."
 GIVE_UP_TIP = "Discard the interrupted round. The active round does not change."

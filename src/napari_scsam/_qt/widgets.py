@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Pixels; arbitrary.
 SWATCH = 12
-ROW_PADDING = 8
+ROW_PADDING = 8  # arbitrary
 # Spaces at which Qt wraps and does not: a zero-width one, and the no-break space.
 WRAP, NO_WRAP = "\u200b", "\u00a0"
 # Words that may wrap after a separator, or anywhere; and what stays in one line. The numbers are

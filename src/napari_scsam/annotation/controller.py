@@ -77,7 +77,6 @@ class AnnotationController:
         segmenter: SegmenterLike,
         carrier: JobRunner,
     ) -> None:
-        self._project = project
         self._canvas = canvas
         state = AnnotationState(project.classes[0], round=project.active_round())
         self._store = store = StateStore(state, lambda: self._show(autosave))
@@ -183,10 +182,14 @@ class AnnotationController:
         self.editor.set_tool(tool)
         self._canvas.activate_tool()
 
-    def commit(self) -> None:
-        """Save the displayed mask as the plane's label; without a mask, save it as empty."""
+    def commit(self, *, others_open: bool = False) -> None:
+        """Save the displayed mask as the plane's label; without a mask, save it as empty.
+
+        With `others_open`, classes that are not on the plane are recorded as not annotated yet,
+        rather than as absent.
+        """
         self._canvas.finish_stroke()
-        self._saver.commit()
+        self._saver.commit(others_open=others_open)
 
     def accept_and_next(self, *, others_open: bool = False) -> None:
         """Accept and commit the displayed mask, then go to the next draft or open plane.
@@ -250,8 +253,7 @@ class AnnotationController:
 
     def round_changed(self) -> None:
         """Switch to the project's active round."""
-        active = self._project.active_round()
-        self.window.use_round(active)
+        active = self.window.use_active_round()
         self._suggestions.forget()
         # A mask from another round's models must not be committed as this round's.
         self.outlines.forget()

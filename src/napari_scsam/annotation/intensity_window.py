@@ -68,6 +68,12 @@ class IntensityWindow:
         self._context = settings is not None and settings.context
         self._number = 0 if record is None else record.number
 
+    def use_active_round(self) -> RoundRecord | None:
+        """Use the window of the project's active round; returns the round."""
+        active = self._project.active_round()
+        self.use_round(active)
+        return active
+
     def for_models(self, volume: Volume) -> Window:
         """The window for the models, with its limits on one volume."""
         wanted = self._trained_with or self.chosen

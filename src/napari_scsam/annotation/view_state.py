@@ -188,7 +188,7 @@ def _enabled(now: Situation) -> frozenset[str]:
         proposed = any(p.state == "proposed" for p in now.prompts.points)
         names |= {"accept_all", "reject"} if proposed else set()
         if not now.read_only:
-            names |= {"commit", "accept_next", "new_object"}
+            names |= {"commit", "accept_next", "new_object", "edit_classes"}
             names |= {"propagate"} if _can_propagate(now) else set()
             names |= {"commit_drafts"} if now.drafts else set()
     if now.propagating:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import ndimage
 
+from napari_scsam.annotation.rings import ring_around
 from napari_scsam.core.patches import UNTOUCHED, Patch, patch_of
 from napari_scsam.core.prompt_edits import of_classes
 from napari_scsam.core.prompts import PointPrompt, PromptSet, pixels_of
@@ -150,7 +151,8 @@ def merged(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> Lab
     """Merge a model's answer into the label, within the pixels that it may change.
 
     The edited classes are taken from the answer, on pixels that are free, theirs, or may be
-    replaced. Painted pixels stay, unless a later prompt contradicts them.
+    replaced. Painted pixels stay, unless a later prompt contradicts them. A box around another
+    class makes a ring (`ring_around`).
 
     Parameters
     ----------
@@ -173,6 +175,10 @@ def merged(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> Lab
     may = ((label == 0) | mine) & ~kept
     may |= _takeable(working, label) & ~mine
     given = np.where(np.isin(answer, list(changed)), answer, 0)
+    for (class_id, _), box in prompts.boxes.items():
+        if class_id in changed:
+            ring = ring_around(box, given == class_id, (label > 0) & ~may)
+            given = given if ring is None else np.where(ring, class_id, given)
     settled = np.where(mine & ~kept, 0, label).astype(np.uint8)
     taken = may & (given > 0)
     settled[taken] = given[taken]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +63,32 @@ def make_classes(names: Sequence[str]) -> tuple[LabelClass, ...]:
     return tuple(
         LabelClass(i + 1, name, PALETTE[i % len(PALETTE)]) for i, name in enumerate(cleaned)
     )
+
+
+def changed_classes(
+    classes: Sequence[LabelClass], wanted: Sequence[LabelClass] | None
+) -> tuple[LabelClass, ...]:
+    """Return the class table that replaces another one; None for the same.
+
+    Raises
+    ------
+    InputError
+        If a class of the old table is missing, a name is empty or given twice, or a colour is not
+        ``#RRGGBB``.
+    """
+    if wanted is None:
+        return tuple(classes)
+    names = [c.name.strip() for c in wanted]
+    make_classes(names)
+    missing = [c.name for c in classes if c.id not in {w.id for w in wanted}]
+    if missing:
+        raise InputError(f"Classes can't be removed, since labels may hold them: {missing[0]}.")
+    table = tuple(replace(c, name=name) for c, name in zip(wanted, names, strict=True))
+    try:
+        check_classes(table)
+    except ValueError as exc:
+        raise InputError(f"The classes can't be used: {exc}.") from exc
+    return table
 
 
 def check_classes(classes: Sequence[LabelClass]) -> None:

@@ -60,9 +60,16 @@ class Labels:
         self._current = CurrentLabels(journal)
         self._lock = threading.Lock()
         self._last: tuple[Path, LabelArray] | None = None
+        self.use_classes(classes)
+        self._migrations = journal.events([MIGRATION])
+
+    def use_classes(self, classes: Collection[LabelClass]) -> None:
+        """Check labels against another class table from now on; earlier commits judged none of it.
+
+        Each commit notes the classes that it judged, so that a new class is unknown there.
+        """
         self._classes = tuple(classes)
         self._class_ids = tuple(sorted(c.id for c in classes))
-        self._migrations = journal.events([MIGRATION])
 
     def migrate(self) -> None:
         """Record the judged classes of commits by an earlier version.
@@ -194,10 +201,10 @@ class Labels:
             self._remember(part.path, label)
         return self._to_record(event)
 
-    def of(self, image: ImageRecord) -> LabelArray | None:
-        """A copy of an image's current label; None without one."""
-        current = self.current(image.id)
-        return None if current is None else self.read(current, image)
+    def of(self, image: ImageRecord, version: int | None = None) -> LabelArray | None:
+        """A copy of an image's current label, or of a version; None without one."""
+        commit = self.current(image.id) if version is None else self._commit(image.id, version)
+        return None if commit is None else self.read(commit, image)
 
     def current(self, image_id: str) -> CommitRecord | None:
         """The current commit; None if there is none, or if it was reverted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,7 +11,7 @@ import numpy as np
 import tomli_w
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.labels import LabelClass, check_classes
+from napari_scsam.core.labels import LabelClass, changed_classes, check_classes
 from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
@@ -19,7 +19,7 @@ from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import read_real, without_links_above
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from napari_scsam.core.arrays import Affine
     from napari_scsam.core.judged import Judged
@@ -262,6 +262,35 @@ class TunedRecord:
     reason: str
     commits: int
     after_round: int
+
+
+def changed_info(
+    info: ProjectInfo,
+    window: Window | None,
+    cache_gb: float | None,
+    classes: Sequence[LabelClass] | None,
+) -> ProjectInfo:
+    """Return `info` with other settings; those that are None stay as they are.
+
+    Parameters
+    ----------
+    info : ProjectInfo
+    window : Window, optional
+    cache_gb : float, optional
+    classes : sequence of LabelClass, optional
+        The whole table. Names and colours may change, and classes be added, but none removed.
+
+    Raises
+    ------
+    InputError
+        If one of them can't be used.
+    """
+    return replace(
+        info,
+        window=window or info.window,
+        cache_gb=info.cache_gb if cache_gb is None else check_cache_gb(cache_gb),
+        classes=changed_classes(info.classes, classes),
+    )
 
 
 def write_info(folder: Path, info: ProjectInfo) -> None:

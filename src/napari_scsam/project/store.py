@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_scsam.core.labels import LabelClass, make_classes
 from napari_scsam.core.project_layout import JOURNAL_FILE, PROJECT_FILE, ROUNDS_FOLDER
-from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings, check_cache_gb
 from napari_scsam.core.windows import Window, default_window
 from napari_scsam.project import schema
 from napari_scsam.project.background_backup import Backups
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings
     from napari_scsam.core.volume import Volume
     from napari_scsam.project.files import Paths, Progress
 
@@ -213,17 +212,20 @@ class Project:
         """The largest size of the embeddings folder, in GB."""
         return self._info.cache_gb
 
-    def change(self, *, window: Window | None = None, cache_gb: float | None = None) -> None:
-        """Change settings of the project; on any error, none of them is changed."""
+    def change(
+        self,
+        *,
+        window: Window | None = None,
+        cache_gb: float | None = None,
+        classes: Sequence[LabelClass] | None = None,
+    ) -> None:
+        """Change settings of the project, or none of them on any error; see `changed_info`."""
         self._access.check()
         with self._lock:
-            info = replace(
-                self._info,
-                window=window or self._info.window,
-                cache_gb=self._info.cache_gb if cache_gb is None else check_cache_gb(cache_gb),
-            )
+            info = schema.changed_info(self._info, window, cache_gb, classes)
             schema.write_info(self._folder, info)
             self._info = info
+            self._labels.use_classes(info.classes)
 
     @property
     def read_only(self) -> bool:
@@ -275,12 +277,12 @@ class Project:
         with self._lock:
             return self._labels.commit(record, label, plane, mapping, judged, source)
 
-    def label(self, image_id: str) -> LabelArray | None:
-        """The current label map, uint8, on the image's grid; None without a commit.
+    def label(self, image_id: str, version: int | None = None) -> LabelArray | None:
+        """The current label map or that of a version, uint8, on the image's grid; None without one.
 
         ProjectError if the file is missing, or its hash is not that of the commit.
         """
-        return self._labels.of(self.image(image_id))
+        return self._labels.of(self.image(image_id), version)
 
     def label_version(self, image_id: str) -> int | None:
         """The current version of an image's label; None without one."""

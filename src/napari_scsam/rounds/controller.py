@@ -155,9 +155,7 @@ class RoundsController:
         for event in running.poll():
             self._handle(event)
         if not alive:
-            self._turn.work(
-                "Adopting a round", lambda: _adopted(running), self._finished, self._failed
-            )
+            self._turn.work("Adopting a round", running.finish, self._finished, self._failed)
 
     def pause_or_resume(self) -> None:
         """Pause the running round before its next step, or resume it."""
@@ -250,8 +248,12 @@ class RoundsController:
             f"Round {number} was cancelled; nothing changed." if record is None else record.reason
         )
         self._end(message=message, fraction=0.0 if record is None else 1.0)
-        if record is not None and record.active:
+        if record is None:
+            return
+        if record.active:
             self._on_models_changed()
+        note = Job("Noting the speed", lambda _progress, _cancel: remember_round(record))
+        self._files.run(note, lambda _: None, _raise_if_bug)
 
     def _not_changed(self, error: Exception) -> None:
         self._show(error="" if isinstance(error, Cancelled) else str(error))
@@ -302,14 +304,6 @@ class RoundsController:
         enabled = frozenset(names)
         self._state = replace(state, running=running, waiting=waiting, enabled=enabled)
         self._on_change(self._state)
-
-
-def _adopted(running: RunningRound) -> RoundRecord | None:
-    """Adopt a round that has ended, and remember how fast it was."""
-    record = running.finish()
-    if record is not None:
-        remember_round(record)
-    return record
 
 
 def _raise_if_bug(error: Exception) -> None:

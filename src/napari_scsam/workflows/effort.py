@@ -72,11 +72,8 @@ class Moment:
 
 def steps(events: Sequence[Event]) -> list[Step]:
     """Return every commit in order; what can't be read of an event is left out."""
-    made_from = {
-        (e.image, e.payload.get("version")): e
-        for e in events
-        if e.kind in ("prompts", "drafts", "mask")
-    }
+    sources = (event for event in events if event.kind in ("prompts", "drafts", "mask"))
+    made_from = {(event.image, _version(event)): event for event in sources}
     rounds = _active_rounds(events)
     found: list[Step] = []
     before: Event | None = None

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.core.errors import InputError, ProjectError, ScsamError
+from napari_scsam.core.errors import InputError, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.io import read_label_volume
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.pending import FOLDER as PENDING_FOLDER
 
@@ -123,24 +122,17 @@ class _Sides:
         shape = self.project.image(self.image).shape
         empty = np.full(shape, NOT_ANNOTATED, np.uint8)
         mine, theirs = self.project.label(self.image), self.other.label(self.other_image)
-        base = empty if self.base is None else self._version(self.base)
+        base = None if self.base is None else self.project.label(self.image, self.base)
         return (
             empty if mine is None else mine,
             empty if theirs is None else _mapped(theirs, self.mapping),
-            base,
+            empty if base is None else base,
         )
 
     def their_commit(self) -> CommitRecord:
         """The commit of the other project's label that is current."""
         version = self.other.label_version(self.other_image)
         return next(c for c in self.other.commits(self.other_image) if c.version == version)
-
-    def _version(self, version: int) -> LabelArray:
-        commit = next(c for c in self.project.commits(self.image) if c.version == version)
-        if hash_file(commit.path) != commit.sha256:
-            raise ProjectError(f"{commit.path} is not what was saved (its hash differs).")
-        label: LabelArray = read_label_volume(commit.path).data.astype(np.uint8)
-        return label
 
 
 def _merge_image(sides: _Sides, merged: Merged) -> None:
@@ -192,12 +184,13 @@ def _kept(
 ) -> int:
     """Keep the other project's label as a version, under this project's own; return its number."""
     project, image = sides.project, sides.image
-    same = [c.version for c in project.commits(image) if c.sha256 == commit.sha256]
-    if same:
-        return same[0]
+    for event in project.events(MERGE):
+        if event.image == image and event.payload.get("kept") == commit.sha256:
+            return int(event.payload["version"])
     current = project.label_version(image)
     judged = sorted({sides.mapping.get(c, c) for c in commit.judged.classes})
-    kept = project.commit(image, theirs, mapping=AS_IT_IS, judged=judged or None, source=source)
+    noted = (MERGE, {**source[1], "kept": commit.sha256})
+    kept = project.commit(image, theirs, mapping=AS_IT_IS, judged=judged or None, source=noted)
     project.revert(image, current)
     return kept.version
 

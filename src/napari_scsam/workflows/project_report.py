@@ -52,7 +52,12 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
         "by": by,
         "effort": _effort(made, _grouping(by, measured)),
         "images": [
-            {"image": image, "name": names.get(image, image), **_figures(own)}
+            {
+                "image": image,
+                "name": names.get(image, image),
+                "rounds": sorted({step.round for step in own if step.round is not None}),
+                **_figures(own),
+            }
             for image, own in _grouped(made, lambda step: step.image).items()
         ],
         "sizes": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import platformdirs
 from napari_scsam.core.errors import DamagedError, InputError, ReadOnlyError
 from napari_scsam.core.project_layout import SCANS_FOLDER
 from napari_scsam.project import Project
+from napari_scsam.project.files import expand
 from napari_scsam.project.open_layers import OpenScan, as_file
 
 if TYPE_CHECKING:
@@ -59,6 +61,49 @@ def create_project(
         project.discard()
         raise
     return project
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Images in chosen files or folders.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Files of images.
+    passed_over : int
+        Files of the folders that are no images.
+    """
+
+    paths: tuple[Path, ...]
+    passed_over: int = 0
+
+    @property
+    def text(self) -> str:
+        """What was found, such as ``"12 images found, 3 other files passed over"``."""
+        count = len(self.paths)
+        found = f"{count} image{'' if count == 1 else 's'} found"
+        if not self.passed_over:
+            return found
+        others = f"other file{'' if self.passed_over == 1 else 's'}"
+        return f"{found}, {self.passed_over} {others} passed over"
+
+
+def find_images(paths: Sequence[Path]) -> FoundImages:
+    """Count the images in files and folders, by their names; sub-folders are not searched.
+
+    Raises
+    ------
+    InputError
+        If a folder has no image or can't be read, or a file does not exist.
+    """
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None:
+        raise InputError(f"There is no file or folder {missing}.")
+    found = expand(paths)
+    inside = sum(sum(p.is_file() for p in path.iterdir()) for path in paths if path.is_dir())
+    images = len(found) - sum(not path.is_dir() for path in paths)
+    return FoundImages(tuple(found), inside - images)
 
 
 def add_scans(project: Project, scans: Sequence[OpenScan]) -> list[str]:

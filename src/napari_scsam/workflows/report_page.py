@@ -117,8 +117,11 @@ def _sizes(sizes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 def _images(images: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     if images:
         yield "<h2>Images</h2>"
-        rows = [[one["name"], *(one[key] for key in EFFORT)] for one in images]
-        yield _table(["image", *(TITLES[key] for key in EFFORT)], rows)
+        rows = [
+            [one["name"], ", ".join(map(str, one["rounds"])), *(one[key] for key in EFFORT)]
+            for one in images
+        ]
+        yield _table(["image", "with rounds", *(TITLES[key] for key in EFFORT)], rows)
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_scsam.core.errors import ProjectError
 from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.real_files import is_plain_file, make_real_folder
 
@@ -52,9 +53,9 @@ class SliceTable:
         for path in files:
             self._rows |= _read(path, self._unit)
         if len(files) > MOST_FILES:
-            _write(folder / f"{_next_number(folder):06d}.npz", self._rows)
-            for path in files:
-                with suppress(OSError):
+            with suppress(ProjectError, OSError):  # it can stay as it is
+                _write(folder / f"{_next_number(folder):06d}.npz", self._rows)
+                for path in files:
                     path.unlink()
 
     def row(self, image: str, plane: int) -> FloatArray | None:
@@ -100,7 +101,7 @@ def _write(path: Path, rows: _Rows) -> None:
 def _read(path: Path, unit: int) -> _Rows:
     """The rows of a file; none if it is damaged or of something else."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             images, planes = arrays["image"].tolist(), arrays["plane"].tolist()
             stamps, values = arrays["stamp"].tolist(), arrays["values"].astype(np.float32)
         if values.ndim != 2 or values.shape[1] % unit:

@@ -119,6 +119,10 @@ def _from_cluster(
                     yield future.result()
                 except distributed.KilledWorker:
                     yield lost(of_future[future])
+                except distributed.CancelledError as exc:
+                    raise InputError(
+                        "The dask scheduler was lost. What was measured is kept: run it again."
+                    ) from exc
                 future.release()
         cancel.check()
     finally:
@@ -136,8 +140,7 @@ def _client(workers: Workers) -> Iterator[Any]:
             'Install it with: pip install "napari-scsam[cluster]"',
             name=exc.name,
         ) from exc
-    # What matters is raised; the rest would be lines between those of the command.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _silence()
     if workers.address is not None:
         with _connected(distributed, workers.address) as client:
             yield client
@@ -157,6 +160,13 @@ def _client(workers: Workers) -> Iterator[Any]:
             TimeoutError
         ):  # a worker in the middle of an image; it ends with this process
             cluster.close(timeout=CLOSE_S)
+
+
+def _silence() -> None:
+    """Keep dask's log off the command's lines: what matters is raised."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QRectF, Qt
+from qtpy.QtCore import QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QApplication, QWidget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from napari_scsam.annotation.scene import Mark, SliceMarks
 
@@ -24,20 +24,21 @@ STYLES: Mapping[Mark, tuple[str, float]] = {
 }
 
 
-class SliceStrip(QWidget):  # type: ignore[misc]  # Qt is untyped
-    """Draws one column for each slice; a click goes to the slice.
+class SliceStrip(QWidget):
+    """Draws one column for each slice.
 
-    Parameters
-    ----------
-    go_to : callable
-        Called with the index of the clicked slice.
+    Signals
+    -------
+    picked : int
+        Index of a clicked slice.
     """
 
-    def __init__(self, go_to: Callable[[int], None]) -> None:
+    picked = Signal(int)
+
+    def __init__(self) -> None:
         super().__init__()
         self.setObjectName("slice_strip")
         self.setFixedHeight(HEIGHT)
-        self._go_to = go_to
         self.marks: SliceMarks | None = None
         self.hide()
 
@@ -72,7 +73,7 @@ class SliceStrip(QWidget):  # type: ignore[misc]  # Qt is untyped
         """Go to the clicked slice."""
         if self.marks is not None and event.button() == Qt.MouseButton.LeftButton:
             index = int(event.position().x() * self.marks.count / max(self.width(), 1))
-            self._go_to(min(max(index, 0), self.marks.count - 1))
+            self.picked.emit(min(max(index, 0), self.marks.count - 1))
 
     def column(self, index: int) -> QRectF:
         """The column of a slice, in pixels."""
