@@ -75,7 +75,7 @@ def test_undo_takes_back_a_commit_and_redo_makes_it_again(
     hand.until(lambda: hand.status() == "Undone.")
     assert project.label(image_id) is None
     assert len(hand.points()) == 1
-    assert dock.session.canvas.layers["preview"].data[plane.index].any()
+    hand.until(lambda: dock.session.canvas.layers["preview"].data[plane.index].any())
     hand.press("undo")
     assert hand.points() == ()
     assert not dock.session.canvas.layers["preview"].data[plane.index].any()

@@ -30,6 +30,7 @@ KEYS = (
     ("D", "brush"),
     ("R", "eraser"),
     ("T", "keep other classes, or replace them"),
+    ("O", "clean up small islands and holes"),
     ("?", "show this sheet"),
 )
 # Keys and gestures on the image.
@@ -43,6 +44,7 @@ ON_IMAGE = (
     ("click a point, box or stroke", "select it"),
     ("Delete", "delete what is selected"),
     ("Ctrl+drag", "move the image while a drawing tool is on"),
+    ("B, held", "hide everything except the image"),
     ("Esc", "cancel a drag"),
 )
 # Pixels; arbitrary.

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.job_runner import JobRunner
 
-# The minimum that includes one step of SAM, which is every eighth.
+# The minimum that includes one step of SAM, which is every eighth or, beside a pretrained U-Net,
+# every third.
 STEPS = 8
 # While other programs use more than this share of the processors, in percent, a measurement would
 # say too much. It waits in steps of so many seconds, and no longer than the last number. Arbitrary.
