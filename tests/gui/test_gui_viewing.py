@@ -29,7 +29,7 @@ def test_one_key_hides_all_but_the_picture_while_it_is_held(
     layers["committed"].visible = True
 
 
-def test_points_keep_their_size_on_the_screen_and_have_their_classs_colour(
+def test_points_keep_their_size_on_the_screen_and_have_the_colour_of_their_class(
     hand: Any, dock: Any, loop: Any
 ) -> None:
     hand.click(20, 20)

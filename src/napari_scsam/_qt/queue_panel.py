@@ -39,7 +39,7 @@ FILTERS = (
     ("Skipped", "skipped"),
     ("Flagged", "flagged"),
 )
-SORTINGS = (("In order", "queue"), ("By name", "name"), ("Least done", "least"))
+ORDERS = (("In order", "queue"), ("By name", "name"), ("Least done", "least"))
 
 
 class QueueList(QListView):
@@ -114,7 +114,7 @@ class QueuePanel(QWidget):
     def _make_boxes(self) -> list[QWidget]:
         state = _box("queue_filter", "Which images are listed", FILTERS)
         state.currentIndexChanged.connect(lambda i: self.model.set_state(state.itemData(i)))
-        order = _box("queue_sort", "Order of the images", SORTINGS)
+        order = _box("queue_sort", "Order of the images", ORDERS)
         order.currentIndexChanged.connect(lambda i: self.model.set_sorting(order.itemData(i)))
         return [state, order]
 
