@@ -53,7 +53,7 @@ class Sam:
         return "k"
 
     def embed(self, image: Pixels, cancel: CancelToken | None = None) -> Embedding:
-        return Embedding(None, image.shape[:2], np.zeros((2, 2), np.float32), "k")
+        return Embedding(None, image.shape[:2], np.eye(2, dtype=np.float32), "k")
 
     def decode(
         self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None

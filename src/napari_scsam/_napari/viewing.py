@@ -50,7 +50,9 @@ class ViewingAids:
         viewer.bind_key(HIDE_KEY, self._hide, overwrite=True)
 
     def show_slices(self, marks: SliceMarks | None) -> None:
-        """Mark the slices on the strip; None hides it."""
+        """Mark the slices on the strip; None hides it. Nothing happens after `close`."""
+        if self._strip is None:
+            return
         if marks is not None:
             self._strip.attach(self._viewer.dims)
         self._strip.show_marks(marks)
@@ -60,8 +62,9 @@ class ViewingAids:
         self._timer.stop()
         self._viewer.scene.camera.events.zoom.disconnect(self._zoomed)
         self._viewer.bind_key(HIDE_KEY, None)
-        self._strip.setParent(None)
-        self._strip.deleteLater()
+        strip, self._strip = self._strip, None
+        strip.setParent(None)
+        strip.deleteLater()
 
     def _zoomed(self, _event: Any = None) -> None:
         self._timer.start()
