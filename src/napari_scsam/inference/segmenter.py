@@ -93,7 +93,7 @@ class Segmenter:
         sam = self.prepare(self._round_folder)
         text = models.describe(sam) + (" (the GPU was full)" if _fell_back_to_cpu(sam) else "")
         if self._round is not None:
-            text += f", taught by round {self._round.number}"
+            text += f", trained in round {self._round.number}"
         return text if self._tuned is None else f"{text}, tuned on your labels"
 
     @property
