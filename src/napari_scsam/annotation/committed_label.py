@@ -17,6 +17,7 @@ from napari_scsam.annotation.commit_messages import (
     saved_message,
 )
 from napari_scsam.annotation.pending import prompts_to_json
+from napari_scsam.annotation.second_opinion import SecondOpinion
 from napari_scsam.annotation.state import AnnotationState, Selection, StateStore
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.jobs import Job
@@ -77,8 +78,8 @@ class CommittedLabel:
     """
 
     def __init__(self, project: Project, files: JobRunner) -> None:
-        self._project = project
-        self._files = files
+        self._project, self._files = project, files
+        self.second = SecondOpinion(project)
         self._image_id = ""
         self.array: LabelArray | None = None
         self.version: int | None = None
@@ -128,7 +129,7 @@ class CommittedLabel:
 
         def save(_progress: Any, _cancel: Any) -> Saved:
             along = plane.axis == 0
-            saved = self._project.commit(
+            saved = self.second.commit(
                 key[0],
                 merged if along else whole,
                 plane=plane if along else None,
@@ -189,7 +190,7 @@ class CommittedLabel:
 
         def save(_progress: Any, _cancel: Any) -> Saved:
             source = ("drafts", {"planes": planes})
-            made = self._project.commit(image_id, whole, mapping=AS_IT_IS, source=source)
+            made = self.second.commit(image_id, whole, mapping=AS_IT_IS, source=source)
             return made.version, annotated_planes(whole)
 
         self._files.run(Job("Saving", save), self._take(image_id, whole, on_saved), on_failed)
@@ -200,8 +201,8 @@ class CommittedLabel:
         """Return to a version that was committed earlier; None means no label."""
 
         def turn_back(_progress: Any, _cancel: Any) -> tuple[LabelArray | None, frozenset[int]]:
-            self._project.revert(image_id, version)
-            label = self._project.label(image_id)
+            self.second.revert(image_id, version)
+            label = self.second.label(image_id)
             return label, annotated_planes(label)
 
         def reverted(found: tuple[LabelArray | None, frozenset[int]]) -> None:
