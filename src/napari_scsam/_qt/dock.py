@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QCloseEvent
 
-    from napari_scsam.annotation.controller import AnnotationController
     from napari_scsam.core.settings import ExportFormat, Modality
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
@@ -159,9 +158,7 @@ class ScsamDock(QWidget):
 
     def _create(self, wanted: NewProject) -> None:
         self._open(
-            lambda: projects.create_project(
-                wanted.folder, wanted.classes, wanted.images, wanted.layers, wanted.modality
-            ),
+            lambda: projects.create_project(**vars(wanted)),
             "Creating the project: reading every image once …",
         )
 
@@ -243,22 +240,22 @@ class ScsamDock(QWidget):
             return
         actions: dict[str, Callable[[Any], Any]] = {
             "suggest": lambda a: a.suggest(),
-            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open(a)),
+            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open(a.now.plane)),
             "accept_all": lambda a: a.editor.accept_all(),
             "reject": lambda a: a.editor.reject(),
-            "commit": lambda a: a.commit(others_open=self._others_open(a)),
+            "commit": lambda a: a.commit(others_open=self._others_open(a.now.plane)),
             "skip": lambda a: a.navigation.skip(),
             "undo": lambda a: a.undo(),
             "redo": lambda a: a.redo(),
             "new_object": lambda a: a.editor.new_object(),
             "propagate": lambda a: a.propagate(),
-            "commit_drafts": lambda a: a.commit_drafts(),
+            "commit_drafts": lambda a: a.commit_drafts(others_open=self._others_open(Plane())),
         }
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
 
-    def _others_open(self, annotation: AnnotationController) -> bool:
-        return self._others is not None and self._others.open_on(annotation.now.plane)
+    def _others_open(self, plane: Plane | None) -> bool:
+        return self._others is not None and self._others.open_on(plane)
 
     def _leave_others(self, is_open: bool) -> None:
         if self._others is not None:
@@ -308,6 +305,7 @@ class ScsamDock(QWidget):
             "U": "undo",
             "Shift+U": "redo",
             "A": "new_object",
+            "Shift+G": "propagate",
             "?": "keys",
         }
         actions: dict[str, Callable[[], Any]] = {
