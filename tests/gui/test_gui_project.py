@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_scsam._qt.key_sheet import KEYS
 from napari_scsam._qt.settings_form import SettingsForm
+from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 
@@ -189,6 +191,13 @@ def test_what_becomes_of_other_classes_is_a_setting_of_the_project(
     opened.window_key(Qt.Key.Key_J)
     opened.until(lambda: loop.now.commits == 1)
     assert dock.session.project.commits(image.id)[-1].judged.on(index) == (1,)
+    store, key = loop._store, (image.id, Plane(0, 0))
+    draft = Draft(np.ones(loop.now.plane_shape, np.uint8))
+    store.step(replace(store.now, work=store.now.work.with_drafts({key: draft})))
+    opened.press("commit_drafts")
+    opened.until(lambda: loop.now.commits == 2)
+    judged = dock.session.project.commits(image.id)[-1].judged
+    assert judged.on(0) == judged.on(index) == (1,)
 
     dock.open_project_folder(tmp_path / "project")
     opened.until(lambda: dock.session is not None and dock.session.annotation is not loop)

@@ -36,6 +36,7 @@ class CommittedPainter:
         self._ndim = ndim
         self._label = label
         self._hidden: frozenset[Plane] = frozenset()
+        self._stale = False
 
     def show(self, label: LabelArray | None, hidden: Collection[Plane]) -> None:
         """Show `label`, except on the `hidden` planes."""
@@ -49,16 +50,23 @@ class CommittedPainter:
         for plane in self._hidden:
             painted |= self._paint(plane, 0)
         if painted:  # an upload of the plane to the GPU
-            self.refresh()
+            self._refresh()
 
     def taken(self, plane: Plane) -> tuple[LabelArray, LabelArray] | None:
         """`plane` before and after the user painted on it, or None; the layer is restored."""
         view = self._plane(plane)
         before = np.zeros_like(view) if plane in self._hidden else self._committed(plane)
-        return taken_back(view, before)
+        found = taken_back(view, before)
+        self._stale = self._stale or found is not None
+        return found
 
-    def refresh(self) -> None:
-        """Redraw the layer."""
+    def refresh_restored(self) -> None:
+        """Redraw the layer if a plane was restored and has not been drawn since."""
+        if self._stale:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._stale = False
         self._layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _paint(self, plane: Plane, label: LabelArray | int) -> bool:

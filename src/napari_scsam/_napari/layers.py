@@ -24,6 +24,8 @@ LINES = "boxes and strokes"
 PREVIEW = "preview"
 OUTLINE = "preview outline"
 COMMITTED = "committed"
+# Layers that only we draw on; napari's list does not show them.
+HELPERS = (OUTLINE, LINES, PROMPTS)
 
 
 class ImageLayers:
@@ -108,22 +110,29 @@ class ImageLayers:
             image.contrast_limits_range = image.contrast_limits = contrast(volume.data)
         self._named[COMMITTED].data = _filled(volume, label)
         self._named[PREVIEW].data = _filled(volume, None)
-        self._named[OUTLINE].data = _filled(volume, None)
         self._named[PROMPTS].data = np.empty((0, volume.ndim))
-        self._named[LINES].data = np.empty((0, 2, volume.ndim))
+        for name in (OUTLINE, LINES):
+            self._named[name].data = np.empty((0, 2, volume.ndim))
         for layer in self._named.values():
             layer.scale = volume.spacing
             layer.units = units(volume)
+            layer.axis_labels = volume.plane_names or None
 
 
 def _make(
     name: str, volume: Volume, label: LabelArray | None, classes: Sequence[LabelClass]
 ) -> dict[str, Any]:
-    common: dict[str, Any] = {"scale": volume.spacing, "units": units(volume)}
+    common: dict[str, Any] = {
+        "scale": volume.spacing,
+        "units": units(volume),
+        # napari shows them beside its sliders.
+        "axis_labels": volume.plane_names or None,
+    }
+    lines: dict[str, Any] = {"ndim": volume.ndim, "vector_style": "line", "opacity": 1.0}
     hidden: dict[int | None, str] = {None: "transparent", 0: "transparent"}
     colours: dict[int | None, str] = {c.id: c.colour for c in classes}
     colormap = DirectLabelColormap(color_dict={**hidden, **colours})
-    committed, preview, outline = (_filled(volume, data) for data in (label, None, None))
+    committed, preview = _filled(volume, label), _filled(volume, None)
     return {
         IMAGE: Image(
             volume.data,
@@ -134,8 +143,8 @@ def _make(
         ),
         COMMITTED: Labels(committed, name=COMMITTED, opacity=0.5, colormap=colormap, **common),
         PREVIEW: Labels(preview, name=PREVIEW, opacity=0.25, colormap=colormap, **common),
-        OUTLINE: Labels(outline, name=OUTLINE, opacity=1.0, colormap=colormap, **common),
-        LINES: Vectors(ndim=volume.ndim, name=LINES, vector_style="line", opacity=1.0, **common),
+        OUTLINE: Vectors(name=OUTLINE, **lines, **common),
+        LINES: Vectors(name=LINES, **lines, **common),
         PROMPTS: Points(ndim=volume.ndim, name=PROMPTS, border_width_is_relative=True, **common),
     }
 

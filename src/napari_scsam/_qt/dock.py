@@ -25,6 +25,7 @@ from napari_scsam._qt.session import Session
 from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.rounds.shown_rounds import RoundsState
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QCloseEvent
 
-    from napari_scsam.annotation.controller import AnnotationController
     from napari_scsam.core.settings import ExportFormat, Modality
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
@@ -167,9 +167,7 @@ class ScsamDock(QWidget):
 
     def _create(self, wanted: NewProject) -> None:
         self._open(
-            lambda: projects.create_project(
-                wanted.folder, wanted.classes, wanted.images, wanted.layers, wanted.modality
-            ),
+            lambda: projects.create_project(**vars(wanted)),
             "Creating the project: reading every image once …",
         )
 
@@ -251,22 +249,22 @@ class ScsamDock(QWidget):
             return
         actions: dict[str, Callable[[Any], Any]] = {
             "suggest": lambda a: a.suggest(),
-            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open(a)),
+            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open(a.now.plane)),
             "accept_all": lambda a: a.editor.accept_all(),
             "reject": lambda a: a.editor.reject(),
-            "commit": lambda a: a.commit(others_open=self._others_open(a)),
+            "commit": lambda a: a.commit(others_open=self._others_open(a.now.plane)),
             "skip": lambda a: a.navigation.skip(),
             "undo": lambda a: a.undo(),
             "redo": lambda a: a.redo(),
             "new_object": lambda a: a.editor.new_object(),
             "propagate": lambda a: a.propagate(),
-            "commit_drafts": lambda a: a.commit_drafts(),
+            "commit_drafts": lambda a: a.commit_drafts(others_open=self._others_open(Plane())),
         }
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
 
-    def _others_open(self, annotation: AnnotationController) -> bool:
-        return self._others is not None and self._others.open_on(annotation.now.plane)
+    def _others_open(self, plane: Plane | None) -> bool:
+        return self._others is not None and self._others.open_on(plane)
 
     def _leave_others(self, is_open: bool) -> None:
         if self._others is not None:
@@ -316,6 +314,7 @@ class ScsamDock(QWidget):
             "U": "undo",
             "Shift+U": "redo",
             "A": "new_object",
+            "Shift+G": "propagate",
             "?": "keys",
         }
         actions: dict[str, Callable[[], Any]] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.judged import ClassIds, Judged, check_judged
+from napari_scsam.core.judged import ClassIds, Judged, check_judged, check_judged_planes
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass, as_label_array, done_planes, is_done
 from napari_scsam.core.volume import take_plane
 from napari_scsam.io.atomic import write_bytes
@@ -90,7 +90,7 @@ class Labels:
         label: NDArray[np.generic],
         plane: Plane | None = None,
         mapping: Mapping[int, int] | None = None,
-        judged: Collection[int] | None = None,
+        judged: Collection[int] | Judged | None = None,
         source: Source | None = None,
     ) -> CommitRecord:
         """Save a label map that a person has accepted; it is durable when this returns.
@@ -109,10 +109,11 @@ class Labels:
             Values to replace first, such as ``{255: 1}``. It is required for a label of
             only 0 and 255, because 255 means a class in most such masks. Where it does mean
             "not annotated", give ``{255: 255}``.
-        judged : collection of int, optional
+        judged : collection of int or Judged, optional
             IDs of the classes that the person looked for; all of the class table by default.
             Any other class is unknown, not absent: a pixel of 0 may belong to it. Slices that
-            are not part of this commit keep their judged classes.
+            are not part of this commit keep their judged classes. `Judged` gives those of every
+            slice.
         source : pair of str and mapping, optional
             The origin of the label: kind and payload of an event, as for `Project.record`.
             The image and the version are added to the payload. It is recorded in the same
@@ -135,8 +136,13 @@ class Labels:
         else:
             content = self._whole(image, label, plane, mapping)
             own = content if plane is None else take_plane(content, plane, content.ndim)
-        ids = check_judged(judged, own, self._classes)
-        return self._write(image, content, None if plane is None else plane.index, ids, source)
+        index = None if plane is None else plane.index
+        if isinstance(judged, Judged):
+            after = check_judged_planes(judged, own, self._classes, index)
+        else:
+            ids = check_judged(judged, own, self._classes)
+            after = _judged_after(self.current(image.id), index, ids)
+        return self._write(image, content, index, after, source)
 
     def _is_stored_by_slice(self, image: ImageRecord) -> bool:
         """Whether a commit of one slice of an image is stored as a file of that slice alone."""
@@ -163,13 +169,13 @@ class Labels:
         image: ImageRecord,
         label: LabelArray,
         plane: int | None,
-        judged: ClassIds,
+        judged: Judged,
         source: Source | None,
     ) -> CommitRecord:
         """Write `label` as a new version, flush it, and then record it in the journal.
 
         `label` is the whole label, or of a volume only the slice `plane`. The classes `judged`
-        apply to `plane`, or to the whole image; other planes keep theirs. The `source` is an event
+        are those of the whole image. The `source` is an event
         of its own, in the same transaction.
 
         Until the transaction has ended, the file is an orphan that is never read, and the
@@ -185,7 +191,7 @@ class Labels:
             "sha256": part.sha256,
             "plane": plane,
             "planes": done_planes(label),
-            "judged": _judged_after(before, plane, judged).to_json(),
+            "judged": judged.to_json(),
         }
         if plane is not None and by_slice:
             payload["base"] = None if before is None else before.version

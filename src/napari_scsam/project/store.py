@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.judged import Judged
     from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings
     from napari_scsam.core.volume import Volume
     from napari_scsam.project.files import Paths, Progress
@@ -256,7 +257,7 @@ class Project:
         *,
         plane: Plane | None = None,
         mapping: Mapping[int, int] | None = None,
-        judged: Collection[int] | None = None,
+        judged: Collection[int] | Judged | None = None,
         source: Source | None = None,
     ) -> schema.CommitRecord:
         """Save a label map that a person has accepted; it is durable when this returns.

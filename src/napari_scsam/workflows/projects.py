@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +35,20 @@ def create_project(
     images: Sequence[Path],
     layers: Sequence[OpenScan] = (),
     modality: Modality = "other",
+    colours: Sequence[str] = (),
 ) -> Project:
     """Create a project and add files and open scans to it.
+
+    Parameters
+    ----------
+    folder : Path
+    classes : sequence of str
+        Names.
+    images : sequence of Path
+    layers : sequence of OpenScan
+    modality : {'mr', 'ct', 'us', 'rgb', 'other'}
+    colours : sequence of str
+        ``#RRGGBB`` of each class; without any, they get those of the palette.
 
     Raises
     ------
@@ -52,6 +64,9 @@ def create_project(
         raise InputError("Name at least one image, or a folder with images.")
     project = Project.create(folder, classes, modality=modality)
     try:
+        if colours:
+            table = zip(project.classes, colours, strict=True)
+            project.change(classes=[replace(item, colour=colour) for item, colour in table])
         if images:
             project.add_images(images)
         add_scans(project, layers)

@@ -14,6 +14,7 @@ from napari_scsam.core.settings import Device, TrainSettings, UNetKind
 from napari_scsam.models import load_sam
 from scsam_train.benchmark import (
     after_tuning,
+    from_outlines,
     interactive,
     label_curve,
     propagation,
@@ -182,6 +183,15 @@ def _label_curve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _from_outlines(options: argparse.Namespace) -> int:
+    plan = from_outlines.Plan(options.set, options.outlines, options.tested, options.seed)
+    out = Path(options.out)
+    report = from_outlines.measure(Path(options.data), out, plan, Console(stderr=True).log)
+    from_outlines.write(out, report)
+    sys.stdout.write(from_outlines.markdown(report))
+    return 0
+
+
 def _steps(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     report = steps.measure_steps(options.repeats, options.only, on_done=console.log)
@@ -215,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_second_round(commands)
     _add_unknown_class(commands)
     _add_label_curve(commands)
+    _add_from_outlines(commands)
     _add_scale(commands)
     _add_steps(commands)
     for command in commands.choices.values():
@@ -298,6 +309,18 @@ def _add_label_curve(commands: Any) -> None:
     add("--strategies", nargs="+", choices=label_curve.STRATEGIES, default=label_curve.STRATEGIES)
     add("--seeds", nargs="+", type=int, default=list(range(10)))
     _add_evaluate_on(add)
+
+
+def _add_from_outlines(commands: Any) -> None:
+    command = commands.add_parser("from-outlines", help="suggestions before the first round")
+    command.set_defaults(run=_from_outlines)
+    add: Any = command.add_argument
+    add("--data", required=True, help="folder with polyps_kvasir and cardiac_acdc")
+    add("--out", required=True, help="folder for the report and the embeddings")
+    add("--set", choices=list(SEMI_SETS), default="polyps_kvasir")
+    add("--outlines", type=int, default=3, help="pictures, or slices of one volume")
+    add("--tested", type=int, default=40, help="tested pictures, or volumes")
+    add("--seed", type=int, default=0)
 
 
 def _add_steps(commands: Any) -> None:
