@@ -37,11 +37,14 @@ class ImageLayers:
         Layers that are not ours are not changed.
     on_added : callable
         Called with each added layer.
+    rows : LayerRows
+        Hides layers that only we draw on in napari's list, of `napari_scsam._qt`.
     """
 
-    def __init__(self, viewer: Any, on_added: Callable[[Any], None]) -> None:
+    def __init__(self, viewer: Any, on_added: Callable[[Any], None], rows: Any) -> None:
         self._viewer = viewer
         self._on_added = on_added
+        self._rows = rows
         self._volume: Volume | None = None
         self._named: dict[str, Any] = {}
 
@@ -64,12 +67,14 @@ class ImageLayers:
             self._refill(name, volume, label)
         else:
             self._add(name, volume, label, classes)
+        self._rows.hide([self._named[name] for name in HELPERS])
         self._viewer.layers.selection.active = self._named[PROMPTS]
 
     def close(self) -> None:
         """Remove the layers."""
         layers, self._named = self._named, {}
         self._volume = None
+        self._rows.close()
         # All at once: napari rebuilds the scene and collects garbage after each removal, which
         # takes 0.1 s or more once torch is loaded.
         there = [layer for layer in layers.values() if layer in self._viewer.layers]
