@@ -152,9 +152,11 @@ class CommittedLabel:
 
     def _judged(self, key: SliceKey, ids: ClassIds | None) -> ClassIds | None:
         """The classes judged now, and those judged in earlier commits of the plane."""
-        if ids is None or key[1].axis != 0 or not any(self._project.commits(key[0])):
-            return ids if key[1].axis == 0 else None
-        before = self._project.commits(key[0])[-1]
+        if ids is None or key[1].axis != 0:
+            return None
+        before = self._project.last_commit(key[0])
+        if before is None:
+            return ids
         known = before.judged.on(key[1].index) if key[1].index in before.planes else ()
         return tuple(sorted({*ids, *known}))
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_scsam.core.settings import Modality
+    from napari_scsam.project.files import Progress
 
 
 def open_project(folder: Path) -> Project:
@@ -35,8 +36,12 @@ def create_project(
     images: Sequence[Path],
     layers: Sequence[OpenScan] = (),
     modality: Modality = "other",
+    progress: Progress | None = None,
 ) -> Project:
     """Create a project and add files and open scans to it.
+
+    `progress` is called with the number of files that are read, and of all files. If it raises,
+    there is no project either.
 
     Raises
     ------
@@ -53,7 +58,7 @@ def create_project(
     project = Project.create(folder, classes, modality=modality)
     try:
         if images:
-            project.add_images(images)
+            project.add_images(images, progress=progress)
         add_scans(project, layers)
     except BaseException:
         # Scans that were open and were saved here; `create` accepts only an empty folder.
@@ -108,6 +113,7 @@ def find_images(paths: Sequence[Path]) -> FoundImages:
 
 def add_scans(project: Project, scans: Sequence[OpenScan]) -> list[str]:
     """Add open scans to a project; those without a file are written into its folder."""
+    project.check_writable()
     paths = [as_file(scan, project.folder / "scans") for scan in scans]
     return project.add_images(paths) if paths else []
 
