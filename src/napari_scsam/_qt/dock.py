@@ -69,10 +69,10 @@ class ScsamDock(QWidget):
         self._carrier = ThreadJobRunner("scsam-propagation", self)
         self._keys: Keymap | None = None
         self._others: OtherClasses | None = None
-        self._edits = ProjectEdits(
-            self, self._files, lambda: self.session, self._say, lambda error: self._fail(error)
-        )
         self._parts = DockLayout(self)
+        self._edits = ProjectEdits(
+            self, self._files, self._parts.reading, lambda: self.session, self._say, self._fail
+        )
         self.images = QueuePresenter(
             self._parts.queue,
             lambda: self.session,
@@ -124,7 +124,7 @@ class ScsamDock(QWidget):
 
     def open_project_folder(self, path: str | Path) -> None:
         """Open a project folder instead of the open one; read-only if it is open elsewhere."""
-        self._open(lambda: projects.open_project(Path(path)), "Opening the project …")
+        self._open(lambda _: projects.open_project(Path(path)), "Opening the project …")
 
     def create_project(
         self,
@@ -140,7 +140,7 @@ class ScsamDock(QWidget):
 
     def open_sample(self) -> None:
         """Open the sample project, creating it if there is none."""
-        self._open(projects.open_sample, "Creating the sample project …")
+        self._open(lambda _: projects.open_sample(), "Creating the sample project …")
 
     def use_open_layers(self) -> None:
         """Add the open image layers to the project, or to the form of a new one."""
@@ -167,19 +167,15 @@ class ScsamDock(QWidget):
 
     def _create(self, wanted: NewProject) -> None:
         self._open(
-            lambda: projects.create_project(**vars(wanted)),
+            lambda progress: projects.create_project(**vars(wanted), progress=progress),
             "Creating the project: reading every image once …",
         )
 
-    def _open(self, make: Callable[[], Project], message: str) -> None:
+    def _open(self, make: Callable[[Any], Project], message: str) -> None:
         self._say(message)
-
-        def work(_progress: Any, _cancel: Any) -> Project:
-            return make()
-
         # The old project is closed only now, on the same thread that opens the new one.
         self.close_project()
-        self._files.run(Job(message, work), self._opened, self._fail)
+        self._parts.reading.run(self._files, message, make, self._opened, self._fail)
 
     def _opened(self, project: Project) -> None:
         if self.session is not None:  # another one was opened meanwhile
@@ -206,6 +202,7 @@ class ScsamDock(QWidget):
 
     def close_project(self) -> None:
         """Close the open project, if there is one, and remove its layers."""
+        self._parts.reading.cancel()
         if self._keys is not None:
             self._keys.close()
             self._keys = None
@@ -236,7 +233,7 @@ class ScsamDock(QWidget):
         """Stop the jobs and close the project; may be called twice."""
         if self.session is not None:
             self.session.segmenter.close()  # so that no decode in progress is waited for
-        for runner in (self._inference, self._carrier, self._files):
+        for runner in (self._inference, self._carrier, self._parts.reading.runner, self._files):
             runner.close()
         self.close_project()
 
@@ -390,6 +387,7 @@ class ScsamDock(QWidget):
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Cancelled):
+            self._say("Cancelled.")
             return
         self._say(str(error), error=True)
         if not isinstance(error, ScsamError):

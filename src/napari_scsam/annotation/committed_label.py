@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.judged import ClassIds, Judged
     from napari_scsam.core.labels import LabelClass
     from napari_scsam.core.prompts import PromptSet
-    from napari_scsam.project import Project
+    from napari_scsam.project import CommitRecord, Project
 
 # Otherwise a slice that contains only 0 and 255 would be read as a binary {0, 255} image.
 AS_IT_IS = {NOT_ANNOTATED: NOT_ANNOTATED}
@@ -139,10 +139,16 @@ class CommittedLabel:
         judged: Mapping[Plane, ClassIds],
     ) -> Judged:
         """The classes judged on each slice once these planes are committed."""
-        version = self._project.label_version(image_id)
-        commits = self._project.commits(image_id) if version is not None else ()
-        current = next((c for c in commits if c.version == version), None)
-        return judged_with(current, labels, judged, [c.id for c in self._project.classes])
+        return judged_with(
+            self._current_commit(image_id), labels, judged, [c.id for c in self._project.classes]
+        )
+
+    def _current_commit(self, image_id: str) -> CommitRecord | None:
+        """The commit of the current label, which after an undo is not the newest one."""
+        version, last = self._project.label_version(image_id), self._project.last_commit(image_id)
+        if version is None or last is None or last.version == version:
+            return None if version is None else last
+        return next((c for c in self._project.commits(image_id) if c.version == version), None)
 
     def fill(
         self,

@@ -18,6 +18,7 @@ from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.label_parts import LabelPart
 from napari_scsam.project import parsing
 from napari_scsam.project.current_labels import CurrentLabels
+from napari_scsam.project.journal_schema import SLICES
 from napari_scsam.project.label_files import LabelFiles
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 
@@ -200,7 +201,7 @@ class Labels:
         if source is not None:
             kind, origin = source
             events.append((kind, {"image": image.id, **origin, "version": version}, image.id))
-        event, *_ = self._journal.append_all(events)
+        event, *_ = self._journal.append_all(events, SLICES if by_slice else 0)
         if by_slice:
             self._update_cache(before, part, label)
         else:
@@ -208,7 +209,10 @@ class Labels:
         return self._to_record(event)
 
     def of(self, image: ImageRecord, version: int | None = None) -> LabelArray | None:
-        """A copy of an image's current label, or of a version; None without one."""
+        """A copy of an image's current label, or of a version, on its grid; None without one.
+
+        ProjectError if a file is missing, or its hash is not that of the commit.
+        """
         commit = self.current(image.id) if version is None else self._commit(image.id, version)
         return None if commit is None else self.read(commit, image)
 
@@ -236,6 +240,11 @@ class Labels:
     def commits(self, image_id: str) -> list[CommitRecord]:
         """Every commit of an image, the oldest first."""
         return [self._to_record(e) for e in self._journal.events(["commit"], image_id)]
+
+    def last(self, image_id: str) -> CommitRecord | None:
+        """The newest commit of an image, even if it was reverted; None without one."""
+        event = self._journal.last("commit", image_id)
+        return None if event is None else self._to_record(event)
 
     def revert(self, image_id: str, version: int | None) -> None:
         """Make a committed version current, or none; InputError if there is no such version."""
@@ -314,8 +323,8 @@ class Labels:
 
     def _next_version(self, image_id: str) -> int:
         """A version number that neither a commit nor a file has, not even an orphan of a crash."""
-        last = self._journal.last("commit", image_id)
-        committed = 0 if last is None else self._to_record(last).version
+        last = self.last(image_id)
+        committed = 0 if last is None else last.version
         return 1 + max(committed, self._files.last_version(image_id))
 
     def _update_cache(

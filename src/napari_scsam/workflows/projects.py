@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_scsam.core.settings import Modality
+    from napari_scsam.project.files import Progress
 
 
 def open_project(folder: Path) -> Project:
@@ -36,6 +37,7 @@ def create_project(
     layers: Sequence[OpenScan] = (),
     modality: Modality = "other",
     colours: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Project:
     """Create a project and add files and open scans to it.
 
@@ -49,6 +51,9 @@ def create_project(
     modality : {'mr', 'ct', 'us', 'rgb', 'other'}
     colours : sequence of str
         ``#RRGGBB`` of each class; without any, they get those of the palette.
+    progress : callable, optional
+        Called with the number of files that are read, and of all files. If it raises, there is
+        no project.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def create_project(
             table = zip(project.classes, colours, strict=True)
             project.change(classes=[replace(item, colour=colour) for item, colour in table])
         if images:
-            project.add_images(images)
+            project.add_images(images, progress=progress)
         add_scans(project, layers)
     except BaseException:
         # Scans that were open and were saved here; `create` accepts only an empty folder.
@@ -123,6 +128,7 @@ def find_images(paths: Sequence[Path]) -> FoundImages:
 
 def add_scans(project: Project, scans: Sequence[OpenScan]) -> list[str]:
     """Add open scans to a project; those without a file are written into its folder."""
+    project.check_writable()
     paths = [as_file(scan, project.folder / "scans") for scan in scans]
     return project.add_images(paths) if paths else []
 
