@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Position and length of the texts in a NIfTI header (nifti1.h, nifti2.h): data_type, db_name,
 # descrip, aux_file, intent_name, and for NIfTI-2 descrip, aux_file, intent_name.
 _NIFTI1_TEXTS = ((4, 10), (14, 18), (148, 80), (228, 24), (328, 16))
+# As above.
 _NIFTI2_TEXTS = ((240, 80), (320, 24), (508, 16))
 # Chunks of a PNG that are needed to show its pixels (W3C, PNG specification, 11); the others hold
 # texts, dates and EXIF.
@@ -30,7 +31,7 @@ _PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB", b"cH
 # Segments of a JPEG that hold its pixels and how to show them: all but APP1 to APP13, APP15 and
 # COM. APP0 is JFIF, APP14 has the colour space.
 _JPEG_DROPPED = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
-_JPEG_SCAN = 0xDA
+_JPEG_SCAN = 0xDA  # SOS: pixels follow
 
 
 def copy_without_texts(source: Path, folder: Path, name: str) -> Path:
