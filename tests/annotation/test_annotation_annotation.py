@@ -235,8 +235,8 @@ def test_a_commit_and_its_prompts_reach_the_journal_in_one_transaction(
 ) -> None:
     append_all, transactions = Journal.append_all, []
 
-    def noting(journal: Journal, items: Iterable[NewEvent]) -> list[Event]:
-        events = append_all(journal, items)
+    def noting(journal: Journal, items: Iterable[NewEvent], *more: int) -> list[Event]:
+        events = append_all(journal, items, *more)
         transactions.append([event.kind for event in events])
         return events
 

@@ -186,7 +186,7 @@ def test_the_view_turns_to_another_axis_at_the_last_point(desk: Desk) -> None:
     desk.canvas.indices = [1, 8, 11]
     loop.set_axis(2)
     assert loop.key[1] == Plane(2, 11)
-    assert "slice 12 of 30" in desk.state.heading
+    assert "slice 11 (0 to 29)" in desk.state.heading
     assert desk.state.axis == 2
     loop.editor.add_point(3, 17)  # (slice, row)
     loop.set_axis(1)

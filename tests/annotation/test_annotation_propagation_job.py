@@ -166,7 +166,7 @@ def test_where_propagation_stopped_is_said_and_n_goes_there(desk: VolumeDesk) ->
     desk.propagate()
     assert desk.drafts() == [1, 2, 4, 5]
     assert desk.state.status == (
-        "Drafts on 4 slices. Stopped at slice 2, 1 left. Stopped at slice 6, 2 left. "
+        "Drafts on 4 slices. Stopped at slice 1, 1 left. Stopped at slice 5, 2 left. "
         "1 flagged: N goes to the next."
     )
     desk.annotation.next_to_check()

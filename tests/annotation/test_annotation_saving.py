@@ -72,7 +72,7 @@ def test_an_empty_doubtful_draft_takes_two_presses(desk: Desk, press: str) -> No
     put_draft(desk, plane, np.zeros(desk.annotation.now.plane_shape, np.uint8), "object lost")
     getattr(desk.annotation, press)()
     desk.settle()
-    assert f"Slice {plane.index + 1}" in desk.state.status
+    assert f"Slice {plane.index}:" in desk.state.status
     assert "object lost" in desk.state.status
     assert desk.project.committed_planes(image_id) == []
     getattr(desk.annotation, press)()
@@ -100,6 +100,45 @@ def test_commit_all_includes_what_was_outlined_by_hand(desk: Desk) -> None:
     assert list(desk.annotation.now.drafts) == [other]
 
 
+def test_commit_all_leaves_other_classes_open_where_j_would(desk: Desk) -> None:
+    image_id, plane = desk.annotation.key
+    second, empty = Plane(0, plane.index + 1), Plane(0, plane.index + 2)
+    label = np.zeros(desk.annotation.now.plane_shape, np.uint8)
+    put_draft(desk, empty, label)
+    desk.annotation.commit_drafts(others_open=True)
+    assert "no outline to save" in desk.state.status
+    with_two = label.copy()
+    with_two[:2] = 2
+    put_draft(desk, second, with_two)
+    outline(desk, 8, 8)
+    desk.annotation.commit_drafts(others_open=True)
+    desk.settle()
+    said = "Saved 2 slices. Classes without an outline: not annotated yet."
+    assert desk.state.status == said
+    judged = desk.project.commits(image_id)[-1].judged
+    assert (judged.on(plane.index), judged.on(second.index)) == ((1,), (2,))
+    assert list(desk.annotation.now.drafts) == [empty]
+
+
+def test_what_was_left_open_stays_open_when_other_slices_are_committed(desk: Desk) -> None:
+    image_id, plane = desk.annotation.key
+    outline(desk)
+    desk.annotation.commit(others_open=True)
+    desk.settle()
+    drafted = Plane(0, plane.index + 1)
+    put_draft(desk, drafted, np.ones(desk.annotation.now.plane_shape, np.uint8))
+    desk.annotation.commit_drafts()
+    desk.settle()
+    judged = desk.project.commits(image_id)[-1].judged
+    assert (judged.on(plane.index), judged.on(drafted.index)) == ((1,), (1, 2))
+    desk.canvas.go_to(Plane(1, 2))
+    outline(desk, 3, 3)
+    desk.annotation.commit()
+    desk.settle()
+    judged = desk.project.commits(image_id)[-1].judged
+    assert (judged.on(plane.index), judged.on(drafted.index)) == ((1,), (1, 2))
+
+
 @pytest.mark.parametrize("leave", ["slider", "skip"])
 def test_leaving_a_plane_while_j_waits_for_its_outline_is_said(desk: Desk, leave: str) -> None:
     image_id, plane = desk.annotation.key
@@ -111,7 +150,7 @@ def test_leaving_a_plane_while_j_waits_for_its_outline_is_said(desk: Desk, leave
         desk.annotation.navigation.skip()
     desk.settle()
     assert desk.state.is_error
-    assert desk.state.status.startswith(f"Slice {plane.index + 1} was not saved")
+    assert desk.state.status.startswith(f"Slice {plane.index} was not saved")
     assert desk.project.committed_planes(image_id) == []
     desk.canvas.go_to(plane)
     desk.settle()

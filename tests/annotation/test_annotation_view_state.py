@@ -34,7 +34,7 @@ SEEN = {
     "draft": (EMPTY, Draft(np.zeros((2, 2), np.uint8))),
     "drafts": (HERE, 3),
     "flagged": (HERE, 2),
-    "propagating": (HERE, "slice 1 of 5"),
+    "propagating": (HERE, "1 of 5 slices"),
     "has_preview": (HERE, True),
     "is_committed": (EMPTY, True),
     "can_undo": (HERE, True),

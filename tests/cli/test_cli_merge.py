@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
@@ -12,6 +15,7 @@ import tifffile
 from command_line import ok, process, refused
 
 from napari_scsam.core.geometry import Plane
+from napari_scsam.io import nifti
 from napari_scsam.project import Project, labels
 
 if TYPE_CHECKING:
@@ -145,6 +149,33 @@ def test_what_can_not_be_merged(copies: tuple[Path, Path], tmp_path: Path) -> No
     assert "newer" in refused("merge", mine, other)
     with Project.open(mine):
         assert "open in another window" in refused("merge", mine, tmp_path / "strange")
+
+
+def test_a_label_of_another_shape_is_named_and_not_merged(copies: tuple[Path, Path]) -> None:
+    """As in a project from a stranger: a label file whose hash is right, and whose shape is not."""
+    mine, other = copies
+    commit(other, "picture", 0, label_of(1), (1, 2))
+    with Project.open(other) as project:
+        record = project.image("picture")
+        (path,) = [c.path for c in project.commits(record.id)]
+    path.write_bytes(nifti.encode_label(np.ones((3, 4), np.uint8), record))
+    with closing(sqlite3.connect(other / "journal.sqlite")) as connection:
+        connection.execute("DROP TRIGGER events_stay")
+        connection.execute("DROP TABLE hashes")
+        connection.execute(
+            "UPDATE events SET payload = json_set(payload, '$.sha256', ?) "
+            "WHERE id = (SELECT max(id) FROM events WHERE kind = 'commit')",
+            [hashlib.sha256(path.read_bytes()).hexdigest()],
+        )
+        connection.execute(
+            "CREATE TRIGGER events_stay BEFORE UPDATE ON events\n"
+            "    BEGIN SELECT RAISE(ABORT, 'events are never changed'); END"
+        )
+        connection.commit()
+    found = ok("merge", mine, other)
+    assert found["taken"] == []
+    (problem,) = found["problems"]
+    assert "picture" in problem and f"{path} does not fit its image" in problem
 
 
 def test_what_is_gone_is_named_and_the_rest_is_merged(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
+import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from command_line import ok, process, refused
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from untrained_round import add_round
 
 from napari_scsam.project import Project
@@ -101,6 +106,84 @@ def test_a_round_comes_back(project: Path, with_round: Path) -> None:
     assert ok("rank", project)["round"] == 1
     # A second time it goes on from no round, while one is active.
     assert "goes on from no round, but round 1" in refused("rounds", project, "--take", with_round)
+
+
+def with_texts(folder: Path) -> list[Path]:
+    """Files of every format, each with a name in its header."""
+    rng = np.random.default_rng(5)
+    grey, colour = (rng.integers(0, 255, s).astype(np.uint8) for s in ((5, 40, 50), (40, 50, 3)))
+    folder.mkdir()
+    volume = nib.Nifti1Image(grey.T, np.diag([0.5, 0.6, 3, 1]))
+    volume.header["descrip"] = volume.header["db_name"] = b"Smith^John"
+    volume.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Smith^John"))
+    nib.save(volume, folder / "Smith-mr.nii.gz")
+    second = nib.Nifti2Image(grey.T[::-1], np.diag([0.5, 0.6, 3, 1]))
+    second.header["aux_file"] = b"Smith^John"
+    nib.save(second, folder / "Smith-2.nii")
+    sizes = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    sizes |= {f"PhysicalSize{a}Unit": "mm" for a in "XYZ"} | {"Description": "Smith^John"}
+    tifffile.imwrite(folder / "Smith.ome.tif", grey[:3], ome=True, metadata=sizes)
+    tifffile.imwrite(folder / "Smith.tif", colour, description="Smith^John", metadata=None)
+    info = PngInfo()
+    info.add_text("Patient", "Smith^John")
+    Image.fromarray(colour[::-1]).save(folder / "Smith.png", pnginfo=info)
+    Image.fromarray(colour[:, ::-1]).save(folder / "Smith.jpg", comment=b"Smith^John")
+    return sorted(folder.iterdir())
+
+
+def test_an_anonymous_copy_names_nobody_and_its_labels_come_back(tmp_path: Path) -> None:
+    files = with_texts(tmp_path / "Smith scans")
+    mine, copy = tmp_path / "Smith trial", tmp_path / "packed"
+    with Project.create(mine, ["polyp"]) as opened:
+        ids = opened.add_images(files, cases=dict.fromkeys(files[:2], "Smith^John"))
+        opened.commit(ids[0], np.ones(opened.image(ids[0]).shape, np.uint8))
+        opened.record("note", {"image": ids[0], "text": "Smith^John"})
+    add_round(mine)
+    assert "add --images" in refused("pack", mine, "--out", copy, "--anonymise")
+    packed = ok("pack", mine, "--out", copy, "--images", "--anonymise")
+    assert packed["images"] == len(files) and any("burned" in what for what in packed["left_in"])
+    for path in copy.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        content += gzip.decompress(content) if path.suffix == ".gz" else b""
+        assert "Smith" not in str(path.relative_to(copy)) and b"Smith" not in content, path
+    with Project.open(mine, read_only=True) as before, Project.open(copy) as opened:
+        assert opened.notes == [] and opened.rounds() == []
+        for was, now in zip(before.images(), opened.images(), strict=True):
+            assert (now.id, now.path.parent) == (was.id, copy / "scans")
+            found, expected = opened.volume(now.id), before.volume(was.id)
+            np.testing.assert_array_equal(found.data, expected.data)
+            np.testing.assert_allclose(found.affine, expected.affine)
+        cases = [record.case for record in opened.images()]
+        assert cases[0] == cases[1] != cases[2]
+    label_one(copy, 1)
+    label_one(copy, 0)
+    found = ok("merge", mine, copy)
+    assert found["added"] == [] == found["conflicts"] == found["problems"]
+    with Project.open(mine, read_only=True) as opened:
+        assert sorted(opened.labelled()) == sorted(ids[:2])
+        assert opened.label(ids[0]).min() == 0
+
+
+def test_a_merge_brings_rounds_and_none_becomes_active(
+    project: Path, with_round: Path, tmp_path: Path
+) -> None:
+    own = add_round(project)
+    found = ok("merge", project, with_round.parents[1])
+    assert found["rounds"] == [2] and found["problems"] == []
+    first, second = ok("rounds", project)["rounds"]
+    assert first["active"] and not second["active"]
+    assert "merged from" in second["reason"] and str(own) == first["folder"]
+    for file in with_round.rglob("*"):
+        if file.is_file():
+            other = project / "rounds/0002" / file.relative_to(with_round)
+            assert other.read_bytes() == file.read_bytes()
+    assert ok("merge", project, with_round.parents[1])["rounds"] == []
+    assert ok("rounds", project, "--promote", 2)["rounds"][1]["active"]
+    weights = with_round / "unet.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    ok("new", tmp_path / "third", "--images", tmp_path / "scans", "--classes", "polyp")
+    third = ok("merge", tmp_path / "third", with_round.parents[1])
+    assert third["rounds"] == [] and "its hash differs" in third["problems"][0]
 
 
 def test_what_is_not_the_round_that_was_trained_is_refused(

@@ -292,7 +292,7 @@ class Squares:
 @pytest.fixture
 def without_models(dock: ScsamDock) -> None:
     """The dock's masks are squares."""
-    dock._make_segmenter = lambda _folder, _gb: Squares()  # type: ignore[assignment]
+    dock._make_segmenter = lambda _folder, _gb: Squares()  # type: ignore[return-value]
 
 
 @pytest.fixture

@@ -43,6 +43,26 @@ def test_a_stroke_on_a_slice_that_is_being_saved_is_kept(hand: Any, dock: Any, l
     hand.until(lambda: project.label(image_id)[plane.index][40, 30] == 1)
 
 
+def test_a_stroke_begun_while_j_saves_stays_on_its_slice(hand: Any, dock: Any, loop: Any) -> None:
+    image_id, plane = loop.key
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    hand.window_key(Qt.Key.Key_D)
+    hand.window_key(Qt.Key.Key_J)
+    project = dock.session.project
+
+    def saved() -> bool:
+        return project.committed_planes(image_id) == [plane.index] and not loop.now.status.busy
+
+    places = [(40, 15), (40, 30), (40, 45)]
+    hand.trace(places, on_the_way=lambda: hand.until(saved))
+    assert loop.key == (image_id, plane)
+    assert shown(dock)[40, 20] == shown(dock)[40, 40] == 1
+    hand.window_key(Qt.Key.Key_J)
+    hand.until(lambda: project.label(image_id)[plane.index][40, 40] == 1)
+    hand.until(lambda: loop.key[1].index == plane.index + 1)
+
+
 def test_a_layer_removed_while_the_model_works_comes_back_with_the_mask(
     hand: Any, dock: Any, loop: Any
 ) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 import psutil
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import PALETTE
 from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project import Project
@@ -185,12 +187,15 @@ def test_open_layers_are_taken_into_a_project(
     assert "my scan" in hand.find("new_note").text()
     hand.find("new_folder").setText(str(tmp_path / "project"))
     hand.find("new_classes").setText("disc, ring")
+    hand.until(hand.find("new_colour_2").isVisible)
+    hand.find("new_colour_2").set_colour(QColor("#123456"))
     hand.press("create_project")
     hand.wait_for_image()
     (record,) = dock.session.project.images()
     assert record.spacing == pytest.approx((2.0, 0.5, 0.5))
     np.testing.assert_array_equal(dock.session.project.volume(record.id).data, scan)
     assert [c.name for c in dock.session.project.classes] == ["disc", "ring"]
+    assert [c.colour for c in dock.session.project.classes] == [PALETTE[0], "#123456"]
     assert not layer.visible
     hand.click(20, 15)
     (point,) = hand.points()

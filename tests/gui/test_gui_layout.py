@@ -75,7 +75,7 @@ def test_the_heading_is_never_cut(qtbot: Any, width: int) -> None:
     panel.show()
     qtbot.waitExposed(panel)
     name = "patient_0001_t1_weighted_after_contrast_registered_to_atlas"
-    heading = f"{name}, slice 80 of 189"
+    heading = f"{name}, slice 79 (0 to 188)"
     panel.show_state(ViewState(frozenset(), heading, "", "", False, axes=("axial", "coronal")))
     qtbot.wait(50)
     label = panel.findChild(QLabel, "heading")
@@ -86,7 +86,7 @@ def test_the_heading_is_never_cut(qtbot: Any, width: int) -> None:
     )
     assert area.width() <= label.width() and area.height() <= label.height()
     assert label.visibleRegion().boundingRect() == label.rect()
-    assert "slice\u00a080\u00a0of\u00a0189" in label.shown_text()
+    assert "slice\u00a079\u00a0(0\u00a0to\u00a0188)" in label.shown_text()
 
 
 def test_the_bright_button_follows_what_is_on_the_canvas(opened: Hand) -> None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
-from napari.layers import Labels
+from napari.layers import Labels, Vectors
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QPushButton
-from skimage.segmentation import find_boundaries
 
+from napari_scsam._napari.committed import CommittedPainter
 from napari_scsam._napari.masks import FLASH_MS, PreviewPainter
+from napari_scsam._napari.outlines import OutlinePainter
+from napari_scsam._napari.plane_vectors import PlaneVectors
 from napari_scsam._qt.annotate_panel import AnnotatePanel
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar
 from napari_scsam._qt.queue_panel import QueuePanel
@@ -179,32 +181,45 @@ def test_scrolling_past_a_setting_does_not_change_it(qtbot: QtBot) -> None:
     assert spin.value() == before
 
 
+def preview() -> tuple[Labels, Vectors, PreviewPainter]:
+    """The layers of fill and outline, and what draws on them at a zoom of 4."""
+    fill = Labels(np.zeros((3, 20, 30), np.uint8))
+    lines = Vectors(ndim=3, vector_style="line")
+    colours = {1: "#ff0000", 2: "#0000ff"}
+    outline = OutlinePainter(PlaneVectors(lines, (1.0, 1.0, 1.0)), colours, lambda: 4.0)
+    return fill, lines, PreviewPainter(fill, outline, 3)
+
+
+def length(lines: Vectors) -> float:
+    """How long all segments are together, in pixels."""
+    return float(np.abs(lines.data[:, 1]).sum())
+
+
 def test_what_changed_is_lit_once_and_then_only_outlined(qtbot: QtBot) -> None:
-    fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
-    painter = PreviewPainter(fill, outline, 3)
+    fill, outline, painter = preview()
     first = np.zeros((20, 30), np.uint8)
     first[4:14, 6:20] = 2
     painter.show({Plane(0, 1): ShownMask(first)}, Plane(0, 1))
     np.testing.assert_array_equal(fill.data[1], first)
-    np.testing.assert_array_equal(outline.data[1], first)  # all of it is new, so all is lit
+    assert length(outline) > 2 * 48  # all of it is new, so its outline is thick
     qtbot.wait(FLASH_MS + 80)
-    edge = np.where(find_boundaries(first, mode="inner"), first, 0)
-    np.testing.assert_array_equal(outline.data[1], edge)
+    assert length(outline) == 48  # 10 x 14 pixels
+    np.testing.assert_allclose(outline.edge_color, np.tile([0, 0, 1, 1], (4, 1)))
 
     less = first.copy()
     less[4:8] = 0
     painter.show({Plane(0, 1): ShownMask(less)}, Plane(0, 1))
-    assert (outline.data[1][4:8, 6:20] == 2).all()  # what was lost, in its colour
+    rows = outline.data[:, 0, 1]
+    assert ((rows > 3.5) & (rows < 4.5)).any()  # round what was lost, in its colour
     painter.show({}, Plane(0, 1))
     assert not fill.data.any()
-    assert not outline.data.any()
+    assert length(outline) == 0
 
 
 def test_nothing_is_repainted_where_there_was_and_is_no_draft(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
-    painter, repaints = PreviewPainter(fill, outline, 3), []
+    (fill, outline, painter), repaints = preview(), []
     monkeypatch.setattr(Labels, "refresh", lambda layer, **how: repaints.append(layer))
     painter.show({}, Plane(0, 1))
     assert not repaints
@@ -212,22 +227,40 @@ def test_nothing_is_repainted_where_there_was_and_is_no_draft(
     assert repaints and fill.data[1].all()
     repaints.clear()
     painter.show({}, Plane(0, 1))
-    assert repaints and not fill.data.any() and not outline.data.any()
+    assert repaints and not fill.data.any() and length(outline) == 0
+
+
+def test_the_committed_layer_is_repainted_only_where_it_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    committed, repaints = np.zeros((3, 20, 30), np.uint8), []
+    committed[1, 5:15, 6:20] = 1
+    layer = Labels(committed.copy())
+    painter = CommittedPainter(layer, 3, committed)
+    monkeypatch.setattr(Labels, "refresh", lambda layer, **how: repaints.append(layer))
+    painter.show(committed, {Plane(0, 0)})  # a preview beside it: nothing to hide there
+    assert not repaints
+    painter.show(committed, {Plane(0, 1)})
+    assert repaints and not layer.data.any()
+    repaints.clear()
+    painter.show(committed, set())
+    assert repaints
+    np.testing.assert_array_equal(layer.data, committed)
 
 
 def test_a_plane_that_crosses_drafts_takes_nothing_of_them_away_when_it_is_left(
     qtbot: QtBot,
 ) -> None:
-    fill, outline = (Labels(np.zeros((3, 20, 30), np.uint8)) for _ in range(2))
-    painter = PreviewPainter(fill, outline, 3)
+    fill, outline, painter = preview()
     square = np.zeros((20, 30), np.uint8)
     square[5:15, 6:20] = 1
     drafts = {Plane(0, i): ShownMask(square.copy(), True) for i in range(3)}
     painter.show(drafts, Plane(0, 0))
-    dashed = outline.data[0].copy()
+    dashed = outline.data.copy()
+    assert 0 < length(outline) < 48
     crossing = ShownMask(np.stack([square[10]] * 3), True)
     painter.show(drafts, Plane(1, 10), crossing)
-    assert (outline.data[0] != dashed).any()
+    assert set(outline.data[:, 0, 1]) == {10}
     painter.show(drafts, Plane(0, 0))
     np.testing.assert_array_equal(fill.data, [square] * 3)
-    np.testing.assert_array_equal(outline.data[0], dashed)
+    np.testing.assert_array_equal(outline.data, dashed)

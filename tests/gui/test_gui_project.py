@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,14 +20,16 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMessageBox,
+    QProgressBar,
     QPushButton,
     QToolButton,
 )
 
 from napari_scsam._qt.key_sheet import KEYS
 from napari_scsam._qt.settings_form import SettingsForm
+from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
-from napari_scsam.project import Project
+from napari_scsam.project import Project, files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +74,58 @@ def test_a_folder_is_counted_before_its_images_are_added(
     opened.until(lambda: opened.status() == "Added 0 images. 1 was in the project already.")
     dock._edits.count_images([tmp_path / "nowhere"])
     opened.until(lambda: "There is no file or folder" in opened.status())
+
+
+class Gate:
+    """Holds the reading of images at one of them until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+        self.is_open, read = threading.Event(), files.read_volume
+
+        def waiting(path: Path) -> Any:
+            if path.name == at:
+                self.is_open.wait(20)
+            return read(path)
+
+        monkeypatch.setattr(files, "read_volume", waiting)
+
+
+def test_reading_many_images_shows_how_far_it_is_and_can_be_cancelled(
+    opened: Hand,
+    dock: ScsamDock,
+    loop: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paths = [tmp_path / f"{i}.tif" for i in range(8)]
+    for i, path in enumerate(paths):
+        tifffile.imwrite(path, np.arange(i, i + 81, dtype=np.uint8).reshape(9, 9))
+    project, gate = dock.session.project, Gate(monkeypatch, "4.tif")
+    dock._edits.add_images(paths)
+    bar = opened.find("reading_progress", QProgressBar)
+    opened.until(lambda: bar.isVisible() and bar.text() == "4 of 8 images")
+    # A label is saved meanwhile.
+    opened.click(20, 30)
+    opened.wait_for_mask()
+    opened.press("commit")
+    opened.until(lambda: loop.now.commits == 1)
+    cancel = opened.find("cancel_reading", QToolButton)
+    opened.qtbot.mouseClick(cancel, Qt.MouseButton.LeftButton)
+    gate.is_open.set()
+    opened.until(lambda: opened.status() == "Cancelled: no image was added.")
+    assert not bar.isVisible() and len(project.images()) == 1
+
+    gate = Gate(monkeypatch, "6.tif")
+    folder = tmp_path / "cancelled"
+    dock.create_project(folder, ["one"], paths)
+    opened.until(lambda: bar.isVisible() and bar.text() == "6 of 8 images")
+    opened.qtbot.mouseClick(cancel, Qt.MouseButton.LeftButton)
+    gate.is_open.set()
+    opened.until(lambda: opened.status() == "Cancelled.")
+    assert not folder.exists() and not bar.isVisible()
+    dock.create_project(folder, ["one"], paths)
+    opened.wait_for_image()
+    assert len(dock.session.project.images()) == 8 and not bar.isVisible()
 
 
 def test_classes_are_renamed_recoloured_and_added(
@@ -189,6 +245,13 @@ def test_what_becomes_of_other_classes_is_a_setting_of_the_project(
     opened.window_key(Qt.Key.Key_J)
     opened.until(lambda: loop.now.commits == 1)
     assert dock.session.project.commits(image.id)[-1].judged.on(index) == (1,)
+    store, key = loop._store, (image.id, Plane(0, 0))
+    draft = Draft(np.ones(loop.now.plane_shape, np.uint8))
+    store.step(replace(store.now, work=store.now.work.with_drafts({key: draft})))
+    opened.press("commit_drafts")
+    opened.until(lambda: loop.now.commits == 2)
+    judged = dock.session.project.commits(image.id)[-1].judged
+    assert judged.on(0) == judged.on(index) == (1,)
 
     dock.open_project_folder(tmp_path / "project")
     opened.until(lambda: dock.session is not None and dock.session.annotation is not loop)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QListView, QWidget
 
+from napari_scsam._napari.masks import FLASH_MS
+from napari_scsam._napari.outlines import OUTLINE_PX
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
 
@@ -77,3 +79,75 @@ def test_the_strip_marks_slices_and_goes_to_the_clicked_one(
     assert strip.marks.current == 1
     dock.close_project()
     assert hand.viewer.window._qt_window.findChild(QWidget, "slice_strip") is None
+
+
+def on_screen(hand: Any, colour: str) -> int:
+    """Length in screen pixels of the first run of a colour in a row just below the middle."""
+    shown = hand.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    like = np.abs(shown[len(shown) // 2 + 8] - wanted).max(axis=1) < 40
+    first = int(like.argmax())
+    return int(np.argmin(like[first:])) if like.any() else 0
+
+
+def test_outlines_are_as_thin_on_the_screen_at_every_zoom(hand: Any, dock: Any, loop: Any) -> None:
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    hand.qtbot.wait(FLASH_MS + 80)
+    outline, camera = dock.session.canvas.layers["preview outline"], hand.viewer.scene.camera
+    colour = dock.session.project.classes[0].colour
+    before = len(outline.data)
+    for zoom in (4.0, 40.0):
+        camera.zoom = zoom
+        camera.center = (0.0, 20.0, 20.0)
+        hand.until(lambda zoom=zoom: np.isclose(outline.edge_width * zoom, OUTLINE_PX))
+        hand.qtbot.wait(50)
+        assert 1 <= on_screen(hand, colour) <= 3
+    assert len(outline.data) == before == 4  # a square
+
+
+def listed(hand: Any) -> list[str]:
+    """The names in napari's list of layers, from its bottom."""
+    (view,) = [
+        found
+        for found in hand.viewer.window._qt_window.findChildren(QListView)
+        if type(found).__name__ == "QtLayerList"
+    ]
+    rows = range(view.model().rowCount())
+    return [view.model().index(row, 0).data() for row in rows if not view.isRowHidden(row)][::-1]
+
+
+def test_only_layers_that_a_person_can_use_are_listed(hand: Any, dock: Any, loop: Any) -> None:
+    assert listed(hand) == ["scan", "committed", "preview"]
+    hand.viewer.layers.remove(dock.session.canvas.layers["prompts"])
+    hand.until(lambda: dock.session.canvas.layers["prompts"] in hand.viewer.layers)
+    assert listed(hand) == ["scan", "committed", "preview"]
+
+    dock.close_project()
+    assert listed(hand) == []
+
+
+def slider(hand: Any, axis: int) -> tuple[str, str, str]:
+    """What napari shows at the slider of an axis: name, number and last number of the slice."""
+    sliders = hand.viewer.window._qt_window.findChildren(QWidget, "axis_label")
+    (name,) = [found for found in sliders if found.parent().axis == axis]
+    number, last = name.parent().findChildren(QWidget, "slice_label")
+    return (name.text(), number.text(), last.text())
+
+
+def test_slices_are_numbered_as_by_the_slider_which_begins_at_0(
+    hand: Any, dock: Any, loop: Any
+) -> None:
+    assert slider(hand, 0) == ("axial", "4", "7")
+    assert hand.find("heading").text() == "scan, slice 4 (0 to 7)"
+    hand.viewer.scene.camera.zoom = 2
+    hand.trace([(0, 0), (20, 69)], Qt.MouseButton.RightButton)
+    loop.editor.select_line((1, 1))  # its handles lie outside the image
+    hand.viewer.dims.set_current_step(0, 0)
+    assert slider(hand, 0)[1:] == ("0", "7")
+    loop.set_axis(2)
+    index = loop.key[1].index
+    assert slider(hand, 2) == ("sagittal", str(index), "69")
+    hand.viewer.dims.set_current_step(2, 0)
+    assert hand.find("heading").text() == "scan, slice 0 (0 to 69)"
+    assert slider(hand, 2)[1] == "0"

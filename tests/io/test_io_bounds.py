@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 import struct
 import subprocess
 import sys
@@ -120,6 +121,53 @@ def jpeg_bomb(path: Path) -> None:
     tiff_of_one_page(path, bytes(strip), (16, 16), 7)
 
 
+def jpeg_lie(path: Path) -> None:
+    """A picture of 256 pixels that claims 900 millions."""
+    content = BytesIO()
+    Image.new("L", (16, 16)).save(content, "jpeg")
+    picture = bytearray(content.getvalue())
+    place = picture.index(b"\xff\xc0") + 5
+    picture[place : place + 4] = struct.pack(">HH", 30_000, 30_000)
+    path.write_bytes(picture)
+
+
+def bmp_lie(path: Path) -> None:
+    """A run-length encoded picture that ends at once, and claims 900 millions of pixels."""
+    side, table = 30_000, bytes(1024)
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, 2, 1, 1, 256, 0)
+    place = 14 + len(header) + len(table)
+    file = b"BM" + struct.pack("<IHHI", place + 2, 0, 0, place)
+    path.write_bytes(file + header + table + b"\0\1")
+
+
+def offset_lie(path: Path) -> None:
+    """A small volume after 900 MB of nothing."""
+    content = bytearray(nib.Nifti1Image(STACK.T, np.diag([2, 2, 2, 1])).to_bytes())
+    content[108:112] = struct.pack("<f", 9e8)
+    path.write_bytes(gzip.compress(bytes(content[:352]) + bytes(9 * 10**8) + content[352:], 1))
+
+
+def jpeg_xl_bomb(path: Path) -> None:
+    """A strip of 256 pixels that is a JPEG XL of 2**60 (a square of sides of 30 bits each)."""
+    sides = 0 | 3 << 1 | (2**30 - 1) << 3 | 1 << 33
+    tiff_of_one_page(path, b"\xff\x0a" + sides.to_bytes(8, "little"), (16, 16), 50002)
+
+
+def webp_bomb(path: Path) -> None:
+    """A strip of 256 pixels that is a WebP of 16,383 a side."""
+    content = BytesIO()
+    Image.new("RGB", (16, 16)).save(content, "webp")
+    strip = bytearray(content.getvalue())
+    place = strip.index(b"\x9d\x01\x2a") + 3
+    strip[place : place + 4] = struct.pack("<HH", 16_383, 16_383)
+    tiff_of_one_page(path, bytes(strip), (16, 16), 50001)
+
+
+def lzma_bomb(path: Path) -> None:
+    """A strip of 3 GiB, in streams one after the other, for a page of 600 pixels."""
+    tiff_of_one_page(path, lzma.compress(bytes(2**28)), (20, 30), 34925)
+
+
 def tiff_lie(path: Path) -> None:
     tiff_of_one_page(path, zlib.compress(bytes(600)), (60_000, 60_000), 8)
 
@@ -165,6 +213,11 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "shaped.tif": described('{"shape": [1000000000, 20, 30]}'),
     "laughs.ome.tif": described(LAUGHS),
     "jpeg bomb.tif": jpeg_bomb,
+    "jpeg lie.jpg": jpeg_lie,
+    "bmp lie.bmp": bmp_lie,
+    "offset lie.nii.gz": offset_lie,
+    "jpeg xl bomb.tif": jpeg_xl_bomb,
+    "webp bomb.tif": webp_bomb,
     "png bomb.png": png_bomb,
     "tiff bomb.tif": tiff_bomb,
 }
@@ -192,10 +245,13 @@ def test_what_no_honest_file_needs_is_refused_soon_and_in_little_memory(
 
 def test_a_bomb_does_not_go_off_without_imagecodecs(tmp_path: Path) -> None:
     tiff_bomb(tmp_path / "b.tif")
-    ((said, grown, seconds),) = read_and_measure([tmp_path / "b.tif"], plain=True)
-    assert f"{tmp_path / 'b.tif'} is damaged: a part of it unpacks to more" in said
-    assert grown < GIB / 4
-    assert seconds < 5
+    lzma_bomb(tmp_path / "c.tif")
+    paths = [tmp_path / "b.tif", tmp_path / "c.tif"]
+    answers = read_and_measure(paths, plain=True)
+    for path, (said, grown, seconds) in zip(paths, answers, strict=True):
+        assert f"{path} is damaged: a part of it unpacks to more" in said
+        assert grown < GIB / 4
+        assert seconds < 5
 
 
 def test_a_count_of_pictures_that_is_not_needed_does_no_harm(tmp_path: Path) -> None:

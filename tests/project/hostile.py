@@ -185,6 +185,37 @@ def interrupted_with_link(project: Path, outside: Path) -> None:
     (partial / "events.jsonl").symlink_to(outside / "precious.txt")
 
 
+def sparse(name: str) -> Spoil:
+    """Let a file claim 64 GiB, which take no place on the disk."""
+
+    def spoil(project: Path, outside: Path) -> None:
+        with (project / name).open("ab") as stream:
+            stream.truncate(64 * 2**30)
+
+    return spoil
+
+
+def interrupted_with_huge_events(project: Path, outside: Path) -> None:
+    partial = project / "rounds" / "0001.partial"
+    partial.mkdir(parents=True)
+    (partial / "resume.pt").write_bytes(b"")
+    (partial / "inputs.json").write_text('{"settings": []}')
+    sparse("rounds/0001.partial/events.jsonl")(project, outside)
+
+
+def tuning(**said: object) -> Spoil:
+    """Have a finished tuning say something else of itself."""
+
+    def spoil(project: Path, outside: Path) -> None:
+        folder = project / "tuned" / "0001"
+        folder.mkdir(parents=True)
+        report = {"files": {}, "kept": True, "planes": 1, "reason": "good"}
+        (folder / "report.json").write_text(json.dumps(report))
+        (folder / "inputs.json").write_text(json.dumps(said))
+
+    return spoil
+
+
 def foreign_process(project: Path, outside: Path, name: str = "0001.partial") -> None:
     """The process that runs this test is named as a round's."""
     from napari_scsam.project.process import record_process
@@ -211,6 +242,7 @@ ADD = ("add", "{project}", "{scan}")
 ROUNDS = ("rounds", "{project}")
 PRUNE = ("rounds", "{project}", "--prune", "0")
 TRAIN = ("train", "{project}", "--steps", "1", "--recipe", "cps", "--held-out", "nobody")
+TINY = [[1e-308, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
 ENDLESS = (
     "CREATE VIEW current_labels AS WITH RECURSIVE t(image, version) AS "
@@ -234,6 +266,7 @@ KINDS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "slice-outside-its-volume": (slice_outside_its_volume, EXPORT),
     "shape-without-end": (in_event("image", "shape", [2**31 - 1] * 3), EXPORT_PNG),
     "shape-of-another": (in_event("image", "shape", [9, 9, 9]), EXPORT_PNG),
+    "affine-without-size": (in_event("image", "affine", TINY), EXPORT),
     "affine-of-nothing": (in_event("image", "affine", [[1]]), EXPORT),
     "unit-that-is-none": (in_event("image", "header", {"unit": "parsec"}), EXPORT),
     "header-that-is-none": (in_event("image", "header", [1]), EXPORT),
@@ -256,6 +289,7 @@ KINDS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "backups-is-a-link": (link("backups"), ADD),
     "scans-is-a-link": (link("scans"), ADD),
     "cache-is-a-link": (link("cache"), ADD),
+    "pending-is-a-link": (link("pending"), ADD),
     "embeddings-is-a-link": (foreign_embeddings, ADD),
     "lock-is-a-link": (link("project.lock", "precious.txt"), ADD),
     "journal-is-a-link": (link("journal.sqlite", "precious.sqlite"), ADD),
@@ -264,11 +298,21 @@ KINDS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "settings-is-a-link": (link("project.toml", "precious.txt"), ROUNDS),
     "settings-is-a-pipe": (pipe("project.toml"), ROUNDS),
     "settings-is-nested": (text("project.toml", "a = " + "[" * 100_000), ROUNDS),
+    "schema-without-end": (in_toml("schema = 1", "schema = inf"), EXPORT),
+    "settings-without-end": (sparse("project.toml"), ROUNDS),
+    "cache-size-without-end": (in_toml("cache_gb = 2.0", "cache_gb = inf"), TRAIN),
     "class-that-is-none": (in_toml("id = 1", "id = 999"), EXPORT),
     "colour-that-is-none": (in_toml('colour = "#', 'colour = "url(//x)#'), EXPORT),
     "round-is-a-link": (link("rounds/0001"), PRUNE),
     "round-to-go-on-with-writes-outside": (interrupted_with_link, ROUNDS),
     "process-is-a-pipe": (pipe("rounds/0001.partial/process.json"), TRAIN),
+    "events-without-end": (interrupted_with_huge_events, ROUNDS),
+    "tuning-without-end": (tuning(commits=float("inf"), after_round=0), ADD),
+    "tuning-of-no-number": (tuning(commits=[], after_round={}), ADD),
+    "process-without-end": (
+        text("rounds/0001.partial/process.json", '{"pid": 1e999, "created": 1e999}'),
+        TRAIN,
+    ),
     "process-is-nested": (text("rounds/0001.partial/process.json", DEEP), TRAIN),
     "process-of-no-round": (foreign_process_of_no_round, TRAIN),
     "process-is-foreign": (foreign_process, TRAIN),

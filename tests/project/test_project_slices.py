@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -246,3 +248,30 @@ def test_a_commit_of_a_slice_neither_reads_nor_writes_the_others(
     assert shapes == [(1, 7, 9)]
     label = project.label(volume_id)
     assert label is not None and [bool((p != 255).all()) for p in label] == [1, 1, 0, 1, 0]
+
+
+def test_a_journal_with_a_slice_is_refused_by_programs_that_know_none(
+    project: Project, volume_id: str
+) -> None:
+    """Those read the version in the journal's header, and refuse more than 1."""
+
+    def version() -> int:
+        with closing(sqlite3.connect(project.folder / "journal.sqlite")) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    project.commit(volume_id, np.ones(SHAPE, np.uint8))
+    assert version() == 1
+    project.commit(volume_id, slice_of(1), plane=Plane(0, 1))
+    assert version() == 257
+    folder = project.folder
+    project.close()
+    with Project.open(folder) as again:
+        assert again.notes == [] and again.label(volume_id) is not None
+        again.commit(volume_id, np.ones(SHAPE, np.uint8))
+    assert version() == 257
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
+        connection.execute("PRAGMA user_version = 513")
+    with pytest.raises(
+        ProjectError, match=r"newer napari-scsam \(schema 513; this one reads up to 1"
+    ):
+        Project.open(folder)

@@ -48,8 +48,8 @@ with Project.open(sys.argv[1]) as project:
     image = project.images()[0].id
     append_all = journal.Journal.append_all
 
-    def appended(self, items):
-        append_all(self, items)
+    def appended(self, items, *more):
+        append_all(self, items, *more)
         os.kill(os.getpid(), signal.SIGKILL)
 
     journal.Journal.append_all = appended

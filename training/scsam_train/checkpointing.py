@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_scsam.core.round_contract import RESUME_FILE
+from napari_scsam.project.parsing import INVALID
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,7 @@ class Checkpointer:
             if values.pop("data") != self._data:
                 return None
             return Checkpoint(**values)
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, UnpicklingError):
+        except (OSError, EOFError, UnpicklingError, RuntimeError, *INVALID):
             return None
 
     def remove(self) -> None:

@@ -22,7 +22,9 @@ from napari_scsam._napari.layers import (
 )
 from napari_scsam._napari.lines import LinePainter
 from napari_scsam._napari.masks import PreviewPainter
+from napari_scsam._napari.outlines import OutlinePainter
 from napari_scsam._napari.paint_tools import PaintTools, touched_indices
+from napari_scsam._napari.plane_vectors import PlaneVectors
 from napari_scsam._napari.plane_view import PlaneView
 from napari_scsam._napari.prompt_painter import PromptPainter
 from napari_scsam._napari.viewing import ViewingAids
@@ -48,21 +50,24 @@ class NapariCanvas(Canvas):
         Called with 0..8 when a digit is pressed on our layers.
     strip : SliceStrip
         The widget that marks slices, of `napari_scsam._qt`.
+    rows : LayerRows
+        Hides layers that only we draw on in napari's list, of `napari_scsam._qt`.
     """
 
-    def __init__(self, viewer: Any, pick_class: Callable[[int], None], strip: Any) -> None:
+    def __init__(
+        self, viewer: Any, pick_class: Callable[[int], None], strip: Any, rows: Any
+    ) -> None:
         self._viewer = viewer
-
         self._view = PlaneView(viewer)
         self._gestures = GestureReporter(self._view, pick_class)
         self._paint_tools = PaintTools(viewer, self._on_stroke, self._on_tool, self._on_label)
-        self._layers = ImageLayers(viewer, self._bind_keys)
+        self._layers = ImageLayers(viewer, self._bind_keys, rows)
         self._masks: PreviewPainter | None = None
         self._committed: CommittedPainter | None = None
         self._prompts: PromptPainter | None = None
         self._scene = Scene()
         self._rendering = False
-        self._aids = ViewingAids(viewer, self._overlays, self._redraw_prompts, strip)
+        self._aids = ViewingAids(viewer, self._overlays, self._redraw, strip)
         strip.picked.connect(self._go_to_index)
         # Whether the slider has left the scene's plane, and that has not been reported yet.
         self._leaving = False
@@ -139,11 +144,15 @@ class NapariCanvas(Canvas):
         self._view.volume = volume
         layers = self._layers.named
         self._committed = CommittedPainter(layers[COMMITTED], volume.ndim, scene.committed)
-        self._masks = PreviewPainter(layers[PREVIEW], layers[OUTLINE], volume.ndim)
+        colours = {c.id: c.colour for c in scene.classes}
+        outline = OutlinePainter(
+            PlaneVectors(layers[OUTLINE], volume.spacing), colours, self._view.zoom
+        )
+        self._masks = PreviewPainter(layers[PREVIEW], outline, volume.ndim)
         self._prompts = PromptPainter(
             layers[PROMPTS],
             LinePainter(layers[LINES], volume.spacing),
-            {c.id: c.colour for c in scene.classes},
+            colours,
             lambda: min(self._view.pixel_on_screen()),
             self._view.zoom,
         )
@@ -196,8 +205,8 @@ class NapariCanvas(Canvas):
         for plane, found in drawn:
             if found is not None:
                 self._gestures.listener.paint(plane, *found)
-        masks.refresh()
-        committed.refresh()
+        masks.refresh_restored()
+        committed.refresh_restored()
 
     def _on_tool(self, tool: Tool | None, blocked: str) -> None:
         if not self._rendering:
@@ -228,9 +237,11 @@ class NapariCanvas(Canvas):
             if self._layers.put_back():
                 self._paint_tools.activate_tool()
 
-    def _redraw_prompts(self) -> None:
-        if self._prompts is not None:
+    def _redraw(self) -> None:
+        """Draw prompts and outlines at the present zoom, in which their size is the same."""
+        if self._prompts is not None and self._masks is not None:
             self._prompts.redraw()
+            self._masks.redraw()
 
     def _overlays(self) -> list[Layer]:
         return [layer for name, layer in self._layers.named.items() if name != IMAGE]

@@ -24,6 +24,8 @@ LINES = "boxes and strokes"
 PREVIEW = "preview"
 OUTLINE = "preview outline"
 COMMITTED = "committed"
+# Layers that only we draw on; napari's list does not show them.
+HELPERS = (OUTLINE, LINES, PROMPTS)
 
 
 class ImageLayers:
@@ -35,11 +37,14 @@ class ImageLayers:
         Layers that are not ours are not changed.
     on_added : callable
         Called with each added layer.
+    rows : LayerRows
+        Hides layers that only we draw on in napari's list, of `napari_scsam._qt`.
     """
 
-    def __init__(self, viewer: Any, on_added: Callable[[Any], None]) -> None:
+    def __init__(self, viewer: Any, on_added: Callable[[Any], None], rows: Any) -> None:
         self._viewer = viewer
         self._on_added = on_added
+        self._rows = rows
         self._volume: Volume | None = None
         self._named: dict[str, Any] = {}
 
@@ -53,8 +58,7 @@ class ImageLayers:
     ) -> None:
         """Show an image instead of the previous one."""
         same_kind = self._volume is not None and kind(self._volume) == kind(volume)
-        # Layers are reused if possible: napari collects garbage for each removed layer, which
-        # takes 0.1 s or more once torch is loaded.
+        # Layers are reused if possible: adding and removing six takes a second.
         if not same_kind or any(v not in self._viewer.layers for v in self._named.values()):
             self.close()
         self._volume = volume
@@ -63,15 +67,21 @@ class ImageLayers:
             self._refill(name, volume, label)
         else:
             self._add(name, volume, label, classes)
+        self._rows.hide([self._named[name] for name in HELPERS])
         self._viewer.layers.selection.active = self._named[PROMPTS]
 
     def close(self) -> None:
         """Remove the layers."""
         layers, self._named = self._named, {}
         self._volume = None
-        for layer in layers.values():
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        self._rows.close()
+        # All at once: napari rebuilds the scene and collects garbage after each removal, which
+        # takes 0.1 s or more once torch is loaded.
+        there = [layer for layer in layers.values() if layer in self._viewer.layers]
+        if there:
+            with self._viewer.layers.batched_update():
+                for layer in there:
+                    self._viewer.layers.remove(layer)
 
     def put_back(self) -> list[str]:
         """Add removed layers again at their positions; returns their names."""
@@ -105,22 +115,29 @@ class ImageLayers:
             image.contrast_limits_range = image.contrast_limits = contrast(volume.data)
         self._named[COMMITTED].data = _filled(volume, label)
         self._named[PREVIEW].data = _filled(volume, None)
-        self._named[OUTLINE].data = _filled(volume, None)
         self._named[PROMPTS].data = np.empty((0, volume.ndim))
-        self._named[LINES].data = np.empty((0, 2, volume.ndim))
+        for name in (OUTLINE, LINES):
+            self._named[name].data = np.empty((0, 2, volume.ndim))
         for layer in self._named.values():
             layer.scale = volume.spacing
             layer.units = units(volume)
+            layer.axis_labels = volume.plane_names or None
 
 
 def _make(
     name: str, volume: Volume, label: LabelArray | None, classes: Sequence[LabelClass]
 ) -> dict[str, Any]:
-    common: dict[str, Any] = {"scale": volume.spacing, "units": units(volume)}
+    common: dict[str, Any] = {
+        "scale": volume.spacing,
+        "units": units(volume),
+        # napari shows them beside its sliders.
+        "axis_labels": volume.plane_names or None,
+    }
+    lines: dict[str, Any] = {"ndim": volume.ndim, "vector_style": "line", "opacity": 1.0}
     hidden: dict[int | None, str] = {None: "transparent", 0: "transparent"}
     colours: dict[int | None, str] = {c.id: c.colour for c in classes}
     colormap = DirectLabelColormap(color_dict={**hidden, **colours})
-    committed, preview, outline = (_filled(volume, data) for data in (label, None, None))
+    committed, preview = _filled(volume, label), _filled(volume, None)
     return {
         IMAGE: Image(
             volume.data,
@@ -131,8 +148,8 @@ def _make(
         ),
         COMMITTED: Labels(committed, name=COMMITTED, opacity=0.5, colormap=colormap, **common),
         PREVIEW: Labels(preview, name=PREVIEW, opacity=0.25, colormap=colormap, **common),
-        OUTLINE: Labels(outline, name=OUTLINE, opacity=1.0, colormap=colormap, **common),
-        LINES: Vectors(ndim=volume.ndim, name=LINES, vector_style="line", opacity=1.0, **common),
+        OUTLINE: Vectors(name=OUTLINE, **lines, **common),
+        LINES: Vectors(name=LINES, **lines, **common),
         PROMPTS: Points(ndim=volume.ndim, name=PROMPTS, border_width_is_relative=True, **common),
     }
 

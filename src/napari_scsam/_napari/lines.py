@@ -9,6 +9,7 @@ import numpy as np
 from napari.utils.color import transform_color
 from numpy.typing import NDArray
 
+from napari_scsam._napari.plane_vectors import PlaneVectors
 from napari_scsam.core.geometry import Plane
 
 if TYPE_CHECKING:
@@ -94,42 +95,25 @@ class LinePainter:
     Parameters
     ----------
     layer : napari.layers.Vectors
-        Its scale is adapted to the plane, so that lines are equally thick in all directions.
     spacing : tuple of float
         Of the image's axes.
     """
 
     def __init__(self, layer: Vectors, spacing: tuple[float, ...]) -> None:
-        self._layer = layer
-        self._spacing = np.asarray(spacing, float)
+        self._vectors = PlaneVectors(layer, spacing)
         self._drawn: list[DrawnLine] = []
         self._plane = Plane()
 
     def paint(self, plane: Plane, drawn: Sequence[DrawnLine], zoom: float) -> None:
         """Show `drawn` instead of the previous lines; `zoom` is screen pixels per world unit."""
-        layer = self._layer
         self._drawn, self._plane = list(drawn), plane
         if not drawn:
-            if len(layer.data):
-                layer.data = np.empty((0, 2, layer.ndim))
-                # The finest scale of all layers is the step of the viewer's sliders.
-                layer.scale = self._spacing
+            self._vectors.clear()
             return
         per_px = 1 / max(zoom, 1e-6)
         pieces = [_pieces(one, one.path * self._in_plane, per_px) for one in drawn]
-        unit = float(self._in_plane.min())
-        scale = np.full(layer.ndim, unit)
-        if layer.ndim == 3:
-            scale[plane.axis] = self._spacing[plane.axis]
-        if not np.allclose(layer.scale, scale):
-            layer.scale = scale
-        with layer.events.set_data.blocker(), layer.events.extent.blocker():
-            layer.data = self._to_data(np.concatenate(pieces) / unit)
-            layer.edge_color = np.repeat(
-                [one.colour for one in drawn], [len(piece) for piece in pieces], axis=0
-            )
-            layer.edge_width = WIDTH_PX * per_px / unit
-        layer.refresh(extent=False, thumbnail=False)
+        colours = np.repeat([one.colour for one in drawn], [len(piece) for piece in pieces], axis=0)
+        self._vectors.show(plane, np.concatenate(pieces), colours, WIDTH_PX * per_px)
 
     def line_at(self, row: float, col: float, reach: float) -> Line | None:
         """The line nearest to a pixel of the plane, within `reach` world units."""
@@ -145,18 +129,7 @@ class LinePainter:
     @property
     def _in_plane(self) -> NDArray[np.float64]:
         """World units per (row, col) of the plane."""
-        if len(self._spacing) == 2:
-            return self._spacing
-        return np.delete(self._spacing, self._plane.axis)
-
-    def _to_data(self, pieces: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, start and end, row and col) -> (n, start and direction, axis of the layer)."""
-        data = np.stack([pieces[:, 0], pieces[:, 1] - pieces[:, 0]], axis=1)
-        if self._layer.ndim == 2:
-            return data
-        full = np.insert(data, self._plane.axis, 0.0, axis=2)
-        full[:, 0, self._plane.axis] = self._plane.index
-        return full
+        return self._vectors.in_plane(self._plane)
 
 
 def _pieces(line: DrawnLine, path: Path, per_px: float) -> NDArray[np.float64]:

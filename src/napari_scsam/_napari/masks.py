@@ -1,4 +1,4 @@
-"""Draws uncommitted masks: a light fill, an outline, and a flash of changed pixels."""
+"""Draws uncommitted masks: a light fill, a thin outline, and a flash of changed pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QTimer
-from skimage.segmentation import find_boundaries
 
 from napari_scsam.core.patches import taken_back
 from napari_scsam.core.volume import take_plane
@@ -15,43 +14,41 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari.layers import Labels
-    from numpy.typing import NDArray
 
+    from napari_scsam._napari.outlines import OutlinePainter
     from napari_scsam.annotation.scene import ShownMask
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
 
 # Milliseconds. Arbitrary; UX asks for at most 150.
 FLASH_MS = 120
-# Pixels of a dash in the outline of a draft, and of the gap after it. Arbitrary.
-DASH = 3
 
 
 class PreviewPainter:
-    """Paints planes of two Labels layers; changed pixels flash once.
+    """Paints planes of a Labels layer and outlines the displayed one; changed pixels flash once.
 
     Parameters
     ----------
-    fill, outline : napari.layers.Labels
-        Of the same shape; their data is painted in place.
+    fill : napari.layers.Labels
+        Its data is painted in place.
+    outline : OutlinePainter
     ndim : int
         Dimensions of the image, without colour.
     """
 
-    def __init__(self, fill: Labels, outline: Labels, ndim: int) -> None:
+    def __init__(self, fill: Labels, outline: OutlinePainter, ndim: int) -> None:
         self._fill = fill
         self._outline = outline
         self._ndim = ndim
         self._masks: Mapping[Plane, ShownMask] = {}
         self._shown: tuple[Plane | None, ShownMask | None] = (None, None)
-        self._held = False
+        self._held = self._stale = False
         self._waiting: tuple[Mapping[Plane, ShownMask], Plane | None, ShownMask | None] | None
         self._waiting = None
-        self._lit: tuple[Plane, NDArray[np.uint8]] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(FLASH_MS)
-        self._timer.timeout.connect(self._end_flash)
+        self._timer.timeout.connect(outline.dim)
 
     def show(
         self,
@@ -80,12 +77,17 @@ class PreviewPainter:
         self._shown = (shown, crossing)
         changed = [p for p in {**last, **masks} if masks.get(p) != last.get(p)]
         others = {p: masks.get(p) for p in changed if p != shown}
-        self._paint_all(others)
-        if shown is None:
-            return
-        crossed = any(plane.axis != shown.axis for plane in others)
-        if again or crossed or shown in changed:
-            self._paint_all({shown: masks.get(shown, crossing)})
+        # Corrected planes after drafts along other axes, which they cross.
+        in_order = sorted(
+            others.items(), key=lambda one: one[1] is not None and not one[1].is_draft
+        )
+        painted = [self._fill_plane(p, mask) for p, mask in in_order]
+        if shown is not None:
+            crossed = any(plane.axis != shown.axis for plane in others)
+            if again or crossed or shown in changed:
+                painted.append(self._paint(shown, masks.get(shown, crossing)))
+        if any(painted):
+            self._refresh()
 
     def hold(self, held: bool) -> None:
         """Postpone painting while the user paints on the layer."""
@@ -99,86 +101,58 @@ class PreviewPainter:
         view = take_plane(self._fill.data, plane, self._ndim)
         mask = self._masks.get(plane, self._shown[1] if plane == self._shown[0] else None)
         before = np.zeros_like(view) if mask is None else mask.label
-        return taken_back(view, before)
+        found = taken_back(view, before)
+        self._stale = self._stale or found is not None
+        return found
 
-    def refresh(self) -> None:
-        """Redraw the fill."""
+    def refresh_restored(self) -> None:
+        """Redraw the fill if a plane was restored and has not been drawn since."""
+        if self._stale:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._stale = False
         self._fill.refresh(extent=False, thumbnail=False, highlight=False)
 
-    def _paint_all(self, masks: Mapping[Plane, ShownMask | None]) -> None:
-        drafts = {p: m for p, m in masks.items() if m is None or m.is_draft}
-        self._paint_drafts({p: None if m is None else m.label for p, m in drafts.items()})
-        for plane, mask in masks.items():
-            if mask is not None and not mask.is_draft:
-                self._paint(plane, mask.label)
-
-    def _paint(self, plane: Plane, label: LabelArray) -> None:
-        """Show `label`, uint8 (rows, cols), on `plane`."""
-        view = take_plane(self._fill.data, plane, self._ndim)
-        self._end_flash()
-        before = view.copy()
-        view[...] = label
-        edge = _edge(view)
-        changed = before != view
-        if not changed.any():
-            self._draw_outline(plane, edge)
-        else:
-            # Removed pixels flash in the colour that they had.
-            lit = np.where(changed, np.where(view > 0, view, before), edge).astype(np.uint8)
-            self._draw_outline(plane, lit)
-            self._lit = (plane, edge)
+    def _paint(self, plane: Plane, mask: ShownMask | None) -> bool:
+        """Fill and outline the displayed plane; returns whether a pixel has changed."""
+        before = take_plane(self._fill.data, plane, self._ndim).copy()
+        changed = self._fill_plane(plane, mask)
+        self._timer.stop()
+        if mask is None or mask.is_draft:
+            dashed = mask is not None
+            self._outline.show(plane, None if mask is None else mask.label, dashed=dashed)
+            return changed
+        lit = _changed(before, mask.label) if changed else None
+        self._outline.show(plane, mask.label, lit=lit)
+        if changed:
             self._timer.start()
-        self._fill.refresh(extent=False, thumbnail=False, highlight=False)
+        return changed
 
-    def _paint_drafts(self, labels: Mapping[Plane, LabelArray | None]) -> None:
-        """Show drafts with dashed outlines; None clears a plane.
+    def _fill_plane(self, plane: Plane, mask: ShownMask | None) -> bool:
+        """Fill a plane without repainting the layer; returns whether a pixel has changed."""
+        view = take_plane(self._fill.data, plane, self._ndim)
+        if mask is None:
+            if not view.any():
+                return False
+            view[...] = 0
+            return True
+        if np.array_equal(view, mask.label):
+            return False
+        view[...] = mask.label
+        return True
 
-        All planes in one repaint, without a flash. Blank planes that stay blank cost none.
-        """
-        if not labels:
-            return
-        self._end_flash()
-        painted = False
-        for plane, label in labels.items():
-            view = take_plane(self._fill.data, plane, self._ndim)
-            if label is None and not view.any():
-                continue
-            view[...] = 0 if label is None else label
-            edge = _edge(view)
-            rows, cols = edge.shape
-            diagonal = np.add.outer(np.arange(rows), np.arange(cols))
-            edge[diagonal // DASH % 2 == 1] = 0
-            take_plane(self._outline.data, plane, self._ndim)[...] = edge
-            painted = True
-        if not painted:
-            return
-        for layer in (self._fill, self._outline):
-            layer.refresh(extent=False, thumbnail=False, highlight=False)
+    def redraw(self) -> None:
+        """Draw the outline at the present zoom."""
+        self._outline.redraw()
 
     def close(self) -> None:
         """Stop the flash."""
         self._timer.stop()
-        self._lit = None
-
-    def _end_flash(self) -> None:
-        self._timer.stop()
-        if self._lit is not None:
-            plane, edge = self._lit
-            self._lit = None
-            self._draw_outline(plane, edge)
-
-    def _draw_outline(self, plane: Plane, edge: NDArray[np.uint8]) -> None:
-        take_plane(self._outline.data, plane, self._ndim)[...] = edge
-        self._outline.refresh(extent=False, thumbnail=False, highlight=False)
 
 
-def _edge(view: LabelArray) -> LabelArray:
-    """The inner outline of a label plane; unlike napari's contour, also visible in 3D."""
-    edge = np.zeros_like(view)
-    if view.any():
-        rows, cols = (np.flatnonzero(view.any(axis=axis)) for axis in (1, 0))
-        # Only within the bounding box: most of a plane is empty.
-        there = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(cols[0] - 1, 0), cols[-1] + 2))
-        part = view[there]
-        edge[there] = np.where(find_boundaries(part, mode="inner"), part, 0)
-    return edge
+def _changed(before: LabelArray, after: LabelArray) -> LabelArray:
+    """Changed pixels, in the class that they have now; removed ones in that which they had."""
+    label: LabelArray = np.where(after > 0, after, before)
+    label[before == after] = 0
+    return label

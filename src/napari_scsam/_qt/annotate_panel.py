@@ -54,11 +54,12 @@ NEW_OBJECT_TIP = (
 )
 AXIS_TIP = "Orientation of the slices that are shown and annotated."
 PROPAGATE_TIP = (
-    "Outline the other slices from this one and from the committed ones, as drafts. "
+    "Outline the other slices from this one and from the committed ones, as drafts (Shift+G). "
     "Press again to stop: the drafts made so far stay, and one undo removes them all."
 )
 COMMIT_DRAFTS_TIP = (
-    "Save every draft that is not flagged, and what you outlined by hand, as one step. "
+    "Save every draft that is not flagged, and what you outlined by hand, as one step; classes "
+    "without an outline as chosen under Other classes. "
     "Flagged slices stay drafts: N goes to the next one, J accepts it."
 )
 ACCEPT_TIP = (

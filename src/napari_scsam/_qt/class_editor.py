@@ -5,20 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import (
-    QColorDialog,
-    QHBoxLayout,
-    QLineEdit,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_scsam._qt.button_rows import ButtonRows
+from napari_scsam._qt.class_colours import ColourButton
 from napari_scsam._qt.style import GAP
-from napari_scsam._qt.widgets import SWATCH, button, colour_icon, text_label
+from napari_scsam._qt.widgets import button, text_label
 from napari_scsam.core.labels import MAX_CLASSES, PALETTE, LabelClass
 
 if TYPE_CHECKING:
@@ -40,35 +33,18 @@ class ClassRow(QWidget):
         self.name.setObjectName(f"class_name_{item.id}")
         self.name.setToolTip("Name of the class")
         self.name.setPlaceholderText("name of the class")
-        self.colour = QToolButton()
-        self.colour.setObjectName(f"class_colour_{item.id}")
-        self.colour.setToolTip("Choose the colour")
-        self.colour.setIconSize(QSize(SWATCH, SWATCH))
-        self.colour.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.colour.clicked.connect(self._ask_colour)
+        self.colour = ColourButton(f"class_colour_{item.id}", "Choose the colour", item.colour)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(GAP)
         row.addWidget(self.colour)
         row.addWidget(self.name, 1)
-        self.set_colour(QColor(item.colour))
 
     @property
     def item(self) -> LabelClass:
         """The class as it is in the form."""
-        return replace(self._item, name=self.name.text().strip())
-
-    def set_colour(self, colour: QColor) -> None:
-        """Choose a colour."""
-        if colour.isValid():
-            self._item = replace(self._item, colour=colour.name())
-            self.colour.setIcon(colour_icon(colour.name()))
-
-    def _ask_colour(self) -> None:
-        dialog = QColorDialog(QColor(self._item.colour), self)
-        dialog.colorSelected.connect(self.set_colour)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        name, colour = self.name.text().strip(), self.colour.colour
+        return replace(self._item, name=name, colour=colour)
 
 
 class ClassEditor(QWidget):

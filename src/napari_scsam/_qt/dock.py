@@ -25,6 +25,7 @@ from napari_scsam._qt.session import Session
 from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.rounds.shown_rounds import RoundsState
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QCloseEvent
 
-    from napari_scsam.annotation.controller import AnnotationController
     from napari_scsam.core.settings import ExportFormat, Modality
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
@@ -69,10 +69,10 @@ class ScsamDock(QWidget):
         self._carrier = ThreadJobRunner("scsam-propagation", self)
         self._keys: Keymap | None = None
         self._others: OtherClasses | None = None
-        self._edits = ProjectEdits(
-            self, self._files, lambda: self.session, self._say, lambda error: self._fail(error)
-        )
         self._parts = DockLayout(self)
+        self._edits = ProjectEdits(
+            self, self._files, self._parts.reading, lambda: self.session, self._say, self._fail
+        )
         self.images = QueuePresenter(
             self._parts.queue,
             lambda: self.session,
@@ -124,7 +124,7 @@ class ScsamDock(QWidget):
 
     def open_project_folder(self, path: str | Path) -> None:
         """Open a project folder instead of the open one; read-only if it is open elsewhere."""
-        self._open(lambda: projects.open_project(Path(path)), "Opening the project …")
+        self._open(lambda _: projects.open_project(Path(path)), "Opening the project …")
 
     def create_project(
         self,
@@ -140,7 +140,7 @@ class ScsamDock(QWidget):
 
     def open_sample(self) -> None:
         """Open the sample project, creating it if there is none."""
-        self._open(projects.open_sample, "Creating the sample project …")
+        self._open(lambda _: projects.open_sample(), "Creating the sample project …")
 
     def use_open_layers(self) -> None:
         """Add the open image layers to the project, or to the form of a new one."""
@@ -167,21 +167,15 @@ class ScsamDock(QWidget):
 
     def _create(self, wanted: NewProject) -> None:
         self._open(
-            lambda: projects.create_project(
-                wanted.folder, wanted.classes, wanted.images, wanted.layers, wanted.modality
-            ),
+            lambda progress: projects.create_project(**vars(wanted), progress=progress),
             "Creating the project: reading every image once …",
         )
 
-    def _open(self, make: Callable[[], Project], message: str) -> None:
+    def _open(self, make: Callable[[Any], Project], message: str) -> None:
         self._say(message)
-
-        def work(_progress: Any, _cancel: Any) -> Project:
-            return make()
-
         # The old project is closed only now, on the same thread that opens the new one.
         self.close_project()
-        self._files.run(Job(message, work), self._opened, self._fail)
+        self._parts.reading.run(self._files, message, make, self._opened, self._fail)
 
     def _opened(self, project: Project) -> None:
         if self.session is not None:  # another one was opened meanwhile
@@ -208,6 +202,7 @@ class ScsamDock(QWidget):
 
     def close_project(self) -> None:
         """Close the open project, if there is one, and remove its layers."""
+        self._parts.reading.cancel()
         if self._keys is not None:
             self._keys.close()
             self._keys = None
@@ -238,7 +233,7 @@ class ScsamDock(QWidget):
         """Stop the jobs and close the project; may be called twice."""
         if self.session is not None:
             self.session.segmenter.close()  # so that no decode in progress is waited for
-        for runner in (self._inference, self._carrier, self._files):
+        for runner in (self._inference, self._carrier, self._parts.reading.runner, self._files):
             runner.close()
         self.close_project()
 
@@ -251,22 +246,22 @@ class ScsamDock(QWidget):
             return
         actions: dict[str, Callable[[Any], Any]] = {
             "suggest": lambda a: a.suggest(),
-            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open(a)),
+            "accept_next": lambda a: a.accept_and_next(others_open=self._others_open(a.now.plane)),
             "accept_all": lambda a: a.editor.accept_all(),
             "reject": lambda a: a.editor.reject(),
-            "commit": lambda a: a.commit(others_open=self._others_open(a)),
+            "commit": lambda a: a.commit(others_open=self._others_open(a.now.plane)),
             "skip": lambda a: a.navigation.skip(),
             "undo": lambda a: a.undo(),
             "redo": lambda a: a.redo(),
             "new_object": lambda a: a.editor.new_object(),
             "propagate": lambda a: a.propagate(),
-            "commit_drafts": lambda a: a.commit_drafts(),
+            "commit_drafts": lambda a: a.commit_drafts(others_open=self._others_open(Plane())),
         }
         if self.session is not None and name in self.session.annotation.view_state.enabled:
             actions[name](self.session.annotation)
 
-    def _others_open(self, annotation: AnnotationController) -> bool:
-        return self._others is not None and self._others.open_on(annotation.now.plane)
+    def _others_open(self, plane: Plane | None) -> bool:
+        return self._others is not None and self._others.open_on(plane)
 
     def _leave_others(self, is_open: bool) -> None:
         if self._others is not None:
@@ -316,6 +311,7 @@ class ScsamDock(QWidget):
             "U": "undo",
             "Shift+U": "redo",
             "A": "new_object",
+            "Shift+G": "propagate",
             "?": "keys",
         }
         actions: dict[str, Callable[[], Any]] = {
@@ -391,6 +387,7 @@ class ScsamDock(QWidget):
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Cancelled):
+            self._say("Cancelled.")
             return
         self._say(str(error), error=True)
         if not isinstance(error, ScsamError):

@@ -21,6 +21,7 @@ KEYS = (
     ("H", "back to the previous slice"),
     ("N", "next question, or next slice to check"),
     ("G", "suggest points on this slice"),
+    ("Shift+G", "propagate to the other slices, or stop"),
     ("Q", "answer yes to a question"),
     ("W", "answer no, or flip the selected point"),
     ("U", "undo"),

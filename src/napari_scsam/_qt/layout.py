@@ -11,6 +11,7 @@ from napari_scsam._qt.annotate_panel import AnnotatePanel
 from napari_scsam._qt.progress_panel import ProgressPanel
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar, WelcomePanel
 from napari_scsam._qt.queue_panel import QueuePanel
+from napari_scsam._qt.reading_panel import ReadingPanel
 from napari_scsam._qt.style import MARGIN, STYLE
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam._qt.tuning_panel import TuningPanel
@@ -47,6 +48,7 @@ class DockLayout:
         self.progress = ProgressPanel()
         self.machine = text_label("machine")
         self.status = text_label("status", selectable=True)
+        self.reading = ReadingPanel()
         self._lines = [_line(), _line()]
         parts = (
             self.welcome,
@@ -63,6 +65,7 @@ class DockLayout:
         foot = QVBoxLayout()
         foot.setContentsMargins(MARGIN, 2, MARGIN, 4)
         foot.addWidget(self.status)
+        foot.addWidget(self.reading)
         foot.addWidget(self.machine)
         layout = QVBoxLayout(dock)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam._qt.dialogs import ask_images_or_folder, ask_to_add, ask_to_replace
-from napari_scsam.core.errors import FileThereError
+from napari_scsam.core.errors import Cancelled, FileThereError
 from napari_scsam.core.jobs import Job
 from napari_scsam.project.export import export_labels
 from napari_scsam.workflows import projects
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_scsam._qt.reading_panel import ReadingPanel
     from napari_scsam._qt.session import Session
     from napari_scsam.core.job_runner import JobRunner, OnFailed
     from napari_scsam.core.labels import LabelClass
@@ -32,6 +33,8 @@ class ProjectEdits:
     parent : QWidget
         Parent of dialogs.
     files : JobRunner
+    reading : ReadingPanel
+        Reads images, and shows how far it is.
     session : callable
         Returns the open session; None if there is none.
     say : callable
@@ -44,12 +47,14 @@ class ProjectEdits:
         self,
         parent: QWidget,
         files: JobRunner,
+        reading: ReadingPanel,
         session: Callable[[], Session | None],
         say: Callable[[str], None],
         fail: OnFailed,
     ) -> None:
         self._parent, self._files, self._session = parent, files, session
         self._say, self._fail = say, fail
+        self._reading = reading
 
     def choose_images(self, below: QWidget) -> None:
         """Open a menu below a button to choose images, or a folder of them."""
@@ -71,12 +76,14 @@ class ProjectEdits:
             return
         project = session.project
 
-        def add() -> tuple[int, int]:
+        def add(progress: Callable[[int, int], None]) -> tuple[int, int]:
             before = len(project.images())
-            ids = project.add_images(list(paths))
+            ids = project.add_images(list(paths), progress=progress)
             return len(set(ids)), len(project.images()) - before
 
         def added(counts: tuple[int, int]) -> None:
+            if self._session() is not session:
+                return
             given, new = counts
             there = given - new
             already = f" {there} {'was' if there == 1 else 'were'} in the project already."
@@ -84,8 +91,14 @@ class ProjectEdits:
             session.refresh_rows()
             session.rounds.labels_changed()
 
+        def failed(error: Exception) -> None:
+            if isinstance(error, Cancelled):
+                self._say("Cancelled: no image was added.")
+            else:
+                self._fail(error)
+
         self._say(f"Adding {_images(len(paths))}: reading each once …")
-        self._run("Adding images", add, added)
+        self._reading.run(self._reading.runner, "Adding images", add, added, failed)
 
     def change_classes(self, classes: Sequence[LabelClass], then: Callable[[Path], None]) -> None:
         """Change names and colours, or add classes; `then` opens the project again."""

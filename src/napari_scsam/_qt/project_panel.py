@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_scsam._qt.class_colours import ClassColours
 from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.style import GAP, PRIMARY_HEIGHT
 from napari_scsam._qt.widgets import button, small_button, text_label, title
@@ -51,6 +52,8 @@ class NewProject:
     layers : tuple of OpenScan
         Scans that are open as layers.
     modality : {'mr', 'ct', 'us', 'rgb', 'other'}
+    colours : tuple of str
+        Of the classes, ``#RRGGBB``; empty for the usual ones.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class NewProject:
     images: tuple[Path, ...]
     layers: tuple[OpenScan, ...]
     modality: Modality
+    colours: tuple[str, ...] = ()
 
 
 class WelcomePanel(QWidget):
@@ -109,8 +113,9 @@ class NewProjectForm(QWidget):
         self.classes = _line(
             "new_classes",
             "prostate, tumour",
-            "Structures to outline, separated by commas. Colours are chosen later, beside the list",
+            "Structures to outline, separated by commas. They can be changed later",
         )
+        self.colours = ClassColours()
         self.modality = QComboBox()
         self.modality.setObjectName("new_modality")
         self.modality.setToolTip("Kind of the images, which decides on the intensity windows")
@@ -131,11 +136,12 @@ class NewProjectForm(QWidget):
         self._validate()
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        form = self._rows = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Folder", _with_button(self.folder, "browse_folder", self.browse_folder))
         form.addRow("Images", _with_button(self.images, "browse_images", self.browse_images))
         form.addRow("Classes", self.classes)
+        form.addRow("Colours", self.colours)
         form.addRow("Kind", self.modality)
         row = QHBoxLayout()
         row.setSpacing(GAP)
@@ -160,6 +166,8 @@ class NewProjectForm(QWidget):
 
     def _validate(self) -> None:
         """Show what is still missing; the values are checked when the project is created."""
+        self.colours.show_classes(self._class_names())
+        self._rows.setRowVisible(self.colours, bool(self._class_names()))
         missing = [
             words
             for words, given in (
@@ -189,6 +197,7 @@ class NewProjectForm(QWidget):
                     self._paths(),
                     self._layers,
                     self.modality.currentData(),
+                    self.colours.colours,
                 )
             )
 

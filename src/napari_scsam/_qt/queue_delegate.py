@@ -74,7 +74,7 @@ class QueueDelegate(QStyledItemDelegate):
             right = "" if item.score is None else f"{item.score:.2f}"
         width = painter.fontMetrics().horizontalAdvance(right)
         painter.drawText(first, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, right)
-        name = item.name if item.plane is None else f"{item.name}, slice {item.plane + 1}"
+        name = item.name if item.plane is None else f"{item.name}, slice {item.plane}"
         _paint_line(painter, first.adjusted(0, 0, -width - BESIDE, 0), name)
 
 

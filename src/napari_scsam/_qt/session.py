@@ -8,6 +8,7 @@ from qtpy.QtCore import QObject
 
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.background import Background
+from napari_scsam._qt.layer_rows import LayerRows
 from napari_scsam._qt.models_ahead import ModelsAhead
 from napari_scsam._qt.queue_model import Ranked, as_ranking
 from napari_scsam._qt.slice_strip import SliceStrip
@@ -98,7 +99,7 @@ class Session(QObject):
         self._files = files
         self._view = view
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
-        self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip())
+        self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
             project,

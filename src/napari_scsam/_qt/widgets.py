@@ -21,7 +21,7 @@ WRAP, NO_WRAP = "\u200b", "\u00a0"
 # arbitrary: about half a line, and a line, of 320 px.
 _LONG, _LONGER = re.compile(r"\S{12,}"), 24
 _SEPARATED = re.compile(r"(?<=[_./\\-])(?=.)")
-_TOGETHER = re.compile(r"slice \d+ of \d+")
+_TOGETHER = re.compile(r"slice \d+ \(0 to \d+\)")
 
 
 def button(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_scsam.annotation.pending import Pending, pending_of, read_back, to_json, with_pending
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.jobs import Job
+from napari_scsam.project.parsing import INVALID
 from napari_scsam.project.pending import damaged, read_pending, write_pending
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Autosave:
             return error
         try:
             return read_back(planes, shape)
-        except (KeyError, TypeError, ValueError):
+        except INVALID:
             return damaged(self._project, image_id)
 
     def restore(self, image_id: str, found: Pending | ProjectError | None) -> str:

@@ -29,7 +29,7 @@ ONE_AXIS = (
 )
 
 
-def saved_message(classes: Sequence[LabelClass], label: LabelArray, judged: ClassIds | None) -> str:
+def saved_message(classes: Sequence[LabelClass], label: LabelArray, judged: ClassIds) -> str:
     """Names the saved classes, and says how the others were recorded.
 
     Parameters
@@ -37,8 +37,8 @@ def saved_message(classes: Sequence[LabelClass], label: LabelArray, judged: Clas
     classes : sequence of LabelClass
         The project's.
     label : ndarray of shape (rows, cols), uint8
-    judged : tuple of int, optional
-        Classes that the commit judges; None for all of them.
+    judged : tuple of int
+        Classes that the commit judges.
     """
     present = set(np.unique(label).tolist())
     names = [c.name for c in classes if c.id in present]
@@ -46,8 +46,15 @@ def saved_message(classes: Sequence[LabelClass], label: LabelArray, judged: Clas
     said = f"Saved: {in_words(names)}." if names else "Saved: nothing here."
     if not others or len(classes) == 1:
         return said
-    fate = "not on this slice" if judged is None else "not annotated yet"
+    fate = "not on this slice" if len(judged) == len(classes) else "not annotated yet"
     return f"{said} {in_words(others)}: {fate}."
+
+
+def saved_drafts_message(slices: int, *, flagged: bool, others_open: bool) -> str:
+    """Says how many slices were saved together, and what is left."""
+    fate = " Classes without an outline: not annotated yet." if others_open else ""
+    rest = "  Flagged drafts stay: N goes to the next." if flagged else ""
+    return f"Saved {in_slices(slices)}.{fate}{rest}"
 
 
 def in_slices(number: int) -> str:

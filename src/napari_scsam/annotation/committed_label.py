@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from napari_scsam.annotation.commit_messages import (
     NO_OUTLINE,
     NOTHING_TO_LEAVE_OPEN,
     ONE_AXIS,
-    in_slices,
+    saved_drafts_message,
     saved_message,
 )
-from napari_scsam.annotation.pending import prompts_to_json
+from napari_scsam.annotation.judging import judged_on, judged_with
+from napari_scsam.annotation.label_origin import LabelOrigin
 from napari_scsam.annotation.second_opinion import SecondOpinion
 from napari_scsam.annotation.state import AnnotationState, Selection, StateStore
 from napari_scsam.core.errors import ModelError
@@ -34,32 +35,13 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane, SliceKey
     from napari_scsam.core.job_runner import JobRunner, OnFailed
-    from napari_scsam.core.judged import ClassIds
+    from napari_scsam.core.judged import ClassIds, Judged
     from napari_scsam.core.labels import LabelClass
-    from napari_scsam.core.patches import Patch
     from napari_scsam.core.prompts import PromptSet
-    from napari_scsam.project import Project
+    from napari_scsam.project import CommitRecord, Project
 
 # Otherwise a slice that contains only 0 and 255 would be read as a binary {0, 255} image.
 AS_IT_IS = {NOT_ANNOTATED: NOT_ANNOTATED}
-
-
-@dataclass(frozen=True)
-class Made:
-    """What the label of a plane was made from; for the journal.
-
-    Attributes
-    ----------
-    prompts : PromptSet
-    drawn : tuple of Patch
-        What was painted.
-    judged : tuple of int, optional
-        Classes that the annotator looked for; None for all of the project's.
-    """
-
-    prompts: PromptSet
-    drawn: tuple[Patch, ...] = ()
-    judged: ClassIds | None = None
 
 
 # Version, and annotated planes along axis 0.
@@ -106,7 +88,7 @@ class CommittedLabel:
         self,
         key: SliceKey,
         label: LabelArray,
-        made: Made,
+        made: LabelOrigin,
         shape: tuple[int, ...],
         on_saved: OnSaved,
         on_failed: OnFailed,
@@ -118,7 +100,7 @@ class CommittedLabel:
         key : (image id, Plane)
         label : ndarray of shape (rows, cols), uint8
             Of the whole plane, including what was committed for other classes.
-        made : Made
+        made : LabelOrigin
         shape : tuple of int
             The image's spatial shape.
         on_saved, on_failed : callable
@@ -134,8 +116,8 @@ class CommittedLabel:
                 merged if along else whole,
                 plane=plane if along else None,
                 mapping=AS_IT_IS,
-                judged=self._judged(key, made.judged),
-                source=("prompts", _journal_entry(key, made)),
+                judged=self._judged(key[0], {plane: merged}, {plane: made.judged}),
+                source=("prompts", made.to_json(key)),
             )
             return saved.version, annotated_planes(whole)
 
@@ -151,18 +133,29 @@ class CommittedLabel:
 
         return saved
 
-    def _judged(self, key: SliceKey, ids: ClassIds | None) -> ClassIds | None:
-        """The classes judged now, and those judged in earlier commits of the plane."""
-        if ids is None or key[1].axis != 0 or not any(self._project.commits(key[0])):
-            return ids if key[1].axis == 0 else None
-        before = self._project.commits(key[0])[-1]
-        known = before.judged.on(key[1].index) if key[1].index in before.planes else ()
-        return tuple(sorted({*ids, *known}))
+    def _judged(
+        self,
+        image_id: str,
+        labels: Mapping[Plane, LabelArray],
+        judged: Mapping[Plane, ClassIds],
+    ) -> Judged:
+        """The classes judged on each slice once these planes are committed."""
+        return judged_with(
+            self._current_commit(image_id), labels, judged, [c.id for c in self._project.classes]
+        )
+
+    def _current_commit(self, image_id: str) -> CommitRecord | None:
+        """The commit of the current label, which after an undo is not the newest one."""
+        version, last = self._project.label_version(image_id), self._project.last_commit(image_id)
+        if version is None or last is None or last.version == version:
+            return None if version is None else last
+        return next((c for c in self._project.commits(image_id) if c.version == version), None)
 
     def fill(
         self,
         image_id: str,
         labels: tuple[Mapping[Plane, LabelArray], Mapping[Plane, LabelArray]],
+        judged: Mapping[Plane, ClassIds],
         shape: tuple[int, ...],
         on_saved: OnSaved,
         on_failed: OnFailed,
@@ -174,6 +167,8 @@ class CommittedLabel:
         image_id : str
         labels : pair of mappings of Plane to ndarray of shape (rows, cols), uint8
             Masks made by the user, and drafts. Drafts do not change annotated pixels.
+        judged : mapping of Plane to tuple of int
+            Classes that the annotator looked for on them.
         shape : tuple of int
             The image's spatial shape.
         on_saved, on_failed : callable
@@ -185,12 +180,17 @@ class CommittedLabel:
         for plane, label in drafts.items():
             view = _plane_view(whole, plane)
             np.copyto(view, label, where=view == NOT_ANNOTATED)
-        saved_now = sorted({**by_hand, **drafts})
-        planes = [{"axis": plane.axis, "plane": plane.index} for plane in saved_now]
+        saved_now = {**by_hand, **drafts}
+        planes = [{"axis": plane.axis, "plane": plane.index} for plane in sorted(saved_now)]
 
         def save(_progress: Any, _cancel: Any) -> Saved:
-            source = ("drafts", {"planes": planes})
-            made = self.second.commit(image_id, whole, mapping=AS_IT_IS, source=source)
+            made = self.second.commit(
+                image_id,
+                whole,
+                mapping=AS_IT_IS,
+                judged=self._judged(image_id, saved_now, judged),
+                source=("drafts", {"planes": planes}),
+            )
             return made.version, annotated_planes(whole)
 
         self._files.run(Job("Saving", save), self._take(image_id, whole, on_saved), on_failed)
@@ -279,14 +279,12 @@ class LabelSaver:
         if self._warn_if_doubtful(key):
             return
         label = self._untouched_label(now, key) if label is None else label
-        judged = self._judged(key, label, others_open)
-        if judged == ():
+        judged = judged_on(self._classes, key[1], label, others_open=others_open)
+        if not judged:
             self._store.say(NOTHING_TO_LEAVE_OPEN)
             return
-        said, working = (
-            saved_message(self._classes, label, judged),
-            now.work.working_labels.get(key),
-        )
+        said = saved_message(self._classes, label, judged)
+        working = now.work.working_labels.get(key)
         taken = now.work.prompts_at(key)
 
         def saved(version: int | None) -> None:
@@ -301,7 +299,7 @@ class LabelSaver:
                 then()
 
         self._begin(key[0])
-        made = Made(prompts, () if working is None else working.patches, judged)
+        made = LabelOrigin(prompts, () if working is None else working.patches, judged)
         shape = now.image.volume.shape
         self._committed.commit(key, label, made, shape, saved, self._store.fail)
 
@@ -315,20 +313,15 @@ class LabelSaver:
         warned, self._warned_about = self._warned_about, draft
         if warned is draft:
             return False
-        self._store.say(f"Slice {key[1].index + 1}: {DOUBTFUL.format(flag=draft.flag)}")
+        self._store.say(f"Slice {key[1].index}: {DOUBTFUL.format(flag=draft.flag)}")
         return True
 
-    def _judged(self, key: SliceKey, label: LabelArray, others_open: bool) -> ClassIds | None:
-        """Classes that a commit judges; None for all of them."""
-        if not others_open or len(self._classes) == 1:
-            return None
-        held = set(np.unique(label).tolist())
-        return tuple(c.id for c in self._classes if c.id in held)
-
-    def commit_drafts(self) -> None:
+    def commit_drafts(self, *, others_open: bool = False) -> None:
         """Commit all drafts of the open image that are not flagged, as one version.
 
-        Uncommitted masks made by the user are saved with them.
+        Uncommitted masks made by the user are saved with them. With `others_open`, classes that
+        are not on a plane are recorded as not annotated yet there, rather than as absent; planes
+        without any class then stay uncommitted.
         """
         now = self._store.now
         at, image = now.key, now.image
@@ -336,10 +329,18 @@ class LabelSaver:
         if at is None or image is None or not good:
             return
         if self._outlines.waiting:
-            self._outlines.after_answer(self.commit_drafts)
+            self._outlines.after_answer(lambda: self.commit_drafts(others_open=others_open))
             return
         by_hand = {plane: a.preview for plane, a in self._outlines.answers.items()}
-        good = {plane: label for plane, label in good.items() if plane not in by_hand}
+        judged = {
+            plane: judged_on(self._classes, plane, label, others_open=others_open)
+            for plane, label in {**good, **by_hand}.items()
+        }
+        good = {p: label for p, label in good.items() if p not in by_hand and judged[p]}
+        by_hand = {plane: label for plane, label in by_hand.items() if judged[plane]}
+        if not good and not by_hand:
+            self._store.say(NOTHING_TO_LEAVE_OPEN)
+            return
 
         def saved(version: int | None) -> None:
             now = self._store.now
@@ -348,14 +349,16 @@ class LabelSaver:
                 work = work.without_plane((image.id, plane))
             now = replace(now, work=replace(work, at=at), commits=now.commits + 1)
             now = replace(now, selection=Selection())
-            flagged = any(d.flag for d in now.drafts.values())
-            rest = "  Flagged drafts stay: N goes to the next." if flagged else ""
-            saved_now = in_slices(len(good) + len(by_hand))
-            self._store.step(now.doing("", f"Saved {saved_now}.{rest}"))
+            said = saved_drafts_message(
+                len(good) + len(by_hand),
+                flagged=any(d.flag for d in now.drafts.values()),
+                others_open=others_open and len(self._classes) > 1,
+            )
+            self._store.step(now.doing("", said))
 
         self._begin(image.id)
         labels, shape = (by_hand, good), image.volume.shape
-        self._committed.fill(image.id, labels, shape, saved, self._store.fail)
+        self._committed.fill(image.id, labels, judged, shape, saved, self._store.fail)
 
     def _untouched_label(self, now: AnnotationState, key: SliceKey) -> LabelArray:
         """Label of a plane without prompts or draft: what is committed, or nothing."""
@@ -388,12 +391,3 @@ def annotated_planes(label: LabelArray | None) -> frozenset[int]:
 
 def _plane_view(whole: LabelArray, plane: Plane) -> LabelArray:
     return take_plane(whole, plane, whole.ndim)
-
-
-def _journal_entry(key: SliceKey, made: Made) -> dict[str, Any]:
-    return {
-        "axis": key[1].axis,
-        "plane": key[1].index,
-        **prompts_to_json(made.prompts),
-        "drawn": [patch.to_json() for patch in made.drawn],
-    }

@@ -211,11 +211,21 @@ class AnnotationController:
             )
             self._store.say(said)
             return
-        self._saver.commit(self.navigation.next_draft, others_open=others_open)
+        self._saver.commit(self._go_on, others_open=others_open)
 
-    def commit_drafts(self) -> None:
-        """Commit all drafts of the open image that are not flagged, as one version."""
-        self._saver.commit_drafts()
+    def _go_on(self) -> None:
+        """Go to the next draft or open plane, unless the saved one was edited meanwhile."""
+        self._canvas.finish_stroke()
+        if self._store.now.is_untouched:
+            self.navigation.next_draft()
+
+    def commit_drafts(self, *, others_open: bool = False) -> None:
+        """Commit all drafts of the open image that are not flagged, as one version.
+
+        With `others_open`, classes that are not on a slice are recorded as not annotated yet
+        there, rather than as absent.
+        """
+        self._saver.commit_drafts(others_open=others_open)
 
     def next_to_check(self) -> None:
         """Select the next question of this plane, or go to the next flagged draft."""

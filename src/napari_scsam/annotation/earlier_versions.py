@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.geometry import Plane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_scsam.annotation.state import StateStore
     from napari_scsam.project import Project
@@ -38,7 +38,9 @@ def earlier_versions(project: Project, image_id: str) -> tuple[Version, ...]:
     Versions that were undone, and those committed after them and undone as well, are left out.
     """
     commits = {c.id: c for c in project.commits(image_id)}
-    reverts = {e.id: e.payload["version"] for e in project.events("revert") if e.image == image_id}
+    versions = {c.version for c in commits.values()} | {None}
+    events = (e for e in project.events("revert") if e.image == image_id)
+    reverts = {e.id: v for e in events if (v := _version(e.payload)) in versions}
     chain = [Version(None, Plane())]
     for event in sorted({*commits, *reverts}):
         if event in commits:
@@ -54,6 +56,12 @@ def earlier_versions(project: Project, image_id: str) -> tuple[Version, ...]:
             commit = next(c for c in commits.values() if c.version == reverts[event])
             chain.append(Version(commit.version, Plane(0, commit.plane or 0)))
     return tuple(chain[-LIMIT - 1 :])
+
+
+def _version(payload: Mapping[str, Any]) -> int | str | None:
+    """The version that an event makes current; a text, which no version is, if it can't be read."""
+    found = payload.get("version", "")
+    return found if found is None or isinstance(found, int) else ""
 
 
 def extend_history(store: StateStore, image_id: str, chain: Sequence[Version]) -> None:

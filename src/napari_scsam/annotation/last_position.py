@@ -6,9 +6,11 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
+from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.io.real_files import open_new, read_json
 from napari_scsam.project.image_queue import plane_total
+from napari_scsam.project.parsing import INVALID
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project
@@ -25,7 +27,8 @@ def remember(project: Project, key: SliceKey) -> None:
     text = json.dumps({"image": image_id, "axis": plane.axis, "index": plane.index})
     folder = project.folder / "cache"
     # A full disk must not interrupt someone who only views images.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ProjectError):
+        project.check_writable()
         folder.mkdir(exist_ok=True)
         with open_new(folder / FILE) as stream:
             stream.write(text.encode())
@@ -53,7 +56,7 @@ def _recall(project: Project) -> SliceKey | None:
     try:
         noted = read_json(project.folder / "cache" / FILE)
         image_id, axis, index = str(noted["image"]), int(noted["axis"]), int(noted["index"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *INVALID):
         return None
     record = next((r for r in project.images() if r.id == image_id), None)
     if record is None or not (axis == 0 or (axis in (1, 2) and len(record.shape) == 3)):

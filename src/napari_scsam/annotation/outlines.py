@@ -125,7 +125,7 @@ class Outlines:
         if self._then is not None and self._then[0] != now.key:
             left, self._then = self._then[0][1], None
             self._drop()
-            self._store.fail(ModelError(LEFT_TOO_EARLY.format(number=left.index + 1)))
+            self._store.fail(ModelError(LEFT_TOO_EARLY.format(number=left.index)))
             now = self._store.now
         if now.key is None or now.status.busy == "opening":
             self._drop()

@@ -13,7 +13,7 @@ import numpy as np
 from napari_scsam.annotation.work import Draft, Work
 from napari_scsam.annotation.working_label import WorkingLabel
 from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.core.patches import Patch
+from napari_scsam.core.patches import Patch, unpacked
 from napari_scsam.core.prompts import PointPrompt, PromptSet, Stroke
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _working_of(value: dict[str, Any], shape: tuple[int, int]) -> WorkingLabel:
         _unpacked(value["base"], shape),
         _prompts_of(value["included"]),
         None if fixed is None else _unpacked(fixed, shape) > 0,
-        tuple(Patch.from_json(patch) for patch in value["patches"]),
+        tuple(Patch.from_json(patch, shape) for patch in value["patches"]),
         int(value["since"]),
         frozenset(int(c) for c in value["drawn"]),
         value["over"],
@@ -142,8 +142,4 @@ def _packed(plane: NDArray[np.uint8]) -> str:
 
 
 def _unpacked(text: str, shape: tuple[int, int]) -> LabelArray:
-    try:
-        raw = zlib.decompress(base64.b64decode(text))
-    except zlib.error as error:
-        raise ValueError("The packed pixels are damaged.") from error
-    return np.frombuffer(raw, np.uint8).reshape(shape).copy()
+    return np.frombuffer(unpacked(text, shape[0] * shape[1]), np.uint8).reshape(shape).copy()

@@ -242,7 +242,7 @@ def _carry_all(
         for filled in propagate(_checked(step, cancel), anchors, count, spacing):
             made.filled[filled.index] = filled
             done = len(made.filled)
-            progress(Progress(done / total, f"slice {done} of {total}"))
+            progress(Progress(done / total, f"{done} of {total} slices"))
     except Cancelled:
         pass
     except ScsamError as error:
@@ -275,6 +275,6 @@ def _summary(drafts: list[Draft], ends: Sequence[tuple[int, int]], cancelled: bo
     began = "Stopped. " if cancelled else ""
     if not drafts:
         return f"{began}No mask was found on other slices."
-    stops = "".join(f" Stopped at slice {at + 1}, {left} left." for at, left in ends)
+    stops = "".join(f" Stopped at slice {at}, {left} left." for at, left in ends)
     check = f" {flagged} flagged: N goes to the next." if flagged else ""
     return f"{began}Drafts on {in_slices(len(drafts))}.{'' if cancelled else stops}{check}"

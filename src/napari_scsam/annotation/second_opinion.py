@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane, SliceKey
+from napari_scsam.core.judged import Judged
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.volume import take_plane
 from napari_scsam.project.opinions import (
@@ -19,7 +20,7 @@ from napari_scsam.project.opinions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.project import CommitRecord, Project
@@ -70,7 +71,7 @@ class SecondOpinion:
         *,
         plane: Plane | None = None,
         mapping: Mapping[int, int],
-        judged: Any = None,
+        judged: Collection[int] | Judged | None = None,
         source: Source,
     ) -> CommitRecord:
         """Save a label as `Project.commit` does; what others labelled stays current.
@@ -88,7 +89,7 @@ class SecondOpinion:
         if plane is not None:
             add_opinion(self._project, image, label, plane, judged, source[1], mapping)
         else:
-            self._commit_whole(image, label, others, mapping, source)
+            self._commit_whole(image, label, mapping, judged, source)
         version = self._project.label_version(image)
         return next(c for c in self._project.commits(image) if c.version == version)
 
@@ -128,8 +129,8 @@ class SecondOpinion:
         self,
         image: str,
         label: LabelArray,
-        others: frozenset[int],
         mapping: Mapping[int, int],
+        judged: Collection[int] | Judged | None,
         source: Source,
     ) -> None:
         """Save the slices of a whole label that are not as they were shown, one by one."""
@@ -140,12 +141,11 @@ class SecondOpinion:
             own, place = _slice_of(label, plane), Plane(0, plane)
             if np.array_equal(own, _slice_of(seen, plane)):
                 continue
-            origin = {**source[1], "plane": plane}
-            if plane in others:
-                add_opinion(self._project, image, own, place, None, origin, mapping)
-            else:
-                made_of = (source[0], origin)
-                self._project.commit(image, own, plane=place, mapping=mapping, source=made_of)
+            made_of = (source[0], {**source[1], "plane": plane})
+            ids = judged.on(plane) if isinstance(judged, Judged) else judged
+            self.commit(
+                image, own, plane=place, mapping=mapping, judged=ids or None, source=made_of
+            )
 
     def _of_others(self, image: str, undone: Sequence[Event] | None = None) -> frozenset[int]:
         """Slices whose current label was made by somebody else."""

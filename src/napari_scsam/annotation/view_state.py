@@ -64,7 +64,7 @@ class Situation:
     drafts, flagged : int
         Numbers of unflagged and of flagged drafts of the image.
     propagating : str
-        Progress of the propagation, such as ``"slice 31 of 60"``; empty while none runs.
+        Progress of the propagation, such as ``"31 of 60 slices"``; empty while none runs.
     has_preview, is_committed : bool
         Whether the plane shows a preview; whether its label is committed.
     can_undo, can_redo, read_only : bool
@@ -119,7 +119,7 @@ class ViewState:
     enabled : frozenset of str
         Object names of the controls that can be used now (docs/reference/dock.md).
     heading : str
-        Image and slice, such as ``"case_017, slice 14 of 30"``.
+        Image and slice, such as ``"case_017, slice 14 (0 to 29)"``.
     counts : str
         The prompts of the plane, and what to do next.
     status : str
@@ -239,8 +239,8 @@ def _heading(now: Situation) -> str:
         return f"{now.image_name}: switch to the 2D view to annotate"
     if now.plane_count == 1:
         return now.image_name
-    # The orientation is displayed beside it, by `plane_axis`.
-    return f"{now.image_name}, slice {now.plane.index + 1} of {now.plane_count}"
+    # Counted from 0, as on napari's slider. `plane_axis` beside it displays the orientation.
+    return f"{now.image_name}, slice {now.plane.index} (0 to {now.plane_count - 1})"
 
 
 def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:

@@ -13,7 +13,7 @@ from cyclopts import CycloptsError
 from rich.console import Console
 
 from napari_scsam.cli.app import build_app
-from napari_scsam.cli.report import Report
+from napari_scsam.cli.report import Report, printable
 from napari_scsam.core.errors import Cancelled, ScsamError
 
 # As in POSIX for wrong usage.
@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{exc} See --help.", EXIT_USER)
     except ScsamError as exc:
         return _fail(str(exc), EXIT_USER)
+    except OSError as exc:  # such as a name that is too long, or a folder that may not be entered
+        return _fail(f"{exc.filename or 'A file'} can't be used: {exc.strerror or exc}.", EXIT_USER)
     except Exception:  # noqa: BLE001 - last resort: the user gets a line, the log the traceback
         return _fail(f"Something unexpected went wrong. The log has it: {_log()}", EXIT_BUG)
     if isinstance(result, Report):
@@ -51,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(line: str, code: int) -> int:
     one_line = " ".join(line.split())
-    Console(stderr=True, soft_wrap=True).out(f"napari-scsam: {one_line}", highlight=False)
+    Console(stderr=True, soft_wrap=True).out(
+        f"napari-scsam: {printable(one_line)}", highlight=False
+    )
     return code
 
 

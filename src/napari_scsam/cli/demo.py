@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from napari_scsam.cli.options import Json
@@ -88,9 +89,9 @@ def _text(result: DemoResult) -> Group:
         f"{result.seconds / 60:.1f} minutes; {result.proposals} points suggested, "
         f"{result.decode_seconds * 1000:.0f} ms a decode.",
         table,
-        *(f"Wrote {path}" for path in result.exports),
+        *(escape(f"Wrote {path}") for path in result.exports),
         "",
-        f"Next: napari-scsam {result.project}",
+        escape(f"Next: napari-scsam {result.project}"),
         f"Go to slice {SUGGESTED_SLICES[3]}, press G to suggest, check the outline, press J "
         "to accept and go on; click to correct, Shift+click for outside.",
     )

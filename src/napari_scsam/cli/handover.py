@@ -22,7 +22,8 @@ def merge(folder: Path, other: Path, /, *, json: Json = False) -> Report:
     """Bring the images and labels of another copy of a project into this one.
 
     Where both labelled the same slice differently, this project's label stays, the other one is
-    kept as an earlier version, and the conflict is listed. The other project is only read.
+    kept as an earlier version, and the conflict is listed. Rounds are copied, and none of them
+    becomes active. The other project is only read.
 
     Parameters
     ----------
@@ -42,12 +43,13 @@ def pack(
     *,
     out: Path,
     images: Annotated[bool, Parameter(negative="")] = False,
+    anonymise: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> Report:
     """Copy a project to a new folder, to train or label on another machine.
 
-    Labels come back by merge, and a round by rounds --take. The journal in the copy has the names
-    and paths of the images: it is not anonymous.
+    Labels come back by merge, and a round by rounds --take. Unless --anonymise is given, the
+    journal in the copy has the names and paths of the images.
 
     Parameters
     ----------
@@ -57,11 +59,15 @@ def pack(
         New folder for the copy.
     images
         Copy the images, too; otherwise the copy refers to them by path.
+    anonymise
+        With --images: leave out names, paths, cases, rounds, and the texts in the headers of the
+        images. Pixels are not changed: what is left in is listed.
     """
     with opened(folder, read_only=True) as project:
-        packed = pack_project(project, out, with_images=images)
+        packed = pack_project(project, out, with_images=images, anonymise=anonymise)
     lines = [f"Packed {folder} into {packed.folder}, with {_count(packed.images, 'image')}."]
     lines += [f"Not there, or changed: {name}" for name in packed.missing]
+    lines += [f"Left in: {what}" for what in packed.left_in]
     return Report(asdict(packed), Group(*map(escape, lines)), json)
 
 
@@ -70,6 +76,7 @@ def _text(merged: Merged) -> Group:
         f"{_count(len(merged.added), 'image')} added; labels of "
         f"{_count(sum(len(c.planes) for c in merged.taken), 'slice')} taken.",
         *(_conflict(change) for change in merged.conflicts),
+        *(f"Round {number} was merged; it is not active." for number in merged.rounds),
         *(f"Not merged: {problem}" for problem in merged.problems),
     ]
     return Group(*map(escape, lines))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.markup import escape
 from rich.table import Table
 
 from napari_scsam.cli.options import (
@@ -21,13 +22,17 @@ from napari_scsam.cli.options import (
     split_names,
 )
 from napari_scsam.cli.report import Report, StderrProgress
+from napari_scsam.cli.signals import terminated
+from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.labels import BACKGROUND
-from napari_scsam.core.settings import Device, ExportFormat, PredictWith
+from napari_scsam.core.settings import Device
 from napari_scsam.io import Placing
 from napari_scsam.workflows import prediction
+from napari_scsam.workflows.predicted_files import PredictOptions, predict_files
 from napari_scsam.workflows.segment_file import Outlined, OutlineOptions, segment_file
 
 OUTLINE_DEFAULTS = OutlineOptions()
+PREDICT_DEFAULTS = PredictOptions()
 
 
 def suggest(
@@ -57,7 +62,7 @@ def suggest(
     for p in found.proposals:
         sign = "+" if p.positive else "-"
         place = (f"{p.row:.1f}", f"{p.col:.1f}")
-        table.add_row(found.names[p.class_id], *place, sign, p.kind, f"{p.confidence:.2f}")
+        table.add_row(escape(found.names[p.class_id]), *place, sign, p.kind, f"{p.confidence:.2f}")
     data = {
         "image": found.image,
         "plane": found.plane,
@@ -74,13 +79,13 @@ def predict(
     /,
     *,
     out: Path,
-    format: ExportFormat = "nifti",
-    with_: PredictWith = "pair",
-    device: Device = "auto",
+    options: Annotated[PredictOptions, Parameter(name="*")] = PREDICT_DEFAULTS,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> Report:
-    """Segment whole images with a round's models, in the project or outside it.
+    """Segment whole images with a round's models, in the project or outside it; Ctrl+C cancels.
+
+    Each file is written as soon as it is predicted.
 
     Parameters
     ----------
@@ -90,23 +95,11 @@ def predict(
         Image files, or IDs of the project's images.
     out
         Folder for the files <stem>.<ext>.
-    format
-        nifti keeps the source's affine; tiff has its spacing; png is one file per slice.
-    with_
-        The U-Net alone, SAM alone, or the two together.
-    device
-        Where to run the models.
     """
-    with StderrProgress() as progress:
-        paths = prediction.predict_files(
-            source,
-            images,
-            out,
-            format=format,
-            which=with_,
-            device=device,
-            overwrite=overwrite,
-            progress=progress,
+    stop = CancelToken()
+    with StderrProgress() as progress, terminated(stop):
+        paths = predict_files(
+            source, images, out, options, overwrite=overwrite, progress=progress, cancel=stop
         )
     return Report({"predictions": paths}, "\n".join(f"Wrote {p}" for p in paths), json)
 
@@ -192,6 +185,6 @@ def evaluate(
     for case, result in cases.items():
         for row in result.classes:
             figures = [f"{v:.3f}" for v in (row.dice, row.iou, row.hd95, row.assd)]
-            table.add_row(case, row.name, *figures, result.unit)
+            table.add_row(escape(case), escape(row.name), *figures, result.unit)
     data = {"cases": {case: result.to_dict() for case, result in cases.items()}}
     return Report(data, table, json)

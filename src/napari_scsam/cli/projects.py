@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Group
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from napari_scsam.cli.opening import opened
@@ -294,7 +295,7 @@ def _round_table(records: list[RoundRecord], sizes: dict[int, int]) -> Table | s
         cells = [_mean(dice, which) for which in ("unet", "sam", "prompted", "pair")]
         size = "pruned" if record.pruned else decimal(sizes[record.number])
         mark = "●" if record.active else ""
-        table.add_row(str(record.number), mark, *cells, size, record.reason)
+        table.add_row(str(record.number), mark, *cells, size, escape(record.reason))
     return table
 
 

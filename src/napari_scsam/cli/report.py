@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.segment import Segments
+from rich.text import Text
 
 from napari_scsam.core.jobs import Progress
 
@@ -37,7 +40,26 @@ class Report:
             line = json.dumps(_plain(self.data), allow_nan=False)
             Console(soft_wrap=True).out(line, highlight=False)
         else:
-            Console().print(self.text, highlight=False)
+            _print(self.text)
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey: control characters are replaced by ``?``.
+
+    Names of files may hold any character, and some of them move the cursor or clear the screen.
+    What the terminal's encoding lacks, such as bytes that are no text, is replaced, too.
+    """
+    shown = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return shown.encode(encoding, "replace").decode(encoding)
+
+
+def _print(shown: RenderableType) -> None:
+    """Write to standard output what is printable; square brackets in a text are no markup."""
+    console = Console(highlight=False)
+    found = console.render(Text(shown) if isinstance(shown, str) else shown)
+    safe = [s if s.control else s._replace(text=printable(s.text)) for s in found]
+    console.print(Segments(safe), end="")
 
 
 def _plain(value: Any) -> Any:
@@ -72,12 +94,12 @@ class StderrProgress:
 
     def say(self, text: str) -> None:
         """Write a permanent line."""
-        self._console.out(text, highlight=False)
+        self._console.out(printable(text), highlight=False)
 
     def __call__(self, progress: Progress) -> None:
         """Show the progress."""
         if self._status is not None:
-            self._status.update(f"{progress.message} {progress.fraction:.0%}")
+            self._status.update(Text(f"{printable(progress.message)} {progress.fraction:.0%}"))
         elif progress.message != self._shown:
             self._shown = progress.message
-            self._console.out(progress.message, highlight=False)
+            self._console.out(printable(progress.message), highlight=False)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import Affine
 
+# Smallest size of a voxel, in mm (arbitrary; float32 ends at 1e-38, and sizes are squared).
+SMALLEST = 1e-15
 # Names of the planes perpendicular to the directions right, anterior, superior.
 PLANE_NAMES = ("sagittal", "coronal", "axial")
 
@@ -59,10 +61,11 @@ def as_affine(value: ArrayLike) -> Affine:
 def is_invertible(affine: Affine) -> bool:
     """Whether three axes point in different directions, however large or small the voxels are.
 
-    Axes that lie within a millionth (arbitrary) of one plane count as flat.
+    Axes that lie within a millionth (arbitrary) of one plane count as flat, and so do voxels of a
+    size near the ends of float32, in which files store it.
     """
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not lengths.all() or not np.isfinite(lengths).all():
+    if not ((lengths > SMALLEST) & (lengths < 1 / SMALLEST)).all():  # also false for NaN
         return False
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
 

@@ -107,5 +107,33 @@ def check_judged(
     return ids
 
 
+def check_judged_planes(
+    judged: Judged,
+    label: NDArray[np.generic],
+    classes: Collection[LabelClass],
+    plane: int | None = None,
+) -> Judged:
+    """Validate the classes that were judged on each plane, and return them.
+
+    Parameters
+    ----------
+    judged : Judged
+    label : ndarray
+        A label map, or of a volume only the plane `plane` along axis 0.
+    classes : collection of LabelClass
+        The class table.
+    plane : int, optional
+
+    Raises
+    ------
+    InputError
+        As `check_judged`, for one of the planes.
+    """
+    planes = label if plane is None and label.ndim > 2 else [label]
+    for index, own in enumerate(planes, plane or 0):
+        check_judged(judged.on(index), own, classes)
+    return judged
+
+
 def _ascending(ids: Collection[int]) -> ClassIds:
     return tuple(sorted({int(i) for i in ids}))

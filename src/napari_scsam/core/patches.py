@@ -62,15 +62,40 @@ class Patch:
         }
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Patch:
-        """Parse the result of `to_json`; KeyError, TypeError or ValueError if it is damaged."""
+    def from_json(value: dict[str, Any], within: tuple[int, int] | None = None) -> Patch:
+        """Parse the result of `to_json`.
+
+        Raises
+        ------
+        KeyError, TypeError or ValueError
+            If it is damaged, or not in a plane of shape `within`.
+        """
         height, width = (int(n) for n in value["shape"])
-        try:
-            raw = zlib.decompress(base64.b64decode(value["zlib"]))
-        except zlib.error as error:
-            raise ValueError("The packed pixels are damaged.") from error
-        values = np.frombuffer(raw, np.uint8).reshape(height, width)
-        return Patch(int(value["row"]), int(value["col"]), values)
+        row, col = int(value["row"]), int(value["col"])
+        rows, cols = within or (row + height, col + width)
+        if not (0 <= row <= row + height <= rows and 0 <= col <= col + width <= cols):
+            raise ValueError(
+                f"A patch of {height} x {width} at ({row}, {col}) is not in its plane."
+            )
+        raw = unpacked(value["zlib"], height * width)
+        return Patch(row, col, np.frombuffer(raw, np.uint8).reshape(height, width))
+
+
+def unpacked(text: str, size: int) -> bytes:
+    """Return the bytes that zlib and base64 packed into a text.
+
+    Raises
+    ------
+    ValueError
+        If they are damaged, or not `size` bytes; no more than these are unpacked.
+    """
+    try:
+        raw = zlib.decompressobj().decompress(base64.b64decode(text), max(1, size + 1))
+    except zlib.error as error:
+        raise ValueError("The packed pixels are damaged.") from error
+    if len(raw) != size:
+        raise ValueError(f"The packed pixels are not {size} bytes.")
+    return raw
 
 
 def taken_back(view: LabelArray, before: LabelArray) -> tuple[LabelArray, LabelArray] | None:

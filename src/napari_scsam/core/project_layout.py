@@ -11,6 +11,7 @@ TUNED_FOLDER = "tuned"
 CACHE_FOLDER = "cache"
 EMBEDDINGS_FOLDER = "embeddings"
 BACKUPS_FOLDER = "backups"
+PENDING_FOLDER = "pending"
 SCANS_FOLDER = "scans"
 
 # Nobody else writes there.
@@ -18,13 +19,14 @@ OWN_NAMES = frozenset(
     {
         PROJECT_FILE,
         JOURNAL_FILE,
-        f"{JOURNAL_FILE}-journal",
+        *(f"{JOURNAL_FILE}-{end}" for end in ("journal", "wal", "shm")),
         LOCK_FILE,
         LABELS_FOLDER,
         ROUNDS_FOLDER,
         TUNED_FOLDER,
         CACHE_FOLDER,
         BACKUPS_FOLDER,
+        PENDING_FOLDER,
         SCANS_FOLDER,
     }
 )

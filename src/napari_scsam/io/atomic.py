@@ -74,6 +74,24 @@ def _end_of(name: str) -> str:
     return name.encode(errors="surrogateescape")[-room:].decode(errors="ignore")
 
 
+def fitting_name(start: str, end: str, tag: str) -> str:
+    """The file name `start` + `end`; if it is too long, `start` is cut and `tag` replaces the rest.
+
+    Parameters
+    ----------
+    start : str
+        What may be cut.
+    end : str
+        The suffix, in ASCII.
+    tag : str
+        What distinguishes it from other names with the same beginning, in ASCII.
+    """
+    if len(os.fsencode(start + end)) <= NAME_MAX:
+        return start + end
+    room = NAME_MAX - len(f"-{tag}{end}")
+    return f"{os.fsencode(start)[:room].decode(errors='ignore')}-{tag}{end}"
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write `content` to `path` with `atomic_write`."""
     with atomic_write(path) as temporary:

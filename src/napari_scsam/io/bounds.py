@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ DAMAGE = (
     SyntaxError,  # a broken PNG; broken OME-XML
     struct.error,
     zlib.error,
+    lzma.LZMAError,
 )
 
 

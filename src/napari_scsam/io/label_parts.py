@@ -57,12 +57,17 @@ def compose(
     Raises
     ------
     InputError
-        If a slice is not one of the volume, or its shape is another.
+        If a file has another shape than the image or its slice, or the image has no such slice.
     """
     label: Pixels | None = None
     for part in parts:
         if part.plane is None:
             label = read(part)
+            if label.shape != tuple(shape):
+                raise InputError(
+                    f"{part.path} does not fit its image: it has shape {label.shape}, but the "
+                    f"image {tuple(shape)}."
+                )
             continue
         if label is None:
             label = np.full(shape, NOT_ANNOTATED, np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
@@ -28,6 +28,8 @@ HEADER_BYTES = 540
 # b² + c² + d² of a qform may exceed 1 by this much if there is no other form (arbitrary). The NIfTI
 # library allows any excess; that of real files, by float32 rounding, is about 1e-6.
 _LENIENT = 1e-3
+# Largest position of the first value (arbitrary; the header's extensions before it are some kB).
+_MAX_OFFSET = 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ def parse(head: bytes, path: Path) -> Layout:
 def _offset(header: Any, kind: Any, path: Path) -> int:
     """Position of the first value; an offset within the header means right after the header."""
     offset = float(header["vox_offset"])
-    if not isfinite(offset) or offset < 0:
+    if not 0 <= offset <= _MAX_OFFSET:  # also if it is not a number
         raise damaged(
             path, f"its header says that the values begin at byte {offset:g} (vox_offset)"
         )

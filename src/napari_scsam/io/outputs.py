@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_scsam.core.errors import FileThereError, InputError
 from napari_scsam.core.project_layout import OWN_NAMES, PROJECT_FILE
+from napari_scsam.io.atomic import NAME_MAX
 from napari_scsam.io.real_files import without_links_above
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ def check_outputs(
     FileThereError
         If files exist that `overwrite` would replace.
     InputError
-        If a target is an input, part of a project, the same as another target, or no regular
-        file.
+        If a target is an input, part of a project, the same as another target, no regular
+        file, or has a name that is too long.
     """
     kept = _Inputs(inputs)
     for target in targets:
+        _refuse_long_name(target)
         kept.refuse(target)
         _refuse_part_of_project(target)
         _refuse_no_file(target)
@@ -94,6 +96,14 @@ def _refuse_part_of_project(target: Path) -> None:
                     f"{target} would lie in {first} of the project {folder}, where only the "
                     "project itself writes: nothing was written. Choose another folder."
                 )
+
+
+def _refuse_long_name(target: Path) -> None:
+    if len(os.fsencode(target.name)) > NAME_MAX:
+        raise InputError(
+            f"The name of {target} has more than {NAME_MAX} bytes, so it can't be written: choose "
+            "a shorter one."
+        )
 
 
 def _refuse_no_file(target: Path) -> None:

@@ -36,6 +36,11 @@ _MAGIC = tuple(_KINDS)
 # Colour types of PNG (W3C, PNG specification 11.2.2), and their values per pixel.
 _GREY, _PALETTE = 0, 3
 _CHANNELS = {_GREY: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}  # as above
+# Largest ratio of pixels in bytes to bytes of the file. A block of 64 values of a JPEG takes two
+# bits at least (a Huffman code each for its first value and its end), or one in a progressive JPEG,
+# and 4:2:0 has six blocks for 256 pixels of three values: 1,024, doubled here. A run of a BMP has
+# 255 values in two bytes.
+_MAX_RATIO = {"JPEG": 2048, "BMP": 128}
 # Largest number of scans of a progressive JPEG (arbitrary; about 10 are usual, and each is a pass
 # over all pixels).
 _MAX_SCANS = 200
@@ -115,9 +120,11 @@ def read(path: Path, *, indices: bool = False) -> Volume:
 def _refuse_oversize(picture: ImageFile, png: _PngHeader | None, path: Path) -> None:
     """Before decoding, refuse a size that the file can't contain or that memory can't hold."""
     width, height = picture.size
-    if png is not None and png.size > path.stat().st_size * MAX_DEFLATE_RATIO:
+    needed = width * height * _BYTES.get(picture.mode, 4)
+    ratio = _MAX_RATIO.get(picture.format or "", MAX_DEFLATE_RATIO)
+    if (needed if png is None else png.size) > path.stat().st_size * ratio:
         raise damaged(path, f"it is too short for the {width} x {height} pixels that it claims")
-    refuse_too_large(path, width * height * _BYTES.get(picture.mode, 4) * _COPIES)
+    refuse_too_large(path, needed * _COPIES)
     scans = path.read_bytes().count(b"\xff\xda") if picture.info.get("progressive") else 1
     if scans > _MAX_SCANS:
         raise InputError(f"{path} is a JPEG of {scans} scans, more than any program writes.")

@@ -18,6 +18,9 @@ _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | _NO_FOLLOW
 # Largest JSON file that is read (arbitrary; the largest seen was below 4 MB).
 MAX_JSON_BYTES = 256 * 2**20
+# Largest other file of a project that is read into memory (arbitrary; a compressed label map of
+# 512 x 512 x 2,000 voxels has some megabytes).
+MAX_FILE_BYTES = 2**30
 
 
 def real_folder(root: Path, *names: str) -> Path:
@@ -89,10 +92,18 @@ def is_plain_file(path: Path) -> bool:
     return stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and not is_link(path)
 
 
-def read_real(path: Path) -> bytes:
-    """Read a file; OSError if it is a link, a pipe or a device."""
-    with _opened(path, _READ, "rb") as stream:
-        return stream.read()
+def read_real(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
+    """Read a file; OSError if it is a link, a pipe, a device, or larger than `most` bytes."""
+    with open_real(path) as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
+    return content
+
+
+def open_real(path: Path) -> BinaryIO:
+    """Open a file for reading; OSError if it is a link, a pipe or a device."""
+    return _opened(path, _READ, "rb")
 
 
 def read_json(path: Path) -> Any:
@@ -101,15 +112,11 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     OSError
-        If it can't be read, or is a link, a pipe or a device.
+        If it can't be read, is too large, or is a link, a pipe or a device.
     ValueError
-        If it is no JSON, too large, or nested too deeply.
+        If it is no JSON, or nested too deeply.
     """
-    with _opened(path, _READ, "rb") as stream:
-        content = stream.read(MAX_JSON_BYTES + 1)
-    if len(content) > MAX_JSON_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_JSON_BYTES} bytes")
-    return parse_json(content)
+    return parse_json(read_real(path, MAX_JSON_BYTES))
 
 
 def parse_json(content: str | bytes) -> Any:

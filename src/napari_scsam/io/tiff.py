@@ -22,6 +22,7 @@ from napari_scsam.io.tiff_bounds import (
     refuse_incomplete,
     refuse_oversize,
 )
+from napari_scsam.io.tiff_codecs import decoded, refuse_codec
 from napari_scsam.io.tiff_colour import coloured, refuse_colour
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 # Units of OME (PhysicalSizeXUnit), ImageJ and the TIFF tag ResolutionUnit.
 _MM_PER_UNIT = {
+    "km": 1e6,
     "m": 1000.0,
+    "dm": 100.0,
     "cm": 10.0,
     "mm": 1.0,
     "millimeter": 1.0,
@@ -44,6 +47,9 @@ _MM_PER_UNIT = {
     "micron": 1e-3,
     "micrometer": 1e-3,
     "nm": 1e-6,
+    "Å": 1e-7,
+    "å": 1e-7,  # as it is compared
+    "pm": 1e-9,
     "inch": 25.4,
     "in": 25.4,
 }
@@ -86,9 +92,10 @@ def read(path: Path, *, indices: bool = False) -> Volume:
             if any(sign in message for message in log for sign in _TRUNCATED):
                 raise _truncated(path)
             refuse_colour(series, path)
+            refuse_codec(series, path)
             refuse_oversize(series, path)
             refuse_bombs(series, path)
-            data, axes = coloured(series, series.asarray(), indices=indices)
+            data, axes = coloured(series, decoded(series, path), indices=indices)
             data, axes = _squeezed(data, axes)
             _refuse_axes(data, axes, path)
             rgb = axes.endswith("S")
@@ -96,11 +103,6 @@ def read(path: Path, *, indices: bool = False) -> Volume:
     except InputError:
         raise
     except DAMAGE as exc:
-        if "imagecodecs" in str(exc):
-            raise InputError(
-                f"{path} is compressed in a way that needs one more package. Install it with: "
-                "pip install imagecodecs, or save the file uncompressed."
-            ) from exc
         raise damaged(path, "the TIFF in it ends early or is broken") from exc
     return Volume.from_array(data, spacing, rgb=rgb)
 

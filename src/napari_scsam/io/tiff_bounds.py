@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 import zlib
-from importlib.util import find_spec
-from io import BytesIO
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.etree import ElementTree
 
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from tifffile import COMPRESSION
 
 from napari_scsam.core.errors import InputError
-from napari_scsam.io.bounds import DAMAGE, MAX_DEFLATE_RATIO, damaged, refuse_too_large
+from napari_scsam.io.bounds import MAX_DEFLATE_RATIO, damaged, refuse_too_large
+from napari_scsam.io.tiff_codecs import JPEGS, PICTURES, has_imagecodecs, picture_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from PIL.ImageFile import ImageFile
 
 # Largest number of pages (arbitrary; stacks from scanners have a few thousand).
 MAX_PAGES = 50_000
@@ -34,14 +29,15 @@ _MAX_RATIO = {
     COMPRESSION.PACKBITS: 64,
     COMPRESSION.ADOBE_DEFLATE: MAX_DEFLATE_RATIO,
     COMPRESSION.DEFLATE: MAX_DEFLATE_RATIO,
+    # For these, about 7,000 and 32,768 were seen (a repeated block of 128 KiB takes four bytes).
+    COMPRESSION.LZMA: 16_384,
+    COMPRESSION.ZSTD: 65_536,
+    # As for JPEG files (`raster.py`).
+    **dict.fromkeys(JPEGS, 2048),
 }
 _DEFLATED = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
-# For compressions that embed a whole image file, the reader of its header.
-_PICTURES: dict[int, type[ImageFile]] = {
-    **dict.fromkeys((6, 7, 33007, 34892), JpegImageFile),
-    **dict.fromkeys((33003, 33004, 33005, 34712), Jpeg2KImageFile),
-    34933: PngImageFile,
-}
+# Compressions whose decoders in Python's own library have no limit.
+_UNLIMITED = (*_DEFLATED, COMPRESSION.LZMA)
 # Bytes by which a strip may exceed its size when decompressed (arbitrary).
 _TOLERATED_EXCESS = 64 * 2**20
 
@@ -163,39 +159,32 @@ def refuse_oversize(series: Any, path: Path) -> None:
 def refuse_bombs(series: Any, path: Path) -> None:
     """Refuse strips and tiles that decompress to far more than their pixels.
 
-    A strip that is an image file with its own header is as large as its header states. zlib,
-    which tifffile uses if imagecodecs is not installed, decompresses without a limit;
-    imagecodecs has one.
+    A strip that is an image file with its own header is as large as its header states. Python's
+    own zlib and lzma, which tifffile uses if imagecodecs is not installed, decompress without a
+    limit; imagecodecs has one.
     """
     page = series.keyframe
     expected = prod(page.chunks) * max(1, page.bitspersample) // 8 + page.chunks[0]
-    picture = _PICTURES.get(page.compression)
-    if picture is None and (page.compression not in _DEFLATED or find_spec("imagecodecs")):
+    code = page.compression
+    if code not in PICTURES and (code not in _UNLIMITED or has_imagecodecs()):
         return
     most = expected + _TOLERATED_EXCESS
     with path.open("rb") as file:
         for place, size in _segments(series):
             file.seek(place)
             packed = file.read(size)
-            found = _picture_size(packed, picture) if picture else _deflated_size(packed, most)
+            found = picture_size(packed, code) if code in PICTURES else _size(packed, code, most)
             if found > most:
                 raise damaged(path, f"a part of it unpacks to more than its {expected} bytes")
 
 
-def _deflated_size(packed: bytes, most: int) -> int:
+def _size(packed: bytes, code: int, most: int) -> int:
     """Decompressed bytes of a strip, at most `most` + 1; 0 if it is too short to exceed `most`."""
-    if len(packed) * MAX_DEFLATE_RATIO <= most:
+    if len(packed) * _MAX_RATIO[code] <= most:
         return 0
+    if code == COMPRESSION.LZMA:
+        return len(lzma.LZMADecompressor().decompress(packed, most + 1))
     return len(zlib.decompressobj().decompress(packed, most + 1))
-
-
-def _picture_size(packed: bytes, kind: type[ImageFile]) -> int:
-    """Bytes of an embedded image by its own header, with three channels."""
-    try:
-        with kind(BytesIO(packed)) as picture:
-            return int(picture.width * picture.height * 3)
-    except DAMAGE:
-        return 0  # its decoder gives a better error
 
 
 def _segments(series: Any) -> Iterator[tuple[int, int]]:

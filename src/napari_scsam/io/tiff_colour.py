@@ -8,6 +8,7 @@ import numpy as np
 from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.io.tiff_codecs import JPEGS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +26,6 @@ _COLOURS = {
     PHOTOMETRIC.YCBCR: 3,
 }
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
-# JPEG compressions (TIFF 6.0 and its Technical Note 2; 33007 and 34892 are of other vendors). Only
-# their decoder converts YCbCr to RGB.
-_JPEGS = (6, 7, 33007, 34892)
 # Value of the tag InkSet (TIFF 6.0, section 16).
 _CMYK = 1
 
@@ -46,7 +44,7 @@ def refuse_colour(series: Any, path: Path) -> None:
         raise InputError(f"{path} holds values of type {series.dtype}; an image has real numbers.")
     space = page.photometric
     unread = space not in _COLOURS or (
-        space == PHOTOMETRIC.YCBCR and page.compression not in _JPEGS
+        space == PHOTOMETRIC.YCBCR and page.compression not in JPEGS  # only these are converted
     )
     unread |= space == PHOTOMETRIC.SEPARATED and page.tags.valueof("InkSet", _CMYK) != _CMYK
     if unread:

@@ -27,6 +27,8 @@ Method = Literal["lora", "dora"]
 INFO_FILE = "scsam.json"
 # Arbitrary.
 TOKENS_PER_CLASS = 2
+# Largest rank, class id, number of classes and side of SAM's input that are read. Arbitrary.
+_MAX_SIZE = 4096
 # Of SAM's prompt embeddings (Kirillov et al., ICCV 2023, appendix A).
 _DIM = 256
 # The norm of SAM's own point tokens, 2 to 3, divided by the square root of their 256 entries.
@@ -220,10 +222,13 @@ def read_info(folder: Path) -> AdapterInfo:
         If it is missing or invalid.
     """
     try:
+        if not (folder / INFO_FILE).is_file():  # a pipe would never end
+            raise FileNotFoundError(folder / INFO_FILE)
         values: dict[str, Any] = json.loads((folder / INFO_FILE).read_text())
         lists = ("class_ids", "base_parts")
         info = AdapterInfo(**values | {k: tuple(values[k]) for k in lists if k in values})
-    except (OSError, ValueError, TypeError, KeyError) as exc:
+        _check_info(info)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
         raise ModelError(
             f"{folder} is not a SAM adapter of a round: no valid {INFO_FILE}."
         ) from exc
@@ -233,6 +238,18 @@ def read_info(folder: Path) -> AdapterInfo:
             "update it."
         )
     return info
+
+
+def _check_info(info: AdapterInfo) -> None:
+    """Raise ValueError or TypeError where values that were read can't be those of an adapter."""
+    texts = (info.base, info.base_name, info.profile, info.method, *info.base_parts)
+    if not all(isinstance(text, str) for text in texts) or info.profile not in _TARGETS:
+        raise TypeError("a text was expected")
+    sizes = (info.rank, len(info.class_ids), info.sam_size or 1)
+    if not all(type(n) is int for n in (*sizes, *info.class_ids)):
+        raise TypeError("a whole number was expected")
+    if not all(1 <= n <= _MAX_SIZE for n in (*sizes, *info.class_ids)):
+        raise ValueError(f"numbers are 1 to {_MAX_SIZE}")
 
 
 def encoder_hash(model: nn.Module) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import pickle
 import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,14 @@ _UNREADABLE = (
     AttributeError,
     OverflowError,
     struct.error,
+    zipfile.BadZipFile,
+    UnicodeError,
+    RecursionError,
 )
 # Keys under which training scripts store weights among other things.
 _WRAPPERS = ("model", "state_dict")
+# Largest ratio of the bytes in a checkpoint to those of its file. Arbitrary; torch packs nothing.
+_MAX_RATIO = 4
 # Keys that a message names. Arbitrary.
 _NAMED = 3
 
@@ -43,6 +49,8 @@ def sha256_of_file(path: str | Path) -> str:
     ModelError
         If the file can't be read.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise ModelError(f"The checkpoint {path} can't be read: it is no file.")
     try:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -111,10 +119,23 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> 
 
 
 def _load_torch(path: Path) -> Any:
+    _refuse_packed(path)
     with warnings.catch_warnings():
         # For files that are not from torch, it asks to file an issue.
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse a zip archive that unpacks to more than its bytes; torch stores weights unpacked."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(item.file_size for item in archive.infolist())
+    if size > _MAX_RATIO * path.stat().st_size:
+        raise ModelError(
+            f"{path.name} unpacks to {size} bytes, so it is no checkpoint as torch writes it."
+        )
 
 
 def _weights_in(content: Any, path: Path) -> dict[str, Tensor]:

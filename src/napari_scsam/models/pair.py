@@ -308,16 +308,21 @@ def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:
     _verify(folder, manifest)
     config = _read_json(folder / CONFIG_FILE)
     try:
-        name, checkpoint = config["settings"]["sam"], config["settings"]["sam_checkpoint"]
+        name, checkpoint = _sam_of(config["settings"])
         shares = [float(share) for share in config["unet_shares"]]
         trained = [str(member) for member in config.get("trained", MEMBERS)]
         guided = [bool(value) for value in config.get("guided", ())]
         unknown = [int(class_id) for class_id in config.get("unknown_classes", ())]
         partner = _PARTNERS[config.get("partner", "sam")]
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as exc:
         raise ModelError(f"{folder / CONFIG_FILE} is not the config of a round.") from exc
+    if not trained or not set(trained) <= set(MEMBERS):
+        raise ModelError(f"{folder / CONFIG_FILE} names no trained model: {', '.join(trained)}.")
     sam = load_sam(name, device=device, checkpoint=checkpoint, adapter=folder / ADAPTER_FOLDER)
     unet = UNet.load(folder / UNET_FILE, resolve_device(device))
+    classes = len(unet.class_ids)
+    if len(shares) != classes or len(guided) not in (0, classes):
+        raise ModelError(f"{folder / CONFIG_FILE} does not fit the {classes} classes of its U-Net.")
     number = int(folder.name) if folder.name.isdecimal() else None
     pair = Pair(unet, sam, shares, sam.shipped, trained, guided, unknown, partner)
     return pair.of_round(number)
@@ -339,10 +344,20 @@ def _verify(folder: Path, manifest: dict[str, Any]) -> None:
             )
 
 
+def _sam_of(settings: dict[str, Any]) -> tuple[str, str | None]:
+    """Name and checkpoint of the base SAM."""
+    name, checkpoint = settings["sam"], settings["sam_checkpoint"]
+    if not isinstance(name, str) or not isinstance(checkpoint, str | None):
+        raise TypeError(f"no names: {name!r}, {checkpoint!r}")
+    return name, checkpoint
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if not path.is_file():  # a pipe would never end
+            raise FileNotFoundError(path)
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ModelError(f"{path.parent} is not a finished round: no valid {path.name}.") from exc
     if not isinstance(content, dict):
         raise ModelError(f"{path.parent} is not a finished round: no valid {path.name}.")

@@ -22,7 +22,9 @@ def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
         report = json.loads((folder / REPORT_FILE).read_bytes())
         settings, files = report["settings"], dict(report["files"])
         name, checkpoint = settings["sam"], settings["sam_checkpoint"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+        if not isinstance(name, str) or not isinstance(checkpoint, str | None):
+            raise TypeError(name)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise ModelError(f"{folder} is not a finished tuning: no valid {REPORT_FILE}.") from exc
     if not files:
         raise ModelError(f"The tuning in {folder} was not kept: there is no model in it.")

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 # encoder. All can still be read and trained further.
 _FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT = (f"napari-scsam-unet-{n}" for n in (1, 2, 3))
 _FORMATS = (_FIRST_FORMAT, _SECOND_FORMAT, _PRETRAINED_FORMAT)
+# Largest number in the description of a file: side of the input (core/settings.py), class id,
+# channels. A convolution between so many channels takes 38 MB.
+_MAX_SIZE = 1024
 # Prefix of the class prior's tensors in the file.
 _PRIOR = "prior."
 # Divisor of log-odds, to bring them to the scale of the embedding. Arbitrary.
@@ -201,7 +204,10 @@ class UNet:
             If the file is invalid, or was made with another preprocessing.
         """
         metadata = _read_metadata(path)
-        network = _build_from_metadata(metadata)
+        try:
+            network = _build_from_metadata(metadata)
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as exc:
+            raise ModelError(f"{path} is damaged: {exc} in its description.") from exc
         state = read_state_dict(path)
         prior = {name: state.pop(name) for name in list(state) if name.startswith(_PRIOR)}
         load_strictly(network, state, path.name)
@@ -332,9 +338,19 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is not a U-Net of a round: {exc}.") from exc
     if not isinstance(metadata, dict) or metadata.get("format") not in _FORMATS:
         raise ModelError(f"{path} is not a U-Net of a round, or of a newer version.")
-    if metadata["preprocess"] != PREPROCESS_VERSION:
+    if metadata.get("preprocess") != PREPROCESS_VERSION:
         raise ModelError(
-            f"{path.name} was trained with another preprocessing ({metadata['preprocess']}, now "
-            f"{PREPROCESS_VERSION}): train a new round."
+            f"{path.name} was trained with another preprocessing ({metadata.get('preprocess')}, "
+            f"now {PREPROCESS_VERSION}): train a new round."
         )
+    numbers = [metadata.get("image_size"), *_listed(metadata.get("class_ids"))]
+    numbers += [metadata.get(name, 1) for name in ("channels", "fold")]
+    numbers += [*_listed(metadata.get("features", [1])), metadata.get("sam_channels") or 1]
+    if not all(type(n) is int and 1 <= n <= _MAX_SIZE for n in numbers):
+        raise ModelError(f"{path} is damaged: a number in its description can't be one of a U-Net.")
     return metadata
+
+
+def _listed(value: Any) -> list[Any]:
+    """The items of a list; a value that no list has if it is none or is empty."""
+    return list(value) if isinstance(value, list) and value else [None]

@@ -14,7 +14,7 @@ import numpy as np
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.io import SUFFIXES, check_outputs, label_files, write_labels
-from napari_scsam.io.atomic import NAME_MAX
+from napari_scsam.io.atomic import NAME_MAX, fitting_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -133,9 +133,7 @@ def _targets(records: Sequence[ImageRecord], out: Path, format: ExportFormat) ->
 
 def _file_name(record: ImageRecord, suffix: str, twice: bool) -> str:
     name = _FORBIDDEN.sub("_", record.name)
-    whole = f"{name}-{record.id}{suffix}" if twice else f"{name}{suffix}"
-    if len(os.fsencode(whole)) <= NAME_MAX:
-        return whole
-    end = f"-{record.id}{suffix}"
-    start = os.fsencode(name)[: NAME_MAX - len(end)].decode(errors="ignore")
-    return f"{start}{end}"
+    end = f"-{record.id}{suffix}" if twice else suffix
+    if twice and len(os.fsencode(name + end)) > NAME_MAX:
+        end = suffix
+    return fitting_name(name, end, record.id)

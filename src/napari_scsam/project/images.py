@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from napari_scsam.project import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from napari_scsam.core.volume import Volume
     from napari_scsam.project.journal import Event, Journal
@@ -48,6 +50,7 @@ class Images:
         paths: files.Paths,
         cases: Mapping[str | Path, str],
         progress: files.Progress | None = None,
+        lock: AbstractContextManager[object] | None = None,
     ) -> list[str]:
         """Add scans by reference, after reading each of them completely.
 
@@ -62,6 +65,8 @@ class Images:
         progress : callable, optional
             Called with the number of files that are read, and of all files. If it raises, no image
             is added.
+        lock : context manager, optional
+            Held while the journal is read and written, but not while files are read.
 
         Returns
         -------
@@ -81,6 +86,10 @@ class Images:
         if strangers:
             raise InputError(f"A case is given for files that are not added: {strangers}.")
         candidates = files.examine(found, progress)
+        with lock or nullcontext():
+            return self._add(candidates, case_of)
+
+    def _add(self, candidates: Sequence[files.Candidate], case_of: Mapping[Path, str]) -> list[str]:
         known = {record.sha256: record for record in self.all()}
         ids = {sha256: record.id for sha256, record in known.items()}
         taken = set(ids.values())
@@ -142,7 +151,11 @@ class Images:
             return known[str(id_or_path)]
         records = list(known.values())
         path = without_links_above(Path(id_or_path))
-        found = self._by_file(records, path) or _by_name(records, str(id_or_path))
+        found = self._by_file(records, path)
+        if found is None:
+            found = _by_name(records, str(id_or_path))
+            if found is not None and any(place.is_file() for place in found.places):
+                self.file(found.id)  # raises if it is not the one that was added
         if found is not None:
             return found
         there = _some(f"{record.id} ({record.name})" for record in records)
@@ -168,11 +181,15 @@ class Images:
 
     def read(self, image_id: str | Path) -> Volume:
         """Read the pixels of an image, if its file is still the one that was added."""
+        return read_volume(self.file(image_id))
+
+    def file(self, image_id: str | Path) -> Path:
+        """The file of an image; InputError if it is gone, or not the one that was added."""
         record = self.find(image_id)
         there = [path for path in record.places if path.is_file()]
         for path in there:
             if self._hash(path) == record.sha256:
-                return read_volume(path)
+                return path
         if there:
             raise InputError(
                 f"{there[0]} has changed since it was added, so labels may not fit it any more. "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.core.errors import InputError
 from napari_scsam.core.round_contract import (
     EVENTS_FILE,
     INPUTS_FILE,
@@ -14,8 +13,15 @@ from napari_scsam.core.round_contract import (
     EventKind,
 )
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.io.real_files import is_plain_tree, parse_json, read_json, read_real
+from napari_scsam.io.real_files import (
+    MAX_JSON_BYTES,
+    is_plain_tree,
+    parse_json,
+    read_json,
+    read_real,
+)
 from napari_scsam.project.numbered import numbered
+from napari_scsam.project.parsing import INVALID
 from napari_scsam.project.process import training_process
 from napari_scsam.project.schema import InterruptedRound
 
@@ -63,7 +69,7 @@ def interrupted_round(rounds: Path) -> InterruptedRound | None:
         try:
             settings = TrainSettings.from_dict(inputs["settings"])
             held_out = tuple(str(image) for image in inputs.get("held_out") or ())
-        except (InputError, KeyError, TypeError):  # written by another version
+        except INVALID:  # written by another version
             continue
         step = _kept_step(_events(folder))
         found = InterruptedRound(int(folder.stem), folder, step, settings, held_out)
@@ -74,7 +80,7 @@ def _events(folder: Path) -> list[dict[str, Any]]:
     """The events of the training process, without lines that a power cut left incomplete."""
     found = []
     with suppress(OSError):
-        for line in read_real(folder / EVENTS_FILE).splitlines():
+        for line in read_real(folder / EVENTS_FILE, MAX_JSON_BYTES).splitlines():
             with suppress(ValueError):
                 event = parse_json(line)
                 if isinstance(event, dict) and "event" in event:

@@ -37,7 +37,7 @@ from napari_scsam.project.hash_chain import (
     find_damage,
     last_hash,
 )
-from napari_scsam.project.journal_schema import EVENTS_SQL, HASHES_SQL, check_schema
+from napari_scsam.project.journal_schema import EVENTS_SQL, HASHES_SQL, add_feature, check_schema
 
 if TYPE_CHECKING:
     import sqlite3
@@ -152,8 +152,12 @@ class Journal:
         """Add one event; it is durable when this returns."""
         return self.append_all([(kind, payload, image)])[0]
 
-    def append_all(self, items: Iterable[NewEvent]) -> list[Event]:
-        """Add all events in one transaction, or none of them."""
+    def append_all(self, items: Iterable[NewEvent], feature: int = 0) -> list[Event]:
+        """Add all events in one transaction, or none of them.
+
+        Programs that don't know the `feature` (`journal_schema.SLICES`) of the events can't open
+        the journal from then on.
+        """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         events = []
         if self.damage and not self._read_only:
@@ -167,6 +171,7 @@ class Journal:
                 )
                 events.append(Event(int(row.lastrowid or 0), time, kind, image, dict(payload)))
             add_hashes(connection)
+            add_feature(connection, feature)
         return events
 
     def _signed(self, kind: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -32,6 +32,11 @@ CREATE VIEW current_labels AS
     );
 PRAGMA user_version = {SCHEMA};
 """
+# Features of a journal are bits of its version above the schema's: a program that doesn't know one
+# of them takes the version for a newer schema's, and refuses the journal. SLICES: commits of single
+# slices, which the first versions would read as commits of whole volumes.
+SLICES = 1 << 8
+_FEATURES = SLICES
 # A table of its own, so that versions without hashes can still write events.
 HASHES_SQL = """
 CREATE TABLE hashes (id INTEGER PRIMARY KEY, hash BLOB NOT NULL);
@@ -56,7 +61,7 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> None:
     DamagedError
         If something in its schema is missing, changed, or not ours.
     """
-    refuse_newer(int(connection.execute("PRAGMA user_version").fetchone()[0]), path)
+    refuse_newer(_version(connection) & ~_FEATURES, path)
     connection.execute("PRAGMA trusted_schema = OFF")
     found = {(kind, name): _plain(sql) for kind, name, sql in connection.execute(_LISTED)}
     missing = [name for (kind, name), sql in _EVENTS.items() if found.get((kind, name)) != sql]
@@ -66,6 +71,17 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} is damaged or not ours: its {', '.join(sorted({*missing, *unknown}))} is not "
             "what this program writes. Restore a copy from the project's backups folder."
         )
+
+
+def add_feature(connection: sqlite3.Connection, feature: int) -> None:
+    """Record, in the caller's transaction, that the journal has events with a feature."""
+    version = _version(connection)
+    if version | feature != version:
+        connection.execute(f"PRAGMA user_version = {version | feature:d}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def has_hashes(connection: sqlite3.Connection) -> bool:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.errors import InputError, ProjectError
-from napari_scsam.core.judged import ClassIds, Judged, check_judged
+from napari_scsam.core.judged import ClassIds, Judged, check_judged, check_judged_planes
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass, as_label_array, done_planes, is_done
 from napari_scsam.core.volume import take_plane
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.label_parts import LabelPart
 from napari_scsam.project import parsing
 from napari_scsam.project.current_labels import CurrentLabels
+from napari_scsam.project.journal_schema import SLICES
 from napari_scsam.project.label_files import LabelFiles
 from napari_scsam.project.schema import CommitRecord, ImageRecord
 
@@ -90,7 +91,7 @@ class Labels:
         label: NDArray[np.generic],
         plane: Plane | None = None,
         mapping: Mapping[int, int] | None = None,
-        judged: Collection[int] | None = None,
+        judged: Collection[int] | Judged | None = None,
         source: Source | None = None,
     ) -> CommitRecord:
         """Save a label map that a person has accepted; it is durable when this returns.
@@ -109,10 +110,11 @@ class Labels:
             Values to replace first, such as ``{255: 1}``. It is required for a label of
             only 0 and 255, because 255 means a class in most such masks. Where it does mean
             "not annotated", give ``{255: 255}``.
-        judged : collection of int, optional
+        judged : collection of int or Judged, optional
             IDs of the classes that the person looked for; all of the class table by default.
             Any other class is unknown, not absent: a pixel of 0 may belong to it. Slices that
-            are not part of this commit keep their judged classes.
+            are not part of this commit keep their judged classes. `Judged` gives those of every
+            slice.
         source : pair of str and mapping, optional
             The origin of the label: kind and payload of an event, as for `Project.record`.
             The image and the version are added to the payload. It is recorded in the same
@@ -135,8 +137,13 @@ class Labels:
         else:
             content = self._whole(image, label, plane, mapping)
             own = content if plane is None else take_plane(content, plane, content.ndim)
-        ids = check_judged(judged, own, self._classes)
-        return self._write(image, content, None if plane is None else plane.index, ids, source)
+        index = None if plane is None else plane.index
+        if isinstance(judged, Judged):
+            after = check_judged_planes(judged, own, self._classes, index)
+        else:
+            ids = check_judged(judged, own, self._classes)
+            after = _judged_after(self.current(image.id), index, ids)
+        return self._write(image, content, index, after, source)
 
     def _is_stored_by_slice(self, image: ImageRecord) -> bool:
         """Whether a commit of one slice of an image is stored as a file of that slice alone."""
@@ -163,13 +170,13 @@ class Labels:
         image: ImageRecord,
         label: LabelArray,
         plane: int | None,
-        judged: ClassIds,
+        judged: Judged,
         source: Source | None,
     ) -> CommitRecord:
         """Write `label` as a new version, flush it, and then record it in the journal.
 
         `label` is the whole label, or of a volume only the slice `plane`. The classes `judged`
-        apply to `plane`, or to the whole image; other planes keep theirs. The `source` is an event
+        are those of the whole image. The `source` is an event
         of its own, in the same transaction.
 
         Until the transaction has ended, the file is an orphan that is never read, and the
@@ -185,7 +192,7 @@ class Labels:
             "sha256": part.sha256,
             "plane": plane,
             "planes": done_planes(label),
-            "judged": _judged_after(before, plane, judged).to_json(),
+            "judged": judged.to_json(),
         }
         if plane is not None and by_slice:
             payload["base"] = None if before is None else before.version
@@ -194,7 +201,7 @@ class Labels:
         if source is not None:
             kind, origin = source
             events.append((kind, {"image": image.id, **origin, "version": version}, image.id))
-        event, *_ = self._journal.append_all(events)
+        event, *_ = self._journal.append_all(events, SLICES if by_slice else 0)
         if by_slice:
             self._update_cache(before, part, label)
         else:
@@ -202,7 +209,10 @@ class Labels:
         return self._to_record(event)
 
     def of(self, image: ImageRecord, version: int | None = None) -> LabelArray | None:
-        """A copy of an image's current label, or of a version; None without one."""
+        """A copy of an image's current label, or of a version, on its grid; None without one.
+
+        ProjectError if a file is missing, or its hash is not that of the commit.
+        """
         commit = self.current(image.id) if version is None else self._commit(image.id, version)
         return None if commit is None else self.read(commit, image)
 
@@ -230,6 +240,11 @@ class Labels:
     def commits(self, image_id: str) -> list[CommitRecord]:
         """Every commit of an image, the oldest first."""
         return [self._to_record(e) for e in self._journal.events(["commit"], image_id)]
+
+    def last(self, image_id: str) -> CommitRecord | None:
+        """The newest commit of an image, even if it was reverted; None without one."""
+        event = self._journal.last("commit", image_id)
+        return None if event is None else self._to_record(event)
 
     def revert(self, image_id: str, version: int | None) -> None:
         """Make a committed version current, or none; InputError if there is no such version."""
@@ -308,8 +323,8 @@ class Labels:
 
     def _next_version(self, image_id: str) -> int:
         """A version number that neither a commit nor a file has, not even an orphan of a crash."""
-        last = self._journal.last("commit", image_id)
-        committed = 0 if last is None else self._to_record(last).version
+        last = self.last(image_id)
+        committed = 0 if last is None else last.version
         return 1 + max(committed, self._files.last_version(image_id))
 
     def _update_cache(

@@ -60,7 +60,7 @@ def add_opinion(
         label,
         plane=plane,
         mapping=mapping,
-        judged=judged,  # type: ignore[arg-type]
+        judged=judged,
         source=(SECOND, origin),
     )
     project.revert(image, current)

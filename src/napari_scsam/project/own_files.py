@@ -15,6 +15,7 @@ from napari_scsam.core.project_layout import (
     JOURNAL_FILE,
     LABELS_FOLDER,
     LOCK_FILE,
+    PENDING_FOLDER,
     PROJECT_FILE,
     ROUNDS_FOLDER,
     SCANS_FOLDER,
@@ -34,7 +35,7 @@ _FILES = (
 )
 _FOLDERS = (
     *((LABELS_FOLDER,), (ROUNDS_FOLDER,), (TUNED_FOLDER,), (BACKUPS_FOLDER,), (SCANS_FOLDER,)),
-    *((CACHE_FOLDER,), (CACHE_FOLDER, EMBEDDINGS_FOLDER)),
+    *((PENDING_FOLDER,), (CACHE_FOLDER,), (CACHE_FOLDER, EMBEDDINGS_FOLDER)),
 )
 # The last 8 bytes of a rollback journal that names a super-journal, which SQLite may delete
 # (sqlite.org/fileformat.html, section 3, and pager.c). Ours never does, since each of our

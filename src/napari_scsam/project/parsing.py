@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.geometry import SMALLEST, is_invertible
 from napari_scsam.core.judged import Judged
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import Affine
 
 _T = TypeVar("_T")
+# What the parsers of this module, and those of other values in a file, raise if one is invalid.
+INVALID = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
 _IMAGE_ID = re.compile(r"[0-9a-f]{8,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Largest number that is accepted: that of 32 bits with a sign (arbitrary; no version, round, slice
@@ -60,7 +63,7 @@ class Reading(Generic[_T]):
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         if isinstance(exc, KeyError):
             raise ProjectError(f"{self._path} is damaged: {self._what} has no {exc}.") from exc
-        if isinstance(exc, TypeError | ValueError | AttributeError | IndexError | OverflowError):
+        if isinstance(exc, INVALID):
             raise ProjectError(
                 f"{self._path} is damaged: {self._what} can't be read ({exc})."
             ) from exc
@@ -128,9 +131,10 @@ def spacing(value: Any, ndim: int) -> tuple[float, ...]:
 
 
 def affine(value: Any) -> Affine:
-    """An affine: a 4 x 4 matrix of finite numbers."""
+    """An affine: an invertible 4 x 4 matrix of finite numbers."""
     matrix: Affine = np.array(_list(value), dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+    good = matrix.shape == (4, 4) and np.isfinite(matrix).all() and is_invertible(matrix)
+    if not good or np.abs(matrix).max() > 1 / SMALLEST:
         raise ValueError(f"an affine is a matrix of 4 x 4; got {_short(value)}")
     return matrix
 

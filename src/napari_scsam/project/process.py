@@ -10,6 +10,7 @@ import psutil
 from napari_scsam.core.round_contract import ROUND_MODULE, TUNING_MODULE
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import read_json
+from napari_scsam.project.parsing import INVALID
 
 PROCESS_FILE = "process.json"
 # The last arguments of a training process's command line, before its folder.
@@ -35,7 +36,7 @@ def training_process(folder: Path) -> psutil.Process | None:
         process = psutil.Process(int(recorded["pid"]))
         same = abs(process.create_time() - float(recorded["created"])) < 1.0
         alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
+    except (OSError, psutil.Error, *INVALID):
         return None
     return process if same and alive else None
 

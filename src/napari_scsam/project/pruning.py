@@ -20,6 +20,7 @@ from napari_scsam.core.round_contract import INPUTS_FILE
 from napari_scsam.io.atomic import flush_folder, storage_error
 from napari_scsam.io.real_files import read_json
 from napari_scsam.project.numbered import unfinished
+from napari_scsam.project.parsing import INVALID
 from napari_scsam.project.process import training_process
 from napari_scsam.project.round_events import numbers as rounds_of
 
@@ -171,7 +172,7 @@ def _parent_of(folder: Path) -> set[int]:
     """The parent of the round in `folder`, as a set of one or none."""
     try:
         return {int(read_json(folder / INPUTS_FILE)["parent_round"]["number"])}
-    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
+    except (OSError, *INVALID):  # none, or damaged
         return set()
 
 

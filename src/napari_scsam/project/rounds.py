@@ -158,13 +158,16 @@ class Rounds:
             except OSError as exc:
                 raise storage_error(exc, target) from exc
 
-    def adopt(self) -> list[RoundRecord]:
-        """Check each finished round that is not in the journal, promote it or not, record it."""
+    def adopt(self, reason: str = "") -> list[RoundRecord]:
+        """Check each finished round that is not in the journal, promote it or not, record it.
+
+        With a `reason`, none is promoted, and the reason is recorded.
+        """
         known = {event.number for event in round_events(self._journal) if event.kind == "round"}
         there = numbered(self._folder)
         found = sorted(n for n, suffix in there if not suffix and n not in known)
         for number in found:
-            self._adopt_one(number)
+            self._adopt_one(number, reason)
         return [record for record in self.all() if record.number in found]
 
     def all(self) -> list[RoundRecord]:
@@ -235,7 +238,7 @@ class Rounds:
     def _record(self, number: int) -> RoundRecord:
         return next(record for record in self.all() if record.number == number)
 
-    def _adopt_one(self, number: int) -> None:
+    def _adopt_one(self, number: int, why_not: str) -> None:
         folder = self._folder / f"{number:04d}"
         active = self.active()
         fault = _fault_of(folder)
@@ -245,6 +248,8 @@ class Rounds:
         else:
             metrics = parsing.metrics(read_json(folder / METRICS_FILE))
             promoted, reason = judge(number, metrics, active.number if active else None)
+            if why_not:
+                promoted, reason = False, f"Round {number} {why_not}"
         payload = {"number": number, "metrics": metrics, "promoted": promoted, "reason": reason}
         self._journal.append("round", payload)
 
@@ -270,8 +275,8 @@ def round_window(folder: Path) -> Window:
     refused when they are loaded.
     """
     try:
-        return parse_window(read_json(folder / CONFIG_FILE)["window"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return parse_window(parsing.text(read_json(folder / CONFIG_FILE)["window"]))
+    except (OSError, *parsing.INVALID):
         return AUTO
 
 
@@ -279,7 +284,7 @@ def round_settings(folder: Path) -> TrainSettings | None:
     """The settings that a finished round was trained with; None for a damaged one."""
     try:
         return TrainSettings.from_dict(read_json(folder / CONFIG_FILE)["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *parsing.INVALID):
         return None
 
 
@@ -352,7 +357,7 @@ def _fault_of(folder: Path) -> str:
         judge(0, metrics, 0)  # raises if the metrics are incomplete
     except InputError as exc:  # a missing file
         return str(exc).rstrip(".")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, *parsing.INVALID) as exc:
         return f"its manifest or metrics can't be read ({exc})"
     return ""
 

@@ -17,6 +17,7 @@ from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import read_real, without_links_above
+from napari_scsam.project.parsing import INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Version of the project folder's format.
 SCHEMA = 1
+# Largest `project.toml` (arbitrary; 254 classes take some 20 kB).
+MAX_TOML_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -324,9 +327,9 @@ def read_info(folder: Path) -> ProjectInfo:
             "Name a project folder, or make a new one."
         )
     try:
-        table = tomllib.loads(read_real(path).decode())
+        table = tomllib.loads(read_real(path, MAX_TOML_BYTES).decode())
         schema = int(table["schema"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (OSError, RecursionError, *INVALID) as exc:
         raise ProjectError(f"{path} is damaged and can't be read: {exc}.") from exc
     refuse_newer(schema, path)
     try:
@@ -341,7 +344,7 @@ def read_info(folder: Path) -> ProjectInfo:
             parse_window(str(table.get("window", AUTO.name))),
             check_cache_gb(table.get("cache_gb", CACHE_GB)),
         )
-    except (ValueError, KeyError, TypeError) as exc:
+    except INVALID as exc:
         raise ProjectError(f"{path} is damaged: its {exc} can't be read.") from exc
 
 

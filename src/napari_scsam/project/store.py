@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.judged import Judged
     from napari_scsam.core.settings import Modality, TrainSettings, TuneSettings
     from napari_scsam.core.volume import Volume
     from napari_scsam.project.files import Paths, Progress
@@ -225,6 +226,10 @@ class Project:
         """Whether all changes are refused."""
         return not self._access.allowed
 
+    def check_writable(self) -> None:
+        """Raise ReadOnlyError, or ProjectError if the folder is not the one that was opened."""
+        self._access.check()
+
     def add_images(
         self,
         paths: Paths,
@@ -234,8 +239,7 @@ class Project:
     ) -> list[str]:
         """Add scans by reference, after reading each of them completely; see `Images.add`."""
         self._access.check()
-        with self._lock:
-            return self._images.add(paths, cases or {}, progress)
+        return self._images.add(paths, cases or {}, progress, self._lock)
 
     def images(self) -> list[schema.ImageRecord]:
         """All images, in the order in which they were added."""
@@ -249,6 +253,10 @@ class Project:
         """Read an image's pixels; InputError if the file is missing or has changed."""
         return self._images.read(image_id)
 
+    def image_file(self, image_id: str) -> Path:
+        """The file of an image; InputError if it is gone, or not the one that was added."""
+        return self._images.file(image_id)
+
     def commit(
         self,
         image_id: str,
@@ -256,13 +264,10 @@ class Project:
         *,
         plane: Plane | None = None,
         mapping: Mapping[int, int] | None = None,
-        judged: Collection[int] | None = None,
+        judged: Collection[int] | Judged | None = None,
         source: Source | None = None,
     ) -> schema.CommitRecord:
-        """Save a label map that a person has accepted; it is durable when this returns.
-
-        See `Labels.commit`.
-        """
+        """Save a label map that a person has accepted, durably; see `Labels.commit`."""
         self._access.check()
         record = self.image(image_id)
         if source is not None:
@@ -276,10 +281,7 @@ class Project:
         return self._journal.author
 
     def label(self, image_id: str, version: int | None = None) -> LabelArray | None:
-        """The current label map or that of a version, uint8, on the image's grid; None without one.
-
-        ProjectError if the file is missing, or its hash is not that of the commit.
-        """
+        """The current label map or that of a version, uint8; see `Labels.of`."""
         return self._labels.of(self.image(image_id), version)
 
     def label_version(self, image_id: str) -> int | None:
@@ -294,6 +296,10 @@ class Project:
     def commits(self, image_id: str) -> list[schema.CommitRecord]:
         """Every commit of an image, the oldest first."""
         return self._labels.commits(self.image(image_id).id)
+
+    def last_commit(self, image_id: str) -> schema.CommitRecord | None:
+        """The newest commit of an image, even if it was reverted; None without one."""
+        return self._labels.last(self.image(image_id).id)
 
     def committed_planes(self, image_id: str) -> list[int]:
         """Slices (along axis 0) that are mostly annotated by the current label."""
@@ -331,9 +337,9 @@ class Project:
         """Write the inputs of a new round; see `Training.begin_round`."""
         return self._training.begin_round(self._info, settings, held_out)
 
-    def adopt_rounds(self) -> list[schema.RoundRecord]:
-        """Add the rounds that have finished; each is checked, then promoted or not."""
-        return self._training.adopt()
+    def adopt_rounds(self, reason: str = "") -> list[schema.RoundRecord]:
+        """Add the rounds that have finished; see `Training.adopt`."""
+        return self._training.adopt(reason)
 
     def discard_partial(self, folder: Path) -> None:
         """Rename a cancelled or failed round's folder; the next round deletes it."""

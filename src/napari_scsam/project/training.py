@@ -95,11 +95,14 @@ class Training:
             self._backups.make(ROUND_IN_BACKGROUND_FROM)
             return folder
 
-    def adopt(self) -> list[RoundRecord]:
-        """Add the rounds that have finished; each is checked, then promoted or not."""
+    def adopt(self, reason: str = "") -> list[RoundRecord]:
+        """Add the rounds that have finished; each is checked, then promoted or not.
+
+        With a `reason`, such as "was merged", none is promoted.
+        """
         self._access.check()
         with self._lock:
-            return self.rounds.adopt()
+            return self.rounds.adopt(reason)
 
     def prune(self, keep: int) -> Pruned:
         """Remove the weights of all but the newest `keep` rounds; their descriptions stay.

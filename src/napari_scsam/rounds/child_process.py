@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.round_contract import EVENTS_FILE
-from napari_scsam.io.real_files import open_new, parse_json
+from napari_scsam.io.real_files import open_new, open_real, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ class ChildEvents:
         """Return the events since the last call, oldest first."""
         for folder in self._folders:
             try:
-                with (folder / EVENTS_FILE).open("rb") as stream:
+                with open_real(folder / EVENTS_FILE) as stream:
                     stream.seek(self._read)
                     data = stream.read()
             except OSError:

@@ -13,9 +13,9 @@ from typing import Any
 
 import platformdirs
 
-from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.io.atomic import write_bytes
+from napari_scsam.project.parsing import INVALID
 from napari_scsam.rounds.assumed_costs import Past, Planes
 
 # Environment variable for another folder, for example on a cluster with a read-only home.
@@ -53,7 +53,7 @@ def recall() -> Past | None:
         rates = {str(name): _rate(value) for name, value in kept["rates"].items()}
         planes = Planes(**{str(name): int(value) for name, value in kept["planes"].items()})
         return Past(None, TrainSettings.from_dict(kept["settings"]), planes, rates)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+    except (OSError, *INVALID):
         return None
 
 

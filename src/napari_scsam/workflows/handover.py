@@ -12,6 +12,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.project_layout import (
     JOURNAL_FILE,
     LABELS_FOLDER,
+    PENDING_FOLDER,
     PROJECT_FILE,
     ROUNDS_FOLDER,
     SCANS_FOLDER,
@@ -19,11 +20,22 @@ from napari_scsam.core.project_layout import (
 )
 from napari_scsam.core.round_contract import INPUTS_FILE, MANIFEST_FILE
 from napari_scsam.io.atomic import flush_folder, make_folder, storage_error
-from napari_scsam.io.real_files import is_plain_tree, read_json
+from napari_scsam.io.real_files import (
+    is_plain_file,
+    is_plain_tree,
+    make_real_folder,
+    read_json,
+)
 from napari_scsam.project.files import hash_file, place_of
 from napari_scsam.project.journal import Journal, NewEvent
 from napari_scsam.project.numbered import numbered
-from napari_scsam.project.pending import FOLDER as PENDING_FOLDER
+from napari_scsam.project.parsing import INVALID
+from napari_scsam.workflows.anonymising import (
+    LEFT_IN,
+    copy_images,
+    write_anonymous_journal,
+    write_anonymous_settings,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,14 +54,19 @@ class Packed:
         Images in it; the others are referenced where they are.
     missing : tuple of str
         Names of images that are not in it because their file is gone or has changed.
+    left_in : tuple of str
+        What an anonymised copy still tells, for the person.
     """
 
     folder: Path
     images: int
     missing: tuple[str, ...]
+    left_in: tuple[str, ...] = ()
 
 
-def pack(project: Project, out: Path, *, with_images: bool = False) -> Packed:
+def pack(
+    project: Project, out: Path, *, with_images: bool = False, anonymise: bool = False
+) -> Packed:
     """Copy a project into a new folder, without its cache and its unfinished rounds.
 
     The project may be open read-only, and in use. The journal of the copy goes on by itself; what
@@ -63,11 +80,14 @@ def pack(project: Project, out: Path, *, with_images: bool = False) -> Packed:
     with_images : bool
         Copy the images into it, too; otherwise they are referenced by their paths, but for those
         that are in the project's own folder.
+    anonymise : bool
+        Leave out names, paths, cases and the texts in the headers of the images, which are in the
+        copy then; see `anonymising`. Labels still come back by `merge`.
 
     Raises
     ------
     InputError
-        If `out` can't be used.
+        If `out` can't be used, or `anonymise` is given without `with_images`.
     ProjectError
         If the disk is full or can't be written; then nothing is left there.
     """
@@ -75,9 +95,11 @@ def pack(project: Project, out: Path, *, with_images: bool = False) -> Packed:
         raise InputError(f"{out} is in the project itself: name a folder outside of it.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty: name a new folder.")
+    if anonymise and not with_images:
+        raise InputError("An anonymous copy can't refer to images by their paths: add --images.")
     make_folder(out)
     try:
-        return _pack(project, out, with_images)
+        return _pack_anonymously(project, out) if anonymise else _pack(project, out, with_images)
     except OSError as exc:
         _clear(out)
         raise storage_error(exc, out) from exc
@@ -108,8 +130,48 @@ def take_round(project: Project, folder: Path) -> RoundRecord:
     """
     inputs = _checked_round(folder)
     _check_origin(project, folder, inputs)
-    rounds = project.folder / ROUNDS_FOLDER
-    make_folder(rounds)
+    number = _copied_round(project, folder)
+    return next(record for record in project.adopt_rounds() if record.number == number)
+
+
+def merge_rounds(project: Project, other: Project) -> tuple[list[int], list[str]]:
+    """Copy the finished rounds of another project that this one lacks; none becomes active.
+
+    Returns
+    -------
+    numbers : list of int
+        Their numbers here.
+    problems : list of str
+        Rounds that can't be copied, and why.
+    """
+    here = {_manifest_hash(record) for record in project.rounds()}
+    numbers, problems = [], []
+    for record in other.rounds():
+        known = _manifest_hash(record)
+        if record.pruned or known is None or known in here:
+            continue
+        try:
+            inputs = _checked_round(record.folder)
+            _check_classes(project, record.folder, _classes_of(record.folder, inputs))
+            project.adopt_rounds()  # what has just finished here is judged as ever
+            numbers.append(_copied_round(project, record.folder))
+            project.adopt_rounds(
+                f"was merged from {other.folder}: to use it, make it active (rounds --promote)."
+            )
+        except InputError as exc:
+            problems.append(f"Round {record.number} was not merged: {exc}")
+    return numbers, problems
+
+
+def _manifest_hash(record: RoundRecord) -> str | None:
+    """What identifies a round in copies of a project; None if its folder is incomplete."""
+    manifest = record.folder / MANIFEST_FILE
+    return hash_file(manifest) if is_plain_file(manifest) else None
+
+
+def _copied_round(project: Project, folder: Path) -> int:
+    """Copy a round that was checked under the next number."""
+    rounds = make_real_folder(project.folder, ROUNDS_FOLDER)
     begun = [e.payload.get("number") for kind in ("begin", "round") for e in project.events(kind)]
     taken = [number for number, _ in numbered(rounds, links=True)]
     number = 1 + max([0, *taken, *(n for n in begun if isinstance(n, int))])
@@ -124,7 +186,7 @@ def take_round(project: Project, folder: Path) -> RoundRecord:
         raise storage_error(exc, rounds) from exc
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return next(record for record in project.adopt_rounds() if record.number == number)
+    return number
 
 
 def _pack(project: Project, out: Path, with_images: bool) -> Packed:
@@ -144,6 +206,15 @@ def _pack(project: Project, out: Path, with_images: bool) -> Packed:
     # Last, because this file makes the folder a project.
     shutil.copy2(source / PROJECT_FILE, out / PROJECT_FILE)
     return Packed(out, packed, tuple(missing))
+
+
+def _pack_anonymously(project: Project, out: Path) -> Packed:
+    if is_plain_tree(project.folder / LABELS_FOLDER):
+        shutil.copytree(project.folder / LABELS_FOLDER, out / LABELS_FOLDER)
+    copied, missing = copy_images(project, out, _file_of)
+    write_anonymous_journal(project, out, copied)
+    write_anonymous_settings(project, out)
+    return Packed(out, len(copied), tuple(missing), LEFT_IN)
 
 
 def _place_images(project: Project, out: Path, with_images: bool) -> tuple[int, list[str]]:
@@ -201,7 +272,7 @@ def _checked_round(folder: Path) -> dict[str, Any]:
         inputs = read_json(folder / INPUTS_FILE)
         if not isinstance(inputs, dict):
             raise TypeError("its inputs are no table")
-    except (KeyError, TypeError, ValueError, OSError) as exc:
+    except (OSError, *INVALID) as exc:
         if isinstance(exc, InputError):
             raise
         raise InputError(f"{folder} is damaged: {exc}.") from exc
@@ -210,15 +281,13 @@ def _checked_round(folder: Path) -> dict[str, Any]:
 
 def _check_origin(project: Project, folder: Path, inputs: dict[str, Any]) -> None:
     """Refuse a round of other labels, other classes or another parent."""
+    _check_classes(project, folder, _classes_of(folder, inputs))
     try:
-        classes = [(int(c["id"]), str(c["name"])) for c in inputs["classes"]]
         labels = {image["label"]["sha256"] for image in inputs["images"] if image["label"]}
         parent = inputs["parent_round"]
         parent_number = None if parent is None else int(parent["number"])
-    except (KeyError, TypeError, ValueError) as exc:
+    except INVALID as exc:
         raise InputError(f"{folder / INPUTS_FILE} is damaged: {exc}.") from exc
-    if classes != [(c.id, c.name) for c in project.classes]:
-        raise InputError(f"{folder} has other classes than {project.name}: it can't be taken.")
     known = {e.payload.get("sha256") for e in project.events("commit")}
     if not labels <= known:
         raise InputError(
@@ -232,6 +301,18 @@ def _check_origin(project: Project, folder: Path, inputs: dict[str, Any]) -> Non
             f"{_round_name(active.number if active else None)} is active in {project.name}, so "
             "that the two can't be compared: make that one active first (rounds --promote)."
         )
+
+
+def _classes_of(folder: Path, inputs: dict[str, Any]) -> list[tuple[int, str]]:
+    try:
+        return [(int(c["id"]), str(c["name"])) for c in inputs["classes"]]
+    except INVALID as exc:
+        raise InputError(f"{folder / INPUTS_FILE} is damaged: {exc}.") from exc
+
+
+def _check_classes(project: Project, folder: Path, classes: list[tuple[int, str]]) -> None:
+    if classes != [(c.id, c.name) for c in project.classes]:
+        raise InputError(f"{folder} has other classes than {project.name}: it can't be taken.")
 
 
 def _same_parent(active: RoundRecord | None, folder: Path) -> bool:

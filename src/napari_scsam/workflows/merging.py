@@ -11,9 +11,11 @@ import numpy as np
 from napari_scsam.core.errors import InputError, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
+from napari_scsam.core.project_layout import PENDING_FOLDER
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.opinions import CONFLICTS, MERGE
-from napari_scsam.project.pending import FOLDER as PENDING_FOLDER
+from napari_scsam.workflows.anonymising import original_hashes
+from napari_scsam.workflows.handover import merge_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.project import CommitRecord, ImageRecord, Project
+    from napari_scsam.project.journal import Event
 
 # Labels come as they are, with 255 for what is not annotated.
 AS_IT_IS = {NOT_ANNOTATED: NOT_ANNOTATED}
+# Kinds of events that change which label is current.
+_LABELLING = ("commit", "revert")
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,15 @@ class Merged:
         as an earlier version.
     problems : list of str
         What could not be merged; it is unchanged in the other project.
+    rounds : list of int
+        Numbers here of rounds that only the other project had.
     """
 
     added: list[str] = field(default_factory=list)
     taken: list[Change] = field(default_factory=list)
     conflicts: list[Change] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
 
 
 def merge(project: Project, other: Project) -> Merged:
@@ -74,7 +82,8 @@ def merge(project: Project, other: Project) -> Merged:
     Images are matched by their content. A slice that only the other project labelled, or changed
     since the two were copies of each other, is taken from it. Where both changed it, this
     project's label stays, the other one is kept as a version, and the conflict is listed. A second
-    merge finds nothing new.
+    merge finds nothing new. Rounds that only the other project has are copied, and none of them
+    becomes active.
 
     Parameters
     ----------
@@ -102,7 +111,8 @@ def merge(project: Project, other: Project) -> Merged:
                 _merge_image(sides, merged)
             except ScsamError as exc:
                 merged.problems.append(f"{record.name}: {exc}")
-    merged.problems += _what_stays(other)
+    merged.rounds, problems = merge_rounds(project, other)
+    merged.problems += [*problems, *_what_stays(other)]
     return merged
 
 
@@ -234,8 +244,12 @@ def _mapped(label: LabelArray, mapping: Mapping[int, int]) -> LabelArray:
 def _matched_images(project: Project, other: Project, merged: Merged) -> dict[str, str]:
     """Return this project's id of each image of the other one; missing images are added."""
     by_content = {record.sha256: record.id for record in project.images()}
+    originals = original_hashes(other)
     ids = {}
     for record in other.images():
+        if originals.get(record.id) in by_content:
+            ids[record.id] = by_content[originals[record.id]]
+            continue
         if record.sha256 not in by_content:
             try:
                 (by_content[record.sha256],) = project.add_images([_file_of(record)])
@@ -257,16 +271,23 @@ def _file_of(record: ImageRecord) -> Path:
 def _common_versions(project: Project, other: Project) -> dict[str, int]:
     """Return the label versions that were current when one project was copied from the other."""
     current: dict[str, int] = {}
-    for mine, theirs in zip(project.events(), other.events(), strict=False):
-        if mine != theirs:
+    # Without the other events, which differ in an anonymised copy.
+    own, others = ([e for e in p.events() if e.kind in _LABELLING] for p in (project, other))
+    for mine, theirs in zip(own, others, strict=False):
+        if _identity(mine) != _identity(theirs):
             break
-        if mine.image is not None and mine.kind in ("commit", "revert"):
-            version = mine.payload.get("version")
-            if isinstance(version, int):
-                current[mine.image] = version
-            else:
-                current.pop(mine.image, None)
+        version = mine.payload.get("version")
+        if isinstance(version, int):
+            current[mine.image or ""] = version
+        else:
+            current.pop(mine.image or "", None)
     return current
+
+
+def _identity(event: Event) -> tuple[object, ...]:
+    """What tells a commit or its undoing from all others, in every copy of a project."""
+    versions = (event.payload.get("version"), event.payload.get("sha256"))
+    return (event.kind, event.time, event.image, *versions)
 
 
 def _what_stays(other: Project) -> list[str]:
@@ -278,11 +299,5 @@ def _what_stays(other: Project) -> list[str]:
         left.append(
             f"{count} image{'' if count == 1 else 's'} of {other.folder} with uncommitted work: "
             "open it and commit, then merge again."
-        )
-    rounds = [record.number for record in other.rounds()]
-    if rounds:
-        left.append(
-            f"Rounds are not merged ({len(rounds)} there); take one with: "
-            f"napari-scsam rounds DIR --take {other.folder / 'rounds' / f'{rounds[-1]:04d}'}"
         )
     return left

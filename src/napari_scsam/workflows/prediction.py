@@ -1,32 +1,20 @@
-"""Prediction with a round's models on slices, volumes and files."""
+"""Prediction with a round's models on slices and volumes."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn, ignore_progress
-from napari_scsam.core.project_layout import PROJECT_FILE
-from napari_scsam.core.round_contract import MANIFEST_FILE
+from napari_scsam.core.project_layout import CACHE_FOLDER, EMBEDDINGS_FOLDER
 from napari_scsam.core.volume import Volume, take_plane
 from napari_scsam.core.windows import AUTO, Window
-from napari_scsam.io import (
-    SUFFIXES,
-    check_outputs,
-    label_files,
-    read_volume,
-    stem,
-    write_labels,
-)
 from napari_scsam.models import (
     EmbeddingCache,
     RoundModels,
@@ -35,15 +23,15 @@ from napari_scsam.models import (
     propose,
 )
 from napari_scsam.project import Project
-from napari_scsam.project.export import image_places
 from napari_scsam.project.rounds import round_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.prompts import PointPrompt
-    from napari_scsam.core.settings import Device, ExportFormat, PredictWith
+    from napari_scsam.core.settings import Device, PredictWith
 
 _log = logging.getLogger(__name__)
 
@@ -85,18 +73,19 @@ def suggest_on(
     InputError
         If there is no such image or slice.
     """
-    with _opened(folder) as project:
+    with opened(folder) as project:
         record = project.image(image)
         volume = project.volume(record.id)
         index = volume.plane_count() // 2 if plane is None else plane
         place = Plane(0, index)
         pixels = volume.plane(place)
-        round_folder = _active_folder(project)
+        round_folder = active_folder(project)
         window = round_window(round_folder).on(volume)
         window.check(pixels)
         pixels, around = window.apply(pixels), window.around(volume, place)
         models = load_round(round_folder, device=device)
-        embedding = _cache_of(project).get_or_embed(models.sam, pixels)
+        cache = open_cache(cache_folder(project), max_gb=project.cache_gb)
+        embedding = cache.get_or_embed(models.sam, pixels)
         return Suggestion(
             image=record.id,
             plane=index,
@@ -163,64 +152,8 @@ def predict_volume(
     return label
 
 
-def predict_files(
-    source: Path,
-    images: Sequence[str],
-    out: Path,
-    *,
-    format: ExportFormat = "nifti",
-    which: PredictWith = "pair",
-    device: Device = "auto",
-    overwrite: bool = False,
-    progress: ProgressFn = ignore_progress,
-) -> list[Path]:
-    """Label image files and write each as ``out/<stem>.<ext>``.
-
-    Parameters
-    ----------
-    source : Path
-        A project folder (with an active round) or the folder of a round.
-    images : sequence of str
-        Files, or IDs of images of the project.
-    overwrite : bool
-        Replace existing files, but never an image.
-
-    Raises
-    ------
-    InputError, ProjectError, ModelError
-        Before any prediction: an unreadable file, two files with the same stem, no round, or a
-        file that is in the way.
-    """
-    round_folder, paths, cache, kept = _resolve(source, images)
-    targets = _targets(paths, out, format)
-    volumes = [read_volume(path) for path in paths]
-    files = [label_files(t, v.shape, format) for t, v in zip(targets, volumes, strict=True)]
-    check_outputs([*chain(*files)], [*paths, *kept], overwrite=overwrite)
-    models = load_round(round_folder, device=device)
-    window = round_window(round_folder)
-    written: list[Path] = []
-    for path, target, volume in zip(paths, targets, volumes, strict=True):
-        progress(Progress(0.0, f"Predicting {path.name}"))
-        label = predict_volume(models, volume, which, window=window, cache=cache)
-        written += write_labels(target, label, volume, format)
-    return written
-
-
-def _resolve(
-    source: Path, images: Sequence[str]
-) -> tuple[Path, list[Path], EmbeddingCache | None, list[Path]]:
-    """The round, the files, a cache, and what else is never written over."""
-    if (source / MANIFEST_FILE).is_file():
-        return source, [Path(image) for image in images], None, _images_beside(source)
-    with _opened(source) as project:
-        records = project.images()
-        known = {record.id: record.path for record in records}
-        paths = [known.get(image, Path(image)) for image in images]
-        return _active_folder(project), paths, _cache_of(project), image_places(records)
-
-
 @contextmanager
-def _opened(folder: Path) -> Iterator[Project]:
+def opened(folder: Path) -> Iterator[Project]:
     """A project for reading. Its notes, such as a damaged journal's, are warnings in the log."""
     with Project.open(folder, read_only=True) as project:
         for note in project.notes:
@@ -228,27 +161,8 @@ def _opened(folder: Path) -> Iterator[Project]:
         yield project
 
 
-def _images_beside(round_folder: Path) -> list[Path]:
-    """Images of the project that a round lies in; none where it lies in no project."""
-    folder = round_folder.resolve().parent.parent
-    if not (folder / PROJECT_FILE).is_file():
-        return []
-    with _opened(folder) as project:
-        return image_places(project.images())
-
-
-def _targets(paths: Sequence[Path], out: Path, format: ExportFormat) -> list[Path]:
-    names = [stem(path) for path in paths]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise InputError(
-            f"Two images have the same name {twice[0]!r} and would overwrite each other in {out}. "
-            "Predict them into different folders."
-        )
-    return [out / f"{name}{SUFFIXES[format]}" for name in names]
-
-
-def _active_folder(project: Project) -> Path:
+def active_folder(project: Project) -> Path:
+    """The folder of the active round; ProjectError if there is none."""
     active = project.active_round()
     if active is None:
         raise ProjectError(
@@ -258,5 +172,6 @@ def _active_folder(project: Project) -> Path:
     return active.folder
 
 
-def _cache_of(project: Project) -> EmbeddingCache:
-    return open_cache(project.folder / "cache" / "embeddings", max_gb=project.cache_gb)
+def cache_folder(project: Project) -> Path:
+    """The folder of a project's embeddings."""
+    return project.folder / CACHE_FOLDER / EMBEDDINGS_FOLDER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_scsam.core.settings import Modality
+    from napari_scsam.project.files import Progress
 
 
 def open_project(folder: Path) -> Project:
@@ -35,8 +36,24 @@ def create_project(
     images: Sequence[Path],
     layers: Sequence[OpenScan] = (),
     modality: Modality = "other",
+    colours: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Project:
     """Create a project and add files and open scans to it.
+
+    Parameters
+    ----------
+    folder : Path
+    classes : sequence of str
+        Names.
+    images : sequence of Path
+    layers : sequence of OpenScan
+    modality : {'mr', 'ct', 'us', 'rgb', 'other'}
+    colours : sequence of str
+        ``#RRGGBB`` of each class; without any, they get those of the palette.
+    progress : callable, optional
+        Called with the number of files that are read, and of all files. If it raises, there is
+        no project.
 
     Raises
     ------
@@ -52,8 +69,11 @@ def create_project(
         raise InputError("Name at least one image, or a folder with images.")
     project = Project.create(folder, classes, modality=modality)
     try:
+        if colours:
+            table = zip(project.classes, colours, strict=True)
+            project.change(classes=[replace(item, colour=colour) for item, colour in table])
         if images:
-            project.add_images(images)
+            project.add_images(images, progress=progress)
         add_scans(project, layers)
     except BaseException:
         # Scans that were open and were saved here; `create` accepts only an empty folder.
@@ -108,6 +128,7 @@ def find_images(paths: Sequence[Path]) -> FoundImages:
 
 def add_scans(project: Project, scans: Sequence[OpenScan]) -> list[str]:
     """Add open scans to a project; those without a file are written into its folder."""
+    project.check_writable()
     paths = [as_file(scan, project.folder / "scans") for scan in scans]
     return project.add_images(paths) if paths else []
 

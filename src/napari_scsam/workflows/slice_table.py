@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.io.atomic import atomic_write
+from napari_scsam.io.bounds import DAMAGE
 from napari_scsam.io.real_files import is_plain_file, make_real_folder
 
 if TYPE_CHECKING:
@@ -98,9 +99,17 @@ def _write(path: Path, rows: _Rows) -> None:
         )
 
 
+def _refuse_packed(path: Path) -> None:
+    """Raise ValueError if a file unpacks to more than its bytes, as none that was written here."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:
+            raise ValueError(path)
+
+
 def _read(path: Path, unit: int) -> _Rows:
     """The rows of a file; none if it is damaged or of something else."""
     try:
+        _refuse_packed(path)
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             images, planes = arrays["image"].tolist(), arrays["plane"].tolist()
             stamps, values = arrays["stamp"].tolist(), arrays["values"].astype(np.float32)
@@ -111,5 +120,5 @@ def _read(path: Path, unit: int) -> _Rows:
         return {
             (str(image), int(plane)): row for (image, plane), row in zip(keys, rows, strict=True)
         }
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (zipfile.BadZipFile, MemoryError, *DAMAGE):
         return {}
