@@ -71,7 +71,7 @@ class ScsamDock(QWidget):
         self._others: OtherClasses | None = None
         self._parts = DockLayout(self)
         self._edits = ProjectEdits(
-            self, self._files, self._parts.reading, lambda: self.session, self._say, self._fail
+            self, self._files, self._parts.foot.reading, lambda: self.session, self._say, self._fail
         )
         self.images = QueuePresenter(
             self._parts.queue,
@@ -175,7 +175,7 @@ class ScsamDock(QWidget):
         self._say(message)
         # The old project is closed only now, on the same thread that opens the new one.
         self.close_project()
-        self._parts.reading.run(self._files, message, make, self._opened, self._fail)
+        self._parts.foot.reading.run(self._files, message, make, self._opened, self._fail)
 
     def _opened(self, project: Project) -> None:
         if self.session is not None:  # another one was opened meanwhile
@@ -202,7 +202,7 @@ class ScsamDock(QWidget):
 
     def close_project(self) -> None:
         """Close the open project, if there is one, and remove its layers."""
-        self._parts.reading.cancel()
+        self._parts.foot.reading.cancel()
         if self._keys is not None:
             self._keys.close()
             self._keys = None
@@ -233,7 +233,12 @@ class ScsamDock(QWidget):
         """Stop the jobs and close the project; may be called twice."""
         if self.session is not None:
             self.session.segmenter.close()  # so that no decode in progress is waited for
-        for runner in (self._inference, self._carrier, self._parts.reading.runner, self._files):
+        for runner in (
+            self._inference,
+            self._carrier,
+            self._parts.foot.reading.runner,
+            self._files,
+        ):
             runner.close()
         self.close_project()
 
@@ -360,7 +365,7 @@ class ScsamDock(QWidget):
 
     def show_machine(self, text: str) -> None:
         """Show which models run on which device."""
-        self._parts.machine.setText(text)
+        self._parts.foot.machine.setText(text)
 
     def _pick_window(self, name: str) -> None:
         if self.session is not None:
@@ -383,7 +388,7 @@ class ScsamDock(QWidget):
         self._parts.show_form(shown)
 
     def _say(self, text: str, *, error: bool = False) -> None:
-        show_status(self._parts.status, text, error=error)
+        show_status(self._parts.foot.status, text, error=error)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Cancelled):

@@ -46,42 +46,33 @@ class DockLayout:
         self.tuning = TuningPanel()
         self.training = TrainingPanel()
         self.progress = ProgressPanel()
-        self.machine = text_label("machine")
-        self.status = text_label("status", selectable=True)
-        self.reading = ReadingPanel()
-        self._lines = [_line(), _line()]
-        parts = (
-            self.welcome,
-            self.form,
-            self.annotate,
-            self._lines[0],
-            self.queue,
-            self._lines[1],
-            self.training,
-            self.progress,
-            self.tuning,
-            self.bar,
+        self.foot = Foot()
+        self._of_project = _stacked(
+            [
+                self.annotate,
+                _line(),
+                self.queue,
+                _line(),
+                self.training,
+                self.progress,
+                self.tuning,
+            ]
         )
-        foot = QVBoxLayout()
-        foot.setContentsMargins(MARGIN, 2, MARGIN, 4)
-        foot.addWidget(self.status)
-        foot.addWidget(self.reading)
-        foot.addWidget(self.machine)
+        parts = (self.welcome, self.form, self._of_project, self.bar)
         layout = QVBoxLayout(dock)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(_scrolled(parts), 1)
-        layout.addLayout(foot)
+        layout.addWidget(self.foot)
         dock.setStyleSheet(STYLE)
 
     def show_project(self, project: Project | None) -> None:
         """Show the panels of a project, or the welcome if none is open."""
         is_open = self._is_open = project is not None
         self.welcome.setVisible(not is_open and self.form.isHidden())
-        for part in self._of_project():
-            part.setVisible(is_open)
+        self._of_project.setVisible(is_open)
         if project is None:
             self.bar.show_project(None)
-            self.machine.setText("")
+            self.foot.machine.setText("")
             return
         self.form.hide()
         self.bar.show()
@@ -93,13 +84,28 @@ class DockLayout:
         self.form.setVisible(shown)
         self.bar.setVisible(not shown)
         self.welcome.setVisible(not shown and not self._is_open)
-        for part in self._of_project():
-            part.setVisible(not shown and self._is_open)
+        self._of_project.setVisible(not shown and self._is_open)
 
-    def _of_project(self) -> tuple[QWidget, ...]:
-        """What is shown while a project is open."""
-        parts = (self.queue, self.annotate, self.tuning, self.training, self.progress)
-        return (*parts, *self._lines)
+
+class Foot(QWidget):
+    """What stays visible below the panels.
+
+    Attributes
+    ----------
+    status, machine : QLabel
+        The last message, and the model and its device.
+    reading : ReadingPanel
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = text_label("status", selectable=True)
+        self.reading = ReadingPanel()
+        self.machine = text_label("machine")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN, 2, MARGIN, 4)
+        for part in (self.status, self.reading, self.machine):
+            layout.addWidget(part)
 
 
 class Column(QScrollArea):
@@ -123,14 +129,23 @@ class Column(QScrollArea):
         return bool(super().eventFilter(watched, event))
 
 
+def _stacked(parts: Sequence[QWidget]) -> QWidget:
+    """Stack the parts, without a margin around them."""
+    stack = QWidget()
+    column = QVBoxLayout(stack)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(MARGIN)
+    for part in parts:
+        column.addWidget(part)
+    return stack
+
+
 def _scrolled(parts: Sequence[QWidget]) -> QScrollArea:
     """Stack the parts in a column that scrolls."""
     body = QWidget()
     column = QVBoxLayout(body)
     column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-    column.setSpacing(MARGIN)
-    for part in parts:
-        column.addWidget(part)
+    column.addWidget(_stacked(parts))
     column.addStretch(1)
     scroll = Column()
     scroll.setWidgetResizable(True)
