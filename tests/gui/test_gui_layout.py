@@ -101,7 +101,9 @@ def test_the_bright_button_follows_what_is_on_the_canvas(opened: Hand) -> None:
     assert not accept.property("primary")
 
 
-FOLDS = "rounds_fold tuning_fold project_fold train_settings edit_classes"
+FOLDS = (
+    "rounds_fold tuning_fold project_fold train_settings edit_classes progress_fold ranking_fold"
+)
 
 
 @pytest.mark.parametrize("pixels", [12, 24])

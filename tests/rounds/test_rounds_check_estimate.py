@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
+from annotation_desk import ManualRunner
 
 from napari_scsam.workflows.check_estimate import CheckedSlice, Checks, estimate
+from napari_scsam.workflows.running_estimate import RunningEstimate
+
+if TYPE_CHECKING:
+    from napari_scsam.project import Project
 
 
 def slices(count: int, mean: float, round: int | None = 1) -> list[CheckedSlice]:
@@ -45,3 +52,16 @@ def test_the_newest_round_is_shown_where_it_has_enough() -> None:
     without = slices(6, 0.7, None)
     assert Checks(tuple(without), 3, 2).text.startswith("On 6 random slices: Dice 0.70, 0.6")
     assert Checks(tuple(without), 3, 2).text.endswith("3 had no suggestion.")
+
+
+def test_many_commits_while_it_computes_are_one_more_computation(project: Project) -> None:
+    runner, texts = ManualRunner(), list[tuple[str, str]]()
+    running = RunningEstimate(project, runner, lambda *both: texts.append(both))
+    for _ in range(5):
+        running.refresh()
+    assert len(runner.queue) == 1
+    runner.work()
+    assert texts == [("", ""), ("", "")]
+    running.refresh()
+    runner.work()
+    assert len(texts) == 3

@@ -80,6 +80,11 @@ class CommittedLabel:
         self.array = None if label is None else np.array(label)
         self.version, self.annotated = version, annotated
 
+    @property
+    def _project_or_second(self) -> Project | SecondOpinion:
+        """What commits: while second opinions are given, labels of others stay current."""
+        return self.second if self.second.is_on else self._project
+
     def has(self, plane: Plane) -> bool:
         """Whether `plane` is annotated; lines annotated along other axes do not count."""
         return self.array is not None and is_done(take_plane(self.array, plane, self.array.ndim))
@@ -111,7 +116,7 @@ class CommittedLabel:
 
         def save(_progress: Any, _cancel: Any) -> Saved:
             along = plane.axis == 0
-            saved = self.second.commit(
+            saved = self._project_or_second.commit(
                 key[0],
                 merged if along else whole,
                 plane=plane if along else None,
@@ -184,7 +189,7 @@ class CommittedLabel:
         planes = [{"axis": plane.axis, "plane": plane.index} for plane in sorted(saved_now)]
 
         def save(_progress: Any, _cancel: Any) -> Saved:
-            made = self.second.commit(
+            made = self._project_or_second.commit(
                 image_id,
                 whole,
                 mapping=AS_IT_IS,

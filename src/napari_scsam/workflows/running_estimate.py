@@ -33,9 +33,17 @@ class RunningEstimate:
     ) -> None:
         self._project, self._reader, self._on_texts = project, reader, on_texts
         self._checks = CheckReader()
+        self._runs = self._again = False
 
     def refresh(self) -> None:
-        """Compare the stored suggestions with the labels, and the rounds, as they are now."""
+        """Compare the stored suggestions with the labels, and the rounds, as they are now.
+
+        If that is being done, it is done once more afterwards, however often it was requested.
+        """
+        if self._runs:
+            self._again = True
+            return
+        self._runs, self._again = True, False
 
         def work(_progress: Any, _cancel: Any) -> tuple[str, str]:
             checks, problems = self._checks.read(self._project)
@@ -44,10 +52,16 @@ class RunningEstimate:
 
         def done(texts: tuple[str, str]) -> None:
             self._on_texts(*texts)
+            self._ended()
 
-        self._reader.run(Job("Comparing suggestions", work), done, _raise_if_bug)
+        self._reader.run(Job("Comparing suggestions", work), done, self._failed)
 
+    def _ended(self) -> None:
+        self._runs = False
+        if self._again:
+            self.refresh()
 
-def _raise_if_bug(error: Exception) -> None:
-    if not isinstance(error, ScsamError | Cancelled):
-        raise error
+    def _failed(self, error: Exception) -> None:
+        self._ended()
+        if not isinstance(error, ScsamError | Cancelled):
+            raise error
