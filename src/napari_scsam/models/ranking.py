@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from napari_scsam.core.arrays import DoubleArray, FloatArray
+    from napari_scsam.core.settings import RankStrategy
     from napari_scsam.models.doubt import Doubt
 
 # Part of the name under which pooled features are stored: raise it when they change.
@@ -103,6 +104,42 @@ class Labelled:
 
     images: int = 0
     features: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+
+def ordered(
+    strategy: RankStrategy,
+    slices: Sequence[OpenSlice],
+    names: Mapping[int, str],
+    labelled: Labelled | None = None,
+    seed: int = 0,
+) -> list[Pick]:
+    """Return the picks of a strategy by its name.
+
+    Parameters
+    ----------
+    strategy : str
+    slices : sequence of OpenSlice
+    names : mapping of int to str
+        Class names by id.
+    labelled : Labelled, optional
+    seed : int
+        Of the random picks and of the noise.
+    """
+    match strategy:
+        case "sequential":
+            return sequential(slices)
+        case "random":
+            return random(slices, seed)
+        case "foreground-random":
+            return foreground_random(slices, seed)
+        case "entropy":
+            return entropy(slices, names)
+        case "disagreement":
+            return disagreement(slices, names)
+        case "core-set":
+            return core_set(slices, labelled)
+        case "hybrid":
+            return hybrid(slices, names, labelled, seed)
 
 
 def sequential(slices: Sequence[OpenSlice]) -> list[Pick]:
