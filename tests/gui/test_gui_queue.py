@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor, QPixmap
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit
 
@@ -293,3 +293,50 @@ def test_rank_now_orders_the_list_and_names_what_can_not_be_read(
     hand.until(lambda: line.text() == "Not ranked")
     assert [queue.model().index(i).data(ITEM_ROLE).image_id for i in range(3)] == ids
     assert dock.session.annotation.navigation.queue.order.first() is None
+
+
+def test_progress_shows_who_labels_hides_labels_of_others_and_trains_by_itself(
+    hand: Hand, dock: ScsamDock, without_models: None, volume_path: Path, tmp_path: Path
+) -> None:
+    with Project.create(tmp_path / "project", ["disc"]) as project:
+        (image,) = project.add_images([volume_path])
+        project.sign("anna")
+        project.commit(image, np.ones((96, 80), np.uint8), plane=Plane(0, 3))
+    dock.open_project_folder(tmp_path / "project")
+    hand.wait_for_image()
+    project = dock.session.project
+    hand.find("progress_fold").setChecked(True)
+    assert hand.find("progress_line").text() == "Suggestions are not checked yet"
+    name = hand.find("annotator")
+    assert name.text() == project.sign() != ""
+    name.setText("  ben ")
+    name.editingFinished.emit()
+    assert name.text() == "ben" == project.sign()
+
+    box, layers = hand.find("second_opinion"), dock.session.canvas.layers
+    hand.until(lambda: (layers["committed"].data[3] == 1).all())
+    dock.session.canvas.go_to(Plane(0, 3))
+    hand.until(lambda: dock.session.annotation.key == (image, Plane(0, 3)))
+    hand.qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    hand.until(lambda: not (layers["committed"].data[3] == 1).any())
+    hand.until(lambda: dock.session.annotation.key == (image, Plane(0, 3)))
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+    assert project.label(image)[3].all() and project.label_version(image) == 1
+    hand.until(lambda: "second_opinion" in {e.kind for e in project.events()})
+
+    started: list[bool] = []
+    dock.progress.start_round = lambda: started.append(True)  # type: ignore[method-assign]
+    dock.session.background.automatic._start = dock.progress.start_round
+    assert hand.find("round_every").text() == "Only when I press Train"
+    hand.find("round_every").setValue(2)
+    hand.qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    hand.until(lambda: (layers["committed"].data[3] == 1).all())
+    dock.session.canvas.go_to(Plane(0, 2))
+    hand.until(lambda: dock.session.annotation.key == (image, Plane(0, 2)))
+    hand.click(34, 58)
+    hand.wait_for_mask()
+    hand.press("commit")
+    hand.until(lambda: bool(started))

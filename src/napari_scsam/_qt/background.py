@@ -81,7 +81,7 @@ class Background:
         )
         self.estimate = RunningEstimate(project, self._reader, view.progress.show)
         self.automatic = AutomaticRounds(project, self._reader, view.progress.start_round)
-        self._view = view
+        self._project, self._view = project, view
         self.thumbnails = ThumbnailLoader(
             project,
             self._reader,
@@ -92,7 +92,7 @@ class Background:
 
     def begin(self) -> None:
         """Show what a ranking would cost, and how good the suggestions were."""
-        self._view.progress.begin(self.automatic.every)
+        self._view.progress.begin(self._project, self.automatic.every)
         self.ranking.rounds_changed(self._rounds)  # those that there are already
         self.ranking.begin()
         self.estimate.refresh()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFormLayout, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
 from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.style import GAP
@@ -17,6 +17,11 @@ ESTIMATE_TIP = (
 )
 EFFECT_TIP = "Dice on slices that the round was not trained on, and the change since the one before"
 EVERY_TIP = "Train a round by itself after so many commits, with the settings of Train round"
+NAME_TIP = "Who labels: the journal keeps it with each commit of this session"
+SECOND_TIP = (
+    "Hide what other people labelled. J goes through their slices, and your label is kept beside "
+    "theirs, which stays current. The report says how far you agree."
+)
 NOTHING_YET = (
     "Rank the images: 15 % of the list are random checks, on which the quality of the suggestions "
     "is measured."
@@ -30,9 +35,15 @@ class ProgressPanel(QWidget):
     -------
     every_picked : int
         Commits between two automatic rounds; 0 for none.
+    named : str
+        Who labels.
+    second_switched : bool
+        Whether labels of other people are hidden.
     """
 
     every_picked = Signal(int)
+    named = Signal(str)
+    second_switched = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -42,11 +53,15 @@ class ProgressPanel(QWidget):
         self._effect = text_label("round_effect", selectable=True)
         self._effect.setToolTip(EFFECT_TIP)
         self._every = self._make_every()
+        self._name = self._make_name()
+        self._second = self._make_second()
         choices = QWidget()
         form = QFormLayout(choices)
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(GAP)
         form.addRow("Round after", self._every)
+        form.addRow("Annotator", self._name)
+        form.addRow(self._second)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         parts = [self._estimate, self._effect, choices]
@@ -65,6 +80,29 @@ class ProgressPanel(QWidget):
         made.setKeyboardTracking(False)
         made.valueChanged.connect(self.every_picked)
         return made
+
+    def _make_name(self) -> QLineEdit:
+        made = QLineEdit()
+        made.setObjectName("annotator")
+        made.setToolTip(NAME_TIP)
+        made.setPlaceholderText("Nobody named")
+        made.editingFinished.connect(lambda: self.named.emit(made.text()))
+        return made
+
+    def _make_second(self) -> QCheckBox:
+        made = QCheckBox("Second opinion")
+        made.setObjectName("second_opinion")
+        made.setToolTip(SECOND_TIP)
+        made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        made.clicked.connect(self.second_switched)
+        return made
+
+    def show_annotator(self, name: str, *, second: bool, read_only: bool) -> None:
+        """Show who labels, and whether the labels of other people are hidden."""
+        self._name.setText(name)
+        self._second.setChecked(second)
+        for made in (self._name, self._second):
+            made.setEnabled(not read_only)
 
     def show_every(self, every: int) -> None:
         """Show after how many commits a round is trained."""

@@ -17,6 +17,7 @@ from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.project import Project, image_queue
+from napari_scsam.project.opinions import restore_first
 from napari_scsam.rounds.background_jobs import JobQueue
 from napari_scsam.rounds.controller import RoundsController
 from napari_scsam.rounds.tuning import TuningController, TuningState
@@ -142,6 +143,8 @@ class Session(QObject):
                     self.annotation.navigation.queue.took(None, at, self.annotation.fail)
 
         def find(_progress: Any, _cancel: Any) -> SliceKey | None:
+            if not self.project.read_only:
+                restore_first(self.project)
             order = self.annotation.navigation.queue.order
             order.refresh()
             return first_view(self.project, order)

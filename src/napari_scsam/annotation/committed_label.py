@@ -18,6 +18,7 @@ from napari_scsam.annotation.commit_messages import (
 )
 from napari_scsam.annotation.judging import judged_on, judged_with
 from napari_scsam.annotation.label_origin import LabelOrigin
+from napari_scsam.annotation.second_opinion import SecondOpinion
 from napari_scsam.annotation.state import AnnotationState, Selection, StateStore
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.jobs import Job
@@ -59,8 +60,8 @@ class CommittedLabel:
     """
 
     def __init__(self, project: Project, files: JobRunner) -> None:
-        self._project = project
-        self._files = files
+        self._project, self._files = project, files
+        self.second = SecondOpinion(project)
         self._image_id = ""
         self.array: LabelArray | None = None
         self.version: int | None = None
@@ -110,7 +111,7 @@ class CommittedLabel:
 
         def save(_progress: Any, _cancel: Any) -> Saved:
             along = plane.axis == 0
-            saved = self._project.commit(
+            saved = self.second.commit(
                 key[0],
                 merged if along else whole,
                 plane=plane if along else None,
@@ -183,7 +184,7 @@ class CommittedLabel:
         planes = [{"axis": plane.axis, "plane": plane.index} for plane in sorted(saved_now)]
 
         def save(_progress: Any, _cancel: Any) -> Saved:
-            made = self._project.commit(
+            made = self.second.commit(
                 image_id,
                 whole,
                 mapping=AS_IT_IS,
@@ -200,8 +201,8 @@ class CommittedLabel:
         """Return to a version that was committed earlier; None means no label."""
 
         def turn_back(_progress: Any, _cancel: Any) -> tuple[LabelArray | None, frozenset[int]]:
-            self._project.revert(image_id, version)
-            label = self._project.label(image_id)
+            self.second.revert(image_id, version)
+            label = self.second.label(image_id)
             return label, annotated_planes(label)
 
         def reverted(found: tuple[LabelArray | None, frozenset[int]]) -> None:

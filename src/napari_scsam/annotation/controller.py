@@ -98,7 +98,7 @@ class AnnotationController:
             canvas.finish_stroke,
             read_only=project.read_only,
         )
-        queue = WorkQueue(project, files)
+        queue = WorkQueue(project, files, committed.second)
         checks = CheckKeeper(project, files, queue.order)
         self._suggestions = Suggestions(store, self.outlines, project.classes, checks)
         self.navigation = Navigation(

@@ -66,6 +66,13 @@ class Navigation:
         """Show an image of the project, at `plane` or at its middle."""
         self._opener.open(image_id, plane, then)
 
+    def give_second_opinions(self, on: bool) -> None:
+        """Hide the labels of other people, or show them again; opens the image anew."""
+        now = self._store.now
+        self.queue.second.is_on = on
+        if now.image is not None:
+            self._opener.open(now.image.id, now.plane, again=True)
+
     def close(self) -> None:
         """Save uncommitted work for the next session."""
         self._opener.close()

@@ -72,11 +72,19 @@ class ImageOpener:
         self._autosave = autosave
 
     def open(
-        self, image_id: str, plane: Plane | None = None, then: Callable[[], None] | None = None
+        self,
+        image_id: str,
+        plane: Plane | None = None,
+        then: Callable[[], None] | None = None,
+        *,
+        again: bool = False,
     ) -> None:
-        """Show an image at `plane` or at its middle, then call `then`."""
+        """Show an image at `plane` or at its middle, then call `then`.
+
+        With `again`, it and its label are read anew although it is open.
+        """
         now = self._store.now
-        if now.is_open(image_id):
+        if now.is_open(image_id) and not again:
             self._store.put(now.at(plane or now.plane or Plane()))
             if then is not None:
                 then()
@@ -84,14 +92,16 @@ class ImageOpener:
         record = self._project.image(image_id)
 
         def read(_progress: Any, _cancel: Any) -> _Read:
-            volume, label = self._project.volume(image_id), self._project.label(image_id)
+            second = self._committed.second
+            volume, label = self._project.volume(image_id), second.label(image_id)
+            no_steps = self._project.read_only or second.is_on  # of others, which are hidden
             return _Read(
                 volume,
                 label,
                 self._project.label_version(image_id),
                 annotated_planes(label),
                 self._autosave.read(image_id, volume.shape),
-                () if self._project.read_only else earlier_versions(self._project, image_id),
+                () if no_steps else earlier_versions(self._project, image_id),
             )
 
         def opened(result: _Read) -> None:

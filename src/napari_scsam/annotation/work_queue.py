@@ -9,6 +9,7 @@ from napari_scsam.project.ranking import note_pick
 from napari_scsam.project.slice_order import SliceOrder
 
 if TYPE_CHECKING:
+    from napari_scsam.annotation.second_opinion import SecondOpinion
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.job_runner import JobRunner, OnFailed
     from napari_scsam.project import Project
@@ -22,19 +23,24 @@ class WorkQueue:
     project : Project
     files : JobRunner
         Writes to the journal.
+    second : SecondOpinion
+        While it is on, it leads to the slices that others labelled.
 
     Attributes
     ----------
     order : SliceOrder
+    second : SecondOpinion
     """
 
-    def __init__(self, project: Project, files: JobRunner) -> None:
-        self._project, self._files = project, files
+    def __init__(self, project: Project, files: JobRunner, second: SecondOpinion) -> None:
+        self._project, self._files, self.second = project, files, second
         self.order = SliceOrder(project)
         self._last_image: str | None = None
 
     def step(self, key: SliceKey, step: int) -> SliceKey | None:
         """The slice after (`step` 1) or before (-1) `key`; None if there is none."""
+        if step > 0 and self.second.is_on:
+            return self.second.after(key)
         return self.order.after(key) if step > 0 else self.order.back(key)
 
     def took(self, left: SliceKey | None, taken: SliceKey, on_failed: OnFailed) -> None:
@@ -46,7 +52,8 @@ class WorkQueue:
             self.order.leave(left)
         rank, before = self.order.rank_of(taken[0]), self._last_image
         self._last_image = taken[0]
-        if rank is None or before == taken[0] or self._project.read_only:
+        picked = rank is not None and not self.second.is_on
+        if rank is None or not picked or before == taken[0] or self._project.read_only:
             return
         entry, position = rank
         job = Job("Noting the pick", lambda _p, _c: note_pick(self._project, entry, position))

@@ -79,13 +79,23 @@ def opinions(project: Project, image: str | None = None) -> dict[str, list[Opini
     return {found: _of_image(project, found, known) for found, known in versions.items()}
 
 
-def leading_to_current(project: Project, image: str) -> list[CommitRecord]:
+def leading_to_current(
+    project: Project, image: str, undone: Sequence[Event] | None = None
+) -> list[CommitRecord]:
     """The commits that led to the current label of an image, the oldest first.
 
     Versions that were undone are left out, and so are second opinions.
+
+    Parameters
+    ----------
+    project : Project
+    image : str
+    undone : sequence of Event, optional
+        All events of kind ``revert``, for several images.
     """
     commits = {c.id: c for c in project.commits(image)}
-    reverts = {e.id: e.payload["version"] for e in project.events("revert") if e.image == image}
+    undone = project.events("revert") if undone is None else undone
+    reverts = {e.id: e.payload["version"] for e in undone if e.image == image}
     chain: list[CommitRecord] = []
     for event in sorted({*commits, *reverts}):
         if event in commits:
@@ -99,12 +109,35 @@ def leading_to_current(project: Project, image: str) -> list[CommitRecord]:
     return chain
 
 
-def author_of(chain: Sequence[CommitRecord], plane: int) -> str | None:
-    """Who labelled a slice last; empty if nobody was named, None if it is not labelled."""
-    covers = (
-        c for c in reversed(chain) if c.plane == plane or (c.plane is None and plane in c.planes)
-    )
-    return next((commit.by for commit in covers), None)
+def author_of(
+    chain: Sequence[CommitRecord], plane: int, drafted: Collection[tuple[str, int]] = ()
+) -> str | None:
+    """Who labelled a slice last; empty if nobody was named, None if it is not labelled.
+
+    Parameters
+    ----------
+    chain : sequence of CommitRecord
+        As `leading_to_current` gives them.
+    plane : int
+        Along axis 0.
+    drafted : collection of (image, version)
+        See `drafted_versions`.
+    """
+    author, done = None, False
+    for commit in chain:
+        whole = commit.plane is None and plane in commit.planes
+        if commit.plane == plane or (
+            whole and not (done and (commit.image, commit.version) in drafted)
+        ):
+            author = commit.by
+        done = plane in commit.planes
+    return author
+
+
+def drafted_versions(project: Project) -> set[tuple[str, int]]:
+    """Image and version of the labels to which drafts were added, which change no other slice."""
+    found = ((e.image, e.payload.get("version")) for e in project.events("drafts"))
+    return {(image, n) for image, n in found if image is not None and isinstance(n, int)}
 
 
 def restore_first(project: Project) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,19 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.volume import take_plane
-from napari_scsam.project.opinions import Opinion, author_of, leading_to_current, opinions
+from napari_scsam.project.opinions import (
+    Opinion,
+    author_of,
+    drafted_versions,
+    leading_to_current,
+    opinions,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari_scsam.core.arrays import LabelArray
-    from napari_scsam.project import Project
+    from napari_scsam.project import CommitRecord, Project
 
 NOBODY = "nobody named"
 
@@ -60,28 +67,34 @@ def compare_opinions(project: Project) -> tuple[list[Compared], list[str]]:
     """
     found: list[Compared] = []
     problems: list[str] = []
-    current = project.labelled()
+    current, undone = project.labelled(), project.events("revert")
+    drafted = drafted_versions(project)
     for image, made in opinions(project).items():
         if image in current:
             try:
-                found += _of_image(project, image, current[image], made)
+                chain = leading_to_current(project, image, undone)
+                authors = partial(author_of, chain, drafted=drafted)
+                found += _of_image(project, chain[-1], authors, made)
             except ProjectError as exc:
                 problems.append(str(exc))
     return found, problems
 
 
 def _of_image(
-    project: Project, image: str, version: int, made: Sequence[Opinion]
+    project: Project,
+    current: CommitRecord,
+    author: Callable[[int], str | None],
+    made: Sequence[Opinion],
 ) -> Iterator[Compared]:
-    chain = leading_to_current(project, image)
+    image, version = current.image, current.version
     last = {(opinion.commit.by, plane): opinion for opinion in made for plane in opinion.planes}
     label = project.label(image, version)
     for (second, plane), opinion in last.items():
-        first = author_of(chain, plane)
+        first = author(plane)
         if first is None or first == second or label is None:
             continue
         other = project.label(image, opinion.commit.version)
-        judged = set(chain[-1].judged.on(plane)) & set(opinion.commit.judged.on(plane))
+        judged = set(current.judged.on(plane)) & set(opinion.commit.judged.on(plane))
         dice = _dice(label, other, plane, sorted(judged))
         number = opinion.commit.version
         yield Compared(image, plane, first or NOBODY, second or NOBODY, version, number, dice)
