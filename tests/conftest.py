@@ -105,7 +105,7 @@ def finish_round() -> Callable[..., Path]:
             "gated": gated,
             "reason": "" if gated else "there is one labelled case",
             "dice": {"pair": {"prostate": pair, "mean": pair}},
-            "parent": None if parent is None else {"pair": {"mean": parent}},
+            "parent": None if parent is None else {"pair": {"prostate": parent, "mean": parent}},
             "validation": {"planes": 9, "cases": cases},
             **more,
         }

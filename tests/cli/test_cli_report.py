@@ -18,6 +18,7 @@ from command_line import ok, process, refused
 
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
+from napari_scsam.project.random_checks import note_check
 from napari_scsam.project.ranking import QueueEntry, note_pick
 
 if TYPE_CHECKING:
@@ -91,6 +92,40 @@ def test_it_needs_the_journal_and_the_labels_alone(folder: Path) -> None:
     assert sizes["p7"]["unit"] == "px" and sizes["p7"]["whole"]
     assert {name for name, one in sizes.items() if one["outlier"]} >= {"p7"}
     assert not sizes["p0"]["outlier"]
+
+
+def disc(radius: int) -> np.ndarray:
+    rows, cols = np.indices((40, 40))
+    return ((rows - 20) ** 2 + (cols - 20) ** 2 < radius**2).astype(np.uint8)
+
+
+def test_random_slices_say_how_good_the_suggestions_are(folder: Path, tmp_path: Path) -> None:
+    """One suggestion is half of what is committed, five are all of it, one slice has none."""
+    with Project.open(folder) as project:
+        images = [record.id for record in project.images()]
+        for number, image in enumerate(images[:8]):
+            note_pick(project, QueueEntry(image, None, None, "random check", "random"), number)
+        for image in images[:5]:
+            note_check(project, image, 0, disc(9), 1)
+            commit(project, image, 9, [point()])
+        note_check(project, images[9], 0, np.zeros((40, 40), np.uint8), 1)
+        commit(project, images[9], 0, [])
+        half = disc(9)
+        half[:, 20:] = 0
+        note_check(project, images[8], 0, half, 1)
+        commit(project, images[8], 9, [point(), point("person")])
+        note_pick(project, QueueEntry(images[8], None, 0.4, "unsure", "hybrid"), 9)
+    found = ok("report", folder, "--out", tmp_path / "report.html")["random_checks"]
+    share = 2 * half.sum() / (half.sum() + disc(9).sum())
+    # The five were committed before the suggestion was stored, and count as without one.
+    assert found["without_suggestion"] == 8 and found["not_labelled"] == 0
+    assert found["all"]["slices"] == 1 and found["all"]["dice"] == pytest.approx(share)
+    assert found["all"]["empty"] == 1 and found["all"]["low"] is None
+    assert found["classes"][0]["class"] == HOSTILE
+    assert found["text"] == (
+        f"On 1 random slice: Dice {share:.2f}. 1 more is rightly empty; 8 had no suggestion."
+    )
+    assert HOSTILE in Tags((tmp_path / "report.html").read_text("utf-8")).text
 
 
 def test_by_size(folder: Path) -> None:

@@ -290,6 +290,12 @@ class Squares:
 
 
 @pytest.fixture
+def without_models(dock: ScsamDock) -> None:
+    """The dock's masks are squares."""
+    dock._make_segmenter = lambda _folder, _gb: Squares()  # type: ignore[return-value]
+
+
+@pytest.fixture
 def loop(hand: Any, dock: Any, tmp_path: Path) -> Any:
     """The annotation of a noisy volume whose slices are four times as thick as its pixels."""
     scan = np.random.default_rng(0).normal(size=LOOP_SHAPE).astype(np.float32)

@@ -12,6 +12,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QPushButton
 
+from napari_scsam._napari.committed import CommittedPainter
 from napari_scsam._napari.masks import FLASH_MS, PreviewPainter
 from napari_scsam._napari.outlines import OutlinePainter
 from napari_scsam._napari.plane_vectors import PlaneVectors
@@ -227,6 +228,24 @@ def test_nothing_is_repainted_where_there_was_and_is_no_draft(
     repaints.clear()
     painter.show({}, Plane(0, 1))
     assert repaints and not fill.data.any() and length(outline) == 0
+
+
+def test_the_committed_layer_is_repainted_only_where_it_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    committed, repaints = np.zeros((3, 20, 30), np.uint8), []
+    committed[1, 5:15, 6:20] = 1
+    layer = Labels(committed.copy())
+    painter = CommittedPainter(layer, 3, committed)
+    monkeypatch.setattr(Labels, "refresh", lambda layer, **how: repaints.append(layer))
+    painter.show(committed, {Plane(0, 0)})  # a preview beside it: nothing to hide there
+    assert not repaints
+    painter.show(committed, {Plane(0, 1)})
+    assert repaints and not layer.data.any()
+    repaints.clear()
+    painter.show(committed, set())
+    assert repaints
+    np.testing.assert_array_equal(layer.data, committed)
 
 
 def test_a_plane_that_crosses_drafts_takes_nothing_of_them_away_when_it_is_left(

@@ -12,11 +12,12 @@ from qtpy.QtGui import QColor, QPixmap
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit
 
 from napari_scsam._qt.queue_delegate import QueueDelegate
-from napari_scsam._qt.queue_model import Ranked
+from napari_scsam._qt.queue_model import ITEM_ROLE, Ranked
 from napari_scsam._qt.queue_panel import QueuePanel, progress_text
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 from napari_scsam.project.image_queue import QueueRow
+from napari_scsam.project.ranking import QueueEntry, RankedQueue, picks, write_queue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,3 +200,96 @@ def test_a_search_in_the_window_opens_an_image_and_its_letters_are_no_keys(
     hand.qtbot.mouseClick(queue.viewport(), Qt.MouseButton.LeftButton, pos=place)
     hand.until(lambda: dock.session.annotation.key == (ids[2], Plane(0, 1)))
     assert "skip" not in {event.kind for event in dock.session.project.events()}
+
+
+def ranked(image: str, planes: tuple[int, ...], strategy: str = "hybrid") -> QueueEntry:
+    score = None if strategy == "random" else 0.5
+    return QueueEntry(image, planes[0], score, f"because of {image}", strategy, planes)
+
+
+def test_j_follows_the_ranked_queue_and_each_pick_is_journalled(
+    hand: Hand, dock: ScsamDock, without_models: None, tmp_path: Path
+) -> None:
+    paths = []
+    for i in range(3):
+        scan = np.random.default_rng(i).integers(0, 255, (4, 40, 50), np.uint8)
+        paths.append(tmp_path / f"s{i}.tif")
+        tifffile.imwrite(paths[-1], scan, imagej=True, metadata={"axes": "ZYX"})
+    folder = tmp_path / "project"
+    with Project.create(folder, ["disc"]) as project:
+        a, b, c = project.add_images(paths)
+    entries = (ranked(c, (3, 1)), ranked("00000000", (0,)), ranked(b, (2,), "random"))
+    write_queue(folder, RankedQueue("hybrid", None, entries))
+    dock.open_project_folder(folder)
+    assert hand.wait_for_image() == (c, Plane(0, 3))  # the best slice of all
+    queue, session = hand.find("queue"), dock.session
+    hand.until(lambda: queue.model().rowCount() == 3)
+    rows = [queue.model().index(i).data(Qt.ItemDataRole.UserRole) for i in range(3)]
+    assert rows == [c, b, a]  # ranked ones first, in their order
+    tip = queue.model().index(0).data(Qt.ItemDataRole.ToolTipRole)
+    assert f"because of {c}" in tip and "0.50" in tip
+
+    def commit_and_go_on(expected: tuple[str, Plane]) -> None:
+        hand.click(20, 25)
+        hand.wait_for_mask()
+        hand.window_key(Qt.Key.Key_J)
+        hand.until(lambda: session.annotation.key == expected)
+
+    commit_and_go_on((c, Plane(0, 1)))  # the other ranked slice of the same volume
+    commit_and_go_on((b, Plane(0, 2)))
+    hand.window_key(Qt.Key.Key_H)  # back to where it came from
+    hand.until(lambda: session.annotation.key == (c, Plane(0, 1)))
+    first = queue.model().index(0)
+    hand.until(lambda: first.data(Qt.ItemDataRole.UserRole) == b)  # what is done drops out
+    place = queue.visualRect(queue.model().index(0)).center()
+    hand.qtbot.mouseClick(queue.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    hand.until(lambda: session.annotation.key == (b, Plane(0, 2)))
+    hand.window_key(Qt.Key.Key_K)
+    # Nothing of the queue is left: the order of the list goes on.
+    hand.until(lambda: session.annotation.key == (b, Plane(0, 3)))
+    hand.until(lambda: len(picks(session.project)) == 2)
+    assert [(p.entry.image, p.position) for p in picks(session.project)] == [(c, 0), (b, 1)]
+    assert [p.entry for p in picks(session.project)] == [entries[0], entries[2]]
+
+
+def test_rank_now_orders_the_list_and_names_what_can_not_be_read(
+    hand: Hand, dock: ScsamDock, without_models: None, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"s{i}.tif" for i in range(3)]
+    for i, path in enumerate(paths):
+        scan = np.random.default_rng(i).integers(0, 255, (4, 40, 50), np.uint8)
+        tifffile.imwrite(path, scan, imagej=True, metadata={"axes": "ZYX"})
+    with Project.create(tmp_path / "project", ["disc"]) as project:
+        ids = project.add_images(paths)
+    dock.open_project_folder(tmp_path / "project")
+    hand.wait_for_image()
+    paths[1].unlink()
+    line, text, queue = hand.find("ranking_line"), hand.find("rank_text"), hand.find("queue")
+    assert line.text() == "Not ranked"
+    hand.qtbot.mouseClick(line, Qt.MouseButton.LeftButton)
+    assert not hand.find("forget_ranking").isVisible()
+    hand.until(lambda: text.text().endswith("3 of 3 images to read."))
+    box = hand.find("rank_strategy")
+    box.setCurrentIndex(box.findData("sequential"))
+    box.activated.emit(box.currentIndex())
+    hand.until(lambda: text.text() == "About 10 s: 3 images, all read before.")
+    hand.press("rank_now")
+    assert hand.find("cancel_rank").isVisible() and not hand.find("rank_now").isEnabled()
+    hand.until(lambda: line.text() == "Ranked: As added  ·  2 left")
+    assert hand.status() == "Ranked 2 images. Not readable, and passed over: s1."
+    rows = [queue.model().index(i).data(ITEM_ROLE) for i in range(3)]
+    assert [r.image_id for r in rows] == [ids[0], ids[2], ids[1]]
+    assert [r.reason for r in rows] == ["next in the list", "next in the list", ""]
+
+    # A thumbnail of each image that can be read, which the list shows.
+    kept = tmp_path / "project/cache/thumbnails"
+    hand.until(lambda: len(list(kept.glob("*.png"))) >= 2)
+    first = queue.model().index(0)
+    hand.until(lambda: first.data(Qt.ItemDataRole.DecorationRole) is not None)
+    hand.qtbot.wait(300)
+    assert queue.model().index(2).data(Qt.ItemDataRole.DecorationRole) is None
+
+    hand.press("forget_ranking")
+    hand.until(lambda: line.text() == "Not ranked")
+    assert [queue.model().index(i).data(ITEM_ROLE).image_id for i in range(3)] == ids
+    assert dock.session.annotation.navigation.queue.order.first() is None

@@ -241,6 +241,16 @@ def test_a_class_that_may_have_been_missed_is_doubtful_and_one_that_is_not_there
     assert found[3].dice == pytest.approx(0.6) and found[3].entropy > 0.5
 
 
+def test_probabilities_with_rounding_errors_can_be_ranked() -> None:
+    sure = disc(12).astype(np.float32)
+    background = 1 - sure - np.float32(1e-7)  # below 0 inside the disc
+    found = doubts(np.stack([background, sure]), [1])
+    assert found[1].entropy == pytest.approx(0, abs=1e-4) and 0.99 < found[1].dice <= 1
+    slices = [OpenSlice("a", 0, np.ones(8, np.float32), found)]
+    (pick,) = hybrid(slices, ONE, Labelled(1, np.ones((1, 8), np.float32)))
+    assert pick.image == "a"
+
+
 def test_outlines_disagree_where_they_lie_apart() -> None:
     # Tolerance: 1.5 pixels here.
     assert outline_disagreement(disc(20), disc(20)) == 0

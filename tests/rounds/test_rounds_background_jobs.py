@@ -58,7 +58,7 @@ def office() -> Office:
 def test_what_the_person_asked_for_goes_first_and_then_the_next_in_the_order(
     office: Office,
 ) -> None:
-    assert ORDER == ("round", "tuning", "measuring", "ranking") and set(NAMES) == set(ORDER)
+    assert ORDER == ("round", "tuning", "ranking", "measuring") and set(NAMES) == set(ORDER)
     office.queue.ask(office.job("round", stops=False))
     office.ask("ranking", "tuning")
     assert office.told == ["start round"]

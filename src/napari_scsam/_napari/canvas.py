@@ -13,7 +13,6 @@ from napari_scsam._napari.committed import CommittedPainter
 from napari_scsam._napari.gesture_reporter import GestureReporter
 from napari_scsam._napari.layers import (
     COMMITTED,
-    HELPERS,
     IMAGE,
     LINES,
     OUTLINE,
@@ -59,11 +58,10 @@ class NapariCanvas(Canvas):
         self, viewer: Any, pick_class: Callable[[int], None], strip: Any, rows: Any
     ) -> None:
         self._viewer = viewer
-        self._rows = rows
         self._view = PlaneView(viewer)
         self._gestures = GestureReporter(self._view, pick_class)
         self._paint_tools = PaintTools(viewer, self._on_stroke, self._on_tool, self._on_label)
-        self._layers = ImageLayers(viewer, self._bind_keys)
+        self._layers = ImageLayers(viewer, self._bind_keys, rows)
         self._masks: PreviewPainter | None = None
         self._committed: CommittedPainter | None = None
         self._prompts: PromptPainter | None = None
@@ -89,7 +87,6 @@ class NapariCanvas(Canvas):
             self._masks.close()
         self._masks = self._prompts = self._committed = None
         self._view.volume = None
-        self._rows.close()
         self._layers.close()
 
     def listen(self, listener: CanvasListener) -> None:
@@ -146,7 +143,6 @@ class NapariCanvas(Canvas):
         self._layers.open(image.name, volume, scene.committed, scene.classes)
         self._view.volume = volume
         layers = self._layers.named
-        self._rows.hide([layers[name] for name in HELPERS])
         self._committed = CommittedPainter(layers[COMMITTED], volume.ndim, scene.committed)
         colours = {c.id: c.colour for c in scene.classes}
         outline = OutlinePainter(

@@ -40,18 +40,17 @@ class CommittedPainter:
 
     def show(self, label: LabelArray | None, hidden: Collection[Plane]) -> None:
         """Show `label`, except on the `hidden` planes."""
-        left = self._hidden - set(hidden)
-        changed = label is not self._label or self._hidden != set(hidden)
-        if label is not self._label:
+        last, self._hidden = self._hidden, frozenset(hidden)
+        painted = label is not self._label
+        if painted:
+            self._label = label
             self._layer.data[...] = 0 if label is None else label
-        self._label, self._hidden = label, frozenset(hidden)
-        if not changed:
-            return
-        for plane in left:
-            self._plane(plane)[...] = self._committed(plane)
-        for plane in hidden:
-            self._plane(plane)[...] = 0
-        self._refresh()
+        for plane in last - self._hidden:
+            painted |= self._paint(plane, self._committed(plane))
+        for plane in self._hidden:
+            painted |= self._paint(plane, 0)
+        if painted:  # an upload of the plane to the GPU
+            self._refresh()
 
     def taken(self, plane: Plane) -> tuple[LabelArray, LabelArray] | None:
         """`plane` before and after the user painted on it, or None; the layer is restored."""
@@ -69,6 +68,14 @@ class CommittedPainter:
     def _refresh(self) -> None:
         self._stale = False
         self._layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def _paint(self, plane: Plane, label: LabelArray | int) -> bool:
+        """Paint `plane`; returns whether a pixel has changed."""
+        view = self._plane(plane)
+        changed = bool((view != label).any())
+        if changed:
+            view[...] = label
+        return changed
 
     def _plane(self, plane: Plane) -> LabelArray:
         return take_plane(self._layer.data, plane, self._ndim)

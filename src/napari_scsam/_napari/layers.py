@@ -37,11 +37,14 @@ class ImageLayers:
         Layers that are not ours are not changed.
     on_added : callable
         Called with each added layer.
+    rows : LayerRows
+        Hides layers that only we draw on in napari's list, of `napari_scsam._qt`.
     """
 
-    def __init__(self, viewer: Any, on_added: Callable[[Any], None]) -> None:
+    def __init__(self, viewer: Any, on_added: Callable[[Any], None], rows: Any) -> None:
         self._viewer = viewer
         self._on_added = on_added
+        self._rows = rows
         self._volume: Volume | None = None
         self._named: dict[str, Any] = {}
 
@@ -55,8 +58,7 @@ class ImageLayers:
     ) -> None:
         """Show an image instead of the previous one."""
         same_kind = self._volume is not None and kind(self._volume) == kind(volume)
-        # Layers are reused if possible: napari collects garbage for each removed layer, which
-        # takes 0.1 s or more once torch is loaded.
+        # Layers are reused if possible: adding and removing six takes a second.
         if not same_kind or any(v not in self._viewer.layers for v in self._named.values()):
             self.close()
         self._volume = volume
@@ -65,15 +67,21 @@ class ImageLayers:
             self._refill(name, volume, label)
         else:
             self._add(name, volume, label, classes)
+        self._rows.hide([self._named[name] for name in HELPERS])
         self._viewer.layers.selection.active = self._named[PROMPTS]
 
     def close(self) -> None:
         """Remove the layers."""
         layers, self._named = self._named, {}
         self._volume = None
-        for layer in layers.values():
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        self._rows.close()
+        # All at once: napari rebuilds the scene and collects garbage after each removal, which
+        # takes 0.1 s or more once torch is loaded.
+        there = [layer for layer in layers.values() if layer in self._viewer.layers]
+        if there:
+            with self._viewer.layers.batched_update():
+                for layer in there:
+                    self._viewer.layers.remove(layer)
 
     def put_back(self) -> list[str]:
         """Add removed layers again at their positions; returns their names."""

@@ -17,8 +17,10 @@ from napari_scsam._qt.key_sheet import KeySheet
 from napari_scsam._qt.keymap import Keymap, main_window
 from napari_scsam._qt.layout import DockLayout
 from napari_scsam._qt.other_classes import OtherClasses
+from napari_scsam._qt.progress_presenter import ProgressPresenter
 from napari_scsam._qt.project_edits import ProjectEdits
 from napari_scsam._qt.project_panel import NewProject
+from napari_scsam._qt.queue_presenter import QueuePresenter
 from napari_scsam._qt.session import Session
 from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from napari_scsam.core.settings import ExportFormat, Modality
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
-    from napari_scsam.project.image_queue import QueueRow
     from napari_scsam.project.open_layers import OpenScan
 
 
@@ -72,6 +73,15 @@ class ScsamDock(QWidget):
             self, self._files, lambda: self.session, self._say, lambda error: self._fail(error)
         )
         self._parts = DockLayout(self)
+        self.images = QueuePresenter(
+            self._parts.queue,
+            lambda: self.session,
+            self._files,
+            lambda text, is_error: self._say(text, error=is_error),
+        )
+        self.progress = ProgressPresenter(
+            self._parts.progress, lambda: self.session, lambda: self._press_training("train")
+        )
         self._connect()
         self._show_project(None)
         self._say("Ready.")
@@ -94,7 +104,6 @@ class ScsamDock(QWidget):
                 lambda paths: parts.form.images.setText("; ".join(map(str, paths))),
             )
         )
-        parts.queue.picked.connect(self._open_image)
         parts.annotate.pressed.connect(self.press)
         parts.annotate.editor.saved.connect(
             lambda classes: self._edits.change_classes(classes, self.open_project_folder)
@@ -352,19 +361,9 @@ class ScsamDock(QWidget):
         if state.message:
             self._say(state.message)
 
-    def show_rows(self, rows: list[QueueRow], current: str | None, flagged: frozenset[str]) -> None:
-        """Show the list of images."""
-        self._parts.queue.show_rows(rows, flagged)
-        self._parts.queue.show_current(current)
-
     def show_machine(self, text: str) -> None:
         """Show which models run on which device."""
         self._parts.machine.setText(text)
-
-    def _open_image(self, image_id: str) -> None:
-        plane = self._parts.queue.plane_of(image_id)
-        at = None if plane is None else Plane(0, plane)
-        self._with(lambda a: a.navigation.open_image(image_id, at))
 
     def _pick_window(self, name: str) -> None:
         if self.session is not None:

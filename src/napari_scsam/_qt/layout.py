@@ -8,6 +8,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_scsam._qt.annotate_panel import AnnotatePanel
+from napari_scsam._qt.progress_panel import ProgressPanel
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar, WelcomePanel
 from napari_scsam._qt.queue_panel import QueuePanel
 from napari_scsam._qt.style import MARGIN, STYLE
@@ -43,6 +44,7 @@ class DockLayout:
         self.annotate = AnnotatePanel()
         self.tuning = TuningPanel()
         self.training = TrainingPanel()
+        self.progress = ProgressPanel()
         self.machine = text_label("machine")
         self.status = text_label("status", selectable=True)
         self._lines = [_line(), _line()]
@@ -54,6 +56,7 @@ class DockLayout:
             self.queue,
             self._lines[1],
             self.training,
+            self.progress,
             self.tuning,
             self.bar,
         )
@@ -71,7 +74,7 @@ class DockLayout:
         """Show the panels of a project, or the welcome if none is open."""
         is_open = self._is_open = project is not None
         self.welcome.setVisible(not is_open and self.form.isHidden())
-        for part in (self.queue, self.annotate, self.tuning, self.training, *self._lines):
+        for part in self._of_project():
             part.setVisible(is_open)
         if project is None:
             self.bar.show_project(None)
@@ -87,8 +90,13 @@ class DockLayout:
         self.form.setVisible(shown)
         self.bar.setVisible(not shown)
         self.welcome.setVisible(not shown and not self._is_open)
-        for part in (self.queue, self.annotate, self.tuning, self.training, *self._lines):
+        for part in self._of_project():
             part.setVisible(not shown and self._is_open)
+
+    def _of_project(self) -> tuple[QWidget, ...]:
+        """What is shown while a project is open."""
+        parts = (self.queue, self.annotate, self.tuning, self.training, self.progress)
+        return (*parts, *self._lines)
 
 
 class Column(QScrollArea):

@@ -53,7 +53,9 @@ class ModelsAhead(QObject):
         self._files, self._on_ready = files, on_ready
         # A thread of its own, so that saving does not wait until the next image is read.
         self._reader = ThreadJobRunner("scsam-ahead", self)
-        self._lookahead = LookAhead(project, previewer, self._reader)
+        self._lookahead = LookAhead(
+            project, previewer, self._reader, annotation.navigation.queue.order
+        )
         self._at: SliceKey | None = None
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)

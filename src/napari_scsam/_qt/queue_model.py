@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QPixmap
 
     from napari_scsam.project.image_queue import QueueRow
+    from napari_scsam.project.slice_order import Waiting
 
 State = Literal["open", "done", "skipped", "flagged"]
 Sorting = Literal["queue", "name", "least"]
@@ -40,6 +41,16 @@ class Ranked:
     score: float | None
     reason: str
     plane: int | None = None
+
+
+def as_ranking(waiting: Sequence[Waiting]) -> dict[str, Ranked]:
+    """Return the ranks of the images that are still to be labelled, best first."""
+    return {
+        w.entry.image: Ranked(
+            w.entry.score, w.entry.reason, None if w.entry.plane is None else w.plane
+        )
+        for w in waiting
+    }
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from napari_scsam._qt.button_rows import ButtonRows
 from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.queue_delegate import QueueDelegate
 from napari_scsam._qt.queue_model import QueueModel, make_items
+from napari_scsam._qt.ranking_panel import RankingPanel
 from napari_scsam._qt.widgets import set_title, text_label, title
 
 if TYPE_CHECKING:
@@ -93,11 +94,12 @@ class QueuePanel(QWidget):
         self._bar.setFixedHeight(BAR_HEIGHT)
         self._search = self._make_search()
         self._choices = ButtonRows(self._make_boxes())
+        self.ranking = RankingPanel()
         self._none = text_label("queue_none", "No image matches.")
         self.list = self._make_list()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        parts = [self._bar, self._search, self._choices, self.list, self._none]
+        parts = [self._bar, self.ranking, self._search, self._choices, self.list, self._none]
         layout.addWidget(Fold("images_fold", FOLD_TIP, self._title, parts, is_open=True))
         self.model.modelReset.connect(self._after_reset)
         self.show_rows([])
@@ -128,7 +130,12 @@ class QueuePanel(QWidget):
     def _pick(self, index: QModelIndex) -> None:
         self.picked.emit(index.data(Qt.ItemDataRole.UserRole))
 
-    def show_rows(self, rows: Sequence[QueueRow], flagged: frozenset[str] = frozenset()) -> None:
+    def show_rows(
+        self,
+        rows: Sequence[QueueRow],
+        flagged: frozenset[str] = frozenset(),
+        ranking: Mapping[str, Ranked] | None = None,
+    ) -> None:
         """Show the images.
 
         Parameters
@@ -136,8 +143,11 @@ class QueuePanel(QWidget):
         rows : sequence of QueueRow
         flagged : frozenset of str
             Ids of images with slices to check.
+        ranking : mapping of str to Ranked, optional
+            As for `show_ranking`; None: as before.
         """
         self._rows, self._flagged = rows, flagged
+        self._ranking = self._ranking if ranking is None else ranking
         self._show_items()
         set_title(self._title, progress_text(rows))
         done, total = sum(r.done for r in rows), sum(r.total for r in rows)
@@ -180,6 +190,7 @@ class QueuePanel(QWidget):
         many = len(self._rows) > ROWS_SHOWN
         self._search.setVisible(many)
         self._choices.setVisible(many)
+        self.ranking.setVisible(sum(row.total for row in self._rows) > 1)
         self._after_reset()
 
     def _after_reset(self) -> None:

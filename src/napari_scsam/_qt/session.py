@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qtpy.QtCore import QObject
 
 from napari_scsam._napari.canvas import NapariCanvas
-from napari_scsam._qt.job_runner import ThreadJobRunner
+from napari_scsam._qt.background import Background
 from napari_scsam._qt.layer_rows import LayerRows
 from napari_scsam._qt.models_ahead import ModelsAhead
+from napari_scsam._qt.queue_model import Ranked, as_ranking
 from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
@@ -18,20 +19,37 @@ from napari_scsam.inference.previews import Previewer
 from napari_scsam.project import Project, image_queue
 from napari_scsam.rounds.background_jobs import JobQueue
 from napari_scsam.rounds.controller import RoundsController
-from napari_scsam.rounds.machine_speed import SpeedController
 from napari_scsam.rounds.tuning import TuningController, TuningState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_scsam._qt.job_runner import ThreadJobRunner
+    from napari_scsam._qt.progress_presenter import ProgressPresenter
+    from napari_scsam._qt.queue_presenter import QueuePresenter
     from napari_scsam.annotation.view_state import ViewState
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.rounds.shown_rounds import RoundsState
 
 
+# The images, their ranks, and the strategy that ranked them.
+_Listed = tuple[list[image_queue.QueueRow], dict[str, Ranked], str | None]
+
+
 class SessionView(Protocol):
-    """View of a session."""
+    """View of a session.
+
+    Attributes
+    ----------
+    images : QueuePresenter
+        The list of images.
+    progress : ProgressPresenter
+        How good the suggestions are.
+    """
+
+    images: QueuePresenter
+    progress: ProgressPresenter
 
     def show_state(self, state: ViewState) -> None:
         """Show what can be done now."""
@@ -41,11 +59,6 @@ class SessionView(Protocol):
 
     def show_tuning(self, state: TuningState) -> None:
         """Show whether SAM is tuned on the labels, and the result."""
-
-    def show_rows(
-        self, rows: list[image_queue.QueueRow], current: str | None, flagged: frozenset[str]
-    ) -> None:
-        """Show the list of images, which of them is open, and which have slices to check."""
 
     def show_machine(self, text: str) -> None:
         """Show which models run on which device."""
@@ -101,8 +114,16 @@ class Session(QObject):
         )
         jobs = JobQueue()
         self.tuning = TuningController(project, files, view.show_tuning, self._tuned, jobs=jobs)
-        self._measurer = ThreadJobRunner("scsam-speed", self)
-        self.speed = SpeedController(self._measurer, jobs, self._measured)
+        self.background = Background(
+            project,
+            files,
+            self.annotation,
+            jobs,
+            view,
+            self._measured,
+            self.refresh_rows,
+            self,
+        )
         self.rounds = RoundsController(
             project, files, self._show_rounds, self._round_changed, jobs=jobs
         )
@@ -110,31 +131,41 @@ class Session(QObject):
     def begin(self) -> None:
         """Show the images and open the last slice, while the models are loaded."""
         self._ahead.load()
+        self.background.begin()
 
         def show(at: SliceKey | None) -> None:
             if at is None:
                 self.refresh_rows()
             else:
                 self.annotation.navigation.open_image(*at)
+                if at == self.annotation.navigation.queue.order.first():
+                    self.annotation.navigation.queue.took(None, at, self.annotation.fail)
 
-        job = Job("Finding the slice", lambda _progress, _cancel: first_view(self.project))
-        self._files.run(job, show, self.annotation.fail)
+        def find(_progress: Any, _cancel: Any) -> SliceKey | None:
+            order = self.annotation.navigation.queue.order
+            order.refresh()
+            return first_view(self.project, order)
+
+        self._files.run(Job("Finding the slice", find), show, self.annotation.fail)
 
     def refresh_rows(self) -> None:
-        """Show what is committed; the project is read off the main thread."""
+        """Show what is committed, and the ranked queue; both are read off the main thread."""
 
-        def show(rows: list[image_queue.QueueRow]) -> None:
-            self._view.show_rows(rows, self.annotation.now.image_id, self._flagged())
+        def read(_progress: Any, _cancel: Any) -> _Listed:
+            order = self.annotation.navigation.queue.order
+            order.refresh()
+            return image_queue.rows(self.project), as_ranking(order.waiting()), order.strategy
 
-        job = Job("Reading the images", lambda _progress, _cancel: image_queue.rows(self.project))
-        self._files.run(job, show, self.annotation.fail)
+        def show(found: _Listed) -> None:
+            self._view.images.show(*found, self.annotation.now.image_id, self._flagged())
+
+        self._files.run(Job("Reading the images", read), show, self.annotation.fail)
 
     def close(self) -> None:
         """Close the project, and remove its layers from the viewer."""
         self.tuning.close()
-        self.speed.close()
+        self.background.close()
         self.rounds.close()
-        self._measurer.close()
         self.annotation.close()
         self._ahead.close()
         self.segmenter.close()
@@ -152,6 +183,7 @@ class Session(QObject):
             self.rounds.labels_changed()
         if seen[1] != now.commits:  # opening a project is no reason to tune
             self.tuning.committed()
+            self.background.committed()
 
     def _flagged(self) -> frozenset[str]:
         """Return the id of the open image if it has slices to check."""
@@ -162,7 +194,8 @@ class Session(QObject):
     def _show_rounds(self, state: RoundsState) -> None:
         self._view.show_rounds(state)
         if state.estimate is not None and not state.estimate.measured:
-            self.speed.wanted()
+            self.background.speed.wanted()
+        self.background.rounds_changed(state)
 
     def _measured(self) -> None:
         self.rounds.labels_changed()

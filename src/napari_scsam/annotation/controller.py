@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.autosave import Autosave
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
+from napari_scsam.annotation.check_keeper import CheckKeeper
 from napari_scsam.annotation.committed_label import CommittedLabel, LabelSaver
 from napari_scsam.annotation.editor import PromptEditor
 from napari_scsam.annotation.intensity_window import IntensityWindow
@@ -19,6 +20,7 @@ from napari_scsam.annotation.scene import Facts, Scene, resolve
 from napari_scsam.annotation.state import AnnotationState, StateStore
 from napari_scsam.annotation.suggestions import Suggestions
 from napari_scsam.annotation.undo import UndoRedo
+from napari_scsam.annotation.work_queue import WorkQueue
 from napari_scsam.annotation.working_labels import WorkingLabels
 from napari_scsam.core.errors import ScsamError
 
@@ -96,9 +98,11 @@ class AnnotationController:
             canvas.finish_stroke,
             read_only=project.read_only,
         )
-        self._suggestions = Suggestions(store, self.outlines, project.classes)
+        queue = WorkQueue(project, files)
+        checks = CheckKeeper(project, files, queue.order)
+        self._suggestions = Suggestions(store, self.outlines, project.classes, checks)
         self.navigation = Navigation(
-            project, files, store, opener, committed, self._suggestions.arrived
+            project, files, store, opener, committed, self._suggestions.arrived, queue
         )
         self._saver = LabelSaver(
             store, committed, working_labels, self.outlines, self._suggestions, project.classes

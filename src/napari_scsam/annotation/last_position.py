@@ -12,6 +12,7 @@ from napari_scsam.project.image_queue import plane_total
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project
+    from napari_scsam.project.slice_order import SliceOrder
 
 FILE = "last_view.json"
 
@@ -30,15 +31,22 @@ def remember(project: Project, key: SliceKey) -> None:
             stream.write(text.encode())
 
 
-def first_view(project: Project) -> SliceKey | None:
+def first_view(project: Project, order: SliceOrder | None = None) -> SliceKey | None:
     """The plane to show first: that of the last session, or else an unannotated one.
+
+    Parameters
+    ----------
+    project : Project
+    order : SliceOrder, optional
+        Of a ranked queue, whose best slice comes first.
 
     Returns
     -------
     (image id, Plane) or None
         None in a project without images.
     """
-    return _recall(project) or _open_plane(project)
+    best = None if order is None else order.first()
+    return _recall(project) or best or _open_plane(project)
 
 
 def _recall(project: Project) -> SliceKey | None:

@@ -8,7 +8,6 @@ import numpy as np
 
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.jobs import Job
-from napari_scsam.project.image_queue import neighbour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from napari_scsam.annotation.committed_label import CommittedLabel
     from napari_scsam.annotation.opening import ImageOpener
     from napari_scsam.annotation.state import StateStore
+    from napari_scsam.annotation.work_queue import WorkQueue
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project
 
@@ -34,6 +34,12 @@ class Navigation:
         Knows which planes are annotated.
     on_arrival : callable
         Called after `next_open` or `previous`, if the plane is untouched and unannotated.
+    queue : WorkQueue
+        Leads to the next slice.
+
+    Attributes
+    ----------
+    queue : WorkQueue
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Navigation:
         opener: ImageOpener,
         committed: CommittedLabel,
         on_arrival: Callable[[], None],
+        queue: WorkQueue,
     ) -> None:
         self._project = project
         self._files = files
@@ -51,6 +58,7 @@ class Navigation:
         self._opener = opener
         self._committed = committed
         self._on_arrival = on_arrival
+        self.queue = queue
 
     def open_image(
         self, image_id: str, plane: Plane | None = None, then: Callable[[], None] | None = None
@@ -148,6 +156,8 @@ class Navigation:
             )
         else:
             self._arrive(target)
+            if step > 0:
+                self.queue.took(now.key, target, self._store.fail)
 
     def _arrive(self, target: SliceKey) -> None:
         said = self._store.now.status.message
@@ -175,4 +185,4 @@ class Navigation:
                     return (image_id, at)
             # At the end of this image: continue with the next one.
             plane = Plane(0, image.volume.shape[0] - 1 if step > 0 else 0)
-        return neighbour(self._project, (image_id, plane), step, only_open=step > 0)
+        return self.queue.step((image_id, plane), step)

@@ -10,6 +10,7 @@ from napari_scsam.annotation.state import AnnotationState, Selection, StateStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_scsam.annotation.check_keeper import CheckKeeper
     from napari_scsam.annotation.outlines import Outlines
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.core.labels import LabelClass
@@ -36,13 +37,20 @@ class Suggestions:
     outlines : Outlines
     classes : sequence of LabelClass
         The project's.
+    checks : CheckKeeper
+        Records suggestions on random slices before they are shown.
     """
 
     def __init__(
-        self, store: StateStore, outlines: Outlines, classes: Sequence[LabelClass]
+        self,
+        store: StateStore,
+        outlines: Outlines,
+        classes: Sequence[LabelClass],
+        checks: CheckKeeper,
     ) -> None:
         self._store = store
         self._outlines = outlines
+        self._checks = checks
         self._class_ids = tuple(c.id for c in classes)
         self._found_nothing: set[SliceKey] = set()
 
@@ -61,7 +69,12 @@ class Suggestions:
         key, before = now.key, now.prompts
 
         def answered(answer: Answer) -> None:
-            self._take(key, before, answer)
+            self._checks.keep(now, key, answer, lambda: show(answer))
+
+        def show(answer: Answer) -> None:
+            # While it was recorded, a click or another slice may have come before it.
+            if self._store.now.key == key and self._store.now.prompts == before:
+                self._take(key, before, answer)
 
         self._outlines.suggest(self._class_ids, answered)
         self._store.say("Suggesting …")

@@ -22,6 +22,7 @@ from napari_scsam.cli.options import (
     split_names,
 )
 from napari_scsam.cli.report import Report, StderrProgress
+from napari_scsam.core.annotator import annotator_name
 from napari_scsam.core.jobs import Progress
 from napari_scsam.core.settings import ExportFormat, Modality
 from napari_scsam.core.windows import parse_window
@@ -137,6 +138,7 @@ def label(
     map_: Mapping = None,
     resample: Resample = False,
     same_grid: SameGrid = False,
+    annotator: str | None = None,
     json: Json = False,
 ) -> Report:
     """Commit an existing mask as the label of an image.
@@ -152,9 +154,12 @@ def label(
         ID, name or path of an image of the project.
     mask
         NIfTI, TIFF or PNG; 0 background, class ids, 255 not annotated.
+    annotator
+        Who made the mask; by default NAPARI_SCSAM_ANNOTATOR, or the login name.
     """
     placing = Placing(resample, same_grid)
     with opened(folder) as project:
+        project.sign(annotator_name(annotator))
         record = project.image(image)
         commit, how = commit_mask(
             project, record.id, mask, mapping=parse_mapping(map_), placing=placing

@@ -38,7 +38,7 @@ def report(
         HTML file to write; by default <project folder>-report.html in the current folder, and none
         with --json.
     by
-        Group the effort by the round that was active, or by the size of the structures.
+        Group the effort by the round that was active, the size of the structures, or the annotator.
     """
     target = out or (None if json else Path(f"{folder.resolve().name}-report.html"))
     with opened(folder, read_only=True) as project:
@@ -63,6 +63,7 @@ def _text(data: dict[str, Any], target: Path | None) -> Group:
     lines = [
         f"{totals['labelled_images']} of {totals['images']} images, "
         f"{totals['labelled_slices']} of {totals['slices']} slices are labelled.",
+        *filter(None, [data["random_checks"]["text"]]),
         *data["notes"],
         f"Wrote {target}",
     ]

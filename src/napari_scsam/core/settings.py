@@ -66,6 +66,17 @@ DEVICE_TITLES: dict[str, str] = {
 }
 
 
+STRATEGY_TITLES: dict[RankStrategy, str] = {
+    "hybrid": "Doubt and variety",
+    "sequential": "As added",
+    "random": "Random",
+    "foreground-random": "Random, foreground",
+    "entropy": "Most unsure",
+    "disagreement": "Models disagree",
+    "core-set": "Variety",
+}
+
+
 def _setting(
     default: Any,
     help: str,

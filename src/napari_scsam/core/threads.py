@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 
 # Niceness of each kind of process: clicks wait for the models, so they come first, then rounds,
-# then tuning, which starts by itself. Arbitrary values.
-MODELS, TRAINING, TUNING = 5, 10, 15
+# then tuning, which starts by itself, then the ranking of the images. Arbitrary values.
+MODELS, TRAINING, TUNING, RANKING = 5, 10, 15, 19
 
 # Iterations that a waiting thread spins before it sleeps: about 0.1 ms.
 SPINS = 10_000

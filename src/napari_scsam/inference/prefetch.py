@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_scsam.inference.messages import Question
     from napari_scsam.inference.previews import Previewer
     from napari_scsam.project import Project
+    from napari_scsam.project.slice_order import SliceOrder
 
 # Neighbouring slices on each side, and following images of the queue. Arbitrary.
 NEIGHBOURS, NEXT_IMAGES = 2, 2
@@ -35,10 +36,19 @@ class LookAhead:
     previewer : Previewer
     reader : JobRunner
         Reads the next images; a separate runner, since saving must not wait for it.
+    order : SliceOrder, optional
+        A ranked queue to follow instead of the list of images.
     """
 
-    def __init__(self, project: Project, previewer: Previewer, reader: JobRunner) -> None:
+    def __init__(
+        self,
+        project: Project,
+        previewer: Previewer,
+        reader: JobRunner,
+        order: SliceOrder | None = None,
+    ) -> None:
         self._project = project
+        self._order = order
         self._previewer = previewer
         self._reader = reader
         self._at: SliceKey | None = None
@@ -122,7 +132,13 @@ class LookAhead:
         return (known.window.name, known.round_folder) == (at.window.name, at.round_folder)
 
     def _next_keys(self, key: SliceKey) -> list[SliceKey]:
-        """Return the next open plane, then the first open and the middle one of next images."""
+        """Return the next open plane, then the first open and the middle one of next images.
+
+        In a ranked queue these are the slices that follow.
+        """
+        ranked = [] if self._order is None else self._order.upcoming(key, 1 + NEXT_IMAGES)
+        if ranked:
+            return ranked
         following = neighbour(self._project, key)
         keys = [] if following is None else [following]
         records = self._project.images()

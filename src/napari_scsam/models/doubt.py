@@ -57,7 +57,7 @@ def doubts(probabilities: FloatArray, class_ids: Sequence[int]) -> dict[int, Dou
     Parameters
     ----------
     probabilities : ndarray of shape (K + 1, rows, cols), float32
-        Background first; sums to 1.
+        Background first; sums to 1. Rounding errors below 0 and above 1 do no harm.
     class_ids : sequence of int
         The K classes.
 
@@ -66,8 +66,8 @@ def doubts(probabilities: FloatArray, class_ids: Sequence[int]) -> dict[int, Dou
     dict of int to Doubt
         Without the classes that are not seen.
     """
-    maps = _subsampled(probabilities)
-    entropy = entr(maps).sum(axis=0) / np.log(len(maps))
+    maps = _subsampled(probabilities).clip(0, 1)
+    entropy = (entr(maps).sum(axis=0) / np.log(len(maps))).clip(max=1)
     winner = maps.argmax(axis=0)
     found = {}
     for position, class_id in enumerate(class_ids, start=1):
@@ -117,7 +117,7 @@ def _doubt(mask: Mask, probability: FloatArray, entropy: NDArray[np.floating]) -
         region = _with_band(mask)
         inside = float(probability[mask].sum())
         expected = 2 * inside / (mask.sum() + probability[region].sum())
-        return Doubt(float(entropy[region].mean()), float(expected))
+        return Doubt(float(entropy[region].mean()), min(float(expected), 1.0))
     seen = probability > UNSEEN
     if not seen.any():
         return None

@@ -133,9 +133,10 @@ def foreground_random(slices: Sequence[OpenSlice], seed: int = 0) -> list[Pick]:
     reason = "random, foreground predicted" if predicted else "random, nothing predicted yet"
     seen = {one.image for one in found}
     rest = [one for one in slices if one.image not in seen]
+    name, nothing = "foreground-random", "random, no foreground predicted"
     return [
-        *_as_random(_random_slices(found, seed), reason),
-        *_as_random(_random_slices(rest, seed), "random, no foreground predicted"),
+        *_as_random(_random_slices(found, seed), reason, name),
+        *_as_random(_random_slices(rest, seed), nothing, name),
     ]
 
 
@@ -372,8 +373,8 @@ def _rank(pick: Pick) -> tuple[float, str, int]:
     return (-(pick.score or 0.0), pick.image, pick.plane)
 
 
-def _as_random(slices: Iterable[OpenSlice], reason: str) -> list[Pick]:
-    return [Pick(one.image, one.plane, None, reason, "random") for one in slices]
+def _as_random(slices: Iterable[OpenSlice], reason: str, strategy: str = "random") -> list[Pick]:
+    return [Pick(one.image, one.plane, None, reason, strategy) for one in slices]
 
 
 def _as_hybrid(pick: Pick) -> Pick:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.core.annotator import annotator_name
 from napari_scsam.core.errors import DamagedError, ProjectError
 from napari_scsam.io.atomic import atomic_write
 from napari_scsam.io.real_files import parse_json
@@ -92,6 +93,8 @@ class Journal:
         are then in memory. Empty otherwise.
     hashed_to : int
         ID of the last event with a hash when it was opened. Later events are of version 0.1.0.
+    author : str
+        Who makes the commits, which each of them records; empty if nobody is named.
 
     Raises
     ------
@@ -107,6 +110,7 @@ class Journal:
         # The number of events of a kind, up to the ID of an event.
         self._counts: dict[str, tuple[int, int]] = {}
         self.damage = ""
+        self.author = annotator_name()
         self._read_only = read_only
         if not path.is_file():
             raise ProjectError(f"The project has lost its journal: there is no {path}.")
@@ -155,7 +159,8 @@ class Journal:
         if self.damage and not self._read_only:
             raise DamagedError(self.damage)
         with self._lock, clear_errors(self._path), self._transaction() as connection:
-            for kind, payload, image in items:
+            for kind, content, image in items:
+                payload = self._signed(kind, content)
                 row = connection.execute(
                     "INSERT INTO events (time, kind, image, payload) VALUES (?, ?, ?, ?)",
                     (time, kind, image, json.dumps(payload)),
@@ -163,6 +168,11 @@ class Journal:
                 events.append(Event(int(row.lastrowid or 0), time, kind, image, dict(payload)))
             add_hashes(connection)
         return events
+
+    def _signed(self, kind: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The payload of an event; that of a commit says who made it."""
+        signs = kind == "commit" and self.author
+        return {**payload, "by": self.author} if signs else payload
 
     def events(
         self, kinds: Sequence[str] = (), image: str | None = None, *, after: int = 0

@@ -347,6 +347,7 @@ class Labels:
                 judged=self._judged_by(event),
                 is_slice=is_slice,
                 base=parsing.base(payload.get("base"), version),
+                by=parsing.text(payload.get("by", "")),
             )
 
 

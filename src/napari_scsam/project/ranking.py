@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.project_layout import CACHE_FOLDER
-from napari_scsam.io.atomic import write_bytes
+from napari_scsam.io.atomic import storage_error, write_bytes
 from napari_scsam.io.real_files import make_real_folder, read_json, real_folder
 from napari_scsam.project import parsing
 
@@ -116,6 +116,24 @@ def read_queue(project: Path) -> RankedQueue | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def queue_stamp(project: Path) -> tuple[int, int] | None:
+    """What changes whenever a queue is stored; None without a queue."""
+    try:
+        state = (project / CACHE_FOLDER / RANKING_FOLDER / QUEUE_FILE).stat()
+    except OSError:
+        return None
+    return (state.st_mtime_ns, state.st_ino)
+
+
+def forget_queue(project: Path) -> None:
+    """Delete the stored queue; what was measured for it stays. ProjectError if it can't be."""
+    path = real_folder(project, CACHE_FOLDER, RANKING_FOLDER) / QUEUE_FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise storage_error(exc, path) from exc
 
 
 def note_pick(project: Project, entry: QueueEntry, position: int) -> None:

@@ -163,6 +163,8 @@ class CommitRecord:
         Whether its file contains only the slice `plane`.
     base : int or None
         The version that the other slices of such a commit are of; None if there was no label.
+    by : str
+        Who made it; empty if nobody was named.
     parts : tuple of LabelPart
         All files of the label, only as `Labels.for_training` gives them.
     """
@@ -178,6 +180,7 @@ class CommitRecord:
     judged: Judged
     is_slice: bool = False
     base: int | None = None
+    by: str = ""
     parts: tuple[LabelPart, ...] = field(default=(), compare=False, repr=False)
 
 

@@ -64,15 +64,8 @@ class Project:
         self._skipped = SkippedSlices(self._journal)
         self.notes = [self._journal.damage] if self._journal.damage else []
         self._backups = Backups(self._journal, self.notes)
-        self._training = Training(
-            folder,
-            self._journal,
-            self._backups,
-            self._images,
-            self._labels,
-            self._access,
-            self._lock,
-        )
+        parts = (self._journal, self._backups, self._images, self._labels)
+        self._training = Training(folder, *parts, self._access, self._lock)
 
     @classmethod
     def create(
@@ -277,6 +270,11 @@ class Project:
             refuse_reserved_kind(source[0])
         with self._lock:
             return self._labels.commit(record, label, plane, mapping, judged, source)
+
+    def sign(self, annotator: str | None = None) -> str:
+        """Record who makes the commits from now on, if given; returns the name, or nothing."""
+        self._journal.author = self._journal.author if annotator is None else annotator
+        return self._journal.author
 
     def label(self, image_id: str, version: int | None = None) -> LabelArray | None:
         """The current label map or that of a version, uint8, on the image's grid; None without one.

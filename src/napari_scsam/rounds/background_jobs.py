@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-Kind = Literal["round", "tuning", "measuring", "ranking"]
+Kind = Literal["round", "tuning", "ranking", "measuring"]
 
 # Priorities, highest first: what the user has started and waits for, what improves the next clicks,
-# what estimates the duration of a round, and what ranks the images.
-ORDER: tuple[Kind, ...] = ("round", "tuning", "measuring", "ranking")
+# what ranks the images, and what estimates the duration of a round once the machine is idle.
+ORDER: tuple[Kind, ...] = ("round", "tuning", "ranking", "measuring")
 NAMES: Mapping[Kind, str] = {
     "round": "the round",
     "tuning": "learning from your labels",

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.project import parsing
+from napari_scsam.project.opinions import SECOND
 from napari_scsam.project.round_events import RoundEvent, active_stack
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Step:
         Whether it was made from points that the models suggested.
     unedited : bool
         Whether all of these were accepted as they were, and nothing was added.
+    by : str
+        Who made it; empty if nobody was named.
     seconds : float or None
         Since the commit before, or since a slice was skipped; None after a break, if the clock went
         back, and for what was not made in the window.
@@ -53,6 +56,7 @@ class Step:
     suggested: bool = False
     unedited: bool = False
     seconds: float | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Moment:
 
 def steps(events: Sequence[Event]) -> list[Step]:
     """Return every commit in order; what can't be read of an event is left out."""
-    sources = (event for event in events if event.kind in ("prompts", "drafts", "mask"))
+    sources = (event for event in events if event.kind in ("prompts", SECOND, "drafts", "mask"))
     made_from = {(event.image, _version(event)): event for event in sources}
     rounds = _active_rounds(events)
     found: list[Step] = []
@@ -112,6 +116,7 @@ def _step(
     before: Event | None,
 ) -> Step:
     kind = "other" if source is None else source.kind
+    kind = "prompts" if kind == SECOND else kind
     points = [] if source is None else list(_tables(source.payload.get("points")))
     others = () if source is None else ("boxes", "strokes", "drawn")
     drawn = sum(len(list(_tables(source.payload.get(name)))) for name in others if source)
@@ -128,6 +133,7 @@ def _step(
         suggested=bool(proposed),
         unedited=bool(proposed) and not edited and not own,
         seconds=_seconds(before, event) if kind in ("prompts", "drafts") else None,
+        by=str(event.payload.get("by", "")),
     )
 
 

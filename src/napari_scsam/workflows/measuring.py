@@ -24,7 +24,7 @@ from napari_scsam.workflows.slice_signals import (
     stamp_of,
 )
 from napari_scsam.workflows.slice_table import SliceTable
-from napari_scsam.workflows.workers import results
+from napari_scsam.workflows.workers import Workers, results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from napari_scsam.models import Doubt
     from napari_scsam.project import ImageRecord
     from napari_scsam.workflows.slice_signals import Tools
-    from napari_scsam.workflows.workers import Workers
 
 # Results are kept after so many images, or seconds: what a kill can lose. Arbitrary.
 KEPT_EACH, KEPT_AFTER_S = 32, 10.0
@@ -65,6 +64,8 @@ class Measuring:
         For the person, such as that the disk is full.
     measured : int
         Number of images that were read.
+    rates : dict of str to float
+        Seconds for a slice, by what was measured together (`rate_name`), where enough was.
     """
 
     def __init__(
@@ -82,6 +83,14 @@ class Measuring:
         self.problems: dict[str, str] = {}
         self.notes: list[str] = []
         self.measured = 0
+        self.rates: dict[str, float] = {}
+
+    def missing(
+        self, images: Sequence[tuple[ImageRecord, Planes]], names: Sequence[str]
+    ) -> list[Work]:
+        """Return what has not been measured yet; images that are gone are left out."""
+        found = (self._work(record, planes, names) for record, planes in images)
+        return [work for work in found if work is not None]
 
     def measure(
         self, images: Sequence[tuple[ImageRecord, Planes]], names: Sequence[str], what: str
@@ -96,18 +105,21 @@ class Measuring:
         what : str
             For the progress, such as "Reading".
         """
-        found = (self._work(record, planes, names) for record, planes in images)
-        works = [work for work in found if work is not None]
+        works = self.missing(images, names)
         if not works:
             return
         function = partial(measure, tools=self._tools)
         with results(function, works, self._workers, self._cancel, _lost) as todo:
-            self._take_in(todo, len(works), f"{what} {len(works)} of {_images(len(images))}")
+            clock = _Clock()
+            text = f"{what} {len(works)} of {_images(len(images))}"
+            self._take_in(todo, len(works), text, clock)
+        if clock.rate is not None and self._workers == Workers():
+            self.rates[rate_name(names)] = clock.rate
 
-    def _take_in(self, todo: Iterator[Measured], total: int, text: str) -> None:
+    def _take_in(self, todo: Iterator[Measured], total: int, text: str, clock: _Clock) -> None:
         """Keep results from time to time, and all of them whatever happens."""
         self._progress(Progress(0.0, text))
-        started = kept = time.monotonic()
+        kept = time.monotonic()
         waiting: list[Measured] = []
         try:
             for number, done in enumerate(todo, start=1):
@@ -116,8 +128,8 @@ class Measuring:
                 if len(waiting) >= KEPT_EACH or now - kept > KEPT_AFTER_S:
                     self._keep(waiting)
                     waiting, kept = [], now
-                started = now if number == 1 else started  # loading the models says nothing
-                left = _left(now - started, number, total)
+                clock.add(now, len(done.planes))
+                left = _left(clock.seconds, number, total)
                 self._progress(Progress(number / total, text + left))
         finally:
             self._keep(waiting)
@@ -159,6 +171,36 @@ class Measuring:
                 table.add(rows)
             except ProjectError as exc:
                 self.notes = [f"What was measured is not kept: {exc}"]
+
+
+class _Clock:
+    """Times results; the first one, which includes loading the models, says nothing."""
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+        self._images = self._slices = 0
+        self.seconds = 0.0
+
+    def add(self, now: float, slices: int) -> None:
+        """Count one image, with so many slices."""
+        if self._started is None:
+            self._started = now
+            return
+        self.seconds = now - self._started
+        self._images += 1
+        self._slices += slices
+
+    @property
+    def rate(self) -> float | None:
+        """Seconds for a slice; None if too little was measured."""
+        if self._images < ESTIMATED_AFTER or not self._slices:
+            return None
+        return self.seconds / self._slices
+
+
+def rate_name(names: Sequence[str]) -> str:
+    """Return the key in `Measuring.rates` of what is measured together."""
+    return "+".join(names)
 
 
 def _lost(work: Work) -> Measured:

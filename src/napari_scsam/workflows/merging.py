@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ from napari_scsam.core.errors import InputError, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.project.files import hash_file
+from napari_scsam.project.opinions import CONFLICTS, MERGE
 from napari_scsam.project.pending import FOLDER as PENDING_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_scsam.core.arrays import LabelArray
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 # Labels come as they are, with 255 for what is not annotated.
 AS_IT_IS = {NOT_ANNOTATED: NOT_ANNOTATED}
-# Kind of the event that says where a label came from.
-MERGE = "merge"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,8 @@ def _merge_image(sides: _Sides, merged: Merged) -> None:
     commit = sides.their_commit()
     source = (MERGE, {"from": str(sides.other.folder), "version_there": commit.version})
     name = project.image(image).name
-    version = _kept(sides, theirs, commit, source) if conflicts else None
+    noted = (source[0], {**source[1], CONFLICTS: list(conflicts)})
+    version = _kept(sides, theirs, commit, noted) if conflicts else None
     if taken:
         _take(sides, theirs3, taken, commit, source)
         merged.taken.append(Change(image, name, taken))
@@ -166,14 +167,15 @@ def _take(
     """Commit slices of the other project, each with the classes that were judged there."""
     for number in planes:
         judged = sorted(sides.mapping.get(c, c) for c in commit.judged.on(number))
-        sides.project.commit(
-            sides.image,
-            theirs[number],
-            plane=Plane(0, number),
-            mapping=AS_IT_IS,
-            judged=judged,
-            source=source,
-        )
+        with _signed_as(sides.project, commit.by):
+            sides.project.commit(
+                sides.image,
+                theirs[number],
+                plane=Plane(0, number),
+                mapping=AS_IT_IS,
+                judged=judged,
+                source=source,
+            )
 
 
 def _kept(
@@ -190,9 +192,21 @@ def _kept(
     current = project.label_version(image)
     judged = sorted({sides.mapping.get(c, c) for c in commit.judged.classes})
     noted = (MERGE, {**source[1], "kept": commit.sha256})
-    kept = project.commit(image, theirs, mapping=AS_IT_IS, judged=judged or None, source=noted)
+    with _signed_as(project, commit.by):
+        kept = project.commit(image, theirs, mapping=AS_IT_IS, judged=judged or None, source=noted)
     project.revert(image, current)
     return kept.version
+
+
+@contextmanager
+def _signed_as(project: Project, annotator: str) -> Iterator[None]:
+    """Record commits in the block as made by somebody else."""
+    own = project.sign()
+    project.sign(annotator)
+    try:
+        yield
+    finally:
+        project.sign(own)
 
 
 def _class_mapping(project: Project, other: Project) -> dict[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_scsam.project.image_queue import plane_total
 from napari_scsam.project.ranking import picks
+from napari_scsam.workflows import agreement, check_estimate
 from napari_scsam.workflows.effort import Step, progress, steps
 from napari_scsam.workflows.sizes import Size, sizes
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.project import Project
 
-ReportBy = Literal["round", "size"]
+ReportBy = Literal["round", "size", "annotator"]
 # Suggested slices of which the acceptance is compared with that before, and the fall that is
 # reported. Arbitrary.
 LATEST, NOTABLE_FALL = 20, 0.2
@@ -31,9 +32,9 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
     ----------
     project : Project
         May be open read-only; the images' files are not needed.
-    by : {'round', 'size'}
-        How the effort is grouped: by the round that was active, or by the size of the labelled
-        structures (thirds).
+    by : {'round', 'size', 'annotator'}
+        How the effort is grouped: by the round that was active, by the size of the labelled
+        structures (thirds), or by who made the commits.
 
     Returns
     -------
@@ -42,6 +43,8 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
     """
     events = project.events()
     made, (measured, problems) = steps(events), sizes(project)
+    checks, unread = check_estimate.CheckReader().read(project)
+    compared, unreadable = agreement.compare_opinions(project)
     names = {record.id: record.name for record in project.images()}
     classes = {c.id: c.name for c in project.classes}
     return {
@@ -56,6 +59,7 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
                 "image": image,
                 "name": names.get(image, image),
                 "rounds": sorted({step.round for step in own if step.round is not None}),
+                "annotators": sorted({step.by for step in own if step.by}),
                 **_figures(own),
             }
             for image, own in _grouped(made, lambda step: step.image).items()
@@ -69,7 +73,9 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
             for r in project.rounds()
         ],
         "picks": _counted(p.entry.strategy for p in picks(project)),
-        "notes": [*_drift(made), *problems],
+        "random_checks": check_estimate.as_report(checks, classes),
+        "agreement": agreement.as_report(compared, classes),
+        "notes": [*_drift(made), *dict.fromkeys([*problems, *unread, *unreadable])],
     }
 
 
@@ -115,6 +121,8 @@ def _grouping(by: ReportBy, measured: Sequence[Size]) -> Callable[[Step], str]:
         return lambda step: (
             "before the first round" if step.round is None else f"round {step.round}"
         )
+    if by == "annotator":
+        return lambda step: step.by or "nobody named"
     totals: dict[str, float] = defaultdict(float)
     for one in measured:
         totals[one.image] += one.size

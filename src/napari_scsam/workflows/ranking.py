@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock, Timeout
 
-from napari_scsam.core.errors import InputError, ModelError, ProjectError
+from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.jobs import CancelToken, ProgressFn, ignore_progress
-from napari_scsam.core.round_contract import CONFIG_FILE
-from napari_scsam.io.real_files import read_json
+from napari_scsam.core.settings import STRATEGY_TITLES
 from napari_scsam.models import ranking
-from napari_scsam.project.image_queue import plane_total
 from napari_scsam.project.ranking import QueueEntry, RankedQueue, ranking_folder, write_queue
 from napari_scsam.workflows.measuring import Measuring
-from napari_scsam.workflows.slice_signals import DISAGREEMENT, DOUBTS, FEATURES, Tools
+from napari_scsam.workflows.ranking_cost import SHORTLIST, keep_rates
+from napari_scsam.workflows.ranking_inputs import OpenImage, needs_of, open_images, spread
+from napari_scsam.workflows.slice_signals import DISAGREEMENT, FEATURES, Tools
 from napari_scsam.workflows.workers import Workers
 
 if TYPE_CHECKING:
@@ -26,22 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_scsam.core.settings import Device, RankStrategy
-    from napari_scsam.project import ImageRecord, Project, RoundRecord
-
-# Slices of a volume that are measured, evenly spaced over the open ones. Arbitrary.
-MOST_SLICES = 16
-# Images on which U-Net and SAM are compared: 28 s on two AVX2 cores, at .7 s for an embedding
-# (rounds/assumed_costs.py). Arbitrary.
-SHORTLIST = 40
-# What each strategy is made of; the last two only with a round.
-_NEEDS: dict[str, tuple[str, ...]] = {
-    "hybrid": (FEATURES, DOUBTS, DISAGREEMENT),
-    "core-set": (FEATURES,),
-    "foreground-random": (DOUBTS,),
-    "entropy": (DOUBTS,),
-    "disagreement": (DOUBTS, DISAGREEMENT),
-}
-_TITLES = {"unet": "U-Net", "sam": "SAM"}
+    from napari_scsam.project import Project
 
 
 @dataclass(frozen=True)
@@ -100,11 +85,12 @@ class Ranked:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _OpenImage:
-    record: ImageRecord
-    planes: tuple[int, ...]
-    skipped: bool
+def as_strategy(name: str) -> RankStrategy:
+    """Check a strategy's name; InputError if there is no such strategy."""
+    for strategy in STRATEGY_TITLES:
+        if name == strategy:
+            return strategy
+    raise InputError(f"A strategy is one of {', '.join(STRATEGY_TITLES)}; got {name!r}.")
 
 
 def rank(
@@ -133,7 +119,7 @@ def rank(
     options = options or RankOptions()
     started = time.monotonic()
     active = project.active_round()
-    needs = _needs_of(options.strategy, active, project)
+    needs = needs_of(options.strategy, active, project)
     with _place(project) as (root, notes):
         tools = Tools(project.window.name, active.folder if active else None, options.device)
         measuring = Measuring(root, tools, options.workers, progress, cancel or CancelToken())
@@ -141,6 +127,8 @@ def rank(
         entries = tuple(job.entry(pick) for pick in job.picks())
         queue = RankedQueue(options.strategy, active.number if active else None, entries)
         notes += measuring.notes
+        if root is not None:
+            keep_rates(root, measuring.rates)
         notes += _stored(project.folder, queue) if root is not None else []
     names = {record.id: record.name for record in project.images()}
     return Ranked(
@@ -165,7 +153,7 @@ class _Job:
         self._project, self._options = project, options
         self._needs, self._measuring = needs, measuring
         self._names = {c.id: c.name for c in project.classes}
-        self._images = {one.record.id: one for one in _open_images(project)}
+        self._images = {one.record.id: one for one in open_images(project)}
         self._labelled = ranking.Labelled()
 
     def picks(self) -> list[ranking.Pick]:
@@ -193,7 +181,7 @@ class _Job:
             tuple(ranking.slice_order(slices, pick)) if volume else (),
         )
 
-    def _ranked(self, images: Sequence[_OpenImage]) -> list[ranking.Pick]:
+    def _ranked(self, images: Sequence[OpenImage]) -> list[ranking.Pick]:
         picks = self._order(images)
         if DISAGREEMENT not in self._needs or not picks:
             return picks
@@ -202,7 +190,7 @@ class _Job:
         self._measuring.measure(shortlist, (DISAGREEMENT,), "Comparing U-Net and SAM on")
         return self._order(images)
 
-    def _order(self, images: Sequence[_OpenImage]) -> list[ranking.Pick]:
+    def _order(self, images: Sequence[OpenImage]) -> list[ranking.Pick]:
         """Apply the strategy to what is known now."""
         slices, seed = self._slices(images), self._options.seed
         match self._options.strategy:
@@ -221,7 +209,7 @@ class _Job:
             case "hybrid":
                 return ranking.hybrid(slices, self._names, self._labelled, seed)
 
-    def _slices(self, images: Sequence[_OpenImage]) -> list[ranking.OpenSlice]:
+    def _slices(self, images: Sequence[OpenImage]) -> list[ranking.OpenSlice]:
         """The slices of some images that are not blank, with what was measured on them."""
         found = []
         for one in images:
@@ -234,7 +222,7 @@ class _Job:
                 found.append(ranking.OpenSlice(one.record.id, plane, features, doubts))
         return found
 
-    def _readable(self) -> list[_OpenImage]:
+    def _readable(self) -> list[OpenImage]:
         return [one for i, one in self._images.items() if i not in self._measuring.problems]
 
     def _blank(self) -> list[ranking.Pick]:
@@ -251,7 +239,7 @@ class _Job:
         """What is labelled, with features of its slices."""
         committed = self._project.all_committed_planes()
         images = [
-            (record, _spread(committed[record.id]))
+            (record, spread(committed[record.id]))
             for record in self._project.images()
             if committed.get(record.id)
         ]
@@ -262,50 +250,6 @@ class _Job:
         rows = [self._measuring.features(r.id, n) for r, planes in images for n in planes]
         known = [row for row in rows if row is not None and row.any()]
         return ranking.Labelled(len(committed), np.stack(known)) if known else ranking.Labelled()
-
-
-def _open_images(project: Project) -> list[_OpenImage]:
-    """Images with slices that are not committed, each with the slices to measure."""
-    committed, skipped = project.all_committed_planes(), set(project.skipped())
-    found = []
-    for record in project.images():
-        done = set(committed.get(record.id, ()))
-        planes = [n for n in range(plane_total(record)) if n not in done]
-        fresh = [n for n in planes if (record.id, n) not in skipped]
-        if planes:
-            found.append(_OpenImage(record, _spread(fresh or planes), not fresh))
-    return found
-
-
-def _spread(planes: Sequence[int]) -> tuple[int, ...]:
-    """Return at most `MOST_SLICES` slices, evenly spaced."""
-    if len(planes) <= MOST_SLICES:
-        return tuple(planes)
-    at = np.linspace(0, len(planes) - 1, MOST_SLICES).round().astype(int)
-    return tuple(planes[i] for i in at)
-
-
-def _needs_of(
-    strategy: RankStrategy, active: RoundRecord | None, project: Project
-) -> tuple[str, ...]:
-    """What is measured for a strategy with the active round, if any."""
-    needs = _NEEDS.get(strategy, ())
-    if active is None:
-        if strategy in ("entropy", "disagreement"):
-            raise ProjectError(
-                f"The strategy {strategy} needs a trained round, and {project.name} has none yet: "
-                "use hybrid or core-set, or train."
-            )
-        return tuple(name for name in needs if name == FEATURES)
-    trained = read_json(active.folder / CONFIG_FILE).get("trained", ["unet", "sam"])
-    if {"unet", "sam"} <= set(trained):
-        return needs
-    if strategy == "disagreement":
-        raise ModelError(
-            f"The strategy disagreement needs both models, and round {active.number} trained only "
-            f"its {_TITLES.get(trained[0], trained[0])}: use hybrid or entropy."
-        )
-    return tuple(name for name in needs if name != DISAGREEMENT)
 
 
 @contextmanager

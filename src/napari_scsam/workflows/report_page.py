@@ -48,6 +48,8 @@ def as_html(report: Mapping[str, Any]) -> str:
         *_totals(report),
         *_effort(report),
         *_rounds(report["rounds"]),
+        *_random_checks(report["random_checks"]),
+        *_agreement(report["agreement"]),
         *_sizes(report["sizes"]),
         *_images(report["images"]),
     ]
@@ -97,6 +99,49 @@ def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         yield _table(["round", "active", "Dice on held-out slices", "why"], rows)
 
 
+def _random_checks(checks: Mapping[str, Any]) -> Iterable[str]:
+    if not checks["text"]:
+        return
+    yield "<h2>Random slices</h2>"
+    yield f"<p>{escape(checks['text'])}</p>"
+    yield (
+        "<p>Drawn at random, whatever the models say of them. The suggestion was stored before it "
+        "was shown, and is compared with the label that is current now. The interval (95 %) is "
+        "a bootstrap over images. Slices without a structure, suggested or labelled, are not in "
+        "the Dice.</p>"
+    )
+    titles = ["", "slices", "rightly empty", "Dice", "from", "to"]
+    groups = [("all rounds", checks["all"])]
+    groups += [(_made_by(one["round"]), one) for one in checks["rounds"]]
+    groups += [(one["class"], one) for one in checks["classes"]]
+    keys = ("slices", "empty", "dice", "low", "high")
+    yield _table(titles, [[name, *(one[key] for key in keys)] for name, one in groups])
+    yield (
+        f"<p>{checks['without_suggestion']} more were committed without a suggestion, and "
+        f"{checks['not_labelled']} were shown and not committed.</p>"
+    )
+
+
+def _agreement(pairs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    if not pairs:
+        return
+    yield "<h2>Agreement between annotators</h2>"
+    yield (
+        "<p>Dice of slices that both labelled without seeing the other's label. The label that was "
+        "made first is current, and the other one is kept as a version.</p>"
+    )
+    rows = [
+        [" and ".join(pair["annotators"]), one["class"], one["slices"], one["dice"]]
+        for pair in pairs
+        for one in pair["classes"]
+    ]
+    yield _table(["annotators", "class", "slices", "Dice"], rows)
+
+
+def _made_by(round: int | None) -> str:
+    return "from outlines, without a round" if round is None else f"round {round}"
+
+
 def _sizes(sizes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     whole = [one for one in sizes if one["whole"]]
     if not whole:
@@ -118,10 +163,15 @@ def _images(images: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     if images:
         yield "<h2>Images</h2>"
         rows = [
-            [one["name"], ", ".join(map(str, one["rounds"])), *(one[key] for key in EFFORT)]
+            [
+                one["name"],
+                ", ".join(one["annotators"]),
+                ", ".join(map(str, one["rounds"])),
+                *(one[key] for key in EFFORT),
+            ]
             for one in images
         ]
-        yield _table(["image", "with rounds", *(TITLES[key] for key in EFFORT)], rows)
+        yield _table(["image", "by", "with rounds", *(TITLES[key] for key in EFFORT)], rows)
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

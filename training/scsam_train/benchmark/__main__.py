@@ -16,6 +16,7 @@ from scsam_train.benchmark import (
     after_tuning,
     from_outlines,
     interactive,
+    label_curve,
     propagation,
     scale,
     second_round,
@@ -167,6 +168,21 @@ def _unknown_class(options: argparse.Namespace) -> int:
     return 0
 
 
+def _label_curve(options: argparse.Namespace) -> int:
+    plan = label_curve.Plan(
+        options.set,
+        tuple(options.labels),
+        tuple(options.seeds),
+        tuple(options.strategies),
+        options.evaluate_on,
+    )
+    out = Path(options.out)
+    report = label_curve.measure(Path(options.data), out, plan, Console(stderr=True).log)
+    label_curve.write(out, report)
+    sys.stdout.write(label_curve.markdown(report))
+    return 0
+
+
 def _from_outlines(options: argparse.Namespace) -> int:
     plan = from_outlines.Plan(options.set, options.outlines, options.tested, options.seed)
     out = Path(options.out)
@@ -208,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_semi(commands)
     _add_second_round(commands)
     _add_unknown_class(commands)
+    _add_label_curve(commands)
     _add_from_outlines(commands)
     _add_scale(commands)
     _add_steps(commands)
@@ -279,6 +296,19 @@ def _add_unknown_class(commands: Any) -> None:
     add("--judged", action="store_true", help="the class is absent; default: it is unknown")
     _add_evaluate_on(add)
     add("--seeds", nargs="+", type=int, default=[0])
+
+
+def _add_label_curve(commands: Any) -> None:
+    command = commands.add_parser("label-curve", help="Dice by number of labels and by strategy")
+    command.set_defaults(run=_label_curve)
+    add: Any = command.add_argument
+    add("--data", required=True, help="folder of the data sets")
+    add("--out", required=True, help="folder for the report and the embeddings")
+    add("--set", choices=label_curve.SETS, default="polyps_kvasir")
+    add("--labels", nargs="+", type=int, default=[5, 10, 20, 40, 80], help="labelled slices")
+    add("--strategies", nargs="+", choices=label_curve.STRATEGIES, default=label_curve.STRATEGIES)
+    add("--seeds", nargs="+", type=int, default=list(range(10)))
+    _add_evaluate_on(add)
 
 
 def _add_from_outlines(commands: Any) -> None:

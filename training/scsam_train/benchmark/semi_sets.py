@@ -12,7 +12,7 @@ import numpy as np
 from napari_scsam import io
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TrainSettings
-from scsam_train.benchmark.sets import CARDIAC, TWIN, _pairs, _stem
+from scsam_train.benchmark.sets import CARDIAC, TRAINING_ATRIA, TWIN, _pairs, _stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -168,6 +168,15 @@ def _cardiac(*, training: bool) -> Callable[[Path], list[Member]]:
         ]
 
     return find
+
+
+def atrium_members(data: Path) -> tuple[list[Member], list[Member]]:
+    """Return the volumes of LA 2018 for training and for validation, as in `sets`."""
+    members = [
+        Member(_stem(image), _stem(image), image, mask, _planes(image))
+        for image, mask in _pairs(data / "atrium_la2018", "*")
+    ]
+    return members[:TRAINING_ATRIA], members[TRAINING_ATRIA:]
 
 
 @cache

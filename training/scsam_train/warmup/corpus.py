@@ -73,7 +73,7 @@ def make_scene(seed: int, index: int, *, held_out: bool) -> Scene:
             scene = make_phantom(rng, textures(), behind)
         if scene.masks and np.ptp(scene.image) > 0:
             return scene
-    raise RuntimeError(f"No scene with an object came of seed {seed}, index {index}.")
+    raise RuntimeError(f"Seed {seed}, index {index}, gave no scene with an object.")
 
 
 def _domain(rng: np.random.Generator, index: int, *, held_out: bool) -> Domain:

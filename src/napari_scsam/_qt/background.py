@@ -1,0 +1,125 @@
+"""What a session does in the background on threads: measuring, ranking, thumbnails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer
+
+from napari_scsam._qt.job_runner import ThreadJobRunner
+from napari_scsam._qt.thumbnails import ThumbnailLoader
+from napari_scsam.rounds.automatic import AutomaticRounds
+from napari_scsam.rounds.machine_speed import SpeedController
+from napari_scsam.workflows.background_ranking import RankingController
+from napari_scsam.workflows.running_estimate import RunningEstimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtCore import QObject
+
+    from napari_scsam._qt.session import SessionView
+    from napari_scsam.annotation.controller import AnnotationController
+    from napari_scsam.core.job_runner import JobRunner
+    from napari_scsam.project import Project, RoundRecord
+    from napari_scsam.rounds.background_jobs import JobQueue
+    from napari_scsam.rounds.shown_rounds import RoundsState
+
+
+class Background:
+    """Creates and closes the controllers of background work, and its threads.
+
+    Measuring and ranking share a thread, since only one of them runs at a time. Reading for the
+    list of images has one of its own.
+
+    Parameters
+    ----------
+    project : Project
+    files : JobRunner
+    annotation : AnnotationController
+        Thumbnails are made while it does not wait for the models.
+    jobs : JobQueue
+        Shared by all background jobs of the project.
+    view : SessionView
+        Shows what is done and found.
+    on_measured : callable
+        Called when this machine was measured.
+    on_ranked : callable
+        Called when there is a new queue.
+    parent : QObject
+        Of runners and timers.
+
+    Attributes
+    ----------
+    speed : SpeedController
+    ranking : RankingController
+    estimate : RunningEstimate
+    automatic : AutomaticRounds
+    thumbnails : ThumbnailLoader
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        files: JobRunner,
+        annotation: AnnotationController,
+        jobs: JobQueue,
+        view: SessionView,
+        on_measured: Callable[[], None],
+        on_ranked: Callable[[], None],
+        parent: QObject,
+    ) -> None:
+        self._rounds: tuple[RoundRecord, ...] = ()
+        self._later = QTimer(parent)
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self._update)
+        self._runner = ThreadJobRunner("scsam-background", parent)
+        self._reader = ThreadJobRunner("scsam-list", parent)
+        self.speed = SpeedController(self._runner, jobs, on_measured)
+        self.ranking = RankingController(
+            project, files, (self._runner, self._reader), jobs, view.images.show_state, on_ranked
+        )
+        self.estimate = RunningEstimate(project, self._reader, view.progress.show)
+        self.automatic = AutomaticRounds(project, self._reader, view.progress.start_round)
+        self._view = view
+        self.thumbnails = ThumbnailLoader(
+            project,
+            self._reader,
+            lambda: annotation.outlines.waiting,
+            view.images.thumbnail_ready,
+            parent,
+        )
+
+    def begin(self) -> None:
+        """Show what a ranking would cost, and how good the suggestions were."""
+        self._view.progress.begin(self.automatic.every)
+        self.ranking.rounds_changed(self._rounds)  # those that there are already
+        self.ranking.begin()
+        self.estimate.refresh()
+
+    def committed(self) -> None:
+        """Update what a commit changes, and start a round if one is due."""
+        self.estimate.refresh()
+        self.automatic.committed()
+
+    def rounds_changed(self, state: RoundsState) -> None:
+        """Update what a round changes, once it has ended or another one was made active.
+
+        It is done a little later, because clicks wait for the new models.
+        """
+        before, self._rounds = self._rounds, state.rounds
+        if before != self._rounds:
+            self._later.start()
+
+    def _update(self) -> None:
+        self.ranking.rounds_changed(self._rounds)
+        self.estimate.refresh()
+
+    def close(self) -> None:
+        """End what is running."""
+        self._later.stop()
+        self.thumbnails.close()
+        self.speed.close()
+        self.ranking.close()
+        self._reader.close()
+        self._runner.close()

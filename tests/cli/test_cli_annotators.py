@@ -1,0 +1,121 @@
+"""Who labelled what: named with each commit, kept by a merge, and compared in the report."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+from typing import TYPE_CHECKING
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from command_line import ok
+
+from napari_scsam.core.geometry import Plane
+from napari_scsam.project import Project
+from napari_scsam.project.opinions import add_opinion, restore_first
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AS_IT_IS = {255: 255}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures and a mask of a square of 10 x 10 pixels."""
+    (tmp_path / "scans").mkdir()
+    for number in range(3):
+        picture = np.random.default_rng(number).integers(0, 255, (40, 40)).astype(np.uint8)
+        imageio.imwrite(tmp_path / f"scans/p{number}.png", picture)
+    imageio.imwrite(tmp_path / "mask.png", square(10))
+    ok("new", tmp_path / "trial", "--images", tmp_path / "scans", "--classes", "cyst")
+    return tmp_path / "trial"
+
+
+def square(cols: int) -> np.ndarray:
+    label = np.zeros((40, 40), np.uint8)
+    label[5:15, 5 : 5 + cols] = 1
+    return label
+
+
+def by(folder: Path) -> dict[str, str]:
+    with Project.open(folder, read_only=True) as project:
+        return {r.name: c.by for r in project.images() for c in project.commits(r.id)}
+
+
+def test_a_name_is_given_taken_from_the_environment_or_from_the_login(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = folder.parent / "mask.png"
+    ok("label", folder, "--image", "p0", "--mask", mask, "--annotator", "  Anna\n Karenina ")
+    monkeypatch.delenv("NAPARI_SCSAM_ANNOTATOR", raising=False)
+    monkeypatch.setattr(getpass, "getuser", lambda: "login")
+    ok("label", folder, "--image", "p1", "--mask", mask)
+    monkeypatch.setenv("NAPARI_SCSAM_ANNOTATOR", "ben")
+    ok("label", folder, "--image", "p2", "--mask", mask)
+    assert by(folder) == {"p0": "Anna Karenina", "p1": "login", "p2": "ben"}
+    groups = {g["group"]: g for g in ok("report", folder, "--by", "annotator")["effort"]}
+    assert {name: g["commits"] for name, g in groups.items()} == {
+        "Anna Karenina": 1, "login": 1, "ben": 1,
+    }  # fmt: skip
+    images = {one["name"]: one["annotators"] for one in ok("report", folder)["images"]}
+    assert images["p2"] == ["ben"]
+
+
+def test_a_user_without_a_name_labels_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("uid not found: 1234")
+
+    monkeypatch.delenv("NAPARI_SCSAM_ANNOTATOR", raising=False)
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    ok("label", folder, "--image", "p0", "--mask", folder.parent / "mask.png")
+    assert by(folder) == {"p0": ""}
+    (group,) = ok("report", folder, "--by", "annotator")["effort"]
+    assert group["group"] == "nobody named"
+
+
+def test_a_merge_keeps_names_and_reports_where_two_people_agree(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    narrow = tmp_path / "narrow.png"
+    imageio.imwrite(narrow, square(5))
+    mask = tmp_path / "mask.png"
+    ok("label", folder, "--image", "p0", "--mask", mask, "--annotator", "anna")
+    ok("label", tmp_path / "copy", "--image", "p0", "--mask", narrow, "--annotator", "ben")
+    ok("label", tmp_path / "copy", "--image", "p1", "--mask", mask, "--annotator", "ben")
+    merged = ok("merge", folder, tmp_path / "copy")
+    assert len(merged["conflicts"]) == 1 and len(merged["taken"]) == 1
+    report = ok("report", folder, "--out", tmp_path / "report.html")
+    (pair,) = report["agreement"]
+    assert pair["annotators"] == ["anna", "ben"] and pair["slices"] == 1
+    assert pair["classes"] == [{"class": "cyst", "slices": 1, "dice": pytest.approx(2 / 3)}]
+    assert pair["compared"][0]["current"] == 1 and pair["compared"][0]["beside"] == 2
+    images = {one["name"]: one["annotators"] for one in report["images"]}
+    assert images["p0"] == ["anna", "ben"] and images["p1"] == ["ben"]
+    assert "Agreement between annotators" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_second_opinion_is_kept_beside_the_label_that_stays_current(folder: Path) -> None:
+    with Project.open(folder) as project:
+        image = project.images()[0].id
+        project.sign("anna")
+        project.commit(image, square(10))
+        project.sign("ben")
+        opinion = add_opinion(project, image, square(4), Plane(), None, {"plane": 0}, AS_IT_IS)
+        assert np.array_equal(project.label(image), square(10))
+        assert np.array_equal(project.label(image, opinion.version), square(4))
+        later = add_opinion(project, image, square(6), Plane(), None, {"plane": 0}, AS_IT_IS)
+        assert restore_first(project) == []
+    (pair,) = ok("report", folder)["agreement"]
+    assert pair["slices"] == 1 and pair["classes"][0]["dice"] == pytest.approx(12 / 16)
+    with Project.open(folder) as project:
+        project.revert(image, later.version)  # as if it had been killed before the last step
+        assert restore_first(project) == []  # a revert is a person's choice
+        project.revert(image, 1)
+        project.commit(image, square(7), source=("second_opinion", {"plane": 0}))
+        assert restore_first(project) == [image]
+        assert np.array_equal(project.label(image), square(10))
