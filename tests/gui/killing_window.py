@@ -55,7 +55,9 @@ class Session:
         self.strokes = 0
         self.viewer = napari.Viewer()
         self.viewer.window.resize(900, 700)
-        self.dock = ScsamDock(self.viewer, segmenter=lambda _folder, _gb: Squares())
+        # Nothing is suggested or propagated here.
+        squares: Any = Squares()
+        self.dock = ScsamDock(self.viewer, segmenter=lambda _folder, _gb: squares)
         self.viewer.window.add_dock_widget(self.dock, name="SC-SAM")
         self.hand = Hand(self.viewer, self.dock, None)
         self.dock.open_project_folder(folder / "project")
