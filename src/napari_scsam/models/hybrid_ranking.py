@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 # Share of random picks in `hybrid`, which are the unbiased check of the models' quality. Arbitrary.
 RANDOM_SHARE = 0.15
+# Of so many picks that are not random, one goes by doubt, and the others cover the images. Chosen
+# among 1, 2, 3 and never by simulation on training cases (docs/results/label-curve.md).
+DOUBT_EVERY = 3
 # Share of the novelty in a score of `hybrid`; the rest is doubt. Arbitrary.
 NOVELTY_SHARE = 0.25
 # From this share of the outline on, a disagreement is given as the reason. Arbitrary.
@@ -46,13 +49,15 @@ def hybrid(
     labelled: Labelled | None = None,
     seed: int = 0,
 ) -> list[Pick]:
-    """Return the images in the order worth labelling: doubt, novelty, and random checks.
+    """Return the images in the order worth labelling: coverage, doubt, and random checks.
 
-    Without predictions the order is that of `core_set`. With them a slice has a score for each
-    class: the mean of entropy, one minus the expected Dice, and, if compared, the disagreement of
-    the two models, mixed with the distance to what is labelled. Picks take turns among the
-    classes, by scores with power noise that decays with the number of labelled images (as in
-    ClaSP PE, arXiv 2601.13677; the weights and the schedule are ours). A fixed share is random.
+    Without predictions the order is that of `core_set`. With them every third pick goes by doubt:
+    a slice has a score for each class, the mean of entropy, one minus the expected Dice, and, if
+    compared, the disagreement of the two models, mixed with the distance to what is labelled.
+    These picks take turns among the classes, by scores with power noise that decays with the
+    number of labelled images (as in ClaSP PE, arXiv 2601.13677; the weights and the schedule are
+    ours). A fixed share of all picks is random. With predictions, `Pick.strategy` names what
+    placed an image: 'core-set', 'hybrid' (doubt) or 'random'.
 
     Parameters
     ----------
@@ -68,10 +73,11 @@ def hybrid(
     checks = random_checks(slices, seed)
     chosen = {one.image for one in checks}
     rest = [one for one in slices if one.image not in chosen]
+    covering = core_set(rest, labelled)
     if any(one.doubts for one in slices):
-        ordered = _stratified(rest, names, labelled, seed)
+        ordered = _in_turns(covering, by_doubt(rest, names, labelled, seed))
     else:
-        ordered = [_as_hybrid(pick) for pick in core_set(rest, labelled)]
+        ordered = [_as_hybrid(pick) for pick in covering]
     return _interleaved(ordered, as_random(checks, "random check"))
 
 
@@ -81,10 +87,10 @@ def random_checks(slices: Sequence[OpenSlice], seed: int = 0) -> list[OpenSlice]
     return shuffled[: round(RANDOM_SHARE * len(shuffled))]
 
 
-def _stratified(
-    slices: Sequence[OpenSlice], names: Mapping[int, str], labelled: Labelled, seed: int
+def by_doubt(
+    slices: Sequence[OpenSlice], names: Mapping[int, str], labelled: Labelled, seed: int = 0
 ) -> list[Pick]:
-    """Return picks that take turns among the classes, each by its own noised scores."""
+    """Return the images by doubt and novelty, in turns among the classes; see `hybrid`."""
     novelty = _novelty(slices, labelled)
     lists = [
         _noised(
@@ -102,6 +108,16 @@ def _stratified(
             pick = next((p for p in turn if p.image not in picks), None)
             if pick is not None:
                 picks[pick.image] = pick
+    return list(picks.values())
+
+
+def _in_turns(covering: Sequence[Pick], doubtful: Sequence[Pick]) -> list[Pick]:
+    """Return picks of both lists, which are of the same images, each image once."""
+    lists, picks = (iter(covering), iter(doubtful)), dict[str, Pick]()
+    while len(picks) < len(covering):
+        by_doubt = len(picks) % DOUBT_EVERY == DOUBT_EVERY - 1
+        pick = next(p for p in lists[by_doubt] if p.image not in picks)
+        picks[pick.image] = pick
     return list(picks.values())
 
 
