@@ -1,11 +1,12 @@
 """Take the screenshots of the documentation: the dock beside the sample scan, step by step.
 
-    python scripts/screenshots.py docs/images [--sample FOLDER] [--theme dark]
+    python scripts/screenshots.py docs/images [--sample FOLDER] [--theme dark] [--only-list]
 
 It needs a display (see `scripts/with-display.sh`) and an idle machine, because the dock shows
 the estimated time of a round. The sample project is created in a temporary folder. For the last
 screenshots, a second project is trained for one round with the demo's settings. `--sample` is
-the folder of this project, which is then reused.
+the folder of this project, which is then reused. The ranked list is that of a third project, of
+single slices of the sample scan; `--only-list` takes its screenshot alone.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import io
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari  # noqa: TID251 - a script that drives the window
 import numpy as np
+import tifffile
 from PIL import Image
 from qtpy.QtCore import QBuffer, QIODevice  # noqa: TID251 - as above
 from qtpy.QtWidgets import (  # noqa: TID251 - as above
@@ -32,13 +35,16 @@ from qtpy.QtWidgets import (  # noqa: TID251 - as above
 from scipy.ndimage import distance_transform_edt
 
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.jobs import CancelToken, ignore_progress
 from napari_scsam.io.sample import load_sample_scan
+from napari_scsam.project import Project
 from napari_scsam.rounds.running_round import TrainingController
 from napari_scsam.workflows.demo import demo_settings
+from napari_scsam.workflows.ranking_child import RankingChild
 from napari_scsam.workflows.sample import open_sample_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # Size of the window in pixels, and time limit for a model's answer. Both arbitrary.
 SIZE = (1280, 860)
@@ -50,6 +56,8 @@ LARGE_FONT = 24
 VENTRICLES = 2
 # Chosen by hand in the sample: a committed slice, and two open ones.
 COMMITTED_SLICE, CLICKED_SLICE, SUGGESTED_SLICE = 76, 79, 91
+# Slices of the ranked list, every eighth of those with a brain. Chosen by hand.
+LISTED_SLICES = range(30, 150, 8)
 
 
 def main() -> None:
@@ -58,11 +66,36 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--sample", type=Path, default=None, help="folder of the sample project")
     parser.add_argument("--theme", default="dark", choices=("dark", "light"))
+    parser.add_argument("--only-list", action="store_true", help="take the ranked list alone")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         fresh, trained = Path(temporary, "fresh"), args.sample or Path(temporary, "trained")
-        _take_pictures(_sample(fresh), _trained_sample(trained), args.out, args.theme)
+        with _dock(args.theme) as (window, dock):
+            if not args.only_list:
+                _take_pictures(window, dock, (_sample(fresh), _trained_sample(trained)), args.out)
+            _take_list(dock, _ranked_sample(Path(temporary)), args.out)
+            if not args.only_list:
+                _open(dock, trained)
+                _unfold(dock, "rounds_fold")
+                _scroll_down(dock)
+                _take_states(dock, args.out)
+
+
+@contextmanager
+def _dock(theme: str) -> Iterator[tuple[Any, Any]]:
+    """Open napari with the dock; gives its window and the dock."""
+    viewer = napari.Viewer(title="SC-SAM")
+    viewer.theme = theme
+    viewer.window.resize(*SIZE)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-scsam")
+    try:
+        _pump(1.0)
+        # The whole window with menus and docks; the viewer's own screenshot has no title bars.
+        yield viewer.window._qt_window, dock
+    finally:
+        dock.shut_down()
+        viewer.close()
 
 
 def _sample(folder: Path) -> Path:
@@ -77,31 +110,41 @@ def _trained_sample(folder: Path) -> Path:
         return project.folder
 
 
-def _take_pictures(fresh: Path, trained: Path, out: Path, theme: str) -> None:
-    viewer = napari.Viewer(title="SC-SAM")
-    viewer.theme = theme
-    viewer.window.resize(*SIZE)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-scsam")
-    # The whole window with menus and docks; the viewer's own screenshot has no title bars.
-    window = viewer.window._qt_window
-    try:
-        _pump(1.0)
-        _save(window, out / "welcome.png")
-        _open(dock, fresh)
-        _go_to(dock, COMMITTED_SLICE)
-        _save(window, out / "committed.png")
-        _click(dock)
-        _save(window, out / "click.png")
-        _open(dock, trained)
-        _suggest(dock)
-        _save(window, out / "window.png")
-        _unfold(dock, "rounds_fold")
-        _scroll_down(dock)
-        _save(dock, out / "round.png")
-        _take_states(dock, out)
-    finally:
-        dock.shut_down()
-        viewer.close()
+def _ranked_sample(place: Path) -> Path:
+    """Create a project of single slices of the sample scan, and rank them."""
+    scan, scans = load_sample_scan().image.data, place / "scans"
+    scans.mkdir()
+    for number, index in enumerate(LISTED_SLICES, 1):
+        tifffile.imwrite(scans / f"case_{number:03d}.tif", scan[index])
+    with Project.create(place / "ranked", ["ventricles"]) as project:
+        project.add_images(scans)
+        folder = project.folder
+    RankingChild(folder, "hybrid").run(ignore_progress, CancelToken())
+    return folder
+
+
+def _take_list(dock: Any, project: Path, out: Path) -> None:
+    _open(dock, project)
+    _unfold(dock, "ranking_fold")
+    _pump(SETTLE_S)
+    _save(dock, out / "ranked.png")
+    _unfold(dock, "ranking_fold", on=False)
+
+
+def _take_pictures(window: Any, dock: Any, projects: tuple[Path, Path], out: Path) -> None:
+    _save(window, out / "welcome.png")
+    _open(dock, projects[0])
+    _go_to(dock, COMMITTED_SLICE)
+    _save(window, out / "committed.png")
+    _click(dock)
+    _save(window, out / "click.png")
+    _open(dock, projects[1])
+    _suggest(dock)
+    _save(window, out / "window.png")
+    _unfold(dock, "rounds_fold")
+    _scroll_down(dock)
+    _save(dock, out / "round.png")
+    _unfold(dock, "rounds_fold", on=False)
 
 
 def _take_states(dock: Any, out: Path) -> None:
@@ -120,8 +163,8 @@ def _take_states(dock: Any, out: Path) -> None:
     _save(dock, out / "large.png")
 
 
-def _unfold(dock: Any, name: str) -> None:
-    dock.findChild(QToolButton, name).setChecked(True)
+def _unfold(dock: Any, name: str, *, on: bool = True) -> None:
+    dock.findChild(QToolButton, name).setChecked(on)
     _pump(1.0)
 
 

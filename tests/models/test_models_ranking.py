@@ -121,7 +121,7 @@ def test_core_set_begins_with_every_large_group_by_its_medoid() -> None:
     assert of_group == {"0": 6, "1": 4, "2": 2}
     scores = [p.score for p in picks]
     assert scores == sorted(scores, reverse=True)
-    assert picks[0].reason == "typical of 50 % of the open slices"
+    assert picks[0].reason == "like 50 % of the open slices"
 
 
 def test_core_set_counts_what_is_labelled() -> None:
