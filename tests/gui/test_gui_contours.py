@@ -56,6 +56,19 @@ def test_every_side_of_a_pixel_to_another_class_is_outlined_once(seed: int) -> N
     assert 0.3 < len(dashed) / len(found) < 0.7
 
 
+def test_pixels_below_those_of_the_screen_are_outlined_together() -> None:
+    label = np.zeros((40, 50), np.uint8)
+    label[10:25, 8:37] = 1
+    label[33, 44] = 2  # seen, too
+    coarse = contours_of(label, coarse=3)
+    assert 0 < len(coarse) <= len(contours_of(label))
+    for class_id, (top, left, bottom, right) in {1: (10, 8, 25, 37), 2: (33, 44, 34, 45)}.items():
+        own = coarse.pieces[coarse.class_ids == class_id].reshape(-1, 2) + 0.5
+        low, high = own.min(axis=0), own.max(axis=0)
+        assert (low <= (top, left)).all() and (low > (top - 3, left - 3)).all()
+        assert (high >= (bottom, right)).all() and (high < (bottom + 3, right + 3)).all()
+
+
 def test_nothing_has_no_outline_and_all_of_a_plane_has_its_frame() -> None:
     assert len(contours_of(np.zeros((4, 5), np.uint8))) == 0
     frame = contours_of(np.full((4, 5), 7, np.uint8))

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from napari_scsam.models.doubt import Doubt, disagreements, doubts, outline_disagreement
 from napari_scsam.models.groups import grouped
+from napari_scsam.models.hybrid_ranking import by_doubt
 from napari_scsam.models.ranking import (
     Labelled,
     OpenSlice,
@@ -120,7 +121,7 @@ def test_core_set_begins_with_every_large_group_by_its_medoid() -> None:
     assert of_group == {"0": 6, "1": 4, "2": 2}
     scores = [p.score for p in picks]
     assert scores == sorted(scores, reverse=True)
-    assert picks[0].reason == "typical of 50 % of the open slices"
+    assert picks[0].reason == "like 50 % of the open slices"
 
 
 def test_core_set_counts_what_is_labelled() -> None:
@@ -168,8 +169,22 @@ def test_hybrid_takes_turns_among_the_classes() -> None:
     slices = [doubtful(f"a{i}", 0.9, 0.0) for i in range(12)]
     slices += [doubtful(f"b{i}", 0.0, 0.4) for i in range(12)]
     late = Labelled(10_000, np.ones((1, 4), np.float32))
-    picks = [p for p in hybrid(slices, TWO, late) if p.strategy == "hybrid"]
+    picks = by_doubt(slices, TWO, late)
     assert Counter(p.image[0] for p in picks[:8]) == {"a": 4, "b": 4}
+
+
+def test_hybrid_covers_the_images_and_takes_every_third_by_doubt() -> None:
+    slices = pool(40)
+    picks = hybrid(slices, TWO, Labelled(3, np.ones((3, 8), np.float32)))
+    assert sorted(images(picks)) == sorted(one.image for one in slices)
+    placed = [p.strategy for p in picks if p.strategy != "random"]
+    assert placed[:6] == ["core-set", "core-set", "hybrid"] * 2
+    checked = {p.image for p in picks if p.strategy == "random"}
+    covering = core_set(
+        [one for one in slices if one.image not in checked],
+        Labelled(3, np.ones((3, 8), np.float32)),
+    )
+    assert images(picks)[:2] == images(covering)[:2]
 
 
 def test_the_noise_of_hybrid_decays() -> None:
@@ -177,7 +192,7 @@ def test_the_noise_of_hybrid_decays() -> None:
     known = np.zeros((1, 8), np.float32)
 
     def order(labelled: int) -> list[float]:
-        picks = hybrid(slices, ONE, Labelled(labelled, known))
+        picks = by_doubt(slices, ONE, Labelled(labelled, known))
         return [p.score for p in picks if p.score is not None]
 
     assert order(10_000) == sorted(order(10_000), reverse=True)
@@ -200,7 +215,8 @@ def test_the_reason_is_what_made_the_score(doubt: Doubt | None, near: bool, reas
     own = np.array([1, 0], np.float32) if near else np.array([0, 1], np.float32)
     found = {} if doubt is None else {1: doubt}
     far = OpenSlice("far", 0, np.array([-1, 0], np.float32), {1: Doubt(0, 1)})
-    picks = hybrid([OpenSlice("it", 0, own, found), far], ONE, Labelled(1, own[None] * 0 + [1, 0]))
+    known = Labelled(1, own[None] * 0 + [1, 0])
+    picks = by_doubt([OpenSlice("it", 0, own, found), far], ONE, known)
     assert next(p.reason for p in picks if p.image == "it") == reason
 
 
@@ -247,7 +263,7 @@ def test_probabilities_with_rounding_errors_can_be_ranked() -> None:
     found = doubts(np.stack([background, sure]), [1])
     assert found[1].entropy == pytest.approx(0, abs=1e-4) and 0.99 < found[1].dice <= 1
     slices = [OpenSlice("a", 0, np.ones(8, np.float32), found)]
-    (pick,) = hybrid(slices, ONE, Labelled(1, np.ones((1, 8), np.float32)))
+    (pick,) = by_doubt(slices, ONE, Labelled(1, np.ones((1, 8), np.float32)))
     assert pick.image == "a"
 
 

@@ -36,7 +36,7 @@ class Contours:
         return len(self.class_ids)
 
 
-def contours_of(label: LabelArray, dash: int = 0) -> Contours:
+def contours_of(label: LabelArray, dash: int = 0, coarse: int = 1) -> Contours:
     """The outlines of all classes of a plane.
 
     Parameters
@@ -44,6 +44,9 @@ def contours_of(label: LabelArray, dash: int = 0) -> Contours:
     label : ndarray of shape (rows, cols), uint8
     dash : int
         Pixels of a dash, and of the gap after it; 0 for solid outlines.
+    coarse : int
+        Squares of so many pixels a side are outlined as one pixel, of the greatest class in them.
+        For a picture whose pixels are smaller than those of the screen.
 
     Returns
     -------
@@ -54,13 +57,26 @@ def contours_of(label: LabelArray, dash: int = 0) -> Contours:
         return Contours(np.empty((0, 2, 2)), np.empty((0, 2)), np.empty(0, np.uint8))
     # Only within the bounding box: most of a plane is empty.
     first = np.array([rows[0], cols[0]])
-    part = np.pad(label[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1], 1)
-    across = _edges(part, dash, int(first.sum()))
-    along = _edges(part.T, dash, int(first.sum()))
+    part = _squares(label[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1], coarse)
+    part, dash = np.pad(part, 1), min(dash, max(1, dash // coarse))
+    across = _edges(part, dash, int(first.sum()) // coarse)
+    along = _edges(part.T, dash, int(first.sum()) // coarse)
     pieces = np.concatenate([across[0], along[0][:, :, ::-1]])
     inward = np.concatenate([across[1], along[1][:, ::-1]])
     # The padding has moved each pixel by one, and an edge is half a pixel before it.
-    return Contours(pieces + first - 1.5, inward, np.concatenate([across[2], along[2]]))
+    pieces = (pieces - 1) * coarse + first - 0.5
+    return Contours(pieces, inward, np.concatenate([across[2], along[2]]))
+
+
+def _squares(part: LabelArray, side: int) -> LabelArray:
+    """The greatest value of each square of `side` x `side` pixels."""
+    if side == 1:
+        return part
+    part = np.pad(part, [(0, -length % side) for length in part.shape])
+    found: LabelArray = part[::side, ::side].copy()
+    for row, col in np.ndindex(side, side):
+        np.maximum(found, part[row::side, col::side], out=found)
+    return found
 
 
 _Edges = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.uint8]"]

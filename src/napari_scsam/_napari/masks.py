@@ -8,6 +8,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 
 from napari_scsam.core.patches import taken_back
+from napari_scsam.core.prompts import bounding_box
 from napari_scsam.core.volume import take_plane
 
 if TYPE_CHECKING:
@@ -153,6 +154,10 @@ class PreviewPainter:
 
 def _changed(before: LabelArray, after: LabelArray) -> LabelArray:
     """Changed pixels, in the class that they have now; removed ones in that which they had."""
-    label: LabelArray = np.where(after > 0, after, before)
-    label[before == after] = 0
+    label, changed = np.zeros_like(after), before != after
+    r0, c0, r1, c1 = bounding_box(changed)
+    # For speed: little has changed, and a plane may be large.
+    part = (slice(r0, r1 + 1), slice(c0, c1 + 1))
+    either = np.where(after[part] > 0, after[part], before[part])
+    label[part] = np.where(changed[part], either, 0)
     return label

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 OUTLINE_PX = 1.5
 # Screen pixels of a dash in the outline of a draft, and of the gap after it, at least. Arbitrary.
 DASH_PX = 6.0
+# Pixels, at most, that are outlined as one. Arbitrary.
+COARSEST = 16
 # What has changed is lit by so many lines beside each other. Arbitrary.
-LIT_LINES = 4
+LIT_LINES = 3
 
 
 class OutlinePainter:
     """Draws the outline of one plane as line segments; changed pixels are lit by a thick one.
 
     The outline lies inside the mask, so that classes that touch have one each. It is found once
-    for each mask; another zoom only changes how the segments are drawn.
+    for each mask, and again only in another zoom that needs other dashes, or shows several pixels
+    in one of the screen.
 
     Parameters
     ----------
@@ -52,7 +55,9 @@ class OutlinePainter:
         self._label: LabelArray | None = None
         self._outline: Contours | None = None
         self._lit: Contours | None = None
-        self._dash = 0
+        self._dashed = False
+        # Pixels of a dash, and of the squares that are outlined as one pixel.
+        self._grain = (0, 1)
 
     def show(
         self,
@@ -73,10 +78,10 @@ class OutlinePainter:
         lit : ndarray of shape (rows, cols), uint8, optional
             What has changed, drawn with a thick outline.
         """
-        self._plane, self._label = plane, label
-        self._dash = self._dash_length(plane) if dashed else 0
-        self._outline = None if label is None else contours_of(label, self._dash)
-        self._lit = None if lit is None else contours_of(lit)
+        self._plane, self._label, self._dashed = plane, label, dashed
+        self._grain = self._find_grain(plane)
+        self._outline = None if label is None else contours_of(label, *self._grain)
+        self._lit = None if lit is None else contours_of(lit, 0, self._grain[1])
         self._draw()
 
     def dim(self) -> None:
@@ -89,17 +94,17 @@ class OutlinePainter:
         """Draw the outline at the present zoom."""
         if self._plane is None or self._outline is None:
             return
-        if self._dash and self._label is not None:
-            dash = self._dash_length(self._plane)
-            if dash != self._dash:
-                self._dash = dash
-                self._outline = contours_of(self._label, dash)
+        grain = self._find_grain(self._plane)
+        if grain != self._grain and self._label is not None:
+            self._grain = grain
+            self._outline = contours_of(self._label, *grain)
         self._draw()
 
-    def _dash_length(self, plane: Plane) -> int:
-        """Pixels of a dash at the present zoom, at least one."""
-        pixel = float(self._vectors.in_plane(plane).min()) * self._zoom()
-        return max(1, round(DASH_PX / max(pixel, 1e-6)))
+    def _find_grain(self, plane: Plane) -> tuple[int, int]:
+        """Pixels of a dash, or 0, and of a square that is at most one pixel of the screen."""
+        pixel = max(float(self._vectors.in_plane(plane).min()) * self._zoom(), 1e-6)
+        dash = max(1, round(DASH_PX / pixel)) if self._dashed else 0
+        return dash, max(1, min(int(1 / pixel), COARSEST))
 
     def _draw(self) -> None:
         width = OUTLINE_PX / max(self._zoom(), 1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,11 @@ class PlaneVectors:
             scale[plane.axis] = self._spacing[plane.axis]
         if not np.allclose(layer.scale, scale):
             layer.scale = scale
-        with layer.events.set_data.blocker(), layer.events.extent.blocker():
+        # Drawn once, below. Lines on the image do not change the range of the sliders either.
+        events = layer.events
+        with ExitStack() as blocked:
+            for event in (events.set_data, events.extent, events.data, events.edge_color):
+                blocked.enter_context(event.blocker())
             layer.data = self._to_data(plane, pieces / unit)
             layer.edge_color = colours
             layer.edge_width = width / unit

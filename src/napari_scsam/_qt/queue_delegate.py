@@ -67,7 +67,8 @@ class QueueDelegate(QStyledItemDelegate):
             first.setHeight(area.height() // 2)
             second = area.adjusted(0, area.height() // 2, 0, 0)
             painter.setOpacity(FAINT)
-            _paint_line(painter, second, item.reason or item.progress)
+            reason = item.reason or item.progress
+            _paint_line(painter, second, reason, Qt.TextElideMode.ElideRight)
             painter.setOpacity(1.0)
         right = item.progress
         if self.two_lines:
@@ -75,7 +76,9 @@ class QueueDelegate(QStyledItemDelegate):
         width = painter.fontMetrics().horizontalAdvance(right)
         painter.drawText(first, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, right)
         name = item.name if item.plane is None else f"{item.name}, slice {item.plane}"
-        _paint_line(painter, first.adjusted(0, 0, -width - BESIDE, 0), name)
+        # The ends of names tell images apart.
+        beside = first.adjusted(0, 0, -width - BESIDE, 0)
+        _paint_line(painter, beside, name, Qt.TextElideMode.ElideMiddle)
 
 
 _THUMBNAIL = int(Qt.ItemDataRole.DecorationRole)
@@ -94,7 +97,7 @@ def _paint_sign(painter: QPainter, area: QRect, mark: str, thumbnail: QPixmap | 
     return left + side + BESIDE
 
 
-def _paint_line(painter: QPainter, area: QRect, text: str) -> None:
-    """Paint a text in one line; its middle is left out where it is too long."""
-    shown = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, area.width())
+def _paint_line(painter: QPainter, area: QRect, text: str, left_out: Qt.TextElideMode) -> None:
+    """Paint a text in one line; a part is left out where it is too long."""
+    shown = painter.fontMetrics().elidedText(text, left_out, area.width())
     painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, shown)

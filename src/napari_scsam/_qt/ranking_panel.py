@@ -23,8 +23,8 @@ from napari_scsam.workflows.background_ranking import RankingState
 TICK_MS = 500
 FOLD_TIP = "Order the images by how much they are worth labelling"
 STRATEGY_TIP = (
-    "How images are ordered. Doubt and variety: those first on which the models are unsure, or "
-    "that are unlike what is labelled, and 15 % at random as a check."
+    "How images are ordered. Variety and doubt: those first that represent the others, every third "
+    "one on which the models are unsure, and 15 % at random as a check."
 )
 RANK_TIP = "Order the open images, in the background. J then follows the list."
 AGAIN_TIP = "Order the images again whenever a round has ended or another one was made active"

@@ -45,8 +45,8 @@ def rank(
     folder
         The project folder.
     strategy
-        hybrid: representative images first; with a round, doubt of the models and distance to what
-        is labelled, and 15 % at random as a check. The others are single criteria for comparison.
+        hybrid: images that represent the others, with a round every third by doubt of the models,
+        and 15 % at random as a check. The others are single criteria for comparison.
     workers
         Processes on this machine, each with one thread.
     dask_

@@ -82,20 +82,17 @@ class Patch:
 
 
 def unpacked(text: str, size: int) -> bytes:
-    """Return the bytes that zlib and base64 packed into a text.
+    """Return the bytes that zlib and base64 packed into a text, up to one more than `size`.
 
     Raises
     ------
     ValueError
-        If they are damaged, or not `size` bytes; no more than these are unpacked.
+        If they are damaged.
     """
     try:
-        raw = zlib.decompressobj().decompress(base64.b64decode(text), max(1, size + 1))
+        return zlib.decompressobj().decompress(base64.b64decode(text), max(1, size + 1))
     except zlib.error as error:
         raise ValueError("The packed pixels are damaged.") from error
-    if len(raw) != size:
-        raise ValueError(f"The packed pixels are not {size} bytes.")
-    return raw
 
 
 def taken_back(view: LabelArray, before: LabelArray) -> tuple[LabelArray, LabelArray] | None:

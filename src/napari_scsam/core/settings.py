@@ -67,7 +67,7 @@ DEVICE_TITLES: dict[str, str] = {
 
 
 STRATEGY_TITLES: dict[RankStrategy, str] = {
-    "hybrid": "Doubt and variety",
+    "hybrid": "Variety and doubt",
     "sequential": "As added",
     "random": "Random",
     "foreground-random": "Random, foreground",

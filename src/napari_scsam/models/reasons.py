@@ -38,4 +38,4 @@ def group_text(share: float, labelled: int, anything_labelled: bool) -> str:
     """Return the reason of a slice that stands for a share of the open ones."""
     if anything_labelled and not labelled:
         return "unlike anything labelled"
-    return f"typical of {percent(share)} of the open slices"
+    return f"like {percent(share)} of the open slices"

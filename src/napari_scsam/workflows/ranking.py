@@ -192,22 +192,13 @@ class _Job:
 
     def _order(self, images: Sequence[OpenImage]) -> list[ranking.Pick]:
         """Apply the strategy to what is known now."""
-        slices, seed = self._slices(images), self._options.seed
-        match self._options.strategy:
-            case "sequential":
-                return ranking.sequential(slices)
-            case "random":
-                return ranking.random(slices, seed)
-            case "foreground-random":
-                return ranking.foreground_random(slices, seed)
-            case "entropy":
-                return ranking.entropy(slices, self._names)
-            case "disagreement":
-                return ranking.disagreement(slices, self._names)
-            case "core-set":
-                return ranking.core_set(slices, self._labelled)
-            case "hybrid":
-                return ranking.hybrid(slices, self._names, self._labelled, seed)
+        return ranking.ordered(
+            self._options.strategy,
+            self._slices(images),
+            self._names,
+            self._labelled,
+            self._options.seed,
+        )
 
     def _slices(self, images: Sequence[OpenImage]) -> list[ranking.OpenSlice]:
         """The slices of some images that are not blank, with what was measured on them."""

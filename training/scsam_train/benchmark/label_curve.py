@@ -209,27 +209,8 @@ def _next(
     if labelled:
         images = len({plane.image for plane in labelled})
         known = ranking.Labelled(images, np.stack([plane.pooled for plane in labelled]))
-    picks = _order(strategy, slices, known, seed)
-    return [still[pick.image, pick.plane] for pick in picks]
-
-
-def _order(
-    strategy: RankStrategy,
-    slices: Sequence[ranking.OpenSlice],
-    labelled: ranking.Labelled,
-    seed: int,
-) -> list[ranking.Pick]:
-    """Apply a strategy; those that need predictions begin at random without them."""
     names = {c: str(c) for one in slices for c in one.doubts}
-    if strategy in ("entropy", "disagreement") and not names:
-        return ranking.random(slices, seed)
-    orders: dict[RankStrategy, Callable[[], list[ranking.Pick]]] = {
-        "sequential": lambda: ranking.sequential(slices),
-        "random": lambda: ranking.random(slices, seed),
-        "foreground-random": lambda: ranking.foreground_random(slices, seed),
-        "entropy": lambda: ranking.entropy(slices, names),
-        "disagreement": lambda: ranking.disagreement(slices, names),
-        "core-set": lambda: ranking.core_set(slices, labelled),
-        "hybrid": lambda: ranking.hybrid(slices, names, labelled, seed),
-    }
-    return orders[strategy]()
+    # Those that need predictions begin at random.
+    waits = strategy in ("entropy", "disagreement") and not names
+    picks = ranking.ordered("random" if waits else strategy, slices, names, known, seed)
+    return [still[pick.image, pick.plane] for pick in picks]
