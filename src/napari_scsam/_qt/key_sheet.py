@@ -48,8 +48,9 @@ ON_IMAGE = (
     ("B, held", "hide everything except the image"),
     ("Esc", "cancel a drag"),
 )
-# Pixels; arbitrary.
+# Size of the sheet, and width of its first column, in pixels; arbitrary.
 SIZE = (420, 560)
+KEY_WIDTH = 120
 
 
 class KeySheet(QDialog):
@@ -74,6 +75,7 @@ class KeySheet(QDialog):
 
 def _table(heading: str, rows: tuple[tuple[str, str], ...]) -> str:
     body = "".join(
-        f"<tr><td><b>{escape(key)}</b></td><td>{escape(what)}</td></tr>" for key, what in rows
+        f"<tr><td width='{KEY_WIDTH}'><b>{escape(key)}</b></td><td>{escape(what)}</td></tr>"
+        for key, what in rows
     )
     return f"<h3>{heading}</h3><table cellpadding='3'>{body}</table>"
