@@ -48,9 +48,9 @@ ON_IMAGE = (
     ("B, held", "hide everything except the image"),
     ("Esc", "cancel a drag"),
 )
-# Size of the sheet, and width of its first column, in pixels; arbitrary.
+# Pixels; arbitrary.
 SIZE = (420, 560)
-KEY_WIDTH = 120
+KEY_WIDTH = 120  # of the first column; arbitrary
 
 
 class KeySheet(QDialog):
