@@ -149,6 +149,7 @@ def _take_pictures(window: Any, dock: Any, projects: tuple[Path, Path], out: Pat
 
 def _take_states(dock: Any, out: Path) -> None:
     """Take the dock with its forms open, and with fonts of twice the size."""
+    _scroll_up(dock)
     _unfold(dock, "edit_classes")
     _save(dock, out / "classes.png")
     dock.findChild(QToolButton, "edit_classes").setChecked(False)
@@ -156,6 +157,7 @@ def _take_states(dock: Any, out: Path) -> None:
     _pump(1.0)
     _save(dock.findChild(QDialog, "key_sheet"), out / "keys.png")
     dock.findChild(QDialog, "key_sheet").close()
+    _scroll_down(dock)
     _unfold(dock, "train_settings")
     _save(dock, out / "settings.png")
     dock.setStyleSheet(f"{dock.styleSheet()}\n* {{ font-size: {LARGE_FONT}px; }}")
@@ -197,6 +199,11 @@ def _suggest(dock: Any) -> None:
     annotation.suggest()
     _wait(lambda: bool(annotation.prompts.points) and annotation.preview is not None)
     _pump(SETTLE_S)
+
+
+def _scroll_up(dock: Any) -> None:
+    dock.findChild(QScrollArea).verticalScrollBar().setValue(0)
+    _pump(1.0)
 
 
 def _scroll_down(dock: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import numpy as np
+import tomli_w
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QShortcut
 
@@ -152,3 +154,39 @@ def test_a_second_dock_on_the_project_only_reads_and_leaves_the_first_working(
     hand.click(20, 20)
     hand.until(lambda: shown(dock)[20, 20] == 1)
     assert len(hand.points()) == 1
+
+
+def test_a_class_that_left_the_table_is_grey_and_can_not_be_committed(
+    hand: Any, dock: Any, loop: Any
+) -> None:
+    project = dock.session.project
+    image_id, plane = loop.key
+    loop.editor.set_class(2)
+    hand.click(30, 30)
+    hand.wait_for_mask()
+    loop.commit()
+    hand.until(lambda: project.committed_planes(image_id) == [plane.index])
+    hand.until(lambda: not loop.now.status.busy)
+    dock.session.canvas.go_to(Plane(0, 0))
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    dock.close_project()
+    table = project.folder / "project.toml"
+    info = tomllib.loads(table.read_text())
+    del info["classes"][1]
+    table.write_text(tomli_w.dumps(info))
+
+    dock.open_project_folder(project.folder)
+    hand.wait_for_image()
+    session = dock.session
+    assert [c.name for c in session.project.classes] == ["one"]
+    session.annotation.navigation.open_image(image_id, Plane(0, 0))
+    hand.wait_for_mask()
+    grey = [128 / 255] * 3
+    layers = session.canvas.layers
+    np.testing.assert_allclose(layers["prompts"].face_color[0][:3], grey, atol=0.01)
+    np.testing.assert_allclose(layers["committed"].colormap.map(2)[:3], grey, atol=0.01)
+    hand.window_key(Qt.Key.Key_J)
+    hand.until(lambda: "2" in hand.status() and "one" in hand.status())
+    assert session.project.committed_planes(image_id) == [plane.index]
+    assert len(hand.points()) == 1  # what was clicked is there

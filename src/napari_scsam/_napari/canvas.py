@@ -18,6 +18,7 @@ from napari_scsam._napari.layers import (
     OUTLINE,
     PREVIEW,
     PROMPTS,
+    UNKNOWN,
     ImageLayers,
 )
 from napari_scsam._napari.lines import LinePainter
@@ -31,6 +32,7 @@ from napari_scsam._napari.viewing import ViewingAids
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.scene import Scene
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import MAX_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -144,7 +146,8 @@ class NapariCanvas(Canvas):
         self._view.volume = volume
         layers = self._layers.named
         self._committed = CommittedPainter(layers[COMMITTED], volume.ndim, scene.committed)
-        colours = {c.id: c.colour for c in scene.classes}
+        known = {c.id: c.colour for c in scene.classes}
+        colours = {**dict.fromkeys(range(1, MAX_CLASSES + 1), UNKNOWN), **known}
         outline = OutlinePainter(
             PlaneVectors(layers[OUTLINE], volume.spacing), colours, self._view.zoom
         )

@@ -9,6 +9,7 @@ from napari.layers import Image, Labels, Points, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_scsam._napari.display import contrast, kind, units
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ LINES = "boxes and strokes"
 PREVIEW = "preview"
 OUTLINE = "preview outline"
 COMMITTED = "committed"
+# Colour of a class that a label or a prompt has, but the class table no longer; arbitrary.
+UNKNOWN = "#808080"
 # Layers that only we draw on; napari's list does not show them.
 HELPERS = (OUTLINE, LINES, PROMPTS)
 
@@ -133,9 +136,13 @@ def _make(
         # napari shows them beside its sliders.
         "axis_labels": volume.plane_names or None,
     }
-    hidden: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    others: dict[int | None, str] = {
+        None: UNKNOWN,
+        BACKGROUND: "transparent",
+        NOT_ANNOTATED: "transparent",
+    }
     colours: dict[int | None, str] = {c.id: c.colour for c in classes}
-    colormap = DirectLabelColormap(color_dict={**hidden, **colours})
+    colormap = DirectLabelColormap(color_dict={**others, **colours})
     committed, preview = _filled(volume, label), _filled(volume, None)
     return {
         IMAGE: Image(

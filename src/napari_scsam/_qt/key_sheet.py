@@ -50,6 +50,7 @@ ON_IMAGE = (
 )
 # Pixels; arbitrary.
 SIZE = (420, 560)
+KEY_WIDTH = 120  # of the first column; arbitrary
 
 
 class KeySheet(QDialog):
@@ -74,6 +75,7 @@ class KeySheet(QDialog):
 
 def _table(heading: str, rows: tuple[tuple[str, str], ...]) -> str:
     body = "".join(
-        f"<tr><td><b>{escape(key)}</b></td><td>{escape(what)}</td></tr>" for key, what in rows
+        f"<tr><td width='{KEY_WIDTH}'><b>{escape(key)}</b></td><td>{escape(what)}</td></tr>"
+        for key, what in rows
     )
     return f"<h3>{heading}</h3><table cellpadding='3'>{body}</table>"

@@ -117,7 +117,7 @@ class Painting:
 
     def _kept(self, left: Collection[int]) -> str:
         """Message that names the classes that the stroke left unchanged."""
-        names = [self._names[i] for i in sorted(left) if i != NOT_ANNOTATED]
+        names = [self._names.get(i, f"class {i}") for i in sorted(left) if i != NOT_ANNOTATED]
         if not names:
             return ""
         verb = "was" if len(names) == 1 else "were"

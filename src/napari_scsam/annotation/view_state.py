@@ -251,7 +251,7 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
     if now.selected is not None:
         point = now.prompts.points[now.selected]
         if point.kind == "query" and point.state == "proposed":
-            return f"Is this point inside the {names[point.class_id]}?  Q yes  ·  W no"
+            return f"Is this point inside the {_name(names, point.class_id)}?  Q yes  ·  W no"
     if now.line is not None:
         return _line_words(now.prompts, now.line, names)
     nothing = not points and not now.prompts.boxes and not now.prompts.strokes
@@ -277,12 +277,17 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
 
 def _line_words(prompts: PromptSet, line: Line, names: dict[int, str]) -> str:
     if isinstance(line, tuple):
-        return (
-            f"A box of {names[line[0]]} is selected: Delete removes it, Esc clears the selection."
-        )
+        name = _name(names, line[0])
+        return f"A box of {name} is selected: Delete removes it, Esc clears the selection."
     stroke = prompts.strokes[line]
-    side = names[stroke.class_id] if stroke.positive else f"outside {names[stroke.class_id]}"
+    name = _name(names, stroke.class_id)
+    side = name if stroke.positive else f"outside {name}"
     return f"A {stroke.kind}, {side}, is selected: Delete removes it, Esc clears the selection."
+
+
+def _name(names: dict[int, str], class_id: int) -> str:
+    """Name of a class; one that the class table no longer has is named by its number."""
+    return names.get(class_id, f"class {class_id}")
 
 
 def _objects(now: Situation) -> str:

@@ -1,0 +1,200 @@
+"""Outline the left atrium in a volume with few actions, through the dock's controllers.
+
+A simulated annotator outlines volumes of ``atrium_la2018/images`` and ``masks`` in a data folder.
+It sees the true masks, and does what a person would do in the dock:
+
+1. On the slice with the largest atrium: an exact box, J, Shift+G. Three actions.
+2. On each slice that is flagged, to which N goes: J if the draft is good (a Dice of `GOOD`, or
+   nothing on either), else an exact box, or a click into the largest error, or both, then J.
+3. On the first slice with atrium that propagation did not reach: the same, and Shift+G.
+4. *Commit all*, which is one action.
+
+Every key, click and drag is one action. The last line is one JSON object: for each volume the Dice,
+the slices of atrium, and the actions; ``doubtful`` lists the actions of each slice of 2 and 3.
+
+``python benchmarks/atrium_annotator.py DATA_FOLDER --volumes 1``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from heart_annotator import QueueRunner, Recorder, largest_error
+
+from napari_scsam.annotation.controller import AnnotationController
+from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompts import bounding_box
+from napari_scsam.inference.previews import Previewer
+from napari_scsam.inference.process_client import SegmenterProcess
+from napari_scsam.io import read_labels, read_volume
+from napari_scsam.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Dice from which the annotator accepts a slice. Arbitrary: the goal for the volume.
+GOOD = 0.85
+# Passes of propagation, at most. Arbitrary.
+MOST_PASSES = 4
+
+
+class Annotator:
+    """Acts on the dock's controllers, and counts.
+
+    Parameters
+    ----------
+    project : Project
+    segmenter : SegmenterProcess
+    truth : ndarray of shape (slices, rows, cols), uint8
+    """
+
+    def __init__(self, project: Project, segmenter: SegmenterProcess, truth: np.ndarray) -> None:
+        self.canvas, self.truth, self.actions = Recorder(), truth, 0
+        self._runners = [QueueRunner() for _ in range(3)]
+        models, files, carrier = self._runners
+        self.annotation = AnnotationController(
+            project,
+            self.canvas,
+            Previewer(segmenter, models),
+            files,
+            lambda _: None,
+            segmenter=segmenter,
+            carrier=carrier,
+        )
+        self.doubtful: list[int] = []
+
+    def outline(self, image_id: str) -> None:
+        """Outline the volume and commit it."""
+        largest = int(self.truth.sum((1, 2)).argmax())
+        self.annotation.navigation.open_image(image_id, Plane(0, largest))
+        self._settle()
+        self._box()
+        self._act(self.annotation.commit)
+        self._act(self.annotation.propagate)
+        for _ in range(MOST_PASSES):
+            self._check_flagged()
+            if not self._go_on():
+                break
+        if self.annotation.now.drafts:
+            self._act(self.annotation.commit_drafts)
+
+    def _check_flagged(self) -> None:
+        while any(draft.flag for draft in self.annotation.now.drafts.values()):
+            before = self.actions
+            flagged = [p for p, d in self.annotation.now.drafts.items() if d.flag]
+            if self.annotation.now.plane not in flagged:
+                self._act(self.annotation.next_to_check)
+            self._correct(before)
+
+    def _go_on(self) -> bool:
+        """Outline the first slice that was not reached, and propagate; False if there is none."""
+        missed = [i for i in range(len(self.truth)) if self.truth[i].any() and not self._has(i)]
+        if not missed:
+            return False
+        before = self.actions
+        self.annotation.navigation.plane_changed(Plane(0, missed[0]))
+        self.actions += 1  # the slider, or a click on the strip
+        self._correct(before)
+        self.annotation.navigation.plane_changed(Plane(0, missed[0]))
+        self._act(self.annotation.propagate)
+        return True
+
+    def _correct(self, before: int) -> None:
+        """Accept a slice, or outline it and accept it, with at most three actions."""
+        index = self.annotation.now.plane.index
+        true = self.truth[index] > 0
+        if dice(self._label(), true) < GOOD:
+            if true.any():
+                self._box()
+            error = largest_error(self._label() > 0, true)
+            room = self.actions - before < 2
+            if dice(self._label(), true) < GOOD and error is not None and room:
+                self._act(self.canvas.listener.add_point, *error)
+        saved = self.annotation.now.commits
+        self._act(self.annotation.commit)
+        if self.annotation.now.commits == saved:  # an empty doubtful draft takes two presses
+            self._act(self.annotation.commit)
+        self.doubtful.append(self.actions - before)
+
+    def _has(self, index: int) -> bool:
+        now = self.annotation.now
+        return Plane(0, index) in now.drafts or index in self._committed()
+
+    def _committed(self) -> frozenset[int]:
+        return frozenset(self.annotation._presenter._committed.annotated)
+
+    def _label(self) -> np.ndarray:
+        preview = self.annotation.preview
+        return np.zeros(self.truth.shape[1:], np.uint8) if preview is None else preview
+
+    def _box(self) -> None:
+        index = self.annotation.now.plane.index
+        self._act(self.canvas.listener.set_box, bounding_box(self.truth[index] > 0))
+
+    def _act(self, action: Callable[..., None], *values: Any) -> None:
+        action(*values)
+        self.actions += 1
+        self._settle()
+
+    def _settle(self) -> None:
+        while any(runner.queue for runner in self._runners):
+            for runner in self._runners:
+                runner.work()
+
+
+def dice(label: np.ndarray, true: np.ndarray) -> float:
+    """Dice; 1 if nothing is on either."""
+    ours = label > 0
+    total = int(ours.sum() + true.sum())
+    return 1.0 if not total else 2 * float((ours & true).sum()) / total
+
+
+def measure(data: Path, count: int) -> list[dict[str, Any]]:
+    """Outline the first `count` volumes."""
+    found = []
+    for image in sorted((data / "atrium_la2018" / "images").iterdir())[:count]:
+        began = time.perf_counter()
+        mask = data / "atrium_la2018" / "masks" / image.name
+        truth = (read_labels(mask, read_volume(image)) > 0).astype(np.uint8)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            segmenter = SegmenterProcess(folder / "cache")
+            with Project.create(folder / "project", ["atrium"], modality="mr") as project:
+                (image_id,) = project.add_images([image])
+                annotator = Annotator(project, segmenter, truth)
+                annotator.outline(image_id)
+                saved = project.label(image_id)
+                annotator.annotation.close()
+            segmenter.close()
+        assert saved is not None
+        found.append(
+            {
+                "volume": image.name,
+                "dice": round(dice(np.where(saved == 255, 0, saved), truth > 0), 3),
+                "slices": int(truth.any((1, 2)).sum()),
+                "actions": annotator.actions,
+                "doubtful": annotator.doubtful,
+                "seconds": round(time.perf_counter() - began),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    """Read the arguments, measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--volumes", type=int, default=1)
+    options = parser.parse_args()
+    sys.stdout.write(json.dumps(measure(options.data, options.volumes)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
