@@ -86,7 +86,7 @@ class PreviewPainter:
         if shown is not None:
             crossed = any(plane.axis != shown.axis for plane in others)
             if again or crossed or shown in changed:
-                painted.append(self._paint(shown, masks.get(shown, crossing)))
+                painted.append(self._show_displayed(shown, masks.get(shown, crossing)))
         if any(painted):
             self._refresh()
 
@@ -115,17 +115,20 @@ class PreviewPainter:
         self._stale = False
         self._fill.refresh(extent=False, thumbnail=False, highlight=False)
 
-    def _paint(self, plane: Plane, mask: ShownMask | None) -> bool:
+    def _show_displayed(self, plane: Plane, mask: ShownMask | None) -> bool:
         """Fill and outline the displayed plane; returns whether a pixel has changed."""
+        self._timer.stop()
+        if mask is not None and not mask.is_draft:
+            return self._paint(plane, mask)
+        label = None if mask is None else mask.label
+        self._outline.show(plane, label, dashed=label is not None)
+        return self._fill_plane(plane, mask)
+
+    def _paint(self, plane: Plane, mask: ShownMask) -> bool:
+        """Show a mask that the user is working on: what has changed flashes."""
         before = take_plane(self._fill.data, plane, self._ndim).copy()
         changed = self._fill_plane(plane, mask)
-        self._timer.stop()
-        if mask is None or mask.is_draft:
-            dashed = mask is not None
-            self._outline.show(plane, None if mask is None else mask.label, dashed=dashed)
-            return changed
-        lit = _changed(before, mask.label) if changed else None
-        self._outline.show(plane, mask.label, lit=lit)
+        self._outline.show(plane, mask.label, lit=_changed(before, mask.label) if changed else None)
         if changed:
             self._timer.start()
         return changed
