@@ -153,8 +153,8 @@ def predict_files(
     here = workers == Workers()
     function = partial(_predict, tools=tools, cancel=cancel if here else None)
     found: dict[Path, _Predicted] = {}
-    progress(Progress(0.0, _predicting(len(scans))))
     with results(function, scans, workers, cancel, _lost) as todo:
+        progress(Progress(0.0, _predicting(len(scans))))
         for done in todo:
             found[done.target] = done
             progress(Progress(len(found) / len(scans), _predicting(len(scans))))
