@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import tifffile
 from command_line import ok, process, refused
 from test_cli_rank_cluster import worker_below
 from untrained_round import add_round
@@ -83,23 +84,30 @@ def test_long_names_are_shortened_and_nothing_after_them_is_lost(
 def test_two_workers_write_the_same_and_a_killed_one_loses_nothing(
     project: Path, tmp_path: Path
 ) -> None:
-    ok("predict", project, *scans(project), "--out", tmp_path / "alone", *UNET)
+    """On volumes, so that a worker is killed in the middle of one."""
+    stacks = [tmp_path / f"v{number}.tif" for number in range(6)]
+    for number, path in enumerate(stacks):
+        volume = np.random.default_rng(number).integers(0, 200, (60, 64, 64)).astype(np.uint8)
+        tifffile.imwrite(path, volume, photometric="minisblack")
+    words = ("--with", "unet", "--format", "tiff", "--out")
+    ok("predict", project, *stacks, *words, tmp_path / "alone")
     command = [sys.executable, "-m", "napari_scsam.cli", "predict", str(project)]
-    command += [*map(str, scans(project)), "--out", str(tmp_path / "two"), *UNET]
+    command += [*map(str, stacks), *words, str(tmp_path / "two")]
     killed = None
     with (
         (tmp_path / "said").open("w+") as stdout,
         subprocess.Popen([*command, "--workers", "2", "--json"], stdout=stdout) as running,
     ):
         while running.poll() is None and killed is None:
-            if len(list((tmp_path / "two").glob("*.png"))) > 1:  # in the middle
+            if list((tmp_path / "two").glob("*.tif")):  # others are being predicted
                 killed = worker_below(running.pid)
+            time.sleep(0.005)
         if killed is not None:
             killed.kill()
         assert running.wait(timeout=250) == 0
     assert killed is not None
     found = json.loads((tmp_path / "said").read_text().splitlines()[-1])["predictions"]
-    assert [path.rpartition("/")[2] for path in found] == [p.name for p in scans(project)]
+    assert [path.rpartition("/")[2] for path in found] == [p.name for p in stacks]
     assert contents(tmp_path / "two") == contents(tmp_path / "alone")
 
 
