@@ -91,7 +91,7 @@ def fresh_environment(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["wheel", "editable"])
+@pytest.mark.parametrize("how", ["wheel", pytest.param("editable", marks=pytest.mark.exhaustive)])
 def test_manifest_in_a_fresh_environment(how: str, source: Path, tmp_path: Path) -> None:
     python, npe2 = fresh_environment(tmp_path / "env")
     pip = (python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")

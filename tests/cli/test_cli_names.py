@@ -41,7 +41,13 @@ def test_brackets_are_part_of_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
-@pytest.mark.parametrize("name", ["a\x1b[2Jb.png", "scan\udce9.png", "line\nline.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\x1b[2Jb.png",
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("scan\udce9.png", "a\nb.png")),
+    ],
+)
 def test_a_name_is_shown_and_not_obeyed_by_a_terminal(tmp_path: Path, name: str) -> None:
     """As processes, with the output as bytes would reach a terminal."""
     project = make(tmp_path, name)

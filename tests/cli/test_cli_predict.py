@@ -81,6 +81,7 @@ def test_long_names_are_shortened_and_nothing_after_them_is_lost(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # `rank` shows in `make test` that the same workers can be killed
 def test_two_workers_write_the_same_and_a_killed_one_loses_nothing(
     project: Path, tmp_path: Path
 ) -> None:

@@ -39,6 +39,8 @@ if sys.platform.startswith("linux"):
         pytest.skip("no display; run under xvfb-run", allow_module_level=True)
 
 WAIT_MS = 90_000
+# Between the events of a drag: napari drops moves that follow within 5 ms, and no hand is as fast.
+MOVE_MS = 6
 # Of the volume that `loop` is about.
 LOOP_SHAPE = (8, 60, 70)
 
@@ -230,7 +232,8 @@ class Hand:
                 modifier,
             )
             QApplication.sendEvent(self.native, event)
-            QApplication.processEvents()
+            for _ in range(3):  # one wait may be filled by one repaint
+                QTest.qWait(MOVE_MS)
 
         corners = [self.at(*place) for place in path]
         send(QEvent.Type.MouseButtonPress, corners[0], button)

@@ -274,7 +274,8 @@ def test_the_faster_encoder_answers_the_same(
     assert 1e-4 < float((slow - lower).norm() / slow.norm()) < 0.03
 
 
-@pytest.mark.parametrize("method", ["dora", pytest.param("lora", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("method", ["dora", "lora"])
 def test_the_faster_encoder_has_its_adapter_merged(
     method: str, blob: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 @pytest.mark.skipif(os.name == "nt", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize(
     ("seed", "count"),
-    [(1, 4), *(pytest.param(seed, 20, marks=pytest.mark.exhaustive) for seed in range(2, 5))],
+    [pytest.param(seed, 20, marks=pytest.mark.exhaustive) for seed in range(1, 4)],
 )
 def test_a_kill_at_any_moment_of_a_round_or_a_tuning(tmp_path: Path, seed: int, count: int) -> None:
     script = Path(__file__).with_name("killing_training.py")

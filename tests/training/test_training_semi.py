@@ -391,6 +391,7 @@ def test_the_table_pairs_seeds_with_the_supervised_ones() -> None:
     assert "| scsam, scratch | unet | 0.300 ± 0.000 (2) | 0.750 ± 0.212 (2) |" in table
 
 
+@pytest.mark.exhaustive
 def test_an_embedding_that_was_lost_is_made_again_and_the_measured_time_kept(
     tmp_path: Path,
 ) -> None:

@@ -245,10 +245,11 @@ def _check_info(info: AdapterInfo) -> None:
     texts = (info.base, info.base_name, info.profile, info.method, *info.base_parts)
     if not all(isinstance(text, str) for text in texts) or info.profile not in _TARGETS:
         raise TypeError("a text was expected")
-    sizes = (info.rank, len(info.class_ids), info.sam_size or 1)
-    if not all(type(n) is int for n in (*sizes, *info.class_ids)):
+    numbers = (info.rank, info.sam_size or 1, *info.class_ids)
+    if not all(type(n) is int for n in numbers):
         raise TypeError("a whole number was expected")
-    if not all(1 <= n <= _MAX_SIZE for n in (*sizes, *info.class_ids)):
+    # An adapter without classes is one for points.
+    if not all(1 <= n <= _MAX_SIZE for n in numbers) or len(info.class_ids) > _MAX_SIZE:
         raise ValueError(f"numbers are 1 to {_MAX_SIZE}")
 
 
