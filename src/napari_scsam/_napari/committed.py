@@ -41,13 +41,14 @@ class CommittedPainter:
     def show(self, label: LabelArray | None, hidden: Collection[Plane]) -> None:
         """Show `label`, except on the `hidden` planes."""
         last, self._hidden = self._hidden, frozenset(hidden)
-        painted = label is not self._label
-        if painted:
+        painted = replaced = label is not self._label
+        if replaced:
             self._label = label
             self._layer.data[...] = 0 if label is None else label
         for plane in last - self._hidden:
             painted |= self._paint(plane, self._committed(plane))
-        for plane in self._hidden:
+        # Planes that stay hidden are left alone: the user may be painting on one.
+        for plane in self._hidden if replaced else self._hidden - last:
             painted |= self._paint(plane, 0)
         if painted:  # an upload of the plane to the GPU
             self._refresh()
