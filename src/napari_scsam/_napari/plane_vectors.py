@@ -65,7 +65,8 @@ class PlaneVectors:
                 blocked.enter_context(event.blocker())
             layer.data = self._to_data(plane, pieces / unit)
             layer.edge_color = colours
-            layer.edge_width = width / unit
+            if layer.edge_width != width / unit:  # napari slices and draws again for it
+                layer.edge_width = width / unit
         layer.refresh(extent=False, thumbnail=False)
 
     def clear(self) -> None:
