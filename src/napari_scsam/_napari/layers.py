@@ -122,7 +122,9 @@ class ImageLayers:
         for name in (OUTLINE, LINES):
             self._named[name].data = np.empty((0, 2, volume.ndim))
         for layer in self._named.values():
-            layer.scale = volume.spacing
+            # napari draws again, and updates its list, whether or not a value has changed.
+            if not np.array_equal(layer.scale, volume.spacing):
+                layer.scale = volume.spacing
             layer.units = units(volume)
             layer.axis_labels = volume.plane_names or None
 
