@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.background import Background
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from napari_scsam.rounds.shown_rounds import RoundsState
 
 
+# Time after a commit until slices are counted for the cost of a round, so that the next image is
+# shown first. Arbitrary.
+REST_MS = 400
 # The images, their ranks, and the strategy that ranked them.
 _Listed = tuple[list[QueueRow], dict[str, Ranked], str | None]
 
@@ -106,6 +109,10 @@ class Session(QObject):
         self._view = view
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
         self._rows, self._ranks = ImageRows(project), RankingReader()
+        self._count_later = QTimer(self)
+        self._count_later.setSingleShot(True)
+        self._count_later.setInterval(REST_MS)
+        self._count_later.timeout.connect(self._labels_changed)
         self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
@@ -131,7 +138,7 @@ class Session(QObject):
             self.annotation,
             jobs,
             view,
-            self._measured,
+            self._labels_changed,
             self.refresh_rows,
             self,
         )
@@ -193,6 +200,7 @@ class Session(QObject):
 
     def close(self) -> None:
         """Close the project, and remove its layers from the viewer."""
+        self._count_later.stop()
         self.tuning.close()
         self.background.close()
         self.rounds.close()
@@ -211,7 +219,7 @@ class Session(QObject):
         if seen != self._seen:
             self.refresh_rows()
         if seen[1] != now.commits:  # opening a project is no reason to tune
-            self.rounds.labels_changed()
+            self._count_later.start()
             self.tuning.committed()
             self.background.committed()
 
@@ -227,7 +235,7 @@ class Session(QObject):
             self.background.speed.wanted()
         self.background.rounds_changed(state)
 
-    def _measured(self) -> None:
+    def _labels_changed(self) -> None:
         self.rounds.labels_changed()
 
     def _round_changed(self) -> None:
