@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=100, help="of each image, at most")
     parser.add_argument("--boxes", action="store_true", help="begin with a box, not with a click")
     parser.add_argument("--rounds", type=int, nargs="*", default=[10, 40, 100], help="commits")
-    parser.add_argument("--pictures", type=int, nargs="*", default=[480, 960, 1600])
+    parser.add_argument("--pictures", type=int, nargs="*", default=[480, 720, 960])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

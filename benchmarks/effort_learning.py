@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from napari_scsam.annotation.controller import AnnotationController
     from napari_scsam.project import Project
 
-# Time limit of a tuning, for a machine on which other programs run; its steps are those of the
-# dock. Arbitrary.
-TUNING_S = 180.0
 # Interval of polling a child process. Arbitrary.
 POLL_S = 0.2
 
@@ -45,8 +42,8 @@ class Learning:
     """Trains as the dock does: one job at a time, on what is committed when it starts.
 
     A job is computed at once. What it made is used from the time on at which it would be ready:
-    when the annotator's clock has advanced by the job's processor time. A round waits until the
-    tuning that is running has ended.
+    when the annotator's clock has advanced by the processor time of a round, or by the time that a
+    tuning took, which has a time limit. A round waits until the tuning that is running has ended.
 
     Parameters
     ----------
@@ -106,7 +103,7 @@ class Learning:
         return self._training.start(settings)
 
     def _tuning(self) -> RunningTuning:
-        settings = TuneSettings(seconds=TUNING_S, seed=self._seed, device="cpu")
+        settings = TuneSettings(seed=self._seed, device="cpu")
         return RunningTuning.start(self._project, settings)
 
     def _start(
@@ -120,7 +117,8 @@ class Learning:
         job = start()
         while job.alive:
             time.sleep(POLL_S)
-        took = _of_children() - before
+        wall = time.perf_counter() - began
+        took = _of_children() - before if kind == "round" else wall
         self._pending = Pending(job, clock + took)
         self._log(
             {
@@ -128,7 +126,7 @@ class Learning:
                 "commits": commits,
                 "clock": round(clock, 1),
                 "took": round(took, 1),
-                "took_wall": round(time.perf_counter() - began, 1),
+                "took_wall": round(wall, 1),
                 "load": os.getloadavg()[0],
             }
         )
