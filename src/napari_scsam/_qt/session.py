@@ -9,21 +9,19 @@ from qtpy.QtCore import QObject, QTimer
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.background import Background
 from napari_scsam._qt.layer_rows import LayerRows
+from napari_scsam._qt.listed_images import ListedImages
 from napari_scsam._qt.models_ahead import ModelsAhead
-from napari_scsam._qt.queue_model import Ranked, RankingReader
 from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.previews import Previewer
-from napari_scsam.project.image_queue import ImageRows, QueueRow
 from napari_scsam.project.opinions import restore_first
 from napari_scsam.rounds.background_jobs import JobQueue
 from napari_scsam.rounds.controller import RoundsController
 from napari_scsam.rounds.tuning import TuningController, TuningState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from napari_scsam._qt.job_runner import ThreadJobRunner
@@ -39,12 +37,6 @@ if TYPE_CHECKING:
 # Time after a commit until slices are counted for the cost of a round, so that the next image is
 # shown first. Arbitrary.
 REST_MS = 400
-# The images, their ranks, and the strategy that ranked them.
-_Listed = tuple[list[QueueRow], dict[str, Ranked], str | None]
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 class SessionView(Protocol):
@@ -105,10 +97,8 @@ class Session(QObject):
         super().__init__()
         self.project = project
         self.segmenter = segmenter
-        self._files = files
         self._view = view
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
-        self._rows, self._ranks = ImageRows(project), RankingReader()
         self._count_later = QTimer(self)
         self._count_later.setSingleShot(True)
         self._count_later.setInterval(REST_MS)
@@ -128,8 +118,9 @@ class Session(QObject):
             project, self.annotation, previewer, files, view.show_machine, self
         )
         # First on the thread for files, because a person waits for them.
-        self.refresh_rows(self._list_shown)
-        self._open_first()
+        self._listed = ListedImages(project, files, self.annotation, view.images)
+        self._listed.refresh(self._list_shown)
+        self._open_first(files)
         jobs = JobQueue()
         self.tuning = TuningController(project, files, view.show_tuning, self._tuned, jobs=jobs)
         self.background = Background(
@@ -139,7 +130,7 @@ class Session(QObject):
             jobs,
             view,
             self._labels_changed,
-            self.refresh_rows,
+            self._listed.refresh,
             self,
         )
         self.rounds = RoundsController(
@@ -159,7 +150,7 @@ class Session(QObject):
     def _list_shown(self) -> None:
         self.background.list_shown()
 
-    def _open_first(self) -> None:
+    def _open_first(self, files: ThreadJobRunner) -> None:
         """Open the slice of the last session, or the first one to be labelled."""
 
         def show(at: SliceKey | None) -> None:
@@ -175,28 +166,7 @@ class Session(QObject):
             order.refresh()
             return first_view(self.project, order)
 
-        self._files.run(Job("Finding the slice", find), show, self.annotation.fail)
-
-    def refresh_rows(self, then: Callable[[], None] = _nothing) -> None:
-        """Show what is committed, and the ranked queue; both are read off the main thread.
-
-        `then` is called when they are shown, or can't be read.
-        """
-
-        def read(_progress: Any, _cancel: Any) -> _Listed:
-            order = self.annotation.navigation.queue.order
-            order.refresh()
-            return self._rows.read(), self._ranks.read(order.waiting()), order.strategy
-
-        def show(found: _Listed) -> None:
-            self._view.images.show(*found, self.annotation.now.image_id, self._flagged())
-            then()
-
-        def failed(error: Exception) -> None:
-            then()
-            self.annotation.fail(error)
-
-        self._files.run(Job("Reading the images", read), show, failed)
+        files.run(Job("Finding the slice", find), show, self.annotation.fail)
 
     def close(self) -> None:
         """Close the project, and remove its layers from the viewer."""
@@ -215,19 +185,13 @@ class Session(QObject):
         self._view.show_state(state)
         self._ahead.moved()
         now = self.annotation.now
-        seen, self._seen = self._seen, (now.image_id, now.commits, self._flagged())
+        seen, self._seen = self._seen, (now.image_id, now.commits, self._listed.flagged())
         if seen != self._seen:
-            self.refresh_rows()
+            self._listed.refresh()
         if seen[1] != now.commits:  # opening a project is no reason to tune
             self._count_later.start()
             self.tuning.committed()
             self.background.committed()
-
-    def _flagged(self) -> frozenset[str]:
-        """Return the id of the open image if it has slices to check."""
-        now = self.annotation.now
-        is_flagged = any(draft.flag for draft in now.drafts.values())
-        return frozenset({now.image_id} if is_flagged and now.image_id is not None else ())
 
     def _show_rounds(self, state: RoundsState) -> None:
         self._view.show_rounds(state)

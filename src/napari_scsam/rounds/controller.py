@@ -13,10 +13,9 @@ from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Turn
 from napari_scsam.rounds.cost_estimate import Survey, estimate, remember_round, survey
 from napari_scsam.rounds.progress import (
-    Measured,
+    Pace,
     early_stop_text,
     estimate_text,
-    fraction_of_phase,
     fraction_of_round,
     progress_text,
 )
@@ -70,8 +69,7 @@ class RoundsController:
         self._settings = TrainSettings()
         self._survey: Survey | None = None
         self._wanted = self._settings  # of the queued round
-        self._measured: Measured | None = None
-        self._trained = 0.0
+        self._pace = Pace()
         self._turn.adopt()
         self._state = RoundsState(paused=running is not None and running.paused)
         self._show(text="Paused." if self._state.paused else "", **self._stored())
@@ -108,7 +106,7 @@ class RoundsController:
         if self._training is None or self._turn.is_taken:
             return
         self._wanted = settings
-        self._measured, self._trained = None, 0.0
+        self._pace = Pace()
         self._show(fraction=0.0, loss_unet=(), loss_sam=(), dice=(), paused=False)
         self._turn.ask()
         if self._turn.waits:
@@ -213,18 +211,21 @@ class RoundsController:
         if kind == EventKind.PROGRESS:
             fraction = fraction_of_round(event)
             if event["phase"] == Phase.TRAINING:
-                self._trained = fraction_of_phase(event)
+                self._pace.trained(event)
             if event["phase"] == Phase.EMBEDDING:  # repeated in a resumed round
                 fraction = max(fraction, self._state.fraction)
-            text = self._state.text if self._state.paused else progress_text(event, self._measured)
+            text = (
+                self._state.text
+                if self._state.paused
+                else progress_text(event, self._pace.measured)
+            )
             self._show(fraction=fraction, text=text, **self._curves(event))
         elif kind == EventKind.VALIDATION:
             mean = (event["dice"].get("pair") or {}).get("mean")
             if mean is not None:
                 self._show(dice=(*self._state.dice, (float(event["step"]), float(mean))))
         elif kind == EventKind.ESTIMATE:
-            pictures = int(event["pictures"])
-            self._measured = Measured(float(event["seconds"]), self._trained, pictures)
+            self._pace.estimated(event)
             self._show(message=estimate_text(event))
         elif kind == EventKind.EARLY_STOP:
             self._show(message=early_stop_text(event))

@@ -49,6 +49,28 @@ class Measured:
         return left if eta_s is None else (1 - fraction) * left + fraction * eta_s
 
 
+class Pace:
+    """How quickly a round trains, by its events.
+
+    Attributes
+    ----------
+    measured : Measured or None
+        None before the round has measured its first steps.
+    """
+
+    def __init__(self) -> None:
+        self.measured: Measured | None = None
+        self._trained = 0.0
+
+    def trained(self, event: Event) -> None:
+        """Note a ``progress`` event of the training."""
+        self._trained = fraction_of_phase(event)
+
+    def estimated(self, event: Event) -> None:
+        """Note an ``estimate`` event."""
+        self.measured = Measured(float(event["seconds"]), self._trained, int(event["pictures"]))
+
+
 def fraction_of_phase(event: Event) -> float:
     """Return the completed fraction of the phase of a ``progress`` event, 0..1."""
     part = float(event["step"]) / max(float(event["steps"]), 1.0)
