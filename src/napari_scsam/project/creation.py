@@ -50,11 +50,13 @@ def create_files(folder: Path, info: ProjectInfo) -> FileLock:
 
 
 def abandon(folder: Path, lock: FileLock) -> None:
-    """Delete a project that was just created; other files in the folder stay."""
+    """Delete a project that was just created, and its folder unless other files are in it."""
     lock.release()
     for path in (folder / PROJECT_FILE, folder / JOURNAL_FILE, folder / LOCK_FILE):
         with suppress(OSError):
             path.unlink(missing_ok=True)
+    with suppress(OSError):  # there are other files in it
+        folder.rmdir()
 
 
 def _refuse_occupied(folder: Path) -> None:

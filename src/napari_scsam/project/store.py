@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -167,8 +166,6 @@ class Project:
         """Close and delete a project that was just created; files that are not its own stay."""
         self._close()
         self._access.abandon()
-        with suppress(OSError):  # there are other files in it
-            self._folder.rmdir()
 
     def __enter__(self) -> Self:
         return self
