@@ -55,6 +55,8 @@ class Background:
     ranking : RankingController
     estimate : RunningEstimate
     automatic : AutomaticRounds
+    helpers : ThreadJobRunner
+        Waits for child processes that the person asked for: the report, the comparison of rounds.
     thumbnails : ThumbnailLoader
     """
 
@@ -75,6 +77,7 @@ class Background:
         self._later.timeout.connect(self._update)
         self._runner = ThreadJobRunner("scsam-background", parent)
         self._reader = ThreadJobRunner("scsam-list", parent)
+        self.helpers = ThreadJobRunner("scsam-helpers", parent)
         self.speed = SpeedController(self._runner, jobs, on_measured)
         self.ranking = RankingController(
             project, files, (self._runner, self._reader), jobs, view.images.show_state, on_ranked
@@ -121,5 +124,6 @@ class Background:
         self.thumbnails.close()
         self.speed.close()
         self.ranking.close()
+        self.helpers.close()
         self._reader.close()
         self._runner.close()
