@@ -31,16 +31,15 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
 import tifffile
-from qtpy.QtCore import QPoint, Qt, QTimer
+from event_loop import Heartbeat, run_for, run_until
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
 
 from napari_scsam._qt.dock import ScsamDock
 from napari_scsam.core.geometry import Plane
@@ -51,10 +50,6 @@ from napari_scsam.rounds.running_round import TrainingController
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Milliseconds between the ticks that show whether the window is blocked. Arbitrary.
-TICK_MS = 5
-# Bins of the histogram, in ms; 33 ms is a frame at 30 Hz. Arbitrary.
-EDGES = (0, 10, 20, 33, 50, 100, 200, 100_000)
 # Untimed clicks before the timed ones, and seconds between clicks. Arbitrary.
 WARM_UP, REST_S = 3, 0.15
 # More steps than a round takes while the clicks are timed. Arbitrary.
@@ -63,57 +58,6 @@ STEPS_BESIDE = 2000
 WINDOW = (1280, 840)
 # Size of the volume (slice, row, col) in pixels. Arbitrary.
 SHAPE = (24, 256, 224)
-
-
-class Heartbeat:
-    """Records the gaps between the ticks of a timer in the Qt event loop."""
-
-    def __init__(self) -> None:
-        self._timer = QTimer()
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._tick)
-        self._last = 0.0
-        self.gaps: list[float] = []
-        self._timer.start(TICK_MS)
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        if self._last:
-            self.gaps.append((now - self._last) * 1000)
-        self._last = now
-
-    def reset(self) -> None:
-        """Start a new phase."""
-        self.gaps.clear()
-        self._last = 0.0
-
-    def report(self) -> dict[str, Any]:
-        """Return the longest gap, percentiles, and a histogram of the gaps, in ms."""
-        gaps = np.asarray(self.gaps or [0.0])
-        counts, _ = np.histogram(gaps, EDGES)
-        ranges = [f"{low}-{high}" for low, high in pairwise(EDGES)]
-        return {
-            "longest": round(float(gaps.max()), 1),
-            "p95": round(float(np.percentile(gaps, 95)), 1),
-            "p99": round(float(np.percentile(gaps, 99)), 1),
-            "histogram": dict(zip(ranges, counts.tolist(), strict=True)),
-        }
-
-
-def run_until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
-    """Run the event loop until `condition` holds."""
-    app, end = QApplication.instance(), time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"The benchmark waited for more than {seconds:g} s.")
-        app.processEvents()
-        time.sleep(0.0005)
-
-
-def run_for(seconds: float) -> None:
-    """Run the event loop for `seconds`."""
-    end = time.monotonic() + seconds
-    run_until(lambda: time.monotonic() > end)
 
 
 def write_scan(folder: Path, name: str = "scan", seed: int = 0) -> Path:

@@ -129,6 +129,31 @@ def test_a_prediction_is_cancelled_and_what_was_written_is_whole(
     assert 0 < len(written) < COUNT and not any(name.startswith(".") for name in written)
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive  # `rank` shows in `make test` that a running scheduler is used
+@pytest.mark.filterwarnings("default")
+def test_a_running_scheduler_writes_the_same(project: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    words = ("predict", project, *scans(project), *UNET, "--out")
+    ok(*words, tmp_path / "alone")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
+    with distributed.LocalCluster(dashboard_address=None, **options) as cluster:
+        address = cluster.scheduler_address
+        found = ok(*words, tmp_path / "cluster", "--dask", address, run=process)["predictions"]
+        workers = cluster.scheduler_info["workers"].values()
+        assert len(workers) == 2
+        # An image that was changed after it was added is refused by the same line as here.
+        scans(project)[3].write_bytes(scans(project)[4].read_bytes())
+        ids = [record.id for record in Project.open(project, read_only=True).images()]
+        line = refused(
+            *("predict", project, ids[3], *UNET, "--out", tmp_path / "no", "--dask", address),
+            run=process,
+        )
+    assert "p03.png has changed since it was added" in line
+    assert [path.rpartition("/")[2] for path in found] == [f"p{n:02d}.png" for n in range(COUNT)]
+    assert contents(tmp_path / "cluster") == contents(tmp_path / "alone")
+
+
 def test_what_can_not_be(project: Path, tmp_path: Path) -> None:
     words = ("predict", project, scans(project)[0], "--out", tmp_path / "out", *UNET)
     assert "1 or more" in refused(*words, "--workers", 0)

@@ -11,6 +11,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor, QPixmap
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit
 
+from napari_scsam._qt import queue_model
 from napari_scsam._qt.queue_delegate import QueueDelegate
 from napari_scsam._qt.queue_model import ITEM_ROLE, Ranked
 from napari_scsam._qt.queue_panel import QueuePanel, progress_text
@@ -161,6 +162,51 @@ def test_of_ten_thousand_rows_only_those_in_sight_are_drawn(
         bar.setValue(int(place))
         panel.list.viewport().repaint()
         assert 0 < len(set(drawn)) < 30
+
+
+def test_of_ten_thousand_rows_a_commit_changes_one(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [QueueRow(str(i), f"case_{i:05d}", i % 3, 9) for i in range(MANY)]
+    ranking = {str(i): Ranked(0.5, "unlike the others", 2) for i in range(0, MANY, 2)}
+    panel = shown_panel(qtbot, rows, ranking=ranking)
+    model = panel.list.model()
+    made, resets, changed = [], [], []
+    make = queue_model._item
+
+    def counted(row: QueueRow, *arguments: Any, **more: Any) -> queue_model.QueueItem:
+        made.append(row)
+        return make(row, *arguments, **more)
+
+    monkeypatch.setattr(queue_model, "_item", counted)
+    model.modelReset.connect(lambda: resets.append(1))
+    model.dataChanged.connect(lambda first, last, _roles: changed.append((first.row(), last.row())))
+    panel.show_rows([*rows], ranking={**ranking})  # the same
+    assert changed == resets == []
+
+    counts: list[int] = []
+    count = queue_model.QueueModel.rowCount
+
+    def asked(self: queue_model.QueueModel, parent: Any = None) -> int:
+        counts.append(1)
+        return count(self, parent)
+
+    monkeypatch.setattr(queue_model.QueueModel, "rowCount", asked)
+    rows[4] = QueueRow("4", "case_00004", 2, 9)
+    panel.show_rows([*rows], frozenset({"6", "8"}), ranking)
+    assert (changed, resets) == ([(2, 4)], [])  # of the ranked ones, which come first
+    assert "2 of 9" in model.index(2).data() and "flagged" in model.index(3).data()
+    panel.show_rows([*rows], ranking={**ranking, "0": Ranked(0.9, "unlike the others", 2)})
+    assert (changed[1:], resets) == ([(0, 0), (3, 4)], [])
+    qtbot.wait(50)
+    assert len(made) < 60 and len(counts) < 300  # for those in sight; no other is laid out anew
+
+    place = panel.list.verticalScrollBar().maximum() // 2
+    panel.list.verticalScrollBar().setValue(place)
+    del ranking["0"]  # is done, and so drops out
+    panel.show_rows([*rows], ranking=ranking)
+    assert resets == [1] and names(panel)[:2] == ["2", "4"]
+    assert names(panel)[MANY // 2 - 1 :][:2] == ["0", "1"]
 
 
 def test_how_much_is_done_is_said_by_case_and_slice() -> None:

@@ -82,6 +82,19 @@ def test_nothing_is_proposed_in_a_constant_border() -> None:
     assert max(p.row for p in points) < 180
 
 
+def test_nothing_is_proposed_in_the_air_around_the_body() -> None:
+    rng = np.random.default_rng(0)
+    view = rng.uniform(0, 0.04, SHAPE).astype(np.float32)  # noise in the air
+    torso, bladder = disc(128, 100, 80), disc(100, 90, 20)
+    view[torso] = rng.uniform(0.4, 1.0, int(torso.sum()))
+    view[bladder] = rng.uniform(0, 0.02, int(bladder.sum()))  # as dark, but inside
+    outside = disc(30, 170, 15)
+    models = OneClassModels(probability((bladder, 0.9), (outside, 0.9)), agreeing(bladder))
+    points = propose(models, np.zeros(SHAPE), Embedding(None, SHAPE, view, ""), 4)
+    assert points
+    assert all(torso[int(p.row), int(p.col)] for p in points)
+
+
 def test_confirm_lies_where_both_agree() -> None:
     unet = probability((disc(100, 100, 40), 0.9))
     sam = probability((disc(100, 120, 15), 0.9))

@@ -198,7 +198,7 @@ def _mutate_text(content: bytes, suffix: str, rng: np.random.Generator) -> bytes
         return "\n".join(lines).encode(errors="surrogatepass")
     lines = content.splitlines() if suffix == ".jsonl" else [content]
     at = int(rng.integers(len(lines)))
-    lines[at] = json.dumps(_mutate_value(json.loads(lines[at]), rng)).encode()
+    lines[at] = json.dumps(mutate_value(json.loads(lines[at]), rng)).encode()
     return b"\n".join(lines) + b"\n" * (suffix == ".jsonl")
 
 
@@ -208,7 +208,7 @@ def _toml(value: object) -> str:
     return json.dumps(value) if not isinstance(value, dict) else "{ a = 1 }"
 
 
-def _mutate_value(value: Any, rng: np.random.Generator) -> Any:
+def mutate_value(value: Any, rng: np.random.Generator) -> Any:
     """Put another value in the place of one in it, drop one, or add one."""
     places = list(_places(value))
     if not places or rng.random() < 0.05:
@@ -243,7 +243,7 @@ def _mutate_event(project: Path, rng: np.random.Generator) -> str:
         what = f"event {row[0]} ({row[2]})"
         column = int(rng.integers(1, 4)) if rng.random() < 0.15 else 4
         if column == 4:
-            row[4] = json.dumps(_mutate_value(json.loads(row[4]), rng))
+            row[4] = json.dumps(mutate_value(json.loads(row[4]), rng))
         else:
             value = VALUES[rng.integers(len(VALUES))]
             row[column] = value if isinstance(value, str) and "\ud800" not in value else "x"

@@ -69,6 +69,39 @@ def test_an_event_of_another_kind_makes_nothing_be_read_again(
     assert sum(reads) <= 4  # the new commit and that before it
 
 
+def test_only_the_rows_of_changed_images_are_made_anew(
+    project: Project, scans: list[Path], tmp_path: Path
+) -> None:
+    volume, picture = (record.id for record in project.images())
+    rows = image_queue.ImageRows(project)
+    before = rows.read()
+    assert [(row.image_id, row.done, row.skipped) for row in before] == [
+        (volume, 0, False),
+        (picture, 0, False),
+    ]
+
+    def assert_changed(image: str) -> image_queue.QueueRow:
+        nonlocal before
+        now = rows.read()
+        assert now == image_queue.rows(project)
+        assert [b.image_id for a, b in zip(before, now, strict=True) if a is not b] == [image]
+        before = now
+        return next(row for row in now if row.image_id == image)
+
+    project.skip(picture, 0)
+    assert assert_changed(picture).skipped
+    project.commit(volume, np.ones((7, 9), np.uint8), plane=Plane(0, 3))
+    assert assert_changed(volume).done == 1
+    project.commit(picture, np.ones(project.image(picture).shape, np.uint8))
+    assert (row := assert_changed(picture)).done == 1 and not row.skipped
+    project.revert(volume, None)
+    assert assert_changed(volume).done == 0
+    other = tmp_path / "other.png"
+    other.write_bytes(scans[1].read_bytes() + b"\0")
+    (new,) = project.add_images([other])
+    assert rows.read()[:2] == before and rows.read()[2].image_id == new
+
+
 def test_a_reader_sees_what_another_program_adds(
     project: Project, scans: list[Path], tmp_path: Path
 ) -> None:

@@ -84,7 +84,9 @@ def test_what_is_committed_or_skipped_drops_out_and_an_undo_brings_it_back(
         (b, 1, 1),
         (c, 2, 0),
     ]
+    kept = order.waiting()[1]
     project.skip(b, 1)
+    assert order.waiting() == [kept] and order.waiting()[0] is kept  # only what changed is new
     assert order.first() == at(c)
     project.revert(d, None)
     assert order.first() == at(d) and order.rank_of(d) == (entry(d), 0)

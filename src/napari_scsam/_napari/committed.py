@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.patches import taken_back
+from napari_scsam._napari.painted_planes import PaintedPlanes
 from napari_scsam.core.volume import take_plane
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class CommittedPainter:
 
     def __init__(self, layer: Labels, ndim: int, label: LabelArray | None) -> None:
         self._layer = layer
+        self._planes = PaintedPlanes(layer, ndim)
         self._ndim = ndim
         self._label = label
         self._hidden: frozenset[Plane] = frozenset()
-        self._stale = False
 
     def show(self, label: LabelArray | None, hidden: Collection[Plane]) -> None:
         """Show `label`, except on the `hidden` planes."""
@@ -46,44 +46,25 @@ class CommittedPainter:
             self._label = label
             self._layer.data[...] = 0 if label is None else label
         for plane in last - self._hidden:
-            painted |= self._paint(plane, self._committed(plane))
+            painted |= self._planes.paint(plane, self._committed(plane))
         # Planes that stay hidden are left alone: the user may be painting on one.
         for plane in self._hidden if replaced else self._hidden - last:
-            painted |= self._paint(plane, 0)
-        if painted:  # an upload of the plane to the GPU
-            self._refresh()
+            painted |= self._planes.paint(plane, 0)
+        if painted:
+            self._planes.refresh()
 
     def taken(self, plane: Plane) -> tuple[LabelArray, LabelArray] | None:
         """`plane` before and after the user painted on it, or None; the layer is restored."""
-        view = self._plane(plane)
-        before = np.zeros_like(view) if plane in self._hidden else self._committed(plane)
-        found = taken_back(view, before)
-        self._stale = self._stale or found is not None
-        return found
+        blank = np.zeros_like(self._planes[plane])
+        return self._planes.taken(plane, blank if plane in self._hidden else self._committed(plane))
 
     def refresh_restored(self) -> None:
-        """Redraw the layer if a plane was restored and has not been drawn since."""
-        if self._stale:
-            self._refresh()
-
-    def _refresh(self) -> None:
-        self._stale = False
-        self._layer.refresh(extent=False, thumbnail=False, highlight=False)
-
-    def _paint(self, plane: Plane, label: LabelArray | int) -> bool:
-        """Paint `plane`; returns whether a pixel has changed."""
-        view = self._plane(plane)
-        changed = bool((view != label).any())
-        if changed:
-            view[...] = label
-        return changed
-
-    def _plane(self, plane: Plane) -> LabelArray:
-        return take_plane(self._layer.data, plane, self._ndim)
+        """Draw the layer if a plane was restored and has not been drawn since."""
+        self._planes.refresh_restored()
 
     def _committed(self, plane: Plane) -> LabelArray:
         if self._label is None:
-            return np.zeros_like(self._plane(plane))
+            return np.zeros_like(self._planes[plane])
         shown = take_plane(self._label, plane, self._ndim).copy()
         # Hidden planes along other axes are blank lines in it.
         for other in self._hidden:

@@ -45,8 +45,8 @@ def units(volume: Volume) -> str:
 
 
 def contrast(data: NDArray[Any]) -> tuple[float, float]:
-    """Display range of 0.5 to 99.8 % of about a million pixels (arbitrary); never empty."""
-    step = max(1, round((data.size / 1e6) ** (1 / data.ndim)))
+    """Display range of 0.5 to 99.8 % of about 100,000 pixels (arbitrary); never empty."""
+    step = max(1, round((data.size / 1e5) ** (1 / data.ndim)))
     sample = data[tuple(slice(None, None, step) for _ in range(data.ndim))]
     finite = sample[np.isfinite(sample)]
     if not finite.size:

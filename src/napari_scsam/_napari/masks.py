@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QTimer
 
-from napari_scsam.core.patches import taken_back
+from napari_scsam._napari.painted_planes import PaintedPlanes
 from napari_scsam.core.prompts import bounding_box
-from napari_scsam.core.volume import take_plane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,12 +37,11 @@ class PreviewPainter:
     """
 
     def __init__(self, fill: Labels, outline: OutlinePainter, ndim: int) -> None:
-        self._fill = fill
+        self._planes = PaintedPlanes(fill, ndim)
         self._outline = outline
-        self._ndim = ndim
         self._masks: Mapping[Plane, ShownMask] = {}
         self._shown: tuple[Plane | None, ShownMask | None] = (None, None)
-        self._held = self._stale = False
+        self._held = False
         self._waiting: tuple[Mapping[Plane, ShownMask], Plane | None, ShownMask | None] | None
         self._waiting = None
         self._timer = QTimer()
@@ -88,7 +86,7 @@ class PreviewPainter:
             if again or crossed or shown in changed:
                 painted.append(self._show_displayed(shown, masks.get(shown, crossing)))
         if any(painted):
-            self._refresh()
+            self._planes.refresh()
 
     def hold(self, held: bool) -> None:
         """Postpone painting while the user paints on the layer."""
@@ -99,21 +97,13 @@ class PreviewPainter:
 
     def taken(self, plane: Plane) -> tuple[LabelArray, LabelArray] | None:
         """`plane` before and after the user painted on it, or None; the layer is restored."""
-        view = take_plane(self._fill.data, plane, self._ndim)
         mask = self._masks.get(plane, self._shown[1] if plane == self._shown[0] else None)
-        before = np.zeros_like(view) if mask is None else mask.label
-        found = taken_back(view, before)
-        self._stale = self._stale or found is not None
-        return found
+        before = np.zeros_like(self._planes[plane]) if mask is None else mask.label
+        return self._planes.taken(plane, before)
 
     def refresh_restored(self) -> None:
-        """Redraw the fill if a plane was restored and has not been drawn since."""
-        if self._stale:
-            self._refresh()
-
-    def _refresh(self) -> None:
-        self._stale = False
-        self._fill.refresh(extent=False, thumbnail=False, highlight=False)
+        """Draw the fill if a plane was restored and has not been drawn since."""
+        self._planes.refresh_restored()
 
     def _show_displayed(self, plane: Plane, mask: ShownMask | None) -> bool:
         """Fill and outline the displayed plane; returns whether a pixel has changed."""
@@ -126,7 +116,7 @@ class PreviewPainter:
 
     def _paint(self, plane: Plane, mask: ShownMask) -> bool:
         """Show a mask that the user is working on: what has changed flashes."""
-        before = take_plane(self._fill.data, plane, self._ndim).copy()
+        before = self._planes[plane].copy()
         changed = self._fill_plane(plane, mask)
         self._outline.show(plane, mask.label, lit=_changed(before, mask.label) if changed else None)
         if changed:
@@ -134,17 +124,8 @@ class PreviewPainter:
         return changed
 
     def _fill_plane(self, plane: Plane, mask: ShownMask | None) -> bool:
-        """Fill a plane without repainting the layer; returns whether a pixel has changed."""
-        view = take_plane(self._fill.data, plane, self._ndim)
-        if mask is None:
-            if not view.any():
-                return False
-            view[...] = 0
-            return True
-        if np.array_equal(view, mask.label):
-            return False
-        view[...] = mask.label
-        return True
+        """Fill a plane without drawing the layer; returns whether a pixel has changed."""
+        return self._planes.paint(plane, 0 if mask is None else mask.label)
 
     def redraw(self) -> None:
         """Draw the outline at the present zoom."""

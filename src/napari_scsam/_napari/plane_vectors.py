@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from napari_scsam._napari.batched import drawn_once
 
 if TYPE_CHECKING:
     from napari.layers import Vectors
@@ -58,22 +59,21 @@ class PlaneVectors:
             scale[plane.axis] = self._spacing[plane.axis]
         if not np.allclose(layer.scale, scale):
             layer.scale = scale
-        # Drawn once, below. Lines on the image do not change the range of the sliders either.
-        events = layer.events
-        with ExitStack() as blocked:
-            for event in (events.set_data, events.extent, events.data, events.edge_color):
-                blocked.enter_context(event.blocker())
+        with drawn_once(layer):
             layer.data = self._to_data(plane, pieces / unit)
             layer.edge_color = colours
-            layer.edge_width = width / unit
-        layer.refresh(extent=False, thumbnail=False)
+            if layer.edge_width != width / unit:
+                layer.edge_width = width / unit
 
     def clear(self) -> None:
         """Show nothing."""
-        if len(self._layer.data):
-            self._layer.data = np.empty((0, 2, self._layer.ndim))
+        layer = self._layer
+        if len(layer.data):
+            with drawn_once(layer):
+                layer.data = np.empty((0, 2, layer.ndim))
             # The finest scale of all layers is the step of the viewer's sliders.
-            self._layer.scale = self._spacing
+            if not np.allclose(layer.scale, self._spacing):
+                layer.scale = self._spacing
 
     def _to_data(self, plane: Plane, pieces: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, start and end, row and col) -> (n, start and direction, axis of the layer)."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_scsam._napari.batched import drawn_once
 from napari_scsam._napari.lines import LinePainter, prompt_lines
 from napari_scsam._napari.point_style import point_styles
 from napari_scsam.annotation.objects import box_round
@@ -85,7 +86,8 @@ class PromptPainter:
         self._drawn_over = True
         data = self._points.data.copy()
         data[index] = self._to_data(self._shown.plane, [(row, col)])[0]
-        self._points.data = data
+        with drawn_once(self._points):
+            self._points.data = data
 
     def sketch(self, what: Drawn, path: list[Pixel], outside: bool) -> None:
         """Draw an unfinished box or stroke, in addition to the prompts."""
@@ -112,9 +114,7 @@ class PromptPainter:
         layer, points = self._points, shown.prompts.points
         styles = point_styles(points, self._colours, shown.selected, shown.active)
         size = POINT_SIZE_PX / max(self._pixel_on_screen(), 1e-6)
-        events = layer.events
-        # One repaint for all properties. Points inside the image do not change its extent.
-        with events.set_data.blocker(), events.extent.blocker(), events.highlight.blocker():
+        with drawn_once(layer):
             layer.selected_data = set()
             layer.data = self._to_data(shown.plane, [(p.row, p.col) for p in points])
             if points:
@@ -123,7 +123,6 @@ class PromptPainter:
                 layer.border_color = styles.borders
                 layer.border_width = styles.border_widths
                 layer.size = styles.sizes * size
-        layer.refresh(extent=False, thumbnail=False)
 
     def _draw_lines(self, shown: ShownPrompts) -> None:
         drawn = prompt_lines(shown.prompts, self._colours, shown.line, shown.active)

@@ -30,7 +30,7 @@ class Background:
     """Creates and closes the controllers of background work, and its threads.
 
     Measuring and ranking share a thread, since only one of them runs at a time. Reading for the
-    list of images has one of its own.
+    list of images has one of its own, which begins when the list is shown.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ class Background:
     helpers : ThreadJobRunner
         Waits for child processes that the person asked for: the report, the comparison of rounds.
     thumbnails : ThumbnailLoader
+    reader : JobRunner
+        For reading that nobody waits for.
     """
 
     def __init__(
@@ -76,18 +78,18 @@ class Background:
         self._later.setSingleShot(True)
         self._later.timeout.connect(self._update)
         self._runner = ThreadJobRunner("scsam-background", parent)
-        self._reader = ThreadJobRunner("scsam-list", parent)
+        self.reader = ThreadJobRunner("scsam-list", parent, held=True)
         self.helpers = ThreadJobRunner("scsam-helpers", parent)
         self.speed = SpeedController(self._runner, jobs, on_measured)
         self.ranking = RankingController(
-            project, files, (self._runner, self._reader), jobs, view.images.show_state, on_ranked
+            project, files, (self._runner, self.reader), jobs, view.images.show_state, on_ranked
         )
-        self.estimate = RunningEstimate(project, self._reader, view.progress.show)
-        self.automatic = AutomaticRounds(project, self._reader, view.progress.start_round)
+        self.estimate = RunningEstimate(project, self.reader, view.progress.show)
+        self.automatic = AutomaticRounds(project, self.reader, view.progress.start_round)
         self._project, self._view = project, view
         self.thumbnails = ThumbnailLoader(
             project,
-            self._reader,
+            self.reader,
             lambda: annotation.outlines.waiting,
             view.images.thumbnail_ready,
             parent,
@@ -99,6 +101,10 @@ class Background:
         self.ranking.rounds_changed(self._rounds)  # those that there are already
         self.ranking.begin()
         self.estimate.refresh()
+
+    def list_shown(self) -> None:
+        """Begin to read; not before, because reading in several threads slows the list down."""
+        self.reader.release()
 
     def committed(self) -> None:
         """Update what a commit changes, and start a round if one is due."""
@@ -125,5 +131,5 @@ class Background:
         self.speed.close()
         self.ranking.close()
         self.helpers.close()
-        self._reader.close()
+        self.reader.close()
         self._runner.close()

@@ -12,6 +12,7 @@ from napari_scsam.io import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_scsam._qt.project_panel import NewProjectForm
     from napari_scsam.core.settings import ExportFormat
 
 EXPORTS: tuple[tuple[ExportFormat, str], ...] = (
@@ -44,6 +45,22 @@ def ask_images(
     dialog.finished.connect(dialog.deleteLater)
     dialog.open()
     return dialog
+
+
+def browse_for(parent: QWidget, form: NewProjectForm) -> None:
+    """Let the buttons of a new project's form open dialogs for its folder and its images."""
+    form.browse_folder.connect(
+        lambda: ask_folder(
+            parent, "Folder of the new project", lambda p: form.folder.setText(str(p))
+        )
+    )
+    form.browse_images.connect(
+        lambda: ask_images(
+            parent,
+            "Images of the new project",
+            lambda paths: form.images.setText("; ".join(map(str, paths))),
+        )
+    )
 
 
 def ask_export(

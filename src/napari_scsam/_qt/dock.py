@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QWidget
 
+from napari_scsam._napari.layers import prepare_napari
 from napari_scsam._napari.open_scans import open_scans
-from napari_scsam._qt.dialogs import ask_export, ask_folder, ask_images
+from napari_scsam._qt.dialogs import ask_export, ask_folder, browse_for
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.key_sheet import KeySheet
 from napari_scsam._qt.keymap import Keymap, main_window
@@ -84,6 +85,8 @@ class ScsamDock(QWidget):
         self._connect()
         self._show_project(None)
         self._say("Ready.")
+        first_layers = Job("Preparing napari's layers", lambda _progress, _cancel: prepare_napari())
+        self._files.run(first_layers, lambda _: None, self._fail)
 
     def _connect(self) -> None:
         parts = self._parts
@@ -91,18 +94,7 @@ class ScsamDock(QWidget):
         parts.welcome.sample_wanted.connect(self.open_sample)
         parts.form.submitted.connect(self._create)
         parts.form.cancelled.connect(lambda: self._show_form(False))
-        parts.form.browse_folder.connect(
-            lambda: ask_folder(
-                self, "Folder of the new project", lambda p: parts.form.folder.setText(str(p))
-            )
-        )
-        parts.form.browse_images.connect(
-            lambda: ask_images(
-                self,
-                "Images of the new project",
-                lambda paths: parts.form.images.setText("; ".join(map(str, paths))),
-            )
-        )
+        browse_for(self, parts.form)
         parts.annotate.pressed.connect(self.press)
         parts.annotate.editor.saved.connect(
             lambda classes: self._edits.change_classes(classes, self.open_project_folder)

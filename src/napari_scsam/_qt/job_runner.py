@@ -50,14 +50,16 @@ class ThreadJobRunner(QObject):
         Name of the thread.
     parent : QObject, optional
         Lives on the main thread.
+    held : bool
+        Begin no job before `release` is called.
     """
 
     # callback, argument
     _settled = Signal(object, object)
 
-    def __init__(self, name: str, parent: QObject | None = None) -> None:
+    def __init__(self, name: str, parent: QObject | None = None, *, held: bool = False) -> None:
         super().__init__(parent)
-        self._name = name
+        self._name, self._held = name, held
         self._queue: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._tickets: set[_Ticket] = set()
@@ -82,13 +84,14 @@ class ThreadJobRunner(QObject):
             ticket.cancel.cancel()
             return ticket.cancel
         self._tickets.add(ticket)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
-            # A thread that is inside a library when Python exits can crash the process.
-            atexit.register(_end, self._queue, self._thread)
         self._queue.put(ticket)
+        self._start()
         return ticket.cancel
+
+    def release(self) -> None:
+        """Begin the jobs of a runner that was held; without effect on another one."""
+        self._held = False
+        self._start()
 
     def close(self) -> None:
         """Cancel every job and report no more results; waits briefly for the running one."""
@@ -99,6 +102,14 @@ class ThreadJobRunner(QObject):
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join(CLOSE_JOIN_S)
+
+    def _start(self) -> None:
+        if self._thread is not None or self._held or self._closed or not self._tickets:
+            return
+        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        self._thread.start()
+        # A thread that is inside a library when Python exits can crash the process.
+        atexit.register(_end, self._queue, self._thread)
 
     def _work(self) -> None:
         while (ticket := self._queue.get()) is not None:

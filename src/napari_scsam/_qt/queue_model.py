@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from qtpy.QtGui import QPixmap
 
@@ -43,14 +45,30 @@ class Ranked:
     plane: int | None = None
 
 
-def as_ranking(waiting: Sequence[Waiting]) -> dict[str, Ranked]:
-    """Return the ranks of the images that are still to be labelled, best first."""
-    return {
-        w.entry.image: Ranked(
-            w.entry.score, w.entry.reason, None if w.entry.plane is None else w.plane
-        )
-        for w in waiting
-    }
+_UNRANKED = Ranked(None, "")
+
+
+class RankingReader:
+    """Gives the ranks of the images that are still to be labelled, and keeps those of before."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Waiting, Ranked]] = {}
+
+    def read(self, waiting: Sequence[Waiting]) -> dict[str, Ranked]:
+        """Return the ranks by image id, best first; equal objects as before where none changed."""
+        known = self._known
+        self._known = {
+            one.entry.image: found
+            if (found := known.get(one.entry.image)) is not None and found[0] is one
+            else (one, _rank_of(one))
+            for one in waiting
+        }
+        return {image: rank for image, (_, rank) in self._known.items()}
+
+
+def _rank_of(waiting: Waiting) -> Ranked:
+    entry = waiting.entry
+    return Ranked(entry.score, entry.reason, None if entry.plane is None else waiting.plane)
 
 
 @dataclass(frozen=True)
@@ -109,55 +127,49 @@ class QueueItem:
         return f"{self.name}: {self.done} of {self.total} {unit} committed.{score}{reason}"
 
 
-def make_items(
-    rows: Sequence[QueueRow],
-    ranking: Mapping[str, Ranked] | None = None,
-    flagged: frozenset[str] = frozenset(),
-) -> list[QueueItem]:
-    """Return one item per image: ranked ones first, in their order, then the others.
-
-    Parameters
-    ----------
-    rows : sequence of QueueRow
-    ranking : mapping of str to Ranked, optional
-        By image id, best first.
-    flagged : frozenset of str
-        Ids of images with slices to check.
-    """
-    ranking = ranking or {}
+def _ordered(rows: Sequence[QueueRow], ranking: Mapping[str, Ranked]) -> list[QueueRow]:
+    """Return the rows of ranked images in their order, then the others."""
+    if not ranking:
+        return list(rows)
     known = {row.image_id: row for row in rows}
-    order = [image_id for image_id in ranking if image_id in known]
-    order += [row.image_id for row in rows if row.image_id not in ranking]
-    return [_item(known[i], ranking.get(i), flagged=i in flagged) for i in order]
+    return [
+        *(known[image_id] for image_id in ranking if image_id in known),
+        *(row for row in rows if row.image_id not in ranking),
+    ]
+
+
+def _state_of(row: QueueRow, *, flagged: bool) -> State:
+    if flagged:
+        return "flagged"
+    if row.done == row.total:
+        return "done"
+    return "skipped" if row.skipped else "open"
 
 
 def _item(row: QueueRow, rank: Ranked | None, *, flagged: bool) -> QueueItem:
-    state: State = "open"
-    if flagged:
-        state = "flagged"
-    elif row.done == row.total:
-        state = "done"
-    elif row.skipped:
-        state = "skipped"
-    score, reason, plane = (None, "", None) if rank is None else (rank.score, rank.reason, None)
-    plane = plane if rank is None else rank.plane
-    return QueueItem(row.image_id, row.name, plane, score, reason, state, row.done, row.total)
+    known, state = rank or _UNRANKED, _state_of(row, flagged=flagged)
+    ranked = (known.plane, known.score, known.reason)
+    return QueueItem(row.image_id, row.name, *ranked, state, row.done, row.total)
 
 
 class QueueModel(QAbstractListModel):
-    """The items that match a search and a state, in an order.
+    """The rows that match a search and a state, in an order.
 
-    Only what the view asks for is computed, so that 10,000 rows cost as much as those in sight.
+    Items are made for the rows in sight only, so that 10,000 rows cost as much as those. After a
+    change, only what changed is announced.
     """
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._items: list[QueueItem] = []
-        self._folded: list[str] = []
-        self._shown: list[int] = []
+        self._rows: list[QueueRow] = []  # in the order of the queue
+        self._ranking: Mapping[str, Ranked] = {}
+        self._flagged: frozenset[str] = frozenset()
+        self._shown: list[int] = []  # positions in `_rows`
+        self._row_at: dict[str, int] = {}  # position in `_shown` of an image
         self._search, self._state = "", ""
         self._sorting: Sorting = "queue"
         self._thumbnails: Thumbnails = lambda _image_id: None
+        self.has_reasons = False
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Return the number of rows that are shown."""
@@ -167,43 +179,68 @@ class QueueModel(QAbstractListModel):
         """Return what one row shows."""
         if not index.isValid() or index.row() >= len(self._shown):
             return None
-        item = self._items[self._shown[index.row()]]
-        if role == ITEM_ROLE:
-            return item
-        if role == Qt.ItemDataRole.DisplayRole:
-            return item.text
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return item.tip
+        row = self._rows[self._shown[index.row()]]
         if role == Qt.ItemDataRole.UserRole:
-            return item.image_id
+            return row.image_id
         if role == Qt.ItemDataRole.DecorationRole:
-            return self._thumbnails(item.image_id)
+            return self._thumbnails(row.image_id)
+        if role == ITEM_ROLE:
+            return self._item_of(row)
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._item_of(row).text
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self._item_of(row).tip
         return None
 
-    @property
-    def has_reasons(self) -> bool:
-        """Whether rows have a second line."""
-        return any(item.reason for item in self._items)
+    def _item_of(self, row: QueueRow) -> QueueItem:
+        image_id = row.image_id
+        return _item(row, self._ranking.get(image_id), flagged=image_id in self._flagged)
 
-    def set_items(self, items: Sequence[QueueItem]) -> None:
-        """Show other items; the view keeps its place if they are the same images."""
-        same = [i.image_id for i in items] == [i.image_id for i in self._items]
-        self._items = list(items)
-        self._folded = [item.name.casefold() for item in items]
+    def set_rows(
+        self,
+        rows: Sequence[QueueRow],
+        ranking: Mapping[str, Ranked] | None = None,
+        flagged: frozenset[str] = frozenset(),
+    ) -> None:
+        """Show other rows; the view keeps its place if they are the same images in their order.
+
+        Parameters
+        ----------
+        rows : sequence of QueueRow
+            One per image, in the order in which they were added.
+        ranking : mapping of str to Ranked, optional
+            By image id, best first. Ranked images come before the others.
+        flagged : frozenset of str
+            Ids of images with slices to check.
+        """
+        before = (self._rows, self._ranking, self._flagged)
+        self._rows = _ordered(rows, ranking or {})
+        self._ranking, self._flagged = ranking or {}, flagged
+        self.has_reasons = any(rank.reason for rank in self._ranking.values())
         shown = self._matching()
-        if same and shown == self._shown:
-            if shown:
-                self.dataChanged.emit(self.index(0), self.index(len(shown) - 1))
-            return
-        self._reset(shown)
+        if shown == self._shown and list(map(_ID, before[0])) == list(map(_ID, self._rows)):
+            self._announce_changes(*before)
+        else:
+            self._reset(shown)
+
+    def _announce_changes(
+        self, rows: Sequence[QueueRow], ranking: Mapping[str, Ranked], flagged: frozenset[str]
+    ) -> None:
+        """Announce what differs from before, where the same images are shown in the same order."""
+        pairs = zip(rows, self._rows, strict=True)
+        changed = {new.image_id for old, new in pairs if old is not new and old != new}
+        changed |= _changed_ranks(ranking, self._ranking) | (flagged ^ self._flagged)
+        at = sorted(self._row_at[image_id] for image_id in changed & self._row_at.keys())
+        for first, last in _runs(at):
+            self.dataChanged.emit(self.index(first), self.index(last))
 
     def set_search(self, text: str) -> None:
-        """Show items with `text` in their name."""
+        """Show images with `text` in their name."""
         self._search = text.strip().casefold()
         self._reset(self._matching())
 
     def set_state(self, state: str) -> None:
-        """Show items of one state; all if it is empty."""
+        """Show images of one state; all if it is empty."""
         self._state = state
         self._reset(self._matching())
 
@@ -228,22 +265,43 @@ class QueueModel(QAbstractListModel):
 
     def row_of(self, image_id: str | None) -> int | None:
         """Return the row of an image; None if it is not shown."""
-        rows = (r for r, i in enumerate(self._shown) if self._items[i].image_id == image_id)
-        return next(rows, None)
+        return None if image_id is None else self._row_at.get(image_id)
 
     def _matching(self) -> list[int]:
-        found = [
-            i
-            for i, item in enumerate(self._items)
-            if self._search in self._folded[i] and self._state in ("", item.state)
-        ]
+        found = list(range(len(self._rows)))
+        if self._search:
+            found = [i for i in found if self._search in self._rows[i].name.casefold()]
+        if self._state:
+            found = [i for i in found if self._state_at(i) == self._state]
         if self._sorting == "name":
-            found.sort(key=self._folded.__getitem__)
+            found.sort(key=lambda i: self._rows[i].name.casefold())
         elif self._sorting == "least":
-            found.sort(key=lambda i: self._items[i].done / max(self._items[i].total, 1))
+            found.sort(key=lambda i: self._rows[i].done / max(self._rows[i].total, 1))
         return found
+
+    def _state_at(self, position: int) -> State:
+        row = self._rows[position]
+        return _state_of(row, flagged=row.image_id in self._flagged)
 
     def _reset(self, shown: list[int]) -> None:
         self.beginResetModel()
         self._shown = shown
+        self._row_at = {self._rows[i].image_id: at for at, i in enumerate(shown)}
         self.endResetModel()
+
+
+_ID = attrgetter("image_id")
+
+
+def _changed_ranks(before: Mapping[str, Ranked], now: Mapping[str, Ranked]) -> set[str]:
+    """Return the images that are ranked otherwise, or are ranked no more."""
+    known = before.get
+    changed = {image for image, rank in now.items() if known(image) is not rank}
+    return {i for i in changed if known(i) != now[i]} | (before.keys() - now.keys())
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of successive numbers."""
+    for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        found = [number for _, number in run]
+        yield found[0], found[-1]

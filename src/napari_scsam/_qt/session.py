@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.background import Background
 from napari_scsam._qt.layer_rows import LayerRows
 from napari_scsam._qt.models_ahead import ModelsAhead
-from napari_scsam._qt.queue_model import Ranked, as_ranking
+from napari_scsam._qt.queue_model import Ranked, RankingReader
 from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.previews import Previewer
-from napari_scsam.project import Project, image_queue
+from napari_scsam.project.image_queue import ImageRows, QueueRow
 from napari_scsam.project.opinions import restore_first
 from napari_scsam.rounds.background_jobs import JobQueue
 from napari_scsam.rounds.controller import RoundsController
 from napari_scsam.rounds.tuning import TuningController, TuningState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_scsam._qt.job_runner import ThreadJobRunner
@@ -31,11 +32,19 @@ if TYPE_CHECKING:
     from napari_scsam.annotation.view_state import ViewState
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.inference.messages import SegmenterLike
+    from napari_scsam.project import Project
     from napari_scsam.rounds.shown_rounds import RoundsState
 
 
+# Time after a commit until slices are counted for the cost of a round, so that the next image is
+# shown first. Arbitrary.
+REST_MS = 400
 # The images, their ranks, and the strategy that ranked them.
-_Listed = tuple[list[image_queue.QueueRow], dict[str, Ranked], str | None]
+_Listed = tuple[list[QueueRow], dict[str, Ranked], str | None]
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class SessionView(Protocol):
@@ -99,6 +108,11 @@ class Session(QObject):
         self._files = files
         self._view = view
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
+        self._rows, self._ranks = ImageRows(project), RankingReader()
+        self._count_later = QTimer(self)
+        self._count_later.setSingleShot(True)
+        self._count_later.setInterval(REST_MS)
+        self._count_later.timeout.connect(self._labels_changed)
         self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
@@ -113,6 +127,9 @@ class Session(QObject):
         self._ahead = ModelsAhead(
             project, self.annotation, previewer, files, view.show_machine, self
         )
+        # First on the thread for files, because a person waits for them.
+        self.refresh_rows(self._list_shown)
+        self._open_first()
         jobs = JobQueue()
         self.tuning = TuningController(project, files, view.show_tuning, self._tuned, jobs=jobs)
         self.background = Background(
@@ -121,23 +138,32 @@ class Session(QObject):
             self.annotation,
             jobs,
             view,
-            self._measured,
+            self._labels_changed,
             self.refresh_rows,
             self,
         )
         self.rounds = RoundsController(
-            project, files, self._show_rounds, self._round_changed, jobs=jobs
+            project,
+            files,
+            self._show_rounds,
+            self._round_changed,
+            jobs=jobs,
+            reader=self.background.reader,
         )
 
     def begin(self) -> None:
-        """Show the images and open the last slice, while the models are loaded."""
+        """Load the models, and begin what is done in the background."""
         self._ahead.load()
         self.background.begin()
 
+    def _list_shown(self) -> None:
+        self.background.list_shown()
+
+    def _open_first(self) -> None:
+        """Open the slice of the last session, or the first one to be labelled."""
+
         def show(at: SliceKey | None) -> None:
-            if at is None:
-                self.refresh_rows()
-            else:
+            if at is not None:
                 self.annotation.navigation.open_image(*at)
                 if at == self.annotation.navigation.queue.order.first():
                     self.annotation.navigation.queue.took(None, at, self.annotation.fail)
@@ -151,21 +177,30 @@ class Session(QObject):
 
         self._files.run(Job("Finding the slice", find), show, self.annotation.fail)
 
-    def refresh_rows(self) -> None:
-        """Show what is committed, and the ranked queue; both are read off the main thread."""
+    def refresh_rows(self, then: Callable[[], None] = _nothing) -> None:
+        """Show what is committed, and the ranked queue; both are read off the main thread.
+
+        `then` is called when they are shown, or can't be read.
+        """
 
         def read(_progress: Any, _cancel: Any) -> _Listed:
             order = self.annotation.navigation.queue.order
             order.refresh()
-            return image_queue.rows(self.project), as_ranking(order.waiting()), order.strategy
+            return self._rows.read(), self._ranks.read(order.waiting()), order.strategy
 
         def show(found: _Listed) -> None:
             self._view.images.show(*found, self.annotation.now.image_id, self._flagged())
+            then()
 
-        self._files.run(Job("Reading the images", read), show, self.annotation.fail)
+        def failed(error: Exception) -> None:
+            then()
+            self.annotation.fail(error)
+
+        self._files.run(Job("Reading the images", read), show, failed)
 
     def close(self) -> None:
         """Close the project, and remove its layers from the viewer."""
+        self._count_later.stop()
         self.tuning.close()
         self.background.close()
         self.rounds.close()
@@ -183,8 +218,8 @@ class Session(QObject):
         seen, self._seen = self._seen, (now.image_id, now.commits, self._flagged())
         if seen != self._seen:
             self.refresh_rows()
-            self.rounds.labels_changed()
         if seen[1] != now.commits:  # opening a project is no reason to tune
+            self._count_later.start()
             self.tuning.committed()
             self.background.committed()
 
@@ -200,7 +235,7 @@ class Session(QObject):
             self.background.speed.wanted()
         self.background.rounds_changed(state)
 
-    def _measured(self) -> None:
+    def _labels_changed(self) -> None:
         self.rounds.labels_changed()
 
     def _round_changed(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QRectF, Qt, Signal
+from qtpy.QtCore import QRectF, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QApplication, QWidget
 
@@ -47,10 +47,14 @@ class SliceStrip(QWidget):
         if marks == self.marks:
             return
         self.marks = marks
-        self.setVisible(marks is not None)
+        # Not at once: the canvas changes its height, and draws before anything else goes on.
+        QTimer.singleShot(0, self._show_or_hide)
         if marks is not None:
             self.setToolTip(_summary(marks))
         self.update()
+
+    def _show_or_hide(self) -> None:
+        self.setVisible(self.marks is not None)
 
     def paintEvent(self, _event: Any) -> None:
         """Draw the columns, and a frame around the displayed slice."""

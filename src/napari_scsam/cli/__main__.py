@@ -14,6 +14,7 @@ from rich.console import Console
 
 from napari_scsam.cli.app import build_app
 from napari_scsam.cli.report import Report, printable
+from napari_scsam.cli.signals import interrupted_by_sigterm
 from napari_scsam.core.errors import Cancelled, ScsamError
 
 # As in POSIX for wrong usage.
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # advice of libraries to developers
     try:
-        result = build_app()(list(sys.argv[1:] if argv is None else argv))
+        with interrupted_by_sigterm():
+            result = build_app()(list(sys.argv[1:] if argv is None else argv))
     except (KeyboardInterrupt, Cancelled):
         return _fail("Cancelled.", EXIT_INTERRUPTED)
     except CycloptsError as exc:

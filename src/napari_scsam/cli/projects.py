@@ -32,6 +32,7 @@ from napari_scsam.project import Project, RoundRecord
 from napari_scsam.project.masks import commit_mask
 from napari_scsam.project.pruning import Pruned
 from napari_scsam.workflows.handover import take_round
+from napari_scsam.workflows.projects import creating
 
 # The progress of reading so many images is shown (arbitrary: fewer take less than a second).
 _MANY = 100
@@ -53,12 +54,12 @@ def new(
     name: str | None = None,
     json: Json = False,
 ) -> Report:
-    """Create a project and reference its images in place.
+    """Create a project and reference its images in place; Ctrl+C or SIGTERM cancels.
 
     Parameters
     ----------
     folder
-        The project folder to create.
+        The project folder to create. If an earlier attempt was killed, the same command goes on.
     images
         Image files or folders of images: NIfTI, TIFF, PNG, JPEG.
     classes
@@ -68,8 +69,10 @@ def new(
     name
         Name of the project; the folder's name by default.
     """
-    with Project.create(folder, split_names(classes), name=name, modality=modality) as project:
-        ids = _added(project, images or [])
+    given, names = images or [], split_names(classes)
+    with creating(folder, names, name=name, modality=modality, take_up=bool(given)) as project:
+        ids = _read_and_add(project, given)
+    with project:
         data = {
             "project": project.folder,
             "images": ids,
@@ -266,15 +269,6 @@ def _read_and_add(project: Project, paths: list[Path]) -> list[str]:
                 show(Progress(done / total, f"Reading {total} images"))
 
         return project.add_images(paths, progress=progress)
-
-
-def _added(project: Project, images: list[Path]) -> list[str]:
-    """Ids of a new project's first images; without them there is no project either."""
-    try:
-        return _read_and_add(project, images)
-    except BaseException:
-        project.discard()
-        raise
 
 
 def _pruned_line(removed: Pruned) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from napari_scsam.cli.signals import end_at_sigterm
 from napari_scsam.core.errors import InputError, MissingDependencyError
 from napari_scsam.core.project_layout import PROJECT_FILE
 
@@ -45,6 +46,7 @@ def open_window(*paths: Path) -> None:
             'Install them with: pip install "napari-scsam[all]"',
             name=exc.name,
         ) from exc
+    end_at_sigterm()
     run_window(paths)
 
 

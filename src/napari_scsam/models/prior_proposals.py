@@ -12,8 +12,9 @@ from scipy import ndimage
 
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import PointPrompt, Prompts
+from napari_scsam.models.body import REFERENCE_SIDE
 from napari_scsam.models.outline import connected_parts
-from napari_scsam.models.proposals import MIN_AREA, REFERENCE_SIDE, without_flat
+from napari_scsam.models.proposals import MIN_AREA, within_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ def propose_from_prior(sam: SamBackend, embedding: Embedding, class_id: int) -> 
         return sam.decode(embedding, prompts, class_id=class_id)
 
     found = [_proposal(odds, part, class_id, decode) for part in _objects(odds)]
-    return without_flat([p for p in found if p.confidence >= DOUBTFUL], embedding)
+    return within_body([p for p in found if p.confidence >= DOUBTFUL], embedding)
 
 
 def _objects(odds: FloatArray) -> list[Mask]:

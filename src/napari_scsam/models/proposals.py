@@ -15,6 +15,7 @@ from skimage.feature import peak_local_max
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
+from napari_scsam.models.body import REFERENCE_SIDE, body
 from napari_scsam.models.outline import connected_parts
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Around
     from napari_scsam.models.protocols import Embedding, RoundModels
 
-# Lengths are in pixels of a plane with this longest side (LiteMedSAM's input), and are scaled to
-# the plane. They are arbitrary, as are the numbers below.
-REFERENCE_SIDE = 256
+# Lengths are in pixels of a plane with a longest side of REFERENCE_SIDE, and are scaled to the
+# plane. They are arbitrary, as are the numbers below.
 # Minimum area of a part (px^2), and minimum distance between points (px). Arbitrary.
 MIN_AREA, MIN_DISTANCE = 16.0, 5.0
 # Distance of a negative point from the object, in px. Arbitrary.
@@ -52,8 +52,6 @@ PLATEAU = 0.95
 MAX_PARTS, MAX_POINTS_PER_PART, MAX_QUERIES, MAX_MISSED = 10, 3, 3, 3
 # Points for a class beyond the first of each part, which keeps the part in the outline. Arbitrary.
 MAX_OTHERS = 4
-# Points closer than this to a varying pixel, in px, are not in a constant border. Arbitrary.
-FLAT_RADIUS = 3.0
 
 
 @dataclass(frozen=True)
@@ -85,11 +83,11 @@ def propose(
         return []
     sam = _prompt_sam(models, embedding, class_id, unet)
     proposals = propose_from_maps(unet, sam, class_id, round_number=models.number)
-    return without_flat(proposals, embedding)
+    return within_body(proposals, embedding)
 
 
-def without_flat(proposals: Sequence[PointPrompt], embedding: Embedding) -> list[PointPrompt]:
-    """Return the proposals that are not where the picture is constant, such as its border.
+def within_body(proposals: Sequence[PointPrompt], embedding: Embedding) -> list[PointPrompt]:
+    """Return the proposals that are neither in the air around the body nor in a constant border.
 
     Parameters
     ----------
@@ -98,12 +96,12 @@ def without_flat(proposals: Sequence[PointPrompt], embedding: Embedding) -> list
     embedding : Embedding
         Of the plane.
     """
-    size = 2 * max(1, round(FLAT_RADIUS * _unit(embedding.view.shape))) + 1
-    high = ndimage.maximum_filter(embedding.view, size)
-    varies = high > ndimage.minimum_filter(embedding.view, size)
+    if not proposals:
+        return []
+    inside = body(embedding.view)
     scale = np.divide(embedding.view.shape, embedding.shape)
     places = [np.multiply((p.row, p.col), scale).astype(int) for p in proposals]
-    return [p for p, (row, col) in zip(proposals, places, strict=True) if varies[row, col]]
+    return [p for p, (row, col) in zip(proposals, places, strict=True) if inside[row, col]]
 
 
 def propose_from_maps(

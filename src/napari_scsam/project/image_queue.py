@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.geometry import Plane, SliceKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_scsam.project import ImageRecord, Project
 
@@ -36,16 +37,81 @@ class QueueRow:
     skipped: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What was committed or skipped, at one moment.
+
+    Attributes
+    ----------
+    committed : mapping of str to sequence of int
+        Slices by image. A sequence is replaced by each commit of its image, and never modified.
+    skipped : frozenset of (str, int)
+        Images and slices.
+    """
+
+    committed: Mapping[str, Sequence[int]]
+    skipped: frozenset[tuple[str, int]]
+
+    @classmethod
+    def of(cls, project: Project) -> Finished:
+        """What is committed or skipped now."""
+        return cls(project.all_committed_planes(), frozenset(project.skipped()))
+
+    def changed_since(self, before: Finished) -> set[str]:
+        """Images of which more or less is committed or skipped than before."""
+        old, new = before.committed, self.committed
+        changed = {image for image, planes in new.items() if old.get(image) is not planes}
+        return changed | (old.keys() - new.keys()) | {i for i, _ in self.skipped ^ before.skipped}
+
+
+class ImageRows:
+    """The rows of a project, kept in memory: `read` makes only those that changed anew.
+
+    May be used from several threads.
+
+    Parameters
+    ----------
+    project : Project
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._lock = threading.Lock()
+        self._records: list[ImageRecord] = []
+        self._finished = Finished({}, frozenset())
+        self._rows: dict[str, QueueRow] = {}
+
+    def read(self) -> list[QueueRow]:
+        """One row for each image, in the order in which they were added.
+
+        A row whose image did not change is the object that was returned before.
+        """
+        with self._lock:
+            records, finished = self._project.images(), Finished.of(self._project)
+            changed = finished.changed_since(self._finished)
+            changed |= _replaced(self._records, records)
+            skipped = {image for image, _ in finished.skipped}
+            for record in records if changed else ():
+                if record.id in changed:
+                    self._rows[record.id] = _row(record, finished.committed, record.id in skipped)
+            self._records, self._finished = records, finished
+            return list(self._rows.values())
+
+
+def _replaced(before: Sequence[ImageRecord], now: Sequence[ImageRecord]) -> set[str]:
+    """Images that are new, or whose record is another object."""
+    pairs = zip(before, now, strict=False)  # images are added at the end, and none is removed
+    return {new.id for old, new in pairs if old is not new} | {r.id for r in now[len(before) :]}
+
+
+def _row(record: ImageRecord, committed: Mapping[str, Sequence[int]], skipped: bool) -> QueueRow:
+    done, total = len(committed.get(record.id, ())), plane_total(record)
+    return QueueRow(record.id, record.name, done, total, record.case, skipped=skipped)
+
+
 def rows(project: Project) -> list[QueueRow]:
     """One row for each image, in the order in which they were added."""
-    done = project.all_committed_planes()
-    skipped = {image_id for image_id, _ in project.skipped()}
-    return [
-        QueueRow(
-            r.id, r.name, len(done.get(r.id, ())), plane_total(r), r.case, skipped=r.id in skipped
-        )
-        for r in project.images()
-    ]
+    return ImageRows(project).read()
 
 
 def plane_total(record: ImageRecord) -> int:

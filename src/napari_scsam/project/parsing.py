@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -131,11 +132,21 @@ def spacing(value: Any, ndim: int) -> tuple[float, ...]:
 
 
 def affine(value: Any) -> Affine:
-    """An affine: an invertible 4 x 4 matrix of finite numbers."""
-    matrix: Affine = np.array(_list(value), dtype=np.float64)
+    """An affine: an invertible 4 x 4 matrix of finite numbers; read-only, since it is shared."""
+    try:
+        return _affine(tuple(tuple(row) for row in _list(value)))
+    except INVALID as exc:
+        raise ValueError(f"an affine is a matrix of 4 x 4; got {_short(value)}") from exc
+
+
+# Most images of a project have the same affine, and checking one takes 30 microseconds.
+@lru_cache(maxsize=64)
+def _affine(rows: tuple[tuple[Any, ...], ...]) -> Affine:
+    matrix: Affine = np.array(rows, dtype=np.float64)
     good = matrix.shape == (4, 4) and np.isfinite(matrix).all() and is_invertible(matrix)
     if not good or np.abs(matrix).max() > 1 / SMALLEST:
-        raise ValueError(f"an affine is a matrix of 4 x 4; got {_short(value)}")
+        raise ValueError("not invertible")
+    matrix.flags.writeable = False
     return matrix
 
 

@@ -132,6 +132,12 @@ class ImageRecord:
         return self.location.places
 
     @property
+    def has_file(self) -> bool:
+        """Whether there is a file at one of the paths."""
+        # Resolving the other path takes much longer.
+        return Path(self.location.absolute).is_file() or any(p.is_file() for p in self.places)
+
+    @property
     def path(self) -> Path:
         """Where it is now, or was last seen."""
         places = self.places

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from napari_scsam.core.geometry import Plane, SliceKey
-from napari_scsam.project.image_queue import neighbour, plane_total
+from napari_scsam.project.image_queue import Finished, neighbour, plane_total
 from napari_scsam.project.ranking import queue_stamp, read_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from napari_scsam.project.ranking import QueueEntry, RankedQueue
     from napari_scsam.project.store import Project
@@ -47,6 +47,15 @@ class _Following:
     left: frozenset[SliceKey] = frozenset()
 
 
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What `SliceOrder.waiting` found last, for the entries of one queue; replaced as a whole."""
+
+    entries: tuple[QueueEntry, ...] = ()
+    finished: Finished = field(default_factory=lambda: Finished({}, frozenset()))
+    waiting: Mapping[str, Waiting | None] = field(default_factory=dict)
+
+
 class SliceOrder:
     """Leads through the slices that are still to be labelled; may be used from several threads.
 
@@ -64,6 +73,7 @@ class SliceOrder:
         self._following = _Following()
         self._visited: list[SliceKey] = []
         self._stamp: tuple[int, int] | None = None
+        self._known = _Known()
 
     @property
     def is_ranked(self) -> bool:
@@ -99,8 +109,8 @@ class SliceOrder:
 
     def first(self) -> SliceKey | None:
         """The slice most worth labelling; None without a queue, or if nothing of it is left."""
-        done = _Done(self._project)
-        planes = ((e.image, plane) for e in self._following.entries for plane in done.left_of(e))
+        finished, entries = Finished.of(self._project), self._following.entries
+        planes = ((e.image, plane) for e in entries for plane in _left_of(finished, e))
         return next(((image, Plane(0, plane)) for image, plane in planes), None)
 
     def rank_of(self, image_id: str) -> tuple[QueueEntry, int] | None:
@@ -109,14 +119,21 @@ class SliceOrder:
         return None if at is None else (self._following.entries[at], at)
 
     def waiting(self) -> list[Waiting]:
-        """The ranked images with a slice that is still to be labelled, in their order."""
-        following, done = self._following, _Done(self._project)
-        found = []
-        for at, entry in enumerate(following.entries):
-            plane = next(done.left_of(entry), None)
-            if plane is not None:
-                found.append(Waiting(entry, at, plane))
-        return found
+        """The ranked images with a slice that is still to be labelled, in their order.
+
+        An image of which nothing changed is the object that was returned before.
+        """
+        known, finished = self._known, Finished.of(self._project)
+        following = self._following
+        entries, positions = following.entries, following.positions
+        if known.entries is entries:
+            changed = finished.changed_since(known.finished) & positions.keys()
+        else:
+            known, changed = _Known(), set(positions)
+        new = {image: _first_of(finished, entries, positions[image]) for image in changed}
+        waiting = {**known.waiting, **new}
+        self._known = _Known(entries, finished, waiting)
+        return [found for e in entries if (found := waiting[e.image]) is not None]
 
     def after(self, key: SliceKey) -> SliceKey | None:
         """The slice to show after `key`; None if no other one is open."""
@@ -143,30 +160,29 @@ class SliceOrder:
 
     def _ranked_after(self, key: SliceKey) -> Iterator[SliceKey]:
         """The open slices of the queue: the rest of the present image, then the best ones."""
-        following, done = self._following, _Done(self._project)
+        following, finished = self._following, Finished.of(self._project)
         here = following.positions.get(key[0])
         own = () if here is None else following.entries[here : here + 1]
         others = (entry for at, entry in enumerate(following.entries) if at != here)
         for entry in (*own, *others):
-            for plane in done.left_of(entry):
+            for plane in _left_of(finished, entry):
                 found = (entry.image, Plane(0, plane))
                 if found != key and found not in following.left:
                     yield found
 
 
-class _Done:
-    """What was committed or skipped, at one moment."""
+def _first_of(finished: Finished, entries: Sequence[QueueEntry], at: int) -> Waiting | None:
+    """The entry of a queue at a position, if a ranked slice of it is still to be labelled."""
+    plane = next(_left_of(finished, entries[at]), None)
+    return None if plane is None else Waiting(entries[at], at, plane)
 
-    def __init__(self, project: Project) -> None:
-        self._committed = project.all_committed_planes()
-        self._skipped = set(project.skipped())
 
-    def left_of(self, entry: QueueEntry) -> Iterator[int]:
-        """The ranked slices of an image that are neither."""
-        committed: Collection[int] = self._committed.get(entry.image, ())
-        for plane in _planes(entry):
-            if plane not in committed and (entry.image, plane) not in self._skipped:
-                yield plane
+def _left_of(finished: Finished, entry: QueueEntry) -> Iterator[int]:
+    """The ranked slices of an image that are neither committed nor skipped."""
+    committed = finished.committed.get(entry.image, ())
+    for plane in _planes(entry):
+        if plane not in committed and (entry.image, plane) not in finished.skipped:
+            yield plane
 
 
 def _planes(entry: QueueEntry) -> tuple[int, ...]:

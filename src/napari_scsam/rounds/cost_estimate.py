@@ -142,7 +142,7 @@ def estimate_round(project: Project, settings: TrainSettings) -> Estimate | None
 
 def survey(project: Project) -> Survey:
     """Count planes from commits and image shapes, without reading images or labels."""
-    images = [image for image in project.images() if image.path.is_file()]
+    images = [image for image in project.images() if image.has_file]
     labels = project.all_committed_planes()
     labelled: Counter[str] = Counter()
     rest, pixels = [], 0

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 
-from napari_scsam.core.errors import DamagedError, InputError, ReadOnlyError
-from napari_scsam.core.project_layout import SCANS_FOLDER
+from napari_scsam.core.errors import (
+    DamagedError,
+    InputError,
+    ProjectError,
+    ReadOnlyError,
+    ScsamError,
+)
+from napari_scsam.core.project_layout import PROJECT_FILE, SCANS_FOLDER
 from napari_scsam.project import Project
 from napari_scsam.project.files import expand
 from napari_scsam.project.open_layers import OpenScan, as_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_scsam.core.settings import Modality
     from napari_scsam.project.files import Progress
@@ -67,20 +74,69 @@ def create_project(
         raise InputError("Name a new or empty folder for the project.")
     if not images and not layers:
         raise InputError("Name at least one image, or a folder with images.")
-    project = Project.create(folder, classes, modality=modality)
-    try:
+    with creating(folder, classes, modality=modality, take_up=True) as project:
         if colours:
             table = zip(project.classes, colours, strict=True)
             project.change(classes=[replace(item, colour=colour) for item, colour in table])
         if images:
             project.add_images(images, progress=progress)
         add_scans(project, layers)
-    except BaseException:
-        # Scans that were open and were saved here; `create` accepts only an empty folder.
-        shutil.rmtree(folder / SCANS_FOLDER, ignore_errors=True)
-        project.discard()
-        raise
     return project
+
+
+@contextmanager
+def creating(
+    folder: Path,
+    classes: Sequence[str],
+    *,
+    name: str | None = None,
+    modality: Modality = "other",
+    take_up: bool,
+) -> Iterator[Project]:
+    """Create a project to which images are added in the block; it stays open afterwards.
+
+    If the block raises, there is no project.
+
+    Parameters
+    ----------
+    folder, classes, name, modality
+        See `Project.create`.
+    take_up : bool
+        Use the project in `folder` if it has the same settings and nothing was ever added to it, as
+        if its creation was killed while images were read. It stays if the block raises.
+    """
+    try:
+        project, is_new = Project.create(folder, classes, name=name, modality=modality), True
+    except ProjectError:
+        settings = ([c.strip() for c in classes], name or folder.absolute().name, modality)
+        found = _unfinished(folder, settings) if take_up else None
+        if found is None:
+            raise
+        project, is_new = found, False
+    try:
+        yield project
+    except BaseException:
+        if is_new:
+            # Scans that were open and were saved here; `create` accepts only an empty folder.
+            shutil.rmtree(folder / SCANS_FOLDER, ignore_errors=True)
+            project.discard()
+        project.close()
+        raise
+
+
+def _unfinished(folder: Path, settings: tuple[list[str], str, Modality]) -> Project | None:
+    """The project in a folder, if it has these classes, name and modality and nothing else."""
+    if not (folder / PROJECT_FILE).is_file():
+        return None
+    try:
+        project = Project.open(folder)
+    except ScsamError:
+        return None
+    own = ([c.name for c in project.classes], project.name, project.modality)
+    if own == settings and not project.images() and not project.events():
+        return project
+    project.close()
+    return None
 
 
 @dataclass(frozen=True)
