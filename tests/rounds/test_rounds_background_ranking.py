@@ -181,10 +181,10 @@ def test_a_process_that_is_killed_or_cancelled_is_said_to_be(
 ) -> None:
     child = RankingChild(project.folder, "hybrid")
     code = "import os, signal; print('torn'); os.kill(os.getpid(), signal.SIGKILL)"
-    monkeypatch.setattr(child, "_command", [sys.executable, "-c", code])
+    monkeypatch.setattr(child._child, "_command", [sys.executable, "-c", code])
     with pytest.raises(ProjectError, match=r"ended unexpectedly \(exit code -9\)"):
         child.run(ignore_progress, CancelToken())
     said = "import json; print(json.dumps({'event': 'cancelled'}))"
-    monkeypatch.setattr(child, "_command", [sys.executable, "-c", said])
+    monkeypatch.setattr(child._child, "_command", [sys.executable, "-c", said])
     with pytest.raises(Cancelled):
         child.run(ignore_progress, CancelToken())

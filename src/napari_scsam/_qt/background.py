@@ -55,6 +55,8 @@ class Background:
     ranking : RankingController
     estimate : RunningEstimate
     automatic : AutomaticRounds
+    helpers : ThreadJobRunner
+        Waits for child processes that the person asked for: the report, the comparison of rounds.
     thumbnails : ThumbnailLoader
     reader : JobRunner
         For reading that nobody waits for.
@@ -77,6 +79,7 @@ class Background:
         self._later.timeout.connect(self._update)
         self._runner = ThreadJobRunner("scsam-background", parent)
         self.reader = ThreadJobRunner("scsam-list", parent, held=True)
+        self.helpers = ThreadJobRunner("scsam-helpers", parent)
         self.speed = SpeedController(self._runner, jobs, on_measured)
         self.ranking = RankingController(
             project, files, (self._runner, self.reader), jobs, view.images.show_state, on_ranked
@@ -127,5 +130,6 @@ class Background:
         self.thumbnails.close()
         self.speed.close()
         self.ranking.close()
+        self.helpers.close()
         self.reader.close()
         self._runner.close()

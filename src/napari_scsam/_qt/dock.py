@@ -17,6 +17,7 @@ from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam._qt.key_sheet import KeySheet
 from napari_scsam._qt.keymap import Keymap, main_window
 from napari_scsam._qt.layout import DockLayout
+from napari_scsam._qt.on_demand import OnDemand
 from napari_scsam._qt.other_classes import OtherClasses
 from napari_scsam._qt.progress_presenter import ProgressPresenter
 from napari_scsam._qt.project_edits import ProjectEdits
@@ -75,14 +76,12 @@ class ScsamDock(QWidget):
             self, self._files, self._parts.foot.reading, lambda: self.session, self._say, self._fail
         )
         self.images = QueuePresenter(
-            self._parts.queue,
-            lambda: self.session,
-            self._files,
-            lambda text, is_error: self._say(text, error=is_error),
+            self._parts.queue, lambda: self.session, self._files, self._say
         )
         self.progress = ProgressPresenter(
             self._parts.progress, lambda: self.session, lambda: self._press_training("train")
         )
+        self._on_demand = OnDemand(self, self._parts, lambda: self.session, self._say)
         self._connect()
         self._show_project(None)
         self._say("Ready.")
@@ -198,6 +197,7 @@ class ScsamDock(QWidget):
         if self._keys is not None:
             self._keys.close()
             self._keys = None
+        self._on_demand.close()
         if self.session is not None:
             self.session.close()
             self.session = self._others = None
@@ -285,7 +285,7 @@ class ScsamDock(QWidget):
             rounds.cancel()
         elif name == "rollback":
             rounds.rollback()
-        elif panel.selected_round is not None:
+        elif name == "promote" and panel.selected_round is not None:
             rounds.promote(panel.selected_round)
 
     def _press_bar(self, name: str) -> None:
@@ -379,7 +379,7 @@ class ScsamDock(QWidget):
         self._parts.form.set_layers(layers)
         self._parts.show_form(shown)
 
-    def _say(self, text: str, *, error: bool = False) -> None:
+    def _say(self, text: str, error: bool = False) -> None:
         show_status(self._parts.foot.status, text, error=error)
 
     def _fail(self, error: Exception) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.style import GAP
-from napari_scsam._qt.widgets import set_title, text_label, title
+from napari_scsam._qt.widgets import button, set_title, text_label, title
 from napari_scsam.rounds.automatic import MOST
 
 FOLD_TIP = "How good the suggestions are, and what the last round changed"
@@ -21,6 +29,10 @@ NAME_TIP = "Who labels: the journal keeps it with each commit of this session"
 SECOND_TIP = (
     "Hide what other people labelled. J goes through their slices, and your label is kept beside "
     "theirs, which stays current. The report says how far you agree."
+)
+REPORT_TIP = (
+    "Write what was labelled, what it cost and how good it is as one page, and open it. "
+    "napari-scsam report writes one to keep."
 )
 NOTHING_YET = (
     "Rank the images: 15 % of the list are random checks, on which the quality of the suggestions "
@@ -39,11 +51,14 @@ class ProgressPanel(QWidget):
         Who labels.
     second_switched : bool
         Whether labels of other people are hidden.
+    report_wanted :
+        The report is to be made, or no longer.
     """
 
     every_picked = Signal(int)
     named = Signal(str)
     second_switched = Signal(bool)
+    report_wanted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -55,6 +70,7 @@ class ProgressPanel(QWidget):
         self._every = self._make_every()
         self._name = self._make_name()
         self._second = self._make_second()
+        self._report: QPushButton = button("report", "Report", self.report_wanted.emit, REPORT_TIP)
         choices = QWidget()
         form = QFormLayout(choices)
         form.setContentsMargins(0, 0, 0, 0)
@@ -64,7 +80,7 @@ class ProgressPanel(QWidget):
         form.addRow(self._second)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        parts = [self._estimate, self._effect, choices]
+        parts = [self._estimate, self._effect, choices, self._report]
         layout.addWidget(Fold("progress_fold", FOLD_TIP, self._line, parts))
         self.show_estimate("")
         self.show_effect("")
@@ -103,6 +119,10 @@ class ProgressPanel(QWidget):
         self._second.setChecked(second)
         for made in (self._name, self._second):
             made.setEnabled(not read_only)
+
+    def show_report(self, *, running: bool) -> None:
+        """Show whether the report is being made; then a press cancels it."""
+        self._report.setText("Cancel the report" if running else "Report")
 
     def show_every(self, every: int) -> None:
         """Show after how many commits a round is trained."""

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 TICK_MS = 250
 ROUNDS_SHOWN = 4  # arbitrary
 FOLD_TIP = "Train a round, and choose among the finished ones"
+COMPARE_TIP = (
+    "Show what the selected round and the active one predict on the displayed slice, side by side"
+)
 CANCEL_TIP = "Stop this round. The active round does not change."
 GIVE_UP_TIP = "Discard the interrupted round. The active round does not change."
 
@@ -56,7 +59,8 @@ class TrainingPanel(QWidget):
     Signals
     -------
     pressed : str
-        ``train``, ``pause_train``, ``cancel_train``, ``promote`` or ``rollback``.
+        ``train``, ``pause_train``, ``cancel_train``, ``promote``, ``rollback`` or
+        ``compare_rounds``.
     ticked :
         The running round should be polled.
     """
@@ -96,6 +100,7 @@ class TrainingPanel(QWidget):
             "cancel_train": ("Cancel", CANCEL_TIP),
             "promote": ("Make active", "Use the selected round for suggestions"),
             "rollback": ("Roll back", "Return to the round that was active before"),
+            "compare_rounds": ("Compare", COMPARE_TIP),
         }
         return {
             name: button(name, text, partial(self.pressed.emit, name), tip)
@@ -114,6 +119,7 @@ class TrainingPanel(QWidget):
         second.addWidget(self._buttons["cancel_train"], 1)
         third.addWidget(self._buttons["promote"])
         third.addWidget(self._buttons["rollback"])
+        third.addWidget(self._buttons["compare_rounds"])
         body = QWidget()
         inside = QVBoxLayout(body)
         inside.setContentsMargins(0, 0, 0, 0)
@@ -156,6 +162,7 @@ class TrainingPanel(QWidget):
         for widget in (self._list, self._buttons["promote"], self._buttons["rollback"]):
             widget.setVisible(has_rounds)
         self._metrics.setVisible(has_rounds)
+        self._buttons["compare_rounds"].setVisible(len(state.rounds) > 1)
         if state.running and not self._timer.isActive():
             self._timer.start()
         elif not state.running:

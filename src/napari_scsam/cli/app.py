@@ -13,6 +13,7 @@ from napari_scsam.cli import (
     projects,
     ranking,
     reporting,
+    tagging,
     training,
     window,
 )
@@ -42,6 +43,7 @@ def build_app() -> App:
         projects.add,
         projects.label,
         projects.settings,
+        tagging.tag,
         training.train,
         training.tune,
         ranking.rank,

@@ -12,7 +12,6 @@ from napari_scsam.cli.opening import opened
 from napari_scsam.cli.options import Json, Overwrite
 from napari_scsam.cli.report import Report
 from napari_scsam.io import check_outputs
-from napari_scsam.io.atomic import write_bytes
 from napari_scsam.project.export import image_places
 from napari_scsam.workflows.project_report import ReportBy, collect_report
 
@@ -38,7 +37,8 @@ def report(
         HTML file to write; by default <project folder>-report.html in the current folder, and none
         with --json.
     by
-        Group the effort by the round that was active, the size of the structures, or the annotator.
+        Group the effort by the round that was active, the size of the structures, the annotator, or
+        the tags of the images.
     """
     target = out or (None if json else Path(f"{folder.resolve().name}-report.html"))
     with opened(folder, read_only=True) as project:
@@ -51,11 +51,9 @@ def report(
 
 
 def _write(target: Path, data: dict[str, Any]) -> None:
-    from napari_scsam.workflows.report_page import as_html
+    from napari_scsam.workflows.report_page import write_page
 
-    page = as_html(data).encode("utf-8", "replace")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(target, page)
+    write_page(target, data)
 
 
 def _text(data: dict[str, Any], target: Path | None) -> Group:

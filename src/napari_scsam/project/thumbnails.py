@@ -122,12 +122,21 @@ def _read(path: Path) -> NDArray[np.uint8] | None:
 
 
 def _made(volume: Volume, index: int, window: Window) -> NDArray[np.uint8]:
-    """A slice as it is seen with the project's intensity window."""
+    step = max(1, min(volume.plane(Plane(0, index)).shape[:2]) // (4 * SIDE))
+    image = Image.fromarray(slice_picture(volume, index, window, step))
+    image.thumbnail((SIDE, SIDE))
+    return np.asarray(image)
+
+
+def slice_picture(volume: Volume, index: int, window: Window, step: int = 1) -> NDArray[np.uint8]:
+    """Return every `step`-th pixel of a slice as it is seen with an intensity window.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols, 3), uint8
+    """
     plane = volume.plane(Plane(0, index))
-    step = max(1, min(plane.shape[:2]) // (4 * SIDE))
     pixels = np.nan_to_num(window.on(volume).apply(plane)[::step, ::step].astype(np.float32))
     low, high = np.percentile(pixels, PERCENTILES)
     unit = (pixels - low) / max(float(high - low), float(np.finfo(np.float32).tiny))
-    image = Image.fromarray((np.clip(unit, 0, 1) * 255).astype(np.uint8)).convert("RGB")
-    image.thumbnail((SIDE, SIDE))
-    return np.asarray(image)
+    return np.asarray(Image.fromarray((np.clip(unit, 0, 1) * 255).astype(np.uint8)).convert("RGB"))

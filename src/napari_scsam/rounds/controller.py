@@ -305,6 +305,8 @@ class RoundsController:
             names |= set() if running else {"train"}
             names |= {"promote"} if state.rounds else set()
             names |= {"rollback"} if any(r.active for r in state.rounds) else set()
+        weighted = [r for r in state.rounds if not r.pruned]
+        names |= {"compare_rounds"} if len(weighted) > 1 else set()
         enabled = frozenset(names)
         self._state = replace(state, running=running, waiting=waiting, enabled=enabled)
         self._on_change(self._state)

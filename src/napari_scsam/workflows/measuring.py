@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from napari_scsam.workflows.slice_signals import (
     stamp_of,
 )
 from napari_scsam.workflows.slice_table import SliceTable
-from napari_scsam.workflows.workers import Workers, results
+from napari_scsam.workflows.workers import Pool, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +53,7 @@ class Measuring:
     root : Path or None
         Folder in the cache; None: nothing is kept.
     tools : Tools
-    workers : Workers
+    pool : Pool
     progress : callable
     cancel : CancelToken
 
@@ -72,11 +73,11 @@ class Measuring:
         self,
         root: Path | None,
         tools: Tools,
-        workers: Workers,
+        pool: Pool,
         progress: ProgressFn,
         cancel: CancelToken,
     ) -> None:
-        self._tools, self._workers = tools, workers
+        self._tools, self._pool = tools, pool
         self._progress, self._cancel = progress, cancel
         names = [FEATURES, *((DOUBTS, DISAGREEMENT) if tools.round_folder else ())]
         self._tables = {n: SliceTable(root, _table_name(n, tools), UNITS[n]) for n in names}
@@ -109,11 +110,10 @@ class Measuring:
         if not works:
             return
         function = partial(measure, tools=self._tools)
-        with results(function, works, self._workers, self._cancel, _lost) as todo:
-            clock = _Clock()
-            text = f"{what} {len(works)} of {_images(len(images))}"
-            self._take_in(todo, len(works), text, clock)
-        if clock.rate is not None and self._workers == Workers():
+        clock = _Clock()
+        with closing(self._pool.results(function, works, self._cancel, _lost)) as todo:
+            self._take_in(todo, len(works), f"{what} {len(works)} of {_images(len(images))}", clock)
+        if clock.rate is not None and self._pool.workers == Workers():
             self.rates[rate_name(names)] = clock.rate
 
     def _take_in(self, todo: Iterator[Measured], total: int, text: str, clock: _Clock) -> None:

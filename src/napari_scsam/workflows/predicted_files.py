@@ -32,7 +32,7 @@ from napari_scsam.project.export import image_places
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.rounds import round_window
 from napari_scsam.workflows.prediction import active_folder, cache_folder, opened, predict_volume
-from napari_scsam.workflows.workers import Workers, results
+from napari_scsam.workflows.workers import Pool, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -153,7 +153,8 @@ def predict_files(
     here = workers == Workers()
     function = partial(_predict, tools=tools, cancel=cancel if here else None)
     found: dict[Path, _Predicted] = {}
-    with results(function, scans, workers, cancel, _lost) as todo:
+    with Pool(workers) as pool:
+        todo = pool.results(function, scans, cancel, _lost)
         progress(Progress(0.0, _predicting(len(scans))))
         for done in todo:
             found[done.target] = done

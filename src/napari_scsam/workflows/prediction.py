@@ -133,22 +133,43 @@ def predict_volume(
     ndarray of `volume.shape`, uint8
         The most probable class of each pixel, 0 for background.
     """
-    values = np.array([0, *models.class_ids], np.uint8)
     label = np.zeros(volume.shape, np.uint8)
     window = window.on(volume)
     count = volume.plane_count()
-    needs_sam = which != "unet" or models.joins_sam
     for index in range(count):
         if cancel is not None:
             cancel.check()
         place = Plane(0, index)
-        pixels = window.apply(volume.plane(place))
-        if pixels.min() < pixels.max():  # a constant slice is background
-            embedding = cache.get_or_embed(models.sam, pixels) if needs_sam and cache else None
-            around = window.around(volume, place)
-            probabilities = models.probabilities(pixels, embedding, which, around)
-            take_plane(label, place, label.ndim)[...] = values[probabilities.argmax(0)]
+        found = predict_slice(models, volume, place, which, window=window, cache=cache)
+        take_plane(label, place, label.ndim)[...] = found
         progress(Progress((index + 1) / count, "Predicting"))
+    return label
+
+
+def predict_slice(
+    models: RoundModels,
+    volume: Volume,
+    place: Plane,
+    which: PredictWith = "pair",
+    *,
+    window: Window,
+    cache: EmbeddingCache | None = None,
+) -> LabelArray:
+    """Label one slice; `window` has its limits on the volume, all else is as in `predict_volume`.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols), uint8
+    """
+    values = np.array([0, *models.class_ids], np.uint8)
+    pixels = window.apply(volume.plane(place))
+    if pixels.min() == pixels.max():  # a constant slice is background
+        return np.zeros(pixels.shape[:2], np.uint8)
+    needs_sam = which != "unet" or models.joins_sam
+    embedding = cache.get_or_embed(models.sam, pixels) if needs_sam and cache else None
+    around = window.around(volume, place)
+    probabilities = models.probabilities(pixels, embedding, which, around)
+    label: LabelArray = values[probabilities.argmax(0)]
     return label
 
 

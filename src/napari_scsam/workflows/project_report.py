@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_scsam.project.image_queue import plane_total
 from napari_scsam.project.ranking import picks
+from napari_scsam.project.tags import read_tags
 from napari_scsam.workflows import agreement, check_estimate
 from napari_scsam.workflows.effort import Step, progress, steps
 from napari_scsam.workflows.sizes import Size, sizes
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.project import Project
 
-ReportBy = Literal["round", "size", "annotator"]
+ReportBy = Literal["round", "size", "annotator", "tag"]
 # Suggested slices of which the acceptance is compared with that before, and the fall that is
 # reported. Arbitrary.
 LATEST, NOTABLE_FALL = 20, 0.2
@@ -32,9 +33,9 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
     ----------
     project : Project
         May be open read-only; the images' files are not needed.
-    by : {'round', 'size', 'annotator'}
+    by : {'round', 'size', 'annotator', 'tag'}
         How the effort is grouped: by the round that was active, by the size of the labelled
-        structures (thirds), or by who made the commits.
+        structures (thirds), by who made the commits, or by the tags of the images.
 
     Returns
     -------
@@ -53,7 +54,7 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
         "totals": _totals(project),
         "over_time": [asdict(moment) for moment in progress(events)],
         "by": by,
-        "effort": _effort(made, _grouping(by, measured)),
+        "effort": _effort(made, _grouping(by, measured, project)),
         "images": [
             {
                 "image": image,
@@ -116,13 +117,16 @@ def _share(suggested: Sequence[Step]) -> float | None:
     return sum(1 for step in suggested if step.unedited) / len(suggested) if suggested else None
 
 
-def _grouping(by: ReportBy, measured: Sequence[Size]) -> Callable[[Step], str]:
+def _grouping(by: ReportBy, measured: Sequence[Size], project: Project) -> Callable[[Step], str]:
     if by == "round":
         return lambda step: (
             "before the first round" if step.round is None else f"round {step.round}"
         )
     if by == "annotator":
         return lambda step: step.by or "nobody named"
+    if by == "tag":
+        tags = read_tags(project)
+        return lambda step: ", ".join(tags.get(step.image, ())) or "no tag"
     totals: dict[str, float] = defaultdict(float)
     for one in measured:
         totals[one.image] += one.size

@@ -13,13 +13,14 @@ from filelock import FileLock, Timeout
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.jobs import CancelToken, ProgressFn, ignore_progress
 from napari_scsam.core.settings import STRATEGY_TITLES
+from napari_scsam.core.spread_slices import spread
 from napari_scsam.models import ranking
 from napari_scsam.project.ranking import QueueEntry, RankedQueue, ranking_folder, write_queue
 from napari_scsam.workflows.measuring import Measuring
 from napari_scsam.workflows.ranking_cost import SHORTLIST, keep_rates
-from napari_scsam.workflows.ranking_inputs import OpenImage, needs_of, open_images, spread
+from napari_scsam.workflows.ranking_inputs import OpenImage, needs_of, open_images
 from napari_scsam.workflows.slice_signals import DISAGREEMENT, FEATURES, Tools
-from napari_scsam.workflows.workers import Workers
+from napari_scsam.workflows.workers import Pool, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -120,9 +121,9 @@ def rank(
     started = time.monotonic()
     active = project.active_round()
     needs = needs_of(options.strategy, active, project)
-    with _place(project) as (root, notes):
+    with _place(project) as (root, notes), Pool(options.workers) as pool:
         tools = Tools(project.window.name, active.folder if active else None, options.device)
-        measuring = Measuring(root, tools, options.workers, progress, cancel or CancelToken())
+        measuring = Measuring(root, tools, pool, progress, cancel or CancelToken())
         job = _Job(project, options, needs, measuring)
         entries = tuple(job.entry(pick) for pick in job.picks())
         queue = RankedQueue(options.strategy, active.number if active else None, entries)

@@ -17,7 +17,7 @@ from napari_scsam.rounds.cost_estimate import rounded_time
 from napari_scsam.workflows.measuring import Measuring, rate_name
 from napari_scsam.workflows.ranking_inputs import needs_of, open_images
 from napari_scsam.workflows.slice_signals import DISAGREEMENT, DOUBTS, FEATURES, Tools
-from napari_scsam.workflows.workers import Workers
+from napari_scsam.workflows.workers import Pool, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +80,7 @@ def ranking_cost(project: Project, strategy: RankStrategy) -> RankingCost:
     images = [(one.record, one.planes) for one in open_images(project)]
     folder = _folder(project)
     tools = Tools(project.window.name, active.folder if active else None, "auto")
-    measuring = Measuring(folder, tools, Workers(), ignore_progress, CancelToken())
+    measuring = Measuring(folder, tools, Pool(Workers()), ignore_progress, CancelToken())
     each = tuple(name for name in needs if name != DISAGREEMENT)
     works = measuring.missing(images, each) if each else []
     known = {} if folder is None else _kept(folder)

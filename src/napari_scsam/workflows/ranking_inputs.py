@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_scsam.core.errors import ModelError, ProjectError
 from napari_scsam.core.round_contract import CONFIG_FILE
+from napari_scsam.core.spread_slices import spread
 from napari_scsam.io.real_files import read_json
 from napari_scsam.project.image_queue import plane_total
 from napari_scsam.workflows.slice_signals import DISAGREEMENT, DOUBTS, FEATURES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari_scsam.core.settings import RankStrategy
     from napari_scsam.project import ImageRecord, Project, RoundRecord
 
-# Slices of a volume that are measured, evenly spaced over the open ones. Arbitrary.
-MOST_SLICES = 16
 # What each strategy is made of; the last two only with a round.
 _NEEDS: dict[str, tuple[str, ...]] = {
     "hybrid": (FEATURES, DOUBTS, DISAGREEMENT),
@@ -61,14 +56,6 @@ def open_images(project: Project) -> list[OpenImage]:
         if planes:
             found.append(OpenImage(record, spread(fresh or planes), not fresh))
     return found
-
-
-def spread(planes: Sequence[int]) -> tuple[int, ...]:
-    """Return at most `MOST_SLICES` slices, evenly spaced."""
-    if len(planes) <= MOST_SLICES:
-        return tuple(planes)
-    at = np.linspace(0, len(planes) - 1, MOST_SLICES).round().astype(int)
-    return tuple(planes[i] for i in at)
 
 
 def needs_of(

@@ -7,10 +7,12 @@ from collections import defaultdict
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.io.atomic import write_bytes
 from napari_scsam.workflows import report_plots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 # No script runs, and nothing is loaded, whatever a name in the project contains.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -31,6 +33,13 @@ TITLES = {
     "suggested": "with suggestions",
     "accepted": "accepted unedited",
 }
+
+
+def write_page(target: Path, report: Mapping[str, Any]) -> None:
+    """Write a report as one HTML file, in place of what is there; see `as_html`."""
+    page = as_html(report).encode("utf-8", "replace")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, page)
 
 
 def as_html(report: Mapping[str, Any]) -> str:

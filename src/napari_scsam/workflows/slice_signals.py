@@ -154,11 +154,21 @@ def _loaded(tools: Tools, wanted: tuple[str, ...]) -> _Loaded:
         step_back(TUNING)  # a worker: whoever works at this machine goes first
     folder = tools.round_folder if {DOUBTS, DISAGREEMENT} & set(wanted) else None
     return _Loaded(
-        encoder=load_feature_encoder(tools.device) if FEATURES in wanted else None,
-        pair=load_round(folder, device=tools.device).without_views() if folder else None,
+        encoder=_encoder(tools.device) if FEATURES in wanted else None,
+        pair=_pair(folder, tools.device) if folder else None,
         window=parse_window(tools.window),
         round_window=AUTO if folder is None else round_window(folder),
     )
+
+
+@lru_cache(maxsize=1)
+def _encoder(device: Device) -> FeatureEncoder:
+    return load_feature_encoder(device)
+
+
+@lru_cache(maxsize=1)
+def _pair(folder: Path, device: Device) -> Pair:
+    return load_round(folder, device=device).without_views()
 
 
 def _rows(name: str, models: _Loaded, volume: Volume, planes: Sequence[int]) -> FloatArray:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from napari_scsam.core.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from napari_scsam.core.jobs import CancelToken
 
@@ -47,49 +47,73 @@ class Workers:
             raise InputError("Give --workers or --dask, not both: a scheduler has its own workers.")
 
 
-@contextmanager
-def results(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    workers: Workers,
-    cancel: CancelToken,
-    lost: Callable[[Item], Result],
-) -> Iterator[Iterator[Result]]:
-    """Give an iterator over the result for each item, in any order.
+class Pool:
+    """Does work in this process, or on workers that stay until the end of a ``with`` block.
 
-    An item whose worker dies is given to another one.
+    Workers are started, or the scheduler is reached, by the first work. They keep the models that
+    they loaded for it.
 
     Parameters
     ----------
-    function : callable
-        Can be pickled. An error that it raises is raised here.
-    items : sequence
     workers : Workers
-        Processes are started, or the scheduler is reached, when the block is entered.
-    cancel : CancelToken
-        Checked after each result.
-    lost : callable
-        Gives the result for an item on which one worker after the other died.
 
-    Raises
-    ------
-    Cancelled
-        If `cancel` was called.
-    MissingDependencyError
-        If dask is needed and not installed.
-    InputError
-        If the scheduler can't be reached.
+    Attributes
+    ----------
+    workers : Workers
     """
-    if workers.count == 1 and workers.address is None:
-        yield _from_here(function, items, cancel)
-        return
-    with _client(workers) as client:
-        yield _from_cluster(client, function, items, cancel, lost)
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self._open = ExitStack()
+        self._client: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client = None
+        self._open.close()
+
+    def results(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        cancel: CancelToken,
+        lost: Callable[[Item], Result],
+    ) -> Generator[Result, None, None]:
+        """Return an iterator over the result for each item, in any order.
+
+        An item whose worker dies is given to another one.
+
+        Parameters
+        ----------
+        function : callable
+            Can be pickled. An error that it raises is raised here.
+        items : sequence
+        cancel : CancelToken
+            Checked after each result.
+        lost : callable
+            Gives the result for an item on which one worker after the other died.
+
+        Raises
+        ------
+        Cancelled
+            If `cancel` was called.
+        MissingDependencyError
+            If dask is needed and not installed.
+        InputError
+            If the scheduler can't be reached.
+        """
+        if self.workers == Workers():
+            return _from_here(function, items, cancel)
+        if self._client is None:
+            self._client = self._open.enter_context(_client(self.workers))
+        return _from_cluster(self._client, function, items, cancel, lost)
 
 
 def _from_here(
     function: Callable[[Item], Result], items: Sequence[Item], cancel: CancelToken
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     for item in items:
         cancel.check()
         yield function(item)
@@ -102,7 +126,7 @@ def _from_cluster(
     items: Sequence[Item],
     cancel: CancelToken,
     lost: Callable[[Item], Result],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     import distributed
 
     futures = client.map(function, items, pure=False)

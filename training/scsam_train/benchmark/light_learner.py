@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from napari_scsam import io
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.spread_slices import spread
 from napari_scsam.models import (
     ClassPrior,
     Doubt,
@@ -41,8 +42,6 @@ CELLS = 32
 TEMPERATURES, DEFAULT_TEMPERATURE = (1.0, 2.0, 4.0, 8.0, 16.0), 4.0
 # Shrinkage of the covariance: there are as few as two labelled planes. Arbitrary.
 SHRINKAGE = 0.1
-# Slices of a volume that can be labelled or tested, evenly spaced; as in `workflows.ranking`.
-MOST_SLICES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ def read_planes(
         volume = io.read_volume(member.image)
         truth = io.read_labels(member.mask, like=volume)
         truth = truth.reshape(-1, *truth.shape[-2:]).astype(np.uint8)
-        for index in _spread(volume.plane_count()):
+        for index in spread(range(volume.plane_count())):
             pixels = np.array(volume.plane(Plane(0, index)))
             if pixels.min() == pixels.max():
                 continue
@@ -222,8 +221,3 @@ def _inside(plane: LearnerPlane) -> tuple[int, int]:
     """Return the rows and columns that are not padding."""
     known = plane.label.numpy() != IGNORE
     return int(known.any(1).sum()), int(known.any(0).sum())
-
-
-def _spread(count: int) -> list[int]:
-    at = np.linspace(0, count - 1, min(count, MOST_SLICES)).round().astype(int)
-    return sorted(set(at.tolist()))
