@@ -228,7 +228,7 @@ def with_plugin(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     blocks["embedding"] = beat.report()
     viewer.dims.set_current_step(0, SHAPE[0] // 2)
     run_for(0.5)
-    run_until(lambda: dock._inference.idle)
+    run_until(lambda: dock._runners.inference.idle)
 
     beat.reset()
     result["click_to_mask"] = time_clicks(viewer, dock, options.clicks)
@@ -266,7 +266,7 @@ def click_beside_a_round(viewer: Any, dock: ScsamDock, clicks: int) -> dict[str,
     """Click on a slice without labels, before and while a round trains."""
     rounds, form = dock.session.rounds, dock._parts.training.form
     viewer.dims.set_current_step(0, SHAPE[0] // 2 - 2)
-    run_until(lambda: dock._inference.idle)
+    run_until(lambda: dock._runners.inference.idle)
     result = {"idle": time_clicks(viewer, dock, clicks)}
     form.show_settings(replace(form.settings(), steps=STEPS_BESIDE))
     dock._press_training("train")

@@ -144,7 +144,7 @@ def test_closing_the_project_meanwhile_leaves_no_trace(
     hand.until(copier.held.is_set)
     dock.close_project()
     copier.go_on.set()
-    hand.until(lambda: dock._carrier.idle)
+    hand.until(lambda: dock._runners.carrier.idle)
     image = open_at(hand, dock, folder, 3)
     assert dock.session.project.committed_planes(image) == [3]
     assert hand.find("commit_drafts").isHidden()

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 from napari_scsam._napari.layers import prepare_napari
 from napari_scsam._napari.open_scans import open_scans
 from napari_scsam._qt.dialogs import ask_export, ask_folder, browse_for
-from napari_scsam._qt.job_runner import ThreadJobRunner
+from napari_scsam._qt.job_runner import Runners
 from napari_scsam._qt.key_sheet import KeySheet
 from napari_scsam._qt.keymap import Keymap, main_window
 from napari_scsam._qt.layout import DockLayout
@@ -66,17 +66,20 @@ class ScsamDock(QWidget):
         self._viewer = napari_viewer
         self._make_segmenter = segmenter
         self.session: Session | None = None
-        self._inference = ThreadJobRunner("scsam-inference", self)
-        self._files = ThreadJobRunner("scsam-files", self)
-        self._carrier = ThreadJobRunner("scsam-propagation", self)
+        self._runners = Runners.of(self)
         self._keys: Keymap | None = None
         self._others: OtherClasses | None = None
         self._parts = DockLayout(self)
         self._edits = ProjectEdits(
-            self, self._files, self._parts.foot.reading, lambda: self.session, self._say, self._fail
+            self,
+            self._runners.files,
+            self._parts.foot.reading,
+            lambda: self.session,
+            self._say,
+            self._fail,
         )
         self.images = QueuePresenter(
-            self._parts.queue, lambda: self.session, self._files, self._say
+            self._parts.queue, lambda: self.session, self._runners.files, self._say
         )
         self.progress = ProgressPresenter(
             self._parts.progress, lambda: self.session, lambda: self._press_training("train")
@@ -86,7 +89,7 @@ class ScsamDock(QWidget):
         self._show_project(None)
         self._say("Ready.")
         first_layers = Job("Preparing napari's layers", lambda _progress, _cancel: prepare_napari())
-        self._files.run(first_layers, lambda _: None, self._fail)
+        self._runners.files.run(first_layers, lambda _: None, self._fail)
 
     def _connect(self) -> None:
         parts = self._parts
@@ -154,7 +157,7 @@ class ScsamDock(QWidget):
             session.annotation.navigation.open_image(ids[0])
 
         job = Job("Adding", lambda _p, _c: projects.add_scans(session.project, scans))
-        self._files.run(job, added, self._fail)
+        self._runners.files.run(job, added, self._fail)
 
     def _create(self, wanted: NewProject) -> None:
         self._open(
@@ -166,7 +169,7 @@ class ScsamDock(QWidget):
         self._say(message)
         # The old project is closed only now, on the same thread that opens the new one.
         self.close_project()
-        self._parts.foot.reading.run(self._files, message, make, self._opened, self._fail)
+        self._parts.foot.reading.run(self._runners.files, message, make, self._opened, self._fail)
 
     def _opened(self, project: Project) -> None:
         if self.session is not None:  # another one was opened meanwhile
@@ -174,14 +177,12 @@ class ScsamDock(QWidget):
         self.session = Session(
             self._viewer,
             project,
-            self._inference,
-            self._files,
-            self._carrier,
+            self._runners,
             self,
             self._make_segmenter(project.folder / "cache" / "embeddings", project.cache_gb),
         )
         self._show_project(project)
-        self._others = OtherClasses(project, self._files, self._fail)
+        self._others = OtherClasses(project, self._runners.files, self._fail)
         self._parts.annotate.show_others(self._others.is_open)
         self._plan_round()
         chosen = self.session.annotation.window
@@ -226,10 +227,10 @@ class ScsamDock(QWidget):
         if self.session is not None:
             self.session.segmenter.close()  # so that no decode in progress is waited for
         for runner in (
-            self._inference,
-            self._carrier,
+            self._runners.inference,
+            self._runners.carrier,
             self._parts.foot.reading.runner,
-            self._files,
+            self._runners.files,
         ):
             runner.close()
         self.close_project()

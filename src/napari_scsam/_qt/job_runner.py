@@ -150,3 +150,24 @@ class ThreadJobRunner(QObject):
     def _deliver(self, callback: OnDone, value: object) -> None:
         if not self._closed:
             callback(value)
+
+
+@dataclass(frozen=True)
+class Runners:
+    """The runners of a dock: a click never waits for a file, or for a propagation.
+
+    Attributes
+    ----------
+    inference, files, carrier : ThreadJobRunner
+        For clicks, for the project's folder, and for propagation.
+    """
+
+    inference: ThreadJobRunner
+    files: ThreadJobRunner
+    carrier: ThreadJobRunner
+
+    @classmethod
+    def of(cls, parent: QObject) -> Runners:
+        """Create them; they live as long as `parent`."""
+        names = ("scsam-inference", "scsam-files", "scsam-propagation")
+        return cls(*(ThreadJobRunner(name, parent) for name in names))

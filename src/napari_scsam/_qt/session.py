@@ -24,7 +24,7 @@ from napari_scsam.rounds.tuning import TuningController, TuningState
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_scsam._qt.job_runner import ThreadJobRunner
+    from napari_scsam._qt.job_runner import Runners, ThreadJobRunner
     from napari_scsam._qt.progress_presenter import ProgressPresenter
     from napari_scsam._qt.queue_presenter import QueuePresenter
     from napari_scsam.annotation.view_state import ViewState
@@ -77,8 +77,7 @@ class Session(QObject):
     viewer : napari.Viewer
     project : Project
         Closed with the session.
-    inference, files, carrier : ThreadJobRunner
-        Runners for clicks, for the project's folder, and for propagation.
+    runners : Runners
     view : SessionView
     segmenter : SegmenterLike
         Closed with the session.
@@ -88,13 +87,12 @@ class Session(QObject):
         self,
         viewer: Any,
         project: Project,
-        inference: ThreadJobRunner,
-        files: ThreadJobRunner,
-        carrier: ThreadJobRunner,
+        runners: Runners,
         view: SessionView,
         segmenter: SegmenterLike,
     ) -> None:
         super().__init__()
+        files = runners.files
         self.project = project
         self.segmenter = segmenter
         self._view = view
@@ -104,7 +102,7 @@ class Session(QObject):
         self._count_later.setInterval(REST_MS)
         self._count_later.timeout.connect(self._labels_changed)
         self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
-        previewer = Previewer(segmenter, inference)
+        previewer = Previewer(segmenter, runners.inference)
         self.annotation = AnnotationController(
             project,
             self.canvas,
@@ -112,7 +110,7 @@ class Session(QObject):
             files,
             self._changed,
             segmenter=segmenter,
-            carrier=carrier,
+            carrier=runners.carrier,
         )
         self._ahead = ModelsAhead(
             project, self.annotation, previewer, files, view.show_machine, self
