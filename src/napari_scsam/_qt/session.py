@@ -108,7 +108,8 @@ class Session(QObject):
         self._files = files
         self._view = view
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
-        self._rows, self._ranks = ImageRows(project), RankingReader()
+        self._rows = ImageRows(project, lambda: self.annotation.navigation.queue.second.committed())
+        self._ranks = RankingReader()
         self._count_later = QTimer(self)
         self._count_later.setSingleShot(True)
         self._count_later.setInterval(REST_MS)
