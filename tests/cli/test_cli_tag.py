@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command_line import ok, refused
 
-from napari_scsam.project import Project
+from napari_scsam.project import Project, image_queue
 from napari_scsam.project.tags import KIND, read_tags
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def test_tags_come_from_a_table_replace_earlier_ones_and_group_the_report(folder
     }
     ok("tag", folder, table(folder, "image,tag\np0.png,ward A\np2.png,\n"))
     assert tags(folder) == {"p0": ("ward A",), "p1": ("ward B",)}
+    with Project.open(folder, read_only=True) as project:
+        assert [row.tags for row in image_queue.rows(project)] == [("ward A",), ("ward B",), ()]
     effort = ok("report", folder, "--by", "tag")["effort"]
     assert {(group["group"], group["commits"]) for group in effort} == {
         ("ward A", 1),

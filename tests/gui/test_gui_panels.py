@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,7 +11,7 @@ import pytest
 from napari.layers import Labels, Vectors
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QComboBox, QPushButton
 
 from napari_scsam._napari.committed import CommittedPainter
 from napari_scsam._napari.masks import FLASH_MS, PreviewPainter
@@ -18,6 +19,7 @@ from napari_scsam._napari.outlines import OutlinePainter
 from napari_scsam._napari.plane_vectors import PlaneVectors
 from napari_scsam._qt.annotate_panel import AnnotatePanel
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar
+from napari_scsam._qt.queue_model import Ranked
 from napari_scsam._qt.queue_panel import QueuePanel
 from napari_scsam._qt.settings_form import DOCK_MINUTES, SettingsForm
 from napari_scsam._qt.training_panel import TrainingPanel
@@ -267,3 +269,31 @@ def test_a_plane_that_crosses_drafts_takes_nothing_of_them_away_when_it_is_left(
     painter.show(drafts, Plane(0, 0))
     np.testing.assert_array_equal(fill.data, [square] * 3)
     np.testing.assert_array_equal(outline.data, dashed)
+
+
+def test_doubtful_images_and_those_with_a_tag_are_listed(qtbot: QtBot) -> None:
+    panel = show(qtbot, QueuePanel())
+    rows = [QueueRow(name, name, 0, 9) for name in "abcd"]
+    ranking = {
+        "a": Ranked(0.9, "like 9 % of the open slices"),
+        "c": Ranked(0.5, "the two models disagree on 38 % of the outline", doubtful=True),
+    }
+    panel.show_rows(rows, frozenset({"d"}), ranking)
+    state, tag = (panel.findChild(QComboBox, f"queue_{kind}") for kind in ("filter", "tag"))
+    assert not tag.isVisible()
+
+    def listed() -> list[str]:
+        model = panel.list.model()
+        return [model.index(i).data(Qt.ItemDataRole.UserRole) for i in range(model.rowCount())]
+
+    state.setCurrentText("Doubtful")
+    assert listed() == ["c", "d"]
+    tagged = [replace(row, tags=("ward A",) if row.name in "ad" else ()) for row in rows]
+    panel.show_rows(tagged, frozenset({"d"}))
+    tag.setCurrentText("ward A")
+    assert tag.isVisible() and listed() == ["d"]
+    more = [*tagged, QueueRow("e", "e", 0, 9, tags=("ward B",))]
+    panel.show_rows(more, frozenset({"d"}))
+    assert tag.currentText() == "ward A" and listed() == ["d"]
+    panel.show_rows(rows, frozenset({"d"}))  # no image has a tag any more
+    assert listed() == ["c", "d"] and not tag.isVisible()

@@ -365,6 +365,7 @@ def test_progress_shows_who_labels_hides_labels_of_others_and_trains_by_itself(
     hand.until(lambda: dock.session.annotation.key == (image, Plane(0, 3)))
     hand.qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     hand.until(lambda: not (layers["committed"].data[3] == 1).any())
+    hand.until(lambda: hand.find("queue_title").text() == "0 of 1 cases, 0 of 6 slices")
     hand.until(lambda: dock.session.annotation.key == (image, Plane(0, 3)))
     hand.click(34, 58)
     hand.wait_for_mask()
@@ -372,6 +373,7 @@ def test_progress_shows_who_labels_hides_labels_of_others_and_trains_by_itself(
     hand.until(lambda: hand.status().startswith("Saved"))
     assert project.label(image)[3].all() and project.label_version(image) == 1
     hand.until(lambda: "second_opinion" in {e.kind for e in project.events()})
+    hand.until(lambda: hand.find("queue_title").text() == "1 of 1 cases, 1 of 6 slices")
 
     started: list[bool] = []
     dock.progress.start_round = lambda: started.append(True)  # type: ignore[method-assign]

@@ -153,7 +153,7 @@ class ScsamDock(QWidget):
 
     def _add_scans(self, session: Session, scans: list[OpenScan]) -> None:
         def added(ids: list[str]) -> None:
-            session.refresh_rows()
+            session.listed.refresh()
             session.annotation.navigation.open_image(ids[0])
 
         job = Job("Adding", lambda _p, _c: projects.add_scans(session.project, scans))

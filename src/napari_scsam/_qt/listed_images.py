@@ -43,7 +43,8 @@ class ListedImages:
         annotation: AnnotationController,
         shown: QueuePresenter,
     ) -> None:
-        self._rows, self._ranks = ImageRows(project), RankingReader()
+        self._rows = ImageRows(project, lambda: annotation.navigation.queue.second.committed())
+        self._ranks = RankingReader()
         self._files = files
         self._annotation = annotation
         self._shown = shown

@@ -62,11 +62,13 @@ class ProgressPresenter:
         self._panel.show_annotator(now, second=second, read_only=project.read_only)
         if second and now != before:  # the labels of others are now those of other people
             session.annotation.navigation.give_second_opinions(True)
+            session.listed.refresh()
 
     def _set_second(self, on: bool) -> None:
         session = self._session()
         if session is not None:
             session.annotation.navigation.give_second_opinions(on)
+            session.listed.refresh()
 
     def _set_every(self, every: int) -> None:
         session = self._session()

@@ -88,7 +88,7 @@ class ProjectEdits:
             there = given - new
             already = f" {there} {'was' if there == 1 else 'were'} in the project already."
             self._say(f"Added {_images(new)}.{already if there else ''}")
-            session.refresh_rows()
+            session.listed.refresh()
             session.rounds.labels_changed()
 
         def failed(error: Exception) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 
+from napari_scsam.models import speaks_of_doubt
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -38,11 +40,14 @@ class Ranked:
         Why, in words.
     plane : int or None
         Its best slice along axis 0; None for a two-dimensional image.
+    doubtful : bool
+        Whether the models are unsure of it.
     """
 
     score: float | None
     reason: str
     plane: int | None = None
+    doubtful: bool = False
 
 
 _UNRANKED = Ranked(None, "")
@@ -68,7 +73,8 @@ class RankingReader:
 
 def _rank_of(waiting: Waiting) -> Ranked:
     entry = waiting.entry
-    return Ranked(entry.score, entry.reason, None if entry.plane is None else waiting.plane)
+    plane = None if entry.plane is None else waiting.plane
+    return Ranked(entry.score, entry.reason, plane, speaks_of_doubt(entry.reason))
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class QueueItem:
     state : {'open', 'done', 'skipped', 'flagged'}
     done, total : int
         Committed slices, and all slices along axis 0.
+    tags : tuple of str
     """
 
     image_id: str
@@ -96,6 +103,7 @@ class QueueItem:
     state: State = "open"
     done: int = 0
     total: int = 1
+    tags: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -124,7 +132,8 @@ class QueueItem:
         unit = "slices" if self.total > 1 else "image"
         score = "" if self.score is None else f" Score {self.score:.2f}."
         reason = f" {self.reason}." if self.reason else ""
-        return f"{self.name}: {self.done} of {self.total} {unit} committed.{score}{reason}"
+        tags = f" Tags: {', '.join(self.tags)}." if self.tags else ""
+        return f"{self.name}: {self.done} of {self.total} {unit} committed.{score}{reason}{tags}"
 
 
 def _ordered(rows: Sequence[QueueRow], ranking: Mapping[str, Ranked]) -> list[QueueRow]:
@@ -149,7 +158,7 @@ def _state_of(row: QueueRow, *, flagged: bool) -> State:
 def _item(row: QueueRow, rank: Ranked | None, *, flagged: bool) -> QueueItem:
     known, state = rank or _UNRANKED, _state_of(row, flagged=flagged)
     ranked = (known.plane, known.score, known.reason)
-    return QueueItem(row.image_id, row.name, *ranked, state, row.done, row.total)
+    return QueueItem(row.image_id, row.name, *ranked, state, row.done, row.total, row.tags)
 
 
 class QueueModel(QAbstractListModel):
@@ -166,7 +175,7 @@ class QueueModel(QAbstractListModel):
         self._flagged: frozenset[str] = frozenset()
         self._shown: list[int] = []  # positions in `_rows`
         self._row_at: dict[str, int] = {}  # position in `_shown` of an image
-        self._search, self._state = "", ""
+        self._search, self._state, self._tag = "", "", ""
         self._sorting: Sorting = "queue"
         self._thumbnails: Thumbnails = lambda _image_id: None
         self.has_reasons = False
@@ -240,8 +249,13 @@ class QueueModel(QAbstractListModel):
         self._reset(self._matching())
 
     def set_state(self, state: str) -> None:
-        """Show images of one state; all if it is empty."""
+        """Show images of one state, or doubtful ones; all if it is empty."""
         self._state = state
+        self._reset(self._matching())
+
+    def set_tag(self, tag: str) -> None:
+        """Show images with a tag; all if it is empty."""
+        self._tag = tag
         self._reset(self._matching())
 
     def set_sorting(self, sorting: Sorting) -> None:
@@ -272,16 +286,22 @@ class QueueModel(QAbstractListModel):
         if self._search:
             found = [i for i in found if self._search in self._rows[i].name.casefold()]
         if self._state:
-            found = [i for i in found if self._state_at(i) == self._state]
+            found = [i for i in found if self._is_of_state(i)]
+        if self._tag:
+            found = [i for i in found if self._tag in self._rows[i].tags]
         if self._sorting == "name":
             found.sort(key=lambda i: self._rows[i].name.casefold())
         elif self._sorting == "least":
             found.sort(key=lambda i: self._rows[i].done / max(self._rows[i].total, 1))
         return found
 
-    def _state_at(self, position: int) -> State:
+    def _is_of_state(self, position: int) -> bool:
         row = self._rows[position]
-        return _state_of(row, flagged=row.image_id in self._flagged)
+        state = _state_of(row, flagged=row.image_id in self._flagged)
+        if self._state != "doubtful":
+            return state == self._state
+        rank = self._ranking.get(row.image_id, _UNRANKED)
+        return state == "flagged" or (state != "done" and rank.doubtful)
 
     def _reset(self, shown: list[int]) -> None:
         self.beginResetModel()

@@ -40,7 +40,9 @@ FILTERS = (
     ("Done", "done"),
     ("Skipped", "skipped"),
     ("Flagged", "flagged"),
+    ("Doubtful", "doubtful"),
 )
+ANY_TAG = "Any tag"
 ORDERS = (("In order", "queue"), ("By name", "name"), ("Least done", "least"))
 
 
@@ -103,12 +105,15 @@ class QueuePanel(QWidget):
         self._bar.setFixedHeight(BAR_HEIGHT)
         self._search = self._make_search()
         self._choices = ButtonRows(self._make_boxes())
+        self._tags = _box("queue_tag", "Images with which tag are listed", ())
+        self._tags.currentTextChanged.connect(self._pick_tag)
         self.ranking = RankingPanel()
         self._none = text_label("queue_none", "No image matches.")
         self.list = self._make_list()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        parts = [self._bar, self.ranking, self._search, self._choices, self.list, self._none]
+        parts = [self._bar, self.ranking, self._search, self._choices, self._tags]
+        parts += [self.list, self._none]
         layout.addWidget(Fold("images_fold", FOLD_TIP, self._title, parts, is_open=True))
         self.model.modelReset.connect(self._after_reset)
         self.show_rows([])
@@ -167,7 +172,22 @@ class QueuePanel(QWidget):
         many = len(rows) > ROWS_SHOWN
         self._search.setVisible(many)
         self._choices.setVisible(many)
+        self._show_tags(sorted({tag for row in rows for tag in row.tags}))
         self.ranking.setVisible(amount.total > 1)
+
+    def _show_tags(self, tags: Sequence[str]) -> None:
+        """Offer tags; the chosen one stays."""
+        if tags == [self._tags.itemText(i) for i in range(1, self._tags.count())]:
+            return
+        chosen = self._tags.currentText()
+        self._tags.clear()
+        self._tags.addItems([ANY_TAG, *tags] if tags else [])
+        self._tags.setCurrentText(chosen)
+        self._tags.setVisible(bool(tags))
+
+    def _pick_tag(self, _text: str) -> None:
+        first = self._tags.currentIndex() <= 0
+        self.model.set_tag("" if first else self._tags.currentText())
 
     def show_ranking(self, ranking: Mapping[str, Ranked]) -> None:
         """Show the images in another order, with scores and reasons.

@@ -115,7 +115,7 @@ class QueuePresenter:
             return
         folder = session.project.folder
         job = Job("Forgetting the ranking", lambda _progress, _cancel: forget_queue(folder))
-        self._files.run(job, lambda _: session.refresh_rows(), session.annotation.fail)
+        self._files.run(job, lambda _: session.listed.refresh(), session.annotation.fail)
 
     def _with(self, action: Callable[[RankingController], None]) -> None:
         session = self._session()

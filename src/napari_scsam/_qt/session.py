@@ -116,8 +116,8 @@ class Session(QObject):
             project, self.annotation, previewer, files, view.show_machine, self
         )
         # First on the thread for files, because a person waits for them.
-        self._listed = ListedImages(project, files, self.annotation, view.images)
-        self._listed.refresh(self._list_shown)
+        self.listed = ListedImages(project, files, self.annotation, view.images)
+        self.listed.refresh(self._list_shown)
         self._open_first(files)
         jobs = JobQueue()
         self.tuning = TuningController(project, files, view.show_tuning, self._tuned, jobs=jobs)
@@ -128,7 +128,7 @@ class Session(QObject):
             jobs,
             view,
             self._labels_changed,
-            self._listed.refresh,
+            self.listed.refresh,
             self,
         )
         self.rounds = RoundsController(
@@ -183,9 +183,9 @@ class Session(QObject):
         self._view.show_state(state)
         self._ahead.moved()
         now = self.annotation.now
-        seen, self._seen = self._seen, (now.image_id, now.commits, self._listed.flagged())
+        seen, self._seen = self._seen, (now.image_id, now.commits, self.listed.flagged())
         if seen != self._seen:
-            self._listed.refresh()
+            self.listed.refresh()
         if seen[1] != now.commits:  # opening a project is no reason to tune
             self._count_later.start()
             self.tuning.committed()

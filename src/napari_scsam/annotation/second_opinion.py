@@ -113,6 +113,18 @@ class SecondOpinion:
                 )
         self._project.revert(image, version)
 
+    def committed(self) -> Mapping[str, Sequence[int]]:
+        """The slices by image that are done for the present annotator, who does not see others'."""
+        planes = self._project.all_committed_planes()
+        if not self.is_on:
+            return planes
+        made, undone = opinions(self._project), self._project.events("revert")
+        found = {}
+        for image, done in planes.items():
+            own = self._own_versions(made.get(image, ()))
+            found[image] = sorted({*done} - self._of_others(image, undone) | own.keys())
+        return found
+
     def after(self, key: SliceKey) -> SliceKey | None:
         """The next slice that somebody else labelled and the present annotator did not."""
         images = [record.id for record in self._project.images()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_scsam.core.geometry import Plane, SliceKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_scsam.project import ImageRecord, Project
 
@@ -27,6 +27,7 @@ class QueueRow:
         The unit of splitting.
     skipped : bool
         Whether a plane was skipped and not committed since.
+    tags : tuple of str
     """
 
     image_id: str
@@ -35,6 +36,7 @@ class QueueRow:
     total: int
     case: str = ""
     skipped: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +74,17 @@ class ImageRows:
     Parameters
     ----------
     project : Project
+    committed : callable, optional
+        Returns the committed slices by image; those of the project by default.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(
+        self,
+        project: Project,
+        committed: Callable[[], Mapping[str, Sequence[int]]] | None = None,
+    ) -> None:
         self._project = project
+        self._committed = committed or project.all_committed_planes
         self._lock = threading.Lock()
         self._records: list[ImageRecord] = []
         self._finished = Finished({}, frozenset())
@@ -87,7 +96,8 @@ class ImageRows:
         A row whose image did not change is the object that was returned before.
         """
         with self._lock:
-            records, finished = self._project.images(), Finished.of(self._project)
+            records = self._project.images()
+            finished = Finished(self._committed(), frozenset(self._project.skipped()))
             changed = finished.changed_since(self._finished)
             changed |= _replaced(self._records, records)
             skipped = {image for image, _ in finished.skipped}
@@ -106,7 +116,8 @@ def _replaced(before: Sequence[ImageRecord], now: Sequence[ImageRecord]) -> set[
 
 def _row(record: ImageRecord, committed: Mapping[str, Sequence[int]], skipped: bool) -> QueueRow:
     done, total = len(committed.get(record.id, ())), plane_total(record)
-    return QueueRow(record.id, record.name, done, total, record.case, skipped=skipped)
+    is_skipped, tags = skipped, record.tags
+    return QueueRow(record.id, record.name, done, total, record.case, is_skipped, tags)
 
 
 def rows(project: Project) -> list[QueueRow]:

@@ -12,6 +12,7 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.io import read_volume
 from napari_scsam.io.real_files import without_links_above
 from napari_scsam.project import files
+from napari_scsam.project.tags import KIND, tags_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -120,7 +121,9 @@ class Images:
                 # In this order, since another program may add images in between.
                 images = self._journal.iterate(["image"], after=self._last_event)
                 located = self._journal.iterate(["located"], after=self._last_event)
-                self._records = self._with(images, located)
+                records = self._with(images, located)
+                tagged = self._journal.iterate([KIND], after=self._last_event)
+                self._records = _with_tags(records, tags_in(tagged))
                 self._last_event = last
             return self._records
 
@@ -224,6 +227,13 @@ class Images:
         if key not in self._hashes:
             self._hashes[key] = files.hash_file(path)
         return self._hashes[key]
+
+
+def _with_tags(
+    records: dict[str, ImageRecord], tags: Mapping[str, tuple[str, ...]]
+) -> dict[str, ImageRecord]:
+    changed = {i: replace(records[i], tags=names) for i, names in tags.items() if i in records}
+    return records | changed if changed else records
 
 
 def _by_name(records: Iterable[ImageRecord], name: str) -> ImageRecord | None:

@@ -112,6 +112,8 @@ class ImageRecord:
         Maps the reversed index (col, row, slice, 1) to RAS millimetres.
     header : mapping
         Header fields of the source format that an export preserves.
+    tags : tuple of str
+        Such as its site; given by ``napari-scsam tag``.
     """
 
     id: str
@@ -125,6 +127,7 @@ class ImageRecord:
     sha256: str
     affine: Affine = field(default_factory=lambda: np.eye(4), compare=False, repr=False)
     header: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    tags: tuple[str, ...] = ()
 
     @property
     def places(self) -> tuple[Path, ...]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from napari_scsam.project import parsing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from napari_scsam.project.journal import Event
     from napari_scsam.project.store import Project
 
 # Kind of the journal's event.
@@ -27,16 +28,21 @@ def note_tags(project: Project, tags: Mapping[str, Sequence[str]]) -> None:
     project.record(KIND, {"tags": {image: list(names) for image, names in tags.items()}})
 
 
-def read_tags(project: Project) -> dict[str, tuple[str, ...]]:
-    """Return the tags of each image that has any; events that can't be read are left out."""
+def tags_in(events: Iterable[Event]) -> dict[str, tuple[str, ...]]:
+    """Return the tags by image that events give; those that can't be read are left out."""
     found: dict[str, tuple[str, ...]] = {}
-    for event in project.events(KIND):
+    for event in events:
         try:
             given = parsing.table(event.payload["tags"])
             found |= {parsing.image_id(i): _names(names) for i, names in given.items()}
         except parsing.INVALID:
             continue
-    return {image: names for image, names in found.items() if names}
+    return found
+
+
+def read_tags(project: Project) -> dict[str, tuple[str, ...]]:
+    """Return the tags of each image that has any."""
+    return {record.id: record.tags for record in project.images() if record.tags}
 
 
 def _names(value: object) -> tuple[str, ...]:
