@@ -16,13 +16,18 @@ else
 	scripts/with-display.sh $(BIN)/napari-scsam demo --dir $(DIR)
 endif
 
-# One thread for each of the two processes; with two each, they would slow each other down.
+# One thread for each of the two processes; with two each, they would slow each other down. Bytecode
+# is written even where the environment forbids it: the processes that tests start, about a hundred,
+# would each compile the package again.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 scripts/with-display.sh --virtual \
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: install lint
-	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 # The nightly workflow: all tests and the documentation.
 test-all: docs lint
-	OMP_NUM_THREADS=1 scripts/with-display.sh --virtual $(BIN)/python -m pytest -n 2 --dist loadfile -m ""
+	$(PYTEST) -m ""
 
 # The hooks are installed in the environment (.pre-commit-config.yaml).
 lint: install

@@ -16,13 +16,15 @@ DATA = Path(os.environ.get("SCSAM_DATA", ROOT.parent / "shared" / "data"))
 
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_hearts_take_twelve_actions_at_most() -> None:
+@pytest.mark.parametrize("slices", [6, pytest.param(20, marks=pytest.mark.exhaustive)])
+def test_hearts_take_twelve_actions_at_most(slices: int) -> None:
     if not (DATA / "cardiac_acdc").is_dir():
         pytest.skip("the developers' scans are not here")
     command = [sys.executable, str(ROOT / "benchmarks" / "heart_annotator.py"), str(DATA)]
+    command += ["--slices", str(slices)]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(found.stdout.splitlines()[-1])
-    assert result["slices"] == 20
+    assert result["slices"] == slices
     assert result["most_actions"] <= 12
     dice = result["dice"]
     assert min(dice["left ventricle"], dice["right ventricle"]) >= 0.9

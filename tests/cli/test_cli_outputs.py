@@ -1,16 +1,15 @@
-"""No command writes over what came in, and over other files only when told: each as a process."""
+"""No command writes over what came in, and over other files only when told."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import pytest
+from command_line import Run, here, process
 
 from napari_scsam.cli.demo import _free_folder
 from napari_scsam.core.errors import InputError
@@ -60,7 +59,7 @@ class Desk:
             ),
         }[command]
 
-    def refused(self, command: str, out: Path, *more: object) -> str:
+    def refused(self, command: str, out: Path, *more: object, run: Run = here) -> str:
         """The one line of a command that is refused and leaves everything as it was."""
         self.before = self.state()
         done = run(*self.line(command, out), *more)
@@ -68,11 +67,6 @@ class Desk:
         assert self.state() == self.before
         (line,) = done.stderr.strip().splitlines()
         return line
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "napari_scsam.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -110,8 +104,8 @@ def _roundabout(desk: Desk) -> Path:
 def test_a_scan_is_never_written_over(
     desk: Desk, command: str, way: Callable[[Desk], Path]
 ) -> None:
-    """Not even when told to overwrite."""
-    line = desk.refused(command, way(desk), "--overwrite")
+    """Not even when told to overwrite; the first way as a process."""
+    line = desk.refused(command, way(desk), "--overwrite", run=process if way is _itself else here)
     assert "p01.nii.gz is an image or another input, which is never written over" in line
 
 
@@ -123,7 +117,7 @@ def test_other_files_are_replaced_only_when_told(desk: Desk, command: str) -> No
     mine.write_bytes(b"made by hand")
     line = desk.refused(command, out)
     assert "p01.nii.gz exists already" in line and "--overwrite" in line
-    done = run(*desk.line(command, out), "--overwrite")
+    done = here(*desk.line(command, out), "--overwrite")
     if command == "predict":  # the round has no models: it was asked for, after the check
         assert "exists already" not in done.stderr and mine.read_bytes() == b"made by hand"
         return
@@ -153,7 +147,7 @@ def test_one_file_in_the_way_keeps_all_of_them_from_being_written(desk: Desk) ->
     (out / "p01").mkdir(parents=True)
     (out / "p01" / "0004.png").write_bytes(b"made by hand")
     before = desk.state()
-    done = run("export", desk.project, "--format", "png", "--out", out)
+    done = here("export", desk.project, "--format", "png", "--out", out)
     assert done.returncode == 2 and "0004.png exists already" in done.stderr
     assert desk.state() == before
 
@@ -167,7 +161,7 @@ def test_an_image_of_the_project_is_kept_from_a_prediction_of_another(desk: Desk
     other.parent.mkdir()
     other.write_bytes(desk.scan.read_bytes())
     before = desk.state()
-    done = run("predict", inside, other, "--out", desk.scan.parent, "--overwrite")
+    done = here("predict", inside, other, "--out", desk.scan.parent, "--overwrite")
     assert done.returncode == 2 and "never written over" in done.stderr, done.stderr
     assert desk.state() == before
 

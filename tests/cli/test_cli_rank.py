@@ -14,7 +14,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import tifffile
-from command_line import ok, process, refused
+from command_line import here, ok, process, refused
 from untrained_round import add_round
 
 from napari_scsam.project import Project
@@ -190,7 +190,7 @@ def test_images_that_vanish_change_or_can_not_be_read_are_named(project: Path) -
     assert "no longer at" in why["p01"] and "has changed" in why["p02"]
     assert len(found["queue"]) == COUNT - 3
     assert not {named[name] for name in why} & {e["image"] for e in found["queue"]}
-    text = process("rank", project)
+    text = here("rank", project)
     assert text.returncode == 0 and "Passed over: p01" in text.stdout
     assert "p01" in {
         one["name"] for one in ok("rank", project, "--strategy", "random")["unreadable"]
@@ -250,7 +250,11 @@ def test_a_deleted_class_is_not_ranked_for(with_round: Path, tmp_path: Path) -> 
     assert len(queue) == COUNT - 2 and not any("polyp" in e["reason"] for e in queue)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    # A SIGTERM ends the ranking of several workers, in test_cli_rank_cluster.
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive), signal.SIGINT],
+)
 def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
     project: Path, number: signal.Signals
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,26 +24,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 distributed = pytest.importorskip("distributed")
-COUNT = 40
+COUNT = 24
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "scans").mkdir()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("cohort")
+    (place / "scans").mkdir()
     rng = np.random.default_rng(0)
     for number in range(COUNT):
         picture = rng.integers(0, 60 + 4 * number, (40, 50, 3)).astype(np.uint8)
-        imageio.imwrite(tmp_path / f"scans/p{number:02d}.png", picture)
-    ok("new", tmp_path / "project", "--images", tmp_path / "scans", "--classes", "polyp")
-    return tmp_path / "project"
+        imageio.imwrite(place / f"scans/p{number:02d}.png", picture)
+    ok("new", place / "project", "--images", place / "scans", "--classes", "polyp")
+    return place
 
 
-def alone(project: Path) -> dict:
-    """The ranking by one process, of which nothing is left then."""
-    found = ok("rank", project)
-    for file in (project / "cache/ranking").rglob("*.npz"):
-        file.unlink()
-    return found
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    """An own copy of it, of which nothing was ranked."""
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy/project"
+
+
+@pytest.fixture(scope="module")
+def expected(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The ranking by one process."""
+    copy = tmp_path_factory.mktemp("alone") / "copy"
+    shutil.copytree(made, copy)
+    return ok("rank", copy / "project")
 
 
 def assert_same(found: dict, expected: dict) -> None:
@@ -65,8 +74,9 @@ def worker_below(process_id: int) -> psutil.Process | None:
 
 
 @pytest.mark.slow
-def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(project: Path) -> None:
-    expected = alone(project)
+def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(
+    project: Path, expected: dict
+) -> None:
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project), "--workers", "2"]
     out, err = project.parent / "out", project.parent / "err"
     killed = None
@@ -78,6 +88,7 @@ def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(project: Path)
         while running.poll() is None and killed is None:
             if "left" in err.read_text():  # in the middle: some are measured
                 killed = worker_below(running.pid)
+            time.sleep(0.01)  # the cores are the workers'
         if killed is not None:
             killed.kill()
         running.wait(timeout=250)
@@ -109,8 +120,7 @@ def scheduler() -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_a_running_scheduler_is_used(project: Path, scheduler: str) -> None:
-    expected = alone(project)
+def test_a_running_scheduler_is_used(project: Path, expected: dict, scheduler: str) -> None:
     done = process("rank", project, "--dask", scheduler, "--json")
     assert done.returncode == 0, done.stderr
     assert_same(json.loads(done.stdout.splitlines()[-1]), expected)

@@ -1,4 +1,4 @@
-"""Training by the command line as a process: who is held out, and how it is ended."""
+"""Training by the command line: who is held out, and how it is ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-from command_line import here, process
+from command_line import here
 
 from napari_scsam.cli import training
 from napari_scsam.core.errors import Cancelled
@@ -62,7 +62,7 @@ def test_images_are_held_out_by_path_or_id(project: Path) -> None:
     with Project.open(project, read_only=True) as opened:
         left, right, other = (image.id for image in opened.images())
     asked = ("--held-out", project.parent / "left.tif", right, "--json")
-    done = process("train", project, *QUICK, *asked)
+    done = here("train", project, *QUICK, *asked)
     assert done.returncode == 0, done.stderr
     folder = Path(json.loads(done.stdout.splitlines()[-1])["round"]["folder"])
     split = json.loads((folder / "split.json").read_text())

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from napari_scsam._qt.dock import ScsamDock
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +22,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
+from napari_scsam._qt.models_ahead import ModelsAhead
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import PALETTE
-from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project import Project
 
@@ -256,8 +257,11 @@ def test_without_the_models_the_dock_says_how_to_get_them(
 def test_a_killed_model_process_is_started_again_by_the_next_click_which_says_so(
     hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A stand-in is killed; the real process is in `test_inference_process`."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setattr("napari_scsam.inference.process_client.SERVER", "model_stand_in")
     # Embedding ahead may find the process gone first; nobody waits for it, so nothing is said.
-    monkeypatch.setattr(LookAhead, "around", lambda *_: None)
+    monkeypatch.setattr(ModelsAhead, "again", lambda _: None)
     dock._make_segmenter = SegmenterProcess
     dock.create_project(tmp_path / "project", ["disc"], [volume_path])
     hand.wait_for_image()

@@ -17,6 +17,7 @@ import json
 import numpy as np
 import pytest
 
+from napari_scsam._qt.training_panel import TICK_MS
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
@@ -115,9 +116,11 @@ def test_a_round_is_paused_resumed_and_cancelled(hand: Hand, dock: ScsamDock, fo
     hand.until(lambda: plot.point_count > 0)
     hand.press("pause_train")
     assert hand.find("pause_train").text() == "Resume" and hint(hand) == "Paused."
-    hand.qtbot.wait(3000)  # the step under way ends, and its event is read
+    events = folder / "rounds" / "0001.partial" / "events.jsonl"
+    hand.until(lambda: "Paused." in events.read_text())  # the step under way has ended
+    hand.qtbot.wait(2 * TICK_MS)  # its event is read
     held = plot.point_count
-    hand.qtbot.wait(2000)
+    hand.qtbot.wait(1000)  # twice as long as between two reports of progress
     assert plot.point_count == held and hint(hand) == "Paused."
 
     hand.press("pause_train")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +20,6 @@ from napari_scsam.rounds.running_round import RunningRound, TrainingController
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 # Its process trains soon: it embeds nothing first.
 ENDLESS = TrainSettings(
@@ -63,9 +65,13 @@ def test_a_killed_round_is_one_line_and_costs_nothing(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
+def test_a_killed_round_goes_on_where_it_was(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setattr("napari_scsam.rounds.running_round.ROUND_MODULE", "soon_saved")
     settings = TrainSettings(
-        steps=60, unet="scratch", image_size=32, unlabelled_planes=2, holdout=0.0
+        steps=16, unet="pretrained", image_size=32, unlabelled_planes=2, holdout=0.0
     )
     running = TrainingController(project).start(settings)
     wait_for(lambda: any(e["event"] == "kept" for e in running.poll()))
@@ -76,13 +82,13 @@ def test_a_killed_round_goes_on_where_it_was(project: Project) -> None:
     assert killed is not None and killed.settings == settings
     assert (killed.number, killed.folder) == (running.number, running.folder)
     # Other settings begin anew; the same ones go on.
-    assert TrainSettings(steps=61, unet="scratch", image_size=32) != settings
+    assert replace(settings, steps=17) != settings
     again = TrainingController(project).start(settings)
     assert again.number == running.number
     assert again.resumed and not running.resumed
     told = []
     record = again.run(told.append)
-    assert record is not None and record.metrics["steps"] == 60
+    assert record is not None and record.metrics["steps"] == 16
     texts = [str(event.get("text", "")) for event in told]
     (gone_on,) = [text for text in texts if text.startswith("Resuming from step")]
     assert int(gone_on.split()[-1].strip(".")) == killed.step > 0
@@ -119,9 +125,8 @@ def test_a_round_outlives_the_window_and_is_found_paused_and_cancelled(project: 
             controller.start(ENDLESS)
 
         running.pause()
-        time.sleep(3)  # the step under way ends
-        running.poll()
-        time.sleep(2)
+        wait_for(lambda: any(e.get("text") == "Paused." for e in running.poll()))
+        time.sleep(1)  # twice as long as between two reports of progress
         assert not [e for e in running.poll() if e["event"] == "progress"]
 
         running.resume()
