@@ -103,8 +103,8 @@ class QueuePanel(QWidget):
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(BAR_HEIGHT)
-        self._search = self._make_search()
-        self._choices = ButtonRows(self._make_boxes())
+        # Shown for many images only.
+        self._filters = (self._make_search(), ButtonRows(self._make_boxes()))
         self._tags = _box("queue_tag", "Images with which tag are listed", ())
         self._tags.currentTextChanged.connect(self._pick_tag)
         self.ranking = RankingPanel()
@@ -112,8 +112,7 @@ class QueuePanel(QWidget):
         self.list = self._make_list()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        parts = [self._bar, self.ranking, self._search, self._choices, self._tags]
-        parts += [self.list, self._none]
+        parts = [self._bar, self.ranking, *self._filters, self._tags, self.list, self._none]
         layout.addWidget(Fold("images_fold", FOLD_TIP, self._title, parts, is_open=True))
         self.model.modelReset.connect(self._after_reset)
         self.show_rows([])
@@ -170,8 +169,8 @@ class QueuePanel(QWidget):
         self._bar.setValue(amount.done)
         # With a screen's worth of images there is nothing to search.
         many = len(rows) > ROWS_SHOWN
-        self._search.setVisible(many)
-        self._choices.setVisible(many)
+        for widget in self._filters:
+            widget.setVisible(many)
         self._show_tags(sorted({tag for row in rows for tag in row.tags}))
         self.ranking.setVisible(amount.total > 1)
 
