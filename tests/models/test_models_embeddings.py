@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Never
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken
@@ -87,16 +88,19 @@ def test_the_folder_outlives_the_session(sam: CountingSam, tmp_path: Path) -> No
     assert [path.suffix for path in files(folder)] == [".safetensors"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "type", "rank", "huge"])
 def test_a_damaged_file_is_replaced(sam: CountingSam, tmp_path: Path, damage: str) -> None:
     open_cache(tmp_path).get_or_embed(sam, plane(7))
     (path,) = files(tmp_path)
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[-3] ^= 0x40
-    path.write_bytes(
-        {"cut": content[:-9], "flipped": flipped, "empty": b"", "text": b"x" * 50}[damage]
-    )
+    tensors = load(content)
+    (strange := dict(tensors))["view"] = tensors["view"].to(torch.bfloat16)
+    (turned := dict(tensors))["view"] = tensors["view"][None]
+    changed = {"cut": content[:-9], "flipped": flipped, "empty": b"", "text": b"x" * 50}
+    changed |= {"type": save(strange), "rank": save(turned), "huge": content + bytes(2**26)}
+    path.write_bytes(changed[damage])
     assert_is(open_cache(tmp_path).get_or_embed(sam, plane(7)), plane(7))
     assert sam.embedded == 2
     assert files(tmp_path)[0].read_bytes() == content

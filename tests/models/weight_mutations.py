@@ -75,7 +75,7 @@ def write(folder: Path) -> None:
 
 def _encoder() -> Any:
     """A SAM that embeds, as the cache sees it."""
-    features, view = torch.randn(1, 256, 4, 4), np.zeros((3, 4, 4), np.uint8)
+    features, view = torch.randn(1, 256, 4, 4), np.zeros((4, 4), np.float32)
     made = Embedding(features, (4, 4), view, KEY)
     return SimpleNamespace(embedding_key=lambda _: KEY, embed=lambda *_: made)
 

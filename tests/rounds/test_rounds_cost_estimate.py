@@ -97,6 +97,15 @@ def test_rates_of_another_round_are_scaled(changes: dict[str, Any], seconds: flo
     assert found.to_dict()["measured_in"] == 3
 
 
+def test_rates_that_do_not_name_their_device_count_for_no_other() -> None:
+    survey = measured()
+    rates = {name: rate for name, rate in RATES.items() if name != "device"}
+    nameless = replace(survey, past=replace(survey.past, rates=rates))
+    for device, source in (("auto", "measured in round 3"), ("cpu", "assumed for two cores")):
+        found = estimate(nameless, replace(DEFAULTS, device=device))
+        assert found is not None and found.source == source
+
+
 # What a picture takes where pictures are counted, in times of where steps are.
 PER_STEP = (1 + 0.35) * (1 - 0.35 / 2)
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# Largest file that is read: SAM's embedding has 4 MB, and a picture of 1024 x 1024 another 4.
+# Arbitrary.
+_MOST_BYTES = 2**26
 _SUFFIX = ".safetensors"
 _PARTIAL = ".partial"
 # The names of what is written here: an embedding, and one that is being written.
@@ -140,14 +143,14 @@ class LruEmbeddingCache:
             return None
         path = self._folder / f"{key}{_SUFFIX}"
         try:
-            content = path.read_bytes() if _is_own_file(path) else None
+            content = path.read_bytes() if _is_own_file(path) and _is_small(path) else None
         except OSError:
             return None
         if content is None:
             return None
         try:
             found = _unpack(content, key)
-        except (SafetensorError, ValueError, KeyError) as exc:
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as exc:
             _log.info("Dropping the damaged embedding %s: %s", path.name, exc)
             _remove(path)
             return None
@@ -203,6 +206,8 @@ def _pack(embedding: Embedding) -> bytes:
 def _unpack(content: bytes, key: str) -> Embedding:
     tensors = load(content)
     features, view, shape = tensors["features"], tensors["view"], tensors["shape"]
+    if {features.dtype, view.dtype} != {torch.float32} or (view.ndim, shape.numel()) != (2, 2):
+        raise ValueError("its tensors are not those of an embedding")
     if _crc(features, view, shape) != int(tensors["crc"]):
         raise ValueError("its checksum is wrong")
     rows, cols = (int(side) for side in shape)
@@ -220,6 +225,10 @@ def _device(folder: Path) -> int | None:
     """The disk that a folder is on, or will be on when it is made."""
     there = next((place for place in (folder, *folder.parents) if place.exists()), None)
     return None if there is None else there.stat().st_dev
+
+
+def _is_small(path: Path) -> bool:
+    return path.stat().st_size <= _MOST_BYTES
 
 
 def _is_own_file(path: Path) -> bool:

@@ -293,7 +293,7 @@ def _measured(past: Past | None, name: str) -> float | None:
 def _comparable(past: Past, settings: TrainSettings) -> bool:
     """Whether another round was measured on the same device with the same SAM."""
     sams = [(s.sam, s.sam_size, s.profile) for s in (past.settings, settings)]
-    return sams[0] == sams[1] and settings.device in ("auto", past.rates["device"])
+    return sams[0] == sams[1] and settings.device in ("auto", past.rates.get("device"))
 
 
 def _embeddings(settings: TrainSettings, planes: Planes) -> int:
