@@ -68,7 +68,7 @@ def test_one_at_a_time_and_a_dead_one_is_cleared_away(labelled: Project) -> None
         assert not folder.exists()
 
 
-def test_the_last_kept_one_counts_until_a_newer_round(
+def test_the_last_kept_one_counts_until_the_next_also_after_a_round(
     labelled: Project, finish_round: Callable[..., Path]
 ) -> None:
     assert labelled.active_tuning() is None
@@ -78,7 +78,8 @@ def test_the_last_kept_one_counts_until_a_newer_round(
     assert labelled.active_tuning().reason == "Tuned on 5 slices: why."
     finish_round(labelled.begin_round(TrainSettings()), 0.8, None)
     labelled.adopt_rounds()
-    assert labelled.active_tuning() is None  # the round learned from the same labels
+    # A round's own SAM follows corrections less well (docs/results/effort.md).
+    assert labelled.active_tuning().folder == kept
     later = finish(labelled)
     assert labelled.active_tuning().folder == later
     assert labelled.active_tuning().after_round == 1

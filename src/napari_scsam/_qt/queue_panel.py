@@ -176,13 +176,13 @@ class QueuePanel(QWidget):
 
     def _show_tags(self, tags: Sequence[str]) -> None:
         """Offer tags; the chosen one stays."""
+        self._tags.setVisible(bool(tags))
         if tags == [self._tags.itemText(i) for i in range(1, self._tags.count())]:
             return
         chosen = self._tags.currentText()
         self._tags.clear()
         self._tags.addItems([ANY_TAG, *tags] if tags else [])
         self._tags.setCurrentText(chosen)
-        self._tags.setVisible(bool(tags))
 
     def _pick_tag(self, _text: str) -> None:
         first = self._tags.currentIndex() <= 0

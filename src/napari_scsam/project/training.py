@@ -163,12 +163,9 @@ class Training:
             )
 
     def active_tuning(self) -> TunedRecord | None:
-        """The last tuning that was kept, unless the active round is newer than it."""
-        active = self.rounds.active()
+        """The last tuning that was kept; a round, whose SAM corrects less well, replaces none."""
         kept = [t for t in self.tunings.all() if t.kept]
-        if not kept or (active is not None and kept[-1].after_round < active.number):
-            return None
-        return kept[-1]
+        return kept[-1] if kept else None
 
     def commit_count(self) -> int:
         """The number of commits, including those that were reverted."""
