@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS = {"image", "plane", "score", "reason", "strategy"}
-COUNT = 14
+COUNT = 10
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_train_suggest_predict_evaluate(tmp_path: Path) -> None:
 
     options = (
         "--steps",
-        60,
+        30,
         "--image-size",
         64,
         "--unlabelled-planes",

@@ -76,7 +76,7 @@ def picture_path(tmp_path: Path) -> Path:
 def shared_viewer(qapp: Any) -> Iterator[Any]:
     """One window for all tests: opening and closing one takes seconds."""
     made = napari.Viewer(show=True)
-    made.window.resize(1200, 900)
+    made.window.resize(900, 700)
     gc.freeze()  # the window stays, too (tests/conftest.py)
     yield made
     made.close()

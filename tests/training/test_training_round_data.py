@@ -108,7 +108,7 @@ def test_what_only_the_neighbours_show_is_learned_with_context(tmp_path: Any) ->
     (path, label), (other, truth) = (
         hinting_volume(tmp_path, n, s) for n, s in (("a", 0), ("b", 1))
     )
-    settings = {"context": True, "steps": 60, "labelled_batch": 4, "mirror": False}
+    settings = {"context": True, "steps": 36, "labelled_batch": 4, "mirror": False}
     images = [entry(path, label), entry(other, truth)]
     code, done, _ = train(tmp_path / "r", images, held_out=["b"], **settings)
     assert code == 0

@@ -57,7 +57,7 @@ def test_after_a_toy_fit_a_click_finds_its_object_and_not_the_transposed_one(
         clicks.append([(float(y), float(x), 1)])
     batch, target, weight = torch.cat(features), torch.stack(targets), torch.ones(len(places))
     optimiser = torch.optim.AdamW(trainable_parameters(model).values(), lr=1e-3)
-    for _ in range(20):
+    for _ in range(12):
         loss = mask_loss(decoder(batch, PromptBatch(clicks=clicks))[0], target, weight)
         optimiser.zero_grad()
         loss.backward()
