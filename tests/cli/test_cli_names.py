@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from command_line import here, ok, process, refused
+from command_line import Run, here, ok, process, refused
 
 from napari_scsam.project import Project
 
@@ -42,14 +42,16 @@ def test_brackets_are_part_of_a_name(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
 @pytest.mark.parametrize(
-    "name",
+    ("name", "run"),
     [
-        "a\x1b[2Jb.png",
-        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("scan\udce9.png", "a\nb.png")),
+        ("a\x1b[2Jb.png", here),
+        # As processes, with the output as bytes would reach a terminal.
+        pytest.param("a\x1b[2Jb.png", process, marks=pytest.mark.exhaustive),
+        pytest.param("scan\udce9.png", process, marks=pytest.mark.exhaustive),
+        pytest.param("a\nb.png", process, marks=pytest.mark.exhaustive),
     ],
 )
-def test_a_name_is_shown_and_not_obeyed_by_a_terminal(tmp_path: Path, name: str) -> None:
-    """As processes, with the output as bytes would reach a terminal."""
+def test_a_name_is_shown_and_not_obeyed_by_a_terminal(tmp_path: Path, name: str, run: Run) -> None:
     project = make(tmp_path, name)
     commands = (
         ("export", project, "--format", "tiff", "--out", tmp_path / "out"),
@@ -58,11 +60,11 @@ def test_a_name_is_shown_and_not_obeyed_by_a_terminal(tmp_path: Path, name: str)
         ("pack", project, "--out", tmp_path / "packed", "--images"),
     )
     for command in commands:
-        done = process(*command)
+        done = run(*command)
         assert done.returncode == 0, done.stderr
         assert "\x1b" not in done.stdout + done.stderr
     (tmp_path / name).write_bytes(b"")
-    line = refused("add", project, tmp_path / name, run=process)
+    line = refused("add", project, tmp_path / name, run=run)
     assert "is empty (0 bytes)" in line and "\x1b" not in line
 
 
