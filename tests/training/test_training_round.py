@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
@@ -15,16 +16,20 @@ import pytest
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
-from napari_scsam.models import load_round
+from napari_scsam.models import Decoded, Embedding, load_round
 from napari_scsam.models.adapters import read_info
 from napari_scsam.models.class_prior import ClassPrior
 from napari_scsam.models.pair import Pair
 from napari_scsam.models.unet import UNet
 from scsam_train.__main__ import main
-from scsam_train.validation_metrics import follows_clicks
+from scsam_train.validation_metrics import click_dice, follows_clicks, may_answer_clicks
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_scsam.core.prompts import Prompts
 
 CLASSES = [{"id": 1, "name": "disc", "colour": "#ff0000"}]
 
@@ -153,7 +158,10 @@ def test_its_events_and_metrics_tell_the_same_story(finished: Path) -> None:
     assert by_base > 0.8 and 0 <= clicked <= 1
     info = read_info(finished / "sam_adapter")
     assert ClassPrior.load(finished / "sam_adapter" / "prior.safetensors").class_ids == (0, 1)
-    assert info.understands_points is follows_clicks(clicked, by_base)
+    corrected, base_corrected = metrics["corrected_dice"], metrics["base_corrected_dice"]
+    assert base_corrected > 0.8 and 0 <= corrected <= 1
+    may = follows_clicks(clicked, by_base) and follows_clicks(corrected, base_corrected)
+    assert info.understands_points is may
     assert set(metrics["dice"]) == {"unet", "sam", "prompted", "pair"}
     assert set(metrics["dice"]["pair"]) == {"disc", "mean"}
 
@@ -243,6 +251,35 @@ def test_a_crash_is_one_line_and_exit_code_1(
     assert last["event"] == "failed"
     assert last["error"] == "Training failed: RuntimeError: CUDA out of memory."
     assert "Traceback" in capsys.readouterr().err
+
+
+class Deaf:
+    """A SAM that finds the right half of an object, and the whole if it follows corrections."""
+
+    understands_points = True
+
+    def __init__(self, *, follows: bool) -> None:
+        self.follows = follows
+
+    def embed(self, pixels: NDArray[Any]) -> Embedding:
+        """Embed nothing."""
+        return Embedding(None, (40, 40), pixels, "")
+
+    def decode(self, _embedding: Embedding, prompts: Prompts, **_: Any) -> Decoded:
+        """Answer a click."""
+        mask = np.zeros((40, 40), bool)
+        mask[10:30, 5 if self.follows and len(prompts.points) > 1 else 10 : 35] = True
+        return Decoded(mask, np.where(mask, 5, -5).astype(np.float32), 0.9)
+
+
+def test_a_sam_that_does_not_follow_corrections_answers_no_clicks() -> None:
+    label = np.zeros((40, 40), np.uint8)
+    label[10:30, 5:35] = 1
+    plane = SimpleNamespace(pixels=np.zeros((40, 40), np.float32), label=label)
+    deaf, good = (click_dice(Deaf(follows=f), [plane], named=False) for f in (False, True))
+    assert deaf is not None and good is not None
+    assert deaf[0] == deaf[1] == good[0] > 0.7 and good[1] == 1
+    assert may_answer_clicks(good, good) and not may_answer_clicks(deaf, good)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from napari_scsam.models import Embedding, SamModel, load_round
 from scsam_train.encoding import as_base
 from scsam_train.pair_weights import ChosenWeights, PairWeights, choose_weights
 from scsam_train.validation_metrics import (
+    Clicked,
     Evaluation,
     Evaluator,
     best_member,
     click_dice,
     empty_scores,
-    follows_clicks,
     forgetting,
+    may_answer_clicks,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def validate(
     follow(session)
     clicked = _examine_clicks(session) if "sam" in session.trained else None
     session.control.check()
-    understands = clicked is not None and follows_clicks(*clicked)
+    understands = clicked is not None and may_answer_clicks(*clicked)
     if "sam" not in session.trained:  # its SAM is unchanged
         understands = session.networks.sam.entry.understands_points
     session.networks.info = replace(session.networks.info, understands_points=understands)
@@ -56,8 +57,7 @@ def validate(
         "reason": split.reason,
         "best": best_member(figures["dice"]),
         **figures,
-        "click_dice": None if clicked is None else clicked[0],
-        "base_click_dice": None if clicked is None else clicked[1],
+        **_click_figures(clicked),
         "clicks": _clicks_reason(session, clicked),
         "unknown_classes": [session.inputs.class_names[i] for i in session.unknown],
         "validation": {"planes": len(evaluator.planes), "cases": evaluator.cases},
@@ -65,8 +65,16 @@ def validate(
     return metrics, weights
 
 
-def _examine_clicks(session: Session) -> tuple[float, float] | None:
-    """Return the Dice of one click for the round's SAM and its base; None without an object.
+def _click_figures(clicked: tuple[Clicked, Clicked] | None) -> dict[str, float | None]:
+    """Return the figures of the clicks for metrics.json."""
+    names = ("click_dice", "corrected_dice", "base_click_dice", "base_corrected_dice")
+    if clicked is None:
+        return dict.fromkeys(names)
+    return dict(zip(names, (*clicked[0], *clicked[1]), strict=True))
+
+
+def _examine_clicks(session: Session) -> tuple[Clicked, Clicked] | None:
+    """Return the Dice after clicks of the round's SAM and its base; None without an object.
 
     Only held-out planes are used: on its training planes a SAM gets every click right.
     """
@@ -84,13 +92,13 @@ def _examine_clicks(session: Session) -> tuple[float, float] | None:
     return None if by_round is None or by_base is None else (by_round, by_base)
 
 
-def _clicks_reason(session: Session, clicked: tuple[float, float] | None) -> str:
+def _clicks_reason(session: Session, clicked: tuple[Clicked, Clicked] | None) -> str:
     """Return one line for metrics.json: which SAM decodes clicks, and why."""
     if "sam" not in session.trained:
         return "The round trained no SAM: clicks are answered by the base."
     if clicked is None:
         return "Nothing to click on was held out, so clicks are left to the base."
-    who = "the round's SAM" if follows_clicks(*clicked) else "the base"
+    who = "the round's SAM" if may_answer_clicks(*clicked) else "the base"
     return f"Held-out objects were clicked on: clicks are answered by {who}."
 
 
