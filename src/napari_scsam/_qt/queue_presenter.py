@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_scsam._qt.queue_model import Ranked, RankingReader
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Job
+from napari_scsam.project.image_queue import ImageRows, QueueRow
 from napari_scsam.project.ranking import forget_queue
 
 if TYPE_CHECKING:
@@ -13,12 +15,33 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QPixmap
 
-    from napari_scsam._qt.queue_model import Ranked
     from napari_scsam._qt.queue_panel import QueuePanel
     from napari_scsam._qt.session import Session
     from napari_scsam.core.job_runner import JobRunner
-    from napari_scsam.project.image_queue import QueueRow
+    from napari_scsam.project import Project
+    from napari_scsam.project.slice_order import SliceOrder
     from napari_scsam.workflows.background_ranking import RankingController, RankingState
+
+
+# The images, their ranks, and the strategy that ranked them.
+Listed = tuple[list[QueueRow], dict[str, Ranked], str | None]
+
+
+class ListReader:
+    """Reads what the list shows; not for the window's thread.
+
+    Parameters
+    ----------
+    project : Project
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._rows, self._ranks = ImageRows(project), RankingReader()
+
+    def read(self, order: SliceOrder) -> Listed:
+        """Read what is committed, and the ranked queue; what did not change is the same object."""
+        order.refresh()
+        return self._rows.read(), self._ranks.read(order.waiting()), order.strategy
 
 
 class QueuePresenter:

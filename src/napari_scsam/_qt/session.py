@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.background import Background
 from napari_scsam._qt.layer_rows import LayerRows
 from napari_scsam._qt.models_ahead import ModelsAhead
-from napari_scsam._qt.queue_model import Ranked, RankingReader
+from napari_scsam._qt.queue_presenter import ListReader
 from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.previews import Previewer
-from napari_scsam.project.image_queue import ImageRows, QueueRow
 from napari_scsam.project.opinions import restore_first
 from napari_scsam.rounds.background_jobs import JobQueue
 from napari_scsam.rounds.controller import RoundsController
@@ -28,19 +27,12 @@ if TYPE_CHECKING:
 
     from napari_scsam._qt.job_runner import ThreadJobRunner
     from napari_scsam._qt.progress_presenter import ProgressPresenter
-    from napari_scsam._qt.queue_presenter import QueuePresenter
+    from napari_scsam._qt.queue_presenter import Listed, QueuePresenter
     from napari_scsam.annotation.view_state import ViewState
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
     from napari_scsam.rounds.shown_rounds import RoundsState
-
-
-# Time after a commit until slices are counted for the cost of a round, so that the next image is
-# shown first. Arbitrary.
-REST_MS = 400
-# The images, their ranks, and the strategy that ranked them.
-_Listed = tuple[list[QueueRow], dict[str, Ranked], str | None]
 
 
 def _nothing() -> None:
@@ -108,11 +100,7 @@ class Session(QObject):
         self._files = files
         self._view = view
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
-        self._rows, self._ranks = ImageRows(project), RankingReader()
-        self._count_later = QTimer(self)
-        self._count_later.setSingleShot(True)
-        self._count_later.setInterval(REST_MS)
-        self._count_later.timeout.connect(self._labels_changed)
+        self._list = ListReader(project)
         self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
         previewer = Previewer(segmenter, inference)
         self.annotation = AnnotationController(
@@ -183,12 +171,10 @@ class Session(QObject):
         `then` is called when they are shown, or can't be read.
         """
 
-        def read(_progress: Any, _cancel: Any) -> _Listed:
-            order = self.annotation.navigation.queue.order
-            order.refresh()
-            return self._rows.read(), self._ranks.read(order.waiting()), order.strategy
+        def read(_progress: Any, _cancel: Any) -> Listed:
+            return self._list.read(self.annotation.navigation.queue.order)
 
-        def show(found: _Listed) -> None:
+        def show(found: Listed) -> None:
             self._view.images.show(*found, self.annotation.now.image_id, self._flagged())
             then()
 
@@ -200,7 +186,6 @@ class Session(QObject):
 
     def close(self) -> None:
         """Close the project, and remove its layers from the viewer."""
-        self._count_later.stop()
         self.tuning.close()
         self.background.close()
         self.rounds.close()
@@ -219,7 +204,6 @@ class Session(QObject):
         if seen != self._seen:
             self.refresh_rows()
         if seen[1] != now.commits:  # opening a project is no reason to tune
-            self._count_later.start()
             self.tuning.committed()
             self.background.committed()
 
