@@ -60,7 +60,8 @@ class RoundsController:
         reader: JobRunner | None = None,
     ) -> None:
         self._project = project
-        self._files, self._reader = files, reader or files
+        # For what changes the project, and for counting.
+        self._runners = (files, reader or files)
         self._on_change = on_change
         self._on_models_changed = on_models_changed
         self._training = None if project.read_only else TrainingController(project)
@@ -98,7 +99,7 @@ class RoundsController:
             self.plan(self._settings)
 
         job = Job("Counting slices", lambda _progress, _cancel: survey(self._project))
-        self._reader.run(job, counted, _raise_if_bug)
+        self._runners[1].run(job, counted, _raise_if_bug)
 
     def start(self, settings: TrainSettings) -> None:
         """Start a round, or resume the interrupted one if labels and settings are unchanged.
@@ -206,7 +207,7 @@ class RoundsController:
             self._on_models_changed()
 
         job = Job("Changing the round", lambda _p, _c: action())
-        self._files.run(job, done, self._not_changed)
+        self._runners[0].run(job, done, self._not_changed)
 
     def _handle(self, event: Event) -> None:
         kind = event["event"]
@@ -256,7 +257,7 @@ class RoundsController:
         if record.active:
             self._on_models_changed()
         note = Job("Noting the speed", lambda _progress, _cancel: remember_round(record))
-        self._files.run(note, lambda _: None, _raise_if_bug)
+        self._runners[0].run(note, lambda _: None, _raise_if_bug)
 
     def _not_changed(self, error: Exception) -> None:
         self._show(error="" if isinstance(error, Cancelled) else str(error))
