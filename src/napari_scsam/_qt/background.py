@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from napari_scsam.rounds.shown_rounds import RoundsState
 
 
+# Time after a commit until slices are counted for the cost of a round, so that the next image is
+# shown first. Arbitrary.
+REST_MS = 400
+
+
 class Background:
     """Creates and closes the controllers of background work, and its threads.
 
@@ -43,7 +48,7 @@ class Background:
     view : SessionView
         Shows what is done and found.
     on_measured : callable
-        Called when this machine was measured.
+        Called when this machine was measured, and a little after commits: a round costs more then.
     on_ranked : callable
         Called when there is a new queue.
     parent : QObject
@@ -77,6 +82,10 @@ class Background:
         self._later = QTimer(parent)
         self._later.setSingleShot(True)
         self._later.timeout.connect(self._update)
+        self._count = QTimer(parent)
+        self._count.setSingleShot(True)
+        self._count.setInterval(REST_MS)
+        self._count.timeout.connect(on_measured)
         self._runner = ThreadJobRunner("scsam-background", parent)
         self.reader = ThreadJobRunner("scsam-list", parent, held=True)
         self.helpers = ThreadJobRunner("scsam-helpers", parent)
@@ -108,6 +117,7 @@ class Background:
 
     def committed(self) -> None:
         """Update what a commit changes, and start a round if one is due."""
+        self._count.start()
         self.estimate.refresh()
         self.automatic.committed()
 
@@ -127,6 +137,7 @@ class Background:
     def close(self) -> None:
         """End what is running."""
         self._later.stop()
+        self._count.stop()
         self.thumbnails.close()
         self.speed.close()
         self.ranking.close()

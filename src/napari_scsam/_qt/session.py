@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_scsam._napari.canvas import NapariCanvas
 from napari_scsam._qt.background import Background
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
     from napari_scsam.rounds.shown_rounds import RoundsState
-
-
-# Time after a commit until slices are counted for the cost of a round, so that the next image is
-# shown first. Arbitrary.
-REST_MS = 400
 
 
 class SessionView(Protocol):
@@ -97,10 +92,6 @@ class Session(QObject):
         self.segmenter = segmenter
         self._view = view
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
-        self._count_later = QTimer(self)
-        self._count_later.setSingleShot(True)
-        self._count_later.setInterval(REST_MS)
-        self._count_later.timeout.connect(self._labels_changed)
         self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
         previewer = Previewer(segmenter, runners.inference)
         self.annotation = AnnotationController(
@@ -168,7 +159,6 @@ class Session(QObject):
 
     def close(self) -> None:
         """Close the project, and remove its layers from the viewer."""
-        self._count_later.stop()
         self.tuning.close()
         self.background.close()
         self.rounds.close()
@@ -187,7 +177,6 @@ class Session(QObject):
         if seen != self._seen:
             self.listed.refresh()
         if seen[1] != now.commits:  # opening a project is no reason to tune
-            self._count_later.start()
             self.tuning.committed()
             self.background.committed()
 
