@@ -162,7 +162,7 @@ def _commit(dock: ScsamDock) -> float:
     loop = dock.session.annotation
     commits = loop.now.commits
     took = timed(lambda: (loop.commit(), run_until(lambda: loop.now.commits > commits)))
-    run_until(lambda: dock._files.idle)
+    run_until(lambda: dock._runners.files.idle)
     return took
 
 

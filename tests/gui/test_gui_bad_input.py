@@ -86,7 +86,7 @@ def test_undo_while_a_save_runs_leaves_label_and_window_in_step(
     hand.wait_for_mask()
     loop.commit()
     hand.window_key(Qt.Key.Key_U)
-    hand.until(lambda: loop.now.status.busy == "" and dock.session._files.idle)
+    hand.until(lambda: loop.now.status.busy == "" and dock._runners.files.idle)
     committed = project.committed_planes(image_id)
     assert shown(dock, "committed").any() == (committed == [plane.index])
     if committed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
@@ -95,7 +96,7 @@ class Background:
         )
         self.estimate = RunningEstimate(project, self.reader, view.progress.show)
         self.automatic = AutomaticRounds(project, self.reader, view.progress.start_round)
-        self._project, self._view = project, view
+        self._show_progress = partial(view.progress.begin, project)
         self.thumbnails = ThumbnailLoader(
             project,
             self.reader,
@@ -106,7 +107,7 @@ class Background:
 
     def begin(self) -> None:
         """Show what a ranking would cost, and how good the suggestions were."""
-        self._view.progress.begin(self._project, self.automatic.every)
+        self._show_progress(self.automatic.every)
         self.ranking.rounds_changed(self._rounds)  # those that there are already
         self.ranking.begin()
         self.estimate.refresh()
