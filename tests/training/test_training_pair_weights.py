@@ -272,8 +272,8 @@ def test_clicks_are_not_tried_on_planes_that_taught() -> None:
     )
     assert validation._examine_clicks(session) is None
     assert "left to the base" in validation._clicks_reason(session, None)
-    assert "the round's SAM" in validation._clicks_reason(session, (0.9, 0.9))
-    assert "by the base" in validation._clicks_reason(session, (0.6, 0.9))
+    assert "the round's SAM" in validation._clicks_reason(session, ((0.9, 0.9), (0.9, 0.9)))
+    assert "by the base" in validation._clicks_reason(session, ((0.6, 0.6), (0.9, 0.9)))
 
 
 def test_any_member_may_be_the_best_and_any_may_be_missing() -> None:
