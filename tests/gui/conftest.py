@@ -91,6 +91,23 @@ def viewer(shared_viewer: Any, qtbot: Any) -> Iterator[Any]:
     shared_viewer.dims.order = tuple(sorted(shared_viewer.dims.order))
 
 
+@pytest.fixture(autouse=True)
+def kept(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Widgets that a test has handed to qtbot, which holds none of them itself.
+
+    A panel in a cycle of references was collected while it was being painted, after its test.
+    """
+    widgets: list[Any] = []
+    add = qtbot.addWidget
+
+    def add_and_keep(widget: Any, **more: Any) -> None:
+        widgets.append(widget)
+        add(widget, **more)
+
+    monkeypatch.setattr(qtbot, "addWidget", add_and_keep)
+    return widgets
+
+
 class SharedProcess(SegmenterProcess):
     """The real model process, kept from one dock to the next: it takes seconds to start."""
 
