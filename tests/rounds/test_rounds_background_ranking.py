@@ -14,7 +14,7 @@ from napari_scsam.project.ranking import read_queue
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Timing
 from napari_scsam.workflows import background_ranking
 from napari_scsam.workflows.background_ranking import RankingController, RankingState
-from napari_scsam.workflows.ranking_child import RankingChild
+from napari_scsam.workflows.ranking_child import ranking_child
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project
@@ -73,7 +73,7 @@ class Bench:
 def bench(project: Project, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made.clear()
     endings.clear()
-    monkeypatch.setattr(background_ranking, "RankingChild", Child)
+    monkeypatch.setattr(background_ranking, "ranking_child", Child)
     return Bench(project)
 
 
@@ -166,25 +166,25 @@ def test_a_failure_is_one_line_and_frees_the_turn(bench: Bench) -> None:
 
 def test_the_process_ranks_reports_and_stores_the_queue(project: Project) -> None:
     told: list[float] = []
-    event = RankingChild(project.folder, "sequential").run(
+    event = ranking_child(project.folder, "sequential").run(
         lambda progress: told.append(progress.fraction), CancelToken()
     )
     assert event["images"] == 2 and event["unreadable"] == []
     stored = read_queue(project.folder)
     assert stored is not None and stored.strategy == "sequential"
     with pytest.raises(ProjectError, match="needs a trained round"):
-        RankingChild(project.folder, "entropy").run(ignore_progress, CancelToken())
+        ranking_child(project.folder, "entropy").run(ignore_progress, CancelToken())
 
 
 def test_a_process_that_is_killed_or_cancelled_is_said_to_be(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child = RankingChild(project.folder, "hybrid")
+    child = ranking_child(project.folder, "hybrid")
     code = "import os, signal; print('torn'); os.kill(os.getpid(), signal.SIGKILL)"
-    monkeypatch.setattr(child._child, "_command", [sys.executable, "-c", code])
+    monkeypatch.setattr(child, "_command", [sys.executable, "-c", code])
     with pytest.raises(ProjectError, match=r"ended unexpectedly \(exit code -9\)"):
         child.run(ignore_progress, CancelToken())
     said = "import json; print(json.dumps({'event': 'cancelled'}))"
-    monkeypatch.setattr(child._child, "_command", [sys.executable, "-c", said])
+    monkeypatch.setattr(child, "_command", [sys.executable, "-c", said])
     with pytest.raises(Cancelled):
         child.run(ignore_progress, CancelToken())

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 
-from napari_scsam.core.errors import Cancelled, ScsamError
-from napari_scsam.core.jobs import Job
+from napari_scsam._qt.child_run import ChildRun
 from napari_scsam.workflows.quiet_child import QuietChild
 
 if TYPE_CHECKING:
@@ -40,48 +39,34 @@ class ReportPresenter:
         say: Callable[[str, bool], None],
     ) -> None:
         self._panel, self._session, self._say = panel, session, say
-        self._child: QuietChild | None = None
-        self._cancel: Callable[[], None] = lambda: None
+        self._run = ChildRun()
         panel.report_wanted.connect(self._start_or_stop)
 
     def close(self) -> None:
         """End what is running; nobody waits for it."""
-        child, self._child = self._child, None
-        if child is not None:
-            self._cancel()
-            child.kill()
+        self._run.stop()
         self._panel.show_report(running=False)
 
     def _start_or_stop(self) -> None:
         session = self._session()
-        if self._child is not None:
+        if self._run.running:
             self.close()
             self._say("The report was cancelled.", False)
         elif session is not None:
             self._start(session)
 
     def _start(self, session: Session) -> None:
-        child = self._child = QuietChild(PROCESS, [str(session.project.folder)], ENDED)
-
         def made(event: dict[str, Any]) -> None:
-            if self._child is child:
-                self._ended()
-                path = str(event["path"])
-                opened = QDesktopServices.openUrl(QUrl.fromLocalFile(path))
-                self._say(f"The report is {'open' if opened else 'ready'}: {path}", False)
+            self._panel.show_report(running=False)
+            path = str(event["path"])
+            opened = QDesktopServices.openUrl(QUrl.fromLocalFile(path))
+            self._say(f"The report is {'open' if opened else 'ready'}: {path}", False)
 
         def failed(error: Exception) -> None:
-            if self._child is child:
-                self._ended()
-                self._say(str(error), True)
-            if not isinstance(error, ScsamError | Cancelled):
-                raise error
+            self._panel.show_report(running=False)
+            self._say(str(error), True)
 
         self._panel.show_report(running=True)
         self._say("Making the report …", False)
-        token = session.background.helpers.run(Job("The report", child.run), made, failed)
-        self._cancel = token.cancel
-
-    def _ended(self) -> None:
-        self._child = None
-        self._panel.show_report(running=False)
+        child = QuietChild(PROCESS, [str(session.project.folder)], ENDED)
+        self._run.start(session.background.helpers, "The report", child, made, failed)

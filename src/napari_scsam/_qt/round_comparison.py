@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from napari_scsam._qt.child_run import ChildRun
 from napari_scsam._qt.comparison_window import ComparisonWindow, Side
-from napari_scsam.core.errors import Cancelled, ScsamError
-from napari_scsam.core.jobs import Job
 from napari_scsam.project.thumbnails import slice_picture
 from napari_scsam.workflows.comparing import Compared
 from napari_scsam.workflows.quiet_child import QuietChild
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from napari_scsam._qt.session import Session
     from napari_scsam._qt.training_panel import TrainingPanel
     from napari_scsam.annotation.state import AnnotationState
-    from napari_scsam.core.jobs import Progress
 
 PROCESS = "napari_scsam.workflows.comparing_process"
 ENDED = "The process of the comparison ended unexpectedly (exit code {code}). Try again."
@@ -52,17 +50,13 @@ class RoundComparison:
         say: Callable[[str, bool], None],
     ) -> None:
         self._dock, self._panel, self._session, self._say = dock, panel, session, say
-        self._child: QuietChild | None = None
+        self._run = ChildRun()
         self._window: ComparisonWindow | None = None
-        self._cancel: Callable[[], None] = lambda: None
         panel.pressed.connect(lambda name: self._compare() if name == "compare_rounds" else None)
 
     def close(self) -> None:
         """End what is running, and close the window."""
-        child, self._child = self._child, None
-        if child is not None:
-            self._cancel()
-            child.kill()
+        self._run.stop()
         window, self._window = self._window, None
         if window is not None:
             window.close()
@@ -86,31 +80,19 @@ class RoundComparison:
         if now.image is None or now.plane is None:
             return
         arguments = [session.project.folder, now.image.id, now.plane.index, *numbers]
-        child = self._child = QuietChild(PROCESS, [str(value) for value in arguments], ENDED)
+        child = QuietChild(PROCESS, [str(value) for value in arguments], ENDED)
         window = self._window = ComparisonWindow(self._dock, f"{now.image.name}, {now.plane.index}")
         window.finished.connect(lambda _: self._closed(window))
         pictures = _Pictures(session, now, numbers)
-
-        def done(event: dict[str, Any]) -> None:
-            if self._child is child:
-                self._child = None
-                pictures.show_in(window, Compared.from_json(event))
-
-        def failed(error: Exception) -> None:
-            if self._child is child:
-                self._child = None
-                window.show_text(str(error))
-            if not isinstance(error, ScsamError | Cancelled):
-                raise error
-
-        def progressed(progress: Progress) -> None:
-            if self._child is child:
-                window.show_text(f"{progress.message} …")
-
         window.show()
-        job = Job("Comparing rounds", child.run)
-        token = session.background.helpers.run(job, done, failed, progressed)
-        self._cancel = token.cancel
+        self._run.start(
+            session.background.helpers,
+            "Comparing rounds",
+            child,
+            lambda event: pictures.show_in(window, Compared.from_json(event)),
+            lambda error: window.show_text(str(error)),
+            lambda progress: window.show_text(f"{progress.message} …"),
+        )
 
     def _closed(self, window: ComparisonWindow) -> None:
         """Cancel when the window is closed."""

@@ -9,7 +9,7 @@ from napari_scsam.core.errors import Cancelled, InputError, ScsamError
 from napari_scsam.core.jobs import Job, Progress
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue
 from napari_scsam.workflows.ranking import as_strategy
-from napari_scsam.workflows.ranking_child import RankingChild
+from napari_scsam.workflows.ranking_child import ranking_child
 from napari_scsam.workflows.ranking_cost import RankingCost, ranking_cost
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.core.settings import RankStrategy
     from napari_scsam.project import Project, RoundRecord
+    from napari_scsam.workflows.quiet_child import QuietChild
 
 # Kind of the journal's event that keeps the choices.
 KIND = "ranking"
@@ -85,7 +86,7 @@ class RankingController:
     ) -> None:
         self._project, self._files, (self._runner, self._reader) = project, files, runners
         self._jobs, self._on_change, self._on_ranked = jobs, on_change, on_ranked
-        self._child: RankingChild | None = None
+        self._child: QuietChild | None = None
         self._cancel: Callable[[], None] = lambda: None
         self._withdrawn = False
         self._rounds: tuple[tuple[int, bool], ...] | None = None
@@ -159,7 +160,7 @@ class RankingController:
     # ---------------------------------------------------------------- one ranking
 
     def _begin(self) -> None:
-        child = self._child = RankingChild(self._project.folder, self._state.strategy)
+        child = self._child = ranking_child(self._project.folder, self._state.strategy)
         self._show(running=True, waiting=False, fraction=0.0, text="Starting …")
         job = Job("Ranking", child.run)
         token = self._runner.run(job, self._ranked, self._failed, self._progress)
