@@ -40,7 +40,7 @@ from napari_scsam.io.sample import load_sample_scan
 from napari_scsam.project import Project
 from napari_scsam.rounds.running_round import TrainingController
 from napari_scsam.workflows.demo import demo_settings
-from napari_scsam.workflows.ranking_child import RankingChild
+from napari_scsam.workflows.ranking_child import ranking_child
 from napari_scsam.workflows.sample import open_sample_project
 
 if TYPE_CHECKING:
@@ -70,16 +70,15 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        fresh, trained = Path(temporary, "fresh"), args.sample or Path(temporary, "trained")
+        place = Path(temporary)
         with _dock(args.theme) as (window, dock):
             if not args.only_list:
-                _take_pictures(window, dock, (_sample(fresh), _trained_sample(trained)), args.out)
-            _take_list(dock, _ranked_sample(Path(temporary)), args.out)
-            if not args.only_list:
-                _open(dock, trained)
+                trained = _trained_sample(args.sample or place / "trained")
+                _take_pictures(window, dock, (_sample(place / "fresh"), trained), args.out)
                 _unfold(dock, "rounds_fold")
                 _scroll_down(dock)
                 _take_states(dock, args.out)
+            _take_list(dock, _ranked_sample(place), args.out)
 
 
 @contextmanager
@@ -119,7 +118,7 @@ def _ranked_sample(place: Path) -> Path:
     with Project.create(place / "ranked", ["ventricles"]) as project:
         project.add_images(scans)
         folder = project.folder
-    RankingChild(folder, "hybrid").run(ignore_progress, CancelToken())
+    ranking_child(folder, "hybrid").run(ignore_progress, CancelToken())
     return folder
 
 
@@ -160,9 +159,11 @@ def _take_states(dock: Any, out: Path) -> None:
     _scroll_down(dock)
     _unfold(dock, "train_settings")
     _save(dock, out / "settings.png")
-    dock.setStyleSheet(f"{dock.styleSheet()}\n* {{ font-size: {LARGE_FONT}px; }}")
+    style = dock.styleSheet()
+    dock.setStyleSheet(f"{style}\n* {{ font-size: {LARGE_FONT}px; }}")
     _pump(1.0)
     _save(dock, out / "large.png")
+    dock.setStyleSheet(style)
 
 
 def _unfold(dock: Any, name: str, *, on: bool = True) -> None:
