@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from napari_scsam.core.volume import Volume
     from napari_scsam.project import ImageRecord, Project
 
-READ_ONLY = "The project is open in another window, so it is read-only here."
-
 
 @dataclass(frozen=True, eq=False)
 class _Read:
@@ -70,6 +68,7 @@ class ImageOpener:
         self._store = store
         self._committed = committed
         self._autosave = autosave
+        self._notes_shown = False
 
     def open(
         self,
@@ -108,7 +107,8 @@ class ImageOpener:
             self._committed.open(image_id, result.label, result.version, result.annotated)
             said = self._autosave.restore(image_id, result.pending)
             extend_history(self._store, image_id, result.versions)
-            self._show(record, result.volume, plane, said)
+            self._show(record, result.volume, plane, said or "Ready.")
+            self._show_notes()
             if isinstance(result.pending, ProjectError):
                 self._store.fail(result.pending)
             if then is not None:
@@ -121,6 +121,13 @@ class ImageOpener:
         """Save uncommitted work for the next session."""
         self._autosave.close()
 
+    def _show_notes(self) -> None:
+        """Show what failed when the project was opened: once, or for each image if read-only."""
+        notes = self._project.notes
+        if notes and (self._project.read_only or not self._notes_shown):
+            self._store.fail(ProjectError(" ".join(notes)))
+        self._notes_shown = True
+
     def _show(self, record: ImageRecord, volume: Volume, plane: Plane | None, said: str) -> None:
         middle = 0 if volume.ndim == 2 else volume.shape[0] // 2
         now = replace(
@@ -130,5 +137,4 @@ class ImageOpener:
             selection=Selection(),
             active_objects={},
         )
-        ready = READ_ONLY if self._project.read_only else said or "Ready."
-        self._store.put(now.doing("", ready))
+        self._store.put(now.doing("", said))

@@ -30,11 +30,18 @@ if TYPE_CHECKING:
 
 
 def open_project(folder: Path) -> Project:
-    """Open a project for writing, or read-only if it is damaged or open elsewhere."""
+    """Open a project for writing, or read-only if it is damaged, open elsewhere or unwritable.
+
+    The reason is among its notes.
+    """
     try:
         return Project.open(folder)
-    except (ReadOnlyError, DamagedError):
+    except DamagedError:  # it notes the damage itself
         return Project.open(folder, read_only=True)
+    except ReadOnlyError as error:
+        project = Project.open(folder, read_only=True)
+        project.notes.append(f"Opened read-only. {error}")
+        return project
 
 
 def create_project(
