@@ -71,6 +71,9 @@ def test_each_side_keeps_what_it_did_and_gets_what_the_other_did(
     extra = np.random.default_rng(5).integers(0, 255, (9, 9)).astype(np.uint8)
     imageio.imwrite(tmp_path / "extra.png", extra)
     ok("add", other, tmp_path / "extra.png")
+    for folder, tags in ((mine, "volume,trial\n"), (other, "volume,oslo\nextra,oslo\n")):
+        (tmp_path / "tags.csv").write_text("image,tag\n" + tags)
+        ok("tag", folder, tmp_path / "tags.csv")
     before = (other / "journal.sqlite").read_bytes()
 
     found = ok("merge", mine, other, run=process)
@@ -86,6 +89,11 @@ def test_each_side_keeps_what_it_did_and_gets_what_the_other_did(
         last = project.commits(project.image("volume").id)[-1]
         # What was not looked for there stays unknown.
         assert last.judged.on(2) == (2,) and last.judged.on(1) == (1, 2)
+        assert {i.name: i.tags for i in project.images()} == {
+            "volume": ("trial", "oslo"),
+            "picture": (),
+            "extra": ("oslo",),
+        }
     assert (other / "journal.sqlite").read_bytes() == before
 
     again = ok("merge", mine, other)

@@ -14,6 +14,7 @@ from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.project_layout import PENDING_FOLDER
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.opinions import CONFLICTS, MERGE
+from napari_scsam.project.tags import note_tags
 from napari_scsam.workflows.anonymising import original_hashes
 from napari_scsam.workflows.handover import merge_rounds
 
@@ -81,9 +82,9 @@ def merge(project: Project, other: Project) -> Merged:
 
     Images are matched by their content. A slice that only the other project labelled, or changed
     since the two were copies of each other, is taken from it. Where both changed it, this
-    project's label stays, the other one is kept as a version, and the conflict is listed. A second
-    merge finds nothing new. Rounds that only the other project has are copied, and none of them
-    becomes active.
+    project's label stays, the other one is kept as a version, and the conflict is listed. An image
+    gets the tags of both. A second merge finds nothing new. Rounds that only the other project has
+    are copied, and none of them becomes active.
 
     Parameters
     ----------
@@ -111,6 +112,7 @@ def merge(project: Project, other: Project) -> Merged:
                 _merge_image(sides, merged)
             except ScsamError as exc:
                 merged.problems.append(f"{record.name}: {exc}")
+    _merge_tags(project, other, ids)
     merged.rounds, problems = merge_rounds(project, other)
     merged.problems += [*problems, *_what_stays(other)]
     return merged
@@ -259,6 +261,19 @@ def _matched_images(project: Project, other: Project, merged: Merged) -> dict[st
             merged.added.append(by_content[record.sha256])
         ids[record.id] = by_content[record.sha256]
     return ids
+
+
+def _merge_tags(project: Project, other: Project, ids: Mapping[str, str]) -> None:
+    """Add the other project's tags to those that an image has here."""
+    own = {record.id: record.tags for record in project.images()}
+    missing = {
+        ids[r.id]: [t for t in r.tags if t not in own[ids[r.id]]]
+        for r in other.images()
+        if r.id in ids
+    }
+    more = {image: (*own[image], *tags) for image, tags in missing.items() if tags}
+    if more:
+        note_tags(project, more)
 
 
 def _file_of(record: ImageRecord) -> Path:
