@@ -8,6 +8,7 @@ import lzma
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from PIL import Image
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.io import bounds, read_volume
+from napari_scsam.io.real_files import read_real
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -320,3 +322,18 @@ for path in sys.argv[1:]:
     assert done.stderr == ""
     for path, line in zip(paths, done.stdout.splitlines(), strict=True):
         assert f"{path} does not fit into the memory that is left" in line
+
+
+def test_a_small_file_of_a_project_takes_memory_of_its_size(tmp_path: Path) -> None:
+    """As many bytes were reserved as the largest file may have, 1 GiB, at each of them."""
+    path = tmp_path / "small.json"
+    path.write_bytes(b"[1, 2]")
+    tracemalloc.start()
+    try:
+        assert read_real(path) == b"[1, 2]"
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+    with pytest.raises(OSError, match="larger than 5 bytes"):
+        read_real(path, 5)

@@ -95,7 +95,8 @@ def is_plain_file(path: Path) -> bool:
 def read_real(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
     """Read a file; OSError if it is a link, a pipe, a device, or larger than `most` bytes."""
     with open_real(path) as stream:
-        content = stream.read(most + 1)
+        # Memory is reserved for as much as is asked for, so never for the limit.
+        content = stream.read(min(os.fstat(stream.fileno()).st_size, most) + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
     return content

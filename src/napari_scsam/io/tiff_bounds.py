@@ -168,11 +168,11 @@ def refuse_bombs(series: Any, path: Path) -> None:
     code = page.compression
     if code not in PICTURES and (code not in _UNLIMITED or has_imagecodecs()):
         return
-    most = expected + _TOLERATED_EXCESS
+    most, length = expected + _TOLERATED_EXCESS, path.stat().st_size
     with path.open("rb") as file:
         for place, size in _segments(series):
             file.seek(place)
-            packed = file.read(size)
+            packed = file.read(min(size, length))
             found = picture_size(packed, code) if code in PICTURES else _size(packed, code, most)
             if found > most:
                 raise damaged(path, f"a part of it unpacks to more than its {expected} bytes")
