@@ -131,8 +131,8 @@ class Session:
             step_through(self.viewer, 2.0)
             self.viewer.dims.set_current_step(0, index)
         if number % SWITCH_EVERY == 0:
-            self._projects.reverse()
-            self.dock.open_project_folder(self._projects[0])
+            self._projects.reverse()  # the last one is open
+            self.dock.open_project_folder(self._projects[-1])
             self._wait_for_slice()
 
     def sample(self) -> dict[str, Sample]:
