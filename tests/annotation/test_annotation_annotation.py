@@ -347,3 +347,6 @@ def test_after_the_last_slice_come_the_open_ones_before_it(desk: Desk, project: 
     desk.annotation.navigation.skip()
     desk.settle()
     assert desk.state.status.endswith("No other slice is open.")
+    desk.annotation.navigation.skip()  # each press added the sentence once more
+    desk.settle()
+    assert desk.state.status.count("No other slice is open.") == 1

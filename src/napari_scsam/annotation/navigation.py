@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project
 
+LAST = " No other slice is open."
+
 
 class Navigation:
     """Goes to the next and the previous plane, to drafts, and along other axes.
@@ -158,9 +160,8 @@ class Navigation:
             return
         target, said = self._beside(now.key, step), now.status.message
         if target is None:
-            self._store.say(
-                f"{said} No other slice is open." if step > 0 else "This is the first slice."
-            )
+            before = said.removesuffix(LAST)
+            self._store.say(f"{before}{LAST}" if step > 0 else "This is the first slice.")
         else:
             self._arrive(target)
             if step > 0:
