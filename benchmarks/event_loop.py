@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def run_until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"The benchmark waited for more than {seconds:g} s.")
         app.processEvents()
+        # What is to be deleted later is only deleted in a loop that Qt runs itself; without this,
+        # all removed widgets would stay.
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
         time.sleep(0.0005)
 
 
