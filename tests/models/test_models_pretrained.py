@@ -179,13 +179,18 @@ def test_a_twin_is_of_the_same_kind_with_other_random_weights() -> None:
         assert all(same)
 
 
-def test_a_damaged_prior_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("weight", "bias"), [((3, 3), (2,)), ((3, 2), (2, 1)), ((3, 2), (2, 4)), ((3, 2), ())]
+)
+def test_a_damaged_prior_is_said(
+    weight: tuple[int, ...], bias: tuple[int, ...], tmp_path: Path
+) -> None:
     with pytest.raises(ModelError, match="sizes do not fit"):
         ClassPrior.of_tensors(
             {
                 "class_ids": torch.tensor([0, 1]),
-                "weight": torch.zeros(3, 3),
-                "bias": torch.zeros(2),
+                "weight": torch.zeros(weight),
+                "bias": torch.zeros(bias),
             },
             tmp_path / "prior.safetensors",
         )

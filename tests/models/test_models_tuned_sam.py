@@ -69,3 +69,10 @@ def test_what_is_no_tuning_or_was_changed_is_refused(tuning: Path, tmp_path: Pat
     (tuning / "report.json").write_text(json.dumps(report))
     with pytest.raises(ModelError, match="was not kept"):
         models.load_tuned(tuning, device="cpu")
+
+
+@pytest.mark.parametrize("planes", ["1e999", "NaN", "null", "[]", '"x"'])
+def test_a_report_with_a_number_that_is_none_is_said(planes: str, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(f'{{"planes": {planes}}}')
+    with pytest.raises(ModelError, match="is not the report of a finished tuning"):
+        models.outlines_of(tmp_path)

@@ -31,12 +31,12 @@ from napari_scsam.annotation.last_position import first_view, remember
 from napari_scsam.annotation.pending import read_back, to_json
 from napari_scsam.annotation.work import Draft
 from napari_scsam.annotation.working_label import WorkingLabel
-from napari_scsam.core.errors import ScsamError
+from napari_scsam.core.errors import INVALID, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PointPrompt, PromptSet, Stroke
 from napari_scsam.core.settings import TrainSettings, TuneSettings
-from napari_scsam.project import Project, image_queue, labels, parsing
+from napari_scsam.project import Project, image_queue, labels
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.pending import damaged, read_pending, write_pending
 from napari_scsam.project.ranking import (
@@ -295,7 +295,7 @@ def _pending(project: Project, image: str) -> None:
     planes = read_pending(project, image)
     try:
         read_back(planes, project.image(image).shape)
-    except parsing.INVALID as exc:
+    except INVALID as exc:
         raise damaged(project, image) from exc
 
 

@@ -107,7 +107,7 @@ def test_nothing_is_written_where_the_project_is_not_any_more(
 def test_work_that_does_not_fit_its_image_is_an_error_that_is_expected(
     changed: dict[str, Any],
 ) -> None:
-    from napari_scsam.project.parsing import INVALID
+    from napari_scsam.core.errors import INVALID
 
     assert len(read_back([ENTRY], (5, 7, 9))) == 1
     with pytest.raises(INVALID):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.core.round_contract import RESUME_FILE
-from napari_scsam.project.parsing import INVALID
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_scsam.core.errors import InputError
+from napari_scsam.core.errors import INVALID, InputError
 from napari_scsam.core.held_out import SplitImage, check_held_out
 from napari_scsam.core.judged import Judged
 from napari_scsam.core.round_contract import INPUTS_FILE, INPUTS_SCHEMA
@@ -126,7 +126,7 @@ def read_inputs(folder: Path) -> Inputs:
         raw = path.read_bytes()
         content = json.loads(raw)
         schema = content["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, *INVALID) as exc:
         raise InputError(f"{folder} is not the folder of a round: no valid {INPUTS_FILE}.") from exc
     if schema != INPUTS_SCHEMA:
         raise InputError(
@@ -134,7 +134,7 @@ def read_inputs(folder: Path) -> Inputs:
         )
     try:
         inputs = _parse(content, hashlib.sha256(raw).hexdigest())
-    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+    except INVALID as exc:
         raise InputError(f"{path} is damaged: {exc!r} while reading it.") from exc
     if not any(image.label for image in inputs.images):
         raise InputError("There is no label to learn from: commit at least one first.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts
 from napari_scsam.core.round_contract import MAX_CLICKED, MAX_EVALUATED, SPLIT_FILE
@@ -271,7 +272,7 @@ def forgetting(now: Evaluation, before: Evaluation, parent: Path) -> dict[str, A
     try:
         split = json.loads((parent / SPLIT_FILE).read_text())
         names = {str(name) for name in split["held_out"]} - {str(name) for name in split["train"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *INVALID):
         return None
     now_there, before_there = now.of_planes(names), before.of_planes(names)
     if now_there is None or before_there is None:

@@ -7,9 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.annotation.pending import Pending, pending_of, read_back, to_json, with_pending
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import INVALID, ProjectError
 from napari_scsam.core.jobs import Job
-from napari_scsam.project.parsing import INVALID
 from napari_scsam.project.pending import damaged, read_pending, write_pending
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import INVALID, ProjectError
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.io.real_files import open_new, read_json
 from napari_scsam.project.image_queue import plane_total
-from napari_scsam.project.parsing import INVALID
 
 if TYPE_CHECKING:
     from napari_scsam.project import Project

@@ -58,3 +58,15 @@ class MissingDependencyError(ScsamError, ImportError):
 
 class Cancelled(ScsamError):
     """The user cancelled the work; it changed nothing."""
+
+
+# What reading values of a file raises if one is missing, of another type, or out of range.
+INVALID = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)

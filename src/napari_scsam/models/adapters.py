@@ -14,7 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from napari_scsam.core.errors import ModelError
+from napari_scsam.core.errors import INVALID, ModelError
 from napari_scsam.models.preprocess import PREPROCESS_VERSION
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def read_info(folder: Path) -> AdapterInfo:
         lists = ("class_ids", "base_parts")
         info = AdapterInfo(**values | {k: tuple(values[k]) for k in lists if k in values})
         _check_info(info)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
+    except (OSError, *INVALID) as exc:
         raise ModelError(
             f"{folder} is not a SAM adapter of a round: no valid {INFO_FILE}."
         ) from exc

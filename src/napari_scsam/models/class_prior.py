@@ -205,7 +205,8 @@ class ClassPrior:
             ids, weight, bias = (tensors[prefix + name] for name in ("class_ids", "weight", "bias"))
         except KeyError as exc:
             raise ModelError(f"The class prior in {path} can't be read: it is damaged.") from exc
-        if weight.ndim != 2 or not weight.shape[1] == len(ids) == len(bias):
+        dimensions = ids.ndim, weight.ndim, bias.ndim
+        if dimensions != (1, 2, 1) or not weight.shape[1] == len(ids) == len(bias):
             raise ModelError(f"The class prior in {path} can't be read: its sizes do not fit.")
         return ClassPrior(ids.tolist(), weight.float(), bias.float())
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_scsam.core.errors import ModelError
+from napari_scsam.core.errors import INVALID, ModelError
 from napari_scsam.core.round_contract import ADAPTER_FOLDER, REPORT_FILE
 from napari_scsam.models.checkpoint import sha256_of_file
 from napari_scsam.models.sam import SamModel, load_sam
@@ -24,7 +24,7 @@ def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
         name, checkpoint = settings["sam"], settings["sam_checkpoint"]
         if not isinstance(name, str) or not isinstance(checkpoint, str | None):
             raise TypeError(name)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (OSError, *INVALID) as exc:
         raise ModelError(f"{folder} is not a finished tuning: no valid {REPORT_FILE}.") from exc
     if not files:
         raise ModelError(f"The tuning in {folder} was not kept: there is no model in it.")
@@ -48,5 +48,5 @@ def outlines_of(folder: str | Path) -> int:
     path = Path(folder) / REPORT_FILE
     try:
         return int(json.loads(path.read_bytes())["planes"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, *INVALID) as exc:
         raise ModelError(f"{path} is not the report of a finished tuning.") from exc

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.core.round_contract import (
     EVENTS_FILE,
     INPUTS_FILE,
@@ -21,7 +22,6 @@ from napari_scsam.io.real_files import (
     read_real,
 )
 from napari_scsam.project.numbered import numbered
-from napari_scsam.project.parsing import INVALID
 from napari_scsam.project.process import training_process
 from napari_scsam.project.schema import InterruptedRound
 

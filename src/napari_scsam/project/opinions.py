@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.project import parsing
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _planes(event: Event) -> tuple[int, ...]:
     planes = [event.payload.get("plane")] if made else event.payload.get(CONFLICTS, [])
     try:
         return parsing.planes(planes)
-    except (ValueError, TypeError):
+    except INVALID:
         return ()
 
 

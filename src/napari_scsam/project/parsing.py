@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import INVALID, ProjectError
 from napari_scsam.core.geometry import SMALLEST, is_invertible
 from napari_scsam.core.judged import Judged
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import Affine
 
 _T = TypeVar("_T")
-# What the parsers of this module, and those of other values in a file, raise if one is invalid.
-INVALID = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
 _IMAGE_ID = re.compile(r"[0-9a-f]{8,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Largest number that is accepted: that of 32 bits with a sign (arbitrary; no version, round, slice

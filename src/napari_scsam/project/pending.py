@@ -8,11 +8,10 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import INVALID, ProjectError
 from napari_scsam.core.project_layout import PENDING_FOLDER
 from napari_scsam.io.atomic import storage_error, write_bytes
 from napari_scsam.io.real_files import make_real_folder, read_json, real_folder
-from napari_scsam.project.parsing import INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.core.round_contract import ROUND_MODULE, TUNING_MODULE
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import read_json
-from napari_scsam.project.parsing import INVALID
 
 PROCESS_FILE = "process.json"
 # The last arguments of a training process's command line, before its folder.

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.errors import INVALID, InputError, ProjectError
 from napari_scsam.core.round_contract import INPUTS_FILE
 from napari_scsam.io.atomic import flush_folder, storage_error
 from napari_scsam.io.real_files import read_json
 from napari_scsam.project.numbered import unfinished
-from napari_scsam.project.parsing import INVALID
 from napari_scsam.project.process import training_process
 from napari_scsam.project.round_events import numbers as rounds_of
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.core.patches import Patch
 from napari_scsam.project import parsing
 
@@ -94,7 +95,7 @@ def random_checks(project: Project) -> list[RandomCheck]:
                     _label(parsing.table(event.payload["label"]), shapes[image][-2:]),
                 )
             )
-        except (KeyError, ValueError, TypeError):
+        except INVALID:
             continue
     return found
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import INVALID, ProjectError
 from napari_scsam.core.project_layout import CACHE_FOLDER
 from napari_scsam.io.atomic import storage_error, write_bytes
 from napari_scsam.io.real_files import make_real_folder, read_json, real_folder
@@ -115,7 +115,7 @@ def read_queue(project: Path) -> RankedQueue | None:
             None if number is None else parsing.number(number),
             tuple(_entry(parsing.table(item)) for item in found["entries"]),
         )
-    except (OSError, ProjectError, *parsing.INVALID):
+    except (OSError, ProjectError, *INVALID):
         return None
 
 
@@ -149,7 +149,7 @@ def picks(project: Project) -> list[Picked]:
         try:
             position = parsing.number(event.payload["position"])
             found.append(Picked(event.time, position, _entry(event.payload)))
-        except parsing.INVALID:
+        except INVALID:
             continue
     return found
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.errors import INVALID, InputError, ProjectError
 from napari_scsam.core.held_out import SplitImage, check_held_out
 from napari_scsam.core.project_layout import CACHE_FOLDER, EMBEDDINGS_FOLDER, ROUNDS_FOLDER
 from napari_scsam.core.round_contract import (
@@ -276,7 +276,7 @@ def round_window(folder: Path) -> Window:
     """
     try:
         return parse_window(parsing.text(read_json(folder / CONFIG_FILE)["window"]))
-    except (OSError, *parsing.INVALID):
+    except (OSError, *INVALID):
         return AUTO
 
 
@@ -284,7 +284,7 @@ def round_settings(folder: Path) -> TrainSettings | None:
     """The settings that a finished round was trained with; None for a damaged one."""
     try:
         return TrainSettings.from_dict(read_json(folder / CONFIG_FILE)["settings"])
-    except (OSError, *parsing.INVALID):
+    except (OSError, *INVALID):
         return None
 
 
@@ -357,7 +357,7 @@ def _fault_of(folder: Path) -> str:
         judge(0, metrics, 0)  # raises if the metrics are incomplete
     except InputError as exc:  # a missing file
         return str(exc).rstrip(".")
-    except (OSError, *parsing.INVALID) as exc:
+    except (OSError, *INVALID) as exc:
         return f"its manifest or metrics can't be read ({exc})"
     return ""
 

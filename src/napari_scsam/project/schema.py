@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import tomli_w
 
-from napari_scsam.core.errors import InputError, ProjectError
+from napari_scsam.core.errors import INVALID, InputError, ProjectError
 from napari_scsam.core.labels import LabelClass, changed_classes, check_classes
 from napari_scsam.core.project_layout import PROJECT_FILE
 from napari_scsam.core.settings import CACHE_GB, Modality, TrainSettings, check_cache_gb
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import read_real, without_links_above
-from napari_scsam.project.parsing import INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -338,7 +337,7 @@ def read_info(folder: Path) -> ProjectInfo:
     try:
         table = tomllib.loads(read_real(path, MAX_TOML_BYTES).decode())
         schema = int(table["schema"])
-    except (OSError, RecursionError, *INVALID) as exc:
+    except (OSError, *INVALID) as exc:
         raise ProjectError(f"{path} is damaged and can't be read: {exc}.") from exc
     refuse_newer(schema, path)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.project import parsing
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def tags_in(events: Iterable[Event]) -> dict[str, tuple[str, ...]]:
         try:
             given = parsing.table(event.payload["tags"])
             found |= {parsing.image_id(i): _names(names) for i, names in given.items()}
-        except parsing.INVALID:
+        except INVALID:
             continue
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import INVALID, ProjectError
 from napari_scsam.core.project_layout import CACHE_FOLDER, EMBEDDINGS_FOLDER, TUNED_FOLDER
 from napari_scsam.core.round_contract import FAILED, INPUTS_FILE, PARTIAL, REPORT_FILE, TUNE_SCHEMA
 from napari_scsam.io.atomic import make_folder, write_bytes
@@ -126,5 +126,5 @@ def _read(number: int, folder: Path) -> TunedRecord | None:
             commits=int(inputs["commits"]),
             after_round=int(inputs["after_round"]),
         )
-    except (OSError, *parsing.INVALID):
+    except (OSError, *INVALID):
         return None

@@ -13,9 +13,9 @@ from typing import Any
 
 import platformdirs
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.io.atomic import write_bytes
-from napari_scsam.project.parsing import INVALID
 from napari_scsam.rounds.assumed_costs import Past, Planes
 
 # Environment variable for another folder, for example on a cluster with a read-only home.

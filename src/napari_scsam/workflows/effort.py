@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from napari_scsam.core.errors import INVALID
 from napari_scsam.project import parsing
 from napari_scsam.project.opinions import SECOND
 from napari_scsam.project.round_events import RoundEvent, active_stack
@@ -157,7 +158,7 @@ def _round_change(event: Event) -> RoundEvent | None:
         return None
     try:
         number = parsing.number(event.payload["number"])
-    except (KeyError, ValueError):
+    except INVALID:
         return None
     promoted = event.kind == "promote" or event.payload.get("promoted") is True
     return RoundEvent(event.kind, number, "", promoted, {})
@@ -172,7 +173,7 @@ def _planes(event: Event) -> tuple[int, ...] | None:
     """Slices that a commit leaves labelled; None if it can't be read."""
     try:
         return parsing.planes(event.payload["planes"])
-    except (KeyError, ValueError, TypeError):
+    except INVALID:
         return None
 
 

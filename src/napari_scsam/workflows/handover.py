@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_scsam.core.errors import InputError
+from napari_scsam.core.errors import INVALID, InputError
 from napari_scsam.core.project_layout import (
     JOURNAL_FILE,
     LABELS_FOLDER,
@@ -29,7 +29,6 @@ from napari_scsam.io.real_files import (
 from napari_scsam.project.files import hash_file, place_of
 from napari_scsam.project.journal import Journal, NewEvent
 from napari_scsam.project.numbered import numbered
-from napari_scsam.project.parsing import INVALID
 from napari_scsam.workflows.anonymising import (
     LEFT_IN,
     copy_images,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.errors import INVALID, ProjectError
 from napari_scsam.core.jobs import CancelToken, ignore_progress
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.io.real_files import read_json
@@ -110,14 +110,13 @@ def _folder(project: Project) -> Path | None:
 
 def _kept(folder: Path) -> dict[str, float]:
     try:
-        found = dict(read_json(folder / SPEED_FILE))
-    except (OSError, ValueError, TypeError):
+        return {
+            str(name): float(rate)
+            for name, rate in read_json(folder / SPEED_FILE).items()
+            if isinstance(rate, int | float) and math.isfinite(rate) and rate > 0
+        }
+    except (OSError, *INVALID):
         return {}
-    return {
-        str(name): float(rate)
-        for name, rate in found.items()
-        if isinstance(rate, int | float) and math.isfinite(rate) and rate > 0
-    }
 
 
 def _count(images: int) -> str:

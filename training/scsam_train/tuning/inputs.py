@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.core.errors import InputError
+from napari_scsam.core.errors import INVALID, InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.round_contract import INPUTS_FILE, TUNE_SCHEMA
@@ -81,7 +81,7 @@ def read_inputs(folder: Path) -> TuneInputs:
         )
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, *INVALID) as exc:
         raise InputError(
             f"{folder} is not the folder of a tuning: no valid {INPUTS_FILE}."
         ) from exc
