@@ -330,6 +330,7 @@ class ScsamDock(QWidget):
             "D": lambda: self._with(lambda a: a.pick_tool("brush")),
             "R": lambda: self._with(lambda a: a.pick_tool("eraser")),
             "I": lambda: self._with(lambda a: a.pick_tool("inside")),
+            "Y": lambda: self._with(lambda a: a.pick_tool("smooth")),
             "Shift+J": lambda: self._with(lambda a: a.accept_and_next(others_open=True)),
             "T": lambda: self._with(lambda a: a.editor.switch_over()),
             "O": lambda: self._with(lambda a: a.painting.clean_up()),
