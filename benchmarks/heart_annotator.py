@@ -4,17 +4,24 @@ A simulated annotator outlines left ventricle, myocardium and right ventricle on
 ACDC, from a data folder that holds ``cardiac_acdc/images`` and ``cardiac_acdc/masks``. It sees the
 true masks, and does what a person would do in the dock, without brush and freehand:
 
-1. for each class, a key that picks it and a box around it, each side of which is off by up to
+1. for each ventricle, a key that picks it and a box around it, each side of which is off by up to
    ``--jitter`` pixels (0 unless given);
-2. while a class is below ``ENOUGH`` and actions are left, a click in the middle of the largest
-   error of the worst class, inside or outside (and the key that picks the class, if it is not
-   active). A click that makes the mean Dice worse is undone, which is an action, too;
-3. J.
+2. a key that picks the myocardium, and a smooth outline of ``--vertices`` clicks along its outer
+   border, at equal distances, the first one to the right of the heart. Each is off by up to
+   ``--jitter`` pixels in rows and columns. The ventricles are protected, so that the wall remains.
+   The key of the tool is pressed once, on the first slice: boxes are drawn with any tool;
+3. J, which completes the outline and saves the slice.
+
+With ``--vertices 0`` the wall gets a box, too, and the actions that are left go into corrections:
+while a class is below ``ENOUGH``, a click in the middle of the largest error of the worst class,
+inside or outside (and the key that picks the class, if it is not active). A click that makes the
+mean Dice worse is undone, which is an action, too.
 
 Every key, click and drag is one action. The last line is one JSON object: the mean Dice of each
-class over the slices, and the mean and greatest number of actions.
+class over the slices, and the mean and greatest number of actions. Order, number and place of the
+vertices were chosen on the first 20 patients; ``--skip 20`` takes the others.
 
-``python benchmarks/heart_annotator.py DATA_FOLDER``
+``python benchmarks/heart_annotator.py DATA_FOLDER --skip 20 --jitter 1``
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
+from skimage.measure import find_contours
 
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.controller import AnnotationController
@@ -48,6 +56,8 @@ if TYPE_CHECKING:
 CLASSES = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
 # The wall last: it then gets what its two neighbours leave.
 ORDER = (3, 1, 2)
+WALL, CAVITY = 2, 3
+VERTICES = 5  # of the outline of the wall
 # Actions of one slice, J included; the limit of the specification.
 MOST_ACTIONS = 12
 # Dice, and the largest error in pixels that is not worth a click. Arbitrary.
@@ -82,6 +92,7 @@ class Recorder(Canvas):
 
     def __init__(self) -> None:
         self.listener = CanvasListener()
+        self.vertices: list[tuple[float, float]] = []
 
     def listen(self, listener: CanvasListener) -> None:
         """Send all further reports to `listener`."""
@@ -93,6 +104,12 @@ class Recorder(Canvas):
     def index_along(self, _axis: int) -> int:
         """Position of the view."""
         return 0
+
+    def finish_stroke(self) -> None:
+        """Complete an unfinished outline, as the canvas does at J."""
+        found, self.vertices = self.vertices, []
+        if found:
+            self.listener.add_outline(found)
 
 
 class Annotator:
@@ -124,15 +141,27 @@ class Annotator:
         self._settle()
         self.actions = 0
 
-    def outline(self, truth: np.ndarray, off: Callable[[], np.ndarray]) -> None:
-        """Outline a slice and commit it; `off` gives the errors of a box's sides."""
+    def outline(self, truth: np.ndarray, off: Callable[..., np.ndarray], vertices: int) -> None:
+        """Outline a slice and commit it.
+
+        `off` gives the errors of coordinates, in an array of the shape that it is called with.
+        """
         for class_id in ORDER:
-            box = np.array(bounding_box(truth == class_id)) + off()
             self._pick(class_id)
+            if class_id == WALL and vertices:
+                self._click_along(outer_border(truth), vertices, off)
+                continue
+            box = np.array(bounding_box(truth == class_id)) + off(4)
             self._act(self.canvas.listener.set_box, tuple(box.tolist()))
-        while self._correct(truth):
+        while not vertices and self._correct(truth):
             pass
         self._act(self.annotation.commit)
+
+    def _click_along(self, border: np.ndarray, count: int, off: Callable[..., np.ndarray]) -> None:
+        if self.annotation.now.tool != "smooth":
+            self._act(self.annotation.pick_tool, "smooth")
+        for row, col in spread(border, count) + off(count, 2):
+            self._act(self.canvas.vertices.append, (float(row), float(col)))
 
     @property
     def label(self) -> np.ndarray:
@@ -185,6 +214,22 @@ def dice(label: np.ndarray, truth: np.ndarray) -> dict[int, float]:
     return found
 
 
+def outer_border(truth: np.ndarray) -> np.ndarray:
+    """Outer border of the wall, as (row, col) along it; the last place is the first one."""
+    filled = ndimage.binary_fill_holes(np.isin(truth, (WALL, CAVITY)))
+    border = max(find_contours(np.pad(filled, 1).astype(float), 0.5), key=len)
+    return np.asarray(border - 1)
+
+
+def spread(border: np.ndarray, count: int) -> np.ndarray:
+    """Places at equal distances along a border, the first one to the right of its middle."""
+    away = border - border.mean(axis=0)
+    begins = int(np.abs(np.arctan2(away[:, 0], away[:, 1])).argmin())
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(border, axis=0).T))])
+    at = (along[begins] + along[-1] * np.arange(count) / count) % along[-1]
+    return np.stack([np.interp(at, along, border[:, axis]) for axis in (0, 1)], axis=1)
+
+
 def largest_error(ours: np.ndarray, true: np.ndarray) -> tuple[float, float, bool] | None:
     """(row, col, inside) in the middle of the largest connected error; None if it is small."""
     errors = []
@@ -200,13 +245,15 @@ def largest_error(ours: np.ndarray, true: np.ndarray) -> tuple[float, float, boo
     return float(row), float(col), inside
 
 
-def cases(folder: Path, count: int) -> Iterator[tuple[Path, int, np.ndarray]]:
-    """The first volume of each patient whose middle slice shows all classes."""
+def cases(folder: Path, count: int, skip: int = 0) -> Iterator[tuple[Path, int, np.ndarray]]:
+    """The first volume of each patient after `skip` whose middle slice shows all classes."""
+    images = sorted((folder / "cardiac_acdc" / "images").iterdir())
+    patients = sorted({image.name.split("_")[0] for image in images})
     seen: set[str] = set()
-    for image in sorted((folder / "cardiac_acdc" / "images").iterdir()):
+    for image in images:
         patient = image.name.split("_")[0]
         mask = folder / "cardiac_acdc" / "masks" / image.name
-        if patient in seen or len(seen) == count:
+        if patient in seen or len(seen) == count or patient in patients[:skip]:
             continue
         truth = read_labels(mask, read_volume(image))
         at = len(truth) // 2
@@ -215,19 +262,22 @@ def cases(folder: Path, count: int) -> Iterator[tuple[Path, int, np.ndarray]]:
             yield image, at, truth[at]
 
 
-def measure(data: Path, count: int, jitter: float, seed: int = 0) -> dict[str, Any]:
-    """Outline `count` slices."""
-    rng, scores, actions = np.random.default_rng(seed), [], []
+def measure(data: Path, options: argparse.Namespace, seed: int = 0) -> dict[str, Any]:
+    """Outline the slices."""
+    rng, jitter = np.random.default_rng(seed), options.jitter
+    scores, actions = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         segmenter = SegmenterProcess(folder / "cache")
         names = list(CLASSES.values())
         with Project.create(folder / "project", names, modality="mr") as project:
             annotator = Annotator(project, segmenter)
-            for image, at, truth in cases(data, count):
+            for image, at, truth in cases(data, options.slices, options.skip):
                 (image_id,) = project.add_images([image])
                 annotator.open(image_id, at)
-                annotator.outline(truth, lambda: rng.uniform(-jitter, jitter, 4))
+                annotator.outline(
+                    truth, lambda *shape: rng.uniform(-jitter, jitter, shape), options.vertices
+                )
                 saved = project.label(image_id)
                 assert saved is not None
                 scores.append(dice(saved[at], truth))
@@ -252,8 +302,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--slices", type=int, default=20)
     parser.add_argument("--jitter", type=float, default=0.0, help="pixels; 0 by default")
+    parser.add_argument("--vertices", type=int, default=VERTICES, help="of the wall; 0: a box")
+    parser.add_argument("--skip", type=int, default=0, help="patients to leave out first")
     found = parser.parse_args()
-    sys.stdout.write(json.dumps(measure(found.data, found.slices, found.jitter)) + "\n")
+    sys.stdout.write(json.dumps(measure(found.data, found)) + "\n")
 
 
 if __name__ == "__main__":

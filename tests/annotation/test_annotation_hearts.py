@@ -16,17 +16,21 @@ DATA = Path(os.environ.get("SCSAM_DATA", ROOT.parent / "shared" / "data"))
 
 @pytest.mark.realdata
 @pytest.mark.slow
-@pytest.mark.parametrize("slices", [6, pytest.param(20, marks=pytest.mark.exhaustive)])
-def test_hearts_take_twelve_actions_at_most(slices: int) -> None:
+@pytest.mark.parametrize(
+    ("slices", "skip", "least"),
+    # Of six slices, one alone decides more than the second decimal.
+    [(6, 0, 0.88), pytest.param(20, 20, 0.9, marks=pytest.mark.exhaustive)],
+)
+def test_hearts_take_twelve_actions_at_most(slices: int, skip: int, least: float) -> None:
     if not (DATA / "cardiac_acdc").is_dir():
         pytest.skip("the developers' scans are not here")
     command = [sys.executable, str(ROOT / "benchmarks" / "heart_annotator.py"), str(DATA)]
-    command += ["--slices", str(slices)]
+    command += ["--slices", str(slices), "--skip", str(skip)]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(found.stdout.splitlines()[-1])
     assert result["slices"] == slices
     assert result["most_actions"] <= 12
     dice = result["dice"]
     assert min(dice["left ventricle"], dice["right ventricle"]) >= 0.9
-    # The goal is .90, too; without the rule for rings it was .17.
-    assert dice["myocardium"] >= 0.8
+    # By a box it was .87, and without the rule for rings .17.
+    assert dice["myocardium"] >= least

@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.project import Project
@@ -449,3 +450,65 @@ def test_undo_after_reopening_takes_back_the_commit_before(hand: Any, dock: Any,
     hand.press("redo")
     hand.until(lambda: hand.status() == "Redone.")
     assert project.committed_planes(image_id) == [plane.index]
+
+
+def test_a_smooth_outline_goes_through_the_clicks(hand: Any, dock: Any, loop: Any) -> None:
+    drawn = layer(dock, "boxes and strokes")
+    hand.click(12, 50)
+    hand.wait_for_mask()
+    clicked, zoom = on_show(dock), dock._viewer.scene.camera.zoom
+
+    def undo() -> None:
+        hand.press("undo")
+        hand.until(lambda: np.array_equal(on_show(dock), clicked))
+
+    hand.window_key(Qt.Key.Key_2)
+    hand.window_key(Qt.Key.Key_Y)
+    assert "Enter" in hand.status()
+    around = [(15.4, 30.3), (25.4, 43.6), (40.4, 39.4), (40.4, 21.4), (25.4, 16.6)]
+    for place in around:
+        hand.click(*place)
+        hand.qtbot.wait(20)
+    assert len(hand.points()) == 1  # vertices are no prompts
+    assert len(drawn.data) > 100
+    hand.click(50, 60)
+    hand.qtbot.mouseClick(hand.native, Qt.MouseButton.RightButton, pos=hand.at(50, 60))
+    assert len(drawn.data) > 100
+    hand.key(Qt.Key.Key_Return)
+    shown = on_show(dock)
+    rows, cols = np.mgrid[:60, :70]
+    away = np.hypot(rows - 29.5, cols - 30)
+    assert (shown[away < 12] == 2).all()
+    assert not (shown[away > 16] == 2).any()
+    np.testing.assert_array_equal(shown == 1, clicked == 1)
+    assert len(drawn.data) == 0
+    undo()
+    # The first vertex completes it, too, and so does a double click, which does not zoom.
+    for place in [*around, around[0]]:
+        hand.click(*place)
+        hand.qtbot.wait(20)
+    np.testing.assert_array_equal(on_show(dock), shown)
+    undo()
+    for place in around:
+        hand.click(*place)
+        hand.qtbot.wait(20)
+    hand.qtbot.mouseDClick(hand.native, Qt.MouseButton.LeftButton, pos=hand.at(*around[-1]))
+    np.testing.assert_array_equal(on_show(dock), shown)
+    assert dock._viewer.scene.camera.zoom == zoom
+    # Escape drops one, another slice keeps it for later, and J saves it.
+    undo()
+    for place in around:
+        hand.click(*place)
+    hand.key(Qt.Key.Key_Escape)
+    hand.key(Qt.Key.Key_Return)
+    np.testing.assert_array_equal(on_show(dock), clicked)
+    for place in around:
+        hand.click(*place)
+        hand.qtbot.wait(20)
+    plane = loop.key[1]
+    dock.session.canvas.go_to(Plane(0, plane.index + 1))
+    assert not on_show(dock).any()
+    dock.session.canvas.go_to(plane)
+    np.testing.assert_array_equal(on_show(dock), clicked)
+    # The status has other lines than before, so the clicks are off by a part of a pixel.
+    assert (save(hand, dock) != shown).sum() < 20

@@ -264,3 +264,29 @@ def test_what_becomes_of_other_classes_is_a_setting_of_the_project(
     opened.press("commit")
     opened.until(lambda: dock.session.annotation.now.commits == 1)
     assert dock.session.project.commits(image.id)[-1].judged.on(index) == (1, 2)
+
+
+def test_a_folder_that_is_no_project_leaves_the_open_one_open(
+    opened: Hand, dock: ScsamDock, loop: Any, tmp_path: Path
+) -> None:
+    session = dock.session
+    opened.click(20, 30)
+    opened.wait_for_mask()
+    (tmp_path / "holiday").mkdir()
+    dock.open_project_folder(tmp_path / "holiday")
+    opened.until(lambda: "holiday" in opened.status())
+    assert dock.session is session
+    opened.press("commit")
+    opened.until(lambda: opened.status().startswith("Saved"))
+    # Another project takes its place, and it can be opened for writing again at once.
+    with Project.create(tmp_path / "other", ["liver"]):
+        pass
+    dock.open_project_folder(tmp_path / "other")
+    opened.until(lambda: dock.session is not session)
+    for _ in range(2):  # the open one, too
+        before = dock.session
+        dock.open_project_folder(tmp_path / "project")
+        opened.until(lambda before=before: dock.session not in (before, None))
+        assert dock.session is not None
+        assert not dock.session.project.read_only
+        assert dock.session.project.commit_count() == 1

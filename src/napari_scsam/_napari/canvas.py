@@ -122,7 +122,7 @@ class NapariCanvas(Canvas):
     def render(self, scene: Scene) -> None:
         """Draw what differs from the previous scene, without reporting it as a user's action."""
         last, self._scene = self._scene, scene
-        self._gestures.drag = scene.drag
+        self._gestures.use(scene.drag)
         if scene.image is None:
             return
         opens = scene.image is not last.image
@@ -190,7 +190,11 @@ class NapariCanvas(Canvas):
         self._paint_tools.activate_tool()
 
     def finish_stroke(self) -> None:
-        """Report an unfinished stroke as if it had ended here."""
+        """Report an unfinished stroke or outline as if it had ended here."""
+        self._finish_brush()
+        self._gestures.complete()
+
+    def _finish_brush(self) -> None:
         if self._paint_tools.pressed:
             self._paint_tools.pressed = False
             self._on_stroke(())
@@ -222,7 +226,7 @@ class NapariCanvas(Canvas):
         if not self._rendering:
             self._leaving = True
             try:
-                self.finish_stroke()
+                self._finish_brush()
             finally:
                 self._leaving = False
         if not self._rendering:
@@ -269,3 +273,4 @@ class NapariCanvas(Canvas):
         layer.bind_key("Control-Shift-Z", lambda _: self._gestures.listener.redo(), overwrite=True)
         if not isinstance(layer, Labels):  # there, Escape cancels an unfinished polygon
             layer.bind_key("Escape", lambda _: self._gestures.cancel(), overwrite=True)
+            layer.bind_key("Enter", lambda _: self._gestures.complete(), overwrite=True)

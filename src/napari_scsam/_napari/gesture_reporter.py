@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_scsam._napari.gestures import Drawn, GestureActions, Pixel, make_gesture
 from napari_scsam._napari.plane_view import PlaneView, in_plane
+from napari_scsam._napari.vertices import Vertices
 from napari_scsam.annotation.canvas import CanvasListener
 from napari_scsam.annotation.objects import box_round
 
@@ -34,8 +35,8 @@ class GestureReporter:
     ----------
     listener : CanvasListener
         Gets the reports.
-    drag : {'pan', 'box', 'scribble', 'lasso'}
-        What dragging with the left button does.
+    drag : {'pan', 'box', 'scribble', 'lasso', 'outline'}
+        What dragging with the left button does; with 'outline', clicks set its vertices.
     """
 
     def __init__(self, view: PlaneView, pick_class: Callable[[int], None]) -> None:
@@ -47,24 +48,44 @@ class GestureReporter:
         self._token: tuple[Plane | None, object] | None = None
         self.listener = CanvasListener()
         self.drag: Drag = "pan"
+        self._zoom = 1.0
+        self._vertices = Vertices(
+            view, lambda: self._painter, lambda places: self.listener.add_outline(places)
+        )
         self._gesture = make_gesture(self._actions())
 
     def attach(self, points: Any, painter: PromptPainter) -> None:
         """Switch to this layer, on which `painter` draws the prompts."""
         self._token = None
         self._points, self._painter = points, painter
+        self._vertices.clear()  # those of another image
         if self._gesture not in points.mouse_drag_callbacks:
             points.mouse_drag_callbacks.append(self._gesture)
+            points.mouse_move_callbacks.append(self._moved)
+            points.mouse_double_click_callbacks.append(self._double_clicked)
+
+    def use(self, drag: Drag) -> None:
+        """Choose what dragging with the left button does; another than before drops an outline."""
+        if drag != self.drag:
+            self._vertices.clear()
+        self.drag = drag
+
+    def complete(self) -> None:
+        """Complete an unfinished outline."""
+        self._vertices.complete()
 
     def cancel(self) -> None:
         """Cancel the present gesture; without one, clear the selection."""
         self._token = None
+        if self._vertices.clear():
+            return
         if self._painter is None or not self._painter.take_back():
             self.listener.select_point(None)
 
     def delete(self) -> None:
-        """Delete the selected prompt."""
-        self.listener.delete_selected()
+        """Delete the last vertex of an unfinished outline, or the selected prompt."""
+        if not self._vertices.remove_last():
+            self.listener.delete_selected()
 
     def _actions(self) -> GestureActions:
         return GestureActions(
@@ -75,6 +96,7 @@ class GestureReporter:
             zoom=self._view.zoom,
             pixel_on_screen=lambda: max(self._view.pixel_on_screen()),
             click=self._click,
+            undo_click=self._vertices.remove_last,
             select=lambda index: self.listener.select_point(index),
             drag=self._drag,
             drop=self._drop,
@@ -85,6 +107,7 @@ class GestureReporter:
         )
 
     def _begin(self) -> object:
+        self._zoom = self._view.zoom()
         self._token = (self._view.plane, object())
         return self._token
 
@@ -105,7 +128,20 @@ class GestureReporter:
         world = np.asarray(self._points.data * np.asarray(volume.spacing))
         return np.asarray(world[:, self._view.displayed])
 
+    def _moved(self, _layer: Any, event: Any) -> None:
+        pixel = self._to_pixel(event) if self._vertices.places else None
+        if pixel is not None:
+            self._vertices.show(pixel)
+
+    def _double_clicked(self, _layer: Any, _event: Any) -> None:
+        """Complete the outline, at the zoom before napari answered the double click."""
+        if self.drag == "outline" and self._vertices.complete():
+            self._view.set_zoom(self._zoom)
+
     def _click(self, row: float, col: float, shift: bool) -> None:
+        if self.drag == "outline":
+            self._vertices.click(row, col)
+            return
         line = None if self._painter is None or shift else self._painter.line_at(row, col)
         if line is not None:
             self.listener.select_line(line)

@@ -9,7 +9,7 @@ import numpy as np
 from skimage.measure import approximate_polygon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ LEFT, RIGHT = 1, 2
 
 Pixel = tuple[float, float]
 Drawn = Literal["box", "scribble", "lasso"]
+_DRAWN: Mapping[Drag, Drawn] = {"box": "box", "scribble": "scribble", "lasso": "lasso"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class GestureActions:
         () -> screen pixels per pixel of the plane, along its longer side.
     click : callable
         (row, col, shift held) -> a click where there is no point.
+    undo_click : callable
+        () -> whether a right click removed the last vertex of an outline.
     select, drag, drop : callable
         (index), (index, row, col) while dragging, (index, row, col) at its end.
     sketch, draw : callable
@@ -71,6 +74,7 @@ class GestureActions:
     zoom: Callable[[], float]
     pixel_on_screen: Callable[[], float]
     click: Callable[[float, float, bool], None]
+    undo_click: Callable[[], bool]
     select: Callable[[int | None], None]
     drag: Callable[[int, float, float], None]
     drop: Callable[[int, float, float], None]
@@ -90,14 +94,19 @@ def make_gesture(actions: GestureActions) -> Callable[[Any, Any], Generator[None
         if event.button not in (LEFT, RIGHT) or len(event.dims_displayed) != 2:
             return
         event.handled = True
-        grabbed = _nearest(actions, event) if event.button == LEFT else None
-        drag: Drag = "box" if event.button == RIGHT else actions.left_drag()
+        drag: Drag = actions.left_drag()
+        if event.button == RIGHT:
+            if drag == "outline" and actions.undo_click():
+                return
+            drag = "box"
+        grabs = event.button == LEFT and drag != "outline"
+        grabbed = _nearest(actions, event) if grabs else None
         if grabbed is not None:
             yield from _drag_point(actions, event, grabbed)
-        elif drag == "pan" or "Control" in event.modifiers:
+        elif (what := _DRAWN.get(drag)) is None or "Control" in event.modifiers:
             yield from _click_or_pan(actions, event)
         else:
-            yield from _draw(actions, event, drag)
+            yield from _draw(actions, event, what)
 
     return gesture
 

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from napari_scsam._napari.plane_vectors import PlaneVectors
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.smooth_outline import smooth_outline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari.layers import Vectors
 
+    from napari_scsam._napari.gestures import Pixel
     from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 
 # In screen pixels. Arbitrary.
@@ -60,15 +62,30 @@ def prompt_lines(
 ) -> list[DrawnLine]:
     """The lines that draw the boxes and strokes of a plane."""
     drawn = [
-        DrawnLine(box_path(*box), _colour(colours, key, active), line=key)
+        DrawnLine(box_path(*box), colour_of(colours, key, active), line=key)
         for key, box in prompts.boxes.items()
     ]
     for index, stroke in enumerate(prompts.strokes):
-        colour = _colour(colours, stroke.object_key, active)
+        colour = colour_of(colours, stroke.object_key, active)
         path = np.asarray(stroke.path)
         path = np.vstack([path, path[:1]]) if stroke.kind == "lasso" else path
         drawn.append(DrawnLine(path, colour, not stroke.positive, line=index))
     return [replace(one, handles=one.line == selected) for one in drawn]
+
+
+def outline_lines(
+    vertices: Sequence[Pixel], colour: NDArray[np.float32], cursor: Pixel
+) -> list[DrawnLine]:
+    """The lines that draw an unfinished smooth outline, dashed with a vertex at `cursor`."""
+    squares = [DrawnLine(np.array([place, place]), colour, handles=True) for place in vertices]
+    more = [] if cursor == vertices[-1] else [DrawnLine(_curve([*vertices, cursor]), colour, True)]
+    return [DrawnLine(_curve(vertices), colour), *more, *squares]
+
+
+def _curve(vertices: Sequence[Pixel]) -> Path:
+    """The smooth outline through `vertices`, or a straight line through too few."""
+    curve = smooth_outline(vertices)
+    return np.array([*vertices, vertices[-1]]) if curve is None else curve
 
 
 def box_path(r0: float, c0: float, r1: float, c1: float) -> Path:
@@ -81,9 +98,10 @@ def is_dimmed(key: ObjectKey, active: ObjectKey | None) -> bool:
     return active is not None and key[0] == active[0] and key != active
 
 
-def _colour(
+def colour_of(
     colours: Mapping[int, str], key: ObjectKey, active: ObjectKey | None
 ) -> NDArray[np.float32]:
+    """RGBA of a line of the object `key`."""
     rgba = np.array(transform_color(colours[key[0]])[0], np.float32)
     rgba[3] = DIMMED if is_dimmed(key, active) else 1.0
     return rgba

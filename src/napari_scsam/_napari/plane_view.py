@@ -88,6 +88,10 @@ class PlaneView:
         """Screen pixels per world unit."""
         return float(self._viewer.scene.camera.zoom)
 
+    def set_zoom(self, zoom: float) -> None:
+        """Set the screen pixels per world unit."""
+        self._viewer.scene.camera.zoom = zoom
+
     def pixel_on_screen(self) -> tuple[float, float]:
         """Height and width of a pixel of the plane, in screen pixels."""
         plane, zoom = self.plane, self.zoom()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_scsam._napari.batched import drawn_once
-from napari_scsam._napari.lines import LinePainter, prompt_lines
+from napari_scsam._napari.lines import LinePainter, colour_of, outline_lines, prompt_lines
 from napari_scsam._napari.point_style import point_styles
 from napari_scsam.annotation.objects import box_round
 from napari_scsam.annotation.scene import ShownPrompts
@@ -105,6 +105,17 @@ class PromptPainter:
             stroke = Stroke("scribble", tuple(path), key[0], not outside, key[1])
             prompts = replace(shown.prompts, strokes=(*shown.prompts.strokes, stroke))
             self._draw_lines(replace(shown, prompts=prompts))
+
+    def sketch_outline(self, vertices: Sequence[Pixel], cursor: Pixel) -> None:
+        """Draw an unfinished smooth outline: as it is, and dashed with a vertex at `cursor`."""
+        shown, key = self._shown, self._shown.active
+        if key is None:
+            return
+        self._drawn_over = True
+        colour = colour_of(self._colours, key, key)
+        drawn = prompt_lines(shown.prompts, self._colours, shown.line, shown.active)
+        drawn += outline_lines(vertices, colour, cursor)
+        self._lines.paint(shown.plane, drawn, self._zoom())
 
     def line_at(self, row: float, col: float) -> Line | None:
         """The box or stroke that a click on a pixel of the plane selects."""

@@ -29,6 +29,7 @@ TOOLS = (
     ("lasso", "Lasso"),
     ("brush", "Brush   D"),
     ("eraser", "Eraser   R"),
+    ("smooth", "Smooth outline   Y"),
     ("outline", "Exact outline"),
     ("fill", "Fill"),
 )
@@ -36,8 +37,9 @@ TOOL_TIP = (
     "What a click or a drag does. With every tool: Shift+click is outside, a right-drag draws a "
     "box, a drag moves a point, W flips the selected point. A click selects a box or a stroke, "
     "Delete removes it, Esc cancels a drag. With a drawing tool, Ctrl+drag moves the picture. "
-    "Brush (D, size by [ and ]), eraser (R), exact outline and fill change the label itself, "
-    "exactly as drawn. I returns to clicking."
+    "Smooth outline (Y) draws a curve through your clicks: five or six are enough for anything "
+    "roundish. Brush (D, size by [ and ]), eraser (R), exact outline and fill change the label "
+    "itself, exactly as drawn. I returns to clicking."
 )
 OVER_TIP = (
     "Whether a click or a stroke may take pixels of other classes (T switches): of none, of all, "
@@ -97,7 +99,7 @@ class AnnotatePanel(QWidget):
         Class id.
     tool_picked : str
         ``inside``, ``outside``, ``box``, ``scribble``, ``lasso``, ``brush``, ``eraser``,
-        ``outline`` or ``fill``.
+        ``smooth``, ``outline`` or ``fill``.
     over_picked : str or int
         ``free``, ``all``, or the class that may be painted over.
     others_picked : bool

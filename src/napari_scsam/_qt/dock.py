@@ -125,7 +125,8 @@ class ScsamDock(QWidget):
 
     def open_project_folder(self, path: str | Path) -> None:
         """Open a project folder instead of the open one; read-only if it is open elsewhere."""
-        self._open(lambda _: projects.open_project(Path(path)), "Opening the project …")
+        found = Path(path)
+        self._open(lambda _: projects.open_project(found), "Opening the project …", found)
 
     def create_project(
         self,
@@ -141,7 +142,8 @@ class ScsamDock(QWidget):
 
     def open_sample(self) -> None:
         """Open the sample project, creating it if there is none."""
-        self._open(lambda _: projects.open_sample(), "Creating the sample project …")
+        found = projects.sample_folder()
+        self._open(lambda _: projects.open_sample(), "Creating the sample project …", found)
 
     def use_open_layers(self) -> None:
         """Add the open image layers to the project, or to the form of a new one."""
@@ -172,15 +174,18 @@ class ScsamDock(QWidget):
             "Creating the project: reading every image once …",
         )
 
-    def _open(self, make: Callable[[Any], Project], message: str) -> None:
+    def _open(
+        self, make: Callable[[Any], Project], message: str, folder: Path | None = None
+    ) -> None:
         self._say(message)
-        # The old project is closed only now, on the same thread that opens the new one.
-        self.close_project()
+        self._parts.foot.reading.cancel()
+        # Any other project stays open until the new one is: it may turn out to be none.
+        if self.session is not None and folder is not None and self.session.is_in(folder):
+            self.close_project()
         self._parts.foot.reading.run(self._runners.files, message, make, self._opened, self._fail)
 
     def _opened(self, project: Project) -> None:
-        if self.session is not None:  # another one was opened meanwhile
-            self.close_project()
+        self.close_project()
         self.session = Session(
             self._viewer,
             project,
@@ -233,13 +238,8 @@ class ScsamDock(QWidget):
         """Stop the jobs and close the project; may be called twice."""
         if self.session is not None:
             self.session.segmenter.close()  # so that no decode in progress is waited for
-        for runner in (
-            self._runners.inference,
-            self._runners.carrier,
-            self._parts.foot.reading.runner,
-            self._runners.files,
-        ):
-            runner.close()
+        self._parts.foot.reading.runner.close()
+        self._runners.close()
         self.close_project()
 
     # ---------------------------------------------------------------- presses and keys
@@ -330,6 +330,7 @@ class ScsamDock(QWidget):
             "D": lambda: self._with(lambda a: a.pick_tool("brush")),
             "R": lambda: self._with(lambda a: a.pick_tool("eraser")),
             "I": lambda: self._with(lambda a: a.pick_tool("inside")),
+            "Y": lambda: self._with(lambda a: a.pick_tool("smooth")),
             "Shift+J": lambda: self._with(lambda a: a.accept_and_next(others_open=True)),
             "T": lambda: self._with(lambda a: a.editor.switch_over()),
             "O": lambda: self._with(lambda a: a.painting.clean_up()),

@@ -171,3 +171,8 @@ class Runners:
         """Create them; they live as long as `parent`."""
         names = ("scsam-inference", "scsam-files", "scsam-propagation")
         return cls(*(ThreadJobRunner(name, parent) for name in names))
+
+    def close(self) -> None:
+        """Close them; the one for files last, since it saves what the others leave."""
+        for runner in (self.inference, self.carrier, self.files):
+            runner.close()

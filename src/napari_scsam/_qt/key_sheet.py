@@ -30,6 +30,7 @@ KEYS = (
     ("I", "return to clicking"),
     ("D", "brush"),
     ("R", "eraser"),
+    ("Y", "smooth outline through your clicks"),
     ("T", "keep other classes, or replace them"),
     ("O", "clean up small islands and holes"),
     ("?", "show this sheet"),
@@ -43,10 +44,11 @@ ON_IMAGE = (
     ("right-drag", "a box"),
     ("drag a point", "move it"),
     ("click a point, box or stroke", "select it"),
-    ("Delete", "delete what is selected"),
+    ("Delete", "delete what is selected, or the last vertex of an outline"),
     ("Ctrl+drag", "move the image while a drawing tool is on"),
     ("B, held", "hide everything except the image"),
-    ("Esc", "cancel a drag"),
+    ("Enter", "complete an outline"),
+    ("Esc", "cancel a drag or an outline"),
 )
 # Pixels; arbitrary.
 SIZE = (420, 560)

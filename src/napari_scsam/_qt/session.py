@@ -91,6 +91,7 @@ class Session(QObject):
         self.project = project
         self.segmenter = segmenter
         self._view = view
+        self._is_closed = False
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
         self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
         previewer = Previewer(segmenter, runners.inference)
@@ -143,7 +144,7 @@ class Session(QObject):
         """Open the slice of the last session, or the first one to be labelled."""
 
         def show(at: SliceKey | None) -> None:
-            if at is not None:
+            if at is not None and not self._is_closed:
                 self.annotation.navigation.open_image(*at)
                 if at == self.annotation.navigation.queue.order.first():
                     self.annotation.navigation.queue.took(None, at, self.annotation.fail)
@@ -157,8 +158,13 @@ class Session(QObject):
 
         files.run(Job("Finding the slice", find), show, self.annotation.fail)
 
+    def is_in(self, folder: Path) -> bool:
+        """Whether the project is in this folder."""
+        return folder.resolve() == self.project.folder.resolve()
+
     def close(self) -> None:
         """Close the project, and remove its layers from the viewer."""
+        self._is_closed = True
         self.tuning.close()
         self.background.close()
         self.rounds.close()

@@ -41,6 +41,9 @@ class CanvasListener:
         (box): a box was drawn. It may have no area, or extend beyond the image.
     add_stroke : callable
         (kind, path, positive): a scribble or a lasso was drawn. It may extend beyond the image.
+    add_outline : callable
+        (vertices): a smooth outline through three or more positions was completed. They may lie
+        beside the image.
     plane_changed : callable
         (plane): the slider moved; None in the 3D view.
     paint : callable
@@ -60,6 +63,7 @@ class CanvasListener:
     delete_selected: Callable[[], None] = _ignore
     set_box: Callable[[Box], None] = _ignore
     add_stroke: Callable[[StrokeKind, Sequence[Point], bool], None] = _ignore
+    add_outline: Callable[[Sequence[Point]], None] = _ignore
     plane_changed: Callable[[Plane | None], None] = _ignore
     paint: Callable[[Plane, LabelArray, LabelArray], None] = _ignore
     tool_changed: Callable[[Tool | None, str], None] = _ignore
@@ -86,4 +90,4 @@ class Canvas(ABC):
         """Make our tool the one that receives the mouse."""
 
     def finish_stroke(self) -> None:  # noqa: B027 - optional
-        """Report an unfinished stroke as if it had ended here."""
+        """Report an unfinished stroke or outline as if it had ended here."""

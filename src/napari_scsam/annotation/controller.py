@@ -126,6 +126,7 @@ class AnnotationController:
             delete_selected=editor.delete_selected,
             set_box=editor.set_box,
             add_stroke=editor.add_stroke,
+            add_outline=self.painting.outline,
             plane_changed=self.navigation.plane_changed,
             paint=self.painting.paint,
             tool_changed=editor.tool_changed,
@@ -183,6 +184,7 @@ class AnnotationController:
 
     def pick_tool(self, tool: Tool) -> None:
         """Pick a tool, and make it the one that receives the mouse."""
+        self._canvas.finish_stroke()
         self.editor.set_tool(tool)
         self._canvas.activate_tool()
 

@@ -54,6 +54,10 @@ OUTSIDE_IMAGE = "That is outside the image. Nothing was added."
 NO_AREA = "That box has no area. Drag it from one corner of the structure to the opposite one."
 REPLACES = "Painting and clicks now replace other classes. T protects them again."
 KEEPS = "Other classes are protected. Painting and clicks change free pixels only."
+SMOOTH = (
+    "Click along the border: a smooth outline goes through your clicks. Enter, or a click on the "
+    "first one, completes it; a right click takes the last one back."
+)
 TOO_SHORT = "That line is too short. Draw it with the mouse button held down."
 
 
@@ -93,12 +97,13 @@ class PromptEditor:
 
     def set_tool(self, tool: Tool) -> None:
         """Choose what a click and a drag do."""
-        if tool in PAINT_TOOLS and self._read_only:
+        if tool in (*PAINT_TOOLS, "smooth") and self._read_only:
             self._store.fail(
                 ReadOnlyError("The project is open read-only, so painting is disabled.")
             )
             return
-        self._store.put(replace(self._store.now, tool=tool))
+        now = replace(self._store.now, tool=tool)
+        self._store.put(now.saying(SMOOTH) if tool == "smooth" else now)
 
     def tool_changed(self, tool: Tool | None, blocked: str) -> None:
         """Adopt a tool, or a layer, that the user picked through napari's controls."""

@@ -14,6 +14,7 @@ from napari_scsam.core.errors import InputError, ReadOnlyError
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
 from napari_scsam.core.patches import patch_of
 from napari_scsam.core.prompts import bounding_box
+from napari_scsam.core.smooth_outline import enclosed, smooth_outline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
+    from napari_scsam.core.prompts import Point
 
 DRAWN = "Painted. Models leave these pixels as they are. J saves them."
+TOO_FEW = "An outline needs three different vertices: click at three places or more."
 READ_ONLY = "The project is open read-only, so painting is disabled."
 
 
@@ -88,6 +91,26 @@ class Painting:
         drawn = working.with_patch(patch, made_of, shown)
         work = now.work.with_working(now.key, drawn)
         self._store.step(replace(now.saying(said), work=work, selection=Selection()))
+
+    def outline(self, vertices: Sequence[Point]) -> None:
+        """Give the interior of the smooth outline through `vertices` to the active class."""
+        now = self._store.now
+        if now.key is None or now.plane is None:
+            return
+        curve = smooth_outline(vertices)
+        if curve is None:
+            self._store.fail(InputError(TOO_FEW))
+            return
+        shown = self._working_labels.for_patch(now.key)[1]
+        inside = enclosed(curve, now.plane_shape)
+        name, class_id = now.active_class.name, now.active_class.id
+        if not inside.any():
+            self._store.say("That outline contains no pixel of this slice. Nothing was drawn.")
+        elif (shown[inside] == class_id).all():
+            self._store.say(f"{name} fills that outline already. Nothing was drawn.")
+        else:
+            after = np.where(inside, class_id, shown).astype(np.uint8)
+            self.paint(now.plane, shown, after)
 
     def clean_up(self) -> None:
         """Remove small islands of the displayed label and fill small holes, as one step."""

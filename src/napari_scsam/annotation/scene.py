@@ -24,8 +24,14 @@ if TYPE_CHECKING:
     from napari_scsam.inference.messages import Answer
 
 # What dragging with the left button does where there is no point.
-Drag = Literal["pan", "box", "scribble", "lasso"]
-_DRAGS: Mapping[Tool, Drag] = {"box": "box", "scribble": "scribble", "lasso": "lasso"}
+# "outline" moves the picture as "pan" does, but its clicks set vertices.
+Drag = Literal["pan", "box", "scribble", "lasso", "outline"]
+_DRAGS: Mapping[Tool, Drag] = {
+    "box": "box",
+    "scribble": "scribble",
+    "lasso": "lasso",
+    "smooth": "outline",
+}
 
 
 @dataclass(frozen=True)

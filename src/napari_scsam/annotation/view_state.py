@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Busy = Literal["", "opening", "thinking", "saving"]
 Tool = Literal[
-    "inside", "outside", "box", "scribble", "lasso", "brush", "eraser", "outline", "fill"
+    "inside", "outside", "box", "scribble", "lasso", "brush", "eraser", "outline", "smooth", "fill"
 ]
-# Tools that change label pixels directly.
+# napari's tools, which change label pixels directly.
 PAINT_TOOLS = frozenset({"brush", "eraser", "outline", "fill"})
 
 # Name of each kind of proposal, singular and plural, and its symbol on the canvas.

@@ -196,8 +196,13 @@ def add_scans(project: Project, scans: Sequence[OpenScan]) -> list[str]:
     return project.add_images(paths) if paths else []
 
 
+def sample_folder() -> Path:
+    """The folder of the sample project, in the user's data folder."""
+    return platformdirs.user_data_path("napari-scsam") / "sample" / "project"
+
+
 def open_sample() -> Project:
-    """Open the sample project in the user's data folder, creating it if there is none."""
+    """Open the sample project, creating it if there is none."""
     from napari_scsam.workflows.sample import open_sample_project
 
-    return open_sample_project(platformdirs.user_data_path("napari-scsam") / "sample")
+    return open_sample_project(sample_folder().parent)
