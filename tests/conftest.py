@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from annotation_desk import Desk
+    from forked_child import ForkedChildren
 
 
 WINDOW = "tests/gui/"
@@ -86,6 +87,22 @@ def nothing_runs_on(tmp_path: Path) -> Iterator[None]:
         with suppress(psutil.Error):
             if any(word.startswith(str(tmp_path)) for word in process.cmdline()):
                 process.kill()
+
+
+@pytest.fixture
+def forks() -> Iterator[ForkedChildren]:
+    """What starts training processes as forks of this one."""
+    from forked_child import ForkedChildren
+
+    made = ForkedChildren()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def forked_rounds(forks: ForkedChildren, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have rounds trained by forks of this process, which has imported torch."""
+    monkeypatch.setattr("napari_scsam.rounds.running_round.start_child", forks.start)
 
 
 @pytest.fixture

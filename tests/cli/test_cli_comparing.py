@@ -19,6 +19,8 @@ from napari_scsam.workflows.comparing import Compared
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from forked_child import ForkedChildren
+
 SHAPE = (48, 64)
 
 
@@ -38,11 +40,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "project"
 
 
-def compared(folder: Path, *arguments: object) -> dict[str, Any]:
+def compared(folder: Path, *arguments: object, run: Any = subprocess.run) -> dict[str, Any]:
     """Return the last event of the process."""
     module = "napari_scsam.workflows.comparing_process"
     command = [sys.executable, "-P", "-m", module, *map(str, (folder, *arguments))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(command, capture_output=True, text=True, check=False)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -51,12 +53,14 @@ def dice(one: np.ndarray, other: np.ndarray) -> float | None:
     return float(2 * (one & other).sum() / total) if total else None
 
 
-def test_each_round_predicts_as_it_does_by_itself(folder: Path, tmp_path: Path) -> None:
+def test_each_round_predicts_as_it_does_by_itself(
+    folder: Path, tmp_path: Path, forks: ForkedChildren
+) -> None:
     with Project.open(folder) as project:
         image = project.images()[0].id
         truth = project.label(image)
     alone = [predicted(folder, number, tmp_path / str(number)) for number in (1, 2)]
-    event = compared(folder, image, 0, 2, 1)
+    event = compared(folder, image, 0, 2, 1, run=forks.run)
     found = Compared.from_json(event)
     assert not np.array_equal(*alone)
     for label, expected in zip(found.labels, alone[::-1], strict=True):

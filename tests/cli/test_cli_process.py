@@ -17,7 +17,9 @@ from command_line import ok, process, refused
 
 from napari_scsam.cli.__main__ import main
 from napari_scsam.cli.app import build_app
+from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds.measured_costs import recall
+from napari_scsam.workflows import doctor
 
 
 @pytest.fixture
@@ -255,8 +257,13 @@ def test_a_malicious_checkpoint_is_refused_unexecuted(scan: Path, tmp_path: Path
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.slow
-def test_doctor_says_what_there_is_and_keeps_what_it_measures() -> None:
+def test_doctor_says_what_there_is_and_keeps_what_it_measures(
+    forked_rounds: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a real round, but a smaller one, and with one repeat."""
+    small = TrainSettings(image_size=32, unet="pretrained", labelled_batch=2, sam_batch=2)
+    monkeypatch.setattr(doctor, "measure", partial(doctor.measure, small))
+    monkeypatch.setattr(doctor, "_time_sam", partial(doctor._time_sam, repeats=1))
     assert recall() is None
     found = {f["what"]: f for f in ok("doctor")["findings"]}
     assert found["torch"]["good"] and "cpu" in found["devices"]["found"]

@@ -58,7 +58,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def test_images_are_held_out_by_path_or_id(project: Path) -> None:
+def test_images_are_held_out_by_path_or_id(project: Path, forked_rounds: None) -> None:
     with Project.open(project, read_only=True) as opened:
         left, right, other = (image.id for image in opened.images())
     asked = ("--held-out", project.parent / "left.tif", right, "--json")

@@ -1,11 +1,9 @@
-"""A round as a real child process: killed, found again, paused, cancelled."""
+"""A round as a real child process, forked: killed, found again, paused, cancelled."""
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +18,7 @@ from napari_scsam.rounds.running_round import RunningRound, TrainingController
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 # Its process trains soon: it embeds nothing first.
 ENDLESS = TrainSettings(
@@ -28,7 +27,7 @@ ENDLESS = TrainSettings(
 
 
 @pytest.fixture
-def project(tmp_path: Path, nothing_runs_on: None) -> Iterator[Project]:
+def project(tmp_path: Path, forked_rounds: None) -> Iterator[Project]:
     pixels = np.random.default_rng(0).integers(0, 60, (4, 40, 48), np.uint8)
     pixels[:, 8:20, 10:30] += 120
     tifffile.imwrite(tmp_path / "scan.tif", pixels, photometric="minisblack")
@@ -68,8 +67,7 @@ def test_a_killed_round_is_one_line_and_costs_nothing(project: Project) -> None:
 def test_a_killed_round_goes_on_where_it_was(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    monkeypatch.setattr("napari_scsam.rounds.running_round.ROUND_MODULE", "soon_saved")
+    monkeypatch.setattr("scsam_train.checkpointing.FIRST_S", 0.0)  # saved after the first step
     settings = TrainSettings(
         steps=16, unet="pretrained", image_size=32, unlabelled_planes=2, holdout=0.0
     )

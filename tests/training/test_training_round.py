@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import subprocess
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 import pytest
+from forked_child import ForkedChildren
 
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
@@ -89,16 +89,11 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
-def train(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "scsam_train", str(folder)]
-    return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three labelled cases (one is held out) and an unlabelled one, by the real process."""
+    """Three labelled cases (one is held out) and an unlabelled one, by a process of its own."""
     folder = make_round(tmp_path_factory.mktemp("rounds") / "0001.partial", 3, 1)
-    done = train(folder)
+    done = ForkedChildren().run([sys.executable, "-P", "-m", "scsam_train", str(folder)])
     assert done.returncode == 0, done.stderr
     assert not folder.exists()
     return folder.with_name("0001")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import TrainSettings
-from scsam_train.benchmark import records, rounds, semi_table
+from scsam_train.benchmark import common, records, rounds, semi_table
 from scsam_train.benchmark.__main__ import main
 from scsam_train.benchmark.embedded import embed_all, own_copy
 from scsam_train.benchmark.machines import ORDINARY
@@ -27,6 +28,8 @@ from scsam_train.benchmark.semi_sets import SEMI_SETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from forked_child import ForkedChildren
 
 POLYPS = SEMI_SETS["polyps_kvasir"]
 KEPT = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -67,8 +70,14 @@ def measure(data: Any, out: Path, *recipes: Any, more: Any = ()) -> Any:
 
 @pytest.mark.slow
 def test_runs_are_kept_and_the_table_says_what_was_measured(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    forks: ForkedChildren,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # In this module alone: `platform` starts a process, too, when it is first asked.
+    monkeypatch.setattr(common, "subprocess", SimpleNamespace(run=forks.run))
+
     def measure(*arguments: Any, more: Any = ()) -> str:
         """Here; the rounds are processes all the same."""
         assert main([*command_line(*arguments), *more]) == 0

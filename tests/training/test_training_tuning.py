@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Never
@@ -42,6 +41,8 @@ from scsam_train.tuning.tune import tune
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from forked_child import ForkedChildren
 
 SIDE = 32
 CPU = torch.device("cpu")
@@ -311,11 +312,12 @@ def test_inputs_that_are_none_are_one_line(
 
 
 @pytest.mark.slow
-def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(tmp_path: Path) -> None:
+def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(
+    tmp_path: Path, forks: ForkedChildren
+) -> None:
     images = [(plane.pixels.astype(np.uint8), plane.label) for plane in planes(3)]
     folder = make_inputs(tmp_path / "0001.partial", images, seconds=1, steps=3, batch=1)
-    command = [sys.executable, "-P", "-m", "scsam_train.tuning", str(folder)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = forks.run([sys.executable, "-P", "-m", "scsam_train.tuning", str(folder)])
     assert done.returncode == 0, done.stderr
     final = tmp_path / "0001"
     report = json.loads((final / "report.json").read_text())

@@ -19,6 +19,7 @@ from napari_scsam.io.atomic import NAME_MAX, fitting_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.settings import ExportFormat
     from napari_scsam.project.schema import ImageRecord
     from napari_scsam.project.store import Project
@@ -71,11 +72,8 @@ def export_labels(
         If nothing is committed, a label is damaged (nothing is written then), or the
         disk is full.
     """
-    if format not in SUFFIXES:
-        raise InputError(f"The format is one of {', '.join(SUFFIXES)}; got {format!r}.")
     allowed = [0, *(c.id for c in project.classes)]
-    if fill_unannotated is not None and fill_unannotated not in allowed:
-        raise InputError(f"The fill is one of {allowed}, got {fill_unannotated}.")
+    _check_choices(format, fill_unannotated, allowed)
     records, removed = _labelled(project, allowed)
     targets = _targets(records, Path(out_dir), format)
     files = [label_files(t, r.shape, format) for t, r in zip(targets, records, strict=True)]
@@ -85,13 +83,24 @@ def export_labels(
     written: list[Path] = []
     for record, target in zip(records, targets, strict=True):
         label = project.label(record.id)
-        if label is None:  # another program reverted it in the meantime
-            continue
-        label[~np.isin(label, allowed)] = NOT_ANNOTATED
-        if fill_unannotated is not None:
-            label[label == NOT_ANNOTATED] = fill_unannotated
-        written += write_labels(target, label, record, format)
+        if label is not None:  # otherwise another program reverted it in the meantime
+            _fill(label, allowed, fill_unannotated)
+            written += write_labels(target, label, record, format)
     return written
+
+
+def _check_choices(format: str, fill: int | None, allowed: Sequence[int]) -> None:
+    if format not in SUFFIXES:
+        raise InputError(f"The format is one of {', '.join(SUFFIXES)}; got {format!r}.")
+    if fill is not None and fill not in allowed:
+        raise InputError(f"The fill is one of {allowed}, got {fill}.")
+
+
+def _fill(label: LabelArray, allowed: Sequence[int], fill: int | None) -> None:
+    """Set pixels of classes that do not exist, in place, and then those not annotated."""
+    label[~np.isin(label, allowed)] = NOT_ANNOTATED
+    if fill is not None:
+        label[label == NOT_ANNOTATED] = fill
 
 
 def _labelled(project: Project, allowed: Sequence[int]) -> tuple[list[ImageRecord], set[int]]:

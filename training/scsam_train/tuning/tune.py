@@ -1,4 +1,14 @@
-"""Tuning, from committed planes to an adapter and the figures that decide whether it is kept."""
+"""Tuning, from committed planes to an adapter and the figures that decide whether it is kept.
+
+A tuned SAM is prompted with clicks and, if the planes contain the class, with the class prior
+(`ClassPrior`). The prior never comes from the plane that is clicked, neither in training nor in the
+comparison.
+
+The planes are divided into at most three folds. For each fold a copy of the adapter is trained on
+the others and tested on the fold itself (cross-validation). If these copies are not worse than the
+shipped model, their mean is trained for as long on all planes. It is kept, unless it does worse
+than the shipped model even there.
+"""
 
 from __future__ import annotations
 
@@ -83,15 +93,6 @@ def tune(
 ) -> TuningResult:
     """Tune SAM's decoder on committed planes, and compare it on held-out ones.
 
-    A tuned SAM is prompted with clicks and, if the planes contain the class, with the class prior
-    (`ClassPrior`). The prior never comes from the plane that is clicked, neither in training nor
-    in the comparison.
-
-    The planes are divided into at most three folds. For each fold a copy of the adapter is trained
-    on the others and tested on the fold itself (cross-validation). If these copies are not worse
-    than the shipped model, their mean is trained for as long on all planes. It is kept, unless it
-    does worse than the shipped model even there.
-
     Parameters
     ----------
     base : BaseSam
@@ -118,35 +119,50 @@ def tune(
     info = _adapter_info(base, settings)
     model = attach(base.module, info, settings.seed).to(device)
     tuner = Tuner(model, settings, check)
-    training_sets, test_sets, unit = _hold_out(corpus)
-    result = _cross_validate(tuner, training_sets, test_sets, began + settings.seconds, on_message)
-    understands = base.entry.understands_points
-    kept, reason = decide(result.shipped, result.tuned, understands_points=understands, unit=unit)
+    report = _train_and_decide(tuner, corpus, base, began + settings.seconds, on_message)
+    report |= {"steps": tuner.steps, "seconds": round(time.monotonic() - began, 1)}
+    report |= {"base": {"name": base.entry.name, "sha256": base.base_hash}}
+    return TuningResult(model, info, prior_of(corpus), report)
+
+
+def _train_and_decide(
+    tuner: Tuner,
+    corpus: Sequence[Clickable],
+    base: BaseSam,
+    end: float,
+    on_message: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train copies for the folds and, if they are good enough, one on all; the report on both."""
+    split = _hold_out(corpus)
+    compared = _cross_validate(tuner, split, end, on_message)
+    understands, shipped = base.entry.understands_points, compared.shipped
+    kept, reason = decide(shipped, compared.tuned, understands_points=understands, unit=split.unit)
     seen = None
     if kept:
         on_message("Learning from all")
-        tuner.train_last(with_priors(corpus), result.share_s)
-        tuner.soften(result.strength)
-        seen = figures(
-            [test_set.evaluate(tuner.decoder, use_priors=True) for test_set in test_sets]
-        )
-        if seen["clicks"] < result.shipped["clicks"]:
+        seen = _train_on_all(tuner, corpus, split, compared)
+        if seen["clicks"] < shipped["clicks"]:
             kept, reason = False, "the last copy forgot more than it learned, not used"
-    report = {
+    return {
         "kept": kept,
         "reason": reason,
-        "shipped": result.shipped,
-        "tuned": result.tuned,
+        "shipped": shipped,
+        "tuned": compared.tuned,
         "seen": seen,
         **_counts(corpus),
-        "folds": len(test_sets),
-        "strength": result.strength,
-        "held_out": unit,
-        "steps": tuner.steps,
-        "seconds": round(time.monotonic() - began, 1),
-        "base": {"name": base.entry.name, "sha256": base.base_hash},
+        "folds": len(split.test_sets),
+        "strength": compared.strength,
+        "held_out": split.unit,
     }
-    return TuningResult(model, info, prior_of(corpus), report)
+
+
+def _train_on_all(
+    tuner: Tuner, corpus: Sequence[Clickable], split: _Split, compared: _CrossValidation
+) -> dict[str, float]:
+    """Train the copy that is kept; its figures on planes that it was trained on."""
+    tuner.train_last(with_priors(corpus), compared.share_s)
+    tuner.soften(compared.strength)
+    return figures([test.evaluate(tuner.decoder, use_priors=True) for test in split.test_sets])
 
 
 def _adapter_info(base: BaseSam, settings: TuneSettings) -> AdapterInfo:
@@ -169,10 +185,16 @@ def _counts(corpus: Sequence[Clickable]) -> dict[str, int]:
     }
 
 
-def _hold_out(
-    corpus: Sequence[Clickable],
-) -> tuple[list[list[Clickable]], list[HeldOutObjects], Literal["cases", "slices"]]:
-    """Return the folds as test sets, the training set of each, and the unit of a fold."""
+@dataclass(frozen=True)
+class _Split:
+    """The folds as test sets, the training set of each, and the unit of a fold."""
+
+    training_sets: list[list[Clickable]]
+    test_sets: list[HeldOutObjects]
+    unit: Literal["cases", "slices"]
+
+
+def _hold_out(corpus: Sequence[Clickable]) -> _Split:
     parts, unit = folds(corpus)
     training_sets, test_sets = [], []
     for part in parts:
@@ -181,7 +203,7 @@ def _hold_out(
             HeldOutObjects.of(with_prior([corpus[i] for i in part], prior_of(training_set)))
         )
         training_sets.append(with_priors(training_set))
-    return training_sets, test_sets, unit
+    return _Split(training_sets, test_sets, unit)
 
 
 @dataclass(frozen=True)
@@ -195,27 +217,22 @@ class _CrossValidation:
 
 
 def _cross_validate(
-    tuner: Tuner,
-    training_sets: Sequence[Sequence[Clickable]],
-    test_sets: Sequence[HeldOutObjects],
-    end: float,
-    on_message: Callable[[str], None],
+    tuner: Tuner, split: _Split, end: float, on_message: Callable[[str], None]
 ) -> _CrossValidation:
     """Train and test one copy per fold, so that all training is finished by `end`."""
     on_message("Checking the clicks as they are")
-    started = time.monotonic()
-    shipped = figures([test_set.evaluate(tuner.shipped) for test_set in test_sets])
+    started, count = time.monotonic(), len(split.test_sets)
+    shipped = figures([test_set.evaluate(tuner.shipped) for test_set in split.test_sets])
     now = time.monotonic()
     # Still to come: as many tests again for each strength, and one for the last copy.
-    share = (end - now - (len(STRENGTHS) + 1) * (now - started)) / (len(test_sets) + 1)
+    share = (end - now - (len(STRENGTHS) + 1) * (now - started)) / (count + 1)
     dice: dict[float, list[NDArray[np.float32]]] = {strength: [] for strength in STRENGTHS}
-    for number, (training_set, test_set) in enumerate(
-        zip(training_sets, test_sets, strict=True), start=1
-    ):
-        on_message(f"Learning, {number} of {len(test_sets)}")
+    for number, training_set in enumerate(split.training_sets):
+        on_message(f"Learning, {number + 1} of {count}")
         tuner.train_copy(training_set, share)
         for strength in STRENGTHS:
             tuner.soften(strength)
+            test_set = split.test_sets[number]
             dice[strength].append(test_set.evaluate(tuner.decoder, use_priors=True))
     results = {strength: figures(taken) for strength, taken in dice.items()}
     best = max(STRENGTHS, key=lambda s: results[s]["clicks"])
