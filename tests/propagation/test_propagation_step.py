@@ -165,12 +165,14 @@ def test_a_round_that_sees_something_else_is_heard_and_not_followed() -> None:
     label = disc(30, 30, 10).astype(np.uint8)
     picture = label.astype(np.float32)
     trail = ready(label)
-    same = propagation.carry(Thresholder(), picture, trail, taught=Taught(disc(30, 30, 9)))
+    same = propagation.carry(Thresholder(), picture, trail, round_models=Taught(disc(30, 30, 9)))
     assert not same.flags
-    other = propagation.carry(Thresholder(), picture, trail, taught=Taught(disc(26, 24, 6)))
+    other = propagation.carry(Thresholder(), picture, trail, round_models=Taught(disc(26, 24, 6)))
     assert other.flags == {1: "the models disagree"}
     np.testing.assert_array_equal(other.trail.label, label)  # SAM's own
-    none = propagation.carry(Thresholder(), picture, trail, taught=Taught(np.zeros(SHAPE, bool)))
+    none = propagation.carry(
+        Thresholder(), picture, trail, round_models=Taught(np.zeros(SHAPE, bool))
+    )
     assert 1 not in none.trail.areas
 
 
@@ -372,7 +374,7 @@ def test_a_class_that_one_way_lost_is_let_go() -> None:
 def test_a_class_that_the_unet_sees_is_not_told_of_its_look() -> None:
     sam = Copier()
     trail = started(sam, ball(80), ball(80))
-    propagation.carry(sam, picture_of(ball(80)), trail, taught=Taught(ball(80)))
+    propagation.carry(sam, picture_of(ball(80)), trail, round_models=Taught(ball(80)))
     assert len(sam.asked) == 1
 
 

@@ -142,7 +142,7 @@ class Segmenter:
                 squared.pixels,
                 _squared(trail, stretch, shape),
                 cache=self.cache,
-                taught=self._round,
+                round_models=self._round,
                 around=squared.around,
             )
         if stretch.is_none:

@@ -20,7 +20,7 @@ def carry(
     trail: Trail,
     *,
     cache: EmbeddingCache | None = None,
-    taught: RoundModels | None = None,
+    round_models: RoundModels | None = None,
     around: Around | None = None,
 ) -> Carried:
     """Segment the objects of a neighbouring plane on the next plane: one step of `propagate`.
@@ -41,12 +41,12 @@ def carry(
         State of the propagation at the previous plane.
     cache : EmbeddingCache, optional
         Caches embeddings; small objects of large planes are then decoded by `decode_region`.
-    taught : RoundModels, optional
+    round_models : RoundModels, optional
         The active round; `sam` is its SAM.
     around : pair of ndarrays of the shape of `pixels`, optional
         As for `RoundModels.probabilities`.
     """
     carried: Carried = imported("napari_scsam.propagation.step").carry(
-        sam, pixels, trail, cache=cache, taught=taught, around=around
+        sam, pixels, trail, cache=cache, round_models=round_models, around=around
     )
     return carried

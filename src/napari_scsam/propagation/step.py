@@ -58,7 +58,7 @@ def carry(
     trail: Trail,
     *,
     cache: EmbeddingCache | None = None,
-    taught: RoundModels | None = None,
+    round_models: RoundModels | None = None,
     around: Around | None = None,
 ) -> Carried:
     """Segment the next plane; see `napari_scsam.propagation.carry`."""
@@ -70,10 +70,14 @@ def carry(
         return Carried(_started(scene, trail), {}, {})
     if trail.drift is not None:
         trail = replace(trail, drift=trail.drift.onto(embedding.view))
-    unet = None if taught is None else taught.probabilities(pixels, embedding, "unet", around)
+    unet = (
+        None
+        if round_models is None
+        else round_models.probabilities(pixels, embedding, "unet", around)
+    )
     odds: dict[int, Logits] = {}
-    if taught is not None and unet is not None:
-        ids = taught.class_ids
+    if round_models is not None and unet is not None:
+        ids = round_models.class_ids
         odds = {c: log_odds(unet, 1 + ids.index(c)) for c in trail.areas if c in ids}
     first = _walked(scene, trail, trail.areas, odds)
     if not isinstance(trail, TwoPasses):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.arrays import Logits, Mask
     from napari_scsam.propagation.settings import StopRule
 
-STRAYED = "outline drifted to another structure"
+DRIFTED = "outline drifted to another structure"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def judge(before: Mask, found: Found, areas: tuple[int, ...], rule: StopRule) ->
     if found.agreement is not None:
         doubts.append((-found.agreement, _less(rule.agreement), "the models disagree"))
     elif found.drift is not None:
-        doubts.append((-found.drift, _less(rule.drift), STRAYED))
+        doubts.append((-found.drift, _less(rule.drift), DRIFTED))
     for level in (1, 0):
         reasons = [words for value, limits, words in doubts if value > limits[level]]
         if reasons:

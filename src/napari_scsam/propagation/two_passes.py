@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from napari_scsam.propagation.settings import SETTINGS
-from napari_scsam.propagation.stopping import STRAYED
+from napari_scsam.propagation.stopping import DRIFTED
 from napari_scsam.propagation.walk import Carried, Trail, iou
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def joined(trail: TwoPasses, first: Carried, second: Carried, classes: Iterable[
         flags.pop(class_id, None)
         if overlap < SETTINGS.least_overlap:
             del logits[class_id], ends_at[class_id]
-            flags[class_id] = STRAYED
+            flags[class_id] = DRIFTED
             continue
         logits[class_id] = better.logits[class_id]
         ends_at[class_id] = better.trail, better.trail

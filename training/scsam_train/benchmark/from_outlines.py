@@ -96,10 +96,10 @@ def measure(
         ``plan``, ``planes`` tested, and ``classes``: a row of `summary` for each.
     """
     out.mkdir(parents=True, exist_ok=True)
-    taught, tested = _drawn(data, plan)
+    outlined, tested = _drawn(data, plan)
     sam = load_sam()
     cache = open_cache(cache_of(out), max_gb=CACHE_GB)
-    prior = ClassPrior.fit(_moments(sam, cache, label, pixels) for pixels, label in taught)
+    prior = ClassPrior.fit(_moments(sam, cache, label, pixels) for pixels, label in outlined)
     hinted = SamModel(sam.weights, None, prior)
     names = SEMI_SETS[plan.set].classes
     found: list[Found] = []
@@ -169,20 +169,20 @@ def _drawn(
     cases = np.random.default_rng(plan.seed).permutation(sorted(by_case)).tolist()
     first = by_case[cases[0]]
     # Slices of one volume, or as many pictures.
-    taught = 1 if first.planes > 1 else plan.outlines
+    used = 1 if first.planes > 1 else plan.outlines
     if first.planes > 1:
         between = np.linspace(0, first.planes - 1, plan.outlines + 2)[1:-1]
         outlined = list(_planes(first, np.unique(between.round().astype(int)).tolist()))
     else:
-        outlined = [found for case in cases[:taught] for found in _planes(by_case[case])]
-    if len(cases) < taught + plan.tested:
+        outlined = [found for case in cases[:used] for found in _planes(by_case[case])]
+    if len(cases) < used + plan.tested:
         raise InputError(
-            f"{plan.set} has {len(cases)} training cases; {taught} outlined and {plan.tested} "
+            f"{plan.set} has {len(cases)} training cases; {used} outlined and {plan.tested} "
             "tested are more."
         )
     tested = (
         found
-        for case in cases[taught : taught + plan.tested]
+        for case in cases[used : used + plan.tested]
         for found in _planes(by_case[case], range(0, by_case[case].planes, STEP))
     )
     return outlined, tested
