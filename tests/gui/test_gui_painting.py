@@ -474,6 +474,9 @@ def test_a_smooth_outline_goes_through_the_clicks(hand: Any, dock: Any, loop: An
     hand.click(50, 60)
     hand.qtbot.mouseClick(hand.native, Qt.MouseButton.RightButton, pos=hand.at(50, 60))
     assert len(drawn.data) > 100
+    hand.click(50, 60)
+    hand.window_key(Qt.Key.Key_U)
+    assert len(hand.points()) == 1
     hand.key(Qt.Key.Key_Return)
     shown = on_show(dock)
     rows, cols = np.mgrid[:60, :70]

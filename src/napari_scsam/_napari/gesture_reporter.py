@@ -82,9 +82,13 @@ class GestureReporter:
         if self._painter is None or not self._painter.take_back():
             self.listener.select_point(None)
 
+    def remove_vertex(self) -> bool:
+        """Remove the last vertex of an unfinished outline; False if there is none."""
+        return self._vertices.remove_last()
+
     def delete(self) -> None:
         """Delete the last vertex of an unfinished outline, or the selected prompt."""
-        if not self._vertices.remove_last():
+        if not self.remove_vertex():
             self.listener.delete_selected()
 
     def _actions(self) -> GestureActions:
@@ -96,7 +100,7 @@ class GestureReporter:
             zoom=self._view.zoom,
             pixel_on_screen=lambda: max(self._view.pixel_on_screen()),
             click=self._click,
-            undo_click=self._vertices.remove_last,
+            undo_click=self.remove_vertex,
             select=lambda index: self.listener.select_point(index),
             drag=self._drag,
             drop=self._drop,
