@@ -9,8 +9,13 @@ It sees the true masks, and does what a person would do in the dock:
 3. On the first slice with atrium that propagation did not reach: the same, and Shift+G.
 4. *Commit all*, which is one action.
 
+SAM learns from the committed slices as often as in the dock, unless ``--shipped`` is given: after
+three slices, then after every four commits. The dock does that in the background; here the
+annotator waits until it has ended. That is not an action.
+
 Every key, click and drag is one action. The last line is one JSON object: for each volume the Dice,
-the slices of atrium, and the actions; ``doubtful`` lists the actions of each slice of 2 and 3.
+the slices of atrium, and the actions; ``doubtful`` lists the actions of each slice of 2 and 3,
+``tunings`` whether each of them was kept.
 
 ``python benchmarks/atrium_annotator.py DATA_FOLDER --volumes 1``
 """
@@ -35,6 +40,7 @@ from napari_scsam.inference.previews import Previewer
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.io import read_labels, read_volume
 from napari_scsam.project import Project
+from napari_scsam.rounds.tuning import POLL_S, TuningController
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,9 +59,13 @@ class Annotator:
     project : Project
     segmenter : SegmenterProcess
     truth : ndarray of shape (slices, rows, cols), uint8
+    learns : bool
+        Whether SAM is tuned on the committed slices.
     """
 
-    def __init__(self, project: Project, segmenter: SegmenterProcess, truth: np.ndarray) -> None:
+    def __init__(
+        self, project: Project, segmenter: SegmenterProcess, truth: np.ndarray, *, learns: bool
+    ) -> None:
         self.canvas, self.truth, self.actions = Recorder(), truth, 0
         self._runners = [QueueRunner() for _ in range(3)]
         models, files, carrier = self._runners
@@ -69,6 +79,11 @@ class Annotator:
             carrier=carrier,
         )
         self.doubtful: list[int] = []
+        self._tuning = (
+            TuningController(project, files, lambda _: None, self.annotation.use_tuned)
+            if learns
+            else None
+        )
 
     def outline(self, image_id: str) -> None:
         """Outline the volume and commit it."""
@@ -76,7 +91,7 @@ class Annotator:
         self.annotation.navigation.open_image(image_id, Plane(0, largest))
         self._settle()
         self._box()
-        self._act(self.annotation.commit)
+        self._commit()
         self._act(self.annotation.propagate)
         for _ in range(MOST_PASSES):
             self._check_flagged()
@@ -118,9 +133,9 @@ class Annotator:
             if dice(self._label(), true) < GOOD and error is not None and room:
                 self._act(self.canvas.listener.add_point, *error)
         saved = self.annotation.now.commits
-        self._act(self.annotation.commit)
+        self._commit()
         if self.annotation.now.commits == saved:  # an empty doubtful draft takes two presses
-            self._act(self.annotation.commit)
+            self._commit()
         self.doubtful.append(self.actions - before)
 
     def _has(self, index: int) -> bool:
@@ -133,6 +148,17 @@ class Annotator:
     def _label(self) -> np.ndarray:
         preview = self.annotation.preview
         return np.zeros(self.truth.shape[1:], np.uint8) if preview is None else preview
+
+    def _commit(self) -> None:
+        saved = self.annotation.now.commits
+        self._act(self.annotation.commit)
+        if self._tuning is not None and self.annotation.now.commits != saved:
+            self._tuning.committed()
+            self._settle()
+            while self._tuning.state.running:
+                time.sleep(POLL_S)
+                self._tuning.tick()
+                self._settle()
 
     def _box(self) -> None:
         index = self.annotation.now.plane.index
@@ -156,10 +182,10 @@ def dice(label: np.ndarray, true: np.ndarray) -> float:
     return 1.0 if not total else 2 * float((ours & true).sum()) / total
 
 
-def measure(data: Path, count: int) -> list[dict[str, Any]]:
-    """Outline the first `count` volumes."""
+def measure(data: Path, count: int, *, first: int, learns: bool) -> list[dict[str, Any]]:
+    """Outline `count` volumes."""
     found = []
-    for image in sorted((data / "atrium_la2018" / "images").iterdir())[:count]:
+    for image in sorted((data / "atrium_la2018" / "images").iterdir())[first : first + count]:
         began = time.perf_counter()
         mask = data / "atrium_la2018" / "masks" / image.name
         truth = (read_labels(mask, read_volume(image)) > 0).astype(np.uint8)
@@ -168,9 +194,9 @@ def measure(data: Path, count: int) -> list[dict[str, Any]]:
             segmenter = SegmenterProcess(folder / "cache")
             with Project.create(folder / "project", ["atrium"], modality="mr") as project:
                 (image_id,) = project.add_images([image])
-                annotator = Annotator(project, segmenter, truth)
+                annotator = Annotator(project, segmenter, truth, learns=learns)
                 annotator.outline(image_id)
-                saved = project.label(image_id)
+                saved, tunings = project.label(image_id), project.tunings()
                 annotator.annotation.close()
             segmenter.close()
         assert saved is not None
@@ -181,6 +207,7 @@ def measure(data: Path, count: int) -> list[dict[str, Any]]:
                 "slices": int(truth.any((1, 2)).sum()),
                 "actions": annotator.actions,
                 "doubtful": annotator.doubtful,
+                "tunings": [tuning.kept for tuning in tunings],
                 "seconds": round(time.perf_counter() - began),
             }
         )
@@ -192,8 +219,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--volumes", type=int, default=1)
+    parser.add_argument("--skip", type=int, default=0, help="volumes to leave out first")
+    parser.add_argument("--shipped", action="store_true", help="never tune SAM")
     options = parser.parse_args()
-    sys.stdout.write(json.dumps(measure(options.data, options.volumes)) + "\n")
+    found = measure(options.data, options.volumes, first=options.skip, learns=not options.shipped)
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from skimage.measure import find_contours
 
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.controller import AnnotationController
-from napari_scsam.core.errors import Cancelled
+from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
 from napari_scsam.core.prompts import bounding_box, deepest
@@ -83,8 +83,13 @@ class QueueRunner:
             job, on_done, on_failed, token = self.queue.pop(0)
             if token.cancelled:
                 on_failed(Cancelled("Cancelled."))
+                continue
+            try:
+                result = job.function(ignore_progress, token)
+            except ScsamError as error:
+                on_failed(error)
             else:
-                on_done(job.function(ignore_progress, token))
+                on_done(result)
 
 
 class Recorder(Canvas):

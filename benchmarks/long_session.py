@@ -104,7 +104,7 @@ class Session:
         self._projects = [folder / "one", folder / "two"]
         for project in self._projects:
             self.dock.create_project(project, ["object"], scans)
-            self._wait_for_slice()
+            self._wait_for_slice(project)
 
     def annotate(self, number: int) -> None:
         """Outline and commit the slice in view, which opens the next one."""
@@ -133,7 +133,7 @@ class Session:
         if number % SWITCH_EVERY == 0:
             self._projects.reverse()  # the last one is open
             self.dock.open_project_folder(self._projects[-1])
-            self._wait_for_slice()
+            self._wait_for_slice(self._projects[-1])
 
     def sample(self) -> dict[str, Sample]:
         """Return the state of the window and of the process of the models."""
@@ -166,8 +166,10 @@ class Session:
     def _status(self) -> str:
         return str(self.dock.findChild(QLabel, "status").text())
 
-    def _wait_for_slice(self) -> None:
-        run_until(lambda: self.dock.session is not None and self._open_key() is not None)
+    def _wait_for_slice(self, project: Path) -> None:
+        # The project before stays open until this one is.
+        run_until(lambda: self.dock.session is not None and self.dock.session.is_in(project))
+        run_until(lambda: self._open_key() is not None)
 
     def _open_key(self) -> Any:
         return self.dock.session.annotation.key

@@ -173,7 +173,8 @@ def _unfold(dock: Any, name: str, *, on: bool = True) -> None:
 
 def _open(dock: Any, project: Path) -> None:
     dock.open_project_folder(project)
-    _wait(lambda: dock.session is not None and dock.session.annotation.key is not None)
+    _wait(lambda: dock.session is not None and dock.session.is_in(project))
+    _wait(lambda: dock.session.annotation.key is not None)
     _pump(1.0)
 
 

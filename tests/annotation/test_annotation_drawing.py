@@ -274,3 +274,37 @@ def test_how_sure_the_model_is_of_its_outline_is_said(desk: Desk, iou: float, wo
     desk.annotation.editor.add_point(5, 5)
     desk.settle()
     assert f"outline: {words}" in desk.state.counts
+
+
+def test_a_smooth_outline_around_another_class_is_a_ring(desk: Desk, project: Project) -> None:
+    loop = desk.annotation
+    around = [(10, 3), (17, 10), (10, 17), (3, 10)]
+    loop.editor.add_point(10, 10)
+    desk.settle()
+    cavity = np.array(loop.preview)
+    loop.editor.set_class(2)
+    desk.canvas.listener.add_outline(around)
+    desk.settle()
+    assert loop.preview is not None
+    np.testing.assert_array_equal(loop.preview == 1, cavity == 1)
+    ring = loop.preview == 2
+    assert ring[10, 5] and ring[5, 10] and ring[15, 10]
+    assert ring.sum() + (cavity == 1).sum() == pytest.approx(np.pi * 49, rel=0.05)
+    assert "protected" in desk.state.status
+    loop.undo()
+    desk.settle()
+    np.testing.assert_array_equal(loop.preview, cavity)
+    for vertices, said in (
+        (around[:2], "three different vertices"),
+        ([(-50, -50), (-50, -40), (-40, -50)], "no pixel of this slice"),
+    ):
+        desk.canvas.listener.add_outline(vertices)
+        assert said in desk.state.status
+    np.testing.assert_array_equal(loop.preview, cavity)
+    # As a slice that has only this outline, it is saved without a model.
+    loop.redo()
+    desk.canvas.listener.add_outline(around)
+    assert "already" in desk.state.status or "protected" in desk.state.status
+    loop.commit()
+    desk.settle()
+    np.testing.assert_array_equal(project.label(loop.now.image_id)[1] == 2, ring)

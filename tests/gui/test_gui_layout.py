@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from napari.settings import get_settings
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QScrollArea, QToolButton
 
 from napari_scsam._qt.annotate_panel import AnnotatePanel
+from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam.annotation.view_state import ViewState
+from napari_scsam.project.schema import RoundRecord
+from napari_scsam.rounds.shown_rounds import RoundsState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gui.conftest import Hand
 
 pytestmark = pytest.mark.gui
@@ -128,3 +134,51 @@ def test_nothing_is_cut_at_320_px_and_with_fonts_of_twice_the_size(
     for label in dock.findChildren(QLabel):
         if label.isVisible() and label.wordWrap() and label.text():
             assert label.height() >= label.heightForWidth(label.width()), label.text()
+
+
+@pytest.fixture
+def font_size() -> Iterator[Any]:
+    """Sets the size in napari's settings; restored afterwards."""
+    appearance = get_settings().appearance
+    yield lambda points: setattr(appearance, "font_size", points)
+    appearance.reset()
+
+
+def test_fields_follow_the_size_of_fonts_in_naparis_settings(opened: Hand, font_size: Any) -> None:
+    label = opened.find("counts")
+    before = label.fontInfo().pointSizeF()
+    font_size(18)
+    names = "queue_search annotator keys train_settings images_fold"
+    opened.until(lambda: label.fontInfo().pointSizeF() > before + 4)
+    for name in names.split():
+        made = opened.find(name)
+        made.ensurePolished()
+        assert made.fontInfo().pointSizeF() == label.fontInfo().pointSizeF(), name
+    font_size(9)
+    opened.until(lambda: label.fontInfo().pointSizeF() < before + 1)
+    assert opened.find("annotator").fontInfo().pointSizeF() == label.fontInfo().pointSizeF()
+
+
+@pytest.mark.parametrize("pixels", [12, 24])
+def test_no_column_of_a_rounds_figures_is_cut(qtbot: Any, tmp_path: Any, pixels: int) -> None:
+    members = ("pair", "unet", "sam", "prompted")
+    dice = {m: {"myocardium": 0.8, "mean": 0.8} for m in members}
+    record = RoundRecord(1, tmp_path, {"dice": dice}, active=True, reason="The first.")
+    panel = TrainingPanel()
+    qtbot.addWidget(panel)
+    panel.setStyleSheet(f"* {{ font-size: {pixels}px; }}")
+    panel.show_state(RoundsState(rounds=(record,)))
+    panel.fold.open()
+    label = panel.findChild(QLabel, "metrics")
+    for width in (300, 640, 300):
+        panel.resize(width, 1800)
+        panel.show()
+        qtbot.waitExposed(panel)
+        qtbot.waitUntil(lambda width=width: width - 40 < label.width() <= width)
+        assert label.text().count("0.80") == 8
+        assert ("colspan" in label.text()) == (width == 300 and pixels == 24)
+        texts = ["myocardium", "both", "U-Net", "SAM", "prompted"]
+        metrics = label.fontMetrics()
+        side_by_side = sum(metrics.horizontalAdvance(text) for text in texts)
+        assert "colspan" in label.text() or side_by_side <= label.width()
+        qtbot.waitUntil(lambda: label.height() >= label.heightForWidth(label.width()))

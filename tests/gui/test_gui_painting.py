@@ -474,6 +474,9 @@ def test_a_smooth_outline_goes_through_the_clicks(hand: Any, dock: Any, loop: An
     hand.click(50, 60)
     hand.qtbot.mouseClick(hand.native, Qt.MouseButton.RightButton, pos=hand.at(50, 60))
     assert len(drawn.data) > 100
+    hand.click(50, 60)
+    hand.window_key(Qt.Key.Key_U)
+    assert len(hand.points()) == 1
     hand.key(Qt.Key.Key_Return)
     shown = on_show(dock)
     rows, cols = np.mgrid[:60, :70]
@@ -492,6 +495,12 @@ def test_a_smooth_outline_goes_through_the_clicks(hand: Any, dock: Any, loop: An
     for place in around:
         hand.click(*place)
         hand.qtbot.wait(20)
+    for place in ((50, 60), (55, 50)):
+        hand.click(*place)
+        hand.qtbot.wait(20)
+    # As from a mouse: the second click of two comes as a double click.
+    hand.qtbot.mouseClick(hand.native, Qt.MouseButton.RightButton, pos=hand.at(55, 50))
+    hand.qtbot.mouseDClick(hand.native, Qt.MouseButton.RightButton, pos=hand.at(55, 50))
     hand.qtbot.mouseDClick(hand.native, Qt.MouseButton.LeftButton, pos=hand.at(*around[-1]))
     np.testing.assert_array_equal(on_show(dock), shown)
     assert dock._viewer.scene.camera.zoom == zoom

@@ -124,6 +124,7 @@ def test_reading_many_images_shows_how_far_it_is_and_can_be_cancelled(
     opened.until(lambda: opened.status() == "Cancelled.")
     assert not folder.exists() and not bar.isVisible()
     dock.create_project(folder, ["one"], paths)
+    opened.until(lambda: dock.session is not None and dock.session.project.folder == folder)
     opened.wait_for_image()
     assert len(dock.session.project.images()) == 8 and not bar.isVisible()
 

@@ -194,6 +194,10 @@ class NapariCanvas(Canvas):
         self._finish_brush()
         self._gestures.complete()
 
+    def remove_vertex(self) -> bool:
+        """Remove the last vertex of an unfinished outline; False if there is none."""
+        return self._gestures.remove_vertex()
+
     def _finish_brush(self) -> None:
         if self._paint_tools.pressed:
             self._paint_tools.pressed = False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam._napari.gestures import Drawn, GestureActions, Pixel, make_gesture
+from napari_scsam._napari.gestures import LEFT, Drawn, GestureActions, Pixel, make_gesture
 from napari_scsam._napari.plane_view import PlaneView, in_plane
 from napari_scsam._napari.vertices import Vertices
 from napari_scsam.annotation.canvas import CanvasListener
@@ -82,9 +82,13 @@ class GestureReporter:
         if self._painter is None or not self._painter.take_back():
             self.listener.select_point(None)
 
+    def remove_vertex(self) -> bool:
+        """Remove the last vertex of an unfinished outline; False if there is none."""
+        return self._vertices.remove_last()
+
     def delete(self) -> None:
         """Delete the last vertex of an unfinished outline, or the selected prompt."""
-        if not self._vertices.remove_last():
+        if not self.remove_vertex():
             self.listener.delete_selected()
 
     def _actions(self) -> GestureActions:
@@ -96,7 +100,7 @@ class GestureReporter:
             zoom=self._view.zoom,
             pixel_on_screen=lambda: max(self._view.pixel_on_screen()),
             click=self._click,
-            undo_click=self._vertices.remove_last,
+            undo_click=self._right_click,
             select=lambda index: self.listener.select_point(index),
             drag=self._drag,
             drop=self._drop,
@@ -133,10 +137,22 @@ class GestureReporter:
         if pixel is not None:
             self._vertices.show(pixel)
 
-    def _double_clicked(self, _layer: Any, _event: Any) -> None:
-        """Complete the outline, at the zoom before napari answered the double click."""
-        if self.drag == "outline" and self._vertices.complete():
-            self._view.set_zoom(self._zoom)
+    def _double_clicked(self, _layer: Any, event: Any) -> None:
+        """Complete the outline, at the zoom before napari answered the double click.
+
+        With the right button, it is the second of two clicks.
+        """
+        if self.drag != "outline":
+            return
+        self._view.set_zoom(self._zoom)
+        if event.button == LEFT:
+            self._vertices.complete()
+        else:
+            self.remove_vertex()
+
+    def _right_click(self) -> bool:
+        self._zoom = self._view.zoom()
+        return self.remove_vertex()
 
     def _click(self, row: float, col: float, shift: bool) -> None:
         if self.drag == "outline":

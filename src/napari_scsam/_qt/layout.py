@@ -8,6 +8,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_scsam._qt.annotate_panel import AnnotatePanel
+from napari_scsam._qt.font_follower import FontFollower
 from napari_scsam._qt.progress_panel import ProgressPanel
 from napari_scsam._qt.project_panel import NewProjectForm, ProjectBar, WelcomePanel
 from napari_scsam._qt.queue_panel import QueuePanel
@@ -64,6 +65,7 @@ class DockLayout:
         layout.addWidget(_scrolled(parts), 1)
         layout.addWidget(self.foot)
         dock.setStyleSheet(STYLE)
+        FontFollower(dock, self.foot.machine)
 
     def show_project(self, project: Project | None) -> None:
         """Show the panels of a project, or the welcome if none is open."""

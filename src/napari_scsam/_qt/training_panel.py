@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer, Signal
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_scsam._qt.curves import CurvePlot
 from napari_scsam._qt.fold import Fold
+from napari_scsam._qt.metrics_label import MetricsLabel
 from napari_scsam._qt.settings_form import SettingsForm
 from napari_scsam._qt.style import GAP
 from napari_scsam._qt.widgets import (
@@ -34,7 +34,6 @@ from napari_scsam.rounds.shown_rounds import (
     RoundsState,
     hint,
     mean_dice,
-    metrics_table,
     round_note,
     summary,
 )
@@ -81,8 +80,7 @@ class TrainingPanel(QWidget):
         self._list = QListWidget()
         self._list.setObjectName("rounds")
         self._list.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self._metrics = text_label("metrics", selectable=True)
-        self._metrics.setTextFormat(Qt.TextFormat.RichText)
+        self._metrics = MetricsLabel()
         self._records: tuple[RoundRecord, ...] = ()
         self._interrupted: InterruptedRound | None = None
         self._buttons = self._make_buttons()
@@ -204,36 +202,4 @@ class TrainingPanel(QWidget):
 
     def _show_metrics(self, row: int) -> None:
         known = 0 <= row < len(self._records)
-        self._metrics.setText(_metrics_html(self._records[row]) if known else "")
-
-
-_MODELS = (("pair", "both"), ("unet", "U-Net"), ("sam", "SAM"), ("prompted", "prompted"))
-_PROMPTED = " Prompted: SAM with the U-Net's outline as its prompt."
-
-
-def _metrics_html(record: RoundRecord) -> str:
-    """Return why a round was promoted or not, and its Dice by class and model."""
-    lines = [f"<p>{escape(record.reason)}</p>"] if record.reason else []
-    table = metrics_table(record)
-    # Rounds of earlier versions, and of one model alone, have no figure of prompted SAM.
-    prompted = any(values["prompted"] is not None for _, values in table)
-    models = _MODELS if prompted else _MODELS[:-1]
-    if table:
-        heads = "".join(f"<th align='right'>{label}</th>" for _, label in models)
-        body = "".join(
-            f"<tr><td>{escape(name)}</td>"
-            + "".join(_cell(values[model]) for model, _ in models)
-            + "</tr>"
-            for name, values in table
-        )
-        lines.append(
-            f"<table cellspacing='0' cellpadding='2' width='100%'>"
-            f"<tr><th align='left'>Dice</th>{heads}</tr>{body}</table>"
-            "<p>On held-out slices; the base SAM may have seen such images before."
-            f"{_PROMPTED if prompted else ''}</p>"
-        )
-    return "".join(lines)
-
-
-def _cell(value: float | None) -> str:
-    return f"<td align='right'>{'-' if value is None else f'{value:.2f}'}</td>"
+        self._metrics.show_round(self._records[row] if known else None)

@@ -91,3 +91,7 @@ class Canvas(ABC):
 
     def finish_stroke(self) -> None:  # noqa: B027 - optional
         """Report an unfinished stroke or outline as if it had ended here."""
+
+    def remove_vertex(self) -> bool:
+        """Remove the last vertex of an unfinished outline; False if there is none."""
+        return False

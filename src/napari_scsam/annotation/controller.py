@@ -243,8 +243,12 @@ class AnnotationController:
         self._propagation.start_or_stop()
 
     def undo(self) -> None:
-        """Undo the last step, whichever image and plane it was made on."""
-        self._undo_redo.undo()
+        """Undo the last step, whichever image and plane it was made on.
+
+        Of an unfinished outline, the last vertex is removed.
+        """
+        if not self._canvas.remove_vertex():
+            self._undo_redo.undo()
 
     def redo(self) -> None:
         """Redo the step that was undone last."""

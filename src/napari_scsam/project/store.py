@@ -288,7 +288,8 @@ class Project:
 
     def labelled(self) -> dict[str, int]:
         """The current label version of every image that has a label."""
-        return self._labels.current_versions()
+        known = {record.id for record in self._images.all()}
+        return {i: version for i, version in self._labels.current_versions().items() if i in known}
 
     def commits(self, image_id: str) -> list[schema.CommitRecord]:
         """Every commit of an image, the oldest first."""
