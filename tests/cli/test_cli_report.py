@@ -220,6 +220,16 @@ def test_a_label_that_is_gone_is_named(folder: Path) -> None:
     assert len(found["sizes"]) == 7 and any(str(file) in note for note in found["notes"])
 
 
+def test_a_label_of_an_image_that_is_none_of_the_project(folder: Path) -> None:
+    # A journal of a version without hashes, in which the image's own event is damaged.
+    rewrite(
+        folder,
+        "UPDATE events SET kind = 'x' WHERE id = (SELECT min(id) FROM events WHERE kind = 'image')",
+    )
+    found = ok("report", folder)
+    assert found["totals"]["labelled_images"] == 7 == len(found["sizes"])
+
+
 def test_it_says_when_fewer_suggestions_are_accepted(folder: Path) -> None:
     with Project.open(folder) as project:
         image = project.images()[0].id

@@ -136,7 +136,8 @@ class CheckReader:
         last = _last_of_each(random_checks(project))
         taken = {(p.entry.image, checked_slice(p.entry)) for p in picks(project)}
         wanted = {key for key in {*last, *taken} if key[1] is not None}
-        done = {key for key in wanted if key[1] in project.all_committed_planes().get(key[0], ())}
+        planes = project.all_committed_planes()
+        done = {(i, plane) for i, plane in wanted if i in current and plane in planes.get(i, ())}
         found, missing = [], 0
         for image, keys in _by_image(done).items():
             try:

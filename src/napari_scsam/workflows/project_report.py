@@ -81,12 +81,13 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
 
 
 def _totals(project: Project) -> dict[str, int]:
-    committed, images = project.all_committed_planes(), project.images()
+    planes, images = project.all_committed_planes(), project.images()
+    committed = [len(planes.get(image.id, ())) for image in images]
     return {
         "images": len(images),
-        "labelled_images": sum(1 for planes in committed.values() if planes),
+        "labelled_images": sum(map(bool, committed)),
         "slices": sum(map(plane_total, images)),
-        "labelled_slices": sum(map(len, committed.values())),
+        "labelled_slices": sum(committed),
         "skipped_slices": len(project.skipped()),
     }
 
