@@ -111,9 +111,9 @@ def test_several_workers_are_cancelled_at_once(project: Path) -> None:
 
 @pytest.fixture
 def scheduler() -> Iterator[str]:
-    """A scheduler that runs already, with a worker in a process of its own."""
+    """A scheduler that runs already, with a worker, both in this process, which has torch."""
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
     ) as cluster:
         yield cluster.scheduler_address
 
