@@ -313,8 +313,9 @@ def test_inputs_that_are_none_are_one_line(
 
 @pytest.mark.slow
 def test_the_child_leaves_a_report_and_an_adapter_that_can_be_switched_off(
-    tmp_path: Path, forks: ForkedChildren
+    tmp_path: Path, forks: ForkedChildren, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("scsam_train.tuning.tune.STRENGTHS", (1.0,))  # the rest is the toy's
     images = [(plane.pixels.astype(np.uint8), plane.label) for plane in planes(3)]
     folder = make_inputs(tmp_path / "0001.partial", images, seconds=1, steps=3, batch=1)
     done = forks.run([sys.executable, "-P", "-m", "scsam_train.tuning", str(folder)])
