@@ -23,18 +23,14 @@ import imageio.v3 as imageio
 import numpy as np
 
 from napari_scsam.core.settings import TrainSettings
-from napari_scsam.models import (
-    AdapterInfo,
-    UNet,
-    attach,
-    load_base,
-    new_network,
-    save_adapter,
-    sha256_of_file,
-)
+from napari_scsam.models import UNet, new_network
 from napari_scsam.project import Project
 from napari_scsam.workflows.ranking import Ranked, RankOptions, rank
 from napari_scsam.workflows.workers import Workers
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cli"))
+
+from untrained_round import write_round
 
 # Rows and columns of a picture: about those of Kvasir-SEG.
 SHAPE = (530, 620)
@@ -103,25 +99,8 @@ def pictures(folder: Path, count: int) -> list[Path]:
 def add_untrained_round(project: Project) -> None:
     """Add a round whose models were not trained, which takes as long as one of trained models."""
     partial = project.begin_round(TrainSettings())
-    base = load_base("lite-medsam")
     joined = 256 + 1
-    unet = UNet(new_network("pretrained+sam", 2, SIDE, joined), [1], SIDE)
-    unet.save(partial / "unet.safetensors")
-    info = AdapterInfo(base.base_hash, "lite-medsam", (1,), base_parts=base.parts)
-    save_adapter(attach(base.module, info), partial / "sam_adapter", info)
-    settings = json.loads((partial / "inputs.json").read_text())["settings"]
-    metrics = {"gated": False, "reason": "", "dice": {}, "validation": {"planes": 0, "cases": 0}}
-    (partial / "config.json").write_text(json.dumps({"settings": settings, "unet_shares": [0.5]}))
-    (partial / "metrics.json").write_text(json.dumps(metrics))
-    names = ["unet.safetensors", "config.json", "metrics.json"]
-    names += [f"sam_adapter/{path.name}" for path in (partial / "sam_adapter").iterdir()]
-    manifest = {
-        "files": {name: sha256_of_file(partial / name) for name in names},
-        "data": sha256_of_file(partial / "inputs.json"),
-        "code": "0",
-    }
-    (partial / "manifest.json").write_text(json.dumps(manifest))
-    partial.rename(partial.with_suffix(""))
+    write_round(partial, UNet(new_network("pretrained+sam", 2, SIDE, joined), [1], SIDE))
     project.adopt_rounds()
 
 

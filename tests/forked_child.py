@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 import warnings
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import monai.networks.nets.basic_unet  # noqa: F401
 import torch
@@ -27,7 +29,7 @@ import scsam_train.loop  # noqa: F401
 from napari_scsam.rounds.child_process import start_child
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # CUDA, and autograd after it has used CUDA, do not work in a fork.
 FORKS = sys.platform == "linux" and not torch.cuda.is_available()
@@ -78,7 +80,7 @@ class ForkedChildren:
         if not FORKS:
             return start_child(module, folder, log_path, cwd)
         with log_path.open("wb") as log:
-            return self._fork([module, str(folder)], log.fileno(), cwd)
+            return self._fork(partial(_run_module, [module, str(folder)], (log, log), cwd))
 
     def run(
         self, command: Sequence[str], cwd: Path | None = None, **_: object
@@ -87,12 +89,17 @@ class ForkedChildren:
         if not FORKS:
             return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
         words = list(command)[list(command).index("-m") + 1 :]
-        with tempfile.TemporaryFile("w+") as log:
-            code = self._fork(words, log.fileno(), cwd or Path.cwd()).wait()
-            log.seek(0)
-            said = log.read()
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            code = self._fork(partial(_run_module, words, (out, err), cwd or Path.cwd())).wait()
+            for stream in (out, err):
+                stream.seek(0)
+            said = [stream.read().decode() for stream in (out, err)]
         assert code is not None
-        return subprocess.CompletedProcess(command, code, said, said)
+        return subprocess.CompletedProcess(command, code, *said)
+
+    def call(self, function: Callable[[], object]) -> ForkedChild:
+        """Call a function in a fork, with the output of this process."""
+        return self._fork(function)
 
     def end(self) -> None:
         """Kill and reap every child."""
@@ -101,34 +108,42 @@ class ForkedChildren:
                 child.kill()
                 child.wait()
 
-    def _fork(self, words: list[str], log: int, cwd: Path) -> ForkedChild:
+    def _fork(self, work: Callable[[], object]) -> ForkedChild:
         with warnings.catch_warnings():
             # From Python 3.12: other threads, of pytest-xdist, have locks, which it never takes.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if not pid:
-            _run(words, log, cwd)
+            _run(work)
         self._started.append(ForkedChild(pid))
         return self._started[-1]
 
 
-def _run(words: list[str], log: int, cwd: Path) -> None:
-    """Run a module in the fork, and end it."""
+def _run(work: Callable[[], object]) -> None:
+    """Do the work in the fork, and end it."""
     code: object = 1
     try:
         gc.freeze()  # nothing of the window that the test's process may have is destroyed here
         os.setsid()
-        os.chdir(cwd)
-        for stream in (1, 2):
-            os.dup2(log, stream)
-        sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(at, "w")) for at in (1, 2))
-        sys.argv = list(words)
         torch.set_num_threads(1)
         warnings.simplefilter("ignore")
-        runpy.run_module(words[0], run_name="__main__")
+        work()
+        code = 0
     except SystemExit as exc:
         code = exc.code or 0
+    except BaseException:  # noqa: BLE001 - otherwise it would go on as a second test process
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _run_module(words: list[str], streams: tuple[IO[bytes], IO[bytes]], cwd: Path) -> None:
+    """Run a module as ``python -m`` does, with its output and errors in open files."""
+    os.chdir(cwd)
+    for at, stream in enumerate(streams, start=1):
+        os.dup2(stream.fileno(), at)
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(at, "w")) for at in (1, 2))
+    sys.argv = list(words)
+    runpy.run_module(words[0], run_name="__main__")

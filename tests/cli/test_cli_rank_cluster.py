@@ -70,14 +70,37 @@ def worker_below(process_id: int) -> psutil.Process | None:
             with suppress(psutil.Error):
                 if "spawn_main" in " ".join(child.cmdline()):
                     return child
+                if "forkserver" in " ".join(child.parent().cmdline()):
+                    return child
     return None
 
 
+WITH_FORKS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no forks")
+# Three workers import torch and timm once, in the server that they are forks of.
+FORKED = """
+import multiprocessing, sys, dask, distributed.utils
+from napari_scsam.cli.__main__ import main
+if __name__ == "__main__":
+    modules = ["distributed", "napari_scsam.models.slice_features"]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
+    distributed.utils._forkserver_preload_set = True
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        sys.exit(main())
+"""
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "started",
+    [
+        pytest.param(("-c", FORKED), id="forks", marks=WITH_FORKS),
+        pytest.param(("-m", "napari_scsam.cli"), id="anew", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(
-    project: Path, expected: dict
+    project: Path, expected: dict, started: tuple[str, str]
 ) -> None:
-    command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project), "--workers", "2"]
+    command = [sys.executable, *started, "rank", str(project), "--workers", "2"]
     out, err = project.parent / "out", project.parent / "err"
     killed = None
     with (
@@ -111,9 +134,9 @@ def test_several_workers_are_cancelled_at_once(project: Path) -> None:
 
 @pytest.fixture
 def scheduler() -> Iterator[str]:
-    """A scheduler that runs already, with a worker in a process of its own."""
+    """A scheduler that runs already, with a worker, both in this process, which has torch."""
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
     ) as cluster:
         yield cluster.scheduler_address
 

@@ -25,14 +25,21 @@ def add_round(folder: Path, trained: tuple[str, ...] = ("unet", "sam"), seed: in
         partial = project.begin_round(TrainSettings(unet="pretrained"))
         torch.manual_seed(seed)
         unet = UNet(new_network("pretrained", len(ids) + 1, 64, 0), ids, 64)
-        unet.save(partial / "unet.safetensors")
-        base = load_base("lite-medsam")
-        info = AdapterInfo(base.base_hash, "lite-medsam", tuple(ids), base_parts=base.parts)
-        save_adapter(attach(base.module, info, seed), partial / "sam_adapter", info)
-        _write(partial, trained)
-        partial.rename(partial.with_suffix(""))
+        write_round(partial, unet, trained, seed)
     with Project.open(folder) as project:
         return project.active_round().folder
+
+
+def write_round(
+    partial: Path, unet: UNet, trained: tuple[str, ...] = ("unet", "sam"), seed: int = 0
+) -> None:
+    """Write what a round leaves, with this U-Net and a fresh adapter of SAM; its final name."""
+    unet.save(partial / "unet.safetensors")
+    base = load_base("lite-medsam")
+    info = AdapterInfo(base.base_hash, "lite-medsam", tuple(unet.class_ids), base_parts=base.parts)
+    save_adapter(attach(base.module, info, seed), partial / "sam_adapter", info)
+    _write(partial, trained)
+    partial.rename(partial.with_suffix(""))
 
 
 def _write(partial: Path, trained: tuple[str, ...]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
@@ -28,13 +30,10 @@ from napari_scsam.inference.process_client import SegmenterProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from napari_scsam.core.prompts import PointPrompt
 
 if sys.platform.startswith("linux"):
-    import os
-
     if not os.environ.get("DISPLAY"):
         pytest.skip("no display; run under xvfb-run", allow_module_level=True)
 
@@ -135,6 +134,13 @@ def dock(
     widget.shut_down()
     viewer.window.remove_dock_widget(widget)
     widget.deleteLater()
+
+
+@pytest.fixture
+def endless_rounds(monkeypatch: pytest.MonkeyPatch, nothing_runs_on: None) -> None:
+    """Rounds are a process that never ends by itself and trains nothing, but obeys at once."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setattr("napari_scsam.rounds.running_round.ROUND_MODULE", "endless_stand_in")
 
 
 class Hand:

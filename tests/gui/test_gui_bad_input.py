@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tomli_w
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QShortcut
 
 from napari_scsam._qt.dock import ScsamDock
 from napari_scsam.core.geometry import Plane
@@ -111,13 +110,6 @@ def test_an_object_of_one_pixel_is_saved_and_one_of_none_is_nothing(
     hand.until(lambda: project.committed_planes(image_id) == [plane.index])
     np.testing.assert_array_equal(project.label(image_id)[plane.index], after)
     hand.until(lambda: hand.status().startswith("Saved: two. one:"))
-
-
-def test_a_key_held_down_acts_once(hand: Any, dock: Any, loop: Any) -> None:
-    window = hand.viewer.window._qt_window
-    keys = {s.key().toString(): s for s in window.findChildren(QShortcut)}
-    assert {"J", "K", "U", "G"} <= set(keys)
-    assert not any(keys[key].autoRepeat() for key in ("J", "K", "U", "G"))
 
 
 def test_a_stroke_that_ends_outside_the_canvas_is_one_step(hand: Any, dock: Any, loop: Any) -> None:

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 from napari_scsam._qt.models_ahead import ModelsAhead
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import PALETTE
+from napari_scsam.core.settings import TrainSettings
 from napari_scsam.inference.process_client import SegmenterProcess
 from napari_scsam.project import Project
 
@@ -68,8 +69,8 @@ def test_a_round_is_trained_promoted_and_suggests(
     hand.press("suggest")
     assert hand.status().startswith("No round yet")
 
-    dock._parts.training.form.set_value("pictures", 32)
-    dock._parts.training.form.set_value("unlabelled_planes", 0)
+    small = TrainSettings(pictures=32, unlabelled_planes=0, image_size=64)
+    dock._parts.training.form.show_settings(small)
     hand.press("train")
     hand.until(lambda: hand.find("train_progress").value() > 0)
     assert not hand.find("train").isEnabled()
@@ -91,7 +92,7 @@ def test_a_round_is_trained_promoted_and_suggests(
 
 
 def test_cancelling_a_round_leaves_everything_as_it_was(
-    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path
+    hand: Hand, dock: ScsamDock, volume_path: Path, tmp_path: Path, endless_rounds: None
 ) -> None:
     with Project.create(tmp_path / "project", ["disc"]) as project:
         (image,) = project.add_images([volume_path])

@@ -34,11 +34,14 @@ def top(hand: Hand, name: str) -> int:
     return int(hand.find(name).mapTo(hand.dock, QPoint(0, 0)).y())
 
 
-def test_what_the_hand_goes_to_most_often_stands_first(opened: Hand) -> None:
+def test_what_the_hand_goes_to_most_often_stands_first_and_the_rest_is_folded(
+    opened: Hand,
+) -> None:
     names = "heading class_list prompt_kind suggest skip queue rounds_fold tuning_fold project_fold"
     order = [top(opened, name) for name in names.split()]
     assert order == sorted(order) and len(set(order)) == len(order)
     assert top(opened, "suggest") == top(opened, "accept_next")
+    check_folds(opened)
 
 
 def test_commit_and_what_decides_on_all_points_is_in_a_menu(opened: Hand, loop: Any) -> None:
@@ -59,7 +62,8 @@ def test_commit_and_what_decides_on_all_points_is_in_a_menu(opened: Hand, loop: 
     assert not menu.isVisible()
 
 
-def test_rounds_and_learning_are_a_line_each_that_opens(opened: Hand) -> None:
+def check_folds(opened: Hand) -> None:
+    """Rounds and learning are a line each, which opens."""
     for fold, line, inside in (
         ("rounds_fold", "train_summary", "train"),
         ("tuning_fold", "tuning_line", "use_tuned"),
@@ -112,15 +116,18 @@ FOLDS = (
 )
 
 
-@pytest.mark.parametrize("pixels", [12, 24])
-def test_nothing_is_cut_at_320_px_and_with_fonts_of_twice_the_size(
-    opened: Hand, pixels: int
-) -> None:
-    dock = opened.dock
-    dock.setStyleSheet(f"{dock.styleSheet()}\n* {{ font-size: {pixels}px; }}")
+def test_nothing_is_cut_at_320_px_and_with_fonts_of_twice_the_size(opened: Hand) -> None:
+    style = opened.dock.styleSheet()
     for name in FOLDS.split():
         opened.find(name, QToolButton).setChecked(True)
-    opened.qtbot.wait(200)
+    for pixels in (12, 24):
+        opened.dock.setStyleSheet(f"{style}\n* {{ font-size: {pixels}px; }}")
+        opened.qtbot.wait(200)
+        check_nothing_is_cut(opened, pixels)
+
+
+def check_nothing_is_cut(opened: Hand, pixels: int) -> None:
+    dock = opened.dock
     view = dock.findChild(QScrollArea)
     assert view is not None
     body = view.widget()

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QProgressBar,
     QPushButton,
+    QShortcut,
     QToolButton,
 )
 
@@ -190,7 +191,13 @@ def test_classes_can_not_be_removed(tmp_path: Path) -> None:
         assert [c.name for c in project.classes] == ["one", "two"]
 
 
-def test_the_key_sheet_lists_every_key_of_the_window(opened: Hand, dock: ScsamDock) -> None:
+def test_the_key_sheet_lists_every_key_of_the_window_and_one_held_down_acts_once(
+    opened: Hand, dock: ScsamDock
+) -> None:
+    shortcuts = opened.viewer.window._qt_window.findChildren(QShortcut)
+    keys = {s.key().toString(): s for s in shortcuts}
+    assert {"J", "K", "U", "G"} <= set(keys)
+    assert not any(keys[key].autoRepeat() for key in ("J", "K", "U", "G"))
     assert {key for key, _ in KEYS} == set(dock._key_actions())
     opened.qtbot.mouseClick(opened.find("keys", QToolButton), Qt.MouseButton.LeftButton)
     sheet = dock.findChild(QDialog, "key_sheet")

@@ -105,8 +105,9 @@ def test_a_round_says_what_it_waits_for_and_is_called_off(
     assert not (folder / "rounds").exists()
 
 
-@pytest.mark.slow
-def test_a_round_is_paused_resumed_and_cancelled(hand: Hand, dock: ScsamDock, folder: Path) -> None:
+def test_a_round_is_paused_resumed_and_cancelled(
+    hand: Hand, dock: ScsamDock, folder: Path, endless_rounds: None
+) -> None:
     dock.open_project_folder(folder)
     hand.wait_for_image()
     panel = dock._parts.training

@@ -8,11 +8,8 @@ that were killed, and that ended before.
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +17,10 @@ from pathlib import Path
 import imageio.v3 as iio
 import nibabel as nib
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from killed_fork import killed
 
 from napari_scsam.cli.__main__ import main as command_line
 from napari_scsam.core.errors import ProjectError
@@ -89,18 +90,7 @@ class Trials:
 
         The change is called with a function that acknowledges it.
         """
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            _run(change, lambda: os.write(writing, b"x"))
-        os.close(writing)
-        time.sleep(float(self.rng.uniform(0, LONGEST_S)))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        acknowledged = os.read(reading, 1) == b"x"
-        os.close(reading)
-        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
-        return os.WIFSIGNALED(status), acknowledged
+        return killed(change, float(self.rng.uniform(0, LONGEST_S)))
 
     def commit_slice(self) -> bool:
         plane = int(self.rng.integers(SHAPE[0]))
@@ -251,18 +241,6 @@ def _command(words: list[str]) -> Change:
         acknowledge()
 
     return change
-
-
-def _run(change: Change, acknowledge: Acknowledge) -> None:
-    """Run a change in the forked process, and end it."""
-    code = 1
-    try:
-        with open(os.devnull, "w") as nothing:
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
-        change(acknowledge)
-        code = 0
-    finally:
-        os._exit(code)
 
 
 def main() -> None:

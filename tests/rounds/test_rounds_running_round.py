@@ -68,9 +68,8 @@ def test_a_killed_round_goes_on_where_it_was(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scsam_train.checkpointing.FIRST_S", 0.0)  # saved after the first step
-    settings = TrainSettings(
-        steps=16, unet="pretrained", image_size=32, unlabelled_planes=2, holdout=0.0
-    )
+    small = {"labelled_batch": 2, "unlabelled_batch": 2, "sam_batch": 2, "unlabelled_planes": 2}
+    settings = TrainSettings(steps=16, unet="pretrained", image_size=32, holdout=0.0, **small)
     running = TrainingController(project).start(settings)
     wait_for(lambda: any(e["event"] == "kept" for e in running.poll()))
     running.kill()

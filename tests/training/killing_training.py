@@ -9,17 +9,20 @@ counts the trials of each kind that were killed, and that ended before.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import numpy as np
 import tifffile
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from killed_fork import killed
 from test_training_tuning import disc_plane, toy_base
 
 from napari_scsam.core.settings import TrainSettings, TuneSettings
@@ -27,6 +30,9 @@ from napari_scsam.project import Project
 from napari_scsam.project.rounds import _fault_of
 from scsam_train.__main__ import main as train
 from scsam_train.tuning.__main__ import main as tune
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROUND = TrainSettings(
     recipe="supervised",
@@ -111,39 +117,18 @@ class Trials:
 
     def killed(self, kind: str, after_s: float) -> tuple[bool, bool]:
         """Fork, and kill after some seconds; whether it was killed, and had acknowledged."""
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            _run(self.folder, kind, writing)
-        os.close(writing)
-        until, ended, status = time.monotonic() + after_s, 0, 0
-        while not ended and time.monotonic() < until:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            time.sleep(0.005)
-        if not ended:
-            os.kill(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
-        acknowledged = os.read(reading, 1) == b"x"
-        os.close(reading)
-        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
-        return os.WIFSIGNALED(status), acknowledged
+        return killed(lambda acknowledge: self._whole_job(kind, acknowledge), after_s)
 
-
-def _run(folder: Path, kind: str, writing: int) -> None:
-    """Begin, train and adopt in the forked process, and end it."""
-    code = 1
-    try:
-        with Project.open(folder) as project:
+    def _whole_job(self, kind: str, acknowledge: Callable[[], object]) -> None:
+        """Begin, train and adopt, in the forked process."""
+        with Project.open(self.folder) as project:
             begin = project.begin_round if kind == "train" else project.begin_tuning
             partial = begin(ROUND if kind == "train" else TUNING)
         done = train([str(partial)]) if kind == "train" else tune([str(partial)])
-        with Project.open(folder) as project:
+        with Project.open(self.folder) as project:
             records = project.rounds() if kind == "train" else project.tunings()
             assert done == 0 and records[-1].folder == partial.with_suffix("")
-        os.write(writing, b"x")
-        code = 0
-    finally:
-        os._exit(code)
+        acknowledge()
 
 
 def main() -> None:

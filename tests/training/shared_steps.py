@@ -1,7 +1,7 @@
 """A few steps of recipes in one of several processes, for `test_training_distributed`.
 
 ``python shared_steps.py OUT RECIPE...`` writes losses and weights, in the process that leads. It is
-the process that ``RANK`` names, or without that both of two: what they import takes seconds.
+the process that ``RANK`` names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -22,7 +23,7 @@ from scsam_train.distributed import World
 from scsam_train.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # In the ninth step of `scsam`, SAM is trained beside the U-Net.
 STEPS = {"scsam": 9, "cps": 5, "scsam-paper": 5}
@@ -81,8 +82,9 @@ def trained(names: Sequence[str], world: World) -> dict[str, Any]:
     return found
 
 
-def main(out: str, *names: str) -> None:
+def main(out: str, *names: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
     """Train, and write what came of it."""
+    os.environ |= environment
     world = World()
     with alike():
         found = trained(names, world)
@@ -90,13 +92,5 @@ def main(out: str, *names: str) -> None:
         Path(out).write_text(json.dumps(found))
 
 
-def forked(*arguments: str) -> int:
-    """Run `main` in this process, which leads, and in a fork of it; the exit code of the fork."""
-    child = os.fork()
-    os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), "0" if child else "1")
-    main(*arguments)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]) if "RANK" in os.environ else forked(*sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -1,7 +1,7 @@
 """Two processes under accelerate: the losses and the weights of one with the same global batch.
 
-One process is this one. The two find each other as those of ``accelerate launch`` do, by their
-environment; the launcher itself, which only adds a further process, is left to `make test-all`.
+One process is this one, and the two are forks of it. They find each other as those of ``accelerate
+launch`` do, by their environment; the launcher itself is left to `make test-all`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shared_steps import alike, trained
+from forked_child import FORKS, ForkedChildren
+from shared_steps import alike, main, trained
 
 from scsam_train.distributed import World
 
@@ -49,9 +51,14 @@ def by_two(folder: Path) -> dict[str, Any]:
         port = free.getsockname()[1]
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     out = folder / "two.json"
-    # The second is a fork of the first, where there are forks.
-    ranks = [{}] if hasattr(os, "fork") else [{"RANK": at, "LOCAL_RANK": at} for at in "01"]
-    return results(out, *[started(out, NAMES, **world, **rank) for rank in ranks])
+    world["ACCELERATE_USE_CPU"] = "true"
+    ranks = [{**world, "RANK": at, "LOCAL_RANK": at} for at in "01"]
+    if not FORKS:
+        return results(out, *[started(out, NAMES, **rank) for rank in ranks])
+    forks = ForkedChildren()
+    two = [forks.call(partial(main, str(out), *NAMES, environment=rank)) for rank in ranks]
+    assert [process.wait() for process in two] == [0, 0]
+    return json.loads(out.read_text())
 
 
 def compare(one: dict[str, Any], two: dict[str, Any]) -> None:

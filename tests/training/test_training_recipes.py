@@ -68,7 +68,7 @@ def test_a_recipe_repeats_and_goes_on_where_it_was_stopped(whole_run: Any) -> No
     [("supervised", "loss_unet"), ("sam-only", "loss_sam"), ("cps", "loss_unet")],
 )
 def test_a_baseline_learns(name: Any, loss: Any) -> None:
-    _, reports = trained(name, steps=24, channels=None)
+    _, reports = trained(name, steps=16, channels=None)
     values = [getattr(report, loss) for report in reports]
     assert np.mean(values[-4:]) < 0.85 * np.mean(values[:4])
 

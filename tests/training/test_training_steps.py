@@ -19,6 +19,8 @@ from scsam_train.benchmark.__main__ import main
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from forked_child import ForkedChildren
+
 
 @pytest.mark.parametrize(
     ("name", "kind", "shape"),
@@ -63,6 +65,9 @@ def test_figures_of_all_processes_are_written(
     assert "| vit-b-adapted | 2 | 2.50 | 1.25 GB |" in table
 
 
-def test_a_configuration_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_that_fails_is_named(
+    forks: ForkedChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "subprocess", SimpleNamespace(run=forks.run))
     with pytest.raises(ScsamError, match=r"ViT-B, frozen encoder could not .* invalid literal"):
         steps.measure_steps("many", ["vit-b-frozen"])

@@ -21,6 +21,7 @@ from napari_scsam.models import (
     resolve_device,
 )
 from scsam_train.benchmark.annotator import Outcome, annotate
+from scsam_train.benchmark.common import write_report
 from scsam_train.benchmark.interactive import Measured, cell, spread
 from scsam_train.benchmark.sets import CARDIAC, TUNING_SETS, Case
 from scsam_train.data import TrainPlane
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 # Clicks for each object, as in the test that a tuning has to pass (tuning/gate.py).
 CLICKS = 5
 COLUMNS = ("1", "3", "5", "box")
-REPORT = "tuned.json"
+STEM = "tuned"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def measure(
     """
     out.mkdir(parents=True, exist_ok=True)
     cache = open_cache(out / "cache")
-    report = _begun(out / REPORT, plan)
+    report = _begun(out / f"{STEM}.json", plan)
     for name in names:
         part = report["sets"].setdefault(name, {"rows": {}, "tunings": {}})
         if "shipped" not in part["rows"]:
@@ -209,7 +210,6 @@ def _measured(rows: Sequence[Sequence[Any]], seed: int) -> list[Measured]:
 
 
 def _write(out: Path, report: dict[str, Any], on_done: Callable[[str], None], what: str) -> None:
-    (out / REPORT).write_text(json.dumps(report) + "\n")
-    if all("tuned" in part for part in report["sets"].values()):
-        (out / "tuned.md").write_text(markdown(report))
+    is_whole = all("tuned" in part for part in report["sets"].values())
+    write_report(out, STEM, report, markdown(report) if is_whole else None)
     on_done(what)

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 MADE_HERE = ".scsam-benchmark"
 
 
-def write_report(folder: Path, stem: str, report: Mapping[str, Any], table: str) -> None:
+def write_report(folder: Path, stem: str, report: Mapping[str, Any], table: str | None) -> None:
     """Write ``<stem>.json``, which names the machine, and the table in Markdown, ``<stem>.md``.
 
-    An earlier report is replaced; InputError where another file stands there.
+    There is no table while the report is not whole. An earlier report is replaced; InputError where
+    another file stands there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     named = {"machine": machine(), **report}
@@ -33,7 +34,8 @@ def write_report(folder: Path, stem: str, report: Mapping[str, Any], table: str)
     if not found.exists() or not _is_report(found):  # an earlier report is replaced
         check_outputs([found, folder / f"{stem}.md"], [])
     write_bytes(found, f"{json.dumps(named, indent=2)}\n".encode())
-    write_bytes(folder / f"{stem}.md", table.encode())
+    if table is not None:
+        write_bytes(folder / f"{stem}.md", table.encode())
 
 
 def own_folder(folder: Path) -> Path:
@@ -54,8 +56,9 @@ def own_folder(folder: Path) -> Path:
 
 
 def _is_report(path: Path) -> bool:
+    """Whether a benchmark wrote it; those of tunings did not always name the machine."""
     try:
-        return "machine" in read_json(path)
+        return bool({"machine", "plan"} & set(read_json(path)))
     except (OSError, ValueError, TypeError):
         return False
 
