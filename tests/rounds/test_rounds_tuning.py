@@ -77,10 +77,10 @@ class Bench:
         self.started.append(psutil.Process(child.pid))
         return child
 
-    def commit(self, *planes: int) -> None:
+    def commit(self, *planes: int, empty: bool = False) -> None:
         image = self.project.images()[0]
         label = np.zeros(image.shape[1:], np.uint8)
-        label[2:9, 3:9] = 1
+        label[2:9, 3:9] = 0 if empty else 1
         for index in planes:
             self.project.commit(image.id, label, plane=Plane(0, index))
             self.controller.committed()
@@ -112,6 +112,15 @@ def test_three_slices_begin_a_tuning_and_its_end_lets_it_answer_clicks(bench: Be
     assert bench.told[-1] == (folder, False)
     assert bench.controller.state.text == "Tuned on 3 slices: first click 0.70 to 0.80."
     assert [t.commits for t in bench.project.tunings()] == [3]
+
+
+def test_empty_slices_begin_none_since_there_is_nothing_to_learn_from(bench: Bench) -> None:
+    bench.commit(0, 1)
+    bench.commit(2, 3, empty=True)
+    assert not bench.started and not bench.controller.state.running
+    bench.commit(3)
+    assert len(bench.started) == 1
+    bench.settle()
 
 
 def test_while_it_runs_it_says_how_long_it_will_and_at_the_end_what_it_brought(

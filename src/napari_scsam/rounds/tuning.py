@@ -26,6 +26,7 @@ from napari_scsam.rounds.background_jobs import (
 )
 from napari_scsam.rounds.child_process import ChildEvents, Event, start_child
 from napari_scsam.rounds.cost_estimate import rounded_time
+from napari_scsam.rounds.outlined_slices import has_outlined_slices
 
 if TYPE_CHECKING:
     import subprocess
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.job_runner import JobRunner
     from napari_scsam.project import Project, TunedRecord
 
-# Committed slices before the first tuning, and further commits before the next. Arbitrary.
+# Outlined slices before the first tuning, and further commits before the next. Arbitrary.
 FIRST = 3
 AGAIN = 4  # arbitrary
 # Interval of polling, and time limit for a killed process to end; as for a round.
@@ -335,7 +336,9 @@ class TuningController:
         if planes < FIRST:
             return False
         last = max([self._tried_at, *(t.commits for t in project.tunings())])
-        return not last or project.commit_count() - last >= AGAIN
+        if last and project.commit_count() - last < AGAIN:
+            return False
+        return has_outlined_slices(project, FIRST)  # empty slices are committed, too
 
     def _start(self) -> RunningTuning:
         self._tried_at = self._project.commit_count()
