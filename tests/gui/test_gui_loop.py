@@ -199,3 +199,17 @@ def test_a_committed_outline_is_corrected_after_a_restart_and_beside_another_cla
     hand.until(lambda: dock.session.project.label_version(image_id) == 3)
     label = dock.session.project.label(image_id)[3]
     np.testing.assert_array_equal(label, shown)
+
+
+def test_layers_are_loaded_ahead_only_before_a_project_makes_its_own(
+    hand: Any, dock: Any, loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At the same time on two threads, napari found its units half made.
+    prepared: list[bool] = []
+    monkeypatch.setattr("napari_scsam._qt.dock.prepare_napari", lambda: prepared.append(True))
+    dock._prepare_layers()
+    hand.qtbot.wait(50)
+    assert loop.key is not None and prepared == []
+    dock.close_project()
+    dock._prepare_layers()
+    hand.until(lambda: prepared == [True])

@@ -95,8 +95,9 @@ class ScsamDock(QWidget):
         QTimer.singleShot(PREPARE_MS, self._prepare_layers)
 
     def _prepare_layers(self) -> None:
-        job = Job("Preparing napari's layers", lambda _progress, _cancel: prepare_napari())
-        self._runners.files.run(job, lambda _: None, self._fail)
+        if self.session is None:  # napari can't make its first layers twice at the same time
+            job = Job("Preparing napari's layers", lambda _progress, _cancel: prepare_napari())
+            self._runners.files.run(job, lambda _: None, self._fail)
 
     def _connect(self) -> None:
         parts = self._parts
@@ -392,9 +393,7 @@ class ScsamDock(QWidget):
         show_status(self._parts.foot.status, text, error=error)
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, Cancelled):
-            self._say("Cancelled.")
-            return
-        self._say(str(error), error=True)
+        cancelled = isinstance(error, Cancelled)
+        self._say("Cancelled." if cancelled else str(error), error=not cancelled)
         if not isinstance(error, ScsamError):
             raise error
