@@ -15,6 +15,7 @@ from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
+from napari_scsam.core.memory import return_freed_memory
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.project.opinions import restore_first
 from napari_scsam.rounds.background_jobs import JobQueue
@@ -148,6 +149,9 @@ class Session(QObject):
                 self.annotation.navigation.open_image(*at)
                 if at == self.annotation.navigation.queue.order.first():
                     self.annotation.navigation.queue.took(None, at, self.annotation.fail)
+            # By then, the layers of the project before are deleted.
+            freed = Job("Returning freed memory", lambda _progress, _cancel: return_freed_memory())
+            files.run(freed, lambda _: None, self.annotation.fail)
 
         def find(_progress: Any, _cancel: Any) -> SliceKey | None:
             if not self.project.read_only:

@@ -1,4 +1,4 @@
-"""Handling of freed memory in processes that only compute."""
+"""Handling of freed memory: kept for computing, or returned to the system."""
 
 from __future__ import annotations
 
@@ -32,3 +32,25 @@ def keep_freed_memory() -> bool:
         return False
     options = (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)
     return all(mallopt(option, KEPT_BYTES) == 1 for option in options)
+
+
+def return_freed_memory() -> bool:
+    """Return memory that this process has freed to the system.
+
+    glibc returns only what lies at the end of its heaps by itself. In a window in which projects
+    were changed, 20 to 30 MB of freed pages stayed and grew (measured over 320 slices, a change
+    after every 60). It takes about 10 ms, and may run on any thread.
+
+    Returns
+    -------
+    bool
+        Whether something was returned; False if the C library has no such call (macOS, Windows,
+        musl).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except AttributeError:
+        return False
+    return bool(trim(0))
