@@ -92,6 +92,7 @@ class Session(QObject):
         self.project = project
         self.segmenter = segmenter
         self._view = view
+        self._files = files
         self._is_closed = False
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
         self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
@@ -149,9 +150,6 @@ class Session(QObject):
                 self.annotation.navigation.open_image(*at)
                 if at == self.annotation.navigation.queue.order.first():
                     self.annotation.navigation.queue.took(None, at, self.annotation.fail)
-            # By then, the layers of the project before are deleted.
-            freed = Job("Returning freed memory", lambda _progress, _cancel: return_freed_memory())
-            files.run(freed, lambda _: None, self.annotation.fail)
 
         def find(_progress: Any, _cancel: Any) -> SliceKey | None:
             if not self.project.read_only:
@@ -186,6 +184,8 @@ class Session(QObject):
         seen, self._seen = self._seen, (now.image_id, now.commits, self.listed.flagged())
         if seen != self._seen:
             self.listed.refresh()
+        if seen[0] != now.image_id:
+            self._return_freed_memory()  # of the image, or the project, before
         if seen[1] != now.commits:  # opening a project is no reason to tune
             self.tuning.committed()
             self.background.committed()
@@ -195,6 +195,10 @@ class Session(QObject):
         if state.estimate is not None and not state.estimate.measured:
             self.background.speed.wanted()
         self.background.rounds_changed(state)
+
+    def _return_freed_memory(self) -> None:
+        freed = Job("Returning freed memory", lambda _progress, _cancel: return_freed_memory())
+        self._files.run(freed, lambda _: None, self.annotation.fail)
 
     def _labels_changed(self) -> None:
         self.rounds.labels_changed()
