@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from annotation_desk import Desk
 
 from napari_scsam.annotation.suggestions import NO_ROUND
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompt_edits import accepted, to_decode, with_state
-from napari_scsam.core.prompts import PointPrompt, PromptSet
+from napari_scsam.core.prompts import Kind, PointPrompt, PromptSet
 from napari_scsam.project import image_queue
 from napari_scsam.project.journal import Event, Journal, NewEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import pytest
 
     from napari_scsam.inference.messages import Answer, Question
     from napari_scsam.project import Project
@@ -202,9 +201,10 @@ def test_a_suggestion_through_another_window_is_not_waited_for(desk: Desk) -> No
     assert desk.state.status.startswith("Window:")
 
 
-def test_a_maybe_missed_point_takes_part_in_the_mask_only_once_it_is_accepted() -> None:
+@pytest.mark.parametrize("kind", ["missed", "query", "negative"])
+def test_what_is_only_asked_takes_part_in_the_mask_once_it_is_accepted(kind: Kind) -> None:
     sure = PointPrompt(5, 5, 1, True, "model", "confirm", 0.9, "proposed", 1)
-    maybe = PointPrompt(9, 9, 2, True, "model", "missed", 0.3, "proposed", 1)
+    maybe = PointPrompt(9, 9, 1, kind != "negative", "model", kind, 0.3, "proposed", 1)
     prompts = PromptSet((sure, maybe))
     assert to_decode(prompts).points == (sure,)
     assert [p.state for p in accepted(prompts).points] == ["accepted", "proposed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class FakeRound:
 
     def __init__(self) -> None:
         self.sam: FakeSam = BoxSam()
+        self.base: FakeSam = BoxSam()
         self.class_ids: tuple[int, ...] = (1,)
         self.asked: list[Prompts] = []
         self.proposed: list[bool] = []
@@ -125,7 +127,12 @@ def test_a_few_outlines_suggest_what_no_round_knows(
         by_round.append(class_id)
         return [PROPOSED]
 
+    def either(found: Any, tuned: Any, *others: Any) -> Any:
+        assert tuned is setup.tuned
+        return propose(found, *others)
+
     monkeypatch.setattr(models, "propose", propose)
+    monkeypatch.setattr(models, "propose_either", either)
 
     def suggest(active: Path | None, tuned: Path | None) -> Any:
         question = Question(("a", Plane()), PIXELS, PromptSet(), active, tuned_folder=tuned)
@@ -155,6 +162,18 @@ def test_after_a_round_the_tuned_one_answers_clicks_and_the_round_its_own_sugges
     assert setup.tuned.asked[-1].mask is not None and (setup.tuned.asked[-1].mask == 3).all()
 
 
+def test_what_outlines_suggest_instead_of_the_round_is_answered_by_the_tuned_one(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "outlines_of", lambda folder: 5)
+    theirs = replace(PROPOSED, round=None)
+    monkeypatch.setattr(models, "propose_either", lambda *_: [theirs])
+    question = Question(("a", Plane()), PIXELS, PromptSet(), ROUND, tuned_folder=TUNED)
+    answer = setup.segmenter.suggest(question, (1,))
+    assert (answer.via, answer.from_outlines) == ("points", 5)
+    assert len(setup.tuned.asked) == 1 and not setup.round.asked
+
+
 @pytest.mark.parametrize("follows", [True, False])
 def test_suggestions_are_the_rounds_outline_even_where_its_sam_follows_clicks(
     setup: Setup, follows: bool
@@ -180,7 +199,18 @@ def test_suggestions_of_a_class_that_the_round_does_not_know_are_points_like_oth
     assert len(setup.tuned.asked) == 1 and not setup.round.asked
 
 
-def test_without_a_tuning_a_round_that_does_not_follow_clicks_is_asked_itself(setup: Setup) -> None:
+def test_without_a_tuning_the_shipped_one_answers_where_the_rounds_does_not_follow_clicks(
+    setup: Setup,
+) -> None:
+    setup.round.base = FakeSam()
+    setup.ask(PROPOSED, CLICK, CLICK, tuned=None, active=ROUND)
+    assert len(setup.round.base.asked) == 2 and not setup.round.sam.asked
+    assert setup.round.proposed == [True]
+
+
+def test_a_round_is_asked_itself_where_neither_its_sam_nor_the_shipped_one_follows_clicks(
+    setup: Setup,
+) -> None:
     assert setup.ask(CLICK, tuned=None, active=ROUND).via == "outline"
     assert not setup.shipped.asked and not setup.round.sam.asked
 

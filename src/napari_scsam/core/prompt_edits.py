@@ -80,21 +80,26 @@ def with_box(prompts: PromptSet, key: ObjectKey, box: Box | None) -> PromptSet:
 
 
 def to_decode(prompts: PromptSet) -> PromptSet:
-    """Return `prompts` without undecided points of kind 'missed'.
+    """Return `prompts` without the undecided points that are not part of a suggested outline.
 
-    They only ask for a decision; decoding them would segment what is probably not there.
+    The points of kind 'confirm' stand for the outline that the models suggest. The others ask for
+    a decision about it; decoded, they would change it before anyone has decided.
     """
-    decided = (p for p in prompts.points if p.kind != "missed" or p.state != "proposed")
-    return replace(prompts, points=tuple(decided))
+    return replace(prompts, points=tuple(p for p in prompts.points if not _is_open(p)))
 
 
 def accepted(prompts: PromptSet) -> PromptSet:
     """Return `prompts` as accepted by a commit: only those that took part in the mask."""
     points = tuple(
-        replace(p, state="accepted") if p.state == "proposed" and p.kind != "missed" else p
+        replace(p, state="accepted") if p.state == "proposed" and not _is_open(p) else p
         for p in prompts.points
     )
     return replace(prompts, points=points)
+
+
+def _is_open(point: PointPrompt) -> bool:
+    """Whether a point has no part in the mask until a person decides about it."""
+    return point.state == "proposed" and point.kind != "confirm"
 
 
 def askable_objects(prompts: PromptSet, drafted: Iterable[int] = ()) -> tuple[ObjectKey, ...]:

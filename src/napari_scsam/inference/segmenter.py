@@ -178,50 +178,44 @@ class Segmenter:
         return Answer(question.prompts, preview, via, iou, note)
 
     def _suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """Propose by the round, and by the tuned SAM's prior for classes that no round knows."""
+        """Propose by the round, by the tuned SAM's class prior, or by the better of the two."""
         embedding = self._embed(question)
         wanted = list(class_ids)
-        known = [c for c in wanted if self._has_class(c)]
-        proposals = self._by_round(question, embedding, known)
-        others = [c for c in wanted if c not in known]
-        by_prior = self._by_prior(question, embedding, others)
-        prompts = with_proposals(question.prompts, [*proposals, *by_prior], wanted)
+        proposals = [p for c in wanted for p in self._propose(question, embedding, c)]
+        prompts = with_proposals(question.prompts, proposals, wanted)
         answer = self._decode(replace(question, prompts=prompts))
-        if not by_prior or question.tuned_folder is None:
+        if question.tuned_folder is None or all(p.round is not None for p in proposals):
             return answer
         return replace(answer, from_outlines=models.outlines_of(question.tuned_folder))
 
-    def _by_round(
-        self, question: Question, embedding: Embedding, class_ids: list[int]
-    ) -> list[PointPrompt]:
-        if self._round is None:
-            return []
-        image, around = question.pixels, question.around
-        found = (models.propose(self._round, image, embedding, c, around) for c in class_ids)
-        return [proposal for proposals in found for proposal in proposals]
-
-    def _by_prior(
-        self, question: Question, embedding: Embedding, class_ids: list[int]
+    def _propose(
+        self, question: Question, embedding: Embedding, class_id: int
     ) -> list[PointPrompt]:
         sam = self._sam_for_clicks(question)
         # The prior was fitted on square pixels, and the points are on the plane's own grid.
-        if sam is not self._tuned or not question.stretch.is_none:
-            return []
-        found = (models.propose_from_prior(sam, embedding, c) for c in class_ids)
-        return [proposal for proposals in found for proposal in proposals]
+        tuned = sam if sam is self._tuned and question.stretch.is_none else None
+        if self._round is None or class_id not in self._round.class_ids:
+            return [] if tuned is None else models.propose_from_prior(tuned, embedding, class_id)
+        image, around = question.pixels, question.around
+        if tuned is None:
+            return models.propose(self._round, image, embedding, class_id, around)
+        return models.propose_either(self._round, tuned, image, embedding, class_id, around)
 
     def _sam_for_clicks(self, question: Question) -> SamBackend:
         """Return the SAM for clicks: the tuned one if requested, else the round's or shipped one.
 
-        Suggestions do not use the tuned SAM. Its embeddings are those of its base.
+        A round's SAM that does not follow clicks leaves them to the shipped one. All three use the
+        embeddings of the shipped one.
         """
         sam = self.prepare(question.round_folder)
         if question.tuned_folder != self._tuned_folder:
             self._tuned_folder = question.tuned_folder
             self._tuned = _load_tuned(question.tuned_folder)
-        if self._tuned is None or self._tuned.base_hash != sam.base_hash:
+        if self._tuned is not None and self._tuned.base_hash == sam.base_hash:
+            return self._tuned
+        if self._round is None or sam.understands_points:
             return sam
-        return self._tuned
+        return self._round.base if self._round.base.understands_points else sam
 
     def _object(
         self,
@@ -241,7 +235,7 @@ class Segmenter:
             if before is not None:
                 object_prompts = replace(object_prompts, mask=before)
             # A draft is not the mask that the round's points summarise.
-            proposed = before is None and self._has_class(key[0]) and _only_proposed(step, key)
+            proposed = before is None and self._has_class(key[0]) and _is_of_round(step, key)
             answer = self._mask(sam, embedding, question, object_prompts, key[0], proposed=proposed)
             before = answer.logits if sam.understands_points else before
         return answer
@@ -309,10 +303,11 @@ def _fell_back_to_cpu(sam: SamBackend) -> bool:
     return sam.device == "cpu" != models.available_devices()[0]
 
 
-def _only_proposed(prompts: PromptSet, key: ObjectKey) -> bool:
-    """Whether all prompts of an object were proposed by the round."""
+def _is_of_round(prompts: PromptSet, key: ObjectKey) -> bool:
+    """Whether all prompts of an object were proposed by a round."""
     drawn = key in prompts.boxes or any(s.object_key == key for s in prompts.strokes)
-    return not drawn and all(p.origin == "model" for p in prompts.points if p.object_key == key)
+    points = [p for p in prompts.points if p.object_key == key]
+    return not drawn and all(p.origin == "model" and p.round is not None for p in points)
 
 
 def _load_tuned(folder: Path | None) -> SamBackend | None:

@@ -18,6 +18,7 @@ from .api import load_sam as load_sam
 from .api import load_tuned as load_tuned
 from .api import open_cache as open_cache
 from .api import propose as propose
+from .api import propose_either as propose_either
 from .api import propose_from_prior as propose_from_prior
 from .base import BaseSam as BaseSam
 from .base import build_network as build_network

@@ -120,6 +120,11 @@ class Pair:
         return self._sam
 
     @property
+    def base(self) -> SamBackend:
+        """The SAM without its adapter, on the same embeddings; `sam` if there is none."""
+        return self._base
+
+    @property
     def trained(self) -> tuple[str, ...]:
         """Members that the round's recipe trained: 'unet', 'sam'."""
         return self._trained

@@ -156,6 +156,10 @@ class RoundModels(Protocol):
         """The adapted SAM."""
 
     @property
+    def base(self) -> SamBackend:
+        """The SAM without its adapter, on the same embeddings; `sam` if there is none."""
+
+    @property
     def trained(self) -> tuple[str, ...]:
         """Members that the round's recipe trained: 'unet', 'sam'."""
 
