@@ -85,7 +85,9 @@ class Setup:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shipped, self.tuned, self.round = FakeSam(), FakeSam(), FakeRound()
+        self.keeps = True  # the tuning, for clicks
         monkeypatch.setattr(models, "load_tuned", lambda folder: self.tuned)
+        monkeypatch.setattr(models, "answers_clicks", lambda folder: self.keeps)
         monkeypatch.setattr(models, "load_round", lambda folder: self.round)
         self.segmenter = Segmenter(load_sam=lambda: self.shipped)
 
@@ -219,6 +221,26 @@ def test_a_tuning_of_another_base_is_not_asked(setup: Setup) -> None:
     setup.tuned.base_hash = "other"
     setup.ask(CLICK)
     assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (0, 1)
+
+
+def test_a_refused_tuning_suggests_and_leaves_clicks_to_the_shipped_one(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.keeps = False
+    monkeypatch.setattr(models, "outlines_of", lambda folder: 3)
+    theirs = replace(PROPOSED, round=None)
+    monkeypatch.setattr(models, "propose_from_prior", lambda *_: [theirs])
+    question = Question(("a", Plane()), PIXELS, PromptSet(), None, tuned_folder=TUNED)
+    assert setup.segmenter.suggest(question, (1,)).from_outlines == 3
+    assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (1, 0)
+    # A correction is answered by the shipped one, which gets the suggested outline.
+    setup.ask(theirs, CLICK)
+    assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (1, 1)
+    assert setup.shipped.asked[0].mask is not None
+    setup.ask(CLICK)
+    assert (len(setup.tuned.asked), len(setup.shipped.asked)) == (1, 2)
+    monkeypatch.setattr(models, "describe", lambda sam: "SAM")
+    assert setup.segmenter.describe() == "SAM"
 
 
 def test_a_damaged_tuning_costs_a_line_in_the_log_and_no_click(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ class Segmenter:
         self._base: SamBackend | None = None
         self._round: RoundModels | None = None
         self._round_folder: Path | None = None
-        self._tuned: SamBackend | None = None
+        self._tuned = _Tuned()
         self._tuned_folder: Path | None = None
         self._masks: OrderedDict[Any, Decoded] = OrderedDict()
 
@@ -94,7 +94,7 @@ class Segmenter:
         text = models.describe(sam) + (" (the GPU was full)" if _fell_back_to_cpu(sam) else "")
         if self._round is not None:
             text += f", trained in round {self._round.number}"
-        return text if self._tuned is None else f"{text}, tuned on your labels"
+        return f"{text}, tuned on your labels" if self._tuned.answers_clicks else text
 
     @property
     def cache(self) -> EmbeddingCache:
@@ -191,9 +191,8 @@ class Segmenter:
     def _propose(
         self, question: Question, embedding: Embedding, class_id: int
     ) -> list[PointPrompt]:
-        sam = self._sam_for_clicks(question)
         # The prior was fitted on square pixels, and the points are on the plane's own grid.
-        tuned = sam if sam is self._tuned and question.stretch.is_none else None
+        tuned = self._sam_for_outlines(question) if question.stretch.is_none else None
         if self._round is None or class_id not in self._round.class_ids:
             return [] if tuned is None else models.propose_from_prior(tuned, embedding, class_id)
         image, around = question.pixels, question.around
@@ -207,15 +206,21 @@ class Segmenter:
         A round's SAM that does not follow clicks leaves them to the shipped one. All three use the
         embeddings of the shipped one.
         """
+        sam, tuned = self.prepare(question.round_folder), self._sam_for_outlines(question)
+        if tuned is not None and self._tuned.answers_clicks:
+            return tuned
+        if self._round is None or sam.understands_points:
+            return sam
+        return self._round.base if self._round.base.understands_points else sam
+
+    def _sam_for_outlines(self, question: Question) -> SamBackend | None:
+        """Return the SAM of the question's tuning; None without one for the present base."""
         sam = self.prepare(question.round_folder)
         if question.tuned_folder != self._tuned_folder:
             self._tuned_folder = question.tuned_folder
             self._tuned = _load_tuned(question.tuned_folder)
-        if self._tuned is not None and self._tuned.base_hash == sam.base_hash:
-            return self._tuned
-        if self._round is None or sam.understands_points:
-            return sam
-        return self._round.base if self._round.base.understands_points else sam
+        tuned = self._tuned.sam
+        return tuned if tuned is not None and tuned.base_hash == sam.base_hash else None
 
     def _object(
         self,
@@ -236,7 +241,10 @@ class Segmenter:
                 object_prompts = replace(object_prompts, mask=before)
             # A draft is not the mask that the round's points summarise.
             proposed = before is None and self._has_class(key[0]) and _is_of_round(step, key)
-            answer = self._mask(sam, embedding, question, object_prompts, key[0], proposed=proposed)
+            asked = self._sam_for_outlines(question) if _is_of_outlines(step, key) else None
+            answer = self._mask(
+                asked or sam, embedding, question, object_prompts, key[0], proposed=proposed
+            )
             before = answer.logits if sam.understands_points else before
         return answer
 
@@ -255,7 +263,8 @@ class Segmenter:
     ) -> Decoded:
         mask_hash = None if prompts.mask is None else hash(prompts.mask.tobytes())
         prompt_key = (prompts.points, prompts.labels, prompts.box, mask_hash)
-        key = (question.key, class_id, embedding.key, question.tuned_folder, prompt_key, proposed)
+        asked = (question.tuned_folder, id(sam), proposed)
+        key = (question.key, class_id, embedding.key, prompt_key, asked)
         if key not in self._masks:
             from_round = self._round is not None and sam is self._round.sam
             outlined = proposed or (from_round and not sam.understands_points)
@@ -305,17 +314,37 @@ def _fell_back_to_cpu(sam: SamBackend) -> bool:
 
 def _is_of_round(prompts: PromptSet, key: ObjectKey) -> bool:
     """Whether all prompts of an object were proposed by a round."""
+    return _are_proposed(prompts, key) and all(p.round is not None for p in _points(prompts, key))
+
+
+def _is_of_outlines(prompts: PromptSet, key: ObjectKey) -> bool:
+    """Whether all prompts of an object were proposed by the class prior of a tuning."""
+    return _are_proposed(prompts, key) and all(p.round is None for p in _points(prompts, key))
+
+
+def _are_proposed(prompts: PromptSet, key: ObjectKey) -> bool:
     drawn = key in prompts.boxes or any(s.object_key == key for s in prompts.strokes)
-    points = [p for p in prompts.points if p.object_key == key]
-    return not drawn and all(p.origin == "model" and p.round is not None for p in points)
+    return not drawn and all(p.origin == "model" for p in _points(prompts, key))
 
 
-def _load_tuned(folder: Path | None) -> SamBackend | None:
-    """Load the SAM of a tuning; None if it is damaged, since clicks must still work."""
+def _points(prompts: PromptSet, key: ObjectKey) -> list[PointPrompt]:
+    return [p for p in prompts.points if p.object_key == key]
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """The SAM of a tuning, and whether it answers clicks; a refused one only suggests."""
+
+    sam: SamBackend | None = None
+    answers_clicks: bool = False
+
+
+def _load_tuned(folder: Path | None) -> _Tuned:
+    """Load the SAM of a tuning; none if it is damaged, since clicks must still work."""
     if folder is None:
-        return None
+        return _Tuned()
     try:
-        return models.load_tuned(folder)
+        return _Tuned(models.load_tuned(folder), models.answers_clicks(folder))
     except ModelError as error:
         _log.warning("Clicks are answered without the tuning %s: %s", folder.name, error)
-        return None
+        return _Tuned()

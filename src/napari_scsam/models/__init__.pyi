@@ -61,6 +61,7 @@ from .self_prompting import largest_parts as largest_parts
 from .self_prompting import prompted_by as prompted_by
 from .self_prompting import prompts_for as prompts_for
 from .slice_features import FeatureEncoder as FeatureEncoder
+from .tuned_sam import answers_clicks as answers_clicks
 from .tuned_sam import outlines_of as outlines_of
 from .unet import UNet as UNet
 from .unet import kind_in as kind_in

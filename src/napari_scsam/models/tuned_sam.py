@@ -27,7 +27,7 @@ def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
     except (OSError, *INVALID) as exc:
         raise ModelError(f"{folder} is not a finished tuning: no valid {REPORT_FILE}.") from exc
     if not files:
-        raise ModelError(f"The tuning in {folder} was not kept: there is no model in it.")
+        raise ModelError(f"The tuning in {folder} has no model: it was refused by an old version.")
     for file, sha256 in files.items():
         if sha256_of_file(folder / file) != sha256:
             raise ModelError(
@@ -45,8 +45,23 @@ def outlines_of(folder: str | Path) -> int:
     ModelError
         If its report can't be read.
     """
+    return int(_stated(folder, "planes"))
+
+
+def answers_clicks(folder: str | Path) -> bool:
+    """Return whether a finished tuning answers clicks; if it was refused, it only suggests.
+
+    Raises
+    ------
+    ModelError
+        If its report can't be read.
+    """
+    return bool(_stated(folder, "kept"))
+
+
+def _stated(folder: str | Path, name: str) -> int:
     path = Path(folder) / REPORT_FILE
     try:
-        return int(json.loads(path.read_bytes())["planes"])
+        return int(json.loads(path.read_bytes())[name])
     except (OSError, *INVALID) as exc:
         raise ModelError(f"{path} is not the report of a finished tuning.") from exc

@@ -260,7 +260,8 @@ class TunedRecord:
     report : dict
         Its ``report.json``.
     kept : bool
-        Whether it may be used: held-out clicks were not worse with it.
+        Whether it answers clicks: on held-out objects they were not worse with it. A tuning that
+        was refused only suggests, unless an earlier one was kept.
     reason : str
         Why it was kept or not, for the user.
     commits : int

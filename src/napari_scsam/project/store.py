@@ -388,7 +388,7 @@ class Project:
         return self._training.tunings.all()
 
     def active_tuning(self) -> schema.TunedRecord | None:
-        """The last tuning that was kept, unless the active round is newer than it."""
+        """The last tuning that was kept; without one, the last that can suggest."""
         return self._training.active_tuning()
 
     def commit_count(self) -> int:

@@ -163,9 +163,13 @@ class Training:
             )
 
     def active_tuning(self) -> TunedRecord | None:
-        """The last tuning that was kept; a round, whose SAM corrects less well, replaces none."""
-        kept = [t for t in self.tunings.all() if t.kept]
-        return kept[-1] if kept else None
+        """The last tuning that was kept; without one, the last that can suggest.
+
+        A round, whose SAM corrects less well, replaces none.
+        """
+        usable = [t for t in self.tunings.all() if t.report["files"]]
+        kept = [t for t in usable if t.kept]
+        return next(iter([*kept[::-1], *usable[::-1]]), None)
 
     def commit_count(self) -> int:
         """The number of commits, including those that were reverted."""

@@ -28,6 +28,8 @@ BOX_LOSS = 0.02
 # A base without point training decodes clicks as boxes (`models/clicks_to_box.py`); a tuned copy
 # replaces it only with at least this Dice after the first click. Arbitrary.
 FIRST_CLICK = 0.5
+# What becomes of a copy that is refused.
+ONLY = "used for suggestions only"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +97,9 @@ def decide(
     before, after = shipped["1"], tuned["1"]
     comparison = f"first click {before:.2f} → {after:.2f} on held-out {unit}"
     if tuned["clicks"] < shipped["clicks"]:
-        return False, f"not better ({comparison}), not used"
+        return False, f"not better ({comparison}), {ONLY}"
     if tuned["box"] < shipped["box"] - BOX_LOSS:
-        return False, f"boxes got worse ({shipped['box']:.2f} → {tuned['box']:.2f}), not used"
+        return False, f"boxes got worse ({shipped['box']:.2f} → {tuned['box']:.2f}), {ONLY}"
     if not understands_points and after < FIRST_CLICK:
-        return False, f"not good enough yet ({comparison}), not used"
+        return False, f"not good enough yet ({comparison}), {ONLY}"
     return True, comparison

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def run_tuning(folder: Path) -> Path:
     """Run the tuning of ``tuned/NNNN.partial`` and give the folder its final name.
 
-    A refused copy leaves only its report.
+    A refused copy leaves the decoder as it is shipped, with the class prior for suggestions.
 
     Returns
     -------
@@ -56,17 +56,14 @@ def run_tuning(folder: Path) -> Path:
 
 
 def _save(folder: Path, done: TuningResult, data: str, settings: dict[str, object]) -> None:
-    """Write the adapter, if it is kept, and the report, which lists it, last."""
+    """Write the adapter with the class prior, and the report, which lists them, last."""
     adapter = folder / ADAPTER_FOLDER
     shutil.rmtree(adapter, ignore_errors=True)
-    files = {}
-    if done.report["kept"]:
-        save_adapter(done.model, adapter, done.info)
-        done.prior.save(adapter / PRIOR_FILE)
-        files = {
-            f"{ADAPTER_FOLDER}/{path.name}": sha256_of_file(path)
-            for path in sorted(adapter.iterdir())
-        }
+    save_adapter(done.model, adapter, done.info)
+    done.prior.save(adapter / PRIOR_FILE)
+    files = {
+        f"{ADAPTER_FOLDER}/{path.name}": sha256_of_file(path) for path in sorted(adapter.iterdir())
+    }
     report = {
         **done.report,
         "settings": settings,

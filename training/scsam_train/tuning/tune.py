@@ -29,7 +29,7 @@ from napari_scsam.models import (
     attach,
 )
 from scsam_train.tuning.fit import Tuner
-from scsam_train.tuning.gate import HeldOutObjects, decide, figures
+from scsam_train.tuning.gate import ONLY, HeldOutObjects, decide, figures
 from scsam_train.tuning.objects import (
     Clickable,
     embed_planes,
@@ -64,7 +64,7 @@ class TuningResult:
     Attributes
     ----------
     model : PeftModel
-        The base with the adapter; not to be used if it was refused.
+        The base with the adapter, which changes nothing if the copy was refused.
     info : AdapterInfo
     prior : ClassPrior
         Class prior fitted on the planes.
@@ -132,7 +132,10 @@ def _train_and_decide(
     end: float,
     on_message: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Train copies for the folds and, if they are good enough, one on all; the report on both."""
+    """Train copies for the folds and, if they are good enough, one on all; the report on both.
+
+    If the copy is refused, the decoder stays as it is shipped.
+    """
     split = _hold_out(corpus)
     compared = _cross_validate(tuner, split, end, on_message)
     understands, shipped = base.entry.understands_points, compared.shipped
@@ -142,7 +145,9 @@ def _train_and_decide(
         on_message("Learning from all")
         seen = _train_on_all(tuner, corpus, split, compared)
         if seen["clicks"] < shipped["clicks"]:
-            kept, reason = False, "the last copy forgot more than it learned, not used"
+            kept, reason = False, f"the last copy forgot more than it learned, {ONLY}"
+    if not kept:
+        tuner.soften(0.0)
     return {
         "kept": kept,
         "reason": reason,
