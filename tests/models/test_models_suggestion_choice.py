@@ -42,7 +42,7 @@ class Round:
 
 
 class Tuned:
-    """Answers a map by one mask, a click on the prior's place by the prior's, and others alike."""
+    """Answers a map by one mask, and each click by another."""
 
     def __init__(self, by_map: np.ndarray, by_click: np.ndarray) -> None:
         self.by_map, self.by_click = by_map, by_click
@@ -51,8 +51,7 @@ class Tuned:
         assert class_id == CLASS
         if prompts.mask is not None:
             return decoded(self.by_map)
-        ((row, col),) = prompts.points
-        return decoded(PRIOR if PRIOR[int(row), int(col)] else self.by_click)
+        return decoded(self.by_click)
 
 
 def point(row: float, col: float, kind: Kind = "confirm", number: int | None = 1) -> PointPrompt:
@@ -68,7 +67,8 @@ def proposed(
     by_prior: list[PointPrompt],
 ) -> list[PointPrompt]:
     monkeypatch.setattr(suggestion_choice, "propose", lambda *_: by_round)
-    monkeypatch.setattr(suggestion_choice, "propose_from_prior", lambda *_: by_prior)
+    found = [(p, PRIOR) for p in by_prior]
+    monkeypatch.setattr(suggestion_choice, "outlined_from_prior", lambda *_: found)
     image = np.zeros(SHAPE, np.float32)
     return propose_either(cast("Any", Round()), cast("Any", tuned), image, EMBEDDING, CLASS)
 

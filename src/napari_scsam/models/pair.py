@@ -38,6 +38,8 @@ _TINY = 1e-6
 Partner = Literal["sam", "prompted"]
 _PARTNERS: dict[str, Partner] = {"sam": "sam", "prompted": "prompted"}
 TITLES = {"unet": "U-Net", "sam": "SAM"}
+# Embedding key of a slice, and hashes of its neighbours.
+_SliceKey = tuple[str, tuple[int, ...]]
 
 
 class Pair:
@@ -83,7 +85,9 @@ class Pair:
         self.partner = partner
         self._set_weights(unet_shares, guided)
         self._number: int | None = None
-        self._latest: tuple[tuple[str, tuple[int, ...]], FloatArray] | None = None
+        # Of the latest slice, which is the displayed one.
+        self._latest: tuple[_SliceKey, FloatArray] | None = None
+        self._latest_unet: tuple[_SliceKey, FloatArray] | None = None
 
     def _set_weights(self, unet_shares: Sequence[float] | None, guided: Sequence[bool]) -> None:
         classes = len(self._unet.class_ids)
@@ -111,7 +115,7 @@ class Pair:
         other = copy.copy(self)
         other._unet = copy.copy(self._unet)
         other._unet.mirrored = other._unet.turned = False
-        other._latest = None
+        other._latest = other._latest_unet = None
         return other
 
     @property
@@ -220,8 +224,8 @@ class Pair:
     def _probabilities_of(
         self, image: NDArray[Any], embedding: Embedding, around: Around | None
     ) -> FloatArray:
-        # Every click on a slice needs them again; the latest slice is the visible one.
-        key = embedding.key, tuple(hash(np.asarray(plane).tobytes()) for plane in around or ())
+        # Every click on a slice needs them again.
+        key = _key_of(embedding, around)
         if self._latest is None or self._latest[0] != key:
             self._latest = (key, self.probabilities(image, embedding, around=around))
         return self._latest[1]
@@ -283,6 +287,17 @@ class Pair:
     def _unet_probabilities(
         self, image: NDArray[Any], around: Around | None, embedding: Embedding | None
     ) -> FloatArray:
+        """Predict with the U-Net, once for the proposals and the pair of the same slice."""
+        if embedding is None:
+            return self._by_unet(image, around, None)
+        key = _key_of(embedding, around)
+        if self._latest_unet is None or self._latest_unet[0] != key:
+            self._latest_unet = (key, self._by_unet(image, around, embedding))
+        return self._latest_unet[1]
+
+    def _by_unet(
+        self, image: NDArray[Any], around: Around | None, embedding: Embedding | None
+    ) -> FloatArray:
         """Predict with the U-Net; unknown classes, which it can't distinguish, are background."""
         found = self._unet.probabilities(image, around, embedding)
         for position, class_id in enumerate(self.class_ids, start=1):
@@ -304,6 +319,10 @@ class Pair:
                 continue
             logits.append(self._sam.decode(embedding, Prompts(), class_id=class_id).logits)
         return np.asarray(softmax(np.stack(logits), axis=0), dtype=np.float32)
+
+
+def _key_of(embedding: Embedding, around: Around | None) -> _SliceKey:
+    return embedding.key, tuple(hash(np.asarray(plane).tobytes()) for plane in around or ())
 
 
 def load_round(folder: str | Path, *, device: Device = "auto") -> Pair:

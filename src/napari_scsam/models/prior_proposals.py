@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_scsam.core.arrays import FloatArray, Mask
-    from napari_scsam.models.protocols import Decoded, Embedding, SamBackend
+    from napari_scsam.models.protocols import Embedding, SamBackend
 
 # Objects of a class suggested on a plane: few before many. Arbitrary.
 MAX_OBJECTS = 2
@@ -56,16 +56,25 @@ def propose_from_prior(sam: SamBackend, embedding: Embedding, class_id: int) -> 
         In state 'proposed', best first, at most two; empty if SAM has no prior for the class, or
         the prior finds nothing. `confidence` is the Dice of mask and component. Deterministic.
     """
+    return [point for point, _ in outlined_from_prior(sam, embedding, class_id)]
+
+
+def outlined_from_prior(
+    sam: SamBackend, embedding: Embedding, class_id: int
+) -> list[tuple[PointPrompt, Mask]]:
+    """Return the points of `propose_from_prior`, each with SAM's mask (rows, cols)."""
     odds = sam.class_log_odds(embedding, class_id)
     if odds is None:
         return []
 
-    def decode(row: float, col: float) -> Decoded:
+    def decode(row: float, col: float) -> Mask:
         prompts = Prompts(points=[(row, col)], labels=[1])
-        return sam.decode(embedding, prompts, class_id=class_id)
+        return sam.decode(embedding, prompts, class_id=class_id).mask
 
     found = [_proposal(odds, part, class_id, decode) for part in _objects(odds)]
-    return within_body([p for p in found if p.confidence >= DOUBTFUL], embedding)
+    sure = [(point, mask) for point, mask in found if point.confidence >= DOUBTFUL]
+    kept = within_body([point for point, _ in sure], embedding)
+    return [(point, mask) for point, mask in sure if point in kept]
 
 
 def _objects(odds: FloatArray) -> list[Mask]:
@@ -78,14 +87,14 @@ def _objects(odds: FloatArray) -> list[Mask]:
 
 
 def _proposal(
-    odds: FloatArray, part: Mask, class_id: int, decode: Callable[[float, float], Decoded]
-) -> PointPrompt:
+    odds: FloatArray, part: Mask, class_id: int, decode: Callable[[float, float], Mask]
+) -> tuple[PointPrompt, Mask]:
     depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
     height = depth * np.minimum(odds, SURE)
     row, col = np.unravel_index(int(height.argmax()), height.shape)
-    mask = decode(float(row), float(col)).mask
+    mask = decode(float(row), float(col))
     agreement = 2 * float((mask & part).sum()) / float(mask.sum() + part.sum())
-    return PointPrompt(
+    point = PointPrompt(
         row=float(row),
         col=float(col),
         class_id=class_id,
@@ -95,3 +104,4 @@ def _proposal(
         confidence=agreement,
         state="proposed",
     )
+    return point, mask

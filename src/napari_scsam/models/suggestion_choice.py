@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.prompts import Prompts, deepest
-from napari_scsam.models.prior_proposals import propose_from_prior
+from napari_scsam.models.prior_proposals import outlined_from_prior
 from napari_scsam.models.proposals import propose
 from napari_scsam.models.self_prompting import largest_parts, refined
 
@@ -61,16 +61,15 @@ def propose_either(
     """
     by_round = propose(models, image, embedding, class_id, around)
     sure = [(p.row, p.col) for p in by_round if p.kind == "confirm"]
-    by_prior = propose_from_prior(tuned, embedding, class_id) if sure else []
+    by_prior = outlined_from_prior(tuned, embedding, class_id) if sure else []
     if not by_prior:
         return by_round
     prompts = Prompts(sure, [1] * len(sure))
     outline = models.decode(image, embedding, prompts, class_id, around, proposed=True)
-    places = [(p.row, p.col) for p in by_prior]
-    suggested = _at_each(tuned, embedding, places, class_id)
+    suggested: Mask = np.any([mask for _, mask in by_prior], axis=0)
     if not _is_closer(suggested, outline.logits, tuned, embedding, class_id):
         return by_round
-    return [replace(p, kind="confirm") for p in by_prior]
+    return [replace(point, kind="confirm") for point, _ in by_prior]
 
 
 def _is_closer(
