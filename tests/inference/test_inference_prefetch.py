@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
 from napari_scsam.core.prompts import PointPrompt, PromptSet
-from napari_scsam.core.windows import PRESETS, WHOLE_VOLUME
+from napari_scsam.core.stretch import Stretch
+from napari_scsam.core.volume import Volume
+from napari_scsam.core.windows import AUTO, PRESETS, WHOLE_VOLUME
 from napari_scsam.inference.messages import Question
 from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.project import Project
@@ -20,6 +23,10 @@ from napari_scsam.project import Project
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+
+# Seen along axis 1 its pixels are not square.
+THICK = Volume.from_array(np.zeros((4, 9, 9), np.float32), (5.0, 1.0, 1.0))
 
 
 class Later:
@@ -166,3 +173,17 @@ def test_nothing_is_wanted_after_the_end(room: Room) -> None:
     room.ahead.close()
     room.runner.work()
     assert len(room.wishes.lists) == before
+
+
+def test_each_plane_ahead_has_the_neighbours_and_the_grid_of_its_own_image(room: Room) -> None:
+    volume = room.project.volume(room.ids[0])
+    plane = Plane(0, 4)
+    around = AUTO.around(volume, plane)
+    asked = Question((room.ids[0], plane), volume.plane(plane), PromptSet(), None, around=around)
+    wide = replace(asked, stretch=Stretch.of(THICK, Plane(1, 2)))
+    room.ahead.around(wide, volume)
+    found = {q.key: q for q in room.wishes.lists[-1]}
+    before, after = found[(room.ids[0], Plane(0, 5))].around or (None, None)
+    assert np.array_equal(before, volume.plane(Plane(0, 4)))
+    assert np.array_equal(after, volume.plane(Plane(0, 6)))
+    assert all(question.stretch.is_none for question in found.values())

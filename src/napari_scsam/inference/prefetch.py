@@ -1,4 +1,4 @@
-"""Predicts which planes the user will open next, so that they are embedded by then."""
+"""Predicts which planes the user will open next, so that they are prepared by then."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from napari_scsam.core.errors import ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey
 from napari_scsam.core.jobs import CancelToken, Job
 from napari_scsam.core.prompts import PromptSet
+from napari_scsam.core.stretch import Stretch
+from napari_scsam.core.windows import AUTO
 from napari_scsam.project.image_queue import neighbour, plane_total
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ DIRECT_NEIGHBOURS = 2
 
 
 class LookAhead:
-    """Has planes embedded ahead: neighbours of the current one, then the next of the queue.
+    """Has planes prepared ahead: neighbours of the current one, then the next of the queue.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ class LookAhead:
         self._read: dict[SliceKey, Question] = {}
 
     def around(self, question: Question, volume: Volume) -> None:
-        """Embed ahead, starting from the plane on which the user stays.
+        """Prepare ahead, starting from the plane on which the user stays.
 
         Parameters
         ----------
@@ -66,9 +68,9 @@ class LookAhead:
         volume : Volume
             Image of the plane.
         """
-        plain = replace(question, prompts=PromptSet(), draft=None, around=None)
+        plain = replace(question, prompts=PromptSet(), draft=None, included=PromptSet())
         near = [
-            replace(plain, key=(plain.key[0], plane), pixels=volume.plane(plane))
+            _on_plane(plain, (plain.key[0], plane), volume)
             for plane in self._near(plain.key, volume)
         ]
         self._at = key = plain.key
@@ -89,7 +91,7 @@ class LookAhead:
         self._reading = self._reader.run(Job("Looking ahead", read), found, _ignore)
 
     def close(self) -> None:
-        """Stop embedding ahead."""
+        """Stop preparing ahead."""
         self._at = None
         if self._reading is not None:
             self._reading.cancel()
@@ -120,16 +122,19 @@ class LookAhead:
                 continue  # the error is shown when it is opened
             window = at.window.on(source)
             for key in missing:
-                # A copy: keep the plane, not its whole volume.
-                pixels = source.plane(key[1]).copy()
-                self._read[key] = replace(at, key=key, pixels=pixels, window=window)
+                found = _on_plane(at, key, source)
+                # Copies: keep the planes, not their whole volume.
+                pixels, beside = found.pixels.copy(), found.around
+                around = None if beside is None else (beside[0].copy(), beside[1].copy())
+                self._read[key] = replace(found, pixels=pixels, around=around, window=window)
         return [self._read[key] for key in wanted if key in self._read]
 
     def _is_read(self, key: SliceKey, at: Question) -> bool:
         known = self._read.get(key)
         if known is None:
             return False
-        return (known.window.name, known.round_folder) == (at.window.name, at.round_folder)
+        made_for = (known.window.name, known.round_folder, known.tuned_folder)
+        return made_for == (at.window.name, at.round_folder, at.tuned_folder)
 
     def _next_keys(self, key: SliceKey) -> list[SliceKey]:
         """Return the next open plane, then the first open and the middle one of next images.
@@ -149,6 +154,18 @@ class LookAhead:
             still_open = [i for i in range(total) if i not in done]
             keys += [(record.id, Plane(0, i)) for i in (*still_open[:1], total // 2)]
         return list(dict.fromkeys(keys))
+
+
+def _on_plane(question: Question, key: SliceKey, volume: Volume) -> Question:
+    """Return the same question for another plane, on the values and the grid of its image."""
+    plane = key[1]
+    return replace(
+        question,
+        key=key,
+        pixels=volume.plane(plane),
+        stretch=Stretch.of(volume, plane),
+        around=None if question.around is None else AUTO.around(volume, plane),
+    )
 
 
 def _ignore(_: Exception) -> None:

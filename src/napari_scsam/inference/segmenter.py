@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from napari_scsam.inference.composing import compose
 from napari_scsam.inference.correcting import begun_from, left_of, says_nothing
 from napari_scsam.inference.idle_worker import IdleWorker, Task
 from napari_scsam.inference.messages import Answer, Question
+from napari_scsam.inference.suggestions_ahead import SuggestionsAhead
 from napari_scsam.propagation import Carried, Trail, carry
 
 if TYPE_CHECKING:
@@ -40,13 +42,15 @@ _log = logging.getLogger(__name__)
 
 # Maximum number of stored masks, and of their bytes. Arbitrary.
 MASKS_KEPT, MASKS_BYTES = 32, 256 * 2**20
+# Planes that are expected next on which suggestions are made ahead. Arbitrary.
+SUGGESTED_AHEAD = 3
 GPU_FULL = "The GPU was full: continued on the CPU."
 
 
 class Segmenter:
     """Owns the models and their caches; all methods must be called from one worker thread.
 
-    Its own background thread embeds the planes given to `prefetch`, and yields to every request.
+    Its own background thread prepares the planes given to `prefetch`, and yields to every request.
 
     Parameters
     ----------
@@ -75,6 +79,7 @@ class Segmenter:
         self._tuned = _Tuned()
         self._tuned_folder: Path | None = None
         self._masks: OrderedDict[Any, Decoded] = OrderedDict()
+        self._suggested = SuggestionsAhead()
 
     def prepare(self, round_folder: Path | None) -> SamBackend:
         """Load the models of the active round, once."""
@@ -110,11 +115,18 @@ class Segmenter:
             return self._embed(question.seen().squared())
 
     def prefetch(self, questions: Iterable[Question]) -> None:
-        """Embed these planes next, one by one, while there is no request; returns at once."""
+        """Prepare these planes next, one by one, while there is no request; returns at once.
+
+        All are embedded. If suggestions were requested before, they are made for the first ones.
+        """
         cache, tasks = self.cache, []
-        for question in questions:
+        for number, question in enumerate(questions):
             sam = self.prepare(question.round_folder)
             tasks.append(Task(question.key, partial(_embed_ahead, cache, sam, question)))
+            first = number < SUGGESTED_AHEAD and question.key[1].axis == 0
+            if first and self._suggested.class_ids:
+                twin = self._twin(question)
+                tasks.append(Task(question.key, partial(twin._suggest_ahead, question)))
         self._ahead.schedule(tasks)
 
     def decode(self, question: Question) -> Answer:
@@ -129,8 +141,10 @@ class Segmenter:
 
     def suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
         """Propose prompts of the active round or the tuned SAM for `class_ids`; decode them."""
+        wanted = tuple(class_ids)
         with self._ahead.paused_for(question.key):
-            return self._suggest(question.seen(), class_ids)
+            found = self._suggested.take(question, wanted)
+            return self._suggest(question.seen(), wanted) if found is None else found
 
     def carry(self, question: Question, trail: Trail) -> Carried:
         """Propagate masks of a neighbouring plane to the question's, ignoring its prompts."""
@@ -153,6 +167,19 @@ class Segmenter:
     def close(self) -> None:
         """Stop embedding ahead; the models are freed with this object."""
         self._ahead.close()
+
+    def _twin(self, question: Question) -> Segmenter:
+        """Return a segmenter on the question's models for the background thread."""
+        self._sam_for_outlines(question)
+        twin = copy.copy(self)
+        twin._masks = OrderedDict()
+        twin._round = copy.copy(self._round)  # it keeps the maps of one plane
+        return twin
+
+    def _suggest_ahead(self, question: Question, cancel: CancelToken) -> None:
+        wanted = self._suggested.class_ids
+        answer = self._suggest(question.seen(), wanted, cancel.check)
+        self._suggested.keep(question, wanted, answer)
 
     def _embed(self, question: Question) -> Embedding:
         sam = self.prepare(question.round_folder)
@@ -177,12 +204,22 @@ class Segmenter:
         note = GPU_FULL if _fell_back_to_cpu(sam) else ""
         return Answer(question.prompts, preview, via, iou, note)
 
-    def _suggest(self, question: Question, class_ids: Iterable[int]) -> Answer:
-        """Propose by the round, by the tuned SAM's class prior, or by the better of the two."""
+    def _suggest(
+        self,
+        question: Question,
+        class_ids: tuple[int, ...],
+        check: Callable[[], None] = lambda: None,
+    ) -> Answer:
+        """Propose by the round, by the tuned SAM's class prior, or by the better of the two.
+
+        `check` is called before each class; it may raise Cancelled.
+        """
         embedding = self._embed(question)
-        wanted = list(class_ids)
-        proposals = [p for c in wanted for p in self._propose(question, embedding, c)]
-        prompts = with_proposals(question.prompts, proposals, wanted)
+        proposals: list[PointPrompt] = []
+        for class_id in class_ids:
+            check()
+            proposals += self._propose(question, embedding, class_id)
+        prompts = with_proposals(question.prompts, proposals, class_ids)
         answer = self._decode(replace(question, prompts=prompts))
         if question.tuned_folder is None or all(p.round is not None for p in proposals):
             return answer

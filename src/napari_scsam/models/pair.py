@@ -226,9 +226,10 @@ class Pair:
     ) -> FloatArray:
         # Every click on a slice needs them again.
         key = _key_of(embedding, around)
-        if self._latest is None or self._latest[0] != key:
-            self._latest = (key, self.probabilities(image, embedding, around=around))
-        return self._latest[1]
+        latest = self._latest
+        if latest is None or latest[0] != key:
+            self._latest = latest = (key, self.probabilities(image, embedding, around=around))
+        return latest[1]
 
     def members(
         self, image: NDArray[Any], embedding: Embedding | None, around: Around | None = None
@@ -291,9 +292,10 @@ class Pair:
         if embedding is None:
             return self._by_unet(image, around, None)
         key = _key_of(embedding, around)
-        if self._latest_unet is None or self._latest_unet[0] != key:
-            self._latest_unet = (key, self._by_unet(image, around, embedding))
-        return self._latest_unet[1]
+        latest = self._latest_unet
+        if latest is None or latest[0] != key:
+            self._latest_unet = latest = (key, self._by_unet(image, around, embedding))
+        return latest[1]
 
     def _by_unet(
         self, image: NDArray[Any], around: Around | None, embedding: Embedding | None
