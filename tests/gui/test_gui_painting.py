@@ -9,12 +9,16 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+from napari_scsam.annotation.pending import read_back
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.project import Project
+from napari_scsam.project.pending import read_pending
 
 pytestmark = pytest.mark.gui
+# Of the volume of `loop` (conftest.py).
+LOOP_SHAPE = (8, 60, 70)
 
 
 def layer(dock: Any, name: str) -> Any:
@@ -645,6 +649,22 @@ def test_unfinished_outlines_come_back_with_their_slices_and_the_project(
     hand.window_key(Qt.Key.Key_Y)
     hand.key(Qt.Key.Key_Escape)
     hand.until(lambda: not (folder / "pending" / f"{image_id}.json").exists())
+
+
+def test_closing_the_window_keeps_unfinished_outlines(hand: Any, dock: Any, loop: Any) -> None:
+    image_id, plane = loop.key
+    folder = dock.session.project.folder
+    hand.window_key(Qt.Key.Key_Y)
+    set_vertices(hand, ROUND[:4])
+    dock.session.canvas.go_to(Plane(0, plane.index + 1))
+    hand.pick_tool("outline")
+    set_vertices(hand, [(10, 10), (10, 40), (40, 40), (40, 10)])
+    dock.shut_down()
+    with Project.open(folder) as project:
+        found = read_back(read_pending(project, image_id), LOOP_SHAPE)
+    assert found[plane].outline is not None and len(found[plane].outline.vertices) == 4
+    working = found[Plane(0, plane.index + 1)].working
+    assert working is not None and working.label[25, 25] == 1
 
 
 def test_an_exact_outline_that_is_open_when_the_project_closes_is_kept(
