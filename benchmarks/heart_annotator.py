@@ -97,7 +97,6 @@ class Recorder(Canvas):
 
     def __init__(self) -> None:
         self.listener = CanvasListener()
-        self.vertices: list[tuple[float, float]] = []
 
     def listen(self, listener: CanvasListener) -> None:
         """Send all further reports to `listener`."""
@@ -109,12 +108,6 @@ class Recorder(Canvas):
     def index_along(self, _axis: int) -> int:
         """Position of the view."""
         return 0
-
-    def finish_stroke(self) -> None:
-        """Complete an unfinished outline, as the canvas does at J."""
-        found, self.vertices = self.vertices, []
-        if found:
-            self.listener.add_outline(found)
 
 
 class Annotator:
@@ -165,8 +158,9 @@ class Annotator:
     def _click_along(self, border: np.ndarray, count: int, off: Callable[..., np.ndarray]) -> None:
         if self.annotation.now.tool != "smooth":
             self._act(self.annotation.pick_tool, "smooth")
-        for row, col in spread(border, count) + off(count, 2):
-            self._act(self.canvas.vertices.append, (float(row), float(col)))
+        places = [(float(row), float(col)) for row, col in spread(border, count) + off(count, 2)]
+        for number in range(1, count + 1):
+            self._act(self.canvas.listener.set_vertices, places[:number])
 
     @property
     def label(self) -> np.ndarray:

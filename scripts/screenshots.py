@@ -1,12 +1,13 @@
 """Take the screenshots of the documentation: the dock beside the sample scan, step by step.
 
-    python scripts/screenshots.py docs/images [--sample FOLDER] [--theme dark] [--only-list]
+    python scripts/screenshots.py docs/images [--sample FOLDER] [--theme dark] [--only list]
 
 It needs a display (see `scripts/with-display.sh`) and an idle machine, because the dock shows
 the estimated time of a round. The sample project is created in a temporary folder. For the last
 screenshots, a second project is trained for one round with the demo's settings. `--sample` is
 the folder of this project, which is then reused. The ranked list is that of a third project, of
-single slices of the sample scan; `--only-list` takes its screenshot alone.
+single slices of the sample scan. `--only` takes the screenshot of the list, of the smooth outline,
+or of the keys alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import napari  # noqa: TID251 - a script that drives the window
 import numpy as np
 import tifffile
 from PIL import Image
-from qtpy.QtCore import QBuffer, QIODevice  # noqa: TID251 - as above
+from qtpy.QtCore import QBuffer, QIODevice, QPoint, Qt  # noqa: TID251 - as above
+from qtpy.QtTest import QTest  # noqa: TID251 - as above
 from qtpy.QtWidgets import (  # noqa: TID251 - as above
     QApplication,
     QDialog,
@@ -32,7 +34,8 @@ from qtpy.QtWidgets import (  # noqa: TID251 - as above
     QToolButton,
     QWidget,
 )
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
+from skimage.measure import find_contours
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, ignore_progress
@@ -56,6 +59,8 @@ LARGE_FONT = 24
 VENTRICLES = 2
 # Chosen by hand in the sample: a committed slice, and two open ones.
 COMMITTED_SLICE, CLICKED_SLICE, SUGGESTED_SLICE = 76, 79, 91
+# An open slice, and the number of vertices round its brain. Chosen by hand.
+OUTLINED_SLICE, VERTICES = 91, 6
 # Slices of the ranked list, every eighth of those with a brain. Chosen by hand.
 LISTED_SLICES = range(30, 150, 8)
 
@@ -66,19 +71,24 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--sample", type=Path, default=None, help="folder of the sample project")
     parser.add_argument("--theme", default="dark", choices=("dark", "light"))
-    parser.add_argument("--only-list", action="store_true", help="take the ranked list alone")
+    parser.add_argument("--only", choices=("list", "outline", "keys"), help="take one alone")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         with _dock(args.theme) as (window, dock):
-            if not args.only_list:
+            if args.only is None:
                 trained = _trained_sample(args.sample or place / "trained")
                 _take_pictures(window, dock, (_sample(place / "fresh"), trained), args.out)
                 _unfold(dock, "rounds_fold")
                 _scroll_down(dock)
                 _take_states(dock, args.out)
-            _take_list(dock, _ranked_sample(place), args.out)
+            if args.only in (None, "outline"):
+                _take_outline(window, dock, _sample(place / "outlined"), args.out)
+            if args.only in (None, "keys"):
+                _take_keys(dock, args.out)
+            if args.only in (None, "list"):
+                _take_list(dock, _ranked_sample(place), args.out)
 
 
 @contextmanager
@@ -152,10 +162,6 @@ def _take_states(dock: Any, out: Path) -> None:
     _unfold(dock, "edit_classes")
     _save(dock, out / "classes.png")
     dock.findChild(QToolButton, "edit_classes").setChecked(False)
-    dock.press("keys")
-    _pump(1.0)
-    _save(dock.findChild(QDialog, "key_sheet"), out / "keys.png")
-    dock.findChild(QDialog, "key_sheet").close()
     _scroll_down(dock)
     _unfold(dock, "train_settings")
     _save(dock, out / "settings.png")
@@ -164,6 +170,38 @@ def _take_states(dock: Any, out: Path) -> None:
     _pump(1.0)
     _save(dock, out / "large.png")
     dock.setStyleSheet(style)
+
+
+def _take_keys(dock: Any, out: Path) -> None:
+    dock.press("keys")
+    _pump(1.0)
+    _save(dock.findChild(QDialog, "key_sheet"), out / "keys.png")
+    dock.findChild(QDialog, "key_sheet").close()
+
+
+def _take_outline(window: Any, dock: Any, project: Path, out: Path) -> None:
+    """Click along the border of the brain with *Smooth outline*, but for the last vertex."""
+    _open(dock, project)
+    _go_to(dock, OUTLINED_SLICE)
+    dock.session.annotation.pick_tool("smooth")
+    _pump(1.0)
+    brain = load_sample_scan().truth[OUTLINED_SLICE] > 0
+    border = max(find_contours(binary_fill_holes(brain).astype(float), 0.5), key=len)
+    *clicked, last = border[:: -(-len(border) // VERTICES)]
+    canvas = window._qt_viewer.canvas
+    for row, col in clicked:
+        QTest.mouseClick(canvas.native, Qt.MouseButton.LeftButton, pos=_at(dock, canvas, row, col))
+        _pump(0.5)
+    QTest.mouseMove(canvas.native, _at(dock, canvas, *last))
+    _pump(SETTLE_S)
+    _save(window, out / "smooth.png")
+
+
+def _at(dock: Any, canvas: Any, row: float, col: float) -> QPoint:
+    """Position of a pixel of the displayed slice on the canvas."""
+    scale = dock.session.canvas.layers["prompts"].scale[-2:]
+    x, y = canvas.view.scene.transform.map([col * scale[1], row * scale[0], 0, 1])[:2]
+    return QPoint(round(x), round(y))
 
 
 def _unfold(dock: Any, name: str, *, on: bool = True) -> None:

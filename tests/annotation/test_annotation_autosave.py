@@ -10,6 +10,8 @@ import pytest
 from annotation_desk import Desk
 
 from napari_scsam.annotation.pending import pending_of, read_back, to_json
+from napari_scsam.annotation.unfinished_outline import MOST_VERTICES
+from napari_scsam.annotation.work import Work
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
 
@@ -151,9 +153,112 @@ def test_a_damaged_file_is_set_aside_and_said(worked: Desk, damage: str) -> None
 
 def test_another_images_size_does_not_fit(worked: Desk) -> None:
     image_id, _ = worked.annotation.key
-    kept = json.loads(json.dumps(to_json(pending_of(worked.annotation.now.work, image_id))))
+    kept = json.loads(json.dumps(to_json(pending_of(worked.annotation.now.work, {}, image_id))))
     assert read_back(kept, (5, 20, 30))
     with pytest.raises(ValueError, match=r"reshape|no plane"):
         read_back(kept, (5, 8, 9))
     with pytest.raises(ValueError, match="no plane"):
         read_back(kept, (1, 20, 30))
+
+
+AROUND = ((10.0, 3.0), (17.0, 10.0), (10.0, 17.0), (3.0, 10.0))
+
+
+def set_vertices(desk: Desk, *places: tuple[float, float]) -> None:
+    """Click the vertices of a smooth outline, as the canvas reports it."""
+    desk.annotation.pick_tool("smooth")
+    for place in places:
+        now = desk.annotation.now.outline
+        desk.canvas.listener.set_vertices([*(() if now is None else now.vertices), place])
+    desk.settle()
+
+
+def test_an_unfinished_outline_comes_back_after_a_kill_and_is_swept(desk: Desk) -> None:
+    image_id, plane = desk.annotation.key
+    desk.annotation.editor.set_class(2)
+    set_vertices(desk, *AROUND)
+    beside = Plane(0, plane.index + 1)
+    desk.canvas.go_to(beside)
+    set_vertices(desk, *AROUND[:2])
+    folder = desk.project.folder
+    desk.project.close()
+    path = folder / "pending" / f"{image_id}.json"
+
+    def check(again: Desk) -> None:
+        assert "restored on 2 slices" in again.state.status
+        assert again.canvas.scene.prompts.outline.vertices == AROUND
+        assert again.canvas.scene.prompts.outline.class_id == 2
+        again.annotation.commit()  # J completes it, whichever tool is active
+        again.settle()
+        label = again.project.label(image_id)
+        assert label[plane.index, 10, 10] == 2 and label[plane.index, 19, 19] == 0
+        assert again.canvas.scene.prompts.outline is None
+        again.canvas.go_to(beside)
+        assert again.canvas.scene.prompts.outline.vertices == AROUND[:2]
+        assert path.exists()
+        again.annotation.commit()  # two vertices enclose nothing
+        again.settle()
+        assert again.canvas.scene.prompts.outline is None
+        assert not path.exists()
+
+    reopened(folder, image_id, plane, check)
+
+
+def test_an_outline_of_another_image_waits_and_is_written(desk: Desk) -> None:
+    image_id, plane = desk.annotation.key
+    other, folder = desk.project.images()[1].id, desk.project.folder
+    set_vertices(desk, *AROUND)
+    desk.annotation.navigation.open_image(other, Plane(0, 1))
+    desk.settle()
+    assert desk.canvas.scene.prompts.outline is None
+    assert "undo" not in desk.state.enabled
+    set_vertices(desk, *AROUND[:1])
+    desk.annotation.navigation.open_image(image_id, plane)
+    desk.settle()
+    assert desk.canvas.scene.prompts.outline.vertices == AROUND
+    desk.canvas.listener.complete_outline()
+    desk.settle()
+    desk.annotation.close()
+    desk.project.close()
+
+    def check(again: Desk) -> None:
+        assert again.canvas.scene.prompts.outline.vertices == AROUND[:1]
+
+    reopened(folder, other, Plane(0, 1), check)
+
+
+def test_an_outline_is_bounded_where_it_is_set(desk: Desk) -> None:
+    """So that what is written can be read again."""
+    rows, cols = desk.annotation.now.plane_shape
+    set_vertices(desk, (-rows, 2.0 * cols))
+    outline = desk.annotation.now.outline
+    for place in ((-rows - 1, 0), (0, 2.0 * cols + 1), (float("nan"), 0)):
+        set_vertices(desk, place)
+        assert "too far from the image" in desk.state.status
+    desk.canvas.listener.set_vertices([(1, 1)] * (MOST_VERTICES + 1))
+    assert f"at most {MOST_VERTICES} points" in desk.state.status
+    assert desk.annotation.now.outline == outline
+    desk.canvas.listener.set_vertices([(1, 1)] * MOST_VERTICES)
+    key = desk.annotation.key
+    kept = json.loads(
+        json.dumps(to_json(pending_of(Work(), desk.annotation.now.unfinished, key[0])))
+    )
+    assert len(read_back(kept, (5, rows, cols))[key[1]].outline.vertices) == MOST_VERTICES
+
+
+def test_the_outline_of_a_class_that_is_gone_becomes_the_active_one(desk: Desk) -> None:
+    image_id, plane = desk.annotation.key
+    set_vertices(desk, *AROUND)
+    folder = desk.project.folder
+    desk.project.close()
+    path = folder / "pending" / f"{image_id}.json"
+    path.write_text(path.read_text().replace('"class_id":1', '"class_id":99'))
+
+    def check(again: Desk) -> None:
+        assert "Unfinished outline of class 99" in again.state.counts
+        again.annotation.pick_tool("smooth")
+        again.canvas.listener.complete_outline()
+        again.settle()
+        assert again.annotation.preview[10, 10] == 1
+
+    reopened(folder, image_id, plane, check)

@@ -14,6 +14,8 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from annotation_desk import Desk
 
     from napari_scsam.inference.messages import Answer, Question
@@ -276,6 +278,15 @@ def test_how_sure_the_model_is_of_its_outline_is_said(desk: Desk, iou: float, wo
     assert f"outline: {words}" in desk.state.counts
 
 
+def outline(desk: Desk, vertices: Sequence[tuple[float, float]]) -> None:
+    """Set the vertices of a smooth outline one by one, and close it."""
+    desk.annotation.pick_tool("smooth")
+    for number in range(1, len(vertices) + 1):
+        desk.canvas.listener.set_vertices(vertices[:number])
+    desk.canvas.listener.complete_outline()
+    desk.settle()
+
+
 def test_a_smooth_outline_around_another_class_is_a_ring(desk: Desk, project: Project) -> None:
     loop = desk.annotation
     around = [(10, 3), (17, 10), (10, 17), (3, 10)]
@@ -283,8 +294,7 @@ def test_a_smooth_outline_around_another_class_is_a_ring(desk: Desk, project: Pr
     desk.settle()
     cavity = np.array(loop.preview)
     loop.editor.set_class(2)
-    desk.canvas.listener.add_outline(around)
-    desk.settle()
+    outline(desk, around)
     assert loop.preview is not None
     np.testing.assert_array_equal(loop.preview == 1, cavity == 1)
     ring = loop.preview == 2
@@ -295,15 +305,15 @@ def test_a_smooth_outline_around_another_class_is_a_ring(desk: Desk, project: Pr
     desk.settle()
     np.testing.assert_array_equal(loop.preview, cavity)
     for vertices, said in (
-        (around[:2], "three different vertices"),
-        ([(-50, -50), (-50, -40), (-40, -50)], "no pixel of this slice"),
+        ((*around[:2], around[0]), "three different vertices"),
+        ([(-15, -15), (-15, -10), (-10, -15)], "no pixel of this slice"),
     ):
-        desk.canvas.listener.add_outline(vertices)
+        outline(desk, vertices)
         assert said in desk.state.status
     np.testing.assert_array_equal(loop.preview, cavity)
     # As a slice that has only this outline, it is saved without a model.
     loop.redo()
-    desk.canvas.listener.add_outline(around)
+    outline(desk, around)
     assert "already" in desk.state.status or "protected" in desk.state.status
     loop.commit()
     desk.settle()

@@ -9,7 +9,12 @@ import pytest
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.project.opinions import opinions
+from napari_scsam.project.opinions import (
+    added_versions,
+    author_of,
+    leading_to_current,
+    opinions,
+)
 from napari_scsam.workflows.agreement import compare_opinions
 
 if TYPE_CHECKING:
@@ -100,6 +105,41 @@ def test_a_slice_that_nobody_labelled_is_labelled_as_ever(
     label = project.label(image)
     assert label[2].sum() == 9 and np.array_equal(label[[1, 3]], of_anna[[1, 3]])
     assert opinions(project) == {}
+
+
+def test_a_slice_along_another_axis_takes_over_none_that_it_crosses(
+    of_anna: np.ndarray, desk: Desk, project: Project
+) -> None:
+    """It changes one line of each; who labelled the slice stays who labelled it."""
+    image = project.images()[0].id
+    desk.canvas.go_to(Plane(1, 12))
+    click(desk, 2, 8)
+    desk.annotation.commit()  # by ben
+    desk.settle()
+    label = project.label(image)
+    assert label[1, 12, 8] == 1 and label[1].sum() == of_anna[1].sum() + 3
+    desk.canvas.go_to(Plane(0, 1))
+    desk.annotation.navigation.give_second_opinions(True)
+    desk.settle()
+    assert (desk.canvas.scene.committed[[1, 3]] == NOT_ANNOTATED).all()
+    click(desk, 5, 5)
+    desk.annotation.commit()
+    desk.settle()
+    (compared,), _ = compare_opinions(project)
+    assert (compared.first, compared.second, compared.plane) == ("anna", "ben", 1)
+    # A slice that is labelled line by line is theirs who labelled the lines.
+    desk.annotation.navigation.give_second_opinions(False)
+    desk.settle()
+    for row in range(20):
+        desk.canvas.go_to(Plane(1, row))
+        desk.annotation.commit()
+        desk.settle()
+    versions = [commit.version for commit in leading_to_current(project, image)]
+    chain, added = leading_to_current(project, image), added_versions(project, image)
+    assert set(versions[2:]) == added
+    assert [author_of(chain, index, added) for index in range(5)] == [
+        *("ben", "anna", "ben", "anna", "ben")
+    ]
 
 
 def test_drafts_and_other_axes_change_nothing_of_others(

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from napari_scsam.annotation.unfinished_outline import UnfinishedOutline
 from napari_scsam.annotation.view_state import Situation, resolve
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
@@ -30,6 +31,8 @@ SEEN = {
     "selected": (HERE, 0),
     "line": (HERE, (1, 1)),
     "active": (HERE, (1, 2)),
+    "outline": (HERE, UnfinishedOutline(((1.0, 2.0),), 2)),
+    "corners": (replace(HERE, tool="outline"), 2),
     "iou": (HERE, 0.9),
     "draft": (EMPTY, Draft(np.zeros((2, 2), np.uint8))),
     "drafts": (HERE, 3),

@@ -1,9 +1,10 @@
 """Kill a window at a random moment of a session of drawing, and check what is left.
 
 Run as ``python killing_window.py FOLDER SEED COUNT``, with a display. Each of the trials forks a
-process that opens the project in a window, draws strokes with the mouse, presses J and moves the
-slider, until it is killed. Then the project must contain everything that was drawn, except for the
-stroke that was being drawn. The last line says how many strokes the trials drew.
+process that opens the project in a window, draws strokes with the mouse, begins smooth outlines,
+presses J and moves the slider, until it is killed. Then the project must contain everything that
+was drawn, except for the stroke or the vertex that was being drawn. The last line says how many
+strokes the trials drew, and how many unfinished outlines the kills left.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from gui.conftest import Hand, Squares
 
 from napari_scsam._qt.dock import ScsamDock
-from napari_scsam.annotation.pending import read_back, with_pending
+from napari_scsam.annotation.pending import read_back, unfinished_in, with_pending
 from napari_scsam.annotation.work import Work
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project
@@ -38,10 +39,10 @@ from napari_scsam.rounds import machine_speed, tuning
 SHAPE = (6, 60, 70)
 # Seconds: a person's pause between two actions, the latest kill after the window is ready, and the
 # longest that a window takes to open. Arbitrary.
-PAUSE_S, LATEST_S, OPENS_S = 0.15, 2.5, 120.0
+PAUSE_S, LATEST_S, OPENS_S = 0.15, 4.0, 120.0
 BRUSH = 3  # pixels; arbitrary
 # Of the actions that are not strokes. Arbitrary.
-COMMITS, MOVES = 0.15, 0.25
+COMMITS, MOVES, OUTLINES = 0.15, 0.2, 0.15
 
 
 class Session:
@@ -79,8 +80,27 @@ class Session:
             elif chosen < COMMITS + MOVES:
                 self.note(None)
                 self.viewer.dims.set_current_step(0, int(self.rng.integers(SHAPE[0])))
+            elif chosen < COMMITS + MOVES + OUTLINES:
+                self.begin_outline()
             else:
                 self.stroke()
+
+    def begin_outline(self) -> None:
+        """Set vertices of a smooth outline, which stays unfinished, and go to another slice."""
+        if self.loop.now.outline is not None:
+            return
+        self.note(None)
+        self.key(Qt.Key.Key_Y)
+        # Fewer than three, so that J gives them up rather than draw.
+        for place in self.rng.uniform((5, 5), (SHAPE[1] - 6, SHAPE[2] - 6), (2, 2)):
+            self.note(None)
+            at = self.hand.at(*place)
+            QTest.mouseClick(self.hand.native, Qt.MouseButton.LeftButton, pos=at)
+            self.wait(0.02)
+        self.note(None)
+        self.viewer.dims.set_current_step(0, (self.loop.key[1].index + 1) % SHAPE[0])
+        self.note(None)
+        self.key(Qt.Key.Key_D)
 
     def stroke(self) -> None:
         start = self.rng.uniform((5, 5), (SHAPE[1] - 6, SHAPE[2] - 6))
@@ -98,7 +118,9 @@ class Session:
         layers = self.dock.session.canvas.layers
         seen = np.maximum(layers["preview"].data, layers["committed"].data)
         np.savez(self.folder / "next.npz", seen=np.where(seen == 255, 0, seen))
-        (self.folder / "next.json").write_text(json.dumps([self.strokes, draws]))
+        outlines = {key[1].index: found.vertices for key, found in self.loop.now.unfinished.items()}
+        here = self.loop.key[1].index
+        (self.folder / "next.json").write_text(json.dumps([self.strokes, draws, here, outlines]))
         folder = self.folder / f"seen-{time.monotonic_ns():020d}"
         folder.mkdir()
         for name in ("next.npz", "next.json"):
@@ -119,8 +141,11 @@ class Session:
             time.sleep(0.005)
 
 
-def in_project(folder: Path) -> np.ndarray:
-    """What is drawn in a project: committed, and what is not committed over it."""
+def in_project(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """What is drawn in a project: committed, and what is not committed over it.
+
+    The second value has the vertices of unfinished outlines by slice, as JSON reads them.
+    """
     with Project.open(folder, wait=10) as project:
         assert project.notes == [], project.notes
         (image,) = project.images()
@@ -130,12 +155,17 @@ def in_project(folder: Path) -> np.ndarray:
     work = with_pending(Work(), image.id, pending)
     for (_, plane), working in work.working_labels.items():
         seen[plane.index] = working.label
-    return seen
+    outlines = unfinished_in(pending, image.id)
+    vertices = {key[1].index: found.vertices for key, found in outlines.items()}
+    return seen, json.loads(json.dumps(vertices))
 
 
-def trial(folder: Path, rng: np.random.Generator) -> int:
-    """Kill a session, and compare the project with what was last seen; returns the strokes."""
-    before = in_project(folder / "project")
+def trial(folder: Path, rng: np.random.Generator) -> tuple[int, int]:
+    """Kill a session, and compare the project with what was last seen.
+
+    Returns the number of strokes, and of unfinished outlines.
+    """
+    before, outlines = in_project(folder / "project")
     for old in folder.glob("seen-*"):
         old.rename(folder / f"old-{old.name}")
     seed = int(rng.integers(2**31))
@@ -156,8 +186,22 @@ def trial(folder: Path, rng: np.random.Generator) -> int:
     noted = sorted(path.parent for path in folder.glob("seen-*/complete"))
     first, last = (np.load(noted[at] / "next.npz")["seen"] for at in (0, -1))
     np.testing.assert_array_equal(first, before)  # the window showed what was left
-    check(in_project(folder / "project"), last, json.loads((noted[-1] / "next.json").read_text()))
-    return int(json.loads((noted[-1] / "next.json").read_text())[0])
+    begun, ended = (json.loads((noted[at] / "next.json").read_text()) for at in (0, -1))
+    assert begun[3] == outlines, (begun[3], outlines)
+    found, outlines = in_project(folder / "project")
+    check(found, last, ended)
+    kept = len(outlines)
+    check_outlines(outlines, ended)
+    return int(ended[0]), kept
+
+
+def check_outlines(found: dict[str, Any], last: list[Any]) -> None:
+    """Every vertex is there; on the slice in view, the last action may have changed the outline."""
+    here, noted = str(last[2]), last[3]
+    now, before = found.pop(here, []), noted.pop(here, [])
+    assert now[: len(before)] == before or not now, (now, before)
+    assert len(now) <= len(before) + 1
+    assert found == noted, (found, noted)
 
 
 def check(found: np.ndarray, seen: np.ndarray, last: list[Any]) -> None:
@@ -182,8 +226,8 @@ def main() -> None:
     with Project.create(folder / "project", ["one", "two"]) as project:
         (image,) = project.add_images([scan])
         project.commit(image, np.zeros(SHAPE[1:], np.uint8), plane=Plane(0, 1))
-    strokes = sum(trial(folder, rng) for _ in range(count))
-    sys.stdout.write(f"{count} killed, {strokes} strokes")
+    strokes, outlines = np.sum([trial(folder, rng) for _ in range(count)], axis=0)
+    sys.stdout.write(f"{count} killed, {strokes} strokes, {outlines} outlines")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ def test_a_killed_window_loses_at_most_the_stroke_in_progress(
     words = [sys.executable, str(script), str(tmp_path), str(seed), str(count)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60 + 20 * count)
     assert done.returncode == 0, done.stderr[-3000:]
-    killed, strokes = done.stdout.splitlines()[-1].split(", ")
+    killed, strokes, outlines = done.stdout.splitlines()[-1].split(", ")
     assert killed == f"{count} killed"
-    assert int(strokes.split()[0]) > count  # so that there was something to lose
+    # So that there was something to lose.
+    assert int(strokes.split()[0]) + int(outlines.split()[0]) > count
+    assert int(outlines.split()[0])

@@ -9,12 +9,16 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+from napari_scsam.annotation.pending import read_back
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PromptSet
 from napari_scsam.project import Project
+from napari_scsam.project.pending import read_pending
 
 pytestmark = pytest.mark.gui
+# Of the volume of `loop` (conftest.py).
+LOOP_SHAPE = (8, 60, 70)
 
 
 def layer(dock: Any, name: str) -> Any:
@@ -521,3 +525,155 @@ def test_a_smooth_outline_goes_through_the_clicks(hand: Any, dock: Any, loop: An
     np.testing.assert_array_equal(on_show(dock), clicked)
     # The status has other lines than before, so the clicks are off by a part of a pixel.
     assert (save(hand, dock) != shown).sum() < 20
+
+
+# Vertices around the middle of a slice, as (row, col).
+ROUND = [(15.4, 30.3), (25.4, 43.6), (40.4, 39.4), (40.4, 21.4), (25.4, 16.6)]
+
+
+def set_vertices(hand: Any, places: Any) -> None:
+    for place in places:
+        hand.click(*place)
+        hand.qtbot.wait(20)
+
+
+def hint(hand: Any) -> str:
+    return str(hand.find("counts").text())
+
+
+def undo_is_possible(hand: Any) -> bool:
+    return bool(hand.find("undo").isEnabled())
+
+
+def test_undo_and_the_hint_are_true_while_vertices_are_set(hand: Any, dock: Any, loop: Any) -> None:
+    drawn = layer(dock, "boxes and strokes")
+    hand.window_key(Qt.Key.Key_2)
+    hand.window_key(Qt.Key.Key_Y)
+    assert hint(hand).startswith("Click along the border")
+    assert not undo_is_possible(hand)
+    set_vertices(hand, ROUND[:2])
+    assert undo_is_possible(hand)
+    assert hint(hand).startswith("Outline of two. Click along its border.")
+    assert "Enter" not in hint(hand)  # two points enclose nothing
+    hand.key(Qt.Key.Key_Return)
+    set_vertices(hand, ROUND[2:3])
+    assert "Enter closes it, U takes the last point back, Esc gives the outline up" in hint(hand)
+    for _ in range(3):
+        hand.press("undo")
+    assert not undo_is_possible(hand)
+    assert len(drawn.data) == 0
+    set_vertices(hand, ROUND)
+    hand.window_key(Qt.Key.Key_1)  # the class of the outline that is being set
+    assert hint(hand).startswith("Outline of one.")
+    hand.key(Qt.Key.Key_Escape)
+    assert hint(hand).startswith("Click along the border")
+    assert len(drawn.data) == 0
+    set_vertices(hand, ROUND)
+    hand.key(Qt.Key.Key_Return)
+    assert hint(hand) == "Painted by hand."
+    assert (on_show(dock)[20:35, 25:35] == 1).all()
+    # An outline that is begun beside something says so, too.
+    set_vertices(hand, ROUND[:3])
+    assert "Enter closes it" in hint(hand)
+    hand.window_key(Qt.Key.Key_J)
+    hand.until(lambda: hand.status().startswith("Saved"))
+
+
+def test_undo_and_the_hint_are_true_for_an_exact_outline(hand: Any, dock: Any, loop: Any) -> None:
+    hand.pick_tool("outline")
+    assert "corner by corner" in hint(hand)
+    assert not undo_is_possible(hand)
+    set_vertices(hand, [(10, 10), (10, 40), (40, 40)])
+    assert undo_is_possible(hand)
+    assert "Enter closes it" in hint(hand)
+    hand.press("undo")
+    assert "Enter" not in hint(hand)
+    hand.window_key(Qt.Key.Key_U)
+    hand.press("undo")
+    assert not undo_is_possible(hand)
+    assert not on_show(dock).any()
+    # The slice that is left keeps what was outlined there.
+    set_vertices(hand, [(10, 10), (10, 40), (40, 40), (40, 10)])
+    plane = loop.key[1]
+    dock.session.canvas.go_to(Plane(0, plane.index + 1))
+    assert not undo_is_possible(hand) or "Outline" not in hint(hand)
+    assert not on_show(dock).any()
+    dock.session.canvas.go_to(plane)
+    assert on_show(dock)[25, 25] == 1
+    # So does J.
+    hand.press("undo")
+    assert not on_show(dock).any()
+    set_vertices(hand, [(10, 10), (10, 40), (40, 40), (40, 10)])
+    assert save(hand, dock)[25, 25] == 1
+
+
+def test_unfinished_outlines_come_back_with_their_slices_and_the_project(
+    hand: Any, dock: Any, loop: Any
+) -> None:
+    image_id, plane = loop.key
+    beside = Plane(0, plane.index + 1)
+    hand.window_key(Qt.Key.Key_2)
+    hand.window_key(Qt.Key.Key_Y)
+    set_vertices(hand, ROUND)
+    dock.session.canvas.go_to(beside)
+    hand.window_key(Qt.Key.Key_1)
+    set_vertices(hand, ROUND[:2])
+    dock.session.canvas.go_to(plane)
+    assert hint(hand).startswith("Outline of two.")
+    lines = len(layer(dock, "boxes and strokes").data)
+    folder = dock.session.project.folder
+    for _ in range(2):  # what was read is written again
+        dock.close_project()
+        assert (folder / "pending" / f"{image_id}.json").exists()
+        dock.open_project_folder(folder)
+        hand.wait_for_image()
+    assert "restored on 2 slices" in hand.status()
+    dock.session.canvas.go_to(plane)
+    assert len(layer(dock, "boxes and strokes").data) == pytest.approx(lines, rel=0.2)
+    # It waits while the tool is another one.
+    assert hint(hand) == "Unfinished outline of two: Y goes on with it."
+    hand.key(Qt.Key.Key_Escape)
+    assert not undo_is_possible(hand)
+    hand.window_key(Qt.Key.Key_Y)
+    assert "Enter closes it" in hint(hand)
+    hand.key(Qt.Key.Key_Return)
+    assert (on_show(dock)[20:35, 25:35] == 2).all()
+    assert hint(hand) == "Painted by hand."
+    assert (save(hand, dock)[20:35, 25:35] == 2).all()
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    dock.session.canvas.go_to(plane)
+    assert "nfinished" not in hint(hand)
+    dock.session.canvas.go_to(beside)
+    assert hint(hand) == "Unfinished outline of one: Y goes on with it."
+    hand.window_key(Qt.Key.Key_Y)
+    hand.key(Qt.Key.Key_Escape)
+    hand.until(lambda: not (folder / "pending" / f"{image_id}.json").exists())
+
+
+def test_closing_the_window_keeps_unfinished_outlines(hand: Any, dock: Any, loop: Any) -> None:
+    image_id, plane = loop.key
+    folder = dock.session.project.folder
+    hand.window_key(Qt.Key.Key_Y)
+    set_vertices(hand, ROUND[:4])
+    dock.session.canvas.go_to(Plane(0, plane.index + 1))
+    hand.pick_tool("outline")
+    set_vertices(hand, [(10, 10), (10, 40), (40, 40), (40, 10)])
+    dock.shut_down()
+    with Project.open(folder) as project:
+        found = read_back(read_pending(project, image_id), LOOP_SHAPE)
+    assert found[plane].outline is not None and len(found[plane].outline.vertices) == 4
+    working = found[Plane(0, plane.index + 1)].working
+    assert working is not None and working.label[25, 25] == 1
+
+
+def test_an_exact_outline_that_is_open_when_the_project_closes_is_kept(
+    hand: Any, dock: Any, loop: Any
+) -> None:
+    folder = dock.session.project.folder
+    hand.pick_tool("outline")
+    set_vertices(hand, [(10, 10), (10, 40), (40, 40), (40, 10)])
+    dock.close_project()
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    assert on_show(dock)[25, 25] == 1

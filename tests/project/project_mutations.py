@@ -28,7 +28,8 @@ from mutations import CHANGES
 
 from napari_scsam.annotation.earlier_versions import earlier_versions
 from napari_scsam.annotation.last_position import first_view, remember
-from napari_scsam.annotation.pending import read_back, to_json
+from napari_scsam.annotation.pending import PlaneWork, read_back, to_json
+from napari_scsam.annotation.unfinished_outline import UnfinishedOutline
 from napari_scsam.annotation.work import Draft
 from napari_scsam.annotation.working_label import WorkingLabel
 from napari_scsam.core.errors import INVALID, ScsamError
@@ -147,7 +148,9 @@ def _cache(project: Project, volume: str) -> None:
     patch = Patch(2, 3, np.ones((3, 4), np.uint8))
     ground = WorkingLabel(np.zeros(shape, np.uint8), prompts, None, (patch,))
     draft = Draft(np.ones(shape, np.uint8), "thin")
-    write_pending(project, volume, to_json({plane: (prompts, ground, draft)}))
+    outline = UnfinishedOutline(((1.0, 2.0), (5.0, -3.5), (4.0, 4.0)), 2)
+    work = PlaneWork(prompts, ground, draft, outline)
+    write_pending(project, volume, to_json({plane: work}))
     entry = QueueEntry(volume, 1, 0.5, "unlike anything labelled", "hybrid", (1, 2))
     write_queue(project.folder, RankedQueue("hybrid", 1, (entry,)))
     note_pick(project, entry, 0)

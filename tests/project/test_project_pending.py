@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from napari_scsam.annotation.pending import read_back
+from napari_scsam.annotation.unfinished_outline import UnfinishedOutline
 from napari_scsam.core.errors import ProjectError
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.patches import Patch
 from napari_scsam.project.open_layers import OpenScan
 from napari_scsam.project.pending import read_pending, write_pending
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 # A plane without any work, as it is written.
 NOTHING = {"points": [], "boxes": [], "strokes": []}
 ENTRY: dict[str, Any] = {"axis": 0, "plane": 1, "prompts": NOTHING, "ground": None, "draft": None}
+OUTLINE: dict[str, Any] = {"class_id": 2, "vertices": [[1.0, 2.5], [-7.0, 18.0]]}
 
 
 def packed(size: int) -> str:
@@ -102,6 +105,22 @@ def test_nothing_is_written_where_the_project_is_not_any_more(
         {"draft": {"label": packed(3), "flag": ""}},
         {"draft": {"label": "é", "flag": ""}},
         {"draft": 5},
+        {"outline": 5},
+        {"outline": [[1, 2]]},
+        {"outline": {"class_id": 1}},
+        {"outline": OUTLINE | {"class_id": 0}},
+        {"outline": OUTLINE | {"class_id": 10**400}},
+        {"outline": OUTLINE | {"class_id": None}},
+        {"outline": OUTLINE | {"vertices": []}},
+        {"outline": OUTLINE | {"vertices": {"1": 2}}},
+        {"outline": OUTLINE | {"vertices": [[1.0, 2.0]] * 501}},
+        {"outline": OUTLINE | {"vertices": [[1.0, 2.0, 3.0]]}},
+        {"outline": OUTLINE | {"vertices": [[1.0, "x"]]}},
+        {"outline": OUTLINE | {"vertices": [[1.0, float("nan")]]}},
+        {"outline": OUTLINE | {"vertices": [[float("inf"), 1.0]]}},
+        {"outline": OUTLINE | {"vertices": [[10**400, 1.0]]}},
+        {"outline": OUTLINE | {"vertices": [[15.0, 1.0]]}},
+        {"outline": OUTLINE | {"vertices": [[1.0, -10.0]]}},
     ],
 )
 def test_work_that_does_not_fit_its_image_is_an_error_that_is_expected(
@@ -109,7 +128,9 @@ def test_work_that_does_not_fit_its_image_is_an_error_that_is_expected(
 ) -> None:
     from napari_scsam.core.errors import INVALID
 
-    assert len(read_back([ENTRY], (5, 7, 9))) == 1
+    assert read_back([ENTRY], (5, 7, 9))[Plane(0, 1)].outline is None  # of an earlier version
+    kept = read_back([{**ENTRY, "outline": OUTLINE}], (5, 7, 9))[Plane(0, 1)].outline
+    assert kept == UnfinishedOutline(((1.0, 2.5), (-7.0, 18.0)), 2)
     with pytest.raises(INVALID):
         read_back([{**ENTRY, **changed}], (5, 7, 9))
 

@@ -62,7 +62,13 @@ class NapariCanvas(Canvas):
         self._viewer = viewer
         self._view = PlaneView(viewer)
         self._gestures = GestureReporter(self._view, pick_class)
-        self._paint_tools = PaintTools(viewer, self._on_stroke, self._on_tool, self._on_label)
+        self._paint_tools = PaintTools(
+            viewer,
+            self._on_stroke,
+            self._on_tool,
+            self._on_label,
+            lambda number: self._gestures.listener.corners_changed(number),
+        )
         self._layers = ImageLayers(viewer, self._bind_keys, rows)
         self._masks: PreviewPainter | None = None
         self._committed: CommittedPainter | None = None
@@ -190,18 +196,26 @@ class NapariCanvas(Canvas):
         self._paint_tools.activate_tool()
 
     def finish_stroke(self) -> None:
-        """Report an unfinished stroke or outline as if it had ended here."""
+        """Report an unfinished stroke or polygon as if it had ended here."""
         self._finish_brush()
-        self._gestures.complete()
+        self._paint_tools.finish_polygon()
 
-    def remove_vertex(self) -> bool:
-        """Remove the last vertex of an unfinished outline; False if there is none."""
-        return self._gestures.remove_vertex()
+    def remove_corner(self) -> bool:
+        """Remove the last corner of napari's unfinished polygon; False if there is none."""
+        return self._paint_tools.remove_corner()
 
     def _finish_brush(self) -> None:
         if self._paint_tools.pressed:
             self._paint_tools.pressed = False
             self._on_stroke(())
+
+    def _leave_polygon(self) -> None:
+        """Paint an unfinished polygon on the slice that is left, if the axis stays."""
+        shown, here = self._scene.plane, self.plane
+        if shown is not None and here is not None and shown.axis == here.axis:
+            self._paint_tools.finish_polygon()
+        else:
+            self._paint_tools.drop_polygon()
 
     def _on_stroke(self, item: Sequence[Any]) -> None:
         """Report what was painted and restore the layers; the next scene draws the result."""
@@ -231,6 +245,7 @@ class NapariCanvas(Canvas):
             self._leaving = True
             try:
                 self._finish_brush()
+                self._leave_polygon()
             finally:
                 self._leaving = False
         if not self._rendering:

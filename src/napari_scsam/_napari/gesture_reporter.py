@@ -50,7 +50,10 @@ class GestureReporter:
         self.drag: Drag = "pan"
         self._zoom = 1.0
         self._vertices = Vertices(
-            view, lambda: self._painter, lambda places: self.listener.add_outline(places)
+            view,
+            lambda: self._painter,
+            lambda places: self.listener.set_vertices(places),
+            lambda: self.listener.complete_outline(),
         )
         self._gesture = make_gesture(self._actions())
 
@@ -58,38 +61,37 @@ class GestureReporter:
         """Switch to this layer, on which `painter` draws the prompts."""
         self._token = None
         self._points, self._painter = points, painter
-        self._vertices.clear()  # those of another image
         if self._gesture not in points.mouse_drag_callbacks:
             points.mouse_drag_callbacks.append(self._gesture)
             points.mouse_move_callbacks.append(self._moved)
             points.mouse_double_click_callbacks.append(self._double_clicked)
 
     def use(self, drag: Drag) -> None:
-        """Choose what dragging with the left button does; another than before drops an outline."""
-        if drag != self.drag:
-            self._vertices.clear()
+        """Choose what dragging with the left button does."""
         self.drag = drag
 
     def complete(self) -> None:
-        """Complete an unfinished outline."""
-        self._vertices.complete()
+        """Complete the outline that is being set."""
+        if self._sets_vertices:
+            self._vertices.complete()
 
     def cancel(self) -> None:
-        """Cancel the present gesture; without one, clear the selection."""
+        """Cancel the present gesture or outline; without one, clear the selection."""
         self._token = None
-        if self._vertices.clear():
+        if self._sets_vertices and self._vertices.clear():
             return
         if self._painter is None or not self._painter.take_back():
             self.listener.select_point(None)
 
-    def remove_vertex(self) -> bool:
-        """Remove the last vertex of an unfinished outline; False if there is none."""
-        return self._vertices.remove_last()
-
     def delete(self) -> None:
-        """Delete the last vertex of an unfinished outline, or the selected prompt."""
-        if not self.remove_vertex():
+        """Delete the last vertex of the outline that is being set, or the selected prompt."""
+        if not (self._sets_vertices and self._vertices.remove_last()):
             self.listener.delete_selected()
+
+    @property
+    def _sets_vertices(self) -> bool:
+        """Whether clicks set vertices; with another tool, an unfinished outline waits."""
+        return self.drag == "outline"
 
     def _actions(self) -> GestureActions:
         return GestureActions(
@@ -133,7 +135,8 @@ class GestureReporter:
         return np.asarray(world[:, self._view.displayed])
 
     def _moved(self, _layer: Any, event: Any) -> None:
-        pixel = self._to_pixel(event) if self._vertices.places else None
+        waits = not (self._sets_vertices and self._vertices.places)
+        pixel = None if waits else self._to_pixel(event)
         if pixel is not None:
             self._vertices.show(pixel)
 
@@ -142,20 +145,20 @@ class GestureReporter:
 
         With the right button, it is the second of two clicks.
         """
-        if self.drag != "outline":
+        if not self._sets_vertices:
             return
         self._view.set_zoom(self._zoom)
         if event.button == LEFT:
             self._vertices.complete()
         else:
-            self.remove_vertex()
+            self._vertices.remove_last()
 
     def _right_click(self) -> bool:
         self._zoom = self._view.zoom()
-        return self.remove_vertex()
+        return self._vertices.remove_last()
 
     def _click(self, row: float, col: float, shift: bool) -> None:
-        if self.drag == "outline":
+        if self._sets_vertices:
             self._vertices.click(row, col)
             return
         line = None if self._painter is None or shift else self._painter.line_at(row, col)

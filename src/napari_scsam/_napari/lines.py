@@ -74,11 +74,13 @@ def prompt_lines(
 
 
 def outline_lines(
-    vertices: Sequence[Pixel], colour: NDArray[np.float32], cursor: Pixel
+    vertices: Sequence[Pixel], colour: NDArray[np.float32], cursor: Pixel | None
 ) -> list[DrawnLine]:
-    """The lines that draw an unfinished smooth outline, dashed with a vertex at `cursor`."""
+    """The lines that draw an unfinished smooth outline, and dashed with a vertex at `cursor`."""
     squares = [DrawnLine(np.array([place, place]), colour, handles=True) for place in vertices]
-    more = [] if cursor == vertices[-1] else [DrawnLine(_curve([*vertices, cursor]), colour, True)]
+    more = []
+    if cursor not in (None, vertices[-1]):
+        more = [DrawnLine(_curve([*vertices, cursor]), colour, True)]
     return [DrawnLine(_curve(vertices), colour), *more, *squares]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam._napari.freehand import freehand
+from napari_scsam._napari.freehand import LEAST_VERTICES, freehand
 from napari_scsam._napari.layers import COMMITTED, OUTLINE, PREVIEW, PROMPTS
 from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
 
@@ -39,6 +39,8 @@ class PaintTools:
         (tool or None, reason): the user's tool, and why a click has no effect, or empty.
     on_label : callable
         (value): the user picked this value to paint with.
+    on_corners : callable
+        (number): napari's unfinished polygon has this many corners; 3 stands for more.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class PaintTools:
         on_stroke: Callable[[Sequence[Any]], None],
         on_tool: Callable[[Tool | None, str], None],
         on_label: Callable[[int], None],
+        on_corners: Callable[[int], None],
     ) -> None:
         self._viewer = viewer
         self._on_stroke = on_stroke
         self._on_tool = on_tool
         self._on_label = on_label
+        self._on_corners = on_corners
         self._layers: Mapping[str, Any] = {}
         self._tool: ShownTool | None = None
         self._setting = False
@@ -88,6 +92,7 @@ class PaintTools:
             layer.mouse_drag_callbacks.insert(0, self._press)
             layer.mouse_drag_callbacks.insert(0, freehand)
         layers[PREVIEW].events.selected_label.connect(self._picked)
+        self._polygon.events.points.connect(self._observe_corners)
         for event in (layers[COMMITTED].events.brush_size, layers[COMMITTED].events.selected_label):
             event.connect(self._copy_settings)
 
@@ -184,10 +189,44 @@ class PaintTools:
             preview.brush_size = committed.brush_size
             preview.selected_label = committed.selected_label
 
+    @property
+    def _polygon(self) -> Any:
+        """The unfinished polygon of napari; the last one of its points is the cursor."""
+        return self._layers[PREVIEW]._overlays["polygon"]
+
+    @property
+    def _corners(self) -> list[Any]:
+        """Corners of the polygon that is being set."""
+        return self._polygon.points[:-1] if self._layers and self._polygon.enabled else []
+
+    def _observe_corners(self, _event: Any = None) -> None:
+        self._on_corners(min(len(self._corners), LEAST_VERTICES))
+
+    def remove_corner(self) -> bool:
+        """Remove the last corner of the unfinished polygon; False if there is none."""
+        corners = self._corners
+        if corners:
+            kept = corners[:-1]
+            self._polygon.points = [*kept, self._polygon.points[-1]] if kept else []
+        return bool(corners)
+
+    def finish_polygon(self) -> None:
+        """Paint an unfinished polygon as if it had been closed here, or drop too few corners."""
+        corners = self._corners
+        if corners:
+            self._polygon.points = corners
+            self._polygon.add_polygon_to_labels(self._layers[PREVIEW])
+
+    def drop_polygon(self) -> None:
+        """Drop the unfinished polygon."""
+        if self._corners:
+            self._polygon.points = []
+
     def observe(self, _event: Any = None) -> None:
         """Report the tool in use, and why a click has no effect."""
         if self._setting or not self._layers:
             return
+        self._observe_corners()
         active, layers = self._viewer.layers.selection.active, self._layers
         if active == layers[COMMITTED] and str(active.mode) in TOOLS:
             self._move_to_preview(active)

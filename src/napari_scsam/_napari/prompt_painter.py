@@ -63,7 +63,7 @@ class PromptPainter:
         """Draw `wanted` instead of the previous prompts."""
         before, self._shown = self._shown, wanted
         drawn_over, self._drawn_over = self._drawn_over, False
-        was_and_is_empty = before.prompts.is_empty and wanted.prompts.is_empty
+        was_and_is_empty = _is_empty(before) and _is_empty(wanted)
         if drawn_over or not (wanted == before or was_and_is_empty):
             self._draw_points(wanted)
             self._draw_lines(wanted)
@@ -77,7 +77,7 @@ class PromptPainter:
 
     def redraw(self) -> None:
         """Draw the prompts at the present zoom, unless a gesture is going on."""
-        if not self._drawn_over and not self._shown.prompts.is_empty:
+        if not self._drawn_over and not _is_empty(self._shown):
             self._draw_points(self._shown)
             self._draw_lines(self._shown)
 
@@ -106,16 +106,15 @@ class PromptPainter:
             prompts = replace(shown.prompts, strokes=(*shown.prompts.strokes, stroke))
             self._draw_lines(replace(shown, prompts=prompts))
 
-    def sketch_outline(self, vertices: Sequence[Pixel], cursor: Pixel) -> None:
-        """Draw an unfinished smooth outline: as it is, and dashed with a vertex at `cursor`."""
-        shown, key = self._shown, self._shown.active
-        if key is None:
-            return
+    def vertices_on(self, plane: Plane | None) -> tuple[Pixel, ...]:
+        """(row, col) of the vertices of the unfinished outline, if `plane` is the drawn one."""
+        outline = self._shown.outline
+        return () if outline is None or plane != self._shown.plane else outline.vertices
+
+    def sketch_vertex(self, cursor: Pixel) -> None:
+        """Draw the unfinished outline, and dashed what a vertex at `cursor` would make of it."""
         self._drawn_over = True
-        colour = colour_of(self._colours, key, key)
-        drawn = prompt_lines(shown.prompts, self._colours, shown.line, shown.active)
-        drawn += outline_lines(vertices, colour, cursor)
-        self._lines.paint(shown.plane, drawn, self._zoom())
+        self._draw_lines(self._shown, cursor)
 
     def line_at(self, row: float, col: float) -> Line | None:
         """The box or stroke that a click on a pixel of the plane selects."""
@@ -135,8 +134,11 @@ class PromptPainter:
                 layer.border_width = styles.border_widths
                 layer.size = styles.sizes * size
 
-    def _draw_lines(self, shown: ShownPrompts) -> None:
+    def _draw_lines(self, shown: ShownPrompts, cursor: Pixel | None = None) -> None:
         drawn = prompt_lines(shown.prompts, self._colours, shown.line, shown.active)
+        if shown.outline is not None:
+            colour = colour_of(self._colours, (shown.outline.class_id, 1), None)
+            drawn += outline_lines(shown.outline.vertices, colour, cursor)
         self._lines.paint(shown.plane, drawn, self._zoom())
 
     def _to_data(self, plane: Plane, pixels: Sequence[Pixel]) -> NDArray[np.float64]:
@@ -144,3 +146,7 @@ class PromptPainter:
         if self._points.ndim == 2:
             return rows_cols
         return np.insert(rows_cols, plane.axis, plane.index, axis=1)
+
+
+def _is_empty(shown: ShownPrompts) -> bool:
+    return shown.prompts.is_empty and shown.outline is None

@@ -24,7 +24,7 @@ KEYS = (
     ("Shift+G", "propagate to the other slices, or stop"),
     ("Q", "answer yes to a question"),
     ("W", "answer no, or flip the selected point"),
-    ("U", "undo"),
+    ("U", "undo; the last vertex of an outline"),
     ("Shift+U", "redo"),
     ("A", "start another object of the class"),
     ("I", "return to clicking"),

@@ -41,9 +41,14 @@ class CanvasListener:
         (box): a box was drawn. It may have no area, or extend beyond the image.
     add_stroke : callable
         (kind, path, positive): a scribble or a lasso was drawn. It may extend beyond the image.
-    add_outline : callable
-        (vertices): a smooth outline through three or more positions was completed. They may lie
-        beside the image.
+    set_vertices : callable
+        (vertices): the user set or removed a vertex of the unfinished smooth outline; these are
+        all of them. They may lie beside the image.
+    complete_outline : callable
+        (): the user closed the smooth outline.
+    corners_changed : callable
+        (number): the viewer's own unfinished polygon has this many corners, at most 3, which
+        stands for more.
     plane_changed : callable
         (plane): the slider moved; None in the 3D view.
     paint : callable
@@ -63,7 +68,9 @@ class CanvasListener:
     delete_selected: Callable[[], None] = _ignore
     set_box: Callable[[Box], None] = _ignore
     add_stroke: Callable[[StrokeKind, Sequence[Point], bool], None] = _ignore
-    add_outline: Callable[[Sequence[Point]], None] = _ignore
+    set_vertices: Callable[[Sequence[Point]], None] = _ignore
+    complete_outline: Callable[[], None] = _ignore
+    corners_changed: Callable[[int], None] = _ignore
     plane_changed: Callable[[Plane | None], None] = _ignore
     paint: Callable[[Plane, LabelArray, LabelArray], None] = _ignore
     tool_changed: Callable[[Tool | None, str], None] = _ignore
@@ -90,8 +97,8 @@ class Canvas(ABC):
         """Make our tool the one that receives the mouse."""
 
     def finish_stroke(self) -> None:  # noqa: B027 - optional
-        """Report an unfinished stroke or outline as if it had ended here."""
+        """Report an unfinished stroke as if it had ended here."""
 
-    def remove_vertex(self) -> bool:
-        """Remove the last vertex of an unfinished outline; False if there is none."""
+    def remove_corner(self) -> bool:
+        """Remove the last corner of the viewer's own unfinished polygon; False without one."""
         return False

@@ -126,13 +126,19 @@ class AnnotationController:
             delete_selected=editor.delete_selected,
             set_box=editor.set_box,
             add_stroke=editor.add_stroke,
-            add_outline=self.painting.outline,
+            set_vertices=self.painting.smooth.set_vertices,
+            complete_outline=self.painting.smooth.complete,
+            corners_changed=editor.corners_changed,
             plane_changed=self.navigation.plane_changed,
             paint=self.painting.paint,
-            tool_changed=editor.tool_changed,
+            tool_changed=self._tool_changed,
             undo=lambda: self._if_enabled("undo", self.undo),
             redo=lambda: self._if_enabled("redo", self.redo),
         )
+
+    def _tool_changed(self, tool: Tool | None, blocked: str) -> None:
+        self.painting.smooth.leave_for(tool)
+        self.editor.tool_changed(tool, blocked)
 
     def _if_enabled(self, name: str, action: Callable[[], None]) -> None:
         """Do what the button of this name does, if it is enabled."""
@@ -185,6 +191,7 @@ class AnnotationController:
     def pick_tool(self, tool: Tool) -> None:
         """Pick a tool, and make it the one that receives the mouse."""
         self._canvas.finish_stroke()
+        self.painting.smooth.leave_for(tool)
         self.editor.set_tool(tool)
         self._canvas.activate_tool()
 
@@ -194,7 +201,8 @@ class AnnotationController:
         With `others_open`, classes that are not on the plane are recorded as not annotated yet,
         rather than as absent.
         """
-        self._canvas.finish_stroke()
+        self.painting.finish()
+        self.painting.smooth.give_up()
         self._saver.commit(others_open=others_open)
 
     def accept_and_next(self, *, others_open: bool = False) -> None:
@@ -203,7 +211,7 @@ class AnnotationController:
         With `others_open`, classes that are not on the plane are recorded as not annotated yet,
         rather than as absent.
         """
-        self._canvas.finish_stroke()
+        self.painting.finish()
         now = self._store.now
         if now.key is None:
             return
@@ -213,12 +221,13 @@ class AnnotationController:
             )
             self._store.say(said)
             return
+        self.painting.smooth.give_up()
         self._saver.commit(self._go_on, others_open=others_open)
 
     def _go_on(self) -> None:
         """Go to the next draft or open plane, unless the saved one was edited meanwhile."""
-        self._canvas.finish_stroke()
-        if self._store.now.is_untouched:
+        self.painting.finish()
+        if self._store.now.is_untouched and self._store.now.outline is None:
             self.navigation.next_draft()
 
     def commit_drafts(self, *, others_open: bool = False) -> None:
@@ -227,6 +236,7 @@ class AnnotationController:
         With `others_open`, classes that are not on a slice are recorded as not annotated yet
         there, rather than as absent.
         """
+        self.painting.finish()
         self._saver.commit_drafts(others_open=others_open)
 
     def next_to_check(self) -> None:
@@ -247,7 +257,7 @@ class AnnotationController:
 
         Of an unfinished outline, the last vertex is removed.
         """
-        if not self._canvas.remove_vertex():
+        if not (self.painting.smooth.remove_vertex() or self._canvas.remove_corner()):
             self._undo_redo.undo()
 
     def redo(self) -> None:
@@ -256,6 +266,7 @@ class AnnotationController:
 
     def close(self) -> None:
         """Stop running work, and save uncommitted work for the next session."""
+        self._canvas.finish_stroke()
         self._propagation.close()
         self.navigation.close()
 

@@ -91,9 +91,12 @@ class PromptEditor:
     # ---------------------------------------------------------------- class, tool, object
 
     def set_class(self, class_id: int) -> None:
-        """Choose the class of new prompts."""
+        """Choose the class of new prompts, and of the outline that is being set."""
         chosen = next(c for c in self._classes if c.id == class_id)
-        self._store.put(replace(self._store.now, active_class=chosen))
+        now = replace(self._store.now, active_class=chosen)
+        if now.outline is not None and now.tool == "smooth":
+            now = now.with_outline(replace(now.outline, class_id=class_id))
+        self._store.put(now)
 
     def set_tool(self, tool: Tool) -> None:
         """Choose what a click and a drag do."""
@@ -112,6 +115,11 @@ class PromptEditor:
         unblocked = now.blocked and not blocked and not (now.status.message or now.status.error)
         if (changed.tool, changed.blocked) != (now.tool, now.blocked):
             self._store.put(changed.saying("Ready.") if unblocked else changed)
+
+    def corners_changed(self, number: int) -> None:
+        """Adopt the number of corners of the viewer's own unfinished polygon."""
+        if number != self._store.now.corners:
+            self._store.put(replace(self._store.now, corners=number))
 
     def set_over(self, over: Over) -> None:
         """Choose whose pixels the edited class may replace."""

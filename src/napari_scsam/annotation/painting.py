@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_scsam.annotation.cleaning import SMALL, cleaned
+from napari_scsam.annotation.smooth_outlines import SmoothOutlines
 from napari_scsam.annotation.state import Selection, StateStore
 from napari_scsam.annotation.working_label import drawable
 from napari_scsam.core.errors import InputError, ReadOnlyError
 from napari_scsam.core.labels import NOT_ANNOTATED, LabelClass
 from napari_scsam.core.patches import patch_of
 from napari_scsam.core.prompts import bounding_box
-from napari_scsam.core.smooth_outline import enclosed, smooth_outline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.geometry import Plane
-    from napari_scsam.core.prompts import Point
 
 DRAWN = "Painted. Models leave these pixels as they are. J saves them."
-TOO_FEW = "An outline needs three different vertices: click at three places or more."
 READ_ONLY = "The project is open read-only, so painting is disabled."
 
 
@@ -42,6 +40,10 @@ class Painting:
         Makes the canvas report an unfinished stroke.
     read_only : bool
         Whether painting is refused.
+
+    Attributes
+    ----------
+    smooth : SmoothOutlines
     """
 
     def __init__(
@@ -58,9 +60,24 @@ class Painting:
         self._names = {c.id: c.name for c in classes}
         self._finish_stroke = finish_stroke
         self._read_only = read_only
+        self.smooth = SmoothOutlines(store, working_labels, self._names, self._paint_over)
+
+    def finish(self) -> None:
+        """End an unfinished stroke or outline here, as if the user had."""
+        self._finish_stroke()
+        self.smooth.complete()
 
     def paint(self, plane: Plane, before: LabelArray, after: LabelArray) -> None:
         """Paint on the displayed plane what changed `before` to `after`, both (rows, cols)."""
+        self._paint(plane, before, after, self._store.now.active_class.id)
+
+    def _paint_over(self, after: LabelArray, class_id: int) -> None:
+        """Paint the displayed plane, so that it becomes `after`, for a class."""
+        key = self._store.now.key
+        if key is not None:
+            self._paint(key[1], self._working_labels.for_patch(key)[1], after, class_id)
+
+    def _paint(self, plane: Plane, before: LabelArray, after: LabelArray, class_id: int) -> None:
         now = self._store.now
         if now.key is None or plane != now.plane or self._read_only:
             error = ReadOnlyError(READ_ONLY)
@@ -82,7 +99,7 @@ class Painting:
             slice(c0, c1 + 1),
         )  # for speed: a stroke is small, and a slice may be large
         wanted = np.where(changed[part], after[part], shown[part]).astype(np.uint8)
-        patch, left = drawable(shown[part], wanted, now.over, now.active_class.id)
+        patch, left = drawable(shown[part], wanted, now.over, class_id)
         said = f"{self._kept(left)} {DRAWN}".strip() if patch is not None else self._kept(left)
         if patch is None:
             self._store.say(said)
@@ -92,29 +109,9 @@ class Painting:
         work = now.work.with_working(now.key, drawn)
         self._store.step(replace(now.saying(said), work=work, selection=Selection()))
 
-    def outline(self, vertices: Sequence[Point]) -> None:
-        """Give the interior of the smooth outline through `vertices` to the active class."""
-        now = self._store.now
-        if now.key is None or now.plane is None:
-            return
-        curve = smooth_outline(vertices)
-        if curve is None:
-            self._store.fail(InputError(TOO_FEW))
-            return
-        shown = self._working_labels.for_patch(now.key)[1]
-        inside = enclosed(curve, now.plane_shape)
-        name, class_id = now.active_class.name, now.active_class.id
-        if not inside.any():
-            self._store.say("That outline contains no pixel of this slice. Nothing was drawn.")
-        elif (shown[inside] == class_id).all():
-            self._store.say(f"{name} fills that outline already. Nothing was drawn.")
-        else:
-            after = np.where(inside, class_id, shown).astype(np.uint8)
-            self.paint(now.plane, shown, after)
-
     def clean_up(self) -> None:
         """Remove small islands of the displayed label and fill small holes, as one step."""
-        self._finish_stroke()
+        self.finish()
         now = self._store.now
         if now.key is None:
             return

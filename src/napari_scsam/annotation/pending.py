@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_scsam.annotation.unfinished_outline import UnfinishedOutline, read_outline
 from napari_scsam.annotation.work import Draft, Work
 from napari_scsam.annotation.working_label import WorkingLabel
 from napari_scsam.core.geometry import Plane, SliceKey
@@ -21,15 +22,41 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import LabelArray
 
-# The prompts, the working label and the draft of each plane that has any.
-Pending = Mapping[Plane, tuple[PromptSet, WorkingLabel | None, Draft | None]]
+
+@dataclass(frozen=True)
+class PlaneWork:
+    """The uncommitted work on one plane.
+
+    Attributes
+    ----------
+    prompts : PromptSet
+    working : WorkingLabel, optional
+    draft : Draft, optional
+    outline : UnfinishedOutline, optional
+    """
+
+    prompts: PromptSet
+    working: WorkingLabel | None
+    draft: Draft | None
+    outline: UnfinishedOutline | None
 
 
-def pending_of(work: Work, image_id: str) -> Pending:
+# The uncommitted work on each plane that has any.
+Pending = Mapping[Plane, PlaneWork]
+Unfinished = Mapping[SliceKey, UnfinishedOutline]
+
+
+def pending_of(work: Work, unfinished: Unfinished, image_id: str) -> Pending:
     """The uncommitted work on the planes of an image."""
-    keys = {k for k in (*work.prompts, *work.working_labels, *work.drafts) if k[0] == image_id}
+    worked = (*work.prompts, *work.working_labels, *work.drafts, *unfinished)
+    keys = {key for key in worked if key[0] == image_id}
     return {
-        key[1]: (work.prompts_at(key), work.working_labels.get(key), work.drafts.get(key))
+        key[1]: PlaneWork(
+            work.prompts_at(key),
+            work.working_labels.get(key),
+            work.drafts.get(key),
+            unfinished.get(key),
+        )
         for key in sorted(keys, key=lambda key: (key[1].axis, key[1].index))
     }
 
@@ -37,25 +64,35 @@ def pending_of(work: Work, image_id: str) -> Pending:
 def with_pending(work: Work, image_id: str, pending: Pending) -> Work:
     """`work` with the uncommitted work on the planes of an image added."""
     drafts: dict[SliceKey, Draft | None] = {}
-    for plane, (prompts, working, draft) in pending.items():
+    for plane, found in pending.items():
         key = (image_id, plane)
-        work = work.with_prompts(key, prompts).with_working(key, working)
-        drafts[key] = draft
+        work = work.with_prompts(key, found.prompts).with_working(key, found.working)
+        drafts[key] = found.draft
     return work.with_drafts(drafts)
+
+
+def unfinished_in(pending: Pending, image_id: str) -> dict[SliceKey, UnfinishedOutline]:
+    """The unfinished outlines on the planes of an image."""
+    found = {(image_id, plane): work.outline for plane, work in pending.items()}
+    return {key: outline for key, outline in found.items() if outline is not None}
 
 
 def to_json(pending: Pending) -> list[dict[str, Any]]:
     """JSON values for `read_back`; the format is in docs/reference/project-folder.md."""
     return [
-        {
-            "axis": plane.axis,
-            "plane": plane.index,
-            "prompts": prompts_to_json(prompts),
-            "ground": None if working is None else _working_to_json(working),
-            "draft": None if draft is None else {"label": _packed(draft.label), "flag": draft.flag},
-        }
-        for plane, (prompts, working, draft) in pending.items()
+        {"axis": plane.axis, "plane": plane.index, **_plane_to_json(work)}
+        for plane, work in pending.items()
     ]
+
+
+def _plane_to_json(work: PlaneWork) -> dict[str, Any]:
+    draft, outline = work.draft, work.outline
+    return {
+        "prompts": prompts_to_json(work.prompts),
+        "ground": None if work.working is None else _working_to_json(work.working),
+        "draft": None if draft is None else {"label": _packed(draft.label), "flag": draft.flag},
+        "outline": None if outline is None else outline.to_json(),
+    }
 
 
 def read_back(planes: list[dict[str, Any]], shape: tuple[int, ...]) -> Pending:
@@ -66,18 +103,20 @@ def read_back(planes: list[dict[str, Any]], shape: tuple[int, ...]) -> Pending:
     KeyError, TypeError, ValueError
         If the values are damaged, or do not fit the image.
     """
-    found: dict[Plane, tuple[PromptSet, WorkingLabel | None, Draft | None]] = {}
+    found: dict[Plane, PlaneWork] = {}
     for entry in planes:
         plane = Plane(int(entry["axis"]), int(entry["plane"]))
         fits = plane == Plane() if len(shape) == 2 else 0 <= plane.index < shape[plane.axis]
         if not fits:
             raise ValueError(f"There is no plane {plane} in an image of shape {shape}.")
         kept = [n for axis, n in enumerate(shape) if len(shape) == 2 or axis != plane.axis]
-        working, draft = entry["ground"], entry["draft"]
-        found[plane] = (
+        # Files of earlier versions have no outlines.
+        working, draft, outline = entry["ground"], entry["draft"], entry.get("outline")
+        found[plane] = PlaneWork(
             _prompts_of(entry["prompts"]),
             None if working is None else _working_of(working, (kept[0], kept[1])),
             None if draft is None else _draft_of(draft, (kept[0], kept[1])),
+            None if outline is None else read_outline(outline, (kept[0], kept[1])),
         )
     return found
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.annotation.intensity_window import Contrast
     from napari_scsam.annotation.state import AnnotationState, OpenImage
+    from napari_scsam.annotation.unfinished_outline import UnfinishedOutline
     from napari_scsam.annotation.working_label import Over
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.labels import LabelClass
@@ -49,6 +50,7 @@ class ShownPrompts:
         The highlighted box or stroke.
     active : (class id, object number), optional
         The other objects of its class are dimmed.
+    outline : UnfinishedOutline, optional
     """
 
     plane: Plane = Plane()
@@ -56,6 +58,7 @@ class ShownPrompts:
     selected: int | None = None
     line: Line | None = None
     active: ObjectKey | None = None
+    outline: UnfinishedOutline | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +270,7 @@ def _prompts(state: AnnotationState, plane: Plane) -> ShownPrompts:
         shown.index(selected) if selected in shown else None,
         state.selection.line,
         state.active_object,
+        state.outline,
     )
 
 
@@ -334,6 +338,8 @@ def _situation(facts: Facts) -> Situation:
         selected=state.selection.point,
         line=state.selection.line,
         active=state.active_object,
+        outline=state.outline,
+        corners=state.corners,
         iou=None if answer is None else answer.iou,
         draft=state.draft,
         drafts=len(state.drafts) - flagged,

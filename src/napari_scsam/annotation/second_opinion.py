@@ -13,8 +13,8 @@ from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.volume import take_plane
 from napari_scsam.project.opinions import (
     add_opinion,
+    added_versions,
     author_of,
-    drafted_versions,
     leading_to_current,
     opinions,
 )
@@ -169,8 +169,8 @@ class SecondOpinion:
         known = self._others.get(image)
         if known is None or known[0] != state:
             chain = leading_to_current(self._project, image, undone)
-            drafted = drafted_versions(self._project)
-            found = {p for p in planes if author_of(chain, p, drafted) not in (me, None)}
+            added = added_versions(self._project, image)
+            found = {p for p in planes if author_of(chain, p, added) not in (me, None)}
             known = self._others[image] = (state, frozenset(found))
         return known[1]
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_scsam.annotation.objects import another_object, object_numbers
+from napari_scsam.annotation.unfinished_outline import UnfinishedOutline, with_outline
 from napari_scsam.annotation.work import Draft, Work
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.history import History
@@ -80,7 +81,11 @@ class AnnotationState:
     selection : Selection
     active_objects : mapping of class id to object number
         Of the displayed plane, where the user chose one.
-    tool : {'inside', 'outside', 'box', 'scribble', 'lasso', 'brush', 'eraser', 'outline', 'fill'}
+    tool : Tool
+    unfinished : mapping of (image id, Plane) to UnfinishedOutline
+        Smooth outlines that are not closed yet. They are no step of the history.
+    corners : int
+        Corners of the viewer's own unfinished polygon, at most 3, which stands for more.
     over : {'free', 'all'} or int
         Whose pixels the edited class may replace.
     blocked : str
@@ -103,6 +108,8 @@ class AnnotationState:
     selection: Selection = Selection()
     active_objects: Mapping[int, int] = field(default_factory=dict)
     tool: Tool = "inside"
+    unfinished: Mapping[SliceKey, UnfinishedOutline] = field(default_factory=dict)
+    corners: int = 0
     over: Over = "free"
     blocked: str = ""
     round: RoundRecord | None = None
@@ -137,6 +144,11 @@ class AnnotationState:
     def working(self) -> WorkingLabel | None:
         """Working label of the displayed plane, if it was edited."""
         return None if self.key is None else self.work.working_labels.get(self.key)
+
+    @property
+    def outline(self) -> UnfinishedOutline | None:
+        """Unfinished smooth outline of the displayed plane."""
+        return None if self.key is None else self.unfinished.get(self.key)
 
     @property
     def is_untouched(self) -> bool:
@@ -186,6 +198,12 @@ class AnnotationState:
     def with_active(self, key: ObjectKey) -> AnnotationState:
         """The same state with `key` as the active object of its class."""
         return replace(self, active_objects={**self.active_objects, key[0]: key[1]})
+
+    def with_outline(self, outline: UnfinishedOutline | None) -> AnnotationState:
+        """The same state with another unfinished outline of the displayed plane, or without it."""
+        if self.key is None:
+            return self
+        return replace(self, unfinished=with_outline(self.unfinished, self.key, outline))
 
     def saying(self, message: str) -> AnnotationState:
         """The same state with another message, and without an error."""
@@ -252,10 +270,18 @@ class StateStore:
         self._history.amend(state.work)
         self.put(state)
 
-    def begin_with(self, change: Callable[[Work], Work]) -> None:
-        """Change the work of all steps, as if it had been so from the start; does not notify."""
+    def begin_with(
+        self,
+        change: Callable[[Work], Work],
+        unfinished: Mapping[SliceKey, UnfinishedOutline] | None = None,
+    ) -> None:
+        """Change the work of all steps, as if it had been so from the start; does not notify.
+
+        Unfinished outlines are added, if there are any.
+        """
         self._history.change_all(change)
-        self._now = replace(self._now, work=self._history.present)
+        outlines = {**self._now.unfinished, **(unfinished or {})}
+        self._now = replace(self._now, work=self._history.present, unfinished=outlines)
 
     @property
     def first(self) -> Work:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal
 from napari_scsam.annotation.objects import object_numbers
 from napari_scsam.core.prompt_edits import is_question
 from napari_scsam.core.prompts import Line, ObjectKey, PointPrompt, PromptSet
+from napari_scsam.core.smooth_outline import LEAST_VERTICES
 
 if TYPE_CHECKING:
+    from napari_scsam.annotation.unfinished_outline import UnfinishedOutline
     from napari_scsam.annotation.work import Draft
     from napari_scsam.annotation.working_label import Over
     from napari_scsam.core.geometry import Plane
@@ -22,6 +24,19 @@ Tool = Literal[
 ]
 # napari's tools, which change label pixels directly.
 PAINT_TOOLS = frozenset({"brush", "eraser", "outline", "fill"})
+
+# What to do first on a plane without prompts, with each tool.
+_FIRST_CLICK = "Click the structure, or drag a box with the right button."
+_FIRST: dict[Tool, str] = {
+    "box": "Drag a box around the structure.",
+    "scribble": "Draw a line inside the structure.",
+    "lasso": "Draw a line around the structure.",
+    "brush": "Paint the structure.",
+    "eraser": "Erase what should not be there.",
+    "outline": "Draw along the border, or click corner by corner.",
+    "smooth": "Click along the border: a smooth outline goes through your clicks.",
+    "fill": "Click a region to fill it.",
+}
 
 # Name of each kind of proposal, singular and plural, and its symbol on the canvas.
 _KIND_WORDS = {
@@ -57,6 +72,10 @@ class Situation:
         The selected box, or index into ``prompts.strokes``.
     active : (class id, object number)
         The object that the next click belongs to.
+    outline : UnfinishedOutline, optional
+        The smooth outline of the plane that is not closed yet.
+    corners : int
+        Corners of the viewer's own unfinished polygon, at most 3, which stands for more.
     iou : float, optional
         SAM's own estimate of the IoU of the displayed mask.
     draft : Draft, optional
@@ -90,6 +109,8 @@ class Situation:
     selected: int | None = None
     line: Line | None = None
     active: ObjectKey = (1, 1)
+    outline: UnfinishedOutline | None = None
+    corners: int = 0
     iou: float | None = None
     draft: Draft | None = None
     drafts: int = 0
@@ -193,11 +214,17 @@ def _enabled(now: Situation) -> frozenset[str]:
             names |= {"commit_drafts"} if now.drafts else set()
     if now.propagating:
         names.add("propagate")
-    if idle and now.can_undo:
+    if idle and (now.can_undo or _sets_vertices(now)):
         names.add("undo")
     if idle and now.can_redo:
         names.add("redo")
     return frozenset(names)
+
+
+def _sets_vertices(now: Situation) -> bool:
+    """Whether an outline is being set, whose last vertex undo removes."""
+    polygon = now.tool == "outline" and now.corners > 0
+    return polygon or (now.tool == "smooth" and now.outline is not None)
 
 
 def _next_steps(now: Situation) -> frozenset[str]:
@@ -247,6 +274,8 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
     if now.image_name is None or now.plane is None:
         return ""
     names = {c.id: c.name for c in classes}
+    if _sets_vertices(now):
+        return _vertex_words(now, names)
     points = [p for p in now.prompts.points if p.state != "rejected"]
     if now.selected is not None:
         point = now.prompts.points[now.selected]
@@ -254,25 +283,45 @@ def _counts(now: Situation, classes: tuple[LabelClass, ...]) -> str:
             return f"Is this point inside the {_name(names, point.class_id)}?  Q yes  ·  W no"
     if now.line is not None:
         return _line_words(now.prompts, now.line, names)
+    waits = _waiting_words(now, names)
     nothing = not points and not now.prompts.boxes and not now.prompts.strokes
-    if nothing and now.drawn:
-        return "Painted by hand."
     if nothing:
-        if now.draft is not None:
-            flag = f" Flagged: {now.draft.flag}." if now.draft.flag else ""
-            return f"Draft, propagated from other slices.{flag}"
-        return (
-            "Committed."
-            if now.is_committed
-            else "Click the structure, or drag a box with the right button."
-        )
+        return waits or _without_prompts(now)
     words = [_number(len(points), "point") + _kinds(points)] if points else []
     kinds = ["box"] * len(now.prompts.boxes) + [s.kind for s in now.prompts.strokes]
     words += [_number(n, kind) for kind, n in Counter(kinds).items()]
     words += ["painted by hand"] if now.drawn else []
-    parts = [", ".join(words), _objects(now), _sureness(now.iou)]
+    parts = [", ".join(words), _objects(now), _sureness(now.iou), waits]
     parts += ["N: next question"] if any(is_question(p) for p in points) else []
     return "  ·  ".join(part for part in parts if part)
+
+
+def _without_prompts(now: Situation) -> str:
+    """What a plane without prompts is, or what to do there first."""
+    if now.drawn:
+        return "Painted by hand."
+    if now.draft is not None:
+        flag = f" Flagged: {now.draft.flag}." if now.draft.flag else ""
+        return f"Draft, propagated from other slices.{flag}"
+    return "Committed." if now.is_committed else _FIRST.get(now.tool, _FIRST_CLICK)
+
+
+def _vertex_words(now: Situation, names: dict[int, str]) -> str:
+    """What a click adds to the outline that is being set, and how the outline ends."""
+    outline = now.outline if now.tool == "smooth" else None
+    number = now.corners if outline is None else len(outline.vertices)
+    name = _name(names, now.active[0] if outline is None else outline.class_id)
+    click = "Click corner by corner" if outline is None else "Click along its border"
+    closes = "Enter closes it" if number >= LEAST_VERTICES else "Three points or more make one"
+    ends = "U takes the last point back, Esc gives the outline up."
+    return f"Outline of {name}. {click}. {closes}, {ends}"
+
+
+def _waiting_words(now: Situation, names: dict[int, str]) -> str:
+    """That an outline waits on this plane while the tool is another one."""
+    if now.outline is None:
+        return ""
+    return f"Unfinished outline of {_name(names, now.outline.class_id)}: Y goes on with it."
 
 
 def _line_words(prompts: PromptSet, line: Line, names: dict[int, str]) -> str:

@@ -110,9 +110,7 @@ def leading_to_current(
     return chain
 
 
-def author_of(
-    chain: Sequence[CommitRecord], plane: int, drafted: Collection[tuple[str, int]] = ()
-) -> str | None:
+def author_of(chain: Sequence[CommitRecord], plane: int, added: Collection[int] = ()) -> str | None:
     """Who labelled a slice last; empty if nobody was named, None if it is not labelled.
 
     Parameters
@@ -121,24 +119,27 @@ def author_of(
         As `leading_to_current` gives them.
     plane : int
         Along axis 0.
-    drafted : collection of (image, version)
-        See `drafted_versions`.
+    added : collection of int
+        See `added_versions`.
     """
     author, done = None, False
     for commit in chain:
         whole = commit.plane is None and plane in commit.planes
-        if commit.plane == plane or (
-            whole and not (done and (commit.image, commit.version) in drafted)
-        ):
+        if commit.plane == plane or (whole and not (done and commit.version in added)):
             author = commit.by
         done = plane in commit.planes
     return author
 
 
-def drafted_versions(project: Project) -> set[tuple[str, int]]:
-    """Image and version of the labels to which drafts were added, which change no other slice."""
-    found = ((e.image, e.payload.get("version")) for e in project.events("drafts"))
-    return {(image, n) for image, n in found if image is not None and isinstance(n, int)}
+def added_versions(project: Project, image: str) -> set[int]:
+    """Versions of an image's label whose author did not label again what was labelled before.
+
+    Drafts change no labelled slice. A slice along another axis changes one line of each slice
+    that it crosses.
+    """
+    lines = (e for e in project.events("prompts", image) if e.payload.get("axis") not in (None, 0))
+    found = (e.payload.get("version") for e in [*project.events("drafts", image), *lines])
+    return {version for version in found if isinstance(version, int)}
 
 
 def restore_first(project: Project) -> list[str]:

@@ -318,9 +318,9 @@ class Project:
         refuse_reserved_kind(kind)
         self._journal.append(kind, payload, payload.get("image"))
 
-    def events(self, kind: str | None = None) -> list[Event]:
-        """All events in their order, or those of one kind."""
-        return self._journal.events([] if kind is None else [kind])
+    def events(self, kind: str | None = None, image: str | None = None) -> list[Event]:
+        """All events in their order, or those of one kind or about one image."""
+        return self._journal.events([] if kind is None else [kind], image)
 
     def skip(self, image_id: str, plane_index: int) -> None:
         """Record that a person skipped a slice."""

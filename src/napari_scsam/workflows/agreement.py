@@ -15,8 +15,8 @@ from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.volume import take_plane
 from napari_scsam.project.opinions import (
     Opinion,
+    added_versions,
     author_of,
-    drafted_versions,
     leading_to_current,
     opinions,
 )
@@ -68,12 +68,11 @@ def compare_opinions(project: Project) -> tuple[list[Compared], list[str]]:
     found: list[Compared] = []
     problems: list[str] = []
     current, undone = project.labelled(), project.events("revert")
-    drafted = drafted_versions(project)
     for image, made in opinions(project).items():
         if image in current:
             try:
                 chain = leading_to_current(project, image, undone)
-                authors = partial(author_of, chain, drafted=drafted)
+                authors = partial(author_of, chain, added=added_versions(project, image))
                 found += _of_image(project, chain[-1], authors, made)
             except ProjectError as exc:
                 problems.append(str(exc))
