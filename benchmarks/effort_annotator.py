@@ -13,6 +13,7 @@ from scipy import ndimage
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.scene import shown_points
 from napari_scsam.core.prompts import PointPrompt, bounding_box, deepest
+from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.inference.previews import Previewer
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from effort_cases import Task
 
     from napari_scsam.core.geometry import SliceKey
-    from napari_scsam.inference.messages import SegmenterLike
+    from napari_scsam.inference.segmenter import Segmenter
     from napari_scsam.project import Project
 
 # Seconds that the annotator looks at a slice, and that an action takes. Given by the specification.
@@ -30,6 +31,8 @@ LOOK_S, ACTION_S = 3.0, 1.5
 GOOD = 0.90
 # Mean Dice below which a suggested outline is rejected rather than corrected. Arbitrary.
 REJECTED = 0.5
+# What preparing the next slices may take. Arbitrary.
+LONGEST_S = 300.0
 # Errors of a class that are considered, the largest first. Arbitrary.
 MOST_ERRORS = 5
 
@@ -95,32 +98,37 @@ class Annotator:
     Parameters
     ----------
     project : Project
-    segmenter : SegmenterLike
+    segmenter : Segmenter
         In this process, so that its processor time is measured.
     task : Task
     boxes : bool
         Whether it draws boxes.
     """
 
-    def __init__(
-        self, project: Project, segmenter: SegmenterLike, task: Task, *, boxes: bool
-    ) -> None:
+    def __init__(self, project: Project, segmenter: Segmenter, task: Task, *, boxes: bool) -> None:
         self._task, self._boxes = task, boxes
         self.clock, self.effort = Clock(), Effort()
         self._tried: set[tuple[Any, ...]] = set()
         self._canvas = Recorder()
         self._runners = [QueueRunner() for _ in range(3)]
         models, files, carrier = self._runners
+        previewer = Previewer(segmenter, models)
+        self._segmenter = segmenter
         self.annotation = AnnotationController(
             project,
             self._canvas,
-            Previewer(segmenter, models),
+            previewer,
             files,
             lambda _: None,
             segmenter=segmenter,
             carrier=carrier,
         )
-        self.annotation.navigation.queue.order.refresh()
+        order = self.annotation.navigation.queue.order
+        order.refresh()
+        self._look_ahead = LookAhead(project, previewer, files, order)
+        # Seconds until what is prepared for the next slice is there, from the time on at which the
+        # annotator looks at this one.
+        self._prepared_at = 0.0
 
     def open(self, key: SliceKey) -> None:
         """Open the first slice, and have suggestions made."""
@@ -137,6 +145,7 @@ class Annotator:
         truth : ndarray of shape (rows, cols), uint8
         """
         self.effort, self._tried = Effort(), set()
+        self._prepare_next()
         self.clock.spend(LOOK_S)
         self.effort.dice.append(dice(self.label, truth, self._task))
         most = self._task.most_prompts * len(set(np.unique(truth).tolist()) - {0})
@@ -156,8 +165,20 @@ class Annotator:
 
     def go_on(self) -> None:
         """The second half of J: the next slice, and what is suggested on it, are displayed."""
+        late = max(0.0, self._prepared_at - self.clock.seconds)
+        self.clock.waited += late
+        self.clock.spend(late)
         self.annotation.navigation.next_draft()
         self.clock.wait_for(self.settle)
+
+    def _prepare_next(self) -> None:
+        """Have the next slices prepared, as the window does while the annotator looks."""
+        began, question = time.process_time(), self.annotation.outlines.current_question
+        assert question is not None
+        self._look_ahead.around(*question)
+        self.settle()
+        assert self._segmenter._ahead.wait(LONGEST_S)
+        self._prepared_at = self.clock.seconds + time.process_time() - began
 
     @property
     def label(self) -> np.ndarray:

@@ -100,9 +100,10 @@ def setup(monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
 
 def test_what_was_suggested_ahead_is_the_answer_without_any_work(setup: Setup) -> None:
     anew = Segmenter(load_sam=Sam).suggest(about(2), (1,))
-    setup.segmenter.prefetch([about(2)])
-    setup.settle()
-    assert setup.proposed[-1] == (2, "ahead")
+    for _ in range(2):
+        setup.segmenter.prefetch([about(2)])
+        setup.settle()
+    assert setup.proposed[2:] == [(2, "ahead")]  # once
     before = len(setup.proposed)
     answer = setup.segmenter.suggest(about(2), (1,))
     assert len(setup.proposed) == before

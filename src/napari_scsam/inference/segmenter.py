@@ -143,7 +143,8 @@ class Segmenter:
         """Propose prompts of the active round or the tuned SAM for `class_ids`; decode them."""
         wanted = tuple(class_ids)
         with self._ahead.paused_for(question.key):
-            found = self._suggested.take(question, wanted)
+            self._suggested.class_ids = wanted
+            found = self._suggested.find(question, wanted)
             return self._suggest(question.seen(), wanted) if found is None else found
 
     def carry(self, question: Question, trail: Trail) -> Carried:
@@ -178,8 +179,9 @@ class Segmenter:
 
     def _suggest_ahead(self, question: Question, cancel: CancelToken) -> None:
         wanted = self._suggested.class_ids
-        answer = self._suggest(question.seen(), wanted, cancel.check)
-        self._suggested.keep(question, wanted, answer)
+        if self._suggested.find(question, wanted) is None:
+            answer = self._suggest(question.seen(), wanted, cancel.check)
+            self._suggested.keep(question, wanted, answer)
 
     def _embed(self, question: Question) -> Embedding:
         sam = self.prepare(question.round_folder)

@@ -15,7 +15,7 @@ KEPT = 16
 class SuggestionsAhead:
     """Keeps the latest answers, each for exactly one request.
 
-    Safe with one thread that keeps and another that takes.
+    Safe with one thread that keeps and another that finds.
 
     Attributes
     ----------
@@ -33,9 +33,8 @@ class SuggestionsAhead:
         while len(self._answers) > KEPT:
             self._answers.popitem(last=False)
 
-    def take(self, question: Question, class_ids: tuple[int, ...]) -> Answer | None:
+    def find(self, question: Question, class_ids: tuple[int, ...]) -> Answer | None:
         """Return the answer that was kept for this question; None if there is none."""
-        self.class_ids = class_ids
         if not question.prompts.is_empty or question.draft is not None:
             return None
         return self._answers.get(_identity(question, class_ids))
