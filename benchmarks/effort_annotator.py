@@ -177,7 +177,7 @@ class Annotator:
         assert question is not None
         self._look_ahead.around(*question)
         self.settle()
-        assert self._segmenter._ahead.wait(LONGEST_S)
+        assert self._segmenter.wait_ahead(LONGEST_S)
         self._prepared_at = self.clock.seconds + time.process_time() - began
 
     @property

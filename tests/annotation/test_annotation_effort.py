@@ -46,6 +46,12 @@ class KnownMasks:
         prompts = PromptSet(points)
         return self.decode(Question(question.key, question.pixels, prompts, None))
 
+    def prefetch(self, _questions: Iterable[Question]) -> None:
+        pass
+
+    def wait_ahead(self, _seconds: float) -> bool:
+        return True
+
     def close(self) -> None:
         pass
 

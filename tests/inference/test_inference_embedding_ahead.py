@@ -103,7 +103,7 @@ def let_go_once_stopped(sam: SlowSam) -> None:
 
 
 def settle(segmenter: Segmenter) -> None:
-    assert segmenter._ahead.wait(WAIT_S)
+    assert segmenter.wait_ahead(WAIT_S)
 
 
 def test_what_was_embedded_ahead_is_there_when_it_is_asked_for(

@@ -80,7 +80,7 @@ class Setup:
         return [place for place, _ in self.proposed]
 
     def settle(self) -> None:
-        assert self.segmenter._ahead.wait(WAIT_S)
+        assert self.segmenter.wait_ahead(WAIT_S)
 
 
 def about(index: int) -> Question:

@@ -129,6 +129,10 @@ class Segmenter:
                 tasks.append(Task(question.key, partial(twin._suggest_ahead, question)))
         self._ahead.schedule(tasks)
 
+    def wait_ahead(self, seconds: float) -> bool:
+        """Wait until all planes of `prefetch` are prepared; False if that takes longer."""
+        return self._ahead.wait(seconds)
+
     def decode(self, question: Question) -> Answer:
         """Segment every class that has prompts, as one preview."""
         with self._ahead.paused_for(question.key):
