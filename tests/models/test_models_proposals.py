@@ -82,6 +82,15 @@ def test_nothing_is_proposed_in_a_constant_border() -> None:
     assert max(p.row for p in points) < 180
 
 
+def test_a_saturated_structure_is_no_border() -> None:
+    chamber = disc(100, 100, 25)
+    view = np.random.default_rng(0).random(SHAPE, np.float32)
+    view[chamber] = 1
+    models = OneClassModels(probability((chamber, 0.9)), agreeing(chamber))
+    (first, *_) = propose(models, np.zeros(SHAPE), Embedding(None, SHAPE, view, ""), 4)
+    assert (first.kind, first.row, first.col) == ("confirm", 100, 100)
+
+
 def test_nothing_is_proposed_in_the_air_around_the_body() -> None:
     rng = np.random.default_rng(0)
     view = rng.uniform(0, 0.04, SHAPE).astype(np.float32)  # noise in the air
@@ -204,6 +213,7 @@ class OneClassModels:
 
     def __init__(self, unet: np.ndarray, reply: Any, understands_points: bool = True) -> None:
         self._unet, self._reply = unet, reply
+        self.pair = unet
         self.understands_points = understands_points
         self.asked: list[Prompts] = []
 
@@ -218,7 +228,8 @@ class OneClassModels:
         which: str = "pair",
         around: Any = None,
     ) -> FloatArray:
-        return np.stack([1 - self._unet, self._unet])
+        shown = self._unet if which == "unet" else self.pair
+        return np.stack([1 - shown, shown])
 
     def decode(
         self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
@@ -242,6 +253,17 @@ def test_sam_is_asked_with_the_points_that_are_then_proposed() -> None:
     assert [(p.row, p.col) for p in kinds(points, "confirm")] == list(models.asked[0].points)
     assert models.asked[0].mask is None
     assert points[0].round == 2
+
+
+def test_what_is_confirmed_is_the_outline_of_the_pair() -> None:
+    organ, missed_by_unet, unsure = disc(60, 60, 20), disc(180, 60, 20), disc(120, 150, 20)
+    models = OneClassModels(probability((organ, 0.9), (unsure, 0.7)), agreeing(organ))
+    models.pair = probability((organ, 0.9), (missed_by_unet, 0.9))
+    points = propose(models, np.zeros(SHAPE), EMBEDDING, 4)
+    found = {(p.row, p.col) for p in kinds(points, "confirm")}
+    assert found == {(60, 60), (180, 60)}
+    # What the U-Net alone sees is asked for.
+    assert any(unsure[int(p.row), int(p.col)] for p in kinds(points, "query"))
 
 
 def test_a_sam_without_points_is_given_the_unets_mask() -> None:

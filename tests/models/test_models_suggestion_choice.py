@@ -74,7 +74,7 @@ def proposed(
 
 
 BY_ROUND = [point(20, 20), point(30, 20, "query")]
-BY_PRIOR = [point(44, 44, "missed", None)]
+BY_PRIOR = [point(44, 44, number=None), point(50, 50, "missed", None)]
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,15 @@ def test_the_suggestion_that_sam_comes_closer_to_is_taken(
 ) -> None:
     found = proposed(monkeypatch, Tuned(by_map, by_click), BY_ROUND, BY_PRIOR)
     assert {p.round for p in found} == {whose}
-    # It has an outline now, even if the prior alone would only have asked.
-    assert found[0].kind == "confirm"
+    if whose is None:
+        assert found == BY_PRIOR[:1]  # where the prior only asks, it does not compete
 
 
 @pytest.mark.parametrize(
     ("by_round", "by_prior"),
     [
         (BY_ROUND, []),  # the prior finds nothing
+        (BY_ROUND, BY_PRIOR[1:]),  # the prior only asks
         ([point(30, 20, "query")], BY_PRIOR),  # the round only asks
         ([], BY_PRIOR),  # the round finds nothing
     ],

@@ -24,10 +24,10 @@ REFERENCE_SIDE = 256
 
 
 def body(view: FloatArray) -> Mask:
-    """Return the pixels that are neither air around the body nor in a constant region.
+    """Return the pixels that are neither air around the body nor in a constant border.
 
-    Air is dark and connected to the edge of the picture. A dark structure inside the body is not
-    connected to it.
+    Both are connected to the edge of the picture. A dark structure inside the body is not, nor is
+    a saturated one.
 
     Parameters
     ----------
@@ -38,19 +38,22 @@ def body(view: FloatArray) -> Mask:
     -------
     ndarray of shape (rows, cols), bool
     """
-    return _varies(view) & ~_air(view)
+    return ~(_border(view) | _air(view))
 
 
-def _varies(view: FloatArray) -> Mask:
+def _border(view: FloatArray) -> Mask:
     size = 2 * max(1, round(FLAT_RADIUS * max(view.shape) / REFERENCE_SIDE)) + 1
-    varies: Mask = ndimage.maximum_filter(view, size) > ndimage.minimum_filter(view, size)
-    return varies
+    return _at_edge(ndimage.maximum_filter(view, size) == ndimage.minimum_filter(view, size))
 
 
 def _air(view: FloatArray) -> Mask:
     low, high = np.percentile(view, (0.5, 99.5))
-    dark = ndimage.median_filter(view, NOISE_PX) <= low + AIR * (high - low)
-    regions, _ = ndimage.label(dark)
+    return _at_edge(ndimage.median_filter(view, NOISE_PX) <= low + AIR * (high - low))
+
+
+def _at_edge(mask: Mask) -> Mask:
+    """Return the components of a mask that touch the edge of the picture."""
+    regions, _ = ndimage.label(mask)
     edges = (regions[0], regions[-1], regions[:, 0], regions[:, -1])
     touching = np.unique(np.concatenate(edges))
     return np.isin(regions, touching[touching > 0])

@@ -171,9 +171,7 @@ class Pair:
         if which == "unet":
             return self._unet_probabilities(image, around, embedding)
         if which == "pair" and len(self._trained) > 1:
-            embedding = embedding or self._sam.embed(image)
-            unet = self._unet_probabilities(image, around, embedding)
-            return self.joined(unet, self.partners(unet, embedding), embedding)
+            return self._pair_probabilities(image, embedding or self._sam.embed(image), around)
         if which == "sam":
             return self._sam_probabilities(embedding or self._sam.embed(image))
         return self.members(image, embedding, around)["pair"]
@@ -203,7 +201,7 @@ class Pair:
             by_base = bool(prompts.points) and self._base.understands_points
             sam = self._base if by_base else self._sam
             return sam.decode(embedding, prompts, class_id=class_id)
-        probabilities = self._probabilities_of(image, embedding, around)
+        probabilities = self.probabilities(image, embedding, around=around)
         return self._select_components(probabilities, embedding, prompts, class_id)
 
     def _select_components(
@@ -221,14 +219,15 @@ class Pair:
         mask = logits > 0
         return Decoded(mask, logits, expected_iou(logits, mask), "outline")
 
-    def _probabilities_of(
+    def _pair_probabilities(
         self, image: NDArray[Any], embedding: Embedding, around: Around | None
     ) -> FloatArray:
-        # Every click on a slice needs them again.
-        key = _key_of(embedding, around)
-        latest = self._latest
+        """Predict with both; once for the proposals of a slice and all clicks on it."""
+        key, latest = _key_of(embedding, around), self._latest
         if latest is None or latest[0] != key:
-            self._latest = latest = (key, self.probabilities(image, embedding, around=around))
+            unet = self._unet_probabilities(image, around, embedding)
+            joined = self.joined(unet, self.partners(unet, embedding), embedding)
+            self._latest = latest = (key, joined)
         return latest[1]
 
     def members(

@@ -16,7 +16,7 @@ from skimage.feature import peak_local_max
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
 from napari_scsam.models.body import REFERENCE_SIDE, body
-from napari_scsam.models.outline import connected_parts
+from napari_scsam.models.outline import connected_parts, log_odds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +72,8 @@ def propose(
 ) -> list[PointPrompt]:
     """Propose points for one class; see `napari_scsam.models.propose`.
 
-    SAM is prompted with the points that the U-Net alone would confirm, so its mask is the one that
-    a person who accepts them would get.
+    The points of kind 'confirm' lie in the components of the pair's mask, which is the outline that
+    a person who accepts them gets.
     """
     if class_id not in models.class_ids:
         raise InputError(f"This round has the classes {models.class_ids}, not {class_id}.")
@@ -82,7 +82,8 @@ def propose(
     if unet.max() < MAX_BACKGROUND:
         return []
     sam = _prompt_sam(models, embedding, class_id, unet)
-    proposals = propose_from_maps(unet, sam, class_id, round_number=models.number)
+    outline = log_odds(models.probabilities(image, embedding, around=around), channel) > 0
+    proposals = propose_from_maps(unet, sam, class_id, outline=outline, round_number=models.number)
     return within_body(proposals, embedding)
 
 
@@ -109,6 +110,7 @@ def propose_from_maps(
     sam: FloatArray,
     class_id: int,
     *,
+    outline: Mask | None = None,
     existing: Sequence[Point] = (),
     round_number: int | None = None,
 ) -> list[PointPrompt]:
@@ -117,8 +119,8 @@ def propose_from_maps(
     In this order, each at least 5 px (on a plane of 256) from all earlier points and from
     `existing`:
 
-    1. *confirm*, inside: for every component of the U-Net's mask, the centre of the largest
-       disc inside the intersection with SAM's mask.
+    1. *confirm*, inside: for every component of the outline, the centre of the largest disc
+       inside the intersection with SAM's mask.
     2. *query*: centres of the components on which the two disagree, the largest and least
        certain first; inside or outside by their mean probability.
     3. *missed*, inside: peaks of the U-Net between 0.2 and 0.5 outside both masks.
@@ -133,6 +135,8 @@ def propose_from_maps(
     unet, sam : ndarray of shape (rows, cols), float
         Probability of the class, 0..1.
     class_id : int
+    outline : ndarray of shape (rows, cols), bool, optional
+        What is displayed if the points of kind 'confirm' are accepted; the U-Net's mask if missing.
     existing : sequence of (row, col)
         Points that already exist.
     round_number : int, optional
@@ -154,7 +158,7 @@ def propose_from_maps(
     if unet.max() < MAX_BACKGROUND:
         return []
     unit = _unit(unet.shape)
-    first, further = _confirm(unet, sam, unit)
+    first, further = _confirm(unet > INSIDE if outline is None else outline, unet, sam)
     kept = _spaced([], first, existing, MIN_DISTANCE * unit)
     most = len(kept) + MAX_OTHERS
     for candidates in (_query(unet, sam, unit), _missed(unet, sam, unit), further):
@@ -185,7 +189,7 @@ def _prompt_sam(
     models: RoundModels, embedding: Embedding, class_id: int, unet: FloatArray
 ) -> FloatArray:
     """Return SAM's probability, prompted by the U-Net's own points and the class tokens."""
-    first, further = _confirm(unet, unet, _unit(unet.shape))
+    first, further = _confirm(unet > INSIDE, unet, unet)
     places = [*first, *further]
     # A SAM that turns clicks into a box works best around the U-Net's own mask.
     mask = None if models.sam.understands_points or not places else unet > INSIDE
@@ -200,13 +204,14 @@ def _prompt_sam(
 
 
 def _confirm(
-    unet: FloatArray, sam: FloatArray, unit: float
+    outline: Mask, unet: FloatArray, sam: FloatArray
 ) -> tuple[list[_Candidate], list[_Candidate]]:
-    """Return the first point of each part, and the further ones."""
+    """Return the first point of each part of an outline, and the further ones."""
     first, further = [], []
-    for part in connected_parts(unet > INSIDE, MIN_AREA * unit**2)[:MAX_PARTS]:
+    least = MIN_AREA * _unit(outline.shape) ** 2
+    for part in connected_parts(outline, least)[:MAX_PARTS]:
         agreed = part & (sam > INSIDE)
-        area = agreed if agreed.sum() >= MIN_AREA * unit**2 else part
+        area = agreed if agreed.sum() >= least else part
         found = [
             _Candidate(row, col, True, "confirm", float(unet[row, col] + sam[row, col]) / 2)
             for row, col in _centres(area)

@@ -5,7 +5,6 @@ The rule and what it gains are described in docs/explanation/suggestions.md.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,9 +36,9 @@ def propose_either(
     """Propose points of a round, or of the class prior of a SAM that was tuned on outlines.
 
     The tuned SAM is prompted by the round's outline: once by box, centre and map, and once by the
-    centre alone. The prior's suggestion is taken if it is more similar to these two masks than the
-    round's outline is (sum of Dice). Where the round outlines nothing, or there is no suggestion of
-    the prior, the round's is taken.
+    centre alone. What the prior outlines is taken if it is more similar to these two masks than the
+    round's outline is (sum of Dice). Where one of the two outlines nothing, the round's suggestion
+    is taken.
 
     Parameters
     ----------
@@ -61,7 +60,8 @@ def propose_either(
     """
     by_round = propose(models, image, embedding, class_id, around)
     sure = [(p.row, p.col) for p in by_round if p.kind == "confirm"]
-    by_prior = outlined_from_prior(tuned, embedding, class_id) if sure else []
+    found = outlined_from_prior(tuned, embedding, class_id) if sure else []
+    by_prior = [(point, mask) for point, mask in found if point.kind == "confirm"]
     if not by_prior:
         return by_round
     prompts = Prompts(sure, [1] * len(sure))
@@ -69,7 +69,7 @@ def propose_either(
     suggested: Mask = np.any([mask for _, mask in by_prior], axis=0)
     if not _is_closer(suggested, outline.logits, tuned, embedding, class_id):
         return by_round
-    return [replace(point, kind="confirm") for point, _ in by_prior]
+    return [point for point, _ in by_prior]
 
 
 def _is_closer(
