@@ -55,7 +55,7 @@ def folder(tmp_path: Path, finish_round: Callable[..., Path]) -> Path:
             commit(project, image, 6, [point("person"), point("person")])
         finish_round(project.begin_round(TrainSettings()), 0.81, None)
         project.adopt_rounds()
-        commit(project, images[5], 6, [point()])
+        commit(project, images[5], 6, [point(), point(state="proposed")])
         commit(project, images[6], 7, [point(), point(state="edited")])
         commit(project, images[7], 19, [point(), point("person")])
         project.skip(images[8], 0)
@@ -78,7 +78,7 @@ def test_it_needs_the_journal_and_the_labels_alone(folder: Path) -> None:
     before, after = found["effort"]
     assert (before["group"], after["group"]) == ("before the first round", "round 1")
     assert before["commits"] == 5 and before["actions_each"] == 2 and before["accepted"] is None
-    # One accepted as it was, one point edited, one point added.
+    # One accepted as it was, with a question left open; one point edited, one point added.
     assert after["suggested"] == 3 and after["accepted"] == pytest.approx(1 / 3)
     assert after["actions"] == 2
     assert before["seconds_each"] >= 0

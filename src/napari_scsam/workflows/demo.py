@@ -12,7 +12,8 @@ from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import Progress, ProgressFn
 from napari_scsam.core.labels import NOT_ANNOTATED
-from napari_scsam.core.prompts import Prompts
+from napari_scsam.core.prompt_edits import to_decode
+from napari_scsam.core.prompts import Prompts, PromptSet
 from napari_scsam.core.round_contract import EventKind
 from napari_scsam.core.settings import Device, TrainSettings
 from napari_scsam.io import read_volume, write_labels
@@ -171,12 +172,11 @@ def _suggest(
         for class_id in models.class_ids:
             points = propose(models, pixels, embedding, class_id)
             result.proposals += len(points)
-            confident = [p for p in points if p.kind in ("confirm", "negative")]
-            if any(p.positive for p in confident):
+            prompts = to_decode(PromptSet(tuple(points))).for_object(
+                (class_id, 1), pixels.shape[:2]
+            )
+            if not prompts.is_empty:
                 started = time.monotonic()
-                prompts = Prompts(
-                    [(p.row, p.col) for p in confident], [int(p.positive) for p in confident]
-                )
                 mask = models.decode(pixels, embedding, prompts, class_id, proposed=True).mask
                 found[row][mask] = class_id
                 seconds.append(time.monotonic() - started)

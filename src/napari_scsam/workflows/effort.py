@@ -122,7 +122,8 @@ def _step(
     others = () if source is None else ("boxes", "strokes", "drawn")
     drawn = sum(len(list(_tables(source.payload.get(name)))) for name in others if source)
     proposed = [p for p in points if p.get("origin") == "model"]
-    edited = [p for p in proposed if p.get("state") != "accepted"]
+    # Questions that were left open stay "proposed".
+    edited = [p for p in proposed if p.get("state") in ("edited", "rejected")]
     own = len(points) - len(proposed) + drawn
     return Step(
         image=event.image or "",
