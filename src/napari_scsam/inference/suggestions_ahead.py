@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_scsam.inference.messages import Answer, Question
 
-# Answers that are kept. Arbitrary.
-KEPT = 16
+# Answers that are kept; one of a picture of 12 megapixels takes 12 MB. Arbitrary.
+KEPT = 8
 
 
 class SuggestionsAhead:
