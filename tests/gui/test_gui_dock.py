@@ -22,6 +22,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
+from napari_scsam._qt import models_ahead
 from napari_scsam._qt.models_ahead import ModelsAhead
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import PALETTE
@@ -276,6 +277,28 @@ def test_a_killed_model_process_is_started_again_by_the_next_click_which_says_so
     assert "\n" not in hand.status()
     hand.wait_for_mask()
     assert dock.session.canvas.layers["preview"].data[3].any()
+
+
+def test_freed_memory_is_returned_with_each_image_and_not_with_each_slice(
+    hand: Hand,
+    dock: ScsamDock,
+    without_models: None,
+    volume_path: Path,
+    picture_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    returned: list[bool] = []
+    monkeypatch.setattr(models_ahead, "return_freed_memory", lambda: returned.append(True))
+    dock.create_project(tmp_path / "project", ["disc"], [volume_path, picture_path])
+    hand.wait_for_image()
+    hand.until(lambda: len(returned) == 1)
+    hand.viewer.dims.set_current_step(0, 1)
+    hand.qtbot.wait(2 * models_ahead.REST_MS)
+    second = [record.id for record in dock.session.project.images()][1]
+    dock.session.annotation.navigation.open_image(second)
+    hand.until(lambda: dock.session.annotation.now.image_id == second)
+    hand.until(lambda: len(returned) == 2)
 
 
 def test_the_window_needs_no_torch_for_the_loop(tmp_path: Path, volume_path: Path) -> None:

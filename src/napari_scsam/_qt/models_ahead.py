@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer
 
 from napari_scsam._qt.job_runner import ThreadJobRunner
 from napari_scsam.annotation.last_position import remember
 from napari_scsam.core.jobs import Job
+from napari_scsam.core.memory import return_freed_memory
 from napari_scsam.inference.prefetch import LookAhead
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ModelsAhead(QObject):
             project, previewer, self._reader, annotation.navigation.queue.order
         )
         self._at: SliceKey | None = None
+        self._image = ""
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
@@ -90,9 +92,18 @@ class ModelsAhead(QObject):
             return
         key = self._annotation.key
         if key is not None:
-            job = Job("Noting the slice", lambda _progress, _cancel: remember(self._project, key))
-            self._files.run(job, lambda _: None, self._annotation.fail)
+            self._note(key)
         self._annotation.outlines.prepare(self._on_ready)
         current_question = self._annotation.outlines.current_question
         if current_question is not None:
             self._lookahead.around(*current_question)
+
+    def _note(self, key: SliceKey) -> None:
+        is_new, self._image = key[0] != self._image, key[0]
+
+        def note(_progress: Any, _cancel: Any) -> None:
+            remember(self._project, key)
+            if is_new:
+                return_freed_memory()  # of the image, or the project, before
+
+        self._files.run(Job("Noting the slice", note), lambda _: None, self._annotation.fail)

@@ -15,7 +15,6 @@ from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
 from napari_scsam.core.jobs import Job
-from napari_scsam.core.memory import return_freed_memory
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.project.opinions import restore_first
 from napari_scsam.rounds.background_jobs import JobQueue
@@ -92,7 +91,6 @@ class Session(QObject):
         self.project = project
         self.segmenter = segmenter
         self._view = view
-        self._files = files
         self._is_closed = False
         self._seen: tuple[str | None, int, frozenset[str]] = (None, 0, frozenset())
         self.canvas = NapariCanvas(viewer, view.pick_class, SliceStrip(), LayerRows())
@@ -184,8 +182,6 @@ class Session(QObject):
         seen, self._seen = self._seen, (now.image_id, now.commits, self.listed.flagged())
         if seen != self._seen:
             self.listed.refresh()
-        if seen[0] != now.image_id:
-            self._return_freed_memory()  # of the image, or the project, before
         if seen[1] != now.commits:  # opening a project is no reason to tune
             self.tuning.committed()
             self.background.committed()
@@ -195,10 +191,6 @@ class Session(QObject):
         if state.estimate is not None and not state.estimate.measured:
             self.background.speed.wanted()
         self.background.rounds_changed(state)
-
-    def _return_freed_memory(self) -> None:
-        freed = Job("Returning freed memory", lambda _progress, _cancel: return_freed_memory())
-        self._files.run(freed, lambda _: None, self.annotation.fail)
 
     def _labels_changed(self) -> None:
         self.rounds.labels_changed()
