@@ -9,13 +9,10 @@ from napari.layers import Image, Labels, Points, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_scsam._napari.display import contrast, kind, units
-from napari_scsam._napari.shaders import keep_shaders
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from napari.layers import Layer
 
     from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.labels import LabelClass
@@ -105,7 +102,6 @@ class ImageLayers:
             below = [other for other in ours[: ours.index(layer)] if other in self._viewer.layers]
             at = self._viewer.layers.index(below[-1]) + 1 if below else 0
             self._viewer.layers.insert(at, layer)
-            self._prepare(layer)
         return [str(layer.name) for layer in missing]
 
     def show_contrast(self, limits: Limits | None) -> None:
@@ -120,13 +116,7 @@ class ImageLayers:
         for layer in self._named.values():
             self._viewer.add_layer(layer)
             self._on_added(layer)
-            self._prepare(layer)
         self._named[PROMPTS].mode = "pan_zoom"
-
-    def _prepare(self, layer: Layer) -> None:
-        """Prepare the drawing of a layer that was added."""
-        if isinstance(layer, Vectors):
-            keep_shaders(self._viewer, layer)
 
     def _refill(self, name: str, volume: Volume, label: LabelArray | None) -> None:
         image = self._named[IMAGE]
