@@ -18,7 +18,6 @@ from .api import load_sam as load_sam
 from .api import load_tuned as load_tuned
 from .api import open_cache as open_cache
 from .api import propose as propose
-from .api import propose_either as propose_either
 from .api import propose_from_prior as propose_from_prior
 from .base import BaseSam as BaseSam
 from .base import build_network as build_network
@@ -61,6 +60,7 @@ from .self_prompting import largest_parts as largest_parts
 from .self_prompting import prompted_by as prompted_by
 from .self_prompting import prompts_for as prompts_for
 from .slice_features import FeatureEncoder as FeatureEncoder
+from .suggestion_choice import propose_either as propose_either
 from .tuned_sam import answers_clicks as answers_clicks
 from .tuned_sam import outlines_of as outlines_of
 from .unet import UNet as UNet

@@ -191,24 +191,6 @@ def propose_from_prior(sam: SamBackend, embedding: Embedding, class_id: int) -> 
     return proposals
 
 
-def propose_either(
-    models: RoundModels,
-    tuned: SamBackend,
-    image: NDArray[Any],
-    embedding: Embedding,
-    class_id: int,
-    around: Around | None = None,
-) -> list[PointPrompt]:
-    """Propose points for one class: a round's, or those of the class prior of a tuned SAM.
-
-    See `napari_scsam.models.suggestion_choice.propose_either`.
-    """
-    proposals: list[PointPrompt] = _imported("suggestion_choice").propose_either(
-        models, tuned, image, embedding, class_id, around
-    )
-    return proposals
-
-
 def evaluate(
     prediction: NDArray[np.generic],
     truth: NDArray[np.generic],
