@@ -13,6 +13,7 @@ object. For ``napari`` and ``dock`` it has:
 * ``longest_ms``: the longest that the window took for one event during the strokes, which is how
   long it was blocked;
 * ``release_ms``: the same for the release of the button, the median over the strokes;
+* ``after_ms``: the longest block of the window in the moment after that, the median;
 * ``zoom_ms``: the longest that it took to draw the picture with its mask in another zoom.
 
 ``ratio`` is the rate with the dock relative to that without it, and ``cpu_ratio`` the processor
@@ -70,21 +71,22 @@ class NoModels:
         """Close nothing."""
 
 
-def process(seconds: float = 0.0) -> None:
-    """Process events, for some seconds."""
-    end = time.perf_counter() + seconds
-    QApplication.processEvents()
-    while time.perf_counter() < end:
-        time.sleep(0.002)
-        QApplication.processEvents()
-
-
 def timed(action: Callable[[], None]) -> float:
     """Milliseconds that an action and the events after it take."""
     began = time.perf_counter()
     action()
     QApplication.processEvents()
     return (time.perf_counter() - began) * 1000
+
+
+def process(seconds: float = 0.0) -> float:
+    """Process events, for some seconds; returns the longest that it took at once, in ms."""
+    end = time.perf_counter() + seconds
+    longest = timed(lambda: None)
+    while time.perf_counter() < end:
+        time.sleep(0.002)
+        longest = max(longest, timed(lambda: None))
+    return longest
 
 
 def stroke(native: Any, number: int) -> tuple[list[float], float]:
@@ -108,30 +110,29 @@ def stroke(native: Any, number: int) -> tuple[list[float], float]:
 def measure(viewer: Any, strokes: int) -> dict[str, float]:
     """Draw strokes with the tool that is on, then zoom."""
     native = viewer.window._qt_viewer.canvas.native
-    rates, cpu, longest, releases = [], [], 0.0, []
+    rates, cpu, longest, releases, after = [], [], 0.0, [], []
     for number in range(WARM_UP + strokes):
         began = time.process_time()
         took, release = stroke(native, number)
         used = 1000 * (time.process_time() - began)
-        process(REST_S)
+        blocked = process(REST_S)
         if number >= WARM_UP:
             cpu.append(used / EVENTS)
             rates.append(1000 * EVENTS / sum(took))
             longest = max(longest, *took, release)
             releases.append(release)
+            after.append(blocked)
     whole = viewer.scene.camera.zoom
     zooms = []
     for zoom in ZOOMS:
-        began = [timed(lambda zoom=zoom: setattr(viewer.scene.camera, "zoom", whole * zoom))]
-        end = time.perf_counter() + REST_S
-        while time.perf_counter() < end:
-            began.append(timed(lambda: None))
-        zooms.append(max(began))
+        drawn = timed(lambda zoom=zoom: setattr(viewer.scene.camera, "zoom", whole * zoom))
+        zooms.append(max(drawn, process(REST_S)))
     return {
         "events_per_s": round(float(np.median(rates)), 1),
         "cpu_ms": round(float(np.median(cpu)), 1),
         "longest_ms": round(longest, 1),
         "release_ms": round(float(np.median(releases)), 1),
+        "after_ms": round(float(np.median(after)), 1),
         "zoom_ms": round(max(zooms), 1),
     }
 

@@ -387,6 +387,37 @@ def test_a_brush_keeps_other_classes_and_says_so(hand: Any, dock: Any, loop: Any
     assert on_show(dock)[20, 20] == 2
 
 
+def on_screen(hand: Any, row: float, col: float) -> np.ndarray:
+    """Colour of the window's pixel at a place of the displayed slice, RGB."""
+    native = hand.viewer.window._qt_viewer.canvas.native
+    place, picture = hand.at(row, col), hand.viewer.screenshot(canvas_only=True, flash=False)
+    ratio = picture.shape[1] / native.width()
+    return np.asarray(picture[int(place.y() * ratio), int(place.x() * ratio), :3]).astype(int)
+
+
+def test_a_stroke_is_drawn_once_except_for_the_pixels_that_were_protected(
+    hand: Any, dock: Any, loop: Any
+) -> None:
+    hand.drag((10, 10), (30, 30), Qt.MouseButton.RightButton)
+    hand.until(lambda: on_show(dock)[25, 25] == 1)
+    hand.key(Qt.Key.Key_2)
+    take(dock, "preview", "paint", value=2)
+    layer(dock, "preview").preserve_labels = False  # by napari's own check box
+    outline, inside = layer(dock, "preview outline"), on_screen(hand, 18, 25)
+    drawn: list[Any] = []
+    layer(dock, "preview").events.set_data.connect(drawn.append)
+    hand.trace([(45, 10), (45, 50)])
+    assert on_show(dock)[45, 40] == 2
+    # By napari, for each event of the stroke; the finished stroke is on the screen already.
+    assert not drawn
+    hand.until(lambda: bool((outline.data[:, 0, 1] > 40).any()))
+    assert not np.array_equal(on_screen(hand, 45, 30), on_screen(hand, 55, 30))
+    hand.trace([(18, 15), (18, 28)])
+    assert on_show(dock)[18, 25] == 1
+    hand.until(lambda: np.array_equal(on_screen(hand, 18, 25), inside))
+    assert drawn
+
+
 def test_clicks_are_heard_where_napari_hands_the_plugin_a_guarded_viewer(
     guarded_hand: Any, viewer: Any, volume_path: Any, tmp_path: Any
 ) -> None:

@@ -11,7 +11,7 @@ from napari_scsam._napari.painted_planes import PaintedPlanes
 from napari_scsam.core.prompts import bounding_box
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from napari.layers import Labels
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # Milliseconds. Arbitrary; UX asks for at most 150.
 FLASH_MS = 120
+# Milliseconds after a stroke until its outline is drawn, so that both together do not block the
+# window for longer. Arbitrary.
+OUTLINE_MS = 20
 
 
 class PreviewPainter:
@@ -44,10 +47,8 @@ class PreviewPainter:
         self._held = False
         self._waiting: tuple[Mapping[Plane, ShownMask], Plane | None, ShownMask | None] | None
         self._waiting = None
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(FLASH_MS)
-        self._timer.timeout.connect(outline.dim)
+        self._flash = _single_shot(FLASH_MS, outline.dim)
+        self._stroke = _single_shot(OUTLINE_MS, self._outline_stroke)
 
     def show(
         self,
@@ -107,7 +108,8 @@ class PreviewPainter:
 
     def _show_displayed(self, plane: Plane, mask: ShownMask | None) -> bool:
         """Fill and outline the displayed plane; returns whether a pixel has changed."""
-        self._timer.stop()
+        self._flash.stop()
+        self._stroke.stop()
         if mask is not None and not mask.is_draft:
             return self._paint(plane, mask)
         label = None if mask is None else mask.label
@@ -115,13 +117,26 @@ class PreviewPainter:
         return self._fill_plane(plane, mask)
 
     def _paint(self, plane: Plane, mask: ShownMask) -> bool:
-        """Show a mask that the user is working on: what has changed flashes."""
-        before = self._planes[plane].copy()
+        """Show a mask that the user is working on: what has changed on the screen flashes."""
+        stroke = self._planes.painted(plane)
+        before = self._planes[plane].copy() if stroke is None else stroke
         changed = self._fill_plane(plane, mask)
-        self._outline.show(plane, mask.label, lit=_changed(before, mask.label) if changed else None)
         if changed:
-            self._timer.start()
+            self._outline.show(plane, mask.label, lit=_changed(before, mask.label))
+            self._flash.start()
+        elif stroke is not None:
+            self._stroke.start()
+        else:
+            self._outline.show(plane, mask.label)
         return changed
+
+    def _outline_stroke(self) -> None:
+        """Outline the displayed mask after a stroke, which is filled as it was painted."""
+        plane, mask = self._shown[0], None
+        if plane is not None:
+            mask = self._masks.get(plane, self._shown[1])
+        if plane is not None and mask is not None:
+            self._outline.show(plane, mask.label)
 
     def _fill_plane(self, plane: Plane, mask: ShownMask | None) -> bool:
         """Fill a plane without drawing the layer; returns whether a pixel has changed."""
@@ -132,8 +147,18 @@ class PreviewPainter:
         self._outline.redraw()
 
     def close(self) -> None:
-        """Stop the flash."""
-        self._timer.stop()
+        """Stop the flash, and the outline of a stroke."""
+        self._flash.stop()
+        self._stroke.stop()
+
+
+def _single_shot(milliseconds: int, action: Callable[[], None]) -> QTimer:
+    """Return a timer that calls `action` once, so long after each start."""
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(action)
+    return timer
 
 
 def _changed(before: LabelArray, after: LabelArray) -> LabelArray:
