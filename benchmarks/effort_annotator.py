@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.scene import shown_points
+from napari_scsam.core.prompt_edits import is_question
 from napari_scsam.core.prompts import PointPrompt, bounding_box, deepest
 from napari_scsam.inference.prefetch import LookAhead
 from napari_scsam.inference.previews import Previewer
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 LOOK_S, ACTION_S = 3.0, 1.5
 # Dice from which a class is good enough. Given by the specification.
 GOOD = 0.90
-# Mean Dice below which a suggested outline is rejected rather than corrected. Arbitrary.
-REJECTED = 0.5
+# Dice below which the annotator clicks into the middle of a structure, as if nothing had been
+# suggested, rather than correct what was. Arbitrary.
+ANEW = 0.8
 # What preparing the next slices may take. Arbitrary.
 LONGEST_S = 300.0
 # Errors of a class that are considered, the largest first. Arbitrary.
@@ -93,7 +95,8 @@ class Annotator:
     It sees the true label. It corrects the class that is worst: those without any outline first,
     in the order of the task. It clicks into the middle of the largest error, or draws a box around
     the true part. Where another class lies in the way, it clicks outside of that one; where a point
-    made the error, it deletes the point.
+    made the error, it deletes the point. What was suggested badly is not corrected: it clicks into
+    the middle of the structure, or draws a box around it.
 
     Parameters
     ----------
@@ -191,16 +194,22 @@ class Annotator:
     def _correct(self, truth: np.ndarray) -> bool:
         """Make one prompt; False if there is nothing left to try."""
         label, found = self.label, self.effort.dice[-1]
-        proposed = any(p.state == "proposed" for p in self.annotation.prompts.points)
-        unused = self.effort.prompts == 0
-        if unused and proposed and label.any() and np.mean(list(found.values())) < REJECTED:
-            self._prompt(self.annotation.editor.reject)
-            return True
         return any(
             self._fix(class_id, mask, truth, inside=inside)
             for class_id in self._worst_first(label, found)
-            for mask, inside in errors(label == class_id, truth == class_id)
+            for mask, inside in self._errors(class_id, label, truth)
         )
+
+    def _errors(
+        self, class_id: int, label: np.ndarray, truth: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        """Yield what to correct: of a bad suggestion the structure itself, then as `errors`."""
+        ours, true = label == class_id, truth == class_id
+        if any(p.state == "proposed" for _, p in self._points_of(class_id)) and true.any():
+            part = largest_part(true)
+            if overlap(touching(ours, part), part) < ANEW:
+                yield part, True
+        yield from errors(ours, true)
 
     def _worst_first(self, label: np.ndarray, found: dict[int, float]) -> list[int]:
         bad = [c for c in self._task.classes if c in found and found[c] < GOOD]
@@ -254,10 +263,14 @@ class Annotator:
         return not known
 
     def _points_of(self, class_id: int) -> list[tuple[int, PointPrompt]]:
-        """Return the displayed inside points of a class, with their positions among all."""
+        """Return the displayed inside points of a class, with their positions among all.
+
+        Questions are left out: they have no part in the outline.
+        """
         prompts = self.annotation.prompts
         shown = [prompts.points[i] for i in shown_points(prompts)]
-        return [(i, p) for i, p in enumerate(shown) if p.class_id == class_id and p.positive]
+        of_class = [(i, p) for i, p in enumerate(shown) if p.class_id == class_id and p.positive]
+        return [(i, p) for i, p in of_class if not is_question(p)]
 
     def _point_in(self, class_id: int, mask: np.ndarray) -> int | None:
         found = (i for i, p in self._points_of(class_id) if mask[round(p.row), round(p.col)])
@@ -300,10 +313,14 @@ def dice(label: np.ndarray, truth: np.ndarray, task: Task) -> dict[int, float]:
     found = {}
     for class_id in task.classes:
         ours, true = label == class_id, truth == class_id
-        total = int(ours.sum() + true.sum())
-        if total:
-            found[class_id] = 2 * float((ours & true).sum()) / total
+        if ours.any() or true.any():
+            found[class_id] = overlap(ours, true)
     return found
+
+
+def overlap(ours: np.ndarray, true: np.ndarray) -> float:
+    """Return the Dice of two masks of which one is not empty."""
+    return 2 * float((ours & true).sum()) / float(ours.sum() + true.sum())
 
 
 def good(found: dict[int, float]) -> bool:
@@ -320,6 +337,20 @@ def errors(ours: np.ndarray, true: np.ndarray) -> Iterator[tuple[np.ndarray, boo
         found += [(sizes[number], parts, number, inside) for number in range(1, count + 1)]
     found.sort(key=lambda one: -one[0])
     return ((parts == number, inside) for _, parts, number, inside in found[:MOST_ERRORS])
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected part of a mask."""
+    parts, _ = ndimage.label(mask)
+    found: np.ndarray = parts == 1 + np.bincount(parts[mask])[1:].argmax()
+    return found
+
+
+def touching(mask: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the connected parts of a mask that overlap another one."""
+    parts, _ = ndimage.label(mask)
+    found: np.ndarray = np.isin(parts, np.unique(parts[mask & other]))
+    return found & mask
 
 
 def part_at(mask: np.ndarray, at: tuple[int, int]) -> np.ndarray:

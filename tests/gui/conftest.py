@@ -303,7 +303,7 @@ class Squares:
         label = np.zeros(question.pixels.shape[:2], np.uint8)
         prompts = question.prompts
         for point in prompts.points:
-            if point.positive:
+            if point.positive and point.state != "rejected":
                 row, col = round(point.row), round(point.col)
                 label[max(row - 2, 0) : row + 3, max(col - 2, 0) : col + 3] = point.class_id
         for (class_id, _), box in prompts.boxes.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,10 @@ from qtpy.QtCore import Qt
 
 from napari_scsam._napari.masks import FLASH_MS
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompts import PointPrompt, PromptSet
+
+if TYPE_CHECKING:
+    from napari_scsam.inference.messages import Answer, Question
 
 pytestmark = pytest.mark.gui
 
@@ -89,6 +94,36 @@ def test_a_new_scene_repaints_only_what_it_changes(
     hand.press("commit")
     hand.until(lambda: hand.status().startswith("Saved: one."))
     assert repainted == {"prompts", "preview", "preview outline", "committed"}
+
+
+def test_a_click_in_a_suggested_outline_replaces_it_and_undo_brings_it_back(
+    hand: Any, dock: Any, loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squares = dock._make_segmenter(None, 0)
+
+    def suggest(_self: Any, question: Question, _class_ids: Any) -> Answer:
+        points = [PointPrompt(30, 30, 1, origin="model", state="proposed")]
+        prompts = PromptSet((*question.prompts.points, *points))
+        answer = squares.decode(replace(question, prompts=prompts))
+        label = answer.preview
+        label[20:41, 20:41] = 1  # an outline of its own, larger than a square
+        return replace(answer, preview=label)
+
+    monkeypatch.setattr(type(squares), "suggest", suggest, raising=False)
+    loop.use_tuned(dock.session.project.folder)
+    hand.press("suggest")
+    hand.until(lambda: hand.status().startswith("Suggested"))
+    shown = np.array(dock.session.canvas.layers["preview"].data[loop.key[1].index])
+    assert shown[22, 22] == 1
+    hand.click(24, 36)
+    hand.until(lambda: "replaced" in hand.status())
+    hand.wait_for_mask()
+    assert [p.state for p in loop.prompts.points] == ["rejected", "accepted"]
+    hand.until(lambda: not dock.session.canvas.layers["preview"].data[loop.key[1].index][30, 30])
+    assert dock.session.canvas.layers["preview"].data[loop.key[1].index][24, 36] == 1
+    hand.press("undo")
+    hand.until(lambda: dock.session.canvas.layers["preview"].data[loop.key[1].index][30, 30] == 1)
+    assert [p.state for p in loop.prompts.points] == ["proposed"]
 
 
 def test_escape_stops_a_stroke_and_another_slice_ends_it(hand: Any, dock: Any, loop: Any) -> None:

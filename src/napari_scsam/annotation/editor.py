@@ -16,6 +16,7 @@ from napari_scsam.annotation.objects import (
     with_point,
     without_stroke,
 )
+from napari_scsam.annotation.replaced_suggestions import replaced_by, without_outline
 from napari_scsam.annotation.scene import shown_points
 from napari_scsam.annotation.state import Selection, StateStore
 from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
@@ -54,6 +55,7 @@ OUTSIDE_IMAGE = "That is outside the image. Nothing was added."
 NO_AREA = "That box has no area. Drag it from one corner of the structure to the opposite one."
 REPLACES = "Painting and clicks now replace other classes. T protects them again."
 KEEPS = "Other classes are protected. Painting and clicks change free pixels only."
+REPLACED = "Your click replaced the suggestion. Undo brings it back; a click beside it adds to it."
 SMOOTH = (
     "Click along the border: a smooth outline goes through your clicks. Enter, or a click on the "
     "first one, completes it; a right click takes the last one back."
@@ -153,7 +155,10 @@ class PromptEditor:
     # ---------------------------------------------------------------- points
 
     def add_point(self, row: float, col: float, positive: bool = True) -> None:
-        """Add the user's point to the active object; the outside tool makes it negative."""
+        """Add the user's point to the active object; the outside tool makes it negative.
+
+        A point inside a suggested outline replaces that.
+        """
         if not self._is_inside(row, col):
             self._store.say(OUTSIDE_IMAGE)
             return
@@ -161,7 +166,21 @@ class PromptEditor:
         kind: Kind = "confirm" if positive else "negative"
         class_id, object_id = self._store.now.active_object
         point = PointPrompt(row, col, class_id, positive, kind=kind, object_id=object_id)
-        self._edit_point(point)
+        replaced = self._replaced_by(point)
+        if replaced is None:
+            self._edit_point(point)
+        else:
+            prompts, point = replaced
+            prompts, active = with_point(prompts, point), point.object_key
+            self._edit(prompts, len(prompts.points) - 1, active, said=REPLACED)
+
+    def _replaced_by(self, point: PointPrompt) -> tuple[PromptSet, PointPrompt] | None:
+        """The prompts with a suggestion replaced by a click in it; None if it replaces none."""
+        now = self._store.now
+        if now.key is None or self._working_labels.of(now.key) is not None:
+            return None
+        shown = self._working_labels.shown(now.key)
+        return None if shown is None else replaced_by(now.prompts, shown[0], point)
 
     def move_point(self, index: int, row: float, col: float) -> None:
         """Move the displayed point `index`."""
@@ -218,14 +237,24 @@ class PromptEditor:
         self._store.put(replace(now.with_active(key), selection=Selection(line=line)))
 
     def delete_selected(self) -> None:
-        """Delete the selected point, box or stroke."""
+        """Delete the selected point, box or stroke; a suggested outline goes with its point."""
         prompts, selection = self._store.now.prompts, self._store.now.selection
         if selection.point is not None:
-            self._edit(without_point(prompts, selection.point))
+            self._edit(self._without_point(selection.point))
         elif isinstance(selection.line, tuple):
             self._edit(with_box(prompts, selection.line, None))
         elif selection.line is not None:
             self._edit(without_stroke(prompts, selection.line))
+
+    def _without_point(self, index: int) -> PromptSet:
+        """The prompts without a point; of a suggested outline all points go."""
+        now = self._store.now
+        point, shown = now.prompts.points[index], None
+        if now.key is not None and point.state == "proposed" and point.kind == "confirm":
+            shown = self._working_labels.shown(now.key)
+        if shown is None:
+            return without_point(now.prompts, index)
+        return without_outline(now.prompts, shown[0], index)
 
     # ---------------------------------------------------------------- proposals
 
@@ -270,7 +299,12 @@ class PromptEditor:
         self._edit(prompts, select=next(i for i, p in enumerate(prompts.points) if p is point))
 
     def _edit(
-        self, prompts: PromptSet, select: int | None = None, active: ObjectKey | None = None
+        self,
+        prompts: PromptSet,
+        select: int | None = None,
+        active: ObjectKey | None = None,
+        *,
+        said: str = "",
     ) -> None:
         now = self._store.now
         if now.key is None:
@@ -285,7 +319,7 @@ class PromptEditor:
             return
         working = self._working_labels.for_edit(now.key, prompts)
         work = now.work.with_prompts(now.key, prompts).with_working(now.key, working)
-        self._store.step(replace(changed.saying(""), work=work, selection=Selection(select)))
+        self._store.step(replace(changed.saying(said), work=work, selection=Selection(select)))
 
     def _is_positive(self, positive: bool) -> bool:
         return positive and self._store.now.tool != "outside"
