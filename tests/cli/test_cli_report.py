@@ -94,6 +94,27 @@ def test_it_needs_the_journal_and_the_labels_alone(folder: Path) -> None:
     assert not sizes["p0"]["outlier"]
 
 
+@pytest.mark.parametrize(
+    ("more", "actions"),
+    [
+        ([], 1),  # all were rejected by one key, and nothing is there
+        ([point("person")], 1),  # a click replaced them
+        ([point(state="edited"), point("person")], 2),
+    ],
+)
+def test_rejected_points_are_one_action_or_that_which_replaced_them(
+    tmp_path: Path, more: list[dict[str, Any]], actions: int
+) -> None:
+    imageio.imwrite(tmp_path / "p.png", np.arange(1600).reshape(40, 40).astype(np.uint8))
+    with Project.create(tmp_path / "trial", ["one"]) as project:
+        (image,) = project.add_images([tmp_path / "p.png"])
+        rejected = [point(state="rejected") for _ in range(3)]
+        commit(project, image, 6, [*rejected, *more])
+    (group,) = ok("report", tmp_path / "trial")["effort"]
+    assert group["actions"] == actions
+    assert group["suggested"] == 1 and group["accepted"] == 0
+
+
 def disc(radius: int) -> np.ndarray:
     rows, cols = np.indices((40, 40))
     return ((rows - 20) ** 2 + (cols - 20) ** 2 < radius**2).astype(np.uint8)

@@ -36,7 +36,8 @@ class Step:
     source : str
         'prompts' (made in the window), 'drafts', 'mask' (from a file), or 'other'.
     actions : int
-        Points, boxes, strokes and drawn areas of a person.
+        Points, boxes, strokes and drawn areas of a person, and suggested points that were changed.
+        Points that were rejected are one action together, or none if something was drawn instead.
     suggested : bool
         Whether it was made from points that the models suggested.
     unedited : bool
@@ -123,17 +124,20 @@ def _step(
     drawn = sum(len(list(_tables(source.payload.get(name)))) for name in others if source)
     proposed = [p for p in points if p.get("origin") == "model"]
     # Questions that were left open stay "proposed".
-    edited = [p for p in proposed if p.get("state") in ("edited", "rejected")]
+    edited = [p for p in proposed if p.get("state") == "edited"]
+    rejected = any(p.get("state") == "rejected" for p in proposed)
     own = len(points) - len(proposed) + drawn
+    # One key rejects all points of a suggestion, and what is drawn in their place does so itself.
+    changes = len(edited) + int(rejected and not own)
     return Step(
         image=event.image or "",
         time=event.time,
         round=active,
         planes=planes,
         source=kind,
-        actions=own + len(edited),
+        actions=own + changes,
         suggested=bool(proposed),
-        unedited=bool(proposed) and not edited and not own,
+        unedited=bool(proposed) and not (edited or rejected or own),
         seconds=_seconds(before, event) if kind in ("prompts", "drafts") else None,
         by=str(event.payload.get("by", "")),
     )
