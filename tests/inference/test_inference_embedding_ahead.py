@@ -18,9 +18,10 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, Prompts, PromptSet
 from napari_scsam.core.windows import PRESETS
+from napari_scsam.inference.answering import GPU_FULL
 from napari_scsam.inference.messages import Question
 from napari_scsam.inference.process_server import reply_to
-from napari_scsam.inference.segmenter import GPU_FULL, Segmenter
+from napari_scsam.inference.segmenter import Segmenter
 from napari_scsam.models import Decoded, Embedding
 from napari_scsam.models.embeddings import embedding_key
 from napari_scsam.models.preprocess import check_plane
