@@ -19,6 +19,7 @@ from napari_scsam.core.prompt_edits import (
 )
 from napari_scsam.inference.composing import compose
 from napari_scsam.inference.correcting import begun_from, left_of, says_nothing
+from napari_scsam.inference.local_correction import corrected_near, latest_click, log_odds_of
 from napari_scsam.inference.messages import Answer, Question
 
 if TYPE_CHECKING:
@@ -161,8 +162,12 @@ class Answering:
         key: ObjectKey,
         begun: Mask | None,
     ) -> Decoded:
-        """Segment one object, feeding the mask of earlier clicks back to later ones."""
+        """Segment one object, feeding the mask of earlier clicks back to later ones.
+
+        A person's clicks change what was suggested, drafted or committed in their region only.
+        """
         before: Mask | Logits | None = begun
+        outline = None if begun is None else log_odds_of(begun)
         steps = decode_steps(prompts, key)
         # A box-only model does not use its own mask: all prompts are given at once.
         for step in steps if sam.understands_points else steps[-1:]:
@@ -175,6 +180,11 @@ class Answering:
             answer = self._mask(
                 asked or sam, embedding, question, object_prompts, key[0], proposed=proposed
             )
+            click = latest_click(step, key)
+            if outline is not None and click is not None and sam.understands_points:
+                answer = corrected_near(outline, answer, click)
+            if outline is not None or _are_proposed(step, key):
+                outline = answer.logits
             before = answer.logits if sam.understands_points else before
         return answer
 
