@@ -55,12 +55,31 @@ def test_an_outside_click_beside_the_outline_changes_nothing() -> None:
     np.testing.assert_array_equal(found.mask, OUTLINE)
 
 
-@pytest.mark.parametrize("where", [(2, 35), (15, 12)])
-def test_a_click_that_is_not_followed_or_says_nothing_takes_the_whole_answer(
-    where: tuple[int, int],
+def test_a_click_reaches_no_farther_than_twice_its_distance_from_the_border() -> None:
+    everything = answer(np.ones(SHAPE, bool))
+    found = corrected_near(log_odds_of(OUTLINE), everything, click(20, 12))  # just below it
+    added = np.argwhere(found.mask & ~OUTLINE)
+    assert found.mask[OUTLINE].all()
+    assert 0 < np.hypot(*(added - (20, 12)).T).max() <= 2
+    more = corrected_near(log_odds_of(OUTLINE), everything, click(24, 12))
+    assert found.mask.sum() < more.mask.sum() < np.prod(SHAPE)
+
+
+@pytest.mark.parametrize(("where", "positive"), [((15, 35), True), ((15, 12), False)])
+def test_a_click_that_sam_does_not_follow_changes_a_disc_up_to_the_border(
+    where: tuple[int, int], positive: bool
 ) -> None:
-    found = corrected_near(log_odds_of(OUTLINE), answer(), click(*where))
-    np.testing.assert_array_equal(found.mask, ANSWER)
+    found = corrected_near(log_odds_of(OUTLINE), answer(), click(*where, positive))
+    assert found.mask[where] == positive
+    changed = np.argwhere(found.mask != OUTLINE)
+    depth = 6 if positive else 3  # to the nearest pixel of the other side
+    assert np.hypot(*(changed - where).T).max() <= depth
+    assert len(changed) > depth**2
+
+
+def test_a_click_on_a_pixel_that_is_right_changes_nothing() -> None:
+    found = corrected_near(log_odds_of(OUTLINE), answer(), click(15, 12))
+    np.testing.assert_array_equal(found.mask, OUTLINE)
 
 
 class Sam:
@@ -117,8 +136,22 @@ def test_a_suggestion_a_draft_and_a_committed_label_are_corrected_where_the_clic
     np.testing.assert_array_equal(label(PromptSet((click(6, 5),)), draft=draft), wanted)
 
 
-def test_sams_own_clicks_and_a_box_take_its_whole_answer() -> None:
+def test_each_of_several_outside_clicks_takes_its_part_from_a_draft() -> None:
+    draft = (OUTLINE | square((25, 2, 29, 8))).astype(np.uint8)
+    first, second = click(11, 28, positive=False), click(15, 25, positive=False)
+    one = label(PromptSet((first,)), draft=draft)
+    both = label(PromptSet((first, second)), draft=draft)
+    assert not one[11, 28] and not both[11, 28] and not both[15, 25]
+    assert both.sum() < one.sum()
+
+
+def test_the_mask_of_a_box_is_corrected_where_the_click_is() -> None:
+    prompts = PromptSet((click(17, 22),), {(1, 1): (4.0, 4.0, 20.0, 20.0)})
+    corrected = label(prompts)
+    np.testing.assert_array_equal(corrected[:, :20], ANSWER[:, :20])
+    assert corrected[17, 22] and not corrected[17, 30]
+
+
+def test_sams_own_clicks_take_its_whole_answer() -> None:
     clicks = PromptSet((click(15, 15), click(6, 5)))
     np.testing.assert_array_equal(label(clicks), ANSWER)
-    boxed = PromptSet((click(6, 5),), {(1, 1): (4.0, 4.0, 20.0, 20.0)})
-    np.testing.assert_array_equal(label(boxed, draft=OUTLINE.astype(np.uint8)), ANSWER)

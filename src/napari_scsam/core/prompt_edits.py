@@ -135,11 +135,12 @@ def without(prompts: PromptSet, others: PromptSet) -> PromptSet:
     )
 
 
-def decode_steps(prompts: PromptSet, key: ObjectKey) -> list[PromptSet]:
+def decode_steps(prompts: PromptSet, key: ObjectKey, *, begun: bool = False) -> list[PromptSet]:
     """Return the prompts for each decode of one object, adding a person's later clicks one by one.
 
     Proposals, boxes and strokes come first, together. The mask of each entry is the mask prompt of
     the next, so that the final mask depends on the prompts alone, regardless of what was undone.
+    With `begun` there is a mask before the first entry.
     """
     mine = [p for p in prompts.points if p.object_key == key and p.state != "rejected"]
     together = [p for p in mine if p.origin == "model"]
@@ -151,5 +152,7 @@ def decode_steps(prompts: PromptSet, key: ObjectKey) -> list[PromptSet]:
     sets = [
         PromptSet((*together, *one_by_one[:n]), boxes, strokes) for n in range(len(one_by_one) + 1)
     ]
+    if begun:
+        return sets
     # Outside clicks alone can't be decoded: they wait for the first step that can.
     return [s for s in sets if askable_objects(s)] or sets[-1:]

@@ -164,11 +164,11 @@ class Answering:
     ) -> Decoded:
         """Segment one object, feeding the mask of earlier clicks back to later ones.
 
-        A person's clicks change what was suggested, drafted or committed in their region only.
+        Clicks change what was suggested, drafted, committed or boxed in their surroundings only.
         """
         before: Mask | Logits | None = begun
         outline = None if begun is None else log_odds_of(begun)
-        steps = decode_steps(prompts, key)
+        steps = decode_steps(prompts, key, begun=begun is not None)
         # A box-only model does not use its own mask: all prompts are given at once.
         for step in steps if sam.understands_points else steps[-1:]:
             object_prompts = step.for_object(key, embedding.shape)
@@ -183,7 +183,7 @@ class Answering:
             click = latest_click(step, key)
             if outline is not None and click is not None and sam.understands_points:
                 answer = corrected_near(outline, answer, click)
-            if outline is not None or _are_proposed(step, key):
+            if outline is not None or latest_click(step, key) is None:
                 outline = answer.logits
             before = answer.logits if sam.understands_points else before
         return answer

@@ -1,7 +1,8 @@
-"""A correction of an outline changes it where the click is, and nowhere else."""
+"""A click corrects an outline where it is, and nowhere else."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,18 +17,23 @@ if TYPE_CHECKING:
     from napari_scsam.core.prompts import ObjectKey, PointPrompt, PromptSet
     from napari_scsam.models import Decoded
 
+# How far a click reaches, in its distances from the border of the outline. Chosen among 2, 3, 4 and
+# no limit on four left atria, eight hearts and 25 polyps (docs/explanation/outlines.md).
+REACH = 2.0
 # Pixels that touch at a corner are connected.
 _CONNECTED = np.ones((3, 3), bool)
 
 
 def corrected_near(outline: FloatArray, answer: Decoded, click: PointPrompt) -> Decoded:
-    """Restrict SAM's answer to the region that a click is about.
+    """Restrict SAM's answer to what a click says about an outline.
 
-    An outline that does not come from SAM's own clicks (a suggestion, a draft, a committed label)
-    is often right where the person did not click, while SAM, asked with it as mask prompt, may
-    change all of it. Only the connected region of the change that contains the click is taken
-    (progressive merge of Chen et al., FocalClick, CVPR 2022, section 3.3). If the answer does not
-    change the click's own pixel as wanted, all of it is taken.
+    An outline that does not come from clicks alone (a suggestion, a draft, a committed label, the
+    mask of a box) is often right where the person did not click, while SAM, asked with it as mask
+    prompt, may change all of it. Only the connected region of the change that contains the click
+    is taken (progressive merge of Chen et al., FocalClick, CVPR 2022, section 3.3), and no more of
+    it than `REACH` allows: the middle of a mistake is as far from the outline's border as the
+    mistake is large. If the answer does not change the click's own pixel, a disc that reaches the
+    border is changed. A click on a pixel that is right changes nothing.
 
     Parameters
     ----------
@@ -43,25 +49,40 @@ def corrected_near(outline: FloatArray, answer: Decoded, click: PointPrompt) -> 
     Decoded
     """
     before: Mask = outline > 0
-    (row, col) = pixels_of([(click.row, click.col)], before.shape)[0]
-    if bool(before[row, col]) == click.positive:
-        # An outside click beside the outline is satisfied. An inside click in it asks for another.
-        unchanged = replace(answer, mask=before, logits=outline)
-        return answer if click.positive else unchanged
-    changed = answer.mask & ~before if click.positive else before & ~answer.mask
-    if not changed[row, col]:
+    row, col = (int(value) for value in pixels_of([(click.row, click.col)], before.shape)[0])
+    if before[row, col] == click.positive:
+        return replace(answer, mask=before, logits=outline)
+    if before.all() or not before.any():
         return answer
+    logits = outline.copy()
+    wrong = ~before if click.positive else before
+    rows, cols = np.ogrid[: before.shape[0], : before.shape[1]]
+    depth = float(np.sqrt(((rows - row) ** 2 + (cols - col) ** 2)[~wrong].min()))
+    part = _around(row, col, REACH * depth)
+    distance = np.hypot(rows[part[0]] - row, cols[:, part[1]] - col)
+    changed = (wrong & (answer.mask == click.positive))[part] & (distance <= REACH * depth)
     regions, _ = ndimage.label(changed, structure=_CONNECTED)
-    region: Mask = regions == regions[row, col]
-    logits = np.where(region, answer.logits, outline).astype(np.float32)
+    of_click = regions[row - part[0].start, col - part[1].start]
+    if of_click:
+        np.copyto(logits[part], answer.logits[part], where=regions == of_click)
+    else:
+        logits[part][distance <= depth] = SURE if click.positive else -SURE
     return replace(answer, mask=logits > 0, logits=logits)
 
 
+def _around(row: int, col: int, reach: float) -> tuple[slice, slice]:
+    """Slices of rows and columns that contain a disc."""
+    size = math.ceil(reach)
+    return (
+        slice(max(0, row - size), row + size + 1),
+        slice(max(0, col - size), col + size + 1),
+    )
+
+
 def latest_click(prompts: PromptSet, key: ObjectKey) -> PointPrompt | None:
-    """Return the latest point of a person, if the object has no box and no stroke."""
-    drawn = key in prompts.boxes or any(s.object_key == key for s in prompts.strokes)
+    """Return the latest point of a person in an object; None without one."""
     mine = [p for p in prompts.points if p.object_key == key and p.origin == "person"]
-    return None if drawn or not mine else mine[-1]
+    return mine[-1] if mine else None
 
 
 def log_odds_of(mask: Mask) -> FloatArray:
