@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -201,3 +201,30 @@ def test_the_file_of_a_running_backup_is_not_swept(
     monkeypatch.setattr(background_backup.Backups, "make", make)
     with Project.open(long):
         assert mine.exists() and not left.exists()
+
+
+def test_closing_waits_for_what_another_thread_reads(tmp_path: Path) -> None:
+    """SQLite crashes the process if a connection is closed while it is used."""
+    project = Project.create(tmp_path / "project", ["one"])
+    opened = project._journal
+    reading, going_on, found = threading.Event(), threading.Event(), []
+
+    class Slow:
+        """A connection that is in use for a while."""
+
+        connection = opened._connection
+
+        def execute(self, *query: Any) -> Any:
+            reading.set()
+            going_on.wait(10)
+            return self.connection.execute(*query)
+
+    opened._connection = Slow()  # type: ignore[assignment]
+    thread = threading.Thread(target=lambda: found.append(opened.last_id()))
+    thread.start()
+    assert reading.wait(10)
+    threading.Timer(0.2, going_on.set).start()
+    project.close()
+    assert going_on.is_set()  # not before the read had ended
+    thread.join(10)
+    assert len(found) == 1

@@ -145,8 +145,10 @@ class Journal:
         return self._path.parent
 
     def close(self) -> None:
-        """Close the file; it may be closed already."""
-        self._finalizer()
+        """Close the file, after what other threads read or write; it may be closed already."""
+        # SQLite crashes if a connection is closed while another thread uses it.
+        with self._lock:
+            self._finalizer()
 
     def append(self, kind: str, payload: Mapping[str, Any], image: str | None = None) -> Event:
         """Add one event; it is durable when this returns."""
