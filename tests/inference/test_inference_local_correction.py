@@ -155,3 +155,12 @@ def test_the_mask_of_a_box_is_corrected_where_the_click_is() -> None:
 def test_sams_own_clicks_take_its_whole_answer() -> None:
     clicks = PromptSet((click(15, 15), click(6, 5)))
     np.testing.assert_array_equal(label(clicks), ANSWER)
+
+
+def test_the_border_is_found_however_far_the_click_is() -> None:
+    outline, nothing = np.zeros((40, 400), bool), np.zeros((40, 400), bool)
+    outline[:, :100] = True
+    found = corrected_near(log_odds_of(outline), answer(nothing), click(20, 300))
+    added = np.argwhere(found.mask & ~outline)
+    assert added[:, 1].min() == 100  # the disc reaches the outline, 201 pixels away
+    assert found.mask[20, 101:].all()

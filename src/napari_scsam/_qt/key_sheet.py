@@ -41,6 +41,7 @@ ON_IMAGE = (
     ("[ and ]", "smaller or larger brush"),
     ("click", "a point inside"),
     ("Shift+click", "a point outside"),
+    ("click in a suggestion", "replace it by the mask of this click"),
     ("right-drag", "a box"),
     ("drag a point", "move it"),
     ("click a point, box or stroke", "select it"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scipy import ndimage
 
 from napari_scsam.annotation.objects import another_object
+from napari_scsam.core.prompt_edits import is_drawn
 from napari_scsam.core.prompts import pixels_of
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def replaced_by(
     added to this object before.
     """
     mine = [p for p in prompts.points if p.object_key == point.object_key and p.state != "rejected"]
-    drawn = point.object_key in prompts.boxes or any(
-        s.object_key == point.object_key for s in prompts.strokes
-    )
+    drawn = is_drawn(prompts, point.object_key)
     if not point.positive or drawn or any(p.state != "proposed" for p in mine):
         return None
     hit = _outlined_with(mine, label, point)

@@ -102,6 +102,11 @@ def _is_open(point: PointPrompt) -> bool:
     return point.state == "proposed" and point.kind != "confirm"
 
 
+def is_drawn(prompts: PromptSet, key: ObjectKey) -> bool:
+    """Whether an object has a box or a stroke."""
+    return key in prompts.boxes or any(s.object_key == key for s in prompts.strokes)
+
+
 def askable_objects(prompts: PromptSet, drafted: Iterable[int] = ()) -> tuple[ObjectKey, ...]:
     """Return the objects with a box, a stroke or an inside point, which can be decoded.
 

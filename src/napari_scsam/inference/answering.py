@@ -13,6 +13,7 @@ from napari_scsam import models
 from napari_scsam.core.prompt_edits import (
     askable_objects,
     decode_steps,
+    is_drawn,
     to_decode,
     with_proposals,
     without,
@@ -246,8 +247,7 @@ def _is_of_outlines(prompts: PromptSet, key: ObjectKey) -> bool:
 
 
 def _are_proposed(prompts: PromptSet, key: ObjectKey) -> bool:
-    drawn = key in prompts.boxes or any(s.object_key == key for s in prompts.strokes)
-    return not drawn and all(p.origin == "model" for p in _points(prompts, key))
+    return not is_drawn(prompts, key) and all(p.origin == "model" for p in _points(prompts, key))
 
 
 def _points(prompts: PromptSet, key: ObjectKey) -> list[PointPrompt]:

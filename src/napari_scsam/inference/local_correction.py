@@ -13,6 +13,8 @@ from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import pixels_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_scsam.core.arrays import FloatArray, Mask
     from napari_scsam.core.prompts import ObjectKey, PointPrompt, PromptSet
     from napari_scsam.models import Decoded
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 # How far a click reaches, in its distances from the border of the outline. Chosen among 2, 3, 4 and
 # no limit on four left atria, eight hearts and 25 polyps (docs/explanation/outlines.md).
 REACH = 2.0
+# Pixels; the first window in which the border is looked for. Arbitrary.
+_FIRST_REACH = 64
 # Pixels that touch at a corner are connected.
 _CONNECTED = np.ones((3, 3), bool)
 
@@ -56,10 +60,9 @@ def corrected_near(outline: FloatArray, answer: Decoded, click: PointPrompt) -> 
         return answer
     logits = outline.copy()
     wrong = ~before if click.positive else before
-    rows, cols = np.ogrid[: before.shape[0], : before.shape[1]]
-    depth = float(np.sqrt(((rows - row) ** 2 + (cols - col) ** 2)[~wrong].min()))
+    depth = _depth(wrong, row, col)
     part = _around(row, col, REACH * depth)
-    distance = np.hypot(rows[part[0]] - row, cols[:, part[1]] - col)
+    distance = _distance(before.shape, part, row, col)
     changed = (wrong & (answer.mask == click.positive))[part] & (distance <= REACH * depth)
     regions, _ = ndimage.label(changed, structure=_CONNECTED)
     of_click = regions[row - part[0].start, col - part[1].start]
@@ -68,6 +71,27 @@ def corrected_near(outline: FloatArray, answer: Decoded, click: PointPrompt) -> 
     else:
         logits[part][distance <= depth] = SURE if click.positive else -SURE
     return replace(answer, mask=logits > 0, logits=logits)
+
+
+def _depth(wrong: Mask, row: int, col: int) -> float:
+    """Distance from a pixel of a mask to the nearest one outside of it, of which there is one."""
+    reach = _FIRST_REACH
+    while True:
+        # Windows, since a plane may be large and its mistakes are small.
+        part = _around(row, col, reach)
+        right = _distance(wrong.shape, part, row, col)[~wrong[part]]
+        if right.size and right.min() <= reach:
+            return float(right.min())
+        reach *= 2
+
+
+def _distance(
+    shape: tuple[int, ...], part: tuple[slice, slice], row: int, col: int
+) -> NDArray[np.float64]:
+    """Distance of the pixels in a part of a plane from one of its pixels."""
+    rows, cols = np.ogrid[: shape[0], : shape[1]]
+    found: NDArray[np.float64] = np.hypot(rows[part[0]] - row, cols[:, part[1]] - col)
+    return found
 
 
 def _around(row: int, col: int, reach: float) -> tuple[slice, slice]:
