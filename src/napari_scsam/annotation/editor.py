@@ -55,7 +55,7 @@ OUTSIDE_IMAGE = "That is outside the image. Nothing was added."
 NO_AREA = "That box has no area. Drag it from one corner of the structure to the opposite one."
 REPLACES = "Painting and clicks now replace other classes. T protects them again."
 KEEPS = "Other classes are protected. Painting and clicks change free pixels only."
-REPLACED = "Your click replaced the suggestion. Undo brings it back, and a click beside it adds to it."
+REPLACED = "Your click replaced the suggestion. Undo brings it back. A click beside it adds to it."
 SMOOTH = (
     "Click along the border: a smooth outline goes through your clicks. Enter, or a click on the "
     "first one, completes it; a right click takes the last one back."
