@@ -103,7 +103,7 @@ class FakeCanvas(Canvas):
 
 
 class FakeSegmenter:
-    """Paints a 3 x 3 square round every inside point; suggests what it is given."""
+    """Fills every box, and a 3 x 3 square round every inside point; suggests what it is given."""
 
     def __init__(self) -> None:
         self.asked: list[Question] = []
@@ -113,6 +113,9 @@ class FakeSegmenter:
     def decode(self, question: Question) -> Answer:
         self.asked.append(question)
         preview = np.zeros(question.pixels.shape[:2], np.uint8)
+        for (class_id, _), box in question.prompts.boxes.items():
+            r0, c0, r1, c1 = (round(side) for side in box)
+            preview[r0 : r1 + 1, c0 : c1 + 1] = class_id
         for point in question.prompts.points:
             if point.positive and point.state != "rejected":
                 row, col = round(point.row), round(point.col)

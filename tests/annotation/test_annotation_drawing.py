@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_scsam.annotation.editor import NO_AREA, OUTSIDE_IMAGE, TOO_SHORT
+from napari_scsam.annotation.editor import ALREADY, NO_AREA, OUTSIDE_IMAGE, TOO_SHORT
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
@@ -318,3 +318,28 @@ def test_a_smooth_outline_around_another_class_is_a_ring(desk: Desk, project: Pr
     loop.commit()
     desk.settle()
     np.testing.assert_array_equal(project.label(loop.now.image_id)[1] == 2, ring)
+
+
+def test_a_click_that_finds_the_outline_right_says_so(desk: Desk) -> None:
+    loop = desk.annotation
+
+    def said_after(row: float, col: float, positive: bool = True) -> str:
+        desk.canvas.listener.add_point(row, col, positive)
+        desk.settle()
+        return str(desk.state.status)
+
+    # A mask of clicks alone is segmented anew by each.
+    assert "already" not in said_after(5, 5)
+    assert "already" not in said_after(5, 6)
+    loop.undo()
+    loop.undo()
+    loop.editor.set_box((2, 2, 12, 12))
+    desk.settle()
+    assert said_after(6, 6) == ALREADY.format(side="inside", name="one")
+    assert said_after(16, 16, positive=False) == ALREADY.format(side="outside", name="one")
+    assert "already" not in said_after(16, 6)
+    loop.commit()
+    desk.settle()
+    assert said_after(6, 7) == ALREADY.format(side="inside", name="one")
+    loop.editor.set_class(2)
+    assert "already" not in said_after(18, 18)

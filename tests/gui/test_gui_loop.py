@@ -191,6 +191,7 @@ def test_a_committed_outline_is_corrected_after_a_restart_and_beside_another_cla
     hand.until(lambda: hand.status().startswith("Saved: disc and other."))
     hand.key(Qt.Key.Key_1)
     hand.click(8, 8, shift=True)  # outside: what was committed is what it corrects
+    hand.until(lambda: hand.status().startswith("That place is outside disc already"))
     hand.wait_for_mask()
     shown = dock.session.canvas.layers["preview"].data[3].copy()  # it is emptied once saved
     assert dice(shown == 1, committed) > 0.8

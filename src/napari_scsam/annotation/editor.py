@@ -10,6 +10,7 @@ import numpy as np
 from napari_scsam.annotation.objects import (
     another_object,
     box_round,
+    finds_it_right,
     has_area,
     object_for_outline,
     object_numbers,
@@ -60,6 +61,7 @@ SMOOTH = (
     "Click along the border: a smooth outline goes through your clicks. Enter, or a click on the "
     "first one, completes it; a right click takes the last one back."
 )
+ALREADY = "That place is {side} {name} already, so the outline stays as it is."
 TOO_SHORT = "That line is too short. Draw it with the mouse button held down."
 
 
@@ -168,7 +170,7 @@ class PromptEditor:
         point = PointPrompt(row, col, class_id, positive, kind=kind, object_id=object_id)
         replaced = self._replaced_by(point)
         if replaced is None:
-            self._edit_point(point)
+            self._edit_point(point, said=self._already(point))
         else:
             prompts, point = replaced
             prompts, active = with_point(prompts, point), point.object_key
@@ -181,6 +183,18 @@ class PromptEditor:
             return None
         shown = self._working_labels.shown(now.key)
         return None if shown is None else replaced_by(now.prompts, shown[0], point)
+
+    def _already(self, point: PointPrompt) -> str:
+        """What to say of a click that finds an outline right already; empty for other clicks."""
+        now = self._store.now
+        shown = None if now.key is None else self._working_labels.shown(now.key)
+        if now.key is None or shown is None or shown[1] != now.prompts:
+            return ""
+        began = self._working_labels.before_prompts(now.key, with_point(now.prompts, point))
+        if not finds_it_right(now.prompts, shown[0], began, point):
+            return ""
+        side = "inside" if point.positive else "outside"
+        return ALREADY.format(side=side, name=now.active_class.name)
 
     def move_point(self, index: int, row: float, col: float) -> None:
         """Move the displayed point `index`."""
@@ -294,9 +308,10 @@ class PromptEditor:
 
     # ---------------------------------------------------------------- steps of the history
 
-    def _edit_point(self, point: PointPrompt, at: int | None = None) -> None:
+    def _edit_point(self, point: PointPrompt, at: int | None = None, *, said: str = "") -> None:
         prompts = with_point(self._store.now.prompts, point, at)
-        self._edit(prompts, select=next(i for i, p in enumerate(prompts.points) if p is point))
+        select = next(i for i, p in enumerate(prompts.points) if p is point)
+        self._edit(prompts, select, said=said)
 
     def _edit(
         self,

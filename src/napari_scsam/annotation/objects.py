@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.core.prompt_edits import without_point
+from napari_scsam.core.prompt_edits import is_drawn, without_point
+from napari_scsam.core.prompts import pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_scsam.core.arrays import LabelArray
     from napari_scsam.core.prompts import Box, ObjectKey, Point, PointPrompt, PromptSet
 
 # Pixels. Derived: a narrower box contains no pixel centre for certain.
@@ -100,6 +102,33 @@ def with_point(prompts: PromptSet, point: PointPrompt, at: int | None = None) ->
         if points[index] is not point and _same_place(points[index], point):
             placed = without_point(placed, index)
     return placed
+
+
+def finds_it_right(
+    prompts: PromptSet, label: LabelArray, begun: LabelArray | None, point: PointPrompt
+) -> bool:
+    """Whether a click lies where the outline that it corrects is right, so that it changes nothing.
+
+    An outline of clicks alone is none that is corrected: SAM segments all of its clicks anew.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+        Prompts of the plane, without the click.
+    label : ndarray of shape (rows, cols), uint8
+        The displayed label.
+    begun : ndarray of shape (rows, cols), uint8, optional
+        The label that the plane had before the prompts.
+    point : PointPrompt
+        The click.
+    """
+    mine = (p for p in prompts.points if p.object_key == point.object_key)
+    suggested = any(p.origin == "model" and p.state != "rejected" for p in mine)
+    outlined = suggested or is_drawn(prompts, point.object_key)
+    if not outlined and (begun is None or not (begun == point.class_id).any()):
+        return False
+    (row, col) = pixels_of([(point.row, point.col)], label.shape)[0]
+    return bool((label[row, col] == point.class_id) == point.positive)
 
 
 def _same_place(a: PointPrompt, b: PointPrompt) -> bool:

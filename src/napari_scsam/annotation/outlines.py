@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_scsam.annotation.working_label import WorkingLabel, already_included, initial_label
+from napari_scsam.annotation.working_label import WorkingLabel, already_included
 from napari_scsam.core.errors import ModelError
 from napari_scsam.core.stretch import Stretch
 from napari_scsam.inference.messages import Answer, Question
@@ -108,7 +108,7 @@ class Outlines:
             volume.plane(plane),
             prompts,
             None if now.round is None else now.round.folder,
-            initial_label(working, self._working_labels.origin(now.key), prompts),
+            self._working_labels.before_prompts(now.key, prompts),
             self._window.for_models(volume),
             now.tuned,
             Stretch.of(volume, plane),

@@ -67,6 +67,10 @@ class WorkingLabels:
         """The draft or the committed label that a plane has before edits, (rows, cols)."""
         return self._own(key).origin
 
+    def before_prompts(self, key: SliceKey, prompts: PromptSet) -> LabelArray | None:
+        """The label that a decoding of these prompts starts from, (rows, cols), or None."""
+        return initial_label(self.of(key), self.origin(key), prompts)
+
     def answer(self, key: SliceKey) -> Answer | None:
         """The label for the present prompts of a plane; None while there is none."""
         now = self._store.now
@@ -132,7 +136,7 @@ class WorkingLabels:
         if held is None or held[1] is not working or held[0] != prompts:
             label = working.label
             if prompts != working.included:
-                begun = initial_label(working, self.origin(key), prompts)
+                begun = self.before_prompts(key, prompts)
                 label = label if begun is None else merged(working, prompts, begun)
             held = (prompts, working, Answer(prompts, label, ""))
             self._merged[key] = held
