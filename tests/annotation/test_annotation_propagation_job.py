@@ -213,6 +213,21 @@ def test_n_goes_from_one_flagged_slice_to_the_next_and_says_why(desk: VolumeDesk
     assert seen == [(6, "outline unsure."), (1, "area doubled."), (6, "outline unsure.")]
 
 
+def test_j_on_a_flagged_draft_goes_to_the_next_flagged_one_and_then_to_the_others(
+    desk: VolumeDesk,
+) -> None:
+    desk.segmenter.flags = {1: "area doubled", 4: "outline unsure", 6: "outline unsure"}
+    desk.commit_a_square()
+    desk.propagate()
+    desk.annotation.next_to_check()
+    seen = []
+    for _ in range(5):
+        seen.append(desk.annotation.key[1].index)
+        desk.annotation.accept_and_next()
+        desk.settle()
+    assert seen == [4, 6, 1, 2, 5]
+
+
 def test_stopping_keeps_what_was_made(desk: VolumeDesk) -> None:
     desk.commit_a_square()
     desk.segmenter.before[2] = desk.annotation.propagate  # pressed again: stop

@@ -62,7 +62,7 @@ PROPAGATE_TIP = (
 COMMIT_DRAFTS_TIP = (
     "Save every draft that is not flagged, and what you outlined by hand, as one step; classes "
     "without an outline as chosen under Other classes. "
-    "Flagged slices stay drafts: N goes to the next one, J accepts it."
+    "Flagged slices stay drafts: N goes to the next one, J accepts it and goes to the one after it."
 )
 ACCEPT_TIP = (
     "Accept and commit this slice, then go to the next open one (J). Classes without an outline "

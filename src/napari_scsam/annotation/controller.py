@@ -208,8 +208,8 @@ class AnnotationController:
     def accept_and_next(self, *, others_open: bool = False) -> None:
         """Accept and commit the displayed mask, then go to the next draft or open plane.
 
-        With `others_open`, classes that are not on the plane are recorded as not annotated yet,
-        rather than as absent.
+        After a flagged draft, the flagged ones come first. With `others_open`, classes that are not
+        on the plane are recorded as not annotated yet, rather than as absent.
         """
         self.painting.finish()
         now = self._store.now
@@ -222,13 +222,14 @@ class AnnotationController:
             self._store.say(said)
             return
         self.painting.smooth.give_up()
-        self._saver.commit(self._go_on, others_open=others_open)
+        flagged = now.draft is not None and bool(now.draft.flag)
+        self._saver.commit(lambda: self._go_on(flagged_first=flagged), others_open=others_open)
 
-    def _go_on(self) -> None:
+    def _go_on(self, *, flagged_first: bool) -> None:
         """Go to the next draft or open plane, unless the saved one was edited meanwhile."""
         self.painting.finish()
         if self._store.now.is_untouched and self._store.now.outline is None:
-            self.navigation.next_draft()
+            self.navigation.next_draft(flagged_first=flagged_first)
 
     def commit_drafts(self, *, others_open: bool = False) -> None:
         """Commit all drafts of the open image that are not flagged, as one version.

@@ -117,13 +117,16 @@ class Navigation:
         """Go to the previous plane, committed or not."""
         self._go(-1)
 
-    def next_draft(self) -> None:
+    def next_draft(self, *, flagged_first: bool = False) -> None:
         """Go to the next draft along this axis, wrapping around at the end.
 
-        Without a draft, go to the next open plane.
+        Without a draft, go to the next open plane. With `flagged_first`, go to an unflagged draft
+        only if there is no flagged one.
         """
         now = self._store.now
         left = [p for p in now.drafts if now.plane is not None and p.axis == now.plane.axis]
+        if flagged_first:
+            left = [p for p in left if now.drafts[p].flag] or left
         if now.plane is None or now.image is None or not left:
             self.next_open()
             return
