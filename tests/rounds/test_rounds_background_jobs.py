@@ -70,6 +70,25 @@ def test_what_the_person_asked_for_goes_first_and_then_the_next_in_the_order(
     assert office.queue.running is None
 
 
+def test_what_made_way_once_is_stopped_again_by_a_round_only(office: Office) -> None:
+    office.ask("ranking", "tuning")
+    assert office.told == ["start ranking", "stop ranking", "start tuning"]
+    office.queue.ended("tuning")
+    office.told.clear()
+    office.ask("tuning")
+    assert office.told == [] and office.queue.running == "ranking"
+    office.queue.ended("ranking")
+    office.queue.ended("tuning")
+    assert office.told == ["start tuning"]
+    office.told.clear()
+    office.ask("ranking", "tuning")  # one that has ended may be stopped again
+    assert office.told == ["start ranking", "stop ranking", "start tuning"]
+    office.queue.ended("tuning")
+    office.told.clear()
+    office.ask("round")
+    assert office.told == ["stop ranking", "start round"]
+
+
 def test_what_comes_later_makes_way_and_is_begun_again(office: Office) -> None:
     office.ask("ranking", "tuning", "round")
     assert office.told == [

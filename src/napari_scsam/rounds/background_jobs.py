@@ -78,6 +78,9 @@ class BackgroundJob:
 class JobQueue:
     """Runs one job at a time, by the priorities in `ORDER`; has no threads or processes itself.
 
+    A job makes way once, and then for a round only: otherwise the tunings of someone who labels
+    fast would keep a ranking from ever ending.
+
     The owner of a started job calls `ended` or `stopped` afterwards, even if there was nothing to
     do. All calls come from one thread.
     """
@@ -85,6 +88,7 @@ class JobQueue:
     def __init__(self) -> None:
         self._running: BackgroundJob | None = None
         self._waiting: dict[Kind, BackgroundJob] = {}
+        self._made_way: set[Kind] = set()
 
     @property
     def running(self) -> Kind | None:
@@ -99,7 +103,7 @@ class JobQueue:
         """Start a job now or queue it; it replaces a queued job of the same kind."""
         self._waiting[job.kind] = job
         running = self._running
-        if running is not None and _comes_before(job, running):
+        if running is not None and self._preempts(job, running):
             running.make_way()
         self._start_next()
 
@@ -122,6 +126,7 @@ class JobQueue:
 
     def ended(self, kind: Kind) -> None:
         """Start the next job, since the running one has ended for good."""
+        self._made_way.discard(kind)
         if self.running == kind:
             self._running = None
             self._start_next()
@@ -132,6 +137,7 @@ class JobQueue:
         if running is not None and running.kind == kind:
             self._waiting.setdefault(kind, running)
             self.ended(kind)
+            self._made_way.add(kind)
 
     def close(self) -> None:
         """Clear the queue."""
@@ -149,6 +155,10 @@ class JobQueue:
         left = "" if timing is None else f": about {rounded_time(timing.left_s)}"
         name = NAMES[kind]
         return f"{name[0].upper()}{name[1:]} starts when {NAMES[running.kind]} has finished{left}."
+
+    def _preempts(self, job: BackgroundJob, running: BackgroundJob) -> bool:
+        again = running.kind in self._made_way
+        return _comes_before(job, running) and (job.kind == "round" or not again)
 
     def _start_next(self) -> None:
         if self._running is None and self._waiting:
