@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from effort_annotator import Annotator
 from effort_cases import TASKS, Case, cases
-from effort_learning import Learning
+from effort_learning import Learning, LearningOptions
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import CACHE_GB_BOUNDS
@@ -85,9 +85,10 @@ class Run:
             truths = {case.image.name: case for case in chosen}
             ids = {name: image_id for image_id, name in by_id.items()}
             keys = [(ids[case.image.name], Plane(0, at)) for case in chosen for at in case.planes]
-            done = len(slices_of(self.lines))
-            if done < len(keys):
-                self._outline(project, keys[done:], {i: truths[n] for i, n in by_id.items()})
+            done = {line["slice"] for line in slices_of(self.lines)}
+            left = [key for key in keys if f"{by_id[key[0]]}#{key[1].index}" not in done]
+            if left:
+                self._outline(project, left, {i: truths[n] for i, n in by_id.items()})
         return slices_of(self.lines)
 
     def _project(self, chosen: Sequence[Case]) -> Project:
@@ -107,16 +108,17 @@ class Run:
         _link(self._cached, place / "cache" / "embeddings")
         return project
 
-    def _outline(self, project: Project, keys: list[SliceKey], of: dict[str, Case]) -> None:
+    def _outline(self, project: Project, left: list[SliceKey], of: dict[str, Case]) -> None:
         segmenter = Segmenter(project.folder / "cache" / "embeddings", cache_gb=project.cache_gb)
         annotator = Annotator(project, segmenter, self._task, boxes=self._options.boxes)
         learning = self._learning(project, annotator)
         active = annotator.annotation.now.round
         segmenter.prepare(None if active is None else active.folder)  # as while a project opens
-        for number, key in enumerate(keys):
-            if number == 0:
-                annotator.open(key)
-            assert annotator.annotation.key == key
+        annotator.open(annotator.annotation.navigation.queue.order.first() or left[0])
+        for _ in range(len(left)):
+            key = annotator.annotation.key
+            assert key is not None and key in left
+            left.remove(key)
             before = replace(annotator.clock)
             line = self._slice(annotator, of[key[0]], key)
             if learning is not None:
@@ -135,12 +137,16 @@ class Run:
 
     def _learning(self, project: Project, annotator: Annotator) -> Learning | None:
         lines = self.lines
-        annotator.clock.seconds = max((line["clock"] for line in lines), default=0.0)
+        annotator.clock.seconds = max((line.get("clock", 0.0) for line in lines), default=0.0)
         if not self._learns:
             return None
-        budgets = dict(zip(self._options.rounds, self._options.pictures, strict=True))
-        seed = self._options.seed
-        learning = Learning(project, annotator.annotation, budgets, seed, lines, self.log)
+        options = LearningOptions(
+            dict(zip(self._options.rounds, self._options.pictures, strict=True)),
+            self._options.seed,
+            self._options.ranked,
+            self._options.strategy,
+        )
+        learning = Learning(project, annotator.annotation, options, lines, self.log)
         learning.use_active()
         return learning
 
@@ -165,7 +171,7 @@ def slices_of(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary(plain: Sequence[dict[str, Any]], learning: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Compare both arms on the slices that both have done.
+    """Compare both arms on the slices that both have done, in the order of `learning`.
 
     Returns
     -------
@@ -174,8 +180,10 @@ def summary(plain: Sequence[dict[str, Any]], learning: Sequence[dict[str, Any]])
         enough (``missed``), prompts by part of the session, and the share of time that it waited;
         ``fewer``, the share of prompts saved, with a 95 % interval by bootstrap over slices.
     """
-    both = min(len(plain), len(learning))
-    pair = [list(lines[:both]) for lines in (plain, learning)]
+    of_plain = {line["slice"]: line for line in plain}
+    learned = [line for line in learning if line["slice"] in of_plain]
+    pair = [[of_plain[line["slice"]] for line in learned], learned]
+    both = len(learned)
     found: dict[str, Any] = {"slices": both}
     for name, lines in zip(ARMS, pair, strict=True):
         found[name] = _of_arm(lines)
@@ -222,15 +230,24 @@ def main() -> None:
     parser.add_argument("--boxes", action="store_true", help="begin with a box, not with a click")
     parser.add_argument("--rounds", type=int, nargs="*", default=[10, 40, 100], help="commits")
     parser.add_argument("--pictures", type=int, nargs="*", default=[480, 720, 960])
+    parser.add_argument(
+        "--ranked",
+        action="store_true",
+        help="rank the pictures at first and after each round, and label in that order",
+    )
+    parser.add_argument("--strategy", default="hybrid", help="of the ranking")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chosen = cases(options.data, options.task, options.count, options.seed, options.slices)
     kind = "boxes" if options.boxes else "clicks"
     stem = f"{options.task}-{options.count}-{kind}-{options.seed}"
+    if options.ranked and options.slices > 1 and options.task == "hearts":
+        parser.error("--ranked is for polyps: a ranking chooses other slices of a volume.")
     found = {arm: [] for arm in ARMS}
     for arm in options.arms:
-        folder = options.out / "effort" / f"{stem}-{arm}"
+        order = f"-{options.strategy}" if options.ranked and arm == "learning" else ""
+        folder = options.out / "effort" / f"{stem}-{arm}{order}"
         found[arm] = Run(folder, options.out / "cache", options, arm).work(chosen)
     if all(found.values()):
         sys.stdout.write(json.dumps({"session": stem, **summary(*found.values())}) + "\n")
