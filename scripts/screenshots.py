@@ -4,10 +4,10 @@
 
 It needs a display (see `scripts/with-display.sh`) and an idle machine, because the dock shows
 the estimated time of a round. The sample project is created in a temporary folder. For the last
-screenshots, a second project is trained for one round with the demo's settings. `--sample` is
-the folder of this project, which is then reused. The ranked list is that of a third project, of
-single slices of the sample scan. `--only` takes the screenshot of the list, of the smooth outline,
-or of the keys alone.
+screenshots, a second project is trained for one round with the demo's settings, and for another
+one to compare it with. `--sample` is the folder of this project, which is then reused. The ranked
+list is that of a third project, of single slices of the sample scan. `--only` takes the screenshot
+of the list, of the smooth outline, of the keys, or of the comparison alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from qtpy.QtTest import QTest  # noqa: TID251 - as above
 from qtpy.QtWidgets import (  # noqa: TID251 - as above
     QApplication,
     QDialog,
+    QLabel,
+    QListWidget,
     QScrollArea,
     QToolButton,
     QWidget,
@@ -49,6 +51,8 @@ from napari_scsam.workflows.sample import open_sample_project
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Screenshots that can be taken alone.
+ALONE = ("list", "outline", "keys", "comparison")
 # Size of the window in pixels, and time limit for a model's answer. Both arbitrary.
 SIZE = (1280, 860)
 WAIT_S = 240.0
@@ -71,14 +75,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--sample", type=Path, default=None, help="folder of the sample project")
     parser.add_argument("--theme", default="dark", choices=("dark", "light"))
-    parser.add_argument("--only", choices=("list", "outline", "keys"), help="take one alone")
+    parser.add_argument("--only", choices=ALONE, help="take one alone")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         with _dock(args.theme) as (window, dock):
+            sample = args.sample or place / "trained"
             if args.only is None:
-                trained = _trained_sample(args.sample or place / "trained")
+                trained = _trained_sample(sample)
                 _take_pictures(window, dock, (_sample(place / "fresh"), trained), args.out)
                 _unfold(dock, "rounds_fold")
                 _scroll_down(dock)
@@ -89,6 +94,8 @@ def main() -> None:
                 _take_keys(dock, args.out)
             if args.only in (None, "list"):
                 _take_list(dock, _ranked_sample(place), args.out)
+            if args.only in (None, "comparison"):
+                _take_comparison(dock, _trained_sample(sample, rounds=2), args.out)
 
 
 @contextmanager
@@ -112,9 +119,10 @@ def _sample(folder: Path) -> Path:
         return project.folder
 
 
-def _trained_sample(folder: Path) -> Path:
+def _trained_sample(folder: Path, rounds: int = 1) -> Path:
+    """Create the sample project if it does not exist, and train it until it has so many rounds."""
     with open_sample_project(folder) as project:
-        if project.active_round() is None:
+        while len(project.rounds()) < rounds:
             TrainingController(project).start(demo_settings()).run(lambda event: None)
         return project.folder
 
@@ -138,6 +146,22 @@ def _take_list(dock: Any, project: Path, out: Path) -> None:
     _pump(SETTLE_S)
     _save(dock, out / "ranked.png")
     _unfold(dock, "ranking_fold", on=False)
+
+
+def _take_comparison(dock: Any, project: Path, out: Path) -> None:
+    """Compare the two rounds on an open slice."""
+    _open(dock, project)
+    _go_to(dock, SUGGESTED_SLICE)
+    _unfold(dock, "rounds_fold")
+    rounds = dock.findChild(QListWidget, "rounds")
+    rounds.setCurrentRow(1 - rounds.currentRow())  # not the active one, which is selected
+    dock.press("compare_rounds")
+    window = dock.findChild(QDialog, "comparison")
+    text = window.findChild(QLabel, "comparison_text")
+    _wait(lambda: text.text().startswith("Dice"))
+    _pump(1.0)
+    _save(window, out / "comparison.png")
+    window.close()
 
 
 def _take_pictures(window: Any, dock: Any, projects: tuple[Path, Path], out: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_scsam.core.errors import InputError
-from scsam_train.benchmark.label_curve import STRATEGIES, Plan, areas, markdown, simulate
+from scsam_train.benchmark.label_curve import STRATEGIES, Plan, areas, labelling, markdown
 from scsam_train.benchmark.light_learner import CELLS, LearnerPlane, LightLearner, mean_dice
 from scsam_train.losses import IGNORE
 
@@ -73,10 +73,11 @@ def test_each_strategy_labels_as_many_as_planned(strategy: str) -> None:
         )
         for p in pool(10)
     ]
-    dice = simulate(planes[:7], planes[7:], plan, strategy, seed=1)  # type: ignore[arg-type]
-    assert len(dice) == 3 and dice[-1] > 0.8
+    steps = list(labelling(planes[:7], plan, strategy, seed=1))  # type: ignore[arg-type]
+    assert [len({p.image for p in labelled}) for labelled, _ in steps] == [1, 3, 6]
+    assert mean_dice(steps[-1][1], planes[7:]) > 0.8
     with pytest.raises(InputError, match="only 7 slices"):
-        simulate(planes[:7], planes[7:], Plan("polyps_kvasir", (8,), (0,)), "random", 0)
+        list(labelling(planes[:7], Plan("polyps_kvasir", (8,), (0,)), "random", 0))
 
 
 def test_the_number_of_labels_rises() -> None:
@@ -101,3 +102,6 @@ def test_areas_are_compared_seed_by_seed() -> None:
         "areas": found,
     }
     assert "| hybrid | 0.400 | 0.700 | 0.550 | +0.150 |" in markdown(report)
+    report["plan"] |= {"pictures": 480}
+    report["rounds"] = {"hybrid": {"0": [{"unet": 0.2}, {"unet": 0.4}]}}
+    assert "| hybrid | unet | 0.200 | 0.400 | 0.300 |" in markdown(report)

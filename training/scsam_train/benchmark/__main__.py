@@ -175,6 +175,8 @@ def _label_curve(options: argparse.Namespace) -> int:
         tuple(options.seeds),
         tuple(options.strategies),
         options.evaluate_on,
+        options.pictures,
+        options.threads,
     )
     out = Path(options.out)
     report = label_curve.measure(Path(options.data), out, plan, Console(stderr=True).log)
@@ -307,6 +309,8 @@ def _add_label_curve(commands: Any) -> None:
     add("--set", choices=label_curve.SETS, default="polyps_kvasir")
     add("--labels", nargs="+", type=int, default=[5, 10, 20, 40, 80], help="labelled slices")
     add("--strategies", nargs="+", choices=label_curve.STRATEGIES, default=label_curve.STRATEGIES)
+    add("--pictures", type=int, help="train a whole round of so many pictures at each number, too")
+    add("--threads", type=int, help="torch threads in each round")
     add("--seeds", nargs="+", type=int, default=list(range(10)))
     _add_evaluate_on(add)
 

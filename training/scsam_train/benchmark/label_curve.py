@@ -11,12 +11,13 @@ from napari_scsam.core.errors import InputError
 from napari_scsam.core.settings import RankStrategy
 from napari_scsam.models import ranking
 from scsam_train.benchmark.common import write_report
+from scsam_train.benchmark.curve_rounds import CurveRounds
 from scsam_train.benchmark.intervals import over_seeds
 from scsam_train.benchmark.light_learner import LightLearner, mean_dice, read_planes
 from scsam_train.benchmark.semi_sets import SEMI_SETS, Member, atrium_members
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from scsam_train.benchmark.light_learner import LearnerPlane
@@ -47,6 +48,10 @@ class Plan:
     evaluate_on : {'training', 'validation'}
         Whether to test on the training cases that a seed leaves out of the pool, or on the
         validation cases.
+    pictures : int, optional
+        Budget of a whole round that is trained at each number of labels, too.
+    threads : int, optional
+        Torch threads of the rounds.
     """
 
     set: str
@@ -54,8 +59,12 @@ class Plan:
     seeds: tuple[int, ...]
     strategies: tuple[RankStrategy, ...] = STRATEGIES
     evaluate_on: EvaluateOn = "training"
+    pictures: int | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
+        if self.pictures is not None and self.set == ATRIUM:
+            raise InputError(f"Whole rounds are trained on {' and '.join(SEMI_SETS)} only.")
         if not self.labels or list(self.labels) != sorted(set(self.labels)):
             raise InputError(f"The numbers of labels must rise; got {list(self.labels)}.")
 
@@ -86,7 +95,8 @@ def measure(
     dict
         ``plan``; ``curves``: by strategy and seed, Dice at each number of labels; ``areas``: by
         strategy, the mean over the numbers of labels and seeds (``mean``), and the difference from
-        `BASELINE` with its 95 % interval over seeds (``minus_baseline``, ``interval``).
+        `BASELINE` with its 95 % interval over seeds (``minus_baseline``, ``interval``); ``rounds``:
+        by strategy and seed, the Dice of each member of a whole round at each number of labels.
     """
     out.mkdir(parents=True, exist_ok=True)
     training, validation = plan.members(data)
@@ -95,27 +105,41 @@ def measure(
     on_done(f"{plan.set}: {len(known)} planes read")
     names = {member.case for member in tested}
     curves: dict[str, dict[str, list[float]]] = {name: {} for name in plan.strategies}
+    rounds: dict[str, dict[str, list[dict[str, float]]]] = {name: {} for name in plan.strategies}
     for seed in plan.seeds:
         pool, left_out = _split([p for p in known if p.case not in names], seed)
         testing = [p for p in known if p.case in names] or left_out
         for name in plan.strategies:
-            curves[name][str(seed)] = simulate(pool, testing, plan, name, seed)
+            steps = list(labelling(pool, plan, name, seed))
+            curves[name][str(seed)] = [mean_dice(learner, testing) for _, learner in steps]
             dice = ", ".join(f"{value:.3f}" for value in curves[name][str(seed)])
             on_done(f"{plan.set}, seed {seed}, {name}: {dice}")
-    return {"plan": asdict(plan), "curves": curves, "areas": areas(curves)}
+            if plan.pictures is None:
+                continue
+            trained = CurveRounds(out, SEMI_SETS[plan.set], plan.pictures, plan.threads, on_done)
+            members = (_members_of(pool, training), _members_of(testing, [*training, *tested]))
+            rounds[name][str(seed)] = [
+                trained.dice(*members, labelled, seed) for labelled, _ in steps
+            ]
+            on_done(f"{plan.set}, seed {seed}, {name}: {rounds[name][str(seed)]}")
+    found = {"plan": asdict(plan), "curves": curves, "areas": areas(curves)}
+    return found if plan.pictures is None else found | {"rounds": rounds}
 
 
-def simulate(
-    pool: Sequence[LearnerPlane],
-    tested: Sequence[LearnerPlane],
-    plan: Plan,
-    strategy: RankStrategy,
-    seed: int,
-) -> list[float]:
-    """Label the pool in the order of a strategy; return Dice at each number of labels."""
+def labelling(
+    pool: Sequence[LearnerPlane], plan: Plan, strategy: RankStrategy, seed: int
+) -> Iterator[tuple[tuple[LearnerPlane, ...], LightLearner]]:
+    """Label the pool in the order of a strategy.
+
+    Yields
+    ------
+    labelled : tuple of LearnerPlane
+        At each number of labels.
+    learner : LightLearner
+        Fitted on them.
+    """
     labelled: list[LearnerPlane] = []
     learner: LightLearner | None = None
-    dice = []
     for count in plan.labels:
         while len(labelled) < count:
             chosen = _next(pool, labelled, learner, strategy, seed)[: count - len(labelled)]
@@ -123,8 +147,7 @@ def simulate(
                 raise InputError(f"{plan.set} has only {len(labelled)} slices to label.")
             labelled += chosen
         learner = LightLearner.fit(labelled, plan.class_ids)
-        dice.append(mean_dice(learner, tested))
-    return dice
+        yield tuple(labelled), learner
 
 
 def areas(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
@@ -167,11 +190,37 @@ def markdown(report: dict[str, Any]) -> str:
             f"| {'' if difference is None else f'{difference:+.3f}'} "
             f"| {'' if row['interval'] is None else _interval(row['interval'])} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_of_rounds(report)]) + "\n"
+
+
+def _of_rounds(report: dict[str, Any]) -> list[str]:
+    """Return a table of the whole rounds, with a row for each strategy and member."""
+    if "rounds" not in report:
+        return []
+    plan = report["plan"]
+    lines = [
+        "",
+        f"Dice of whole rounds of {plan['pictures']} pictures on the same slices:",
+        "",
+        f"| strategy | member | {' | '.join(str(count) for count in plan['labels'])} | mean |",
+        "|---" * (len(plan["labels"]) + 3) + "|",
+    ]
+    for name, by_seed in report["rounds"].items():
+        for member in next(iter(by_seed.values()))[0]:
+            dice = np.mean([[one[member] for one in row] for row in by_seed.values()], axis=0)
+            cells = " | ".join(f"{value:.3f}" for value in (*dice, dice.mean()))
+            lines.append(f"| {name} | {member} | {cells} |")
+    return lines
 
 
 def _interval(found: Sequence[float]) -> str:
     return f"{found[0]:+.3f} to {found[1]:+.3f}"
+
+
+def _members_of(planes: Sequence[LearnerPlane], members: Sequence[Member]) -> list[Member]:
+    """Return the members that planes belong to."""
+    images = {plane.image for plane in planes}
+    return [member for member in members if member.name in images]
 
 
 def _split(
