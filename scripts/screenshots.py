@@ -154,8 +154,10 @@ def _take_comparison(dock: Any, project: Path, out: Path) -> None:
     _go_to(dock, SUGGESTED_SLICE)
     _unfold(dock, "rounds_fold")
     rounds = dock.findChild(QListWidget, "rounds")
+    _wait(lambda: rounds.count() == 2)
     rounds.setCurrentRow(1 - rounds.currentRow())  # not the active one, which is selected
     dock.press("compare_rounds")
+    _wait(lambda: dock.findChild(QDialog, "comparison") is not None)
     window = dock.findChild(QDialog, "comparison")
     text = window.findChild(QLabel, "comparison_text")
     _wait(lambda: text.text().startswith("Dice"))

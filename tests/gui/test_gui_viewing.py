@@ -151,3 +151,44 @@ def test_slices_are_numbered_as_by_the_slider_which_begins_at_0(
     hand.viewer.dims.set_current_step(2, 0)
     assert hand.find("heading").text() == "scan, slice 0 (0 to 69)"
     assert slider(hand, 2)[1] == "0"
+
+
+def test_layers_of_labels_are_drawn_only_where_they_show_something(
+    hand: Any, dock: Any, loop: Any
+) -> None:
+    layers, viewer = dock.session.canvas.layers, hand.viewer
+    nodes = viewer.window._qt_viewer.canvas.layer_to_visual
+
+    def drawn() -> list[bool]:
+        return [nodes[layers[name]].node.visible for name in ("committed", "preview")]
+
+    def picture() -> Any:
+        return viewer.screenshot(canvas_only=True, flash=False)
+
+    assert drawn() == [False, False]
+    assert layers["committed"].visible and layers["preview"].visible
+    blank = picture()
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    assert drawn() == [False, True]
+    hand.press("commit")
+    hand.until(lambda: hand.status().startswith("Saved"))
+    assert drawn() == [True, False]
+    assert (picture() != blank).any()
+    here = viewer.dims.current_step
+    viewer.dims.set_current_step(0, 5)
+    hand.until(lambda: drawn() == [False, False])
+    viewer.dims.current_step = here
+    hand.until(lambda: drawn() == [True, False])
+    layers["committed"].visible = False
+    assert drawn() == [False, False]
+    layers["committed"].visible = True
+    assert drawn() == [True, False]
+    loop.pick_tool("brush")  # napari draws the overlays of its tools with the layer
+    assert drawn()[1]
+    loop.pick_tool("inside")
+    assert not drawn()[1]
+    viewer.dims.ndisplay = 3
+    hand.until(lambda: drawn() == [True, True])
+    viewer.dims.ndisplay = 2
+    hand.until(lambda: drawn() == [True, False])

@@ -9,6 +9,7 @@ from napari.layers import Image, Labels, Points, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_scsam._napari.display import contrast, kind, units
+from napari_scsam._napari.empty_layers import EmptyLayer
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class ImageLayers:
         self._rows = rows
         self._volume: Volume | None = None
         self._named: dict[str, Any] = {}
+        self._empty: list[EmptyLayer] = []
 
     @property
     def named(self) -> Mapping[str, Any]:
@@ -84,6 +86,7 @@ class ImageLayers:
     def close(self) -> None:
         """Remove the layers."""
         layers, self._named = self._named, {}
+        self._empty = []
         self._volume = None
         self._rows.close()
         # All at once: napari rebuilds the scene and collects garbage after each removal, which
@@ -116,6 +119,8 @@ class ImageLayers:
         for layer in self._named.values():
             self._viewer.add_layer(layer)
             self._on_added(layer)
+        filled = (self._named[COMMITTED], self._named[PREVIEW])
+        self._empty = [EmptyLayer(self._viewer, layer) for layer in filled]
         self._named[PROMPTS].mode = "pan_zoom"
 
     def _refill(self, name: str, volume: Volume, label: LabelArray | None) -> None:
