@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.layers import Labels
 
 
@@ -28,6 +31,7 @@ class EmptyLayer:
     def __init__(self, viewer: Any, layer: Labels) -> None:
         self._viewer = viewer
         self._layer = layer
+        self._drawing = _drawing_of(viewer)
         # Last, because napari itself shows the node when the layer is made visible.
         for event in (layer.events.set_data, layer.events.visible, layer.events.mode):
             event.connect(self.update, position="last")
@@ -35,11 +39,11 @@ class EmptyLayer:
 
     def update(self, _event: Any = None) -> None:
         """Draw the layer, or stop drawing it."""
-        node = self._node()
-        if node is not None:
+        visual = self._drawing.get(self._layer)
+        if visual is not None:
             drawn = bool(self._layer.visible) and self._shows_something()
-            if node.visible != drawn:
-                node.visible = drawn
+            if visual.node.visible != drawn:
+                visual.node.visible = drawn
 
     def _shows_something(self) -> bool:
         if str(self._layer.mode) != "pan_zoom" or self._viewer.dims.ndisplay != 2:
@@ -50,10 +54,14 @@ class EmptyLayer:
         label = displayed.image.raw
         return bool(((label != BACKGROUND) & (label != NOT_ANNOTATED)).any())
 
-    def _node(self) -> Any:
-        """What draws the layer; None in a viewer without a window."""
+
+def _drawing_of(viewer: Any) -> Mapping[Any, Any]:
+    """What draws each layer; empty in a viewer without a window, or of another napari."""
+    with warnings.catch_warnings():
+        # napari has no public access to it, and may remove this one.
+        warnings.simplefilter("ignore", FutureWarning)
         try:
-            drawing = self._viewer.window._qt_viewer.canvas.layer_to_visual
-            return drawing[self._layer].node
-        except (AttributeError, KeyError):
-            return None
+            drawing: Mapping[Any, Any] = viewer.window._qt_viewer.canvas.layer_to_visual
+        except AttributeError:
+            return {}
+    return drawing
