@@ -3,7 +3,9 @@
 A simulated annotator outlines volumes of ``atrium_la2018/images`` and ``masks`` in a data folder.
 It sees the true masks, and does what a person would do in the dock:
 
-1. On the slice with the largest atrium: an exact box, J, Shift+G. Three actions.
+1. On the slice with the largest atrium: an exact box, J, Shift+G. Three actions. With
+   ``--key-slices N``: on N slices from end to end an exact box and clicks into the largest error
+   until the Dice is `KEY_GOOD`, at most `KEY_CLICKS`, and J; Shift+G after the last.
 2. On each slice that is flagged, to which N goes, and J from one to the next: J if the draft is
    good (a Dice of `GOOD`, or nothing on either), else an exact box, or a click into the largest
    error, or both, then J. At most three actions for a slice.
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 # Dice from which the annotator accepts a slice. Arbitrary: the goal for the volume.
 GOOD = 0.85
+# On key slices. Arbitrary.
+KEY_GOOD, KEY_CLICKS = 0.9, 4
 # Dice below which a draft is outlined anew by a box. Arbitrary.
 BAD = 0.7
 # Passes of propagation, at most. Arbitrary.
@@ -68,6 +72,8 @@ class Annotator:
         Whether SAM is tuned on the committed slices.
     looks_through : bool
         Whether drafts that are not flagged are looked at, too.
+    key_slices : int
+        Slices to outline before the first propagation; 0 for one box.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Annotator:
         *,
         learns: bool,
         looks_through: bool,
+        key_slices: int,
     ) -> None:
         self.canvas, self.truth, self.actions = Recorder(), truth, 0
         self._runners = [QueueRunner() for _ in range(3)]
@@ -93,7 +100,7 @@ class Annotator:
         )
         self.doubtful: list[int] = []
         self.accepted: list[float] = []
-        self._looks_through = looks_through
+        self._looks_through, self._key_slices = looks_through, key_slices
         self._tuning = (
             TuningController(project, files, lambda _: None, self.annotation.use_tuned)
             if learns
@@ -105,8 +112,11 @@ class Annotator:
         largest = int(self.truth.sum((1, 2)).argmax())
         self.annotation.navigation.open_image(image_id, Plane(0, largest))
         self._settle()
-        self._box()
-        self._commit()
+        if self._key_slices:
+            self._outline_key_slices()
+        else:
+            self._box()
+            self._commit()
         self._act(self.annotation.propagate)
         for _ in range(MOST_PASSES):
             self._check_flagged()
@@ -120,6 +130,20 @@ class Annotator:
         ]
         if drafts:
             self._act(self.annotation.commit_drafts)
+
+    def _outline_key_slices(self) -> None:
+        shown = np.flatnonzero(self.truth.any((1, 2)))
+        # In the middle of equal parts: the ends have little atrium.
+        parts = np.array_split(shown, self._key_slices)
+        for index in (int(part[len(part) // 2]) for part in parts):
+            self.annotation.navigation.plane_changed(Plane(0, index))
+            self.actions += 1  # a drag of the slider
+            true = self.truth[index] > 0
+            self._box()
+            for _ in range(KEY_CLICKS):
+                if dice(self._label(), true) < KEY_GOOD:
+                    self._click(true)
+            self._commit()
 
     def _look_through(self) -> None:
         for plane, draft in self.annotation.now.drafts.items():
@@ -222,9 +246,9 @@ def dice(label: np.ndarray, true: np.ndarray) -> float:
 
 
 def measure(
-    data: Path, count: int, *, first: int, learns: bool, looks_through: bool
+    data: Path, count: int, *, first: int, learns: bool, **how: Any
 ) -> list[dict[str, Any]]:
-    """Outline `count` volumes."""
+    """Outline `count` volumes; `how` are the other options of `Annotator`."""
     found = []
     for image in sorted((data / "atrium_la2018" / "images").iterdir())[first : first + count]:
         began = time.perf_counter()
@@ -235,9 +259,7 @@ def measure(
             segmenter = SegmenterProcess(folder / "cache")
             with Project.create(folder / "project", ["atrium"], modality="mr") as project:
                 (image_id,) = project.add_images([image])
-                annotator = Annotator(
-                    project, segmenter, truth, learns=learns, looks_through=looks_through
-                )
+                annotator = Annotator(project, segmenter, truth, learns=learns, **how)
                 annotator.outline(image_id)
                 saved, tunings = project.label(image_id), project.tunings()
                 annotator.annotation.close()
@@ -266,6 +288,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0, help="volumes to leave out first")
     parser.add_argument("--shipped", action="store_true", help="never tune SAM")
     parser.add_argument("--look-through", action="store_true", help="at drafts without a flag, too")
+    parser.add_argument("--key-slices", type=int, default=0, help="outlined before propagation")
     options = parser.parse_args()
     found = measure(
         options.data,
@@ -273,6 +296,7 @@ def main() -> None:
         first=options.skip,
         learns=not options.shipped,
         looks_through=options.look_through,
+        key_slices=options.key_slices,
     )
     sys.stdout.write(json.dumps(found) + "\n")
 

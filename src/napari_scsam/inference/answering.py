@@ -69,6 +69,17 @@ class LoadedModels:
             return self.sam
         return self.round.base if self.round.base.understands_points else self.sam
 
+    @property
+    def for_corrections(self) -> SamBackend:
+        """The SAM for clicks that correct a mask: the tuned one if there is one, else the shipped.
+
+        A round's SAM, trained to find classes, follows further clicks less than the shipped one
+        (docs/explanation/outlines.md).
+        """
+        if self.round is None or self.for_clicks is self.tuned:
+            return self.for_clicks
+        return self.round.base if self.round.base.understands_points else self.for_clicks
+
     def knows(self, class_id: int) -> bool:
         """Whether the round has this class."""
         return self.round is not None and class_id in self.round.class_ids
@@ -177,11 +188,13 @@ class Answering:
                 object_prompts = replace(object_prompts, mask=before)
             # A draft is not the mask that the round's points summarise.
             proposed = before is None and self.models.knows(key[0]) and _is_of_round(step, key)
+            click = latest_click(step, key)
             asked = self.models.tuned if _is_of_outlines(step, key) else None
+            if before is not None and click is not None:
+                asked = self.models.for_corrections
             answer = self._mask(
                 asked or sam, embedding, question, object_prompts, key[0], proposed=proposed
             )
-            click = latest_click(step, key)
             if outline is not None and click is not None and sam.understands_points:
                 answer = corrected_near(outline, answer, click)
             if outline is not None or latest_click(step, key) is None:
