@@ -210,6 +210,21 @@ def test_without_a_tuning_the_shipped_one_answers_where_the_rounds_does_not_foll
     assert setup.round.proposed == [True]
 
 
+def test_a_rounds_sam_answers_the_first_click_and_the_shipped_one_those_that_correct(
+    setup: Setup,
+) -> None:
+    setup.round.sam, setup.round.base = FakeSam(), FakeSam()
+    second = replace(CLICK, row=12)
+    setup.ask(CLICK, second, tuned=None, active=ROUND)
+    assert [len(asked.points) for asked in setup.round.sam.asked] == [1]
+    assert [len(asked.points) for asked in setup.round.base.asked] == [2]
+    assert (setup.round.base.asked[0].mask == 2).all()
+    setup.ask(box=(1, 1, 9, 9), tuned=None, active=ROUND)
+    assert len(setup.round.sam.asked) == 2 and len(setup.round.base.asked) == 1
+    setup.ask(PROPOSED, CLICK, tuned=None, active=ROUND)
+    assert len(setup.round.sam.asked) == 2 and len(setup.round.base.asked) == 2
+
+
 def test_a_round_is_asked_itself_where_neither_its_sam_nor_the_shipped_one_follows_clicks(
     setup: Setup,
 ) -> None:

@@ -74,7 +74,7 @@ class LoadedModels:
         """The SAM for clicks that correct a mask: the tuned one if there is one, else the shipped.
 
         A round's SAM, trained to find classes, follows further clicks less than the shipped one
-        (docs/explanation/outlines.md).
+        (docs/explanation/tuning.md).
         """
         if self.round is None or self.for_clicks is self.tuned:
             return self.for_clicks
