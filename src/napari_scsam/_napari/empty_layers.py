@@ -48,10 +48,7 @@ class EmptyLayer:
     def _shows_something(self) -> bool:
         if str(self._layer.mode) != "pan_zoom" or self._viewer.dims.ndisplay != 2:
             return True
-        displayed = getattr(self._layer, "_slice", None)
-        if displayed is None:
-            return True
-        label = displayed.image.raw
+        label = self._layer._slice.image.raw
         return bool(((label != BACKGROUND) & (label != NOT_ANNOTATED)).any())
 
 
