@@ -80,6 +80,7 @@ def test_a_click_that_sam_does_not_follow_changes_a_disc_up_to_the_border(
 def test_a_click_on_a_pixel_that_is_right_changes_nothing() -> None:
     found = corrected_near(log_odds_of(OUTLINE), answer(), click(15, 12))
     np.testing.assert_array_equal(found.mask, OUTLINE)
+    assert found.iou == 1 > answer().iou  # of the outline, not of SAM's mask for the click
 
 
 class Sam:

@@ -48,7 +48,10 @@ class EmptyLayer:
     def _shows_something(self) -> bool:
         if str(self._layer.mode) != "pan_zoom" or self._viewer.dims.ndisplay != 2:
             return True
-        label = self._layer._slice.image.raw
+        try:
+            label = self._layer._slice.image.raw
+        except AttributeError:  # another napari
+            return True
         return bool(((label != BACKGROUND) & (label != NOT_ANNOTATED)).any())
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_scsam import models
 from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import pixels_of
 
@@ -51,11 +52,12 @@ def corrected_near(outline: FloatArray, answer: Decoded, click: PointPrompt) -> 
     Returns
     -------
     Decoded
+        With the expected IoU of this outline.
     """
     before: Mask = outline > 0
     row, col = (int(value) for value in pixels_of([(click.row, click.col)], before.shape)[0])
     if before[row, col] == click.positive:
-        return replace(answer, mask=before, logits=outline)
+        return _with_outline(answer, outline)
     if before.all() or not before.any():
         return answer
     logits = outline.copy()
@@ -70,7 +72,15 @@ def corrected_near(outline: FloatArray, answer: Decoded, click: PointPrompt) -> 
         np.copyto(logits[part], answer.logits[part], where=regions == of_click)
     else:
         logits[part][distance <= depth] = SURE if click.positive else -SURE
-    return replace(answer, mask=logits > 0, logits=logits)
+    return _with_outline(answer, logits)
+
+
+def _with_outline(answer: Decoded, logits: FloatArray) -> Decoded:
+    """Return an answer with another outline, and how sure that is: SAM's IoU is of its own mask."""
+    mask = logits > 0
+    # What was drawn or committed is certain, however many pixels the plane has.
+    certain = np.where(np.abs(logits) >= SURE, np.copysign(np.inf, logits), logits)
+    return replace(answer, mask=mask, logits=logits, iou=models.expected_iou(certain, mask))
 
 
 def _depth(wrong: Mask, row: int, col: int) -> float:

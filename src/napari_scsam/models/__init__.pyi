@@ -36,6 +36,7 @@ from .doubt import disagreements as disagreements
 from .doubt import doubts as doubts
 from .metrics import Evaluation as Evaluation
 from .outline import connected_parts as connected_parts
+from .outline import expected_iou as expected_iou
 from .outline import log_odds as log_odds
 from .pair import Pair as Pair
 from .pair import Partner as Partner
