@@ -9,7 +9,7 @@ import pytest
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.proposals import propose, propose_from_maps
+from napari_scsam.models.proposals import propose, propose_from_maps, proposed_outline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -246,6 +246,16 @@ def agreeing(mask: np.ndarray) -> Any:
     return lambda prompts: Decoded(mask, logits, 0.9)
 
 
+def following(mask: np.ndarray) -> Any:
+    """Answers a map by itself, and other prompts by a mask."""
+
+    def reply(prompts: Prompts) -> Decoded:
+        found = mask if prompts.box is None else np.asarray(prompts.mask) > 0
+        return Decoded(found, np.where(found, 5, -5).astype(np.float32), 0.9)
+
+    return reply
+
+
 def test_sam_is_asked_with_the_points_that_are_then_proposed() -> None:
     organ = disc(100, 60, 25)
     models = OneClassModels(probability((organ, 0.9)), agreeing(organ))
@@ -257,13 +267,42 @@ def test_sam_is_asked_with_the_points_that_are_then_proposed() -> None:
 
 def test_what_is_confirmed_is_the_outline_of_the_pair() -> None:
     organ, missed_by_unet, unsure = disc(60, 60, 20), disc(180, 60, 20), disc(120, 150, 20)
-    models = OneClassModels(probability((organ, 0.9), (unsure, 0.7)), agreeing(organ))
+    models = OneClassModels(probability((organ, 0.9), (unsure, 0.7)), following(organ))
     models.pair = probability((organ, 0.9), (missed_by_unet, 0.9))
     points = propose(models, np.zeros(SHAPE), EMBEDDING, 4)
     found = {(p.row, p.col) for p in kinds(points, "confirm")}
     assert found == {(60, 60), (180, 60)}
     # What the U-Net alone sees is asked for.
     assert any(unsure[int(p.row), int(p.col)] for p in kinds(points, "query"))
+
+
+def test_an_outline_that_sam_does_not_repeat_is_a_question() -> None:
+    organ, spill = disc(60, 60, 20), disc(180, 60, 20)
+    models = OneClassModels(probability((organ, 0.9), (spill, 0.9)), agreeing(organ))
+    points = propose(models, np.zeros(SHAPE), EMBEDDING, 4)
+    assert [(p.row, p.col) for p in kinds(points, "confirm")] == [(60, 60)]
+    (asked,) = (p for p in points if spill[int(p.row), int(p.col)])
+    assert (asked.kind, asked.positive, asked.state) == ("query", True, "proposed")
+    proposals, odds = proposed_outline(models, np.zeros(SHAPE), EMBEDDING, 4)
+    assert len(kinds(proposals, "confirm")) == 2
+    np.testing.assert_array_equal(odds > 0, organ | spill)
+
+
+def test_sam_is_no_judge_of_a_ring() -> None:
+    ring = disc(100, 100, 30) & ~disc(100, 100, 22)
+    models = OneClassModels(probability((ring, 0.9)), agreeing(disc(100, 100, 30)))
+    points = propose(models, np.zeros(SHAPE), EMBEDDING, 4)
+    assert kinds(points, "confirm")
+
+
+def test_a_long_part_that_is_doubtful_asks_once() -> None:
+    long = np.zeros(SHAPE, bool)
+    long[30:220, 90:106] = True
+    models = OneClassModels(probability((long, 0.9)), agreeing(disc(60, 98, 30)))
+    before, _ = proposed_outline(models, np.zeros(SHAPE), EMBEDDING, 4)
+    points = propose(models, np.zeros(SHAPE), EMBEDDING, 4)
+    assert len(kinds(before, "confirm")) == 3 and not kinds(points, "confirm")
+    assert len(points) == len(before) - 2
 
 
 def test_a_sam_without_points_is_given_the_unets_mask() -> None:

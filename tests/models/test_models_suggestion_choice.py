@@ -33,8 +33,18 @@ def decoded(mask: np.ndarray) -> Decoded:
 ROUND, PRIOR = disc(20, 20), disc(44, 44)
 
 
+class Follower:
+    """A SAM that answers each map by itself."""
+
+    def decode(self, _embedding: Any, prompts: Prompts, *, class_id: int) -> Decoded:
+        assert class_id == CLASS and prompts.mask is not None
+        return decoded(np.asarray(prompts.mask) > 0)
+
+
 class Round:
     """Outlines one disc, whatever is asked."""
+
+    sam = Follower()
 
     def decode(self, *_: Any, proposed: bool) -> Decoded:
         assert proposed
@@ -66,7 +76,8 @@ def proposed(
     by_round: list[PointPrompt],
     by_prior: list[PointPrompt],
 ) -> list[PointPrompt]:
-    monkeypatch.setattr(suggestion_choice, "propose", lambda *_: by_round)
+    odds = decoded(ROUND).logits
+    monkeypatch.setattr(suggestion_choice, "proposed_outline", lambda *_: (by_round, odds))
     found = [(p, PRIOR) for p in by_prior]
     monkeypatch.setattr(suggestion_choice, "outlined_from_prior", lambda *_: found)
     image = np.zeros(SHAPE, np.float32)

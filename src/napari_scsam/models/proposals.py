@@ -14,8 +14,10 @@ from scipy.special import expit
 from skimage.feature import peak_local_max
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.log_odds import SURE
 from napari_scsam.core.prompts import Kind, Point, PointPrompt, Prompts
 from napari_scsam.models.body import REFERENCE_SIDE, body
+from napari_scsam.models.doubtful_outlines import doubtful_as_questions
 from napari_scsam.models.outline import connected_parts, log_odds
 
 if TYPE_CHECKING:
@@ -73,18 +75,33 @@ def propose(
     """Propose points for one class; see `napari_scsam.models.propose`.
 
     The points of kind 'confirm' lie in the components of the pair's mask, which is the outline that
-    a person who accepts them gets.
+    a person who accepts them gets. Doubtful components are questions (`doubtful_as_questions`).
+    """
+    proposals, odds = proposed_outline(models, image, embedding, class_id, around)
+    return doubtful_as_questions(proposals, models.sam, embedding, odds)
+
+
+def proposed_outline(
+    models: RoundModels,
+    image: NDArray[Any],
+    embedding: Embedding,
+    class_id: int,
+    around: Around | None = None,
+) -> tuple[list[PointPrompt], FloatArray]:
+    """Propose points for one class, however doubtful; also return the pair's log-odds of it.
+
+    As `propose`, of shape (rows, cols) and float32; above 0 is the outline.
     """
     if class_id not in models.class_ids:
         raise InputError(f"This round has the classes {models.class_ids}, not {class_id}.")
     channel = models.class_ids.index(class_id) + 1
     unet = models.probabilities(image, embedding, "unet", around)[channel]
     if unet.max() < MAX_BACKGROUND:
-        return []
+        return [], np.full(embedding.shape, -SURE, np.float32)
     sam = _prompt_sam(models, embedding, class_id, unet)
-    outline = log_odds(models.probabilities(image, embedding, around=around), channel) > 0
-    proposals = propose_from_maps(unet, sam, class_id, outline=outline, round_number=models.number)
-    return within_body(proposals, embedding)
+    odds = log_odds(models.probabilities(image, embedding, around=around), channel)
+    proposals = propose_from_maps(unet, sam, class_id, outline=odds > 0, round_number=models.number)
+    return within_body(proposals, embedding), odds
 
 
 def within_body(proposals: Sequence[PointPrompt], embedding: Embedding) -> list[PointPrompt]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.prompts import Prompts, deepest
+from napari_scsam.models.doubtful_outlines import doubtful_as_questions
 from napari_scsam.models.prior_proposals import outlined_from_prior
-from napari_scsam.models.proposals import propose
+from napari_scsam.models.proposals import proposed_outline
 from napari_scsam.models.self_prompting import largest_parts, refined
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def propose_either(
     The tuned SAM is prompted by the round's outline: once by box, centre and map, and once by the
     centre alone. What the prior outlines is taken if it is more similar to these two masks than the
     round's outline is (sum of Dice). Where one of the two outlines nothing, the round's suggestion
-    is taken.
+    is taken. What is taken of the round is an outline or a question (`doubtful_as_questions`).
 
     Parameters
     ----------
@@ -58,17 +59,18 @@ def propose_either(
     list of PointPrompt
         In state 'proposed'. `round` tells whose they are: None for the prior's.
     """
-    by_round = propose(models, image, embedding, class_id, around)
+    by_round, odds = proposed_outline(models, image, embedding, class_id, around)
+    trusted = doubtful_as_questions(by_round, models.sam, embedding, odds)
     sure = [(p.row, p.col) for p in by_round if p.kind == "confirm"]
     found = outlined_from_prior(tuned, embedding, class_id) if sure else []
     by_prior = [(point, mask) for point, mask in found if point.kind == "confirm"]
     if not by_prior:
-        return by_round
+        return trusted
     prompts = Prompts(sure, [1] * len(sure))
     outline = models.decode(image, embedding, prompts, class_id, around, proposed=True)
     suggested: Mask = np.any([mask for _, mask in by_prior], axis=0)
     if not _is_closer(suggested, outline.logits, tuned, embedding, class_id):
-        return by_round
+        return trusted
     return [point for point, _ in by_prior]
 
 

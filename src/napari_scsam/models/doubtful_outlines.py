@@ -1,0 +1,92 @@
+"""Suggested outlines that SAM does not agree with become questions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from skimage.morphology import convex_hull_image
+
+from napari_scsam.core.prompts import pixels_of
+from napari_scsam.models.outline import connected_parts
+from napari_scsam.models.self_prompting import prompts_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_scsam.core.arrays import FloatArray, Mask
+    from napari_scsam.core.prompts import PointPrompt
+    from napari_scsam.models.protocols import Embedding, SamBackend
+
+# Dice of an outline with SAM's answer to it, below which the outline is doubtful, and the part of
+# its convex hull that it fills at least to be judged so. Chosen on four rounds of polyps and hearts
+# (docs/explanation/suggestions.md).
+AGREED, SOLID = 0.9, 0.6
+# Components that are looked at, the largest first. Arbitrary.
+MOST_PARTS = 8
+
+
+def doubtful_as_questions(
+    proposals: Iterable[PointPrompt],
+    sam: SamBackend,
+    embedding: Embedding,
+    odds: FloatArray,
+) -> list[PointPrompt]:
+    """Turn the points of doubtful components into questions, which have no outline.
+
+    A component is doubtful if SAM, prompted by its loose box, its centre and its map, answers with
+    another mask. That is a test only of shapes that SAM can outline from such prompts: thin and
+    curved ones, such as the wall of a heart, are left alone.
+
+    Parameters
+    ----------
+    proposals : iterable of PointPrompt
+        Of one class. A component has one or more of kind 'confirm'.
+    sam : SamBackend
+        A round's.
+    embedding : Embedding
+    odds : ndarray of shape (rows, cols), float32
+        Log-odds of the class; the components are those above 0.
+
+    Returns
+    -------
+    list of PointPrompt
+        A doubtful component keeps the first of its points, of kind 'query'.
+    """
+    points = list(proposals)
+    if not any(p.kind == "confirm" for p in points):
+        return points
+    kept: list[PointPrompt] = []
+    doubtful = _doubtful_parts(points, sam, embedding, odds)
+    asked: set[int] = set()
+    for point in points:
+        part = _part_of(point, doubtful) if point.kind == "confirm" else None
+        if part is None:
+            kept.append(point)
+        elif part not in asked:
+            asked.add(part)
+            kept.append(replace(point, kind="query"))
+    return kept
+
+
+def _doubtful_parts(
+    points: list[PointPrompt], sam: SamBackend, embedding: Embedding, odds: FloatArray
+) -> list[Mask]:
+    class_id = points[0].class_id
+    found = []
+    for part in connected_parts(odds > 0, 1)[:MOST_PARTS]:
+        if part.sum() < SOLID * convex_hull_image(part).sum():
+            continue
+        answer = sam.decode(embedding, prompts_for(part, odds), class_id=class_id).mask
+        if 2 * (part & answer).sum() < AGREED * (part.sum() + answer.sum()):
+            found.append(part)
+    return found
+
+
+def _part_of(point: PointPrompt, parts: list[Mask]) -> int | None:
+    """Number of the component that a point is in; None if it is in none."""
+    for number, part in enumerate(parts):
+        (row, col) = pixels_of([(point.row, point.col)], part.shape)[0]
+        if part[row, col]:
+            return number
+    return None
