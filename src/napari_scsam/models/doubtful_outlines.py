@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Dice of an outline with SAM's answer to it, below which the outline is doubtful, and the part of
 # its convex hull that it fills at least to be judged so. Chosen on four rounds of polyps and hearts
 # (docs/explanation/suggestions.md).
-AGREED, SOLID = 0.9, 0.6
+AGREED, SOLID = 0.93, 0.6
 # Components that are looked at, the largest first. Arbitrary.
 MOST_PARTS = 8
 
