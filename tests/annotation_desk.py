@@ -14,6 +14,7 @@ from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.scene import Scene
 from napari_scsam.core.errors import Cancelled
 from napari_scsam.core.jobs import CancelToken, Job, ignore_progress
+from napari_scsam.core.prompt_edits import to_decode
 from napari_scsam.inference.messages import Answer, Question
 from napari_scsam.inference.previews import Previewer
 
@@ -116,7 +117,7 @@ class FakeSegmenter:
         for (class_id, _), box in question.prompts.boxes.items():
             r0, c0, r1, c1 = (round(side) for side in box)
             preview[r0 : r1 + 1, c0 : c1 + 1] = class_id
-        for point in question.prompts.points:
+        for point in to_decode(question.prompts).points:
             if point.positive and point.state != "rejected":
                 row, col = round(point.row), round(point.col)
                 preview[row - 1 : row + 2, col - 1 : col + 2] = point.class_id

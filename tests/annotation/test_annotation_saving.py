@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from napari_scsam.annotation.empty_commit import ASKED
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.prompts import PointPrompt
 
 if TYPE_CHECKING:
     from annotation_desk import Desk
@@ -75,6 +78,27 @@ def test_an_empty_doubtful_draft_takes_two_presses(desk: Desk, press: str) -> No
     assert f"Slice {plane.index}:" in desk.state.status
     assert "object lost" in desk.state.status
     assert desk.project.committed_planes(image_id) == []
+    getattr(desk.annotation, press)()
+    desk.settle()
+    assert desk.project.committed_planes(image_id) == [plane.index]
+
+
+@pytest.mark.parametrize("press", ["commit", "accept_and_next"])
+def test_a_slice_on_which_something_is_only_asked_about_takes_two_presses(
+    desk: Desk, press: str
+) -> None:
+    image_id, plane = desk.annotation.key
+    question = PointPrompt(5, 5, 1, origin="model", state="proposed", kind="query")
+    desk.segmenter.proposals = [question, replace(question, row=9, positive=False)]
+    desk.annotation.use_tuned(Path("tuned"))
+    desk.annotation.suggest()
+    desk.settle()
+    getattr(desk.annotation, press)()
+    desk.settle()
+    assert desk.state.status == f"Slice {plane.index}: {ASKED}"
+    assert desk.project.committed_planes(image_id) == []
+    desk.annotation.editor.reject()  # nothing is asked any more
+    desk.settle()
     getattr(desk.annotation, press)()
     desk.settle()
     assert desk.project.committed_planes(image_id) == [plane.index]

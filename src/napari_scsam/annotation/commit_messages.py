@@ -17,10 +17,6 @@ NO_OUTLINE = (
     "There is no outline to save, because the model failed here. Delete the prompts and press J to "
     "save the slice as empty, or press K to skip it."
 )
-DOUBTFUL = (
-    "nothing was found here, but the draft is flagged ({flag}). Click the structure, or press J "
-    "again to save the slice as empty."
-)
 NOTHING_TO_LEAVE_OPEN = (
     "There is no outline to save. To leave the whole slice as not annotated, press K."
 )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.annotation.commit_messages import (
-    DOUBTFUL,
     NO_OUTLINE,
     NOTHING_TO_LEAVE_OPEN,
     ONE_AXIS,
     saved_drafts_message,
     saved_message,
 )
+from napari_scsam.annotation.empty_commit import EmptyCommit
 from napari_scsam.annotation.judging import judged_on, judged_with
 from napari_scsam.annotation.label_origin import LabelOrigin
 from napari_scsam.annotation.second_opinion import SecondOpinion
@@ -29,7 +29,7 @@ from napari_scsam.core.volume import take_plane
 if TYPE_CHECKING:
     from napari_scsam.annotation.outlines import Outlines
     from napari_scsam.annotation.suggestions import Suggestions
-    from napari_scsam.annotation.work import Draft, Work
+    from napari_scsam.annotation.work import Work
     from napari_scsam.annotation.working_label import WorkingLabel
     from napari_scsam.annotation.working_labels import WorkingLabels
     from napari_scsam.core.arrays import LabelArray
@@ -249,8 +249,7 @@ class LabelSaver:
         self._outlines = outlines
         self._suggestions = suggestions
         self._classes = tuple(classes)
-        # The flagged, empty draft that the last warning was about.
-        self._warned_about: Draft | None = None
+        self._empty = EmptyCommit(store)
 
     def commit(self, then: Callable[[], None] | None = None, *, others_open: bool = False) -> None:
         """Save the displayed mask as the plane's label; without a mask, save the plane as empty.
@@ -281,7 +280,7 @@ class LabelSaver:
         if label is None and askable_objects(to_decode(prompts)):
             self._store.fail(ModelError(NO_OUTLINE))
             return
-        if self._warn_if_doubtful(key):
+        if self._empty.is_held_back(key, label):
             return
         label = self._untouched_label(now, key) if label is None else label
         judged = judged_on(self._classes, key[1], label, others_open=others_open)
@@ -307,19 +306,6 @@ class LabelSaver:
         made = LabelOrigin(prompts, () if working is None else working.patches, judged)
         shape = now.image.volume.shape
         self._committed.commit(key, label, made, shape, saved, self._store.fail)
-
-    def _warn_if_doubtful(self, key: SliceKey) -> bool:
-        """Warn before the first commit of a flagged, empty draft; True if it is not to be saved."""
-        now = self._store.now
-        draft = now.work.drafts.get(key)
-        touched = key in now.work.working_labels or not now.work.prompts_at(key).is_empty
-        if draft is None or touched or not draft.flag or draft.label.any():
-            return False
-        warned, self._warned_about = self._warned_about, draft
-        if warned is draft:
-            return False
-        self._store.say(f"Slice {key[1].index}: {DOUBTFUL.format(flag=draft.flag)}")
-        return True
 
     def commit_drafts(self, *, others_open: bool = False) -> None:
         """Commit all drafts of the open image that are not flagged, as one version.
