@@ -9,6 +9,7 @@ import pytest
 
 from napari_scsam.core.errors import InputError
 from napari_scsam.models import Decoded, Embedding
+from napari_scsam.models.doubtful_outlines import AGREED
 from napari_scsam.models.proposals import propose, propose_from_maps, proposed_outline
 
 if TYPE_CHECKING:
@@ -286,6 +287,16 @@ def test_an_outline_that_sam_does_not_repeat_is_a_question() -> None:
     proposals, odds = proposed_outline(models, np.zeros(SHAPE), EMBEDDING, 4)
     assert len(kinds(proposals, "confirm")) == 2
     np.testing.assert_array_equal(odds > 0, organ | spill)
+
+
+def test_a_small_outline_may_differ_by_a_pixel() -> None:
+    small, wider = disc(60, 60, 6), disc(60, 60, 7)
+    models = OneClassModels(probability((small, 0.9)), agreeing(wider))
+    assert 2 * small.sum() / (small.sum() + wider.sum()) < AGREED
+    assert kinds(propose(models, np.zeros(SHAPE), EMBEDDING, 4), "confirm")
+    organ, larger = disc(100, 100, 30), disc(100, 100, 36)
+    models = OneClassModels(probability((organ, 0.9)), agreeing(larger))
+    assert not kinds(propose(models, np.zeros(SHAPE), EMBEDDING, 4), "confirm")
 
 
 def test_sam_is_no_judge_of_a_ring() -> None:

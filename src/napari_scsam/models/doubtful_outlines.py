@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from napari_scsam.core.prompts import pixels_of
+from napari_scsam.models.body import REFERENCE_SIDE
 from napari_scsam.models.outline import connected_parts
 from napari_scsam.models.self_prompting import prompts_for
 
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
     from napari_scsam.core.prompts import PointPrompt
     from napari_scsam.models.protocols import Embedding, SamBackend
 
-# Dice of an outline with SAM's answer to it, below which the outline is doubtful, and the part of
-# its convex hull that it fills at least to be judged so. Chosen on four rounds of polyps and hearts
-# (docs/explanation/suggestions.md).
-AGREED, SOLID = 0.93, 0.6
+# Dice of an outline with SAM's answer to it, below which the outline is doubtful; the pixels of a
+# mask of SAM (256 on the longest side) by which the borders of the two differ at least, on average;
+# and the part of its convex hull that it fills at least to be judged so. Chosen on four rounds of
+# polyps and hearts (docs/explanation/suggestions.md).
+AGREED, LEAST_SHIFT, SOLID = 0.93, 1.2, 0.6
 # Components that are looked at, the largest first. Arbitrary.
 MOST_PARTS = 8
 
@@ -36,7 +39,8 @@ def doubtful_as_questions(
 
     A component is doubtful if SAM, prompted by its loose box, its centre and its map, answers with
     another mask. That is a test only of shapes that SAM can outline from such prompts: thin and
-    curved ones, such as the wall of a heart, are left alone.
+    curved ones, such as the wall of a heart, are left alone, and so are small ones that differ by
+    the width of a pixel.
 
     Parameters
     ----------
@@ -78,9 +82,19 @@ def _doubtful_parts(
         if part.sum() < SOLID * convex_hull_image(part).sum():
             continue
         answer = sam.decode(embedding, prompts_for(part, odds), class_id=class_id).mask
-        if 2 * (part & answer).sum() < AGREED * (part.sum() + answer.sum()):
+        dice = 2 * (part & answer).sum() / (part.sum() + answer.sum())
+        # Of two discs of radius r, one larger by a rim of width d: Dice is about 1 - d / r.
+        if dice < AGREED and (1 - dice) * _radius(part) >= LEAST_SHIFT:
             found.append(part)
     return found
+
+
+def _radius(part: Mask) -> float:
+    """Radius of a disc with the same ratio of area to border, in pixels of SAM's masks."""
+    border = part & ~ndimage.binary_erosion(part)
+    ratio = float(part.sum()) / float(border.sum())
+    radius: float = 2 * ratio * REFERENCE_SIDE / max(part.shape)
+    return radius
 
 
 def _part_of(point: PointPrompt, parts: list[Mask]) -> int | None:
