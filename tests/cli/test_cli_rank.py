@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from command_line import here, ok, process, refused
@@ -261,8 +261,10 @@ def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert "Reading" in running.stderr.readline()
+        # It would be done before the other one has started.
+        psutil.Process(running.pid).suspend()
         assert "is being ranked already" in refused("rank", project)
-        time.sleep(0.2)
+        psutil.Process(running.pid).resume()
         running.send_signal(number)
         assert "Cancelled." in running.stderr.read()
     assert running.returncode == 130

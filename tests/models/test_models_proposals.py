@@ -211,6 +211,7 @@ class OneClassModels:
 
     class_ids = (4,)
     number = 2
+    trained: tuple[str, ...] = ("unet", "sam")
 
     def __init__(self, unet: np.ndarray, reply: Any, understands_points: bool = True) -> None:
         self._unet, self._reply = unet, reply
@@ -287,6 +288,13 @@ def test_an_outline_that_sam_does_not_repeat_is_a_question() -> None:
     proposals, odds = proposed_outline(models, np.zeros(SHAPE), EMBEDDING, 4)
     assert len(kinds(proposals, "confirm")) == 2
     np.testing.assert_array_equal(odds > 0, organ | spill)
+
+
+def test_a_sam_that_the_round_did_not_train_is_no_judge() -> None:
+    organ = disc(60, 60, 20)
+    models = OneClassModels(probability((organ, 0.9)), agreeing(disc(180, 60, 20)))
+    models.trained = ("unet",)
+    assert kinds(propose(models, np.zeros(SHAPE), EMBEDDING, 4), "confirm")
 
 
 def test_a_small_outline_may_differ_by_a_pixel() -> None:

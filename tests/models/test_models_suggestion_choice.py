@@ -44,7 +44,7 @@ class Follower:
 class Round:
     """Outlines one disc, whatever is asked."""
 
-    sam = Follower()
+    sam, trained = Follower(), ("unet", "sam")
 
     def decode(self, *_: Any, proposed: bool) -> Decoded:
         assert proposed

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_scsam.core.arrays import FloatArray, Mask
     from napari_scsam.core.prompts import PointPrompt
-    from napari_scsam.models.protocols import Embedding, SamBackend
+    from napari_scsam.models.protocols import Embedding, RoundModels, SamBackend
 
 # Dice of an outline with SAM's answer to it, below which the outline is doubtful; the pixels of a
 # mask of SAM (256 on the longest side) by which the borders of the two differ at least, on average;
@@ -31,7 +31,7 @@ MOST_PARTS = 8
 
 def doubtful_as_questions(
     proposals: Iterable[PointPrompt],
-    sam: SamBackend,
+    models: RoundModels,
     embedding: Embedding,
     odds: FloatArray,
 ) -> list[PointPrompt]:
@@ -46,8 +46,8 @@ def doubtful_as_questions(
     ----------
     proposals : iterable of PointPrompt
         Of one class. A component has one or more of kind 'confirm'.
-    sam : SamBackend
-        A round's.
+    models : RoundModels
+        If its round did not train SAM, nothing is doubted: the shipped SAM is a worse judge.
     embedding : Embedding
     odds : ndarray of shape (rows, cols), float32
         Log-odds of the class; the components are those above 0.
@@ -58,10 +58,10 @@ def doubtful_as_questions(
         A doubtful component keeps the first of its points, of kind 'query'.
     """
     points = list(proposals)
-    if not any(p.kind == "confirm" for p in points):
+    if "sam" not in models.trained or not any(p.kind == "confirm" for p in points):
         return points
     kept: list[PointPrompt] = []
-    doubtful = _doubtful_parts(points, sam, embedding, odds)
+    doubtful = _doubtful_parts(points, models.sam, embedding, odds)
     asked: set[int] = set()
     for point in points:
         part = _part_of(point, doubtful) if point.kind == "confirm" else None

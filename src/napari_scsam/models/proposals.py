@@ -78,7 +78,7 @@ def propose(
     a person who accepts them gets. Doubtful components are questions (`doubtful_as_questions`).
     """
     proposals, odds = proposed_outline(models, image, embedding, class_id, around)
-    return doubtful_as_questions(proposals, models.sam, embedding, odds)
+    return doubtful_as_questions(proposals, models, embedding, odds)
 
 
 def proposed_outline(

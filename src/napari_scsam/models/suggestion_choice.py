@@ -60,7 +60,7 @@ def propose_either(
         In state 'proposed'. `round` tells whose they are: None for the prior's.
     """
     by_round, odds = proposed_outline(models, image, embedding, class_id, around)
-    trusted = doubtful_as_questions(by_round, models.sam, embedding, odds)
+    trusted = doubtful_as_questions(by_round, models, embedding, odds)
     sure = [(p.row, p.col) for p in by_round if p.kind == "confirm"]
     found = outlined_from_prior(tuned, embedding, class_id) if sure else []
     by_prior = [(point, mask) for point, mask in found if point.kind == "confirm"]
