@@ -44,7 +44,7 @@ class Rise(torch.nn.Module):
 
 
 class Sam:
-    """Knows nothing, and follows no click: what the pair says is the U-Net's."""
+    """Knows nothing but the map that it is told: what the pair says is the U-Net's."""
 
     understands_points = False
     device = "cpu"
@@ -59,6 +59,8 @@ class Sam:
         self, embedding: Embedding, prompts: Prompts, *, class_id: int | None = None
     ) -> Decoded:
         logits = np.zeros(embedding.shape, np.float32)
+        if prompts.mask is not None:
+            logits = np.asarray(prompts.mask, np.float32)
         return Decoded(logits > 0, logits, 0.5)
 
 
