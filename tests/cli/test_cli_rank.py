@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
@@ -260,7 +261,9 @@ def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
 ) -> None:
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        assert "Reading" in running.stderr.readline()
+        while not (project / "cache/ranking/ranking.lock").exists() and running.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.05)  # until it has the lock
         # It would be done before the other one has started.
         psutil.Process(running.pid).suspend()
         assert "is being ranked already" in refused("rank", project)
