@@ -48,8 +48,7 @@ class PreviewPainter:
         self._waiting: tuple[Mapping[Plane, ShownMask], Plane | None, ShownMask | None] | None
         self._waiting = None
         self._flash = _single_shot(FLASH_MS, outline.dim)
-        self._stroke = _single_shot(OUTLINE_MS, self._prepare_stroke)
-        self._prepared = _single_shot(0, self._outline_stroke)
+        self._stroke = _single_shot(OUTLINE_MS, self._outline_stroke)
 
     def show(
         self,
@@ -109,7 +108,8 @@ class PreviewPainter:
 
     def _show_displayed(self, plane: Plane, mask: ShownMask | None) -> bool:
         """Fill and outline the displayed plane; returns whether a pixel has changed."""
-        self._stop_timers()
+        self._flash.stop()
+        self._stroke.stop()
         if mask is not None and not mask.is_draft:
             return self._paint(plane, mask)
         label = None if mask is None else mask.label
@@ -130,22 +130,13 @@ class PreviewPainter:
             self._outline.show(plane, mask.label)
         return changed
 
-    def _prepare_stroke(self) -> None:
-        """Find the outline of the displayed mask after a stroke, which is filled as painted."""
-        plane, mask = self._displayed
-        if plane is not None and mask is not None:
-            self._outline.prepare(plane, mask.label)
-            self._prepared.start()
-
     def _outline_stroke(self) -> None:
-        plane, mask = self._displayed
+        """Outline the displayed mask after a stroke, which is filled as it was painted."""
+        plane, mask = self._shown[0], None
+        if plane is not None:
+            mask = self._masks.get(plane, self._shown[1])
         if plane is not None and mask is not None:
             self._outline.show(plane, mask.label)
-
-    @property
-    def _displayed(self) -> tuple[Plane | None, ShownMask | None]:
-        plane, crossing = self._shown
-        return plane, None if plane is None else self._masks.get(plane, crossing)
 
     def _fill_plane(self, plane: Plane, mask: ShownMask | None) -> bool:
         """Fill a plane without drawing the layer; returns whether a pixel has changed."""
@@ -157,11 +148,8 @@ class PreviewPainter:
 
     def close(self) -> None:
         """Stop the flash, and the outline of a stroke."""
-        self._stop_timers()
-
-    def _stop_timers(self) -> None:
-        for timer in (self._flash, self._stroke, self._prepared):
-            timer.stop()
+        self._flash.stop()
+        self._stroke.stop()
 
 
 def _single_shot(milliseconds: int, action: Callable[[], None]) -> QTimer:

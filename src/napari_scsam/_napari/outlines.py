@@ -58,16 +58,6 @@ class OutlinePainter:
         self._dashed = False
         # Pixels of a dash, and of the squares that are outlined as one pixel.
         self._grain = (0, 1)
-        self._prepared: tuple[LabelArray, tuple[int, int], Contours] | None = None
-
-    def prepare(self, plane: Plane, label: LabelArray) -> None:
-        """Find the solid outline of a label, (rows, cols), that is shown next.
-
-        Found and drawn apart, a large outline does not block the window for as long.
-        """
-        self._dashed = False
-        grain = self._find_grain(plane)
-        self._prepared = (label, grain, contours_of(label, *grain))
 
     def show(
         self,
@@ -90,7 +80,7 @@ class OutlinePainter:
         """
         self._plane, self._label, self._dashed = plane, label, dashed
         self._grain = self._find_grain(plane)
-        self._outline = None if label is None else self._contours(label)
+        self._outline = None if label is None else contours_of(label, *self._grain)
         self._lit = None if lit is None else contours_of(lit, 0, self._grain[1])
         self._draw()
 
@@ -109,12 +99,6 @@ class OutlinePainter:
             self._grain = grain
             self._outline = contours_of(self._label, *grain)
         self._draw()
-
-    def _contours(self, label: LabelArray) -> Contours:
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None and prepared[0] is label and prepared[1] == self._grain:
-            return prepared[2]
-        return contours_of(label, *self._grain)
 
     def _find_grain(self, plane: Plane) -> tuple[int, int]:
         """Pixels of a dash, or 0, and of a square that is at most one pixel of the screen."""
