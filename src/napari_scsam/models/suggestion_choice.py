@@ -60,18 +60,16 @@ def propose_either(
         In state 'proposed'. `round` tells whose they are: None for the prior's.
     """
     by_round, odds = proposed_outline(models, image, embedding, class_id, around)
-    trusted = doubtful_as_questions(by_round, models, embedding, odds)
     sure = [(p.row, p.col) for p in by_round if p.kind == "confirm"]
     found = outlined_from_prior(tuned, embedding, class_id) if sure else []
     by_prior = [(point, mask) for point, mask in found if point.kind == "confirm"]
-    if not by_prior:
-        return trusted
-    prompts = Prompts(sure, [1] * len(sure))
-    outline = models.decode(image, embedding, prompts, class_id, around, proposed=True)
-    suggested: Mask = np.any([mask for _, mask in by_prior], axis=0)
-    if not _is_closer(suggested, outline.logits, tuned, embedding, class_id):
-        return trusted
-    return [point for point, _ in by_prior]
+    if by_prior:
+        prompts = Prompts(sure, [1] * len(sure))
+        outline = models.decode(image, embedding, prompts, class_id, around, proposed=True)
+        suggested: Mask = np.any([mask for _, mask in by_prior], axis=0)
+        if _is_closer(suggested, outline.logits, tuned, embedding, class_id):
+            return [point for point, _ in by_prior]
+    return doubtful_as_questions(by_round, models, embedding, odds)
 
 
 def _is_closer(
