@@ -18,7 +18,7 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
 from napari_scsam.project.process import record_process
-from napari_scsam.project.rounds import judge
+from napari_scsam.project.promotion import judge
 
 Finish = Callable[..., Path]
 SETTINGS = TrainSettings(steps=7)
@@ -160,6 +160,36 @@ def test_the_gate(pair: float, parent: float | None, promoted: bool, words: str)
     assert words in reason
     assert "1 held-out case" in reason
     assert "cases" not in reason
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "promoted"),
+    [
+        (-0.07, 0.05, True),  # nine polyps on which a better round was worse
+        (-0.07, 0.034, False),
+        (-0.1, 0.0, False),
+        (-0.1, None, False),  # a single slice says nothing of its error
+    ],
+)
+def test_a_round_is_refused_only_if_it_is_clearly_worse(
+    difference: float, error: float | None, promoted: bool
+) -> None:
+    metrics = {
+        "gated": True,
+        "dice": {"pair": {"mean": 0.80}},
+        "parent": {"pair": {"mean": 0.87}},
+        "comparison": {
+            "unit": "case",
+            "count": 9,
+            "difference": difference,
+            "standard_error": error,
+        },
+        "validation": {"cases": 9},
+    }
+    verdict, reason = judge(4, metrics, 3)
+    assert verdict is promoted
+    assert ("not clearly worse (0.80 against 0.87 Dice" in reason) is promoted
+    assert ("round 3 stays active" in reason) is not promoted
 
 
 def test_an_ungated_round_is_promoted_and_says_why(labelled: Project, finish_round: Finish) -> None:

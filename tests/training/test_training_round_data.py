@@ -198,6 +198,7 @@ def test_a_next_round_is_compared_with_its_parent_case_by_case(
         "parent": before["dice"]["pair"]["mean"],
         "round": metrics["dice"]["pair"]["mean"],
     }
+    assert (metrics["comparison"]["unit"], metrics["comparison"]["count"]) == ("slice", 1)
 
 
 def test_a_parent_on_another_base_is_refused_by_its_hash(mixed: Any, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.held_out import SplitImage, check_held_out
 from scsam_train.data import TrainPlane
-from scsam_train.splitting import choose_unlabelled, split_planes
+from scsam_train.splitting import EarlierSplit, choose_unlabelled, split_planes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def planes(*places: Any) -> list[TrainPlane]:
@@ -109,6 +113,48 @@ def test_of_a_single_case_the_slices_beside_a_held_out_one_are_not_learned_from(
     assert names(split.held_out) == ["a:30"]
     others = planes(*(("a", i) for i in (11, 28, 29, 31, 32, 49)))
     assert [p.index for p in choose_unlabelled(others, split, 9)] == [11, 28, 32, 49]
+
+
+def earlier_of(split: Any, folder: Path) -> EarlierSplit:
+    (folder / "split.json").write_text(json.dumps(split.to_dict()))
+    return EarlierSplit.of_round(folder)
+
+
+def test_what_one_round_has_learned_does_not_judge_the_next(tmp_path: Path) -> None:
+    first = planes(*((case, 0) for case in "abcdefghij"))
+    more = planes(*((case, 0) for case in "klmnopqrst"))
+    for seed in range(5):
+        before = split_planes(first, 0.2, seed)
+        after = split_planes([*first, *more], 0.2, seed + 7, (), earlier_of(before, tmp_path))
+        held = {plane.case for plane in after.held_out}
+        assert len(held) == 4 and not held & {plane.case for plane in before.train}
+        assert held > {plane.case for plane in before.held_out}
+        third = split_planes([*first, *more], 0.1, seed, (), earlier_of(after, tmp_path))
+        assert {plane.case for plane in third.held_out} < held
+
+
+def test_without_anything_new_a_case_that_was_learned_judges_all_the_same(tmp_path: Path) -> None:
+    everything = planes(*((case, 0) for case in "abcde"))
+    before = earlier_of(split_planes(everything, 0.0, 0), tmp_path)
+    split = split_planes(everything, 0.2, 0, (), before)
+    assert split.gated and len(split.held_out) == 1
+
+
+def test_of_a_single_case_the_same_slices_stay_held_out(tmp_path: Path) -> None:
+    first = planes(*(("a", i) for i in (10, 20, 30, 40, 50)))
+    before = earlier_of(split_planes(first, 0.2, 0), tmp_path)
+    more = sorted([*first, *planes(*(("a", i) for i in (60, 70, 80, 90)))], key=lambda p: p.index)
+    assert names(split_planes(more, 0.2, 0).held_out) == ["a:50"]  # the first round learned it
+    assert names(split_planes(more, 0.2, 0, (), before).held_out) == ["a:30"]
+    two = split_planes(more, 0.3, 0, (), before)
+    assert names(two.held_out) == ["a:30", "a:70"]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"train": [], "held_out": []}'])
+def test_a_round_without_a_readable_split_binds_nothing(tmp_path: Path, content: Any) -> None:
+    if content is not None:
+        (tmp_path / "split.json").write_text(content)
+    assert EarlierSplit.of_round(tmp_path) == EarlierSplit.of_round(None) == EarlierSplit()
 
 
 IMAGES = [

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from scsam_train.data import TrainPlane
-from scsam_train.validation_metrics import Evaluator, forgetting
+from scsam_train.parent_comparison import comparison, forgetting
+from scsam_train.validation_metrics import Evaluator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,11 @@ def test_the_judge_tells_a_pair_of_each_slice_s_neighbours() -> None:
 
 
 def test_forgetting_is_measured_on_what_the_parent_was_judged_on(tmp_path: Path) -> None:
-    split = {"held_out": ["b:0", "c:0", "a:1"], "train": ["a:1"]}
+    split = {
+        "held_out": ["b:0", "c:0", "a:1"],
+        "train": ["a:1"],
+        "cases": {"held_out": ["b", "c"], "train": ["a"]},
+    }
     (tmp_path / "split.json").write_text(json.dumps(split))
     now, before = marks(), marks(FixedPair(lambda label: np.where(label == 0, 1, label)))
     found = forgetting(now, before, tmp_path)
@@ -100,3 +105,24 @@ def test_without_the_parent_s_split_nothing_is_said_of_forgetting(
     if content is not None:
         (tmp_path / "split.json").write_text(content)
     assert forgetting(marks(), marks(), tmp_path) is None
+
+
+def test_a_round_is_compared_with_its_parent_pair_by_pair() -> None:
+    now, before = marks(), marks(FixedPair(lambda label: np.where(label == 0, 1, label)))
+    # a: organ .8 - .75, tumour 2/3 - 2/3; b: organ 0 - .5.
+    assert comparison(now, before) == {
+        "unit": "case",
+        "count": 2,
+        "difference": pytest.approx((0.025 - 0.5) / 2),
+        "standard_error": pytest.approx(0.525 / 2),
+    }
+    one, same = marks(planes=PLANES[:2]), marks(planes=PLANES[:2])
+    expected = {"unit": "slice", "count": 2, "difference": 0.0, "standard_error": 0.0}
+    assert comparison(one, same) == expected
+    single = marks(planes=PLANES[:1])
+    assert comparison(single, single) == expected | {"count": 1, "standard_error": None}
+
+
+def test_planes_without_any_class_compare_nothing() -> None:
+    blank = marks(planes=[plane("a", 0, [0, 0, 0, 0], [0, 0, 0, 0])])
+    assert comparison(blank, blank) is None

@@ -28,7 +28,7 @@ from scsam_train.encoding import choose_profile
 from scsam_train.log import Control, EventLog, QuietLog
 from scsam_train.networks import Networks, build_networks
 from scsam_train.recipes import RECIPES
-from scsam_train.splitting import Split, choose_unlabelled, split_planes
+from scsam_train.splitting import EarlierSplit, Split, choose_unlabelled, split_planes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,7 +207,8 @@ def _planes(inputs: Inputs, wanted: int, log: EventLog) -> tuple[Split, list[Tra
             f"All {len(labelled) + len(others)} slices show the same pixels, so there is little to "
             "learn and the figures mean nothing: check whether the right files were added."
         )
-    split = split_planes(labelled, settings.holdout, settings.seed, inputs.held_out)
+    earlier = EarlierSplit.of_round(inputs.parent)
+    split = split_planes(labelled, settings.holdout, settings.seed, inputs.held_out, earlier)
     return split, choose_unlabelled(others, split, wanted)
 
 

@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_scsam.core.errors import InputError
-from napari_scsam.core.round_contract import MIN_PLANES_TO_HOLD_OUT
+from napari_scsam.core.errors import INVALID, InputError
+from napari_scsam.core.round_contract import MIN_PLANES_TO_HOLD_OUT, SPLIT_FILE
 from scsam_train.data import TrainPlane, spaced
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
 # Minimum distance, in slices, between a held-out plane and any training plane of the same volume:
 # neighbours are nearly identical.
 MIN_GAP = 2
+
+
+@dataclass(frozen=True)
+class EarlierSplit:
+    """What the parent of a round was trained on and what it was judged by, as names.
+
+    Attributes
+    ----------
+    train, held_out : frozenset of str
+        Planes.
+    train_cases, held_out_cases : frozenset of str
+    """
+
+    train: frozenset[str] = frozenset()
+    held_out: frozenset[str] = frozenset()
+    train_cases: frozenset[str] = frozenset()
+    held_out_cases: frozenset[str] = frozenset()
+
+    @staticmethod
+    def of_round(folder: Path | None) -> EarlierSplit:
+        """Read the split of a round; an empty one for None and for a round without a readable one.
+
+        Parameters
+        ----------
+        folder : Path, optional
+            Folder of the round.
+        """
+        if folder is None:
+            return EarlierSplit()
+        try:
+            found = json.loads((folder / SPLIT_FILE).read_text())
+            cases = found["cases"]
+            lists = found["train"], found["held_out"], cases["train"], cases["held_out"]
+            return EarlierSplit(*(frozenset(map(str, names)) for names in lists))
+        except (OSError, *INVALID):
+            return EarlierSplit()
 
 
 @dataclass(frozen=True)
@@ -50,11 +88,17 @@ class Split:
 
 
 def split_planes(
-    labelled: Sequence[TrainPlane], holdout: float, seed: int, held_out: Collection[str] = ()
+    labelled: Sequence[TrainPlane],
+    holdout: float,
+    seed: int,
+    held_out: Collection[str] = (),
+    earlier: EarlierSplit | None = None,
 ) -> Split:
     """Hold out whole cases; for a single case, planes that are far from the others.
 
-    The training planes contain an object if any plane does.
+    The training planes contain an object if any plane does. What the parent held out stays held
+    out, and what it was trained on is held out only where nothing else can be: the two rounds are
+    compared on planes that neither has learned.
 
     Parameters
     ----------
@@ -65,13 +109,15 @@ def split_planes(
         Seed for the choice of cases.
     held_out : collection of str
         Images that the user holds out instead; validated by `napari_scsam.core.held_out`.
+    earlier : EarlierSplit, optional
+        Of the parent.
 
     Raises
     ------
     InputError
         If all planes with an object belong to the images in `held_out`.
     """
-    everything = list(labelled)
+    everything, earlier = list(labelled), earlier or EarlierSplit()
     if held_out:
         return _split_as_chosen(everything, held_out)
     cases = _cases(everything)
@@ -79,7 +125,7 @@ def split_planes(
         return Split(everything, [], False, "Nothing is held out, as the settings ask.")
     if len(cases) >= 2:
         count = min(len(cases) - 1, max(1, round(holdout * len(cases))))
-        chosen = _drawn(everything, count, seed)
+        chosen = _drawn(everything, count, seed, earlier)
         train = [plane for plane in everything if plane.case not in chosen]
         held_out_planes = [plane for plane in everything if plane.case in chosen]
         return Split(
@@ -91,7 +137,7 @@ def split_planes(
             "so nothing was compared."
         )
         return Split(everything, [], False, reason)
-    return _split_within_case(everything, holdout)
+    return _split_within_case(everything, holdout, earlier)
 
 
 def _split_as_chosen(planes: list[TrainPlane], held_out: Collection[str]) -> Split:
@@ -110,18 +156,21 @@ def _split_as_chosen(planes: list[TrainPlane], held_out: Collection[str]) -> Spl
     return Split(train, held_out_planes, True, reason)
 
 
-def _drawn(planes: Sequence[TrainPlane], count: int, seed: int) -> set[str]:
-    """Draw cases at random, keeping at least one case with an object for training."""
+def _drawn(planes: Sequence[TrainPlane], count: int, seed: int, earlier: EarlierSplit) -> set[str]:
+    """Draw cases at random, keeping at least one case with an object for training.
+
+    The parent's held-out cases come first, then new ones, and last those it was trained on.
+    """
     order = np.random.default_rng(seed).permutation(_cases(planes)).tolist()
+    order.sort(key=lambda case: (case in earlier.train_cases, case not in earlier.held_out_cases))
     with_object = {plane.case for plane in planes if plane.holds_object}
     kept = [case for case in order if case in with_object][-1:]
     return set([case for case in order if case not in kept][:count])
 
 
-def _split_within_case(planes: list[TrainPlane], holdout: float) -> Split:
+def _split_within_case(planes: list[TrainPlane], holdout: float, earlier: EarlierSplit) -> Split:
     count = max(1, int(holdout * len(planes)))
-    # Inner planes, evenly spaced: the outermost ones show anatomy that no other plane shows.
-    order = [int(i) for i in np.linspace(0, len(planes) - 1, count + 2)[1:-1]]
+    order = _inner(planes, count, earlier)
     chosen = [i for i in order if _far_from_others(planes, i, order)]
     if not chosen:
         reason = "The labelled slices of the only case are neighbours: none can test the others."
@@ -136,6 +185,20 @@ def _split_within_case(planes: list[TrainPlane], holdout: float) -> Split:
         "They resemble the trained ones more than another case would."
     )
     return Split(train, held_out, True, reason)
+
+
+def _inner(planes: Sequence[TrainPlane], count: int, earlier: EarlierSplit) -> list[int]:
+    """Indices of inner planes, evenly spaced: the outermost show anatomy that no other does.
+
+    The parent's held-out planes come first; planes it was trained on only if there are no others.
+    """
+    before = [i for i, plane in enumerate(planes) if plane.name in earlier.held_out][:count]
+    known = earlier.train | earlier.held_out
+    new = [i for i, plane in enumerate(planes) if plane.name not in known]
+    pool = new if before or new else list(range(len(planes)))
+    wanted = count - len(before) if pool else 0
+    places = np.linspace(0, len(pool) - 1, wanted + 2)[1:-1]
+    return sorted({*before, *(pool[int(place)] for place in places)})
 
 
 def _far_from_others(planes: list[TrainPlane], chosen: int, held_out: list[int]) -> bool:

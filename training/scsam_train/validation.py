@@ -11,6 +11,7 @@ from napari_scsam.core.round_contract import EventKind, Phase
 from napari_scsam.models import Embedding, SamModel, load_round
 from scsam_train.encoding import as_base
 from scsam_train.pair_weights import ChosenWeights, PairWeights, choose_weights
+from scsam_train.parent_comparison import comparison, forgetting
 from scsam_train.validation_metrics import (
     Clicked,
     Evaluation,
@@ -18,7 +19,6 @@ from scsam_train.validation_metrics import (
     best_member,
     click_dice,
     empty_scores,
-    forgetting,
     may_answer_clicks,
 )
 
@@ -113,7 +113,7 @@ def _held_out_figures(
     """Return the weights of the pair, and the figures of held-out planes for metrics.json."""
     names, parent = session.inputs.class_names, session.inputs.parent
     figures: dict[str, Any] = {"dice": empty_scores(names), "cases": {}}
-    figures |= dict.fromkeys(("parent", "parent_cases", "forgetting", "weighing"))
+    figures |= dict.fromkeys(("parent", "parent_cases", "comparison", "forgetting", "weighing"))
     if not session.split.held_out:
         return PairWeights.equal(len(names)), figures
     evaluation, weighed = _evaluate_pair(session, evaluator, step)
@@ -126,6 +126,7 @@ def _held_out_figures(
     before = None if parent is None else _evaluate_parent(session, evaluator, parent, equal=equal)
     if parent is not None and before is not None:
         figures |= {"parent": before.dice(), "parent_cases": before.cases()}
+        figures["comparison"] = comparison(evaluation, before)
         figures["forgetting"] = forgetting(evaluation, before, parent)
     return weights, figures
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_scsam.core.errors import INVALID
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.prompts import Prompts
-from napari_scsam.core.round_contract import MAX_CLICKED, MAX_EVALUATED, SPLIT_FILE
+from napari_scsam.core.round_contract import MAX_CLICKED, MAX_EVALUATED
 from napari_scsam.models import Embedding, Pair, SamModel
 from scsam_train.clicks import next_click
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scsam_train.data import TrainPlane
 
 Scores = dict[str, dict[str, float | None]]
@@ -73,9 +69,9 @@ class Evaluation:
         for member in self.counts:
             for name in self.class_names.values():
                 found = [case[member][name] for case in by_case.values()]
-                scores.setdefault(member, {})[name] = _mean(found)
+                scores.setdefault(member, {})[name] = mean_of(found)
             own = scores[member]
-            own["mean"] = _mean([own[name] for name in self.class_names.values()])
+            own["mean"] = mean_of([own[name] for name in self.class_names.values()])
         return scores
 
     def cases(self) -> dict[str, Scores]:
@@ -227,7 +223,8 @@ class Evaluator:
         return np.array(rows, np.int64)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None without any."""
     seen = [value for value in values if value is not None]
     return sum(seen) / len(seen) if seen else None
 
@@ -250,38 +247,6 @@ def best_member(scores: Scores) -> str:
     order = sorted(scores, key=lambda member: member != "pair")
     means = {member: scores[member]["mean"] for member in order}
     return max(means, key=lambda member: -1.0 if means[member] is None else means[member] or 0.0)
-
-
-def forgetting(now: Evaluation, before: Evaluation, parent: Path) -> dict[str, Any] | None:
-    """Compare a round with its parent on planes that were held out of both.
-
-    Parameters
-    ----------
-    now, before : Evaluation
-        Counts of the round and of its parent, on the planes that the round holds out.
-    parent : Path
-        Folder of the parent.
-
-    Returns
-    -------
-    dict or None
-        ``planes``: how many of these planes the parent held out as well. ``parent`` and
-        ``round``: mean Dice of each pair on them. None if there is no such plane, or the parent's
-        split can't be read.
-    """
-    try:
-        split = json.loads((parent / SPLIT_FILE).read_text())
-        names = {str(name) for name in split["held_out"]} - {str(name) for name in split["train"]}
-    except (OSError, *INVALID):
-        return None
-    now_there, before_there = now.of_planes(names), before.of_planes(names)
-    if now_there is None or before_there is None:
-        return None
-    return {
-        "planes": len(now_there.planes),
-        "parent": before_there.dice()["pair"]["mean"],
-        "round": now_there.dice()["pair"]["mean"],
-    }
 
 
 def click_dice(

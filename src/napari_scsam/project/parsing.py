@@ -208,6 +208,9 @@ def metrics(value: Any) -> dict[str, Any]:
     for name, rate in table(found.get("rates") or {}).items():
         if type(rate) not in ((str,) if name == "device" else (int, float, type(None))):
             raise TypeError(f"a rate is a number, and a device is text; got {_short(rate)}")
+    for name, figure in table(found.get("comparison") or {}).items():
+        if type(figure) not in ((str,) if name == "unit" else (int, float, type(None))):
+            raise TypeError(f"a comparison is a number, and its unit is text; got {_short(figure)}")
     measured = table(found.get("dice") or {})
     for model in _MODELS:
         for dice in table(measured.get(model) or {}).values():

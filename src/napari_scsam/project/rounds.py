@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from napari_scsam.core.round_contract import (
     METRICS_FILE,
     PARTIAL,
 )
-from napari_scsam.core.settings import DICE_TIE, TrainSettings
+from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
 from napari_scsam.io.real_files import is_plain_tree, read_json
@@ -28,6 +27,7 @@ from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
 from napari_scsam.project.numbered import numbered, remove_tree, unfinished
 from napari_scsam.project.process import training_process
+from napari_scsam.project.promotion import judge
 from napari_scsam.project.pruning import Pruned, Pruning
 from napari_scsam.project.round_events import active_stack, begun_rounds, round_events
 from napari_scsam.project.schema import (
@@ -286,56 +286,6 @@ def round_settings(folder: Path) -> TrainSettings | None:
         return TrainSettings.from_dict(read_json(folder / CONFIG_FILE)["settings"])
     except (OSError, *INVALID):
         return None
-
-
-def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[bool, str]:
-    """Decide whether a finished round becomes active, and give the reason.
-
-    Parameters
-    ----------
-    number : int
-        The finished round.
-    metrics : mapping
-        Its ``metrics.json``.
-    active : int or None
-        The round that is active now.
-
-    Returns
-    -------
-    promoted : bool
-        True for the first round, for one without held-out cases to validate on, and for one
-        whose mean Dice is at least its parent's on the same slices.
-    reason : str
-        One line for the user.
-    """
-    if active is None:
-        return True, f"Round {number} is the first: now active."
-    if not metrics["gated"]:
-        why = metrics.get("reason") or "no case was held out"
-        return True, f"Round {number} was not checked against round {active} ({why}): now active."
-    new, old = _mean_dice(metrics["dice"]), _mean_dice(metrics.get("parent"))
-    count = int(metrics["validation"]["cases"])
-    cases = f"{count} held-out case{'' if count == 1 else 's'}"
-    if new is None or old is None:
-        return False, (
-            f"Round {number} could not be compared with round {active} on {cases}; "
-            f"round {active} stays active."
-        )
-    if abs(new - old) <= DICE_TIE:
-        return True, f"Round {number} is as good as before ({new:.2f} Dice on {cases}): now active."
-    digits = 2 if abs(new - old) >= 0.01 else 4
-    if new > old:
-        gain = f"{new - old:.{digits}f}"
-        return True, f"Round {number} is better by {gain} Dice on {cases}: now active."
-    return False, (
-        f"Round {number} was not better ({new:.{digits}f} against {old:.{digits}f} Dice on "
-        f"{cases}); round {active} stays active."
-    )
-
-
-def _mean_dice(dice: Mapping[str, Any] | None) -> float | None:
-    value = ((dice or {}).get("pair") or {}).get("mean")
-    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _fault_of(folder: Path) -> str:
