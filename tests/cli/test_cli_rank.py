@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
@@ -16,6 +17,7 @@ import psutil
 import pytest
 import tifffile
 from command_line import here, ok, process, refused
+from filelock import FileLock, Timeout
 from untrained_round import add_round
 
 from napari_scsam.project import Project
@@ -251,6 +253,19 @@ def test_a_deleted_class_is_not_ranked_for(with_round: Path, tmp_path: Path) -> 
     assert len(queue) == COUNT - 2 and not any("polyp" in e["reason"] for e in queue)
 
 
+def suspend_with_lock(running: subprocess.Popen[str], path: Path) -> None:
+    """Suspend a process as soon as it holds the lock."""
+    while running.poll() is None:
+        psutil.Process(running.pid).suspend()
+        try:
+            with FileLock(path, timeout=0) if path.exists() else nullcontext():
+                pass
+        except Timeout:
+            return
+        psutil.Process(running.pid).resume()
+        time.sleep(0.002)
+
+
 @pytest.mark.parametrize(
     "number",
     # A SIGTERM ends the ranking of several workers, in test_cli_rank_cluster.
@@ -261,14 +276,11 @@ def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
 ) -> None:
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        while not (project / "cache/ranking/ranking.lock").exists() and running.poll() is None:
-            time.sleep(0.01)
-        time.sleep(0.05)  # until it has the lock
         # It would be done before the other one has started.
-        psutil.Process(running.pid).suspend()
+        suspend_with_lock(running, project / "cache/ranking/ranking.lock")
         assert "is being ranked already" in refused("rank", project)
-        psutil.Process(running.pid).resume()
         running.send_signal(number)
+        psutil.Process(running.pid).resume()
         assert "Cancelled." in running.stderr.read()
     assert running.returncode == 130
     found = ok("rank", project)
