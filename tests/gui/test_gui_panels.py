@@ -218,16 +218,6 @@ def test_what_changed_is_lit_once_and_then_only_outlined(qtbot: QtBot) -> None:
     assert length(outline) == 0
 
 
-def test_no_thumbnail_is_made_of_an_outline(qtbot: QtBot) -> None:
-    _, outline, painter = preview()
-    before = outline.thumbnail.copy()
-    label = np.zeros((20, 30), np.uint8)
-    label[4:14, 6:20] = 2
-    painter.show({Plane(0, 1): ShownMask(label)}, Plane(0, 1))
-    assert len(outline.data)
-    np.testing.assert_array_equal(outline.thumbnail, before)
-
-
 def test_nothing_is_repainted_where_there_was_and_is_no_draft(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
