@@ -44,6 +44,16 @@ def test_slices_without_a_structure_are_counted_apart() -> None:
     assert CheckedSlice("a", 0, 1, {1: 1.0, 2: 0.0}).mean == 0.5
 
 
+def test_slices_that_were_only_asked_about_count_and_are_told_apart() -> None:
+    asked = [CheckedSlice("q", 0, 1, {1: 0.0}, outlined=False)]
+    found = estimate([*slices(4, 0.9), *asked])
+    assert (found.slices, found.outlined) == (5, 4)
+    assert (found.dice, found.dice_outlined) == (pytest.approx(0.72), pytest.approx(0.9))
+    assert found.text.endswith("; 0.90 on the 4 outlined")
+    assert "outlined" not in estimate(slices(5, 0.9)).text
+    assert estimate(asked).text == "On 1 random slice: Dice 0.00"
+
+
 def test_the_newest_round_is_shown_where_it_has_enough() -> None:
     old, new = slices(6, 0.5), slices(5, 0.8, 2)
     assert Checks().text == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,12 +38,15 @@ class CheckedSlice:
         That made the suggestion.
     dice : mapping of int to float
         By class id, 0..1, of the classes that were suggested or committed on it.
+    outlined : bool
+        Whether anything was suggested as an outline; a question is none.
     """
 
     image: str
     plane: int
     round: int | None
     dice: Mapping[int, float]
+    outlined: bool = True
 
     @property
     def mean(self) -> float | None:
@@ -65,6 +68,10 @@ class Estimate:
         Mean over the slices; None without any.
     low, high : float or None
         95 % interval, by a bootstrap over images; None for fewer than five.
+    outlined : int
+        Slices on which something was suggested as an outline.
+    dice_outlined : float or None
+        Mean over these; None without any.
     """
 
     slices: int
@@ -72,15 +79,23 @@ class Estimate:
     dice: float | None
     low: float | None = None
     high: float | None = None
+    outlined: int = 0
+    dice_outlined: float | None = None
 
     @property
     def text(self) -> str:
-        """In words, such as "On 24 random slices: Dice 0.91, 0.87 to 0.94"."""
+        """In words, such as "On 24 random slices: Dice 0.91, 0.87 to 0.94".
+
+        Where some have no outline, because there were only questions: "; 0.95 on the 23 outlined".
+        """
         many = "slice" if self.slices == 1 else "slices"
         if self.dice is None:
             return "No random slice with a structure yet"
         text = f"On {self.slices} random {many}: Dice {self.dice:.2f}"
-        return text if self.low is None else f"{text}, {self.low:.2f} to {self.high:.2f}"
+        text += "" if self.low is None else f", {self.low:.2f} to {self.high:.2f}"
+        if self.dice_outlined is None or self.outlined == self.slices:
+            return text
+        return f"{text}; {self.dice_outlined:.2f} on the {self.outlined} outlined"
 
 
 @dataclass(frozen=True)
@@ -158,7 +173,8 @@ class CheckReader:
         key = (check.id, judge.version)
         if key not in self._known:
             dice = judge.dice(check)
-            self._known[key] = CheckedSlice(check.image, check.plane, check.round, dice)
+            outlined = bool(check.label.any())
+            self._known[key] = CheckedSlice(check.image, check.plane, check.round, dice, outlined)
         return self._known[key]
 
 
@@ -204,12 +220,14 @@ def estimate(checked: Sequence[CheckedSlice]) -> Estimate:
     sums = np.array([sum(own) for own in values.values()])
     sizes = np.array([len(own) for own in values.values()])
     dice = float(sums.sum() / count)
+    shown = [one.mean for one in checked if one.outlined and one.mean is not None]
+    outlined = len(shown), float(np.mean(shown)) if shown else None
     if len(sums) < FEWEST:
-        return Estimate(count, empty, dice)
+        return Estimate(count, empty, dice, None, None, *outlined)
     drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
     low, high = np.quantile(means, [(1 - INSIDE) / 2, (1 + INSIDE) / 2])
-    return Estimate(count, empty, dice, float(low), float(high))
+    return Estimate(count, empty, dice, float(low), float(high), *outlined)
 
 
 def as_report(checks: Checks, names: Mapping[int, str]) -> dict[str, Any]:
@@ -220,7 +238,7 @@ def as_report(checks: Checks, names: Mapping[int, str]) -> dict[str, Any]:
     by_class: dict[int, list[CheckedSlice]] = defaultdict(list)
     for one in checks.checked:
         for class_id, dice in one.dice.items():
-            only = CheckedSlice(one.image, one.plane, one.round, {class_id: dice})
+            only = replace(one, dice={class_id: dice})
             by_class[class_id].append(only)
     return {
         "text": checks.text,

@@ -117,13 +117,14 @@ def _random_checks(checks: Mapping[str, Any]) -> Iterable[str]:
         "<p>Drawn at random, whatever the models say of them. The suggestion was stored before it "
         "was shown, and is compared with the label that is current now. The interval (95 %) is "
         "a bootstrap over images. Slices without a structure, suggested or labelled, are not in "
-        "the Dice.</p>"
+        "the Dice. A structure that was only asked about counts as 0; the last two columns are of "
+        "the slices on which something was outlined.</p>"
     )
-    titles = ["", "slices", "rightly empty", "Dice", "from", "to"]
+    titles = ["", "slices", "rightly empty", "Dice", "from", "to", "outlined", "Dice of these"]
     groups = [("all rounds", checks["all"])]
     groups += [(_made_by(one["round"]), one) for one in checks["rounds"]]
     groups += [(one["class"], one) for one in checks["classes"]]
-    keys = ("slices", "empty", "dice", "low", "high")
+    keys = ("slices", "empty", "dice", "low", "high", "outlined", "dice_outlined")
     yield _table(titles, [[name, *(one[key] for key in keys)] for name, one in groups])
     yield (
         f"<p>{checks['without_suggestion']} more were committed without a suggestion, and "
