@@ -7,8 +7,9 @@ It sees the true masks, and does what a person would do in the dock:
    ``--key-slices N``: on N slices from end to end an exact box and clicks into the largest error
    until the Dice is `KEY_GOOD`, at most `KEY_CLICKS`, and J; Shift+G after the last.
 2. On each slice that is flagged, to which N goes, and J from one to the next: J if the draft is
-   good (a Dice of `GOOD`, or nothing on either), else an exact box, or a click into the largest
-   error, or both, then J. At most three actions for a slice.
+   good (a Dice of `GOOD`, or nothing on either), else one or two clicks into the largest error,
+   of which the first is an exact box if the draft is `BAD`, then J. At most three actions for a
+   slice.
 3. On the first slice with atrium that propagation did not reach: the same, and Shift+G.
 4. With ``--look-through``: the slider is dragged through the slices, up to the next draft that is
    not good. Three actions: the drag, a click (or a box if the draft is `BAD`), J.
@@ -185,10 +186,13 @@ class Annotator:
         """Accept a slice, or outline it and accept it, with at most three actions."""
         index = self.annotation.now.plane.index
         true = self.truth[index] > 0
-        if dice(self._label(), true) < GOOD:
-            if true.any():
+        for first in (True, False):
+            found = dice(self._label(), true)
+            if found >= GOOD or self.actions - before == 2:
+                break
+            if first and found < BAD and true.any():
                 self._box()
-            if dice(self._label(), true) < GOOD and self.actions - before < 2:
+            else:
                 self._click(true)
         saved = self.annotation.now.commits
         self._commit()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt
+from napari_scsam.inference.previews import Previewer
 
 if TYPE_CHECKING:
     from annotation_desk import Desk
@@ -64,3 +65,16 @@ def test_an_outline_stays_until_the_next_one_comes(desk: Desk) -> None:
     assert desk.canvas.previews[Plane(0, 1)] is before
     desk.settle()
     assert desk.canvas.previews[Plane(0, 1)][12, 20] == 1
+
+
+def test_what_the_models_are_doing_is_the_oldest_request_that_has_not_ended(desk: Desk) -> None:
+    previewer = Previewer(desk.segmenter, desk.inference)
+    assert previewer.doing == ""
+    previewer.start(None)
+    question = desk.annotation.outlines.question(desk.annotation.prompts)
+    previewer.decode(question, lambda _: None, lambda _: None)
+    assert previewer.doing == "Loading the model, the first time only"
+    seen = []
+    previewer.suggest(question, (1,), lambda _: seen.append(previewer.doing), lambda _: None)
+    desk.inference.work()  # the second was cancelled by the third
+    assert seen == [""] and previewer.doing == ""

@@ -27,7 +27,7 @@ PLACES = (
     "start_child",  # to a round's process
     "ChildEvents.poll",  # and back
     "AnnotationController.round_changed",  # clicks use its models
-    "show_status",  # the status line
+    "StatusLine.say",  # the status line
 )
 
 
@@ -70,7 +70,7 @@ def test_an_action_is_followed_through_few_files(
     hand.press("commit")
     hand.until(lambda: hand.status().startswith("Saved"))
     path.stop()
-    assert {"write_bytes", "Journal._transaction", "show_status"} <= path.reached
+    assert {"write_bytes", "Journal._transaction", "StatusLine.say"} <= path.reached
     assert len(path.path) <= 12, path.path
 
     hand.qtbot.wait(500)

@@ -24,7 +24,6 @@ from napari_scsam._qt.project_edits import ProjectEdits
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.queue_presenter import QueuePresenter
 from napari_scsam._qt.session import Session
-from napari_scsam._qt.widgets import show_status
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane
@@ -350,8 +349,7 @@ class ScsamDock(QWidget):
     def show_state(self, state: ViewState) -> None:
         """Show what can be done now, and the latest message."""
         self._parts.annotate.show_state(state)
-        if state.status:
-            self._say(state.status, error=state.is_error)
+        self._parts.foot.status.follow(state.status, error=state.is_error, lasts=state.lasts)
 
     def show_rounds(self, state: RoundsState) -> None:
         """Show the state of the rounds."""
@@ -366,7 +364,7 @@ class ScsamDock(QWidget):
             self._say(state.message)
 
     def show_machine(self, text: str) -> None:
-        """Show which models run on which device."""
+        """Show which models run on which device, or what they do."""
         self._parts.foot.machine.setText(text)
 
     def _pick_window(self, name: str) -> None:
@@ -390,7 +388,7 @@ class ScsamDock(QWidget):
         self._parts.show_form(shown)
 
     def _say(self, text: str, error: bool = False) -> None:
-        show_status(self._parts.foot.status, text, error=error)
+        self._parts.foot.status.say(text, error=error)
 
     def _fail(self, error: Exception) -> None:
         cancelled = isinstance(error, Cancelled)

@@ -16,7 +16,7 @@ from napari_scsam._qt.reading_panel import ReadingPanel
 from napari_scsam._qt.style import MARGIN, STYLE
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam._qt.tuning_panel import TuningPanel
-from napari_scsam._qt.widgets import text_label
+from napari_scsam._qt.widgets import StatusLine, text_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,14 +94,15 @@ class Foot(QWidget):
 
     Attributes
     ----------
-    status, machine : QLabel
-        The last message, and the model and its device.
+    status : StatusLine
+    machine : QLabel
+        The model and its device, or what the models do.
     reading : ReadingPanel
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.status = text_label("status", selectable=True)
+        self.status = StatusLine()
         self.reading = ReadingPanel()
         self.machine = text_label("machine")
         layout = QVBoxLayout(self)

@@ -13,8 +13,7 @@ from napari_scsam.core.memory import return_freed_memory
 from napari_scsam.inference.prefetch import LookAhead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from napari_scsam._qt.models_line import ModelsLine
     from napari_scsam.annotation.controller import AnnotationController
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.inference.previews import Previewer
@@ -35,8 +34,8 @@ class ModelsAhead(QObject):
         Closed by `close`.
     files : ThreadJobRunner
         Writes to the project folder off the main thread.
-    on_ready : callable
-        Called with a description of model and device.
+    line : ModelsLine
+        Shows which models are ready.
     parent : QObject
     """
 
@@ -46,12 +45,12 @@ class ModelsAhead(QObject):
         annotation: AnnotationController,
         previewer: Previewer,
         files: ThreadJobRunner,
-        on_ready: Callable[[str], None],
+        line: ModelsLine,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._project, self._annotation, self._previewer = project, annotation, previewer
-        self._files, self._on_ready = files, on_ready
+        self._files, self._line = files, line
         # A thread of its own, so that saving does not wait until the next image is read.
         self._reader = ThreadJobRunner("scsam-ahead", self)
         self._lookahead = LookAhead(
@@ -82,6 +81,7 @@ class ModelsAhead(QObject):
     def close(self) -> None:
         """Stop, and close the previewer."""
         self._rest.stop()
+        self._line.close()
         self._lookahead.close()
         self._reader.close()
         self._previewer.close()
@@ -93,7 +93,7 @@ class ModelsAhead(QObject):
         key = self._annotation.key
         if key is not None:
             self._note(key)
-        self._annotation.outlines.prepare(self._on_ready)
+        self._annotation.outlines.prepare(self._line.describe)
         current_question = self._annotation.outlines.current_question
         if current_question is not None:
             self._lookahead.around(*current_question)

@@ -11,6 +11,7 @@ from napari_scsam._qt.background import Background
 from napari_scsam._qt.layer_rows import LayerRows
 from napari_scsam._qt.listed_images import ListedImages
 from napari_scsam._qt.models_ahead import ModelsAhead
+from napari_scsam._qt.models_line import ModelsLine
 from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.annotation.last_position import first_view
@@ -58,7 +59,7 @@ class SessionView(Protocol):
         """Show whether SAM is tuned on the labels, and the result."""
 
     def show_machine(self, text: str) -> None:
-        """Show which models run on which device."""
+        """Show which models run on which device, or what they do."""
 
     def pick_class(self, position: int) -> None:
         """Pick the class at `position` of the list."""
@@ -105,7 +106,12 @@ class Session(QObject):
             carrier=runners.carrier,
         )
         self._ahead = ModelsAhead(
-            project, self.annotation, previewer, files, view.show_machine, self
+            project,
+            self.annotation,
+            previewer,
+            files,
+            ModelsLine(previewer, view.show_machine, self),
+            self,
         )
         # First on the thread for files, because a person waits for them.
         self.listed = ListedImages(project, files, self.annotation, view.images)

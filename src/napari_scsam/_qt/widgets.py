@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QLabel, QListWidget, QPushButton, QSizePolicy, QToolButton, QWidget
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Pixels; arbitrary.
 SWATCH = 12
 ROW_PADDING = 8  # arbitrary
+# Milliseconds that a message stays. Arbitrary: long enough to read two lines twice.
+EXPIRES_MS = 15_000
 # Spaces at which Qt wraps and does not: a zero-width one, and the no-break space.
 WRAP, NO_WRAP = "\u200b", "\u00a0"
 # Words that may wrap after a separator, or anywhere; and what stays in one line. The numbers are
@@ -58,13 +60,18 @@ def small_button(name: str, text: str, tip: str = "") -> QToolButton:
 def text_label(name: str = "", text: str = "", *, selectable: bool = False) -> QLabel:
     """Label that wraps, so that a long line is not cut in a narrow dock."""
     made = QLabel(text)
-    made.setObjectName(name)
-    made.setWordWrap(True)
-    made.setTextFormat(Qt.TextFormat.PlainText)
-    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    if selectable:
-        made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    wrap_text(made, name, selectable=selectable)
     return made
+
+
+def wrap_text(label: QLabel, name: str, *, selectable: bool = False) -> None:
+    """Name a label and let it wrap."""
+    label.setObjectName(name)
+    label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    if selectable:
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
 
 class BreakingLabel(QLabel):
@@ -129,10 +136,49 @@ def set_role(widget: QWidget, role: str) -> None:
         widget.style().polish(widget)
 
 
-def show_status(label: QLabel, text: str, *, error: bool = False) -> None:
-    """Show a message in the status line, without eliding it."""
-    label.setText(f"⚠ {text}" if error else text)
-    set_role(label, "problem" if error else "")
+class StatusLine(QLabel):
+    """Shows the last message. It expires, unless it is an error, or about what still goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        wrap_text(self, "status", selectable=True)
+        # The last message of the state, and whether it is about what goes on.
+        self._followed, self._lasts = "", False
+        self._expiry = QTimer(self)
+        self._expiry.setSingleShot(True)
+        self._expiry.setInterval(EXPIRES_MS)
+        self._expiry.timeout.connect(self.clear)
+
+    def say(self, text: str, *, error: bool = False, lasts: bool = False) -> None:
+        """Show a message.
+
+        Parameters
+        ----------
+        text : str
+        error : bool
+            Stays until the next message.
+        lasts : bool
+            Whether it is about what goes on, and stays; so does one that ends with an ellipsis.
+        """
+        self.setText(f"⚠ {text}" if error else text)
+        set_role(self, "problem" if error else "")
+        if error or lasts or text.endswith("…"):
+            self._expiry.stop()
+        else:
+            self._expiry.start()
+
+    def follow(self, text: str, *, error: bool = False, lasts: bool = False) -> None:
+        """Show the message of a state that is reported at each change, if it is a new one.
+
+        An empty one ends what was going on.
+        """
+        is_shown = self.text() == self._followed
+        has_ended = self._lasts and not lasts and is_shown
+        if text and (error or text != self._followed or has_ended):
+            self.say(text, error=error, lasts=lasts)
+        elif has_ended:
+            self.clear()
+        self._followed, self._lasts = text, lasts
 
 
 def row_size(view: QListWidget) -> QSize:

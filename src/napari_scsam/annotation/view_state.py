@@ -147,6 +147,8 @@ class ViewState:
         One line, never shortened.
     is_error : bool
         Whether `status` is an error.
+    lasts : bool
+        Whether `status` is about what goes on, or about what stands in the way.
     axes : tuple of str
         Names of the planes along each axis; empty if there is no choice.
     axis : int
@@ -171,6 +173,7 @@ class ViewState:
     tool: Tool = "inside"
     over: Over = "free"
     bright: frozenset[str] = frozenset()
+    lasts: bool = False
 
 
 def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
@@ -196,6 +199,7 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         tool=now.tool,
         over=now.over,
         bright=enabled & _next_steps(now),
+        lasts=bool(now.blocked or now.propagating) or now.busy in ("opening", "saving"),
     )
 
 

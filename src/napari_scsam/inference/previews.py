@@ -44,6 +44,13 @@ class Previewer:
         self._request_for: tuple[SliceKey, PromptSet] | None = None
         self._warming: CancelToken | None = None
         self._prefetching: CancelToken | None = None
+        # Names of the jobs that have not ended, in the order in which they are done.
+        self._jobs: list[str] = []
+
+    @property
+    def doing(self) -> str:
+        """What the models do now, in words; empty if nothing that a person waits for."""
+        return self._jobs[0] if self._jobs else ""
 
     @property
     def waiting(self) -> bool:
@@ -65,8 +72,11 @@ class Previewer:
 
     def start(self, round_folder: Path | None) -> None:
         """Load the models ahead of the first request, which will raise any error."""
-        job = Job("Loading the models", lambda _p, _c: self._segmenter.prepare(round_folder))
-        self._runner.run(job, _nothing, _nothing)
+        job = Job(
+            "Loading the model, the first time only",
+            lambda _p, _c: self._segmenter.prepare(round_folder),
+        )
+        self._run(job, _nothing, _nothing)
 
     def decode(
         self, question: Question, on_answer: Callable[[Answer], None], on_failed: OnFailed
@@ -98,7 +108,7 @@ class Previewer:
             self._segmenter.embed(question)
             return self._segmenter.describe()
 
-        self._warming = self._runner.run(Job("Preparing the slice", work), on_done, on_failed)
+        self._warming = self._run(Job("Preparing the slice", work), on_done, on_failed)
 
     def prefetch(self, questions: Sequence[Question]) -> None:
         """Embed planes while nothing else is requested; the latest list counts."""
@@ -162,7 +172,19 @@ class Previewer:
                 on_failed(error)
 
         job = Job(name, lambda _progress, _cancel: work(question))
-        self._request = self._runner.run(job, done, failed)
+        self._request = self._run(job, done, failed)
+
+    def _run(self, job: Job, on_done: Callable[[Any], None], on_failed: OnFailed) -> CancelToken:
+        self._jobs.append(job.name)
+
+        def ended(then: Callable[[Any], None]) -> Callable[[Any], None]:
+            def end(result: Any) -> None:
+                self._jobs.remove(job.name)
+                then(result)
+
+            return end
+
+        return self._runner.run(job, ended(on_done), ended(on_failed))
 
 
 def _nothing(_: Any) -> None:

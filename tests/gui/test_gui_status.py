@@ -1,0 +1,91 @@
+"""The status line expires, and the line below says what the models do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from qtpy.QtCore import QObject
+
+from napari_scsam._qt import widgets
+from napari_scsam._qt.models_line import ModelsLine
+from napari_scsam._qt.widgets import StatusLine
+
+if TYPE_CHECKING:
+    from pytestqt.qtbot import QtBot
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def line(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> StatusLine:
+    monkeypatch.setattr(widgets, "EXPIRES_MS", 50)
+    made = StatusLine()
+    qtbot.addWidget(made)
+    return made
+
+
+def test_a_message_expires_and_is_not_said_again(line: StatusLine, qtbot: QtBot) -> None:
+    line.follow("Saved: polyp.")
+    qtbot.waitUntil(lambda: line.text() == "", timeout=2000)
+    line.follow("Saved: polyp.")  # as at each change of the state
+    assert line.text() == ""
+    line.follow("Saving …", lasts=True)
+    line.follow("Saved: polyp.")  # the next slice
+    assert line.text() == "Saved: polyp."
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("The disk is full.", {"error": True}),
+        ("Opening the project …", {}),
+        ("Clicks do nothing in 3-D.", {"lasts": True}),
+    ],
+)
+def test_errors_and_what_goes_on_stay(
+    line: StatusLine, qtbot: QtBot, text: str, how: dict[str, Any]
+) -> None:
+    line.say(text, **how)
+    qtbot.wait(150)
+    assert text in line.text()
+
+
+def test_what_went_on_is_gone_when_it_has_ended(line: StatusLine, qtbot: QtBot) -> None:
+    line.follow("Clicks do nothing in 3-D.", lasts=True)
+    line.follow("")
+    assert line.text() == ""
+    line.follow("Propagating: 3 of 9.", lasts=True)
+    line.follow("Propagating: 3 of 9.")
+    qtbot.waitUntil(lambda: line.text() == "", timeout=2000)
+
+
+def test_an_old_message_does_not_come_back_over_a_newer_one(line: StatusLine) -> None:
+    line.follow("Saved: polyp.")
+    line.say("Round 2 is better by 0.03 Dice: now active.")
+    line.follow("Saved: polyp.")
+    line.follow("")
+    assert line.text().startswith("Round 2")
+
+
+class Requests:
+    """Stands in for the requests to the models."""
+
+    doing = ""
+
+
+def test_what_the_models_do_is_said_where_it_takes_longer(qtbot: QtBot) -> None:
+    parent, requests, texts = QObject(), Requests(), list[str]()
+    line: Any = ModelsLine(requests, texts.append, parent)  # type: ignore[arg-type]
+    requests.doing = "Loading the model, the first time only"
+    qtbot.waitUntil(lambda: bool(texts), timeout=3000)
+    assert texts == ["Loading the model, the first time only …"]
+    qtbot.waitUntil(lambda: texts[-1].endswith("… 1 s"), timeout=3000)
+    requests.doing = ""
+    line.describe("LiteMedSAM on CPU")
+    assert texts[-1] == "LiteMedSAM on CPU"
+    requests.doing = "Preparing the slice"
+    line.describe("LiteMedSAM on CPU")  # just begun, and not worth a word
+    assert texts[-1] == "LiteMedSAM on CPU"
+    qtbot.waitUntil(lambda: texts[-1] == "Preparing the slice …", timeout=3000)
+    line.close()
