@@ -10,6 +10,7 @@ It sees the true masks, and does what a person would do in the dock:
    good (a Dice of `GOOD`, or nothing on either), else one or two clicks into the largest error,
    of which the first is an exact box if the draft is `BAD`, then J. At most three actions for a
    slice.
+   A box is one of the largest part of the atrium on its slice.
 3. On the first slice with atrium that propagation did not reach: the same, and Shift+G.
 4. With ``--look-through``: the slider is dragged through the slices, up to the next draft that is
    not good. Three actions: the drag, a click (or a box if the draft is `BAD`), J.
@@ -38,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from heart_annotator import QueueRunner, Recorder, largest_error
+from scipy import ndimage
 
 from napari_scsam.annotation.controller import AnnotationController
 from napari_scsam.core.geometry import Plane
@@ -228,8 +230,9 @@ class Annotator:
             self._act(self.canvas.listener.add_point, *error)
 
     def _box(self) -> None:
-        index = self.annotation.now.plane.index
-        self._act(self.canvas.listener.set_box, bounding_box(self.truth[index] > 0))
+        parts, _ = ndimage.label(self.truth[self.annotation.now.plane.index] > 0, np.ones((3, 3)))
+        largest = int(np.bincount(parts.ravel())[1:].argmax()) + 1
+        self._act(self.canvas.listener.set_box, bounding_box(parts == largest))
 
     def _act(self, action: Callable[..., None], *values: Any) -> None:
         action(*values)

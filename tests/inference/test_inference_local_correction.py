@@ -146,6 +146,17 @@ def test_each_of_several_outside_clicks_takes_its_part_from_a_draft() -> None:
     assert both.sum() < one.sum()
 
 
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_click_on_another_part_of_a_draft_than_the_box_keeps_that_part(positive: bool) -> None:
+    other = square((25, 2, 29, 38))
+    draft, box = (OUTLINE | other).astype(np.uint8), {(1, 1): (4.0, 4.0, 20.0, 34.0)}
+    alone = label(PromptSet(boxes=box), draft=draft)
+    assert alone[other].all()
+    clicked = label(PromptSet((click(27, 5, positive),), box), draft=draft)
+    np.testing.assert_array_equal(clicked & ~other, alone & ~other)
+    assert clicked[27, 20] and clicked[27, 5] == positive
+
+
 def test_the_mask_of_a_box_is_corrected_where_the_click_is() -> None:
     prompts = PromptSet((click(17, 22),), {(1, 1): (4.0, 4.0, 20.0, 20.0)})
     corrected = label(prompts)

@@ -20,7 +20,12 @@ from napari_scsam.core.prompt_edits import (
 )
 from napari_scsam.inference.composing import compose
 from napari_scsam.inference.correcting import begun_from, left_of, says_nothing
-from napari_scsam.inference.local_correction import corrected_near, latest_click, log_odds_of
+from napari_scsam.inference.local_correction import (
+    corrected_near,
+    latest_click,
+    log_odds_of,
+    with_part,
+)
 from napari_scsam.inference.messages import Answer, Question
 
 if TYPE_CHECKING:
@@ -197,6 +202,10 @@ class Answering:
             )
             if outline is not None and click is not None and sam.understands_points:
                 answer = corrected_near(outline, answer, click)
+            elif begun is not None:
+                # What only later clicks correct stays until then.
+                reached = begun_from(question.draft, key, step)
+                answer = with_part(answer, begun if reached is None else begun & ~reached)
             if outline is not None or latest_click(step, key) is None:
                 outline = answer.logits
             before = answer.logits if sam.understands_points else before

@@ -75,6 +75,13 @@ def corrected_near(outline: FloatArray, answer: Decoded, click: PointPrompt) -> 
     return _with_outline(answer, logits)
 
 
+def with_part(answer: Decoded, part: Mask) -> Decoded:
+    """Return an answer with a part of an outline that it is not about."""
+    if not part.any():
+        return answer
+    return _with_outline(answer, np.where(part, np.float32(SURE), answer.logits))
+
+
 def _with_outline(answer: Decoded, logits: FloatArray) -> Decoded:
     """Return an answer with another outline, and how sure that is: SAM's IoU is of its own mask."""
     mask = logits > 0
