@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import SliceKey
 
 ARMS = ("plain", "learning")
+# Commits after which rounds start, and their pictures. Arbitrary: about one after the other.
+ROUNDS, PICTURES = [10, 25, 45, 70, 100, 140], [480, 480, 600, 720, 960, 960]
 # Parts of a session for which the prompts are given apart. Arbitrary.
 PARTS = 4
 # Bootstrap samples of an interval. Arbitrary.
@@ -228,8 +230,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="images")
     parser.add_argument("--slices", type=int, default=100, help="of each image, at most")
     parser.add_argument("--boxes", action="store_true", help="begin with a box, not with a click")
-    parser.add_argument("--rounds", type=int, nargs="*", default=[10, 40, 100], help="commits")
-    parser.add_argument("--pictures", type=int, nargs="*", default=[480, 720, 960])
+    parser.add_argument("--rounds", type=int, nargs="*", default=ROUNDS, help="commits")
+    parser.add_argument("--pictures", type=int, nargs="*", default=PICTURES)
     parser.add_argument(
         "--ranked",
         action="store_true",

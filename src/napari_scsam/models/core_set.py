@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.models.groups import group_count, grouped
+from napari_scsam.models.groups import DECIMALS, group_count, grouped
 from napari_scsam.models.picks import Labelled, OpenSlice, Pick, rank, stacked_features
 from napari_scsam.models.reasons import group_text
 
@@ -38,7 +38,8 @@ def core_set(slices: Sequence[OpenSlice], labelled: Labelled | None = None) -> l
     sizes = np.bincount(groups[:count], minlength=int(groups.max()) + 1)
     served = np.bincount(groups[count:], minlength=len(sizes))
     labelled_before = served.copy()
-    order = sorted(range(count), key=lambda i: (distances[i], slices[i].image, slices[i].plane))
+    near = distances.round(DECIMALS)
+    order = sorted(range(count), key=lambda i: (near[i], slices[i].image, slices[i].plane))
     picks: dict[str, Pick] = {}
     for i in order:
         one, group = slices[i], int(groups[i])

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MOST_GROUPS = 64
 # Arbitrary; k-means has mostly converged by then.
 ITERATIONS = 20
+# Decimals to which distances and scores are compared. Scores are the same to 1e-4 however many
+# threads and processes compute them, and the order is the same only if near ties are ties.
+DECIMALS = 4
 
 
 def group_count(slices: int) -> int:
@@ -68,10 +71,16 @@ def unit_length(features: FloatArray) -> DoubleArray:
 
 def _first_centres(data: DoubleArray, count: int) -> DoubleArray:
     """Return vectors far from each other: the most central one, then always the farthest."""
-    start = int(np.linalg.norm(data - data.mean(axis=0), axis=1).argmin())
+    start = int(_apart(data, data.mean(axis=0)).argmin())
     chosen = [start]
-    distance = np.linalg.norm(data - data[start], axis=1)
+    distance = _apart(data, data[start])
     while len(chosen) < count and distance.max() > 0:
         chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(data - data[chosen[-1]], axis=1))
+        distance = np.minimum(distance, _apart(data, data[chosen[-1]]))
     return data[chosen]
+
+
+def _apart(data: DoubleArray, centre: DoubleArray) -> DoubleArray:
+    """Return the distance of each vector to one, rounded so that near ties are ties."""
+    distances: DoubleArray = np.linalg.norm(data - centre, axis=1).round(DECIMALS)
+    return distances

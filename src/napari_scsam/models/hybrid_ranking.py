@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_scsam.models.core_set import core_set
-from napari_scsam.models.groups import nearest_distances
+from napari_scsam.models.groups import DECIMALS, nearest_distances
 from napari_scsam.models.picks import (
     Labelled,
     OpenSlice,
@@ -148,7 +148,7 @@ def _noised(picks: Iterable[Pick], labelled: int, seed: tuple[int, int]) -> list
 
     def value(pick: Pick) -> float:
         gumbel = -math.log(-math.log(uniform(*seed, pick.image)))
-        return math.log((pick.score or 0.0) + _TINY) + gumbel / power
+        return math.log(round(pick.score or 0.0, DECIMALS) + _TINY) + gumbel / power
 
     best = best_of_each(picks)
     return sorted(best, key=lambda pick: (-value(pick), pick.image))

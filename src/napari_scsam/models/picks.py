@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_scsam.models.groups import DECIMALS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -99,7 +101,7 @@ def best_of_each(picks: Iterable[Pick]) -> list[Pick]:
 
 def rank(pick: Pick) -> tuple[float, str, int]:
     """Return what picks are sorted by: best first, ties by id, then by slice."""
-    return (-(pick.score or 0.0), pick.image, pick.plane)
+    return (-round(pick.score or 0.0, DECIMALS), pick.image, pick.plane)
 
 
 def as_random(slices: Iterable[OpenSlice], reason: str, strategy: str = "random") -> list[Pick]:
