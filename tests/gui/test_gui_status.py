@@ -89,3 +89,15 @@ def test_what_the_models_do_is_said_where_it_takes_longer(qtbot: QtBot) -> None:
     assert texts[-1] == "LiteMedSAM on CPU"
     qtbot.waitUntil(lambda: texts[-1] == "Preparing the slice …", timeout=3000)
     line.close()
+
+
+def test_short_texts_move_nothing(line: StatusLine, qtbot: QtBot) -> None:
+    line.resize(300, 10)
+    heights = set()
+    for text in ("", "Saved.", "LiteMedSAM on CPU, 2 threads, trained in round 1, on your labels"):
+        line.say(text)
+        line.adjustSize()
+        heights.add(max(line.heightForWidth(300), line.minimumSizeHint().height()))
+    assert len(heights) == 1
+    line.say("A long message. " * 30)
+    assert line.heightForWidth(300) > heights.pop()

@@ -16,7 +16,7 @@ from napari_scsam._qt.reading_panel import ReadingPanel
 from napari_scsam._qt.style import MARGIN, STYLE
 from napari_scsam._qt.training_panel import TrainingPanel
 from napari_scsam._qt.tuning_panel import TuningPanel
-from napari_scsam._qt.widgets import StatusLine, text_label
+from napari_scsam._qt.widgets import StatusLine, SteadyLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ class Foot(QWidget):
         super().__init__()
         self.status = StatusLine()
         self.reading = ReadingPanel()
-        self.machine = text_label("machine")
+        self.machine = SteadyLabel("machine")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(MARGIN, 2, MARGIN, 4)
         for part in (self.status, self.reading, self.machine):

@@ -19,6 +19,10 @@ ROW_PADDING = 8  # arbitrary
 EXPIRES_MS = 15_000
 # Spaces at which Qt wraps and does not: a zero-width one, and the no-break space.
 WRAP, NO_WRAP = "\u200b", "\u00a0"
+# Pixels; wider than any text. Arbitrary.
+_WIDE = 100_000
+# Pixels above and below the text of a label, at least. Arbitrary.
+_AROUND = 4
 # Words that may wrap after a separator, or anywhere; and what stays in one line. The numbers are
 # arbitrary: about half a line, and a line, of 320 px.
 _LONG, _LONGER = re.compile(r"\S{12,}"), 24
@@ -136,12 +140,33 @@ def set_role(widget: QWidget, role: str) -> None:
         widget.style().polish(widget)
 
 
-class StatusLine(QLabel):
+class SteadyLabel(QLabel):
+    """Label that is two lines high at least, so that a short text moves nothing."""
+
+    def __init__(self, name: str, *, selectable: bool = False) -> None:
+        super().__init__()
+        wrap_text(self, name, selectable=selectable)
+
+    def heightForWidth(self, width: int) -> int:
+        """Return the height of the text, or of two lines."""
+        return max(int(super().heightForWidth(width)), self._two_lines())
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same; Qt does not ask for `heightForWidth` where there is no text."""
+        hint = super().minimumSizeHint()
+        return QSize(hint.width(), max(hint.height(), self._two_lines()))
+
+    def _two_lines(self) -> int:
+        flags = int(Qt.TextFlag.TextWordWrap.value)
+        text = self.fontMetrics().boundingRect(0, 0, _WIDE, _WIDE, flags, "x\nx").height()
+        return int(text) + _AROUND
+
+
+class StatusLine(SteadyLabel):
     """Shows the last message. It expires, unless it is an error, or about what still goes on."""
 
     def __init__(self) -> None:
-        super().__init__()
-        wrap_text(self, "status", selectable=True)
+        super().__init__("status", selectable=True)
         # The last message of the state, and whether it is about what goes on.
         self._followed, self._lasts = "", False
         self._expiry = QTimer(self)
