@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 import pytest
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.prompts import PointPrompt
 from napari_scsam.models import Decoded, Embedding
-from napari_scsam.models.doubtful_outlines import AGREED
+from napari_scsam.models.doubtful_outlines import AGREED, doubtful_as_questions
 from napari_scsam.models.proposals import propose, propose_from_maps, proposed_outline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari_scsam.core.arrays import FloatArray, Pixels
-    from napari_scsam.core.prompts import PointPrompt, Prompts
+    from napari_scsam.core.prompts import Prompts
 
 SHAPE = (256, 200)
 
@@ -68,8 +70,8 @@ def test_every_part_keeps_its_point_and_few_others_come_with_them() -> None:
     spills = np.any([disc(row, 184, 12) for row in (40, 120, 200)], axis=0)
     points = propose_from_maps(unet, np.where(spills, 0.9, unet).astype(np.float32), 1)
     assert all(any(part[int(p.row), int(p.col)] for p in points) for part in parts)
-    assert len(kinds(points, "query")) == 3
-    assert len(kinds(points, "confirm")) == 9 + 1  # of the long one's two further points
+    assert len(kinds(points, "query")) == 2  # of three
+    assert len(kinds(points, "confirm")) == 9  # of the long one's three points the first
 
 
 def test_nothing_is_proposed_in_a_constant_border() -> None:
@@ -318,10 +320,20 @@ def test_a_long_part_that_is_doubtful_asks_once() -> None:
     long = np.zeros(SHAPE, bool)
     long[30:220, 90:106] = True
     models = OneClassModels(probability((long, 0.9)), agreeing(disc(60, 98, 30)))
-    before, _ = proposed_outline(models, np.zeros(SHAPE), EMBEDDING, 4)
-    points = propose(models, np.zeros(SHAPE), EMBEDDING, 4)
-    assert len(kinds(before, "confirm")) == 3 and not kinds(points, "confirm")
-    assert len(points) == len(before) - 2
+    confirm = PointPrompt(125.0, 98.0, 4, True, "model", "confirm", 0.9, "proposed", 2)
+    two = [confirm, replace(confirm, row=60.0)]
+    odds = np.where(long, 2, -2).astype(np.float32)
+    assert doubtful_as_questions(two, models, EMBEDDING, odds) == [replace(confirm, kind="query")]
+
+
+def test_the_largest_doubtful_parts_ask_and_no_more_than_a_person_would_place() -> None:
+    organ = disc(40, 40, 30)
+    parts = [disc(row, 150, radius) for row, radius in ((40, 26), (100, 24), (155, 22), (205, 20))]
+    maps = probability((organ, 0.9), *((part, 0.9) for part in parts), (disc(150, 40, 30), 0.4))
+    points = propose(OneClassModels(maps, agreeing(organ)), np.zeros(SHAPE), EMBEDDING, 4)
+    assert [(p.row, p.col) for p in kinds(points, "confirm")] == [(40, 40)]
+    asked = [p for p in points if p.kind != "confirm"]
+    assert [(p.row, p.col) for p in asked] == [(40, 150), (100, 150), (155, 150)]
 
 
 def test_a_sam_without_points_is_given_the_unets_mask() -> None:
