@@ -231,6 +231,7 @@ def test_layers_that_are_not_painted_are_locked_and_so_are_all_in_3d(
     hand.viewer.dims.ndisplay = 3
     assert not preview.editable
     assert "3D" in hand.status()
+    assert hand.viewer.cursor.style == "standard"
     hand.window_key(Qt.Key.Key_D)
     assert hand.viewer.dims.ndisplay == 2
     assert preview.editable
@@ -267,8 +268,10 @@ def test_j_in_the_middle_of_a_stroke_saves_what_is_drawn(hand: Any, dock: Any, l
 def test_where_clicks_do_nothing_the_dock_says_why_and_one_key_brings_the_tool_back(
     hand: Any, dock: Any, loop: Any
 ) -> None:
+    assert hand.viewer.cursor.style == "cross"
     other = hand.viewer.add_image(np.zeros((8, 60, 70)), name="mine")
     assert "mine" in hand.status()
+    assert hand.viewer.cursor.style == "standard"
     hand.click(20, 20)
     assert not hand.points()
     hand.window_key(Qt.Key.Key_I)
@@ -290,6 +293,7 @@ def test_where_clicks_do_nothing_the_dock_says_why_and_one_key_brings_the_tool_b
     hand.window_key(Qt.Key.Key_I)
     assert hand.viewer.dims.ndisplay == 2
     assert "3D" not in hand.status()
+    assert hand.viewer.cursor.style == "cross"
     before = len(hand.points())
     hand.click(40, 40)
     assert len(hand.points()) == before + 1

@@ -120,6 +120,8 @@ class PaintTools:
                 layer.editable = not tool.locked
                 layer.selected_label = tool.class_id
                 layer.preserve_labels = tool.over == "free"
+            # Over a picture that listens to clicks.
+            self._layers[PROMPTS].cursor = "standard" if tool.locked else "cross"
             if last is None or (tool.tool, tool.locked) != (last.tool, last.locked):
                 self._apply(tool)
         finally:
