@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,11 +68,34 @@ def test_some_case_with_an_object_always_teaches() -> None:
             assert len(split.held_out) == 4 and names(split.train) == [marked[position].name]
 
 
+def test_the_only_case_with_a_class_is_not_held_out() -> None:
+    everything = [with_object(p) for p in planes(*((case, 0) for case in "abcde"))]
+    for position in range(5):
+        rare = everything[position]
+        label = rare.label.copy()
+        label[0, 0] = 3
+        marked = [replace(p, label=label) if p is rare else p for p in everything]
+        for seed in range(5):
+            held = {p.case for p in split_planes(marked, 0.6, seed).held_out}
+            assert rare.case not in held and len(held) == 3
+            # Nor if the round before held it out, before the class was there.
+            earlier = EarlierSplit(held_out_cases=frozenset({rare.case}))
+            split = split_planes(marked, 0.6, seed, (), earlier)
+            assert rare.case not in {p.case for p in split.held_out}
+
+
+def test_two_cases_with_other_classes_hold_one_out_all_the_same() -> None:
+    first, second = planes(("a", 0), ("b", 0))
+    two = [with_object(first), with_object(with_object(second))]
+    split = split_planes(two, 0.2, 0)
+    assert split.gated and len(split.train) == len(split.held_out) == 1
+
+
 def test_the_only_slice_with_an_object_is_not_held_out() -> None:
     spread = planes(*(("a", i) for i in (10, 20, 30, 40, 50)))
     spread[2] = with_object(spread[2])
     split = split_planes(spread, 0.2, seed=0)
-    assert not split.gated and len(split.train) == 5 and "hold an object" in split.reason
+    assert not split.gated and len(split.train) == 5 and "hold each class" in split.reason
     spread[0] = with_object(spread[0])
     assert split_planes(spread, 0.2, seed=0).gated
 

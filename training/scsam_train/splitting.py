@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_scsam.core.errors import INVALID, InputError
+from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED
 from napari_scsam.core.round_contract import MIN_PLANES_TO_HOLD_OUT, SPLIT_FILE
 from scsam_train.data import TrainPlane, spaced
 
@@ -96,9 +97,9 @@ def split_planes(
 ) -> Split:
     """Hold out whole cases; for a single case, planes that are far from the others.
 
-    The training planes contain an object if any plane does. What the parent held out stays held
-    out, and what it was trained on is held out only where nothing else can be: the two rounds are
-    compared on planes that neither has learned.
+    The training planes contain each class that any plane has, as far as possible. What the parent
+    held out stays held out, and what it was trained on is held out only where nothing else can be:
+    the two rounds are compared on planes that neither has learned.
 
     Parameters
     ----------
@@ -157,14 +158,22 @@ def _split_as_chosen(planes: list[TrainPlane], held_out: Collection[str]) -> Spl
 
 
 def _drawn(planes: Sequence[TrainPlane], count: int, seed: int, earlier: EarlierSplit) -> set[str]:
-    """Draw cases at random, keeping at least one case with an object for training.
+    """Draw cases at random, keeping at least one case with each class for training.
 
-    The parent's held-out cases come first, then new ones, and last those it was trained on.
+    The parent's held-out cases come first, then new ones, and last those it was trained on. If
+    every case is the only one with some class, one case with an object is kept.
     """
     order = np.random.default_rng(seed).permutation(_cases(planes)).tolist()
     order.sort(key=lambda case: (case in earlier.train_cases, case not in earlier.held_out_cases))
-    with_object = {plane.case for plane in planes if plane.holds_object}
-    kept = [case for case in order if case in with_object][-1:]
+    classes = {case: _classes([p for p in planes if p.case == case]) for case in order}
+    chosen: set[str] = set()
+    for case in order:
+        others = [classes[other] for other in order if other not in chosen | {case}]
+        if len(chosen) < count and classes[case] <= set().union(*others):
+            chosen.add(case)
+    if chosen:
+        return chosen
+    kept = [case for case in order if classes[case]][-1:]
     return set([case for case in order if case not in kept][:count])
 
 
@@ -177,8 +186,8 @@ def _split_within_case(planes: list[TrainPlane], holdout: float, earlier: Earlie
         return Split(planes, [], False, reason)
     train = [plane for i, plane in enumerate(planes) if i not in chosen]
     held_out = [planes[i] for i in chosen]
-    if any(plane.holds_object for plane in held_out) > any(plane.holds_object for plane in train):
-        reason = "Too few labelled slices of the only case hold an object to hold any out."
+    if not _classes(held_out) <= _classes(train):
+        reason = "Too few labelled slices of the only case hold each class to hold any out."
         return Split(planes, [], False, reason)
     reason = (
         f"One labelled case only: {len(chosen)} of its {len(planes)} labelled slices held out. "
@@ -224,6 +233,12 @@ def choose_unlabelled(
     return spaced(
         [p for p in candidates if p.case not in hidden and (p.image, p.index) not in near], count
     )
+
+
+def _classes(planes: Sequence[TrainPlane]) -> set[int]:
+    """The classes that are on any of the planes."""
+    found = {int(value) for plane in planes for value in np.unique(plane.label)}
+    return found - {BACKGROUND, NOT_ANNOTATED}
 
 
 def _cases(planes: Sequence[TrainPlane]) -> list[str]:
