@@ -7,17 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
 import numpy as np
-import psutil
 import pytest
 import tifffile
 from command_line import here, ok, process, refused
-from filelock import FileLock, Timeout
 from untrained_round import add_round
 
 from napari_scsam.project import Project
@@ -253,17 +249,15 @@ def test_a_deleted_class_is_not_ranked_for(with_round: Path, tmp_path: Path) -> 
     assert len(queue) == COUNT - 2 and not any("polyp" in e["reason"] for e in queue)
 
 
-def suspend_with_lock(running: subprocess.Popen[str], path: Path) -> None:
-    """Suspend a process as soon as it holds the lock."""
-    while running.poll() is None:
-        psutil.Process(running.pid).suspend()
-        try:
-            with FileLock(path, timeout=0) if path.exists() else nullcontext():
-                pass
-        except Timeout:
-            return
-        psutil.Process(running.pid).resume()
-        time.sleep(0.002)
+# Ten small images are read before a second process has started.
+SLOWLY = """
+import sys, time
+from napari_scsam.cli.__main__ import main
+from napari_scsam.workflows import slice_signals
+rows = slice_signals._rows
+slice_signals._rows = lambda *given: (time.sleep(60), rows(*given))[1]
+sys.exit(main())
+"""
 
 
 @pytest.mark.parametrize(
@@ -274,13 +268,11 @@ def suspend_with_lock(running: subprocess.Popen[str], path: Path) -> None:
 def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
     project: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project)]
+    command = [sys.executable, "-c", SLOWLY, "rank", str(project)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        # It would be done before the other one has started.
-        suspend_with_lock(running, project / "cache/ranking/ranking.lock")
+        assert "Reading" in running.stderr.readline()
         assert "is being ranked already" in refused("rank", project)
         running.send_signal(number)
-        psutil.Process(running.pid).resume()
         assert "Cancelled." in running.stderr.read()
     assert running.returncode == 130
     found = ok("rank", project)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_scsam.models.core_set import core_set
+from napari_scsam.models.groups import DECIMALS
 from napari_scsam.models.hybrid_ranking import hybrid, random_checks
 from napari_scsam.models.picks import (
     Labelled,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_scsam.core.settings import RankStrategy
 
 __all__ = [
+    "DECIMALS",
     "FEATURES_VERSION",
     "Labelled",
     "OpenSlice",

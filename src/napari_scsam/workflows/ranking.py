@@ -176,7 +176,7 @@ class _Job:
         return QueueEntry(
             pick.image,
             pick.plane if volume else None,
-            pick.score,
+            None if pick.score is None else round(pick.score, ranking.DECIMALS),
             pick.reason,
             pick.strategy,
             tuple(ranking.slice_order(slices, pick)) if volume else (),
