@@ -255,7 +255,7 @@ import sys, time
 from napari_scsam.cli.__main__ import main
 from napari_scsam.workflows import slice_signals
 rows = slice_signals._rows
-slice_signals._rows = lambda *given: (time.sleep(60), rows(*given))[1]
+slice_signals._rows = lambda *given: (time.sleep(5), rows(*given))[1]
 sys.exit(main())
 """
 
