@@ -12,13 +12,14 @@ from napari_scsam.annotation.editor import ALREADY, NO_AREA, OUTSIDE_IMAGE, TOO_
 from napari_scsam.core.errors import InputError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import PointPrompt, PromptSet
+from napari_scsam.inference.messages import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annotation_desk import Desk
 
-    from napari_scsam.inference.messages import Answer, Question
+    from napari_scsam.inference.messages import Question
     from napari_scsam.project import Project
 
 LASSO = [(4, 4), (4, 8), (8, 8), (8, 4)]
@@ -318,6 +319,48 @@ def test_a_smooth_outline_around_another_class_is_a_ring(desk: Desk, project: Pr
     loop.commit()
     desk.settle()
     np.testing.assert_array_equal(project.label(loop.now.image_id)[1] == 2, ring)
+
+
+def test_clicks_correct_a_ring_that_a_box_made(desk: Desk) -> None:
+    cavity = (slice(8, 13), slice(8, 13))
+
+    def decode(question: Question) -> Answer:
+        """A box of either class is answered by the cavity, a click by a square."""
+        shape = question.pixels.shape[:2]
+        label = np.zeros(shape, np.uint8) if question.draft is None else question.draft.copy()
+        for (class_id, _), box in question.prompts.boxes.items():
+            if box not in question.included.boxes.values():
+                label[cavity] = class_id
+        for point in question.prompts.points:
+            if point not in question.included.points:
+                row, col = round(point.row), round(point.col)
+                label[row - 3 : row + 4, col - 3 : col + 4] = point.class_id
+        return Answer(question.prompts, label, "points")
+
+    desk.segmenter.decode = decode
+    loop = desk.annotation
+    loop.editor.set_box((8, 8, 12, 12))
+    desk.settle()
+    loop.editor.set_class(2)
+    loop.editor.set_box((4, 4, 16, 16))
+    desk.settle()
+    ring = loop.preview == 2
+    assert ring.sum() > 80 and (loop.preview[cavity] == 1).all()
+    before = np.array(loop.preview)
+    loop.editor.add_point(18, 10)
+    desk.settle()
+    assert (loop.preview == 2)[ring].all() and loop.preview[19, 10] == 2
+    # Also if another class is clicked first.
+    loop.undo()
+    desk.settle()
+    np.testing.assert_array_equal(loop.preview, before)
+    loop.editor.set_class(1)
+    loop.editor.add_point(10, 25)
+    loop.editor.set_class(2)
+    loop.editor.add_point(18, 10)
+    desk.settle()
+    assert (loop.preview == 2)[ring].all() and loop.preview[19, 10] == 2
+    assert loop.preview[10, 25] == 1
 
 
 def test_a_click_that_finds_the_outline_right_says_so(desk: Desk) -> None:

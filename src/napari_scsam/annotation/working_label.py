@@ -14,6 +14,8 @@ from napari_scsam.core.prompt_edits import of_classes
 from napari_scsam.core.prompts import PointPrompt, PromptSet, pixels_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_scsam.core.arrays import LabelArray, Mask
 
 # Whose pixels the edited class may replace: free ones only, all, or also those of one class (int).
@@ -37,7 +39,8 @@ class WorkingLabel:
     since : int
         Number of patches that `base` includes.
     drawn : frozenset of int
-        Classes that were painted or erased. Later prompts correct their pixels.
+        Classes whose pixels are no answer of a model: painted, erased, or a ring. Later prompts
+        correct their pixels.
     over : {'free', 'all'} or int
         Whose pixels the edited class may replace; an int is a class.
     """
@@ -147,6 +150,26 @@ def already_included(working: WorkingLabel | None, prompts: PromptSet) -> Prompt
     return of_classes(working.included, set(working.included.class_ids()) - restarted)
 
 
+def ringed_classes(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> frozenset[int]:
+    """Classes of which `merged` makes a ring, which is not what the model answered."""
+    changed = changed_classes(prompts, working.included)
+    label = working.label
+    others = (label > 0) & ~np.isin(label, list(changed)) & ~_takeable(working, label)
+    return frozenset(class_id for class_id, _ in _rings(prompts, changed, answer, others))
+
+
+def _rings(
+    prompts: PromptSet, changed: frozenset[int], answer: LabelArray, protected: Mask
+) -> Iterator[tuple[int, Mask]]:
+    """Yield the rings that the boxes of changed classes make, with their classes."""
+    for (class_id, _), box in prompts.boxes.items():
+        ring = None
+        if class_id in changed:
+            ring = ring_around(box, answer == class_id, protected)
+        if ring is not None:
+            yield class_id, ring
+
+
 def merged(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> LabelArray:
     """Merge a model's answer into the label, within the pixels that it may change.
 
@@ -175,10 +198,8 @@ def merged(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> Lab
     may = ((label == 0) | mine) & ~kept
     may |= _takeable(working, label) & ~mine
     given = np.where(np.isin(answer, list(changed)), answer, 0)
-    for (class_id, _), box in prompts.boxes.items():
-        if class_id in changed:
-            ring = ring_around(box, given == class_id, (label > 0) & ~may)
-            given = given if ring is None else np.where(ring, class_id, given)
+    for class_id, ring in _rings(prompts, changed, given, (label > 0) & ~may):
+        given = np.where(ring, class_id, given)
     settled = np.where(mine & ~kept, 0, label).astype(np.uint8)
     taken = may & (given > 0)
     settled[taken] = given[taken]

@@ -14,6 +14,7 @@ from napari_scsam.annotation.working_label import (
     changed_classes,
     initial_label,
     merged,
+    ringed_classes,
 )
 from napari_scsam.core.labels import BACKGROUND, NOT_ANNOTATED, is_done
 from napari_scsam.core.prompts import PromptSet
@@ -104,19 +105,29 @@ class WorkingLabels:
     def for_edit(self, key: SliceKey, prompts: PromptSet) -> WorkingLabel | None:
         """The working label that a plane gets with these prompts; None for the one without edits.
 
-        When another class is edited, the displayed pixels of the others become protected.
+        When another class is edited, the displayed pixels of the others become protected. Prompts
+        correct a ring as it is displayed, since the model knows nothing of it.
         """
         now = self._store.now
         before, working = now.work.prompts_at(key), self.of(key)
         included = PromptSet() if working is None else working.included
-        others = changed_classes(before, included) - changed_classes(prompts, before)
-        shown = self.shown(key) if others else None
+        edited, rings = changed_classes(prompts, before), self._ringed_classes(key)
+        others = changed_classes(before, included) - edited
+        shown = self.shown(key) if others or edited & rings else None
         if shown is not None:
             working = self._or_empty(working, shown[0]).rebased(shown[1], shown[0])
+            working = replace(working, drawn=working.drawn | rings)
         over = "free" if working is None else working.over
         if working is None or over == now.over:
             return working if shown is not None else now.work.working_labels.get(key)
         return replace(working, over=now.over)
+
+    def _ringed_classes(self, key: SliceKey) -> frozenset[int]:
+        """Displayed classes that are a ring round another one, made of a box."""
+        working, last = self.of(key), self._previewer.last(key)
+        if working is None or last is None:
+            return frozenset()
+        return ringed_classes(working, last.prompts, last.preview)
 
     def for_patch(self, key: SliceKey) -> tuple[WorkingLabel, LabelArray, PromptSet]:
         """What is painted on: working label, displayed label, and the prompts of the latter."""
