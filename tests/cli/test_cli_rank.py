@@ -249,9 +249,11 @@ def test_a_deleted_class_is_not_ranked_for(with_round: Path, tmp_path: Path) -> 
     assert len(queue) == COUNT - 2 and not any("polyp" in e["reason"] for e in queue)
 
 
-# Ten small images are read before a second process has started.
+# Ten small images are read before a second process has started. What a shell starts in the
+# background ignores Ctrl+C, and so do its children.
 SLOWLY = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from napari_scsam.cli.__main__ import main
 from napari_scsam.workflows import slice_signals
 rows = slice_signals._rows
