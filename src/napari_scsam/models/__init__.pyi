@@ -30,6 +30,7 @@ from .class_prior import ClassPrior as ClassPrior
 from .class_prior import Moments as Moments
 from .decoder import decode_mask as decode_mask
 from .decoder import for_best_dice as for_best_dice
+from .device import one_thread as one_thread
 from .device import resolve_device as resolve_device
 from .doubt import Doubt as Doubt
 from .doubt import disagreements as disagreements

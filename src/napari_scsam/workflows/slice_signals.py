@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -14,7 +15,14 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.threads import TUNING, step_back
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io import read_volume
-from napari_scsam.models import Doubt, disagreements, doubts, load_feature_encoder, load_round
+from napari_scsam.models import (
+    Doubt,
+    disagreements,
+    doubts,
+    load_feature_encoder,
+    load_round,
+    one_thread,
+)
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.rounds import round_window
 
@@ -114,7 +122,9 @@ def measure(work: Work, tools: Tools) -> Measured:
         path = _unchanged_file(work.record)
         stamp = stamp_of(path)
         volume = read_volume(path)
-        values = {name: _rows(name, models, volume, work.planes) for name in work.wanted}
+        # SAM is large enough for several threads.
+        with nullcontext() if DISAGREEMENT in work.wanted else one_thread():
+            values = {name: _rows(name, models, volume, work.planes) for name in work.wanted}
     except (ScsamError, OSError) as exc:
         return Measured(work.record.id, problem=str(exc))
     return Measured(work.record.id, work.planes, stamp, values)

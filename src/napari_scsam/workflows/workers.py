@@ -31,7 +31,7 @@ class Workers:
     Attributes
     ----------
     count : int
-        Worker processes on this machine, each with one thread; 1: this process with its threads.
+        Worker processes on this machine, each with one thread; 1: this process.
     address : str or None
         Of a running dask scheduler, such as ``tcp://10.0.0.1:8786``, in place of them. Its workers
         see the same files under the same paths and have this package installed.
