@@ -16,6 +16,7 @@ from .api import load_feature_encoder as load_feature_encoder
 from .api import load_round as load_round
 from .api import load_sam as load_sam
 from .api import load_tuned as load_tuned
+from .api import one_thread as one_thread
 from .api import open_cache as open_cache
 from .api import propose as propose
 from .api import propose_from_prior as propose_from_prior
@@ -30,7 +31,6 @@ from .class_prior import ClassPrior as ClassPrior
 from .class_prior import Moments as Moments
 from .decoder import decode_mask as decode_mask
 from .decoder import for_best_dice as for_best_dice
-from .device import one_thread as one_thread
 from .device import resolve_device as resolve_device
 from .doubt import Doubt as Doubt
 from .doubt import disagreements as disagreements

@@ -10,6 +10,7 @@ from napari_scsam.core.settings import CACHE_GB, Device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
@@ -97,6 +98,13 @@ def load_tuned(folder: str | Path, *, device: Device = "auto") -> SamModel:
     """
     backend: SamModel = _imported("tuned_sam").load_tuned(folder, device=device)
     return backend
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Run torch with one thread; see `napari_scsam.models.device.one_thread`."""
+    from napari_scsam.models import device
+
+    return device.one_thread()
 
 
 def open_cache(
