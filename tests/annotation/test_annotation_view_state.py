@@ -51,6 +51,7 @@ SEEN = {
     "over": (HERE, "all"),
     "drawn": (EMPTY, 1),
     "can_suggest": (EMPTY, True),
+    "said": (EMPTY, 1),
 }
 
 

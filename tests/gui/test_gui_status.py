@@ -26,12 +26,11 @@ def line(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> StatusLine:
 
 
 def test_a_message_expires_and_is_not_said_again(line: StatusLine, qtbot: QtBot) -> None:
-    line.follow("Saved: polyp.")
+    line.follow("Saved: polyp.", 1)
     qtbot.waitUntil(lambda: line.text() == "", timeout=2000)
-    line.follow("Saved: polyp.")  # as at each change of the state
+    line.follow("Saved: polyp.", 1)  # as at each change of the state
     assert line.text() == ""
-    line.follow("Saving …", lasts=True)
-    line.follow("Saved: polyp.")  # the next slice
+    line.follow("Saved: polyp.", 2)  # the next slice
     assert line.text() == "Saved: polyp."
 
 
@@ -52,19 +51,19 @@ def test_errors_and_what_goes_on_stay(
 
 
 def test_what_went_on_is_gone_when_it_has_ended(line: StatusLine, qtbot: QtBot) -> None:
-    line.follow("Clicks do nothing in 3-D.", lasts=True)
-    line.follow("")
+    line.follow("Clicks do nothing in 3-D.", 1, lasts=True)
+    line.follow("", 1)
     assert line.text() == ""
-    line.follow("Propagating: 3 of 9.", lasts=True)
-    line.follow("Propagating: 3 of 9.")
+    line.follow("Propagating: 3 of 9.", 1, lasts=True)
+    line.follow("Propagating: 3 of 9.", 1)
     qtbot.waitUntil(lambda: line.text() == "", timeout=2000)
 
 
 def test_an_old_message_does_not_come_back_over_a_newer_one(line: StatusLine) -> None:
-    line.follow("Saved: polyp.")
+    line.follow("Saved: polyp.", 1)
     line.say("Round 2 is better by 0.03 Dice: now active.")
-    line.follow("Saved: polyp.")
-    line.follow("")
+    line.follow("Saved: polyp.", 1)
+    line.follow("", 1)
     assert line.text().startswith("Round 2")
 
 

@@ -349,7 +349,9 @@ class ScsamDock(QWidget):
     def show_state(self, state: ViewState) -> None:
         """Show what can be done now, and the latest message."""
         self._parts.annotate.show_state(state)
-        self._parts.foot.status.follow(state.status, error=state.is_error, lasts=state.lasts)
+        self._parts.foot.status.follow(
+            state.status, state.said, error=state.is_error, lasts=state.lasts
+        )
 
     def show_rounds(self, state: RoundsState) -> None:
         """Show the state of the rounds."""

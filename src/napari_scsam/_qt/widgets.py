@@ -167,8 +167,8 @@ class StatusLine(SteadyLabel):
 
     def __init__(self) -> None:
         super().__init__("status", selectable=True)
-        # The last message of the state, and whether it is about what goes on.
-        self._followed, self._lasts = "", False
+        # The last message of the state, its number, and whether it is about what goes on.
+        self._followed, self._number, self._lasts = "", 0, False
         self._expiry = QTimer(self)
         self._expiry.setSingleShot(True)
         self._expiry.setInterval(EXPIRES_MS)
@@ -192,18 +192,18 @@ class StatusLine(SteadyLabel):
         else:
             self._expiry.start()
 
-    def follow(self, text: str, *, error: bool = False, lasts: bool = False) -> None:
+    def follow(self, text: str, number: int, *, error: bool = False, lasts: bool = False) -> None:
         """Show the message of a state that is reported at each change, if it is a new one.
 
-        An empty one ends what was going on.
+        An empty one ends what was going on. The number tells a message that is said once more.
         """
-        is_shown = self.text() == self._followed
-        has_ended = self._lasts and not lasts and is_shown
-        if text and (error or text != self._followed or has_ended):
+        is_new = (text, number) != (self._followed, self._number)
+        has_ended = self._lasts and not lasts and self.text() == self._followed
+        if text and (error or is_new or has_ended):
             self.say(text, error=error, lasts=lasts)
         elif has_ended:
             self.clear()
-        self._followed, self._lasts = text, lasts
+        self._followed, self._number, self._lasts = text, number, lasts
 
 
 def row_size(view: QListWidget) -> QSize:

@@ -34,7 +34,7 @@ def ring_around(box: Box, answer: Mask, protected: Mask) -> Mask | None:
         Without the protected pixels; None if the answer is to be used.
     """
     r0, c0, r1, c1 = box
-    rows, cols = np.indices(answer.shape)
+    rows, cols = np.ogrid[: answer.shape[0], : answer.shape[1]]
     inside = (rows >= r0) & (rows <= r1) & (cols >= c0) & (cols <= c1)
     edge = inside & ~((rows >= r0 + 1) & (rows <= r1 - 1) & (cols >= c0 + 1) & (cols <= c1 - 1))
     outlined = answer & inside

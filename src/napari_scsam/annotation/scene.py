@@ -352,6 +352,7 @@ def _situation(facts: Facts) -> Situation:
         read_only=facts.read_only,
         busy=state.status.busy or ("thinking" if facts.is_waiting else ""),
         message=state.status.message,
+        said=state.status.said,
         blocked=state.blocked,
         tool=state.tool,
         over=state.over,

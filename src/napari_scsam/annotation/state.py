@@ -58,11 +58,15 @@ class Selection:
 
 @dataclass(frozen=True)
 class Status:
-    """Activity and last message; while there is an `error`, it is shown instead."""
+    """Activity and last message; while there is an `error`, it is shown instead.
+
+    `said` counts the messages, so that one that is said twice is news twice.
+    """
 
     busy: Busy = ""
     message: str = ""
     error: str = ""
+    said: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,11 +211,11 @@ class AnnotationState:
 
     def saying(self, message: str) -> AnnotationState:
         """The same state with another message, and without an error."""
-        return replace(self, status=Status(self.status.busy, message))
+        return self.doing(self.status.busy, message)
 
     def doing(self, busy: Busy, message: str) -> AnnotationState:
         """The same state with another activity and message."""
-        return replace(self, status=Status(busy, message))
+        return replace(self, status=Status(busy, message, said=self.status.said + 1))
 
 
 class StateStore:

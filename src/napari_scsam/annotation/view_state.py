@@ -129,6 +129,7 @@ class Situation:
     over: Over = "free"
     drawn: int = 0
     can_suggest: bool = False
+    said: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ class ViewState:
         Whether `status` is an error.
     lasts : bool
         Whether `status` is about what goes on, or about what stands in the way.
+    said : int
+        Number of messages up to `status`.
     axes : tuple of str
         Names of the planes along each axis; empty if there is no choice.
     axis : int
@@ -174,6 +177,7 @@ class ViewState:
     over: Over = "free"
     bright: frozenset[str] = frozenset()
     lasts: bool = False
+    said: int = 0
 
 
 def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
@@ -200,6 +204,7 @@ def resolve(now: Situation, classes: tuple[LabelClass, ...]) -> ViewState:
         over=now.over,
         bright=enabled & _next_steps(now),
         lasts=bool(now.blocked or now.propagating) or now.busy in ("opening", "saving"),
+        said=now.said,
     )
 
 

@@ -153,6 +153,8 @@ def already_included(working: WorkingLabel | None, prompts: PromptSet) -> Prompt
 def ringed_classes(working: WorkingLabel, prompts: PromptSet, answer: LabelArray) -> frozenset[int]:
     """Classes of which `merged` makes a ring, which is not what the model answered."""
     changed = changed_classes(prompts, working.included)
+    if not any(class_id in changed for class_id, _ in prompts.boxes):
+        return frozenset()
     label = working.label
     others = (label > 0) & ~np.isin(label, list(changed)) & ~_takeable(working, label)
     return frozenset(class_id for class_id, _ in _rings(prompts, changed, answer, others))

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 AGREED, LEAST_SHIFT, SOLID = 0.93, 1.2, 0.6
 # Components that are looked at, the largest first. Arbitrary.
 MOST_PARTS = 8
+# Points of a class without an outline, once doubtful components are questions. Arbitrary: as many
+# as a person places.
+MOST_ASKED = 3
 
 
 def doubtful_as_questions(
@@ -55,7 +58,8 @@ def doubtful_as_questions(
     Returns
     -------
     list of PointPrompt
-        A doubtful component keeps the first of its points, of kind 'query'.
+        A doubtful component keeps the first of its points, of kind 'query'. Of the points without
+        an outline at most `MOST_ASKED` are left, the first ones.
     """
     points = list(proposals)
     if "sam" not in models.trained or not any(p.kind == "confirm" for p in points):
@@ -70,7 +74,8 @@ def doubtful_as_questions(
         elif part not in asked:
             asked.add(part)
             kept.append(replace(point, kind="query"))
-    return kept
+    left = [p for p in kept if p.kind != "confirm"][:MOST_ASKED]
+    return [p for p in kept if p.kind == "confirm" or p in left]
 
 
 def _doubtful_parts(

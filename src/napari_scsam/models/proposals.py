@@ -52,10 +52,9 @@ PLATEAU = 0.95
 # Maximum numbers of parts, of points on each, of queries and of missed structures.
 # Arbitrary.
 MAX_PARTS, MAX_POINTS_PER_PART, MAX_QUERIES, MAX_MISSED = 10, 3, 3, 3
-# Points for a class beyond the first of each part, which keeps the part in the outline; and points
-# without an outline once doubtful parts have become questions. As many as a person places: one
-# click gives most of a structure (docs/results/clicks.md). Arbitrary.
-MAX_OTHERS, MAX_ASKED = 2, 3
+# Points for a class beyond the first of each part, which keeps the part in the outline. Arbitrary:
+# with it as many as a person places.
+MAX_OTHERS = 2
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,7 @@ def propose(
     a person who accepts them gets. Doubtful components are questions (`doubtful_as_questions`).
     """
     proposals, odds = proposed_outline(models, image, embedding, class_id, around)
-    return _within_budget(doubtful_as_questions(proposals, models, embedding, odds))
-
-
-def _within_budget(proposals: Sequence[PointPrompt]) -> list[PointPrompt]:
-    """Return the points with an outline, and the first few of the others: parts come first."""
-    asked = [p for p in proposals if p.kind != "confirm"][:MAX_ASKED]
-    return [p for p in proposals if p.kind == "confirm" or p in asked]
+    return doubtful_as_questions(proposals, models, embedding, odds)
 
 
 def proposed_outline(
