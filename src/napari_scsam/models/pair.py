@@ -110,11 +110,15 @@ class Pair:
         other._number = number
         return other
 
-    def without_views(self) -> Pair:
-        """Return the same pair whose U-Net predicts one view of a plane, not several (faster)."""
+    def without_views(self, *, on_own_grid: bool = False) -> Pair:
+        """Return the same pair whose U-Net predicts one view of a plane, not several (faster).
+
+        With `on_own_grid` what it predicts alone is not resampled to the plane's pixels either.
+        """
         other = copy.copy(self)
         other._unet = copy.copy(self._unet)
         other._unet.mirrored = other._unet.turned = False
+        other._unet.on_own_grid = on_own_grid
         other._latest = other._latest_unet = None
         return other
 

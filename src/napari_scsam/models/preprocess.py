@@ -126,8 +126,12 @@ class Frame:
         """
         if low.shape[-1] != self.size:
             low = bilinear(low, (self.size, self.size))
+        return bilinear(self.without_padding(low), self.shape)
+
+    def without_padding(self, square: Tensor) -> Tensor:
+        """Return the part (..., h, w) of a tensor (..., size, size) that shows the plane."""
         h, w = self.resized
-        return bilinear(low[..., :h, :w], self.shape)
+        return square[..., :h, :w]
 
     def _scale(self) -> NDArray[np.float64]:
         # Rounding makes the scales of both axes differ slightly on non-square planes.
@@ -200,11 +204,15 @@ def normalise(image: NDArray[Any]) -> FloatArray:
     InputError
         As for `check_plane`.
     """
-    array = check_plane(image).astype(np.float64)
-    low, high = np.percentile(array, PERCENTILES)
+    checked = check_plane(image)
+    values = checked.astype(np.float64)
+    # The same percentiles from a type that is quicker to sort. Differences of signed ones overflow.
+    low, high = np.percentile(checked if checked.dtype.kind == "u" else values, PERCENTILES)
     if low == high:
-        low, high = array.min(), array.max()
-    unit: FloatArray = np.clip((array - low) / (high - low), 0, 1).astype(np.float32)
+        low, high = values.min(), values.max()
+    values -= low
+    values /= high - low
+    unit: FloatArray = np.clip(values, 0, 1, out=values).astype(np.float32)
     return unit
 
 

@@ -73,6 +73,12 @@ class UNet:
         of five U-Nets of 40 labels each rose by 0.01 to 0.02 with both.
     prior : ClassPrior, optional
         For a network with SAM features as input: its log-odds are an input, too.
+
+    Attributes
+    ----------
+    on_own_grid : bool
+        Whether `probabilities` returns those of the scaled plane, without resampling them to the
+        plane's own pixels; False at first.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class UNet:
         self.context = context
         self.mirrored, self.turned = mirrored, turned
         self.prior = prior
+        self.on_own_grid = False
 
     @property
     def kind(self) -> UNetKind:
@@ -119,7 +126,7 @@ class UNet:
         around: Around | None = None,
         embedding: Embedding | None = None,
     ) -> FloatArray:
-        """Predict class probabilities on the plane's own grid.
+        """Predict class probabilities on the plane's own grid, unless `on_own_grid`.
 
         Parameters
         ----------
@@ -133,7 +140,7 @@ class UNet:
         Returns
         -------
         ndarray of shape (K + 1, rows, cols), float32
-            Background first; sums to 1.
+            Background first; sums to 1. With `on_own_grid` the longest side is `image_size`.
 
         Raises
         ------
@@ -152,7 +159,10 @@ class UNet:
             bring(self.network, device)
             sam = None if joined is None else joined.to(device)
             found = self._over_views(prepared.pixels[None].to(device), sam)
-            planes = prepared.frame.logits_to_plane(found)
+            if self.on_own_grid:
+                planes = prepared.frame.without_padding(found)
+            else:
+                planes = prepared.frame.logits_to_plane(found)
             return np.ascontiguousarray(planes[0].cpu().numpy(), dtype=np.float32)
 
         with torch.inference_mode():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_scsam.core.arrays import FloatArray, Pixels
-    from napari_scsam.core.settings import Device, PredictWith
+    from napari_scsam.core.settings import Device
     from napari_scsam.core.volume import Around, Volume
     from napari_scsam.models import FeatureEncoder, Pair
     from napari_scsam.project import ImageRecord
@@ -212,8 +212,11 @@ def doubts_in(doubts_row: FloatArray | None, shares_row: FloatArray | None) -> d
 
 def _doubts(models: _Loaded, pixels: Pixels, around: Around | None) -> FloatArray:
     pair = _of_round(models)
-    which: PredictWith = "unet" if "unet" in pair.trained else "pair"
-    found = doubts(pair.probabilities(pixels, None, which, around), pair.class_ids)
+    if "unet" in pair.trained:
+        maps = pair.without_views(on_own_grid=True).probabilities(pixels, None, "unet", around)
+    else:
+        maps = pair.probabilities(pixels, None, "pair", around)
+    found = doubts(maps, pair.class_ids)
     rows = [
         (c, found[c].entropy, found[c].dice) if c in found else (c, np.nan, np.nan)
         for c in pair.class_ids
