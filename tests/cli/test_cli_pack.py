@@ -12,12 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
-from command_line import ok, process, refused
+from command_line import here, ok, process, refused
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from untrained_round import add_round
 
-from napari_scsam.project import Project
+from napari_scsam.core.geometry import Plane
+from napari_scsam.project import Project, labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,8 +105,63 @@ def test_a_round_comes_back(project: Path, with_round: Path) -> None:
             other = project / "rounds/0001" / file.relative_to(with_round)
             assert other.read_bytes() == file.read_bytes()
     assert ok("rank", project)["round"] == 1
-    # A second time it goes on from no round, while one is active.
-    assert "goes on from no round, but round 1" in refused("rounds", project, "--take", with_round)
+    assert "is round 1 of project already" in refused("rounds", project, "--take", with_round)
+
+
+@pytest.mark.parametrize("slice_files_from", [2**21, 1], ids=["one file", "a file a slice"])
+def test_a_round_of_a_volume_labelled_slice_by_slice_comes_back(
+    slice_files_from: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "SLICE_FILES_FROM", slice_files_from)
+    volume = np.random.default_rng(0).normal(size=(5, 40, 50)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "volume.tif", volume, imagej=True, metadata={"axes": "ZYX"})
+    mine, copy = tmp_path / "mine", tmp_path / "packed"
+    ok("new", mine, "--images", tmp_path / "volume.tif", "--classes", "polyp")
+    label_slice(mine, 1)
+    label_slice(mine, 2)
+    ok("pack", mine, "--out", copy)
+    (made,) = ok("rounds", mine, "--take", add_round(copy))["rounds"]
+    assert made["number"] == 1 and made["active"]
+    label_slice(copy, 4)
+    line = refused("rounds", mine, "--take", add_round(copy))
+    assert "labels that mine does not have" in line
+
+
+def label_slice(folder: Path, number: int) -> None:
+    with Project.open(folder) as opened:
+        label = np.zeros((40, 50), np.uint8)
+        label[5:20, 8:30] = 1
+        opened.commit(opened.images()[0].id, label, plane=Plane(0, number))
+
+
+def test_a_round_that_was_not_compared_is_taken_and_does_not_become_active(
+    project: Path, tmp_path: Path
+) -> None:
+    """An anonymous copy has no rounds, so that its own start from nothing."""
+    add_round(project)
+    ok("pack", project, "--out", tmp_path / "packed", "--images", "--anonymise")
+    done = here("rounds", project, "--take", add_round(tmp_path / "packed"))
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stdout.split()).startswith(
+        "Round 2 was not compared with round 1, which stays active: to use it, make it active "
+        "(rounds --promote 2)."
+    )
+    first, second = ok("rounds", project)["rounds"]
+    assert first["active"] and not second["active"]
+    assert ok("rounds", project, "--promote", 2)["rounds"][1]["active"]
+
+
+def test_a_parent_is_the_same_round_under_any_number(project: Path, tmp_path: Path) -> None:
+    add_round(project)
+    ok("pack", project, "--out", tmp_path / "packed")
+    add_round(project)
+    second, third = tmp_path / "carried", tmp_path / "carried too"
+    shutil.copytree(add_round(tmp_path / "packed"), second)
+    # At home another round 2 is active.
+    assert not ok("rounds", project, "--take", second)["rounds"][2]["active"]
+    ok("rounds", project, "--promote", 3)
+    shutil.copytree(add_round(tmp_path / "packed"), third)
+    assert ok("rounds", project, "--take", third)["rounds"][3]["active"]
 
 
 def with_texts(folder: Path) -> list[Path]:

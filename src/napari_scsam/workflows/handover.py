@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import INVALID, InputError
@@ -21,7 +22,6 @@ from napari_scsam.core.project_layout import (
 from napari_scsam.core.round_contract import INPUTS_FILE, MANIFEST_FILE
 from napari_scsam.io.atomic import flush_folder, make_folder, storage_error
 from napari_scsam.io.real_files import (
-    is_plain_file,
     is_plain_tree,
     make_real_folder,
     read_json,
@@ -29,6 +29,7 @@ from napari_scsam.io.real_files import (
 from napari_scsam.project.files import hash_file, place_of
 from napari_scsam.project.journal import Journal, NewEvent
 from napari_scsam.project.numbered import numbered
+from napari_scsam.project.rounds import manifest_hash
 from napari_scsam.workflows.anonymising import (
     LEFT_IN,
     copy_images,
@@ -110,7 +111,8 @@ def pack(
 def take_round(project: Project, folder: Path) -> RoundRecord:
     """Take a round that was trained in a copy of this project; it is promoted if it is better.
 
-    All of its files are checked by their hashes, and its labels against those of this project.
+    A round that was not compared with the one that is active here is taken, and not promoted. All
+    of its files are checked by their hashes, and its labels against those of this project.
 
     Parameters
     ----------
@@ -122,8 +124,8 @@ def take_round(project: Project, folder: Path) -> RoundRecord:
     Raises
     ------
     InputError
-        If it is no finished round, is damaged, or was not trained on labels of this project or
-        from the round that is active now.
+        If it is no finished round, is damaged, is here already, or was not trained on labels of
+        this project.
     ProjectError
         If the disk is full or can't be written.
     """
@@ -143,10 +145,10 @@ def merge_rounds(project: Project, other: Project) -> tuple[list[int], list[str]
     problems : list of str
         Rounds that can't be copied, and why.
     """
-    here = {_manifest_hash(record) for record in project.rounds()}
+    here = {manifest_hash(record.folder) for record in project.rounds()}
     numbers, problems = [], []
     for record in other.rounds():
-        known = _manifest_hash(record)
+        known = manifest_hash(record.folder)
         if record.pruned or known is None or known in here:
             continue
         try:
@@ -160,12 +162,6 @@ def merge_rounds(project: Project, other: Project) -> tuple[list[int], list[str]
         except InputError as exc:
             problems.append(f"Round {record.number} was not merged: {exc}")
     return numbers, problems
-
-
-def _manifest_hash(record: RoundRecord) -> str | None:
-    """What identifies a round in copies of a project; None if its folder is incomplete."""
-    manifest = record.folder / MANIFEST_FILE
-    return hash_file(manifest) if is_plain_file(manifest) else None
 
 
 def _copied_round(project: Project, folder: Path) -> int:
@@ -279,27 +275,31 @@ def _checked_round(folder: Path) -> dict[str, Any]:
 
 
 def _check_origin(project: Project, folder: Path, inputs: dict[str, Any]) -> None:
-    """Refuse a round of other labels, other classes or another parent."""
+    """Refuse a round that is here already, or of other labels or classes."""
+    taken = {manifest_hash(record.folder): record.number for record in project.rounds()}
+    number = taken.get(manifest_hash(folder))
+    if number is not None:
+        raise InputError(
+            f"{folder} is round {number} of {project.name} already: to use it, make it active "
+            f"(rounds --promote {number})."
+        )
     _check_classes(project, folder, _classes_of(folder, inputs))
-    try:
-        labels = {image["label"]["sha256"] for image in inputs["images"] if image["label"]}
-        parent = inputs["parent_round"]
-        parent_number = None if parent is None else int(parent["number"])
-    except INVALID as exc:
-        raise InputError(f"{folder / INPUTS_FILE} is damaged: {exc}.") from exc
-    known = {e.payload.get("sha256") for e in project.events("commit")}
-    if not labels <= known:
+    known = {event.payload.get("sha256") for event in project.events("commit")}
+    if not _label_hashes(folder, inputs) <= known:
         raise InputError(
             f"{folder} was trained on labels that {project.name} does not have: merge the project "
             "that it was trained in first."
         )
-    active = project.active_round()
-    if parent_number != (active.number if active else None) or not _same_parent(active, folder):
-        raise InputError(
-            f"{folder} goes on from {_round_name(parent_number)}, but "
-            f"{_round_name(active.number if active else None)} is active in {project.name}, so "
-            "that the two can't be compared: make that one active first (rounds --promote)."
-        )
+
+
+def _label_hashes(folder: Path, inputs: dict[str, Any]) -> set[str]:
+    """The hashes of all files of the labels that a round was trained on."""
+    try:
+        labels = [image["label"] for image in inputs["images"] if image["label"]]
+        files = chain(*(label.get("parts", [label]) for label in labels))
+        return {file["sha256"] for file in files}
+    except INVALID as exc:
+        raise InputError(f"{folder / INPUTS_FILE} is damaged: {exc!r}.") from exc
 
 
 def _classes_of(folder: Path, inputs: dict[str, Any]) -> list[tuple[int, str]]:
@@ -312,16 +312,3 @@ def _classes_of(folder: Path, inputs: dict[str, Any]) -> list[tuple[int, str]]:
 def _check_classes(project: Project, folder: Path, classes: list[tuple[int, str]]) -> None:
     if classes != [(c.id, c.name) for c in project.classes]:
         raise InputError(f"{folder} has other classes than {project.name}: it can't be taken.")
-
-
-def _same_parent(active: RoundRecord | None, folder: Path) -> bool:
-    """Whether the active round is the one beside `folder` that it goes on from."""
-    if active is None:
-        return True
-    beside = folder.parent / active.folder.name / MANIFEST_FILE
-    own = active.folder / MANIFEST_FILE
-    return not beside.is_file() or (own.is_file() and hash_file(own) == hash_file(beside))
-
-
-def _round_name(number: int | None) -> str:
-    return "no round" if number is None else f"round {number}"
