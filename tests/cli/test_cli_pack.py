@@ -19,9 +19,12 @@ from untrained_round import add_round
 
 from napari_scsam.core.geometry import Plane
 from napari_scsam.project import Project, labels
+from napari_scsam.workflows.handover import pack
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_scsam.core.jobs import Progress
 
 
 @pytest.fixture
@@ -80,6 +83,37 @@ def test_images_stay_where_they_are_unless_they_are_the_projects_own(
         names = {record.name: record for record in opened.images()}
         assert names["p0"].path == tmp_path / "scans/p0.png"
         assert opened.volume(names["layer"].id).shape == (30, 30)
+
+
+@pytest.mark.parametrize("anonymise", [False, True], ids=["as it is", "anonymous"])
+def test_a_copy_of_a_project_in_use_has_every_file_that_its_journal_names(
+    project: Path, tmp_path: Path, anonymise: bool
+) -> None:
+    """Labels are committed and an image is added before each step of the copying."""
+    added: list[str] = []
+    with Project.open(project) as opened:
+
+        def work_on(_: Progress) -> None:
+            picture = tmp_path / f"more-{len(added)}.png"
+            imageio.imwrite(picture, np.eye(40, 50, len(added), np.uint8))
+            added.extend(opened.add_images(picture))
+            for image in (opened.images()[0].id, added[-1]):
+                opened.commit(image, np.ones((40, 50), np.uint8))
+            (project / "labels/.0a1b2c3d.nii.gz").write_bytes(b"half-written")
+
+        copy = tmp_path / "packed"
+        pack(opened, copy, with_images=True, anonymise=anonymise, progress=work_on)
+    assert added
+    label_one(copy, 0)
+    with Project.open(copy) as packed:
+        assert packed.notes == []
+        images = packed.images()
+        for record in images:
+            for commit in packed.commits(record.id):
+                assert packed.label(record.id, commit.version) is not None
+        assert packed.label(images[0].id).sum() == 15 * 22
+        assert {record.path for record in images} == set((copy / "scans").iterdir())
+    assert not (copy / "labels/.0a1b2c3d.nii.gz").exists()
 
 
 def test_nothing_is_packed_over_anything(project: Path, tmp_path: Path) -> None:

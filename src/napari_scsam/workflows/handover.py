@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import INVALID, InputError
+from napari_scsam.core.jobs import Progress, ProgressFn, ignore_progress
 from napari_scsam.core.project_layout import (
     JOURNAL_FILE,
     LABELS_FOLDER,
@@ -20,16 +21,20 @@ from napari_scsam.core.project_layout import (
     TUNED_FOLDER,
 )
 from napari_scsam.core.round_contract import INPUTS_FILE, MANIFEST_FILE
-from napari_scsam.io.atomic import flush_folder, make_folder, storage_error
+from napari_scsam.io.atomic import TEMPORARY, flush_folder, make_folder, storage_error
 from napari_scsam.io.real_files import (
+    is_link,
+    is_plain_file,
     is_plain_tree,
     make_real_folder,
     read_json,
 )
+from napari_scsam.project.backups import clear_errors, connect
 from napari_scsam.project.files import hash_file, place_of
-from napari_scsam.project.journal import Journal, NewEvent
+from napari_scsam.project.images import Images
+from napari_scsam.project.journal import Journal
 from napari_scsam.project.numbered import numbered
-from napari_scsam.project.rounds import manifest_hash
+from napari_scsam.project.rounds import Rounds, manifest_hash
 from napari_scsam.workflows.anonymising import (
     LEFT_IN,
     copy_images,
@@ -38,6 +43,7 @@ from napari_scsam.workflows.anonymising import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_scsam.project import ImageRecord, Project, RoundRecord
@@ -65,12 +71,18 @@ class Packed:
 
 
 def pack(
-    project: Project, out: Path, *, with_images: bool = False, anonymise: bool = False
+    project: Project,
+    out: Path,
+    *,
+    with_images: bool = False,
+    anonymise: bool = False,
+    progress: ProgressFn = ignore_progress,
 ) -> Packed:
     """Copy a project into a new folder, without its cache and its unfinished rounds.
 
-    The project may be open read-only, and in use. The journal of the copy goes on by itself; what
-    is labelled there comes back by `merge`, and a round by `take_round`.
+    The project may be open read-only, and in use: what is committed meanwhile is not in the copy.
+    The journal of the copy goes on by itself; what is labelled there comes back by `merge`, and a
+    round by `take_round`.
 
     Parameters
     ----------
@@ -83,6 +95,8 @@ def pack(
     anonymise : bool
         Leave out names, paths, cases and the texts in the headers of the images, which are in the
         copy then; see `anonymising`. Labels still come back by `merge`.
+    progress : callable
+        Called before each step.
 
     Raises
     ------
@@ -99,7 +113,9 @@ def pack(
         raise InputError("An anonymous copy can't refer to images by their paths: add --images.")
     make_folder(out)
     try:
-        return _pack_anonymously(project, out) if anonymise else _pack(project, out, with_images)
+        if anonymise:
+            return _pack_anonymously(project, out, progress)
+        return _pack(project, out, with_images, progress)
     except OSError as exc:
         _clear(out)
         raise storage_error(exc, out) from exc
@@ -184,57 +200,90 @@ def _copied_round(project: Project, folder: Path) -> int:
     return number
 
 
-def _pack(project: Project, out: Path, with_images: bool) -> Packed:
+def _pack(project: Project, out: Path, with_images: bool, progress: ProgressFn) -> Packed:
     source = project.folder
-    for name in (LABELS_FOLDER, TUNED_FOLDER, PENDING_FOLDER):
-        if is_plain_tree(source / name):
-            shutil.copytree(source / name, out / name)
-    for record in project.rounds():
-        if is_plain_tree(record.folder):
-            shutil.copytree(record.folder, out / ROUNDS_FOLDER / record.folder.name)
-    with (
-        closing(sqlite3.connect(source / JOURNAL_FILE)) as journal,
-        closing(sqlite3.connect(out / JOURNAL_FILE)) as copy,
-    ):
-        journal.backup(copy)
-    packed, missing = _place_images(project, out, with_images)
+    # First: a label that it names is there before it, and stays there.
+    _copy_journal(source / JOURNAL_FILE, out / JOURNAL_FILE)
+    with closing(Journal(out / JOURNAL_FILE)) as journal:
+        progress(Progress(0, "Copying labels"))
+        for name in (LABELS_FOLDER, TUNED_FOLDER, PENDING_FOLDER):
+            _copy_files(source / name, out / name)
+        progress(Progress(0, "Copying rounds"))
+        for record in Rounds(source, journal).all():
+            _copy_files(record.folder, out / ROUNDS_FOLDER / record.folder.name)
+        images = Images(source, journal).all()
+        own = None if with_images else source.resolve() / SCANS_FOLDER
+        places, packed = _place_images(images, out, own, progress)
+        journal.append_all(
+            ("located", place_of(path.absolute(), out), image) for image, path in places.items()
+        )
     # Last, because this file makes the folder a project.
     shutil.copy2(source / PROJECT_FILE, out / PROJECT_FILE)
-    return Packed(out, packed, tuple(missing))
+    missing = tuple(record.name for record in images if record.id not in places)
+    return Packed(out, packed, missing)
 
 
-def _pack_anonymously(project: Project, out: Path) -> Packed:
-    if is_plain_tree(project.folder / LABELS_FOLDER):
-        shutil.copytree(project.folder / LABELS_FOLDER, out / LABELS_FOLDER)
-    copied, missing = copy_images(project, out, _file_of)
-    write_anonymous_journal(project, out, copied)
+def _pack_anonymously(project: Project, out: Path, progress: ProgressFn) -> Packed:
+    events = project.events()  # first, for the same reason
+    known = {event.image for event in events if event.kind == "image"}
+    images = [record for record in project.images() if record.id in known]
+    progress(Progress(0, "Copying labels"))
+    _copy_files(project.folder / LABELS_FOLDER, out / LABELS_FOLDER)
+    copied, missing = copy_images(images, out, _file_of, progress)
+    write_anonymous_journal(events, out, copied)
     write_anonymous_settings(project, out)
     return Packed(out, len(copied), tuple(missing), LEFT_IN)
 
 
-def _place_images(project: Project, out: Path, with_images: bool) -> tuple[int, list[str]]:
-    """Copy images, and note in the journal of the copy where each is."""
-    own = project.folder.resolve() / SCANS_FOLDER
-    located: list[NewEvent] = []
-    missing, count = [], 0
-    for record in project.images():
+def _copy_journal(source: Path, target: Path) -> None:
+    """Copy the events of a journal that may be in use, as they are at one moment."""
+    with (
+        clear_errors(source),
+        closing(connect(source)) as journal,
+        closing(connect(target)) as copy,
+    ):
+        journal.backup(copy)
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copy a folder that may be in use, without links and temporary files."""
+    if is_link(source) or not source.is_dir():
+        return
+    target.mkdir(parents=True)
+    for path in list(source.iterdir()):
+        if is_plain_file(path) and not re.match(TEMPORARY, path.name):
+            with suppress(FileNotFoundError):  # such as uncommitted work that was just committed
+                shutil.copy2(path, target / path.name)
+        else:
+            _copy_files(path, target / path.name)
+
+
+def _place_images(
+    images: Sequence[ImageRecord], out: Path, own: Path | None, progress: ProgressFn
+) -> tuple[dict[str, Path], int]:
+    """Copy the images in the folder `own`, or all of them without it.
+
+    Returns
+    -------
+    places : dict of str to Path
+        Where each image of the copy is; one that is gone or has changed is left out.
+    count : int
+        How many were copied.
+    """
+    places, count = {}, 0
+    for number, record in enumerate(images):
+        progress(Progress(number / len(images), "Copying images"))
         path = _file_of(record)
         if path is None:
-            missing.append(record.name)
             continue
-        if with_images or path.resolve().is_relative_to(own):
+        if own is None or path.resolve().is_relative_to(own):
             target = out / SCANS_FOLDER / f"{record.id}-{path.name}"
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
             path = target
             count += 1
-        located.append(("located", place_of(path.absolute(), out), record.id))
-    journal = Journal(out / JOURNAL_FILE)
-    try:
-        journal.append_all(located)
-    finally:
-        journal.close()
-    return count, missing
+        places[record.id] = path
+    return places, count
 
 
 def _file_of(record: ImageRecord) -> Path | None:
