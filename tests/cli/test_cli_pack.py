@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
@@ -22,9 +23,9 @@ from napari_scsam.project import Project, labels
 from napari_scsam.workflows.handover import pack
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_scsam.core.jobs import Progress
+
+QUICK = ["--recipe", "supervised", "--steps", "1", "--image-size", "32", "--unet", "pretrained"]
 
 
 @pytest.fixture
@@ -140,6 +141,28 @@ def test_a_round_comes_back(project: Path, with_round: Path) -> None:
             assert other.read_bytes() == file.read_bytes()
     assert ok("rank", project)["round"] == 1
     assert "is round 1 of project already" in refused("rounds", project, "--take", with_round)
+
+
+def test_rounds_trained_in_copies_come_back_one_after_the_other(
+    project: Path, tmp_path: Path, forked_rounds: None
+) -> None:
+    """The copies are elsewhere, and neither the project nor its scans are there."""
+    label_one(project, 1)
+    for number, elsewhere in ((1, tmp_path / "one"), (2, tmp_path / "two")):
+        ok("pack", project, "--out", tmp_path / "packed", "--images")
+        (tmp_path / "packed").rename(elsewhere)
+        for name in ("scans", "project"):
+            (tmp_path / name).rename(tmp_path / f"{name} at home")
+        trained = ok("train", elsewhere, *QUICK)["round"]
+        for name in ("scans", "project"):
+            (tmp_path / f"{name} at home").rename(tmp_path / name)
+        assert trained["number"] == number
+        carried = Path(trained["folder"]).rename(tmp_path / f"carried {number}")
+        made = ok("rounds", project, "--take", carried)["rounds"][-1]
+        assert made["number"] == number and made["metrics"] == trained["metrics"]
+        assert (made["reason"], made["active"]) == (trained["reason"], trained["active"])
+    # It goes on from the first one, which was taken here.
+    assert "Dice on 1 held-out case" in made["reason"]
 
 
 @pytest.mark.parametrize("slice_files_from", [2**21, 1], ids=["one file", "a file a slice"])
