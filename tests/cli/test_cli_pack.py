@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import imageio.v3 as imageio
@@ -12,15 +13,19 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
-from command_line import ok, process, refused
+from command_line import here, ok, process, refused
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from untrained_round import add_round
 
-from napari_scsam.project import Project
+from napari_scsam.core.geometry import Plane
+from napari_scsam.project import Project, labels
+from napari_scsam.workflows.handover import pack
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from napari_scsam.core.jobs import Progress
+
+QUICK = ["--recipe", "supervised", "--steps", "1", "--image-size", "32", "--unet", "pretrained"]
 
 
 @pytest.fixture
@@ -81,6 +86,37 @@ def test_images_stay_where_they_are_unless_they_are_the_projects_own(
         assert opened.volume(names["layer"].id).shape == (30, 30)
 
 
+@pytest.mark.parametrize("anonymise", [False, True], ids=["as it is", "anonymous"])
+def test_a_copy_of_a_project_in_use_has_every_file_that_its_journal_names(
+    project: Path, tmp_path: Path, anonymise: bool
+) -> None:
+    """Labels are committed and an image is added before each step of the copying."""
+    added: list[str] = []
+    with Project.open(project) as opened:
+
+        def work_on(_: Progress) -> None:
+            picture = tmp_path / f"more-{len(added)}.png"
+            imageio.imwrite(picture, np.eye(40, 50, len(added), np.uint8))
+            added.extend(opened.add_images(picture))
+            for image in (opened.images()[0].id, added[-1]):
+                opened.commit(image, np.ones((40, 50), np.uint8))
+            (project / "labels/.0a1b2c3d.nii.gz").write_bytes(b"half-written")
+
+        copy = tmp_path / "packed"
+        pack(opened, copy, with_images=True, anonymise=anonymise, progress=work_on)
+    assert added
+    label_one(copy, 0)
+    with Project.open(copy) as packed:
+        assert packed.notes == []
+        images = packed.images()
+        for record in images:
+            for commit in packed.commits(record.id):
+                assert packed.label(record.id, commit.version) is not None
+        assert packed.label(images[0].id).sum() == 15 * 22
+        assert {record.path for record in images} == set((copy / "scans").iterdir())
+    assert not (copy / "labels/.0a1b2c3d.nii.gz").exists()
+
+
 def test_nothing_is_packed_over_anything(project: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").write_text("x")
@@ -104,8 +140,85 @@ def test_a_round_comes_back(project: Path, with_round: Path) -> None:
             other = project / "rounds/0001" / file.relative_to(with_round)
             assert other.read_bytes() == file.read_bytes()
     assert ok("rank", project)["round"] == 1
-    # A second time it goes on from no round, while one is active.
-    assert "goes on from no round, but round 1" in refused("rounds", project, "--take", with_round)
+    assert "is round 1 of project already" in refused("rounds", project, "--take", with_round)
+
+
+def test_rounds_trained_in_copies_come_back_one_after_the_other(
+    project: Path, tmp_path: Path, forked_rounds: None
+) -> None:
+    """The copies are elsewhere, and neither the project nor its scans are there."""
+    label_one(project, 1)
+    for number, elsewhere in ((1, tmp_path / "one"), (2, tmp_path / "two")):
+        ok("pack", project, "--out", tmp_path / "packed", "--images")
+        (tmp_path / "packed").rename(elsewhere)
+        for name in ("scans", "project"):
+            (tmp_path / name).rename(tmp_path / f"{name} at home")
+        trained = ok("train", elsewhere, *QUICK)["round"]
+        for name in ("scans", "project"):
+            (tmp_path / f"{name} at home").rename(tmp_path / name)
+        assert trained["number"] == number
+        carried = Path(trained["folder"]).rename(tmp_path / f"carried {number}")
+        made = ok("rounds", project, "--take", carried)["rounds"][-1]
+        assert made["number"] == number and made["metrics"] == trained["metrics"]
+        assert (made["reason"], made["active"]) == (trained["reason"], trained["active"])
+    # It goes on from the first one, which was taken here.
+    assert "Dice on 1 held-out case" in made["reason"]
+
+
+@pytest.mark.parametrize("slice_files_from", [2**21, 1], ids=["one file", "a file a slice"])
+def test_a_round_of_a_volume_labelled_slice_by_slice_comes_back(
+    slice_files_from: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "SLICE_FILES_FROM", slice_files_from)
+    volume = np.random.default_rng(0).normal(size=(5, 40, 50)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "volume.tif", volume, imagej=True, metadata={"axes": "ZYX"})
+    mine, copy = tmp_path / "mine", tmp_path / "packed"
+    ok("new", mine, "--images", tmp_path / "volume.tif", "--classes", "polyp")
+    label_slice(mine, 1)
+    label_slice(mine, 2)
+    ok("pack", mine, "--out", copy)
+    (made,) = ok("rounds", mine, "--take", add_round(copy))["rounds"]
+    assert made["number"] == 1 and made["active"]
+    label_slice(copy, 4)
+    line = refused("rounds", mine, "--take", add_round(copy))
+    assert "labels that mine does not have" in line
+
+
+def label_slice(folder: Path, number: int) -> None:
+    with Project.open(folder) as opened:
+        label = np.zeros((40, 50), np.uint8)
+        label[5:20, 8:30] = 1
+        opened.commit(opened.images()[0].id, label, plane=Plane(0, number))
+
+
+def test_a_round_that_was_not_compared_is_taken_and_does_not_become_active(
+    project: Path, tmp_path: Path
+) -> None:
+    """An anonymous copy has no rounds, so that its own start from nothing."""
+    add_round(project)
+    ok("pack", project, "--out", tmp_path / "packed", "--images", "--anonymise")
+    done = here("rounds", project, "--take", add_round(tmp_path / "packed"))
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stdout.split()).startswith(
+        "Round 2 was not compared with round 1, which stays active: to use it, make it active "
+        "(rounds --promote 2)."
+    )
+    first, second = ok("rounds", project)["rounds"]
+    assert first["active"] and not second["active"]
+    assert ok("rounds", project, "--promote", 2)["rounds"][1]["active"]
+
+
+def test_a_parent_is_the_same_round_under_any_number(project: Path, tmp_path: Path) -> None:
+    add_round(project)
+    ok("pack", project, "--out", tmp_path / "packed")
+    add_round(project)
+    second, third = tmp_path / "carried", tmp_path / "carried too"
+    shutil.copytree(add_round(tmp_path / "packed"), second)
+    # At home another round 2 is active.
+    assert not ok("rounds", project, "--take", second)["rounds"][2]["active"]
+    ok("rounds", project, "--promote", 3)
+    shutil.copytree(add_round(tmp_path / "packed"), third)
+    assert ok("rounds", project, "--take", third)["rounds"][3]["active"]
 
 
 def with_texts(folder: Path) -> list[Path]:

@@ -133,7 +133,9 @@ def test_better_rounds_become_active_and_worse_ones_do_not(
     assert active.metrics["dice"]["pair"]["mean"] == 0.83
     assert [(r.number, r.active) for r in labelled.rounds()] == [(1, False), (2, True), (3, False)]
     inputs = json.loads((labelled.begin_round(SETTINGS) / "inputs.json").read_text())
-    assert inputs["parent_round"] == {"number": 2, "folder": str(active.folder)}
+    manifest = hashlib.sha256((active.folder / "manifest.json").read_bytes()).hexdigest()
+    parent = {"number": 2, "folder": str(active.folder), "manifest": manifest}
+    assert inputs["parent_round"] == parent
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from napari_scsam.cli.opening import opened
 from napari_scsam.cli.options import Json
-from napari_scsam.cli.report import Report
+from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.workflows.handover import pack as pack_project
 from napari_scsam.workflows.merging import Change, Merged
 from napari_scsam.workflows.merging import merge as merge_projects
@@ -63,8 +63,10 @@ def pack(
         With --images: leave out names, paths, cases, rounds, and the texts in the headers of the
         images. Pixels are not changed: what is left in is listed.
     """
-    with opened(folder, read_only=True) as project:
-        packed = pack_project(project, out, with_images=images, anonymise=anonymise)
+    with opened(folder, read_only=True) as project, StderrProgress() as progress:
+        packed = pack_project(
+            project, out, with_images=images, anonymise=anonymise, progress=progress
+        )
     lines = [f"Packed {folder} into {packed.folder}, with {_count(packed.images, 'image')}."]
     lines += [f"Not there, or changed: {name}" for name in packed.missing]
     lines += [f"Left in: {what}" for what in packed.left_in]

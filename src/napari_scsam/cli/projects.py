@@ -200,12 +200,14 @@ def rounds(
         active round and its parent. Metrics are kept.
     take
         Folder of a round that was trained in a copy of this project, such as COPY/rounds/0002. It
-        is checked by its hashes, and becomes active if it is better.
+        is checked by its hashes, and becomes active if it was compared with the round that is
+        active here and is better.
     """
     only_lists = promote is None and not rollback and prune is None and take is None
+    lines: list[str] = []
     with opened(folder, read_only=only_lists) as project:
         if take is not None:
-            take_round(project, take)
+            lines.append(escape(take_round(project, take).reason))
         if promote is not None:
             project.promote(promote)
         if rollback:
@@ -215,10 +217,10 @@ def rounds(
         sizes = {r.number: project.round_bytes(r.number) for r in records}
     data: dict[str, Any] = {"rounds": [round_data(r) | {"bytes": sizes[r.number]} for r in records]}
     table = _round_table(records, sizes)
-    if removed is None:
-        return Report(data, table, json)
-    data["pruned"] = {"rounds": removed.numbers, "bytes": removed.size}
-    return Report(data, Group(_pruned_line(removed), table), json)
+    if removed is not None:
+        data["pruned"] = {"rounds": removed.numbers, "bytes": removed.size}
+        lines.append(_pruned_line(removed))
+    return Report(data, Group(*lines, table), json)
 
 
 def export(

@@ -62,6 +62,14 @@ def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[
     return False, f"Round {number} was not better ({both}); round {active} stays active."
 
 
+def not_compared(number: int, active: int) -> str:
+    """Why a round that does not go on from the active one is not promoted, in one line."""
+    return (
+        f"Round {number} was not compared with round {active}, which stays active: to use it, "
+        f"make it active (rounds --promote {number})."
+    )
+
+
 def _may_be_chance(comparison: Mapping[str, Any] | None) -> bool:
     """Whether the mean difference to the parent is within its error; False if that is unknown."""
     error = (comparison or {}).get("standard_error")

@@ -21,13 +21,13 @@ from napari_scsam.core.round_contract import (
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.windows import AUTO, Window, parse_window
 from napari_scsam.io.atomic import make_folder, storage_error, write_bytes
-from napari_scsam.io.real_files import is_plain_tree, read_json
+from napari_scsam.io.real_files import is_plain_file, is_plain_tree, read_json
 from napari_scsam.project import parsing
 from napari_scsam.project.files import hash_file
 from napari_scsam.project.interrupted import interrupted_round, resumable
 from napari_scsam.project.numbered import numbered, remove_tree, unfinished
 from napari_scsam.project.process import training_process
-from napari_scsam.project.promotion import judge
+from napari_scsam.project.promotion import judge, not_compared
 from napari_scsam.project.pruning import Pruned, Pruning
 from napari_scsam.project.round_events import active_stack, begun_rounds, round_events
 from napari_scsam.project.schema import (
@@ -129,7 +129,7 @@ class Rounds:
             "images": [input_of(image, label) for image, label in images],
             "cache": str(self._project / CACHE_FOLDER / EMBEDDINGS_FOLDER),
             "cache_gb": info.cache_gb,
-            "parent_round": parent and {"number": parent.number, "folder": str(parent.folder)},
+            "parent_round": parent and _parent_input(parent),
             "settings": settings.to_dict(),
         }
 
@@ -248,6 +248,8 @@ class Rounds:
         else:
             metrics = parsing.metrics(read_json(folder / METRICS_FILE))
             promoted, reason = judge(number, metrics, active.number if active else None)
+            if active is not None and not _goes_on_from(folder, active.folder):
+                promoted, reason = False, not_compared(number, active.number)
             if why_not:
                 promoted, reason = False, f"Round {number} {why_not}"
         payload = {"number": number, "metrics": metrics, "promoted": promoted, "reason": reason}
@@ -288,6 +290,12 @@ def round_settings(folder: Path) -> TrainSettings | None:
         return None
 
 
+def manifest_hash(folder: Path) -> str | None:
+    """What identifies a round in all copies of a project; None if its folder is incomplete."""
+    manifest = folder / MANIFEST_FILE
+    return hash_file(manifest) if is_plain_file(manifest) else None
+
+
 def _fault_of(folder: Path) -> str:
     """Why a finished round's folder can't be used; an empty string if it can."""
     if not is_plain_tree(folder):
@@ -323,6 +331,24 @@ def input_of(image: ImageRecord, label: CommitRecord | None) -> dict[str, Any]:
         "rgb": image.rgb,
         "label": label and _label_input(label),
     }
+
+
+def _parent_input(parent: RoundRecord) -> dict[str, Any]:
+    """The round that a new one goes on from, as ``inputs.json`` names it.
+
+    In copies of the project it may have another number, but the same manifest.
+    """
+    manifest = manifest_hash(parent.folder)
+    return {"number": parent.number, "folder": str(parent.folder), "manifest": manifest}
+
+
+def _goes_on_from(folder: Path, parent: Path) -> bool:
+    """Whether the round in `folder` was trained from, and so compared with, that in `parent`."""
+    try:
+        manifest = parsing.sha256(read_json(folder / INPUTS_FILE)["parent_round"]["manifest"])
+    except (OSError, *INVALID):  # it has no parent, or an earlier version began it
+        return False
+    return manifest == manifest_hash(parent)
 
 
 def _label_input(label: CommitRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import InputError
+from napari_scsam.core.jobs import Progress
 from napari_scsam.core.project_layout import JOURNAL_FILE, SCANS_FOLDER
 from napari_scsam.io.real_files import make_real_folder
 from napari_scsam.io.without_texts import copy_without_texts
@@ -24,9 +25,10 @@ from napari_scsam.project.journal_schema import SLICES, add_feature
 from napari_scsam.project.schema import ProjectInfo, write_info
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from napari_scsam.core.jobs import ProgressFn
     from napari_scsam.project import ImageRecord, Project
     from napari_scsam.project.journal import Event
 
@@ -66,17 +68,22 @@ class _Pseudonyms:
 
 
 def copy_images(
-    project: Project, out: Path, file_of: Callable[[ImageRecord], Path | None]
+    images: Sequence[ImageRecord],
+    out: Path,
+    file_of: Callable[[ImageRecord], Path | None],
+    progress: ProgressFn,
 ) -> tuple[dict[str, Path], list[str]]:
-    """Copy the images of a project without the texts in their headers.
+    """Copy images without the texts in their headers.
 
     Parameters
     ----------
-    project : Project
+    images : sequence of ImageRecord
     out : Path
         The folder of the copy.
     file_of : callable
         Gives an image's file; None if it is gone or has changed.
+    progress : callable
+        Called before each image.
 
     Returns
     -------
@@ -87,7 +94,8 @@ def copy_images(
     """
     folder = make_real_folder(out, SCANS_FOLDER)
     copied, missing = {}, []
-    for record in project.images():
+    for number, record in enumerate(images):
+        progress(Progress(number / len(images), "Copying images"))
         path = file_of(record)
         if path is None:
             missing.append(record.name)
@@ -96,19 +104,19 @@ def copy_images(
     return copied, missing
 
 
-def write_anonymous_journal(project: Project, out: Path, copied: Mapping[str, Path]) -> None:
+def write_anonymous_journal(events: Sequence[Event], out: Path, copied: Mapping[str, Path]) -> None:
     """Write the journal of an anonymous copy.
 
     Parameters
     ----------
-    project : Project
+    events : sequence of Event
+        All events of the project.
     out : Path
     copied : mapping of str to Path
         The images in the copy.
     """
     path = out / JOURNAL_FILE
     Journal.create(path).close()
-    events = project.events()
     images, cases = _Pseudonyms(), _Pseudonyms()
     rows = [(e.id, e.time, *_anonymous(e, out, copied, images, cases)) for e in events]
     with closing(connect(path)) as connection:

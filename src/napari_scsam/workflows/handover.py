@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import INVALID, InputError
+from napari_scsam.core.jobs import Progress, ProgressFn, ignore_progress
 from napari_scsam.core.project_layout import (
     JOURNAL_FILE,
     LABELS_FOLDER,
@@ -19,16 +21,20 @@ from napari_scsam.core.project_layout import (
     TUNED_FOLDER,
 )
 from napari_scsam.core.round_contract import INPUTS_FILE, MANIFEST_FILE
-from napari_scsam.io.atomic import flush_folder, make_folder, storage_error
+from napari_scsam.io.atomic import TEMPORARY, flush_folder, make_folder, storage_error
 from napari_scsam.io.real_files import (
+    is_link,
     is_plain_file,
     is_plain_tree,
     make_real_folder,
     read_json,
 )
+from napari_scsam.project.backups import clear_errors, connect
 from napari_scsam.project.files import hash_file, place_of
-from napari_scsam.project.journal import Journal, NewEvent
+from napari_scsam.project.images import Images
+from napari_scsam.project.journal import Journal
 from napari_scsam.project.numbered import numbered
+from napari_scsam.project.rounds import Rounds, manifest_hash
 from napari_scsam.workflows.anonymising import (
     LEFT_IN,
     copy_images,
@@ -37,6 +43,7 @@ from napari_scsam.workflows.anonymising import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_scsam.project import ImageRecord, Project, RoundRecord
@@ -64,12 +71,18 @@ class Packed:
 
 
 def pack(
-    project: Project, out: Path, *, with_images: bool = False, anonymise: bool = False
+    project: Project,
+    out: Path,
+    *,
+    with_images: bool = False,
+    anonymise: bool = False,
+    progress: ProgressFn = ignore_progress,
 ) -> Packed:
     """Copy a project into a new folder, without its cache and its unfinished rounds.
 
-    The project may be open read-only, and in use. The journal of the copy goes on by itself; what
-    is labelled there comes back by `merge`, and a round by `take_round`.
+    The project may be open read-only, and in use: what is committed meanwhile is not in the copy.
+    The journal of the copy goes on by itself; what is labelled there comes back by `merge`, and a
+    round by `take_round`.
 
     Parameters
     ----------
@@ -82,6 +95,8 @@ def pack(
     anonymise : bool
         Leave out names, paths, cases and the texts in the headers of the images, which are in the
         copy then; see `anonymising`. Labels still come back by `merge`.
+    progress : callable
+        Called before each step.
 
     Raises
     ------
@@ -98,7 +113,9 @@ def pack(
         raise InputError("An anonymous copy can't refer to images by their paths: add --images.")
     make_folder(out)
     try:
-        return _pack_anonymously(project, out) if anonymise else _pack(project, out, with_images)
+        if anonymise:
+            return _pack_anonymously(project, out, progress)
+        return _pack(project, out, with_images, progress)
     except OSError as exc:
         _clear(out)
         raise storage_error(exc, out) from exc
@@ -110,7 +127,8 @@ def pack(
 def take_round(project: Project, folder: Path) -> RoundRecord:
     """Take a round that was trained in a copy of this project; it is promoted if it is better.
 
-    All of its files are checked by their hashes, and its labels against those of this project.
+    A round that was not compared with the one that is active here is taken, and not promoted. All
+    of its files are checked by their hashes, and its labels against those of this project.
 
     Parameters
     ----------
@@ -122,8 +140,8 @@ def take_round(project: Project, folder: Path) -> RoundRecord:
     Raises
     ------
     InputError
-        If it is no finished round, is damaged, or was not trained on labels of this project or
-        from the round that is active now.
+        If it is no finished round, is damaged, is here already, or was not trained on labels of
+        this project.
     ProjectError
         If the disk is full or can't be written.
     """
@@ -143,10 +161,10 @@ def merge_rounds(project: Project, other: Project) -> tuple[list[int], list[str]
     problems : list of str
         Rounds that can't be copied, and why.
     """
-    here = {_manifest_hash(record) for record in project.rounds()}
+    here = {manifest_hash(record.folder) for record in project.rounds()}
     numbers, problems = [], []
     for record in other.rounds():
-        known = _manifest_hash(record)
+        known = manifest_hash(record.folder)
         if record.pruned or known is None or known in here:
             continue
         try:
@@ -160,12 +178,6 @@ def merge_rounds(project: Project, other: Project) -> tuple[list[int], list[str]
         except InputError as exc:
             problems.append(f"Round {record.number} was not merged: {exc}")
     return numbers, problems
-
-
-def _manifest_hash(record: RoundRecord) -> str | None:
-    """What identifies a round in copies of a project; None if its folder is incomplete."""
-    manifest = record.folder / MANIFEST_FILE
-    return hash_file(manifest) if is_plain_file(manifest) else None
 
 
 def _copied_round(project: Project, folder: Path) -> int:
@@ -188,57 +200,90 @@ def _copied_round(project: Project, folder: Path) -> int:
     return number
 
 
-def _pack(project: Project, out: Path, with_images: bool) -> Packed:
+def _pack(project: Project, out: Path, with_images: bool, progress: ProgressFn) -> Packed:
     source = project.folder
-    for name in (LABELS_FOLDER, TUNED_FOLDER, PENDING_FOLDER):
-        if is_plain_tree(source / name):
-            shutil.copytree(source / name, out / name)
-    for record in project.rounds():
-        if is_plain_tree(record.folder):
-            shutil.copytree(record.folder, out / ROUNDS_FOLDER / record.folder.name)
-    with (
-        closing(sqlite3.connect(source / JOURNAL_FILE)) as journal,
-        closing(sqlite3.connect(out / JOURNAL_FILE)) as copy,
-    ):
-        journal.backup(copy)
-    packed, missing = _place_images(project, out, with_images)
+    # First: a label that it names is there before it, and stays there.
+    _copy_journal(source / JOURNAL_FILE, out / JOURNAL_FILE)
+    with closing(Journal(out / JOURNAL_FILE)) as journal:
+        progress(Progress(0, "Copying labels"))
+        for name in (LABELS_FOLDER, TUNED_FOLDER, PENDING_FOLDER):
+            _copy_files(source / name, out / name)
+        progress(Progress(0, "Copying rounds"))
+        for record in Rounds(source, journal).all():
+            _copy_files(record.folder, out / ROUNDS_FOLDER / record.folder.name)
+        images = Images(source, journal).all()
+        own = None if with_images else source.resolve() / SCANS_FOLDER
+        places, packed = _place_images(images, out, own, progress)
+        journal.append_all(
+            ("located", place_of(path.absolute(), out), image) for image, path in places.items()
+        )
     # Last, because this file makes the folder a project.
     shutil.copy2(source / PROJECT_FILE, out / PROJECT_FILE)
-    return Packed(out, packed, tuple(missing))
+    missing = tuple(record.name for record in images if record.id not in places)
+    return Packed(out, packed, missing)
 
 
-def _pack_anonymously(project: Project, out: Path) -> Packed:
-    if is_plain_tree(project.folder / LABELS_FOLDER):
-        shutil.copytree(project.folder / LABELS_FOLDER, out / LABELS_FOLDER)
-    copied, missing = copy_images(project, out, _file_of)
-    write_anonymous_journal(project, out, copied)
+def _pack_anonymously(project: Project, out: Path, progress: ProgressFn) -> Packed:
+    events = project.events()  # first, for the same reason
+    known = {event.image for event in events if event.kind == "image"}
+    images = [record for record in project.images() if record.id in known]
+    progress(Progress(0, "Copying labels"))
+    _copy_files(project.folder / LABELS_FOLDER, out / LABELS_FOLDER)
+    copied, missing = copy_images(images, out, _file_of, progress)
+    write_anonymous_journal(events, out, copied)
     write_anonymous_settings(project, out)
     return Packed(out, len(copied), tuple(missing), LEFT_IN)
 
 
-def _place_images(project: Project, out: Path, with_images: bool) -> tuple[int, list[str]]:
-    """Copy images, and note in the journal of the copy where each is."""
-    own = project.folder.resolve() / SCANS_FOLDER
-    located: list[NewEvent] = []
-    missing, count = [], 0
-    for record in project.images():
+def _copy_journal(source: Path, target: Path) -> None:
+    """Copy the events of a journal that may be in use, as they are at one moment."""
+    with (
+        clear_errors(source),
+        closing(connect(source)) as journal,
+        closing(connect(target)) as copy,
+    ):
+        journal.backup(copy)
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copy a folder that may be in use, without links and temporary files."""
+    if is_link(source) or not source.is_dir():
+        return
+    target.mkdir(parents=True)
+    for path in list(source.iterdir()):
+        if is_plain_file(path) and not re.match(TEMPORARY, path.name):
+            with suppress(FileNotFoundError):  # such as uncommitted work that was just committed
+                shutil.copy2(path, target / path.name)
+        else:
+            _copy_files(path, target / path.name)
+
+
+def _place_images(
+    images: Sequence[ImageRecord], out: Path, own: Path | None, progress: ProgressFn
+) -> tuple[dict[str, Path], int]:
+    """Copy the images in the folder `own`, or all of them without it.
+
+    Returns
+    -------
+    places : dict of str to Path
+        Where each image of the copy is; one that is gone or has changed is left out.
+    count : int
+        How many were copied.
+    """
+    places, count = {}, 0
+    for number, record in enumerate(images):
+        progress(Progress(number / len(images), "Copying images"))
         path = _file_of(record)
         if path is None:
-            missing.append(record.name)
             continue
-        if with_images or path.resolve().is_relative_to(own):
+        if own is None or path.resolve().is_relative_to(own):
             target = out / SCANS_FOLDER / f"{record.id}-{path.name}"
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
             path = target
             count += 1
-        located.append(("located", place_of(path.absolute(), out), record.id))
-    journal = Journal(out / JOURNAL_FILE)
-    try:
-        journal.append_all(located)
-    finally:
-        journal.close()
-    return count, missing
+        places[record.id] = path
+    return places, count
 
 
 def _file_of(record: ImageRecord) -> Path | None:
@@ -279,27 +324,31 @@ def _checked_round(folder: Path) -> dict[str, Any]:
 
 
 def _check_origin(project: Project, folder: Path, inputs: dict[str, Any]) -> None:
-    """Refuse a round of other labels, other classes or another parent."""
+    """Refuse a round that is here already, or of other labels or classes."""
+    taken = {manifest_hash(record.folder): record.number for record in project.rounds()}
+    number = taken.get(manifest_hash(folder))
+    if number is not None:
+        raise InputError(
+            f"{folder} is round {number} of {project.name} already: to use it, make it active "
+            f"(rounds --promote {number})."
+        )
     _check_classes(project, folder, _classes_of(folder, inputs))
-    try:
-        labels = {image["label"]["sha256"] for image in inputs["images"] if image["label"]}
-        parent = inputs["parent_round"]
-        parent_number = None if parent is None else int(parent["number"])
-    except INVALID as exc:
-        raise InputError(f"{folder / INPUTS_FILE} is damaged: {exc}.") from exc
-    known = {e.payload.get("sha256") for e in project.events("commit")}
-    if not labels <= known:
+    known = {event.payload.get("sha256") for event in project.events("commit")}
+    if not _label_hashes(folder, inputs) <= known:
         raise InputError(
             f"{folder} was trained on labels that {project.name} does not have: merge the project "
             "that it was trained in first."
         )
-    active = project.active_round()
-    if parent_number != (active.number if active else None) or not _same_parent(active, folder):
-        raise InputError(
-            f"{folder} goes on from {_round_name(parent_number)}, but "
-            f"{_round_name(active.number if active else None)} is active in {project.name}, so "
-            "that the two can't be compared: make that one active first (rounds --promote)."
-        )
+
+
+def _label_hashes(folder: Path, inputs: dict[str, Any]) -> set[str]:
+    """The hashes of all files of the labels that a round was trained on."""
+    try:
+        labels = [image["label"] for image in inputs["images"] if image["label"]]
+        files = chain(*(label.get("parts", [label]) for label in labels))
+        return {file["sha256"] for file in files}
+    except INVALID as exc:
+        raise InputError(f"{folder / INPUTS_FILE} is damaged: {exc!r}.") from exc
 
 
 def _classes_of(folder: Path, inputs: dict[str, Any]) -> list[tuple[int, str]]:
@@ -312,16 +361,3 @@ def _classes_of(folder: Path, inputs: dict[str, Any]) -> list[tuple[int, str]]:
 def _check_classes(project: Project, folder: Path, classes: list[tuple[int, str]]) -> None:
     if classes != [(c.id, c.name) for c in project.classes]:
         raise InputError(f"{folder} has other classes than {project.name}: it can't be taken.")
-
-
-def _same_parent(active: RoundRecord | None, folder: Path) -> bool:
-    """Whether the active round is the one beside `folder` that it goes on from."""
-    if active is None:
-        return True
-    beside = folder.parent / active.folder.name / MANIFEST_FILE
-    own = active.folder / MANIFEST_FILE
-    return not beside.is_file() or (own.is_file() and hash_file(own) == hash_file(beside))
-
-
-def _round_name(number: int | None) -> str:
-    return "no round" if number is None else f"round {number}"
