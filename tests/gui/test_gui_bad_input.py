@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QWidget
 
 from napari_scsam._qt.dock import ScsamDock
 from napari_scsam.core.geometry import Plane
@@ -126,26 +127,31 @@ def test_a_stroke_that_ends_outside_the_canvas_is_one_step(hand: Any, dock: Any,
     assert len(loop.prompts.boxes) == 1
 
 
-def test_a_second_dock_on_the_project_only_reads_and_leaves_the_first_working(
+def test_a_second_dock_opens_nothing_and_leaves_the_first_working(
     hand: Any, dock: Any, loop: Any, viewer: Any
 ) -> None:
-    folder = dock.session.project.folder
+    folder, layers = dock.session.project.folder, list(viewer.layers)
     second = ScsamDock(viewer, segmenter=dock._make_segmenter)
     viewer.window.add_dock_widget(second, name="SC-SAM 2")
     try:
         second.open_project_folder(folder)
-        hand.until(lambda: second.session is not None and second.session.project.read_only)
-        hand.until(lambda: second.session.annotation.key is not None)
+        status = second.findChild(QWidget, "status")
+        hand.until(lambda: "Another SC-SAM panel" in status.text())
+        assert second.session is None
+        assert list(viewer.layers) == layers
+        loop.navigation.open_image(loop.key[0], Plane(0, 3))
+        hand.window_key(Qt.Key.Key_I)
+        hand.click(20, 20)
+        hand.until(lambda: shown(dock)[20, 20] == 1)
+        hand.window_key(Qt.Key.Key_U)
+        hand.until(lambda: not hand.points())
     finally:
         second.shut_down()
         viewer.window.remove_dock_widget(second)
         second.deleteLater()
-    hand.qtbot.wait(50)
-    loop.navigation.open_image(loop.key[0], Plane(0, 3))
     hand.window_key(Qt.Key.Key_I)
     hand.click(20, 20)
     hand.until(lambda: shown(dock)[20, 20] == 1)
-    assert len(hand.points()) == 1
 
 
 def test_a_class_that_left_the_table_is_grey_and_can_not_be_committed(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QListView, QWidget
@@ -16,10 +17,12 @@ from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
 
 
+@pytest.mark.parametrize("tool", ["inside", "brush", "outline", "lasso"])
 def test_one_key_hides_all_but_the_picture_while_it_is_held(
-    hand: Any, dock: Any, loop: Any
+    hand: Any, dock: Any, loop: Any, tool: Any
 ) -> None:
     layers = dock.session.canvas.layers
+    loop.pick_tool(tool)
     layers["committed"].visible = False
     before = {name: layer.visible for name, layer in layers.items()}
     hand.activate()

@@ -27,7 +27,7 @@ import numpy as np
 from mutations import CHANGES
 
 from napari_scsam.annotation.earlier_versions import earlier_versions
-from napari_scsam.annotation.last_position import first_view, remember
+from napari_scsam.annotation.last_position import LastView, first_view, remember
 from napari_scsam.annotation.pending import PlaneWork, read_back, to_json
 from napari_scsam.annotation.unfinished_outline import UnfinishedOutline
 from napari_scsam.annotation.work import Draft
@@ -156,7 +156,7 @@ def _cache(project: Project, volume: str) -> None:
     note_pick(project, entry, 0)
     table = SliceTable(project.folder / "cache" / "ranking", "features", 2)
     table.add([(volume, 1, (1, 2), np.ones(4, np.float32))])
-    remember(project, (volume, plane))
+    remember(project, LastView((volume, plane)))
 
 
 def _stroke() -> Stroke:

@@ -28,7 +28,7 @@ from napari_scsam._napari.paint_tools import PaintTools, touched_indices
 from napari_scsam._napari.plane_vectors import PlaneVectors
 from napari_scsam._napari.plane_view import PlaneView
 from napari_scsam._napari.prompt_painter import PromptPainter
-from napari_scsam._napari.viewing import ViewingAids
+from napari_scsam._napari.viewing import HIDE_KEY, ViewingAids
 from napari_scsam.annotation.canvas import Canvas, CanvasListener
 from napari_scsam.annotation.scene import Scene
 from napari_scsam.core.geometry import Plane
@@ -118,6 +118,17 @@ class NapariCanvas(Canvas):
     def index_along(self, axis: int) -> int:
         """Position of the view along `axis` of the open image, displayed or not."""
         return self._view.index_along(axis)
+
+    @property
+    def camera(self) -> tuple[float, ...]:
+        """Zoom and centre (z, y, x) of the view."""
+        camera = self._viewer.scene.camera
+        return (float(camera.zoom), *map(float, camera.center))
+
+    def look(self, camera: Sequence[float]) -> None:
+        """Use a zoom and a centre, as from `camera`."""
+        self._viewer.scene.camera.center = tuple(camera[1:])
+        self._viewer.scene.camera.zoom = camera[0]
 
     def _go_to_index(self, index: int) -> None:
         if self.plane is not None:
@@ -285,6 +296,8 @@ class NapariCanvas(Canvas):
                 lambda _, position=position: self._gestures.pick_class(position),
                 overwrite=True,
             )
+        # napari asks the selected layer first, which has its own use for the key.
+        layer.bind_key(HIDE_KEY, self._aids.hide, overwrite=True)
         for key in ("Delete", "Backspace"):
             layer.bind_key(key, lambda _: self._gestures.delete(), overwrite=True)
         # napari's own undo would restore pixels without a step in our history.

@@ -47,7 +47,7 @@ class ViewingAids:
         self._timer.setInterval(ZOOM_MS)
         self._timer.timeout.connect(on_zoom)
         viewer.scene.camera.events.zoom.connect(self._zoomed)
-        viewer.bind_key(HIDE_KEY, self._hide, overwrite=True)
+        viewer.bind_key(HIDE_KEY, self.hide, overwrite=True)
 
     def show_slices(self, marks: SliceMarks | None) -> None:
         """Mark the slices on the strip; None hides it. Nothing happens after `close`."""
@@ -69,8 +69,8 @@ class ViewingAids:
     def _zoomed(self, _event: Any = None) -> None:
         self._timer.start()
 
-    def _hide(self, _viewer: Any) -> Generator[None, None, None]:
-        """Hide the overlays until the key is released."""
+    def hide(self, _viewer_or_layer: Any) -> Generator[None, None, None]:
+        """Hide the overlays until the key is released; for napari's key bindings."""
         hidden = [layer for layer in self._overlays() if layer.visible]
         for layer in hidden:
             layer.visible = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from napari_scsam._napari.layers import prepare_napari
 from napari_scsam._napari.open_scans import open_scans
 from napari_scsam._qt.dialogs import ask_export, ask_folder, browse_for
 from napari_scsam._qt.job_runner import Runners
+from napari_scsam._qt.key_actions import key_actions
 from napari_scsam._qt.key_sheet import KeySheet
 from napari_scsam._qt.keymap import Keymap, main_window
 from napari_scsam._qt.layout import DockLayout
@@ -24,6 +24,7 @@ from napari_scsam._qt.project_edits import ProjectEdits
 from napari_scsam._qt.project_panel import NewProject
 from napari_scsam._qt.queue_presenter import QueuePresenter
 from napari_scsam._qt.session import Session
+from napari_scsam._qt.window_watch import CloseWatch, is_open_in_another
 from napari_scsam.annotation.view_state import ViewState
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 # Time until napari's imports begin in the background: they would hold up the dock while it is
 # being opened (0.4 s instead of 0.1). Arbitrary.
 PREPARE_MS = 500
+ELSEWHERE = "Another SC-SAM panel of this window has a project open: use that one, or close it."
 
 
 class ScsamDock(QWidget):
@@ -71,6 +73,7 @@ class ScsamDock(QWidget):
         self.session: Session | None = None
         self._runners = Runners.of(self)
         self._keys: Keymap | None = None
+        self._closing: CloseWatch | None = None
         self._others: OtherClasses | None = None
         self._parts = DockLayout(self)
         self._edits = ProjectEdits(
@@ -177,6 +180,9 @@ class ScsamDock(QWidget):
     def _open(
         self, make: Callable[[Any], Project], message: str, folder: Path | None = None
     ) -> None:
+        if is_open_in_another(self):
+            self._say(ELSEWHERE, error=True)
+            return
         self._say(message)
         self._parts.foot.reading.cancel()
         # Any other project stays open until the new one is: it may turn out to be none.
@@ -199,7 +205,8 @@ class ScsamDock(QWidget):
         self._plan_round()
         chosen = self.session.annotation.window
         self._parts.annotate.window_box.show_window(chosen.chosen, chosen.choices)
-        self._keys = Keymap(main_window(self), self._key_actions())
+        self._keys = Keymap(main_window(self), key_actions(self.press, self._with))
+        self._closing = CloseWatch(main_window(self), self.shut_down)
         self.session.begin()
         if project.notes:
             self._say(" ".join(project.notes), error=True)
@@ -210,6 +217,9 @@ class ScsamDock(QWidget):
         if self._keys is not None:
             self._keys.close()
             self._keys = None
+        if self._closing is not None:
+            self._closing.deleteLater()
+            self._closing = None
         self._on_demand.close()
         if self.session is not None:
             self.session.close()
@@ -307,34 +317,6 @@ class ScsamDock(QWidget):
             self._edits.choose_images(self._parts.bar.add_button)
         else:
             ask_export(self._parts.bar.export_button, self, self.export_to)
-
-    def _key_actions(self) -> dict[str, Callable[[], Any]]:
-        pressed = {
-            "J": "accept_next",
-            "K": "skip",
-            "G": "suggest",
-            "U": "undo",
-            "Shift+U": "redo",
-            "A": "new_object",
-            "Shift+G": "propagate",
-            "?": "keys",
-        }
-        actions: dict[str, Callable[[], Any]] = {
-            key: partial(self.press, name) for key, name in pressed.items()
-        }
-        return actions | {
-            "H": lambda: self._with(lambda a: a.navigation.previous()),
-            "N": lambda: self._with(lambda a: a.next_to_check()),
-            "Q": lambda: self._with(lambda a: a.editor.answer(True)),
-            "W": lambda: self._with(lambda a: a.editor.answer(False)),
-            "D": lambda: self._with(lambda a: a.pick_tool("brush")),
-            "R": lambda: self._with(lambda a: a.pick_tool("eraser")),
-            "I": lambda: self._with(lambda a: a.pick_tool("inside")),
-            "Y": lambda: self._with(lambda a: a.pick_tool("smooth")),
-            "Shift+J": lambda: self._with(lambda a: a.accept_and_next(others_open=True)),
-            "T": lambda: self._with(lambda a: a.editor.switch_over()),
-            "O": lambda: self._with(lambda a: a.painting.clean_up()),
-        }
 
     def _in_session(self, action: Callable[[Session], None]) -> None:
         if self.session is not None:

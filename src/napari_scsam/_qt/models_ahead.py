@@ -13,8 +13,11 @@ from napari_scsam.core.memory import return_freed_memory
 from napari_scsam.inference.prefetch import LookAhead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_scsam._qt.models_line import ModelsLine
     from napari_scsam.annotation.controller import AnnotationController
+    from napari_scsam.annotation.last_position import LastView
     from napari_scsam.core.geometry import SliceKey
     from napari_scsam.inference.previews import Previewer
     from napari_scsam.project import Project
@@ -36,6 +39,8 @@ class ModelsAhead(QObject):
         Writes to the project folder off the main thread.
     line : ModelsLine
         Shows which models are ready.
+    shown : callable
+        () -> what is displayed, to open with it again.
     parent : QObject
     """
 
@@ -46,11 +51,12 @@ class ModelsAhead(QObject):
         previewer: Previewer,
         files: ThreadJobRunner,
         line: ModelsLine,
+        shown: Callable[[], LastView | None],
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._project, self._annotation, self._previewer = project, annotation, previewer
-        self._files, self._line = files, line
+        self._files, self._line, self._shown = files, line, shown
         # A thread of its own, so that saving does not wait until the next image is read.
         self._reader = ThreadJobRunner("scsam-ahead", self)
         self._lookahead = LookAhead(
@@ -100,9 +106,11 @@ class ModelsAhead(QObject):
 
     def _note(self, key: SliceKey) -> None:
         is_new, self._image = key[0] != self._image, key[0]
+        view = self._shown()
 
         def note(_progress: Any, _cancel: Any) -> None:
-            remember(self._project, key)
+            if view is not None:
+                remember(self._project, view)
             if is_new:
                 return_freed_memory()  # of the image, or the project, before
 

@@ -97,10 +97,9 @@ class QueuePresenter:
             return
         index = self._panel.plane_of(image_id)
         plane = None if index is None else Plane(0, index)
-        session.annotation.navigation.open_image(image_id, plane)
-        session.annotation.navigation.queue.took(
-            None, (image_id, plane or Plane()), session.annotation.fail
-        )
+        navigation = session.annotation.navigation
+        navigation.open_image(image_id, plane, then=navigation.arrived)
+        navigation.queue.took(None, (image_id, plane or Plane()), session.annotation.fail)
 
     def _thumbnail(self, image_id: str) -> QPixmap | None:
         session = self._session()

@@ -14,7 +14,7 @@ from napari_scsam._qt.models_ahead import ModelsAhead
 from napari_scsam._qt.models_line import ModelsLine
 from napari_scsam._qt.slice_strip import SliceStrip
 from napari_scsam.annotation.controller import AnnotationController
-from napari_scsam.annotation.last_position import first_view
+from napari_scsam.annotation.last_position import LastView, first_view, remember
 from napari_scsam.core.jobs import Job
 from napari_scsam.inference.previews import Previewer
 from napari_scsam.project.opinions import restore_first
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from napari_scsam._qt.progress_presenter import ProgressPresenter
     from napari_scsam._qt.queue_presenter import QueuePresenter
     from napari_scsam.annotation.view_state import ViewState
-    from napari_scsam.core.geometry import SliceKey
     from napari_scsam.inference.messages import SegmenterLike
     from napari_scsam.project import Project
     from napari_scsam.rounds.shown_rounds import RoundsState
@@ -111,6 +110,7 @@ class Session(QObject):
             previewer,
             files,
             ModelsLine(previewer, view.show_machine, self),
+            self._shown,
             self,
         )
         # First on the thread for files, because a person waits for them.
@@ -149,13 +149,14 @@ class Session(QObject):
     def _open_first(self, files: ThreadJobRunner) -> None:
         """Open the slice of the last session, or the first one to be labelled."""
 
-        def show(at: SliceKey | None) -> None:
-            if at is not None and not self._is_closed:
-                self.annotation.navigation.open_image(*at)
+        def show(last: LastView | None) -> None:
+            if last is not None and not self._is_closed:
+                at = last.key
+                self.annotation.navigation.open_image(*at, then=lambda: self._show_as(last))
                 if at == self.annotation.navigation.queue.order.first():
                     self.annotation.navigation.queue.took(None, at, self.annotation.fail)
 
-        def find(_progress: Any, _cancel: Any) -> SliceKey | None:
+        def find(_progress: Any, _cancel: Any) -> LastView | None:
             if not self.project.read_only:
                 restore_first(self.project)
             order = self.annotation.navigation.queue.order
@@ -164,6 +165,20 @@ class Session(QObject):
 
         files.run(Job("Finding the slice", find), show, self.annotation.fail)
 
+    def _shown(self) -> LastView | None:
+        """What is displayed; None without an image or in the 3D view."""
+        now = self.annotation.now
+        return now.key and LastView(now.key, now.active_class.id, self.canvas.camera)
+
+    def _show_as(self, last: LastView) -> None:
+        """Pick the class of the last session, look at the same part, and have it suggested on."""
+        ids = [c.id for c in self.project.classes]
+        if last.class_id in ids:
+            self._view.pick_class(ids.index(last.class_id))
+        if last.camera:
+            self.canvas.look(last.camera)
+        self.annotation.navigation.arrived()
+
     def is_in(self, folder: Path) -> bool:
         """Whether the project is in this folder."""
         return folder.resolve() == self.project.folder.resolve()
@@ -171,6 +186,8 @@ class Session(QObject):
     def close(self) -> None:
         """Close the project, and remove its layers from the viewer."""
         self._is_closed = True
+        if (shown := self._shown()) is not None:
+            remember(self.project, shown)
         self.tuning.close()
         self.background.close()
         self.rounds.close()

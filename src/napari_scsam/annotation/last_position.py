@@ -1,10 +1,12 @@
-"""The last position in a project; stored in its cache, because it may be lost."""
+"""What was displayed last in a project; stored in its cache, because it may be lost."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import INVALID, ProjectError
 from napari_scsam.core.geometry import Plane, SliceKey
@@ -16,14 +18,35 @@ if TYPE_CHECKING:
     from napari_scsam.project.slice_order import SliceOrder
 
 FILE = "last_view.json"
+# Numbers that describe a camera: zoom, and a centre in three dimensions.
+CAMERA = 4
 
 
-def remember(project: Project, key: SliceKey) -> None:
-    """Store `key` for the next session; does nothing in a read-only project."""
+@dataclass(frozen=True)
+class LastView:
+    """What was displayed.
+
+    Attributes
+    ----------
+    key : (image id, Plane)
+    class_id : int or None
+        The class that was picked.
+    camera : tuple of float
+        Zoom, then the centre; empty if it is not known.
+    """
+
+    key: SliceKey
+    class_id: int | None = None
+    camera: tuple[float, ...] = ()
+
+
+def remember(project: Project, view: LastView) -> None:
+    """Store what is displayed for the next session; does nothing in a read-only project."""
     if project.read_only:
         return
-    image_id, plane = key
-    text = json.dumps({"image": image_id, "axis": plane.axis, "index": plane.index})
+    image_id, plane = view.key
+    place = {"image": image_id, "axis": plane.axis, "index": plane.index}
+    text = json.dumps(place | {"class": view.class_id, "camera": view.camera})
     folder = project.folder / "cache"
     # A full disk must not interrupt someone who only views images.
     with contextlib.suppress(OSError, ProjectError):
@@ -33,8 +56,8 @@ def remember(project: Project, key: SliceKey) -> None:
             stream.write(text.encode())
 
 
-def first_view(project: Project, order: SliceOrder | None = None) -> SliceKey | None:
-    """The plane to show first: that of the last session, or else an unannotated one.
+def first_view(project: Project, order: SliceOrder | None = None) -> LastView | None:
+    """What to show first: the plane of the last session, or else an unannotated one.
 
     Parameters
     ----------
@@ -44,14 +67,15 @@ def first_view(project: Project, order: SliceOrder | None = None) -> SliceKey | 
 
     Returns
     -------
-    (image id, Plane) or None
+    LastView or None
         None in a project without images.
     """
     best = None if order is None else order.first()
-    return _recall(project) or best or _open_plane(project)
+    key = best or _open_plane(project)
+    return _recall(project) or (None if key is None else LastView(key))
 
 
-def _recall(project: Project) -> SliceKey | None:
+def _recall(project: Project) -> LastView | None:
     try:
         noted = read_json(project.folder / "cache" / FILE)
         image_id, axis, index = str(noted["image"]), int(noted["axis"]), int(noted["index"])
@@ -61,7 +85,24 @@ def _recall(project: Project) -> SliceKey | None:
     if record is None or not (axis == 0 or (axis in (1, 2) and len(record.shape) == 3)):
         return None
     total = plane_total(record) if axis == 0 else int(record.shape[axis])
-    return (image_id, Plane(axis, index)) if 0 <= index < total else None
+    if not 0 <= index < total:
+        return None
+    return LastView((image_id, Plane(axis, index)), _class_of(noted), _camera_of(noted))
+
+
+def _class_of(noted: dict[str, Any]) -> int | None:
+    """The class in a file, which may be of an earlier version or damaged."""
+    found = noted.get("class")
+    return found if isinstance(found, int) else None
+
+
+def _camera_of(noted: dict[str, Any]) -> tuple[float, ...]:
+    """The camera in a file, which may be of an earlier version or damaged."""
+    found = noted.get("camera")
+    if not isinstance(found, list) or len(found) != CAMERA:
+        return ()
+    usable = all(isinstance(x, float | int) and math.isfinite(x) for x in found) and found[0] > 0
+    return tuple(map(float, found)) if usable else ()
 
 
 def _open_plane(project: Project) -> SliceKey | None:

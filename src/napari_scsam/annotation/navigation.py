@@ -35,7 +35,7 @@ class Navigation:
     committed : CommittedLabel
         Knows which planes are annotated.
     on_arrival : callable
-        Called after `next_open` or `previous`, if the plane is untouched and unannotated.
+        Called by `arrived`, if the plane is untouched and unannotated.
     queue : WorkQueue
         Leads to the next slice.
 
@@ -176,12 +176,19 @@ class Navigation:
         def arrived() -> None:
             if not self._store.now.status.error:
                 self._store.say(said)
-            now = self._store.now
-            done = now.plane is not None and self._committed.has(now.plane)
-            if now.is_untouched and not done:
-                self._on_arrival()
+            self.arrived()
 
         self.open_image(*target, then=arrived)
+
+    def arrived(self) -> None:
+        """Request what is suggested on the displayed plane, if it is untouched and unannotated.
+
+        Not called while the slider is moved: whoever only looks makes no work.
+        """
+        now = self._store.now
+        done = now.plane is not None and self._committed.has(now.plane)
+        if now.is_untouched and not done:
+            self._on_arrival()
 
     def _beside(self, key: SliceKey, step: int) -> SliceKey | None:
         """The next plane along the displayed axis; forward, only planes that are not annotated."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LOST = "The dask scheduler was lost. What was measured is kept: run it again."
 # Time to reach a scheduler, in seconds. Arbitrary.
 CONNECT_S = 20
 # Time between looks at what has completed, and that workers have to end, in seconds. Arbitrary.
@@ -135,7 +136,7 @@ def _from_cluster(
     lost: Callable[[Item], Result],
 ) -> Generator[Result, None, None]:
     suspects: list[Item] = []
-    batches = _batches(items, sum(client.ncores().values()))
+    batches = _batches(items, _count(client))
     yield from _completed(client, function, batches, cancel, suspects)
     # dask suspects whatever its dead workers had in hand: one at a time, only the culprit is lost.
     for item in suspects:
@@ -169,13 +170,18 @@ def _completed(
                 except distributed.KilledWorker:
                     suspects.extend(of_future[future])
                 except distributed.CancelledError as exc:
-                    raise InputError(
-                        "The dask scheduler was lost. What was measured is kept: run it again."
-                    ) from exc
+                    raise InputError(LOST) from exc
                 future.release()
         cancel.check()
     finally:
         client.cancel(futures)
+
+
+def _count(client: Any) -> int:
+    try:
+        return sum(client.ncores().values())
+    except OSError as exc:
+        raise InputError(LOST) from exc
 
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
