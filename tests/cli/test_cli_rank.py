@@ -22,7 +22,7 @@ from napari_scsam.project.ranking import note_pick, picks, read_queue
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEYS = {"image", "plane", "score", "reason", "strategy"}
+KEYS = {"image", "plane", "score", "reason", "strategy", "doubtful"}
 COUNT = 10
 
 
@@ -68,6 +68,10 @@ def with_round(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ids(folder: Path) -> dict[str, str]:
     with Project.open(folder, read_only=True) as opened:
         return {record.name: record.id for record in opened.images()}
+
+
+def of_pictures(queue: list[dict]) -> list[dict]:
+    return [entry for entry in queue if entry["plane"] is None]
 
 
 def same(one: list[dict], other: list[dict]) -> bool:
@@ -147,6 +151,43 @@ def test_strategies_with_a_round(with_round: Path, strategy: str, words: str) ->
     # Nothing is measured twice.
     again = ok("rank", with_round, "--strategy", strategy)
     assert again["queue"] == queue and again["measured"] == 0
+
+
+def test_doubtful_is_what_was_measured_and_not_how_the_reason_is_worded(
+    with_round: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(with_round.parent, tmp_path / "copy")
+    folder = tmp_path / "copy/project"
+    shutil.rmtree(folder / "cache/ranking", ignore_errors=True)
+    ok("rank", folder, "--strategy", "disagreement")
+    values = {"doubts": [1, 0.01, 0.99], "disagreement": [1, 0.0]}
+    for name, row in values.items():  # as if the models were sure of everything
+        (file,) = (folder / "cache/ranking").glob(f"{name}-*/*.npz")
+        with np.load(file) as known:
+            arrays = dict(known)
+        arrays["values"][:] = row
+        np.savez(file, **arrays)
+    for strategy, words in (("entropy", "1 % unsure around"), ("disagreement", "disagree on 0 %")):
+        pictures = of_pictures(ok("rank", folder, "--strategy", strategy)["queue"])
+        assert all(words in e["reason"] and not e["doubtful"] for e in pictures)
+    # The models disagree on one image that stands for others.
+    one = next(
+        e for e in of_pictures(ok("rank", folder)["queue"]) if e["reason"].startswith("like ")
+    )
+    arrays["values"][arrays["image"] == one["image"]] = [1, 0.6]
+    np.savez(file, **arrays)
+    queue = ok("rank", folder)["queue"]
+    (found,) = [e for e in of_pictures(queue) if e["doubtful"]]
+    assert found["image"] == one["image"] and found["reason"].startswith("like ")
+    stored = read_queue(folder)
+    assert [e.doubtful for e in stored.entries] == [e["doubtful"] for e in queue]
+    # A queue of before has no such mark.
+    file = folder / "cache/ranking/queue.json"
+    content = json.loads(file.read_text())
+    for entry in content["entries"]:
+        del entry["doubtful"]
+    file.write_text(json.dumps(content))
+    assert [e.image for e in read_queue(folder).entries] == [e["image"] for e in queue]
 
 
 def test_a_round_of_one_model_can_not_disagree(project: Path) -> None:

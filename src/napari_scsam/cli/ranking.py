@@ -66,7 +66,7 @@ def rank(
 
 
 def _data(ranked: Ranked) -> dict[str, object]:
-    keys = ("image", "plane", "score", "reason", "strategy")
+    keys = ("image", "plane", "score", "reason", "strategy", "doubtful")
     return {
         "queue": [{key: getattr(e, key) for key in keys} for e in ranked.queue.entries],
         "strategy": ranked.queue.strategy,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_scsam.core.settings import Device, RankStrategy
+    from napari_scsam.models import Doubt
     from napari_scsam.project import Project
 
 
@@ -180,6 +181,7 @@ class _Job:
             pick.reason,
             pick.strategy,
             tuple(ranking.slice_order(slices, pick)) if volume else (),
+            any(doubt.is_notable for doubt in self._doubts(pick.image, pick.plane).values()),
         )
 
     def _ranked(self, images: Sequence[OpenImage]) -> list[ranking.Pick]:
@@ -209,10 +211,14 @@ class _Job:
                 features = self._measuring.features(one.record.id, plane)
                 if FEATURES in self._needs and (features is None or not features.any()):
                     continue
-                known = self._measuring.doubts(one.record.id, plane) if self._needs else {}
-                doubts = {c: doubt for c, doubt in known.items() if c in self._names}
+                doubts = self._doubts(one.record.id, plane) if self._needs else {}
                 found.append(ranking.OpenSlice(one.record.id, plane, features, doubts))
         return found
+
+    def _doubts(self, image: str, plane: int) -> dict[int, Doubt]:
+        """What is known of the project's classes on a slice."""
+        known = self._measuring.doubts(image, plane)
+        return {c: doubt for c, doubt in known.items() if c in self._names}
 
     def _readable(self) -> list[OpenImage]:
         return [one for i, one in self._images.items() if i not in self._measuring.problems]
