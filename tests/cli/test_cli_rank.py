@@ -86,7 +86,9 @@ def test_before_any_label_every_image_is_ranked_once(project: Path) -> None:
     with Project.open(project) as opened:
         done = process("rank", project, "--json")
         assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout.splitlines()[-1])
+        first = "About 10 s (assumed for two cores): 10 of 10 images to read."
+        assert done.stderr.splitlines()[0] == first
+        found = json.loads(done.stdout)  # and nothing else
         queue = found["queue"]
         known = {record.id: record for record in opened.images()}
         assert sorted(e["image"] for e in queue) == sorted(known) and len(queue) == COUNT
@@ -209,6 +211,11 @@ def test_what_is_labelled_or_skipped(project: Path) -> None:
         label[:4] = 0
         opened.commit(volume.id, label, mapping={255: 255})
         opened.skip(named["p05"], 0)
+    # A labelled picture and the labelled slices of a volume are read, too.
+    text = here("rank", project).stderr
+    assert "About 10 s (assumed for two cores): 10 of 10 images to read." in text
+    assert "Reading labelled 2 of 2 images" in text
+    assert "10 images, all read before." in here("rank", project).stderr
     queue = ok("rank", project)["queue"]
     assert named["p03"] not in {e["image"] for e in queue} and len(queue) == COUNT - 1
     assert next(e["plane"] for e in queue if e["image"] == named["volume"]) > 3
@@ -290,15 +297,15 @@ def test_a_deleted_class_is_not_ranked_for(with_round: Path, tmp_path: Path) -> 
     assert len(queue) == COUNT - 2 and not any("polyp" in e["reason"] for e in queue)
 
 
-# Ten small images are read before a second process has started. What a shell starts in the
-# background ignores Ctrl+C, and so do its children.
+# Ten small images are read before a second process has started; the time that is left is said after
+# eight. What a shell starts in the background ignores Ctrl+C, and so do its children.
 SLOWLY = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from napari_scsam.cli.__main__ import main
 from napari_scsam.workflows import slice_signals
-rows = slice_signals._rows
-slice_signals._rows = lambda *given: (time.sleep(5), rows(*given))[1]
+rows, pauses = slice_signals._rows, iter([0.3] * 8)
+slice_signals._rows = lambda *given: (time.sleep(next(pauses, 5)), rows(*given))[1]
 sys.exit(main())
 """
 
@@ -313,10 +320,12 @@ def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
 ) -> None:
     command = [sys.executable, "-c", SLOWLY, "rank", str(project)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        assert "Reading" in running.stderr.readline()
+        assert "10 of 10 images to read." in running.stderr.readline()
+        assert "Reading 10 of 10 images" in running.stderr.readline()
         assert "is being ranked already" in refused("rank", project)
+        assert "left" in running.stderr.readline()
         running.send_signal(number)
         assert "Cancelled." in running.stderr.read()
     assert running.returncode == 130
     found = ok("rank", project)
-    assert len(found["queue"]) == COUNT and found["measured"] <= COUNT
+    assert len(found["queue"]) == COUNT and 0 < found["measured"] < COUNT

@@ -124,6 +124,7 @@ def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(
 def test_several_workers_are_cancelled_at_once(project: Path) -> None:
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project), "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr.readline().startswith("With one process: about ")
         assert "Reading" in running.stderr.readline()
         started, worker = time.monotonic(), worker_below(running.pid)
         running.send_signal(signal.SIGTERM)
@@ -174,6 +175,7 @@ def test_a_scheduler_that_is_lost_is_one_line(project: Path) -> None:
             address,
         ]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            assert running.stderr.readline().startswith("With one process: about ")
             assert "Reading" in running.stderr.readline()
             for child in psutil.Process(cluster.pid).children(recursive=True):
                 child.kill()
