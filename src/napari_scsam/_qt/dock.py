@@ -334,6 +334,7 @@ class ScsamDock(QWidget):
             "Shift+J": lambda: self._with(lambda a: a.accept_and_next(others_open=True)),
             "T": lambda: self._with(lambda a: a.editor.switch_over()),
             "O": lambda: self._with(lambda a: a.painting.clean_up()),
+            "/": self._parts.queue.find,
         }
 
     def _in_session(self, action: Callable[[Session], None]) -> None:
