@@ -22,7 +22,7 @@ from napari_scsam.project.ranking import note_pick, picks, read_queue
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEYS = {"image", "plane", "score", "reason", "strategy"}
+KEYS = {"image", "plane", "score", "reason", "strategy", "doubtful"}
 COUNT = 10
 
 
@@ -70,6 +70,10 @@ def ids(folder: Path) -> dict[str, str]:
         return {record.name: record.id for record in opened.images()}
 
 
+def of_pictures(queue: list[dict]) -> list[dict]:
+    return [entry for entry in queue if entry["plane"] is None]
+
+
 def same(one: list[dict], other: list[dict]) -> bool:
     """Whether two queues are the same, but for rounding of the scores."""
     scores = [[e["score"] or 0 for e in queue] for queue in (one, other)]
@@ -82,7 +86,9 @@ def test_before_any_label_every_image_is_ranked_once(project: Path) -> None:
     with Project.open(project) as opened:
         done = process("rank", project, "--json")
         assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout.splitlines()[-1])
+        first = "About 10 s (assumed for two cores): 10 of 10 images to read."
+        assert done.stderr.splitlines()[0] == first
+        found = json.loads(done.stdout)  # and nothing else
         queue = found["queue"]
         known = {record.id: record for record in opened.images()}
         assert sorted(e["image"] for e in queue) == sorted(known) and len(queue) == COUNT
@@ -149,6 +155,43 @@ def test_strategies_with_a_round(with_round: Path, strategy: str, words: str) ->
     assert again["queue"] == queue and again["measured"] == 0
 
 
+def test_doubtful_is_what_was_measured_and_not_how_the_reason_is_worded(
+    with_round: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(with_round.parent, tmp_path / "copy")
+    folder = tmp_path / "copy/project"
+    shutil.rmtree(folder / "cache/ranking", ignore_errors=True)
+    ok("rank", folder, "--strategy", "disagreement")
+    values = {"doubts": [1, 0.01, 0.99], "disagreement": [1, 0.0]}
+    for name, row in values.items():  # as if the models were sure of everything
+        (file,) = (folder / "cache/ranking").glob(f"{name}-*/*.npz")
+        with np.load(file) as known:
+            arrays = dict(known)
+        arrays["values"][:] = row
+        np.savez(file, **arrays)
+    for strategy, words in (("entropy", "1 % unsure around"), ("disagreement", "disagree on 0 %")):
+        pictures = of_pictures(ok("rank", folder, "--strategy", strategy)["queue"])
+        assert all(words in e["reason"] and not e["doubtful"] for e in pictures)
+    # The models disagree on one image that stands for others.
+    one = next(
+        e for e in of_pictures(ok("rank", folder)["queue"]) if e["reason"].startswith("like ")
+    )
+    arrays["values"][arrays["image"] == one["image"]] = [1, 0.6]
+    np.savez(file, **arrays)
+    queue = ok("rank", folder)["queue"]
+    (found,) = [e for e in of_pictures(queue) if e["doubtful"]]
+    assert found["image"] == one["image"] and found["reason"].startswith("like ")
+    stored = read_queue(folder)
+    assert [e.doubtful for e in stored.entries] == [e["doubtful"] for e in queue]
+    # A queue of before has no such mark.
+    file = folder / "cache/ranking/queue.json"
+    content = json.loads(file.read_text())
+    for entry in content["entries"]:
+        del entry["doubtful"]
+    file.write_text(json.dumps(content))
+    assert [e.image for e in read_queue(folder).entries] == [e["image"] for e in queue]
+
+
 def test_a_round_of_one_model_can_not_disagree(project: Path) -> None:
     with Project.open(project) as opened:
         image = opened.images()[0]
@@ -168,6 +211,11 @@ def test_what_is_labelled_or_skipped(project: Path) -> None:
         label[:4] = 0
         opened.commit(volume.id, label, mapping={255: 255})
         opened.skip(named["p05"], 0)
+    # A labelled picture and the labelled slices of a volume are read, too.
+    text = here("rank", project).stderr
+    assert "About 10 s (assumed for two cores): 10 of 10 images to read." in text
+    assert "Reading labelled 2 of 2 images" in text
+    assert "10 images, all read before." in here("rank", project).stderr
     queue = ok("rank", project)["queue"]
     assert named["p03"] not in {e["image"] for e in queue} and len(queue) == COUNT - 1
     assert next(e["plane"] for e in queue if e["image"] == named["volume"]) > 3
@@ -249,15 +297,15 @@ def test_a_deleted_class_is_not_ranked_for(with_round: Path, tmp_path: Path) -> 
     assert len(queue) == COUNT - 2 and not any("polyp" in e["reason"] for e in queue)
 
 
-# Ten small images are read before a second process has started. What a shell starts in the
-# background ignores Ctrl+C, and so do its children.
+# Ten small images are read before a second process has started; the time that is left is said after
+# eight. What a shell starts in the background ignores Ctrl+C, and so do its children.
 SLOWLY = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from napari_scsam.cli.__main__ import main
 from napari_scsam.workflows import slice_signals
-rows = slice_signals._rows
-slice_signals._rows = lambda *given: (time.sleep(5), rows(*given))[1]
+rows, pauses = slice_signals._rows, iter([0.3] * 8)
+slice_signals._rows = lambda *given: (time.sleep(next(pauses, 5)), rows(*given))[1]
 sys.exit(main())
 """
 
@@ -272,10 +320,12 @@ def test_two_at_a_time_are_refused_and_a_cancelled_one_is_taken_up(
 ) -> None:
     command = [sys.executable, "-c", SLOWLY, "rank", str(project)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        assert "Reading" in running.stderr.readline()
+        assert "10 of 10 images to read." in running.stderr.readline()
+        assert "Reading 10 of 10 images" in running.stderr.readline()
         assert "is being ranked already" in refused("rank", project)
+        assert "left" in running.stderr.readline()
         running.send_signal(number)
         assert "Cancelled." in running.stderr.read()
     assert running.returncode == 130
     found = ok("rank", project)
-    assert len(found["queue"]) == COUNT and found["measured"] <= COUNT
+    assert len(found["queue"]) == COUNT and 0 < found["measured"] < COUNT

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from command_line import ok, process, refused
+from untrained_round import add_round
 
 from napari_scsam.project import Project
 
@@ -60,7 +61,7 @@ def assert_same(found: dict, expected: dict) -> None:
     assert [e["reason"] for e in queue] == [e["reason"] for e in wanted]
     scores = [[e["score"] or 0 for e in q] for q in (queue, wanted)]
     np.testing.assert_allclose(*scores, atol=1e-4)
-    assert found["measured"] == COUNT and not found["unreadable"]
+    assert found["measured"] == expected["measured"] > 0 and not found["unreadable"]
 
 
 def worker_below(process_id: int) -> psutil.Process | None:
@@ -121,9 +122,24 @@ def test_two_workers_find_the_same_and_a_killed_one_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # a minute: each worker loads both models
+def test_two_workers_measure_the_same_with_a_round(project: Path) -> None:
+    with Project.open(project) as opened:
+        for image in opened.images()[6:]:  # so that SAM is asked about a few only
+            opened.commit(image.id, np.eye(*image.shape, dtype=np.uint8))
+    add_round(project)
+    shutil.copytree(project.parent, project.parent.with_name("alone"))
+    done = process("rank", project, "--workers", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "Comparing U-Net and SAM on" in done.stderr
+    assert_same(json.loads(done.stdout), ok("rank", project.parent.with_name("alone") / "project"))
+
+
+@pytest.mark.slow
 def test_several_workers_are_cancelled_at_once(project: Path) -> None:
     command = [sys.executable, "-m", "napari_scsam.cli", "rank", str(project), "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr.readline().startswith("With one process: about ")
         assert "Reading" in running.stderr.readline()
         started, worker = time.monotonic(), worker_below(running.pid)
         running.send_signal(signal.SIGTERM)
@@ -174,6 +190,7 @@ def test_a_scheduler_that_is_lost_is_one_line(project: Path) -> None:
             address,
         ]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            assert running.stderr.readline().startswith("With one process: about ")
             assert "Reading" in running.stderr.readline()
             for child in psutil.Process(cluster.pid).children(recursive=True):
                 child.kill()

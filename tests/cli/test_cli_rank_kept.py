@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Never
 
 import imageio.v3 as imageio
@@ -9,7 +10,9 @@ import numpy as np
 from command_line import ok
 
 from napari_scsam.core.errors import ProjectError
+from napari_scsam.project import Project
 from napari_scsam.workflows import slice_table
+from napari_scsam.workflows.ranking_cost import ranking_cost
 from napari_scsam.workflows.slice_table import MOST_FILES, SliceTable
 
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ def test_rows_are_there_again_and_many_files_become_one(tmp_path: Path) -> None:
     table = SliceTable(tmp_path, "features", 2)
     for number in range(MOST_FILES + 2):
         table.add([row(number)])
-    for _ in range(2):  # the first time they are merged
+    table.merge()
+    for _ in range(2):
         again = SliceTable(tmp_path, "features", 2)
         for number in range(MOST_FILES + 2):
             image, plane, stamp, vector = row(number)
@@ -39,6 +43,25 @@ def test_rows_are_there_again_and_many_files_become_one(tmp_path: Path) -> None:
         assert len(list((tmp_path / "features").iterdir())) == 1
     again.add([row(900)])
     assert SliceTable(tmp_path, "features", 2).row(*row(900)[:2]) is not None
+
+
+def test_only_a_ranking_merges_files_and_an_estimate_beside_it_leaves_them(
+    tmp_path: Path,
+) -> None:
+    for number in range(2):
+        picture = np.random.default_rng(number).integers(0, 255, (30, 40)).astype(np.uint8)
+        imageio.imwrite(tmp_path / f"p{number}.png", picture)
+    folder = tmp_path / "project"
+    ok("new", folder, "--images", *tmp_path.glob("*.png"), "--classes", "a")
+    ok("rank", folder)
+    (first,) = (folder / "cache/ranking").glob("features-*/*.npz")
+    for number in range(MOST_FILES):
+        shutil.copy(first, first.with_name(f"{1000 + number:06d}.npz"))
+    with Project.open(folder, read_only=True) as project:
+        assert ranking_cost(project, "hybrid").missing == 0
+    assert len(list(first.parent.iterdir())) == MOST_FILES + 1
+    assert ok("rank", folder)["measured"] == 0
+    assert len(list(first.parent.iterdir())) == 1
 
 
 def test_vectors_of_another_length_are_not_taken(tmp_path: Path) -> None:

@@ -128,6 +128,8 @@ def dock(
     # What begins by itself in the background would take the cores from what is tested.
     monkeypatch.setattr("napari_scsam.rounds.machine_speed.SpeedController.wanted", lambda _: None)
     monkeypatch.setattr("napari_scsam.rounds.tuning.FIRST", 10**6)
+    ranking = "napari_scsam.workflows.background_ranking.RankingController"
+    monkeypatch.setattr(f"{ranking}.rounds_changed", lambda *_: None)
     widget = ScsamDock(viewer, segmenter=lambda _folder, _gb: segmenter)
     viewer.window.add_dock_widget(widget, name="SC-SAM")
     yield widget

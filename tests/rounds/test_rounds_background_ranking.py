@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from annotation_desk import ManualRunner
 
 from napari_scsam.core.errors import Cancelled, ProjectError
-from napari_scsam.core.jobs import CancelToken, ignore_progress
+from napari_scsam.core.jobs import CancelToken, Progress, ignore_progress
+from napari_scsam.core.threads import RANKING
 from napari_scsam.project.ranking import read_queue
 from napari_scsam.rounds.background_jobs import BackgroundJob, JobQueue, Timing
 from napari_scsam.workflows import background_ranking
@@ -100,13 +102,13 @@ def test_the_cost_is_said_before_and_the_result_after(bench: Bench) -> None:
 
 def test_choices_are_kept_for_the_next_session(bench: Bench, project: Project) -> None:
     bench.controller.set_strategy("core-set")
-    bench.controller.set_after_rounds(True)
+    bench.controller.set_after_rounds(False)
     bench.files.work()
     state = Bench(project).controller.state
-    assert (state.strategy, state.after_rounds) == ("core-set", True)
+    assert (state.strategy, state.after_rounds) == ("core-set", False)
     project.record("ranking", {"strategy": "of a newer version", "after_rounds": 7})
     state = Bench(project).controller.state
-    assert (state.strategy, state.after_rounds) == ("hybrid", False)
+    assert (state.strategy, state.after_rounds) == ("hybrid", True)
 
 
 def test_it_waits_for_its_turn_makes_way_and_is_called_off(bench: Bench) -> None:
@@ -137,18 +139,20 @@ def test_it_waits_for_its_turn_makes_way_and_is_called_off(bench: Bench) -> None
     assert not bench.jobs.waits("ranking") and bench.ranked == 0
 
 
-def test_after_a_round_it_ranks_again_only_if_that_was_chosen(bench: Bench) -> None:
+def test_after_a_round_it_ranks_again_unless_that_is_switched_off(bench: Bench) -> None:
     class Round:
         def __init__(self, number: int, active: bool) -> None:
             self.number, self.active = number, active
 
     one, two = Round(1, True), Round(2, False)
     bench.controller.rounds_changed([one])  # what there is when the project opens
-    bench.controller.rounds_changed([one, two])
+    bench.controller.rounds_changed([one])
     assert not made
-    bench.controller.set_after_rounds(True)
     bench.controller.rounds_changed([one, two])
-    assert not made
+    assert len(made) == 1
+    bench.controller.cancel()
+    bench.runner.work()
+    bench.controller.set_after_rounds(False)
     bench.controller.rounds_changed([Round(1, False), Round(2, True)])
     assert len(made) == 1
 
@@ -165,13 +169,19 @@ def test_a_failure_is_one_line_and_frees_the_turn(bench: Bench) -> None:
 
 
 def test_the_process_ranks_reports_and_stores_the_queue(project: Project) -> None:
-    told: list[float] = []
-    event = ranking_child(project.folder, "sequential").run(
-        lambda progress: told.append(progress.fraction), CancelToken()
-    )
+    told: list[tuple[float, str, int]] = []
+
+    def tell(progress: Progress) -> None:
+        process = psutil.Process(child._process.pid)
+        told.append((progress.fraction, progress.message, process.nice()))
+
+    child = ranking_child(project.folder, "core-set")
+    event = child.run(tell, CancelToken())
     assert event["images"] == 2 and event["unreadable"] == []
+    # It steps back behind all other work of this machine.
+    assert told == [(done / 2, "Reading 2 of 2 images", RANKING) for done in range(3)]
     stored = read_queue(project.folder)
-    assert stored is not None and stored.strategy == "sequential"
+    assert stored is not None and stored.strategy == "core-set"
     with pytest.raises(ProjectError, match="needs a trained round"):
         ranking_child(project.folder, "entropy").run(ignore_progress, CancelToken())
 

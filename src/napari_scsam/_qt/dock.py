@@ -205,7 +205,8 @@ class ScsamDock(QWidget):
         self._plan_round()
         chosen = self.session.annotation.window
         self._parts.annotate.window_box.show_window(chosen.chosen, chosen.choices)
-        self._keys = Keymap(main_window(self), key_actions(self.press, self._with))
+        keys = key_actions(self.press, self._with) | {"/": self._parts.queue.find}
+        self._keys = Keymap(main_window(self), keys)
         self._closing = CloseWatch(main_window(self), self.shut_down)
         self.session.begin()
         if project.notes:

@@ -33,6 +33,7 @@ KEYS = (
     ("Y", "smooth outline through your clicks"),
     ("T", "keep other classes, or replace them"),
     ("O", "clean up small islands and holes"),
+    ("/", "find an image by its name; Enter opens the first one"),
     ("?", "show this sheet"),
 )
 # Keys and gestures on the image.

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 
-from napari_scsam.models import speaks_of_doubt
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -74,7 +72,7 @@ class RankingReader:
 def _rank_of(waiting: Waiting) -> Ranked:
     entry = waiting.entry
     plane = None if entry.plane is None else waiting.plane
-    return Ranked(entry.score, entry.reason, plane, speaks_of_doubt(entry.reason))
+    return Ranked(entry.score, entry.reason, plane, entry.doubtful)
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,12 @@ class QueuePanel(QWidget):
     -------
     picked : str
         Image id.
+    sought :
+        The search field was asked for.
     """
 
     picked = Signal(str)
+    sought = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -103,7 +106,7 @@ class QueuePanel(QWidget):
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(BAR_HEIGHT)
-        # Shown for many images only.
+        # Shown for many images only, the search also while it is used.
         self._filters = (self._make_search(), ButtonRows(self._make_boxes()))
         self._tags = _box("queue_tag", "Images with which tag are listed", ())
         self._tags.currentTextChanged.connect(self._pick_tag)
@@ -113,7 +116,9 @@ class QueuePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         parts = [self._bar, self.ranking, *self._filters, self._tags, self.list, self._none]
-        layout.addWidget(Fold("images_fold", FOLD_TIP, self._title, parts, is_open=True))
+        fold = Fold("images_fold", FOLD_TIP, self._title, parts, is_open=True)
+        layout.addWidget(fold)
+        self.sought.connect(fold.open)
         self.model.modelReset.connect(self._after_reset)
         self.show_rows([])
         self._after_reset()
@@ -122,9 +127,10 @@ class QueuePanel(QWidget):
         made = QLineEdit()
         made.setObjectName("queue_search")
         made.setPlaceholderText("Search images")
-        made.setToolTip("Show images with this in their name")
+        made.setToolTip("Show images with this in their name (/). Enter opens the first one.")
         made.setClearButtonEnabled(True)
         made.textChanged.connect(self.model.set_search)
+        made.returnPressed.connect(self._pick_first)
         return made
 
     def _make_boxes(self) -> list[QWidget]:
@@ -140,6 +146,21 @@ class QueuePanel(QWidget):
         for signal in (made.clicked, made.activated):
             signal.connect(self._pick)
         return made
+
+    def find(self) -> None:
+        """Show the search field, also for few images, and put the keyboard's focus there."""
+        self.sought.emit()
+        search, _ = self._filters
+        search.setVisible(True)
+        search.setFocus()
+        search.selectAll()
+
+    def _pick_first(self) -> None:
+        """Open the first image that is listed, and give the keys back to the window."""
+        first = self.model.index(0)
+        if first.isValid():
+            self._filters[0].clearFocus()
+            self._pick(first)
 
     def _pick(self, index: QModelIndex) -> None:
         self.picked.emit(index.data(Qt.ItemDataRole.UserRole))
@@ -169,8 +190,9 @@ class QueuePanel(QWidget):
         self._bar.setValue(amount.done)
         # With a screen's worth of images there is nothing to search.
         many = len(rows) > ROWS_SHOWN
-        for widget in self._filters:
-            widget.setVisible(many)
+        search, boxes = self._filters
+        search.setVisible(many or search.hasFocus() or bool(search.text()))
+        boxes.setVisible(many)
         self._show_tags(sorted({tag for row in rows for tag in row.tags}))
         self.ranking.setVisible(amount.total > 1)
 

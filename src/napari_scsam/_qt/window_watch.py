@@ -33,14 +33,14 @@ class CloseWatch(QObject):
         self._closing = False
         window.installEventFilter(self)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, _watched: QObject | None, event: QEvent | None) -> bool:
         """Notice that the window is asked to close, and that it is hidden because of that."""
         if event is not None and event.type() == QEvent.Type.Close:
             self._closing = True
             QTimer.singleShot(0, self._stays)
         elif event is not None and event.type() == QEvent.Type.Hide and self._closing:
             self._closed()
-        return super().eventFilter(watched, event)
+        return False
 
     def _stays(self) -> None:
         self._closing = False

@@ -19,6 +19,7 @@ from napari_scsam.core.jobs import CancelToken
 from napari_scsam.core.settings import Device, RankStrategy
 from napari_scsam.workflows.ranking import Ranked, RankOptions
 from napari_scsam.workflows.ranking import rank as rank_project
+from napari_scsam.workflows.ranking_cost import RankingCost
 from napari_scsam.workflows.workers import Workers
 
 # Images that are listed for people; --json has all. Arbitrary.
@@ -60,13 +61,21 @@ def rank(
     options = RankOptions(strategy, seed, device, Workers(workers, dask_))
     stop = CancelToken()
     with opened(folder, read_only=True) as project, StderrProgress() as progress, terminated(stop):
-        ranked = rank_project(project, options, progress, stop)
+        ranked = rank_project(
+            project, options, progress, stop, lambda cost: progress.say(_before(cost, options))
+        )
         names = {record.id: record.name for record in project.images()}
     return Report(_data(ranked), _text(ranked, names), json)
 
 
+def _before(cost: RankingCost, options: RankOptions) -> str:
+    """What a ranking will take, which is estimated for one process only."""
+    alone = options.workers == Workers()
+    return cost.text if alone else f"With one process: {cost.text[0].lower()}{cost.text[1:]}"
+
+
 def _data(ranked: Ranked) -> dict[str, object]:
-    keys = ("image", "plane", "score", "reason", "strategy")
+    keys = ("image", "plane", "score", "reason", "strategy", "doubtful")
     return {
         "queue": [{key: getattr(e, key) for key in keys} for e in ranked.queue.entries],
         "strategy": ranked.queue.strategy,

@@ -53,7 +53,6 @@ from .protocols import Embedding as Embedding
 from .protocols import EmbeddingCache as EmbeddingCache
 from .protocols import RoundModels as RoundModels
 from .protocols import SamBackend as SamBackend
-from .reasons import speaks_of_doubt as speaks_of_doubt
 from .resized_sam import resize_vit as resize_vit
 from .sam import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .sam import SamModel as SamModel

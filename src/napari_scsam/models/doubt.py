@@ -24,6 +24,10 @@ LONGEST_SIDE = 512
 BAND, TOLERANCE = 4 / 256, 3 / 256
 # Below this probability a class counts as not seen at all, as in `proposals`. Arbitrary.
 UNSEEN = 0.2
+# From this share of the outline on, a disagreement is doubt. Arbitrary.
+NOTABLE = 0.2
+# Below this expected Dice a slice is doubtful. Arbitrary: as much as `NOTABLE` is short of 1.
+EXPECTED = 0.8
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Doubt:
     entropy: float
     dice: float
     disagreement: float | None = None
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether a low Dice is expected, or the two models disagree on much of the outline."""
+        return self.dice < EXPECTED or (self.disagreement or 0) >= NOTABLE
 
 
 def doubts(probabilities: FloatArray, class_ids: Sequence[int]) -> dict[int, Doubt]:

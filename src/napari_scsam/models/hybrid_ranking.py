@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_scsam.models.core_set import core_set
+from napari_scsam.models.doubt import NOTABLE
 from napari_scsam.models.groups import DECIMALS, nearest_distances
 from napari_scsam.models.picks import (
     Labelled,
@@ -33,8 +34,6 @@ RANDOM_SHARE = 0.15
 DOUBT_EVERY = 3
 # Share of the novelty in a score of `hybrid`; the rest is doubt. Arbitrary.
 NOVELTY_SHARE = 0.25
-# From this share of the outline on, a disagreement is given as the reason. Arbitrary.
-NOTABLE = 0.2
 # The noise of `hybrid` is halved with so many more labelled images. Arbitrary.
 HALVING = 20
 # From here on no noise is left, and the power stays a number. Arbitrary.

@@ -48,6 +48,8 @@ class QueueEntry:
         The strategy that placed it: 'random' for the random checks of 'hybrid'.
     planes : tuple of int
         Ranked slices of a volume, the one most worth labelling first.
+    doubtful : bool
+        Whether the models are unsure of its slice most worth labelling; False if that is not known.
     """
 
     image: str
@@ -56,6 +58,7 @@ class QueueEntry:
     reason: str
     strategy: str
     planes: tuple[int, ...] = ()
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,4 +168,5 @@ def _entry(value: Mapping[str, Any]) -> QueueEntry:
         reason=parsing.text(value["reason"]),
         strategy=parsing.text(value["strategy"]),
         planes=parsing.planes(list(value.get("planes", ()))),
+        doubtful=value.get("doubtful") is True,
     )

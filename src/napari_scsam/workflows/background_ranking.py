@@ -47,7 +47,7 @@ class RankingState:
     """
 
     strategy: RankStrategy = "hybrid"
-    after_rounds: bool = False
+    after_rounds: bool = True
     running: bool = False
     waiting: bool = False
     fraction: float = 0.0
@@ -140,7 +140,7 @@ class RankingController:
             self._note()
 
     def rounds_changed(self, rounds: Sequence[RoundRecord]) -> None:
-        """Rank again if a round has ended, or another one was made active, and it was chosen."""
+        """Rank again if a round has ended, or another one was made active, unless switched off."""
         before = self._rounds
         self._rounds = tuple((record.number, record.active) for record in rounds)
         if before is None or before == self._rounds:
@@ -250,7 +250,7 @@ def _noted(project: Project) -> RankingState:
         strategy = as_strategy(str(payload.get("strategy", "hybrid")))
     except InputError:  # of a newer version
         strategy = "hybrid"
-    return RankingState(strategy, payload.get("after_rounds") is True)
+    return RankingState(strategy, payload.get("after_rounds") is not False)
 
 
 def _summary(event: dict[str, Any]) -> str:

@@ -86,6 +86,11 @@ class Measuring:
         self.measured = 0
         self.rates: dict[str, float] = {}
 
+    def merge(self) -> None:
+        """Merge the files of what is known; only for who holds the ranking's lock."""
+        for table in self._tables.values():
+            table.merge()
+
     def missing(
         self, images: Sequence[tuple[ImageRecord, Planes]], names: Sequence[str]
     ) -> list[Work]:

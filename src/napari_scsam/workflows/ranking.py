@@ -13,20 +13,20 @@ from filelock import FileLock, Timeout
 from napari_scsam.core.errors import InputError, ProjectError
 from napari_scsam.core.jobs import CancelToken, ProgressFn, ignore_progress
 from napari_scsam.core.settings import STRATEGY_TITLES
-from napari_scsam.core.spread_slices import spread
 from napari_scsam.models import ranking
 from napari_scsam.project.ranking import QueueEntry, RankedQueue, ranking_folder, write_queue
 from napari_scsam.workflows.measuring import Measuring
-from napari_scsam.workflows.ranking_cost import SHORTLIST, keep_rates
-from napari_scsam.workflows.ranking_inputs import OpenImage, needs_of, open_images
+from napari_scsam.workflows.ranking_cost import SHORTLIST, RankingCost, keep_rates, ranking_cost
+from napari_scsam.workflows.ranking_inputs import OpenImage, labelled_images, needs_of, open_images
 from napari_scsam.workflows.slice_signals import DISAGREEMENT, FEATURES, Tools
 from napari_scsam.workflows.workers import Pool, Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from napari_scsam.core.settings import Device, RankStrategy
+    from napari_scsam.models import Doubt
     from napari_scsam.project import Project
 
 
@@ -99,12 +99,22 @@ def rank(
     options: RankOptions | None = None,
     progress: ProgressFn = ignore_progress,
     cancel: CancelToken | None = None,
+    announce: Callable[[RankingCost], None] | None = None,
 ) -> Ranked:
     """Rank the open images of a project, and store the queue in its cache.
 
     Every open image is in it once, a volume with the slice most worth labelling; images that
     can't be read are named apart. What is measured is kept, so that the next ranking, or one that
     was interrupted, only reads what is new. The project may be open read-only.
+
+    Parameters
+    ----------
+    project : Project
+    options : RankOptions, optional
+    progress : callable
+    cancel : CancelToken, optional
+    announce : callable, optional
+        Gets what it will cost in one process, before anything is read.
 
     Raises
     ------
@@ -122,8 +132,11 @@ def rank(
     active = project.active_round()
     needs = needs_of(options.strategy, active, project)
     with _place(project) as (root, notes), Pool(options.workers) as pool:
+        if announce is not None:
+            announce(ranking_cost(project, options.strategy))
         tools = Tools(project.window.name, active.folder if active else None, options.device)
         measuring = Measuring(root, tools, pool, progress, cancel or CancelToken())
+        measuring.merge()
         job = _Job(project, options, needs, measuring)
         entries = tuple(job.entry(pick) for pick in job.picks())
         queue = RankedQueue(options.strategy, active.number if active else None, entries)
@@ -180,6 +193,7 @@ class _Job:
             pick.reason,
             pick.strategy,
             tuple(ranking.slice_order(slices, pick)) if volume else (),
+            any(doubt.is_notable for doubt in self._doubts(pick.image, pick.plane).values()),
         )
 
     def _ranked(self, images: Sequence[OpenImage]) -> list[ranking.Pick]:
@@ -209,10 +223,14 @@ class _Job:
                 features = self._measuring.features(one.record.id, plane)
                 if FEATURES in self._needs and (features is None or not features.any()):
                     continue
-                known = self._measuring.doubts(one.record.id, plane) if self._needs else {}
-                doubts = {c: doubt for c, doubt in known.items() if c in self._names}
+                doubts = self._doubts(one.record.id, plane) if self._needs else {}
                 found.append(ranking.OpenSlice(one.record.id, plane, features, doubts))
         return found
+
+    def _doubts(self, image: str, plane: int) -> dict[int, Doubt]:
+        """What is known of the project's classes on a slice."""
+        known = self._measuring.doubts(image, plane)
+        return {c: doubt for c, doubt in known.items() if c in self._names}
 
     def _readable(self) -> list[OpenImage]:
         return [one for i, one in self._images.items() if i not in self._measuring.problems]
@@ -229,19 +247,14 @@ class _Job:
 
     def _measured_labels(self) -> ranking.Labelled:
         """What is labelled, with features of its slices."""
-        committed = self._project.all_committed_planes()
-        images = [
-            (record, spread(committed[record.id]))
-            for record in self._project.images()
-            if committed.get(record.id)
-        ]
+        images = labelled_images(self._project)
         problems = dict(self._measuring.problems)
         self._measuring.measure(images, (FEATURES,), "Reading labelled")
         # A labelled image that is gone is no problem of the queue.
         self._measuring.problems = problems
         rows = [self._measuring.features(r.id, n) for r, planes in images for n in planes]
         known = [row for row in rows if row is not None and row.any()]
-        return ranking.Labelled(len(committed), np.stack(known)) if known else ranking.Labelled()
+        return ranking.Labelled(len(images), np.stack(known)) if known else ranking.Labelled()
 
 
 @contextmanager

@@ -15,16 +15,17 @@ from napari_scsam.io.real_files import read_json
 from napari_scsam.project.ranking import ranking_folder
 from napari_scsam.rounds.cost_estimate import rounded_time
 from napari_scsam.workflows.measuring import Measuring, rate_name
-from napari_scsam.workflows.ranking_inputs import needs_of, open_images
+from napari_scsam.workflows.ranking_inputs import labelled_images, needs_of, open_images
 from napari_scsam.workflows.slice_signals import DISAGREEMENT, DOUBTS, FEATURES, Tools
 from napari_scsam.workflows.workers import Pool, Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_scsam.core.settings import RankStrategy
     from napari_scsam.project import Project
+    from napari_scsam.workflows.slice_signals import Work
 
 SPEED_FILE = "speed.json"
 # Seconds for a slice before anything was measured, and for starting the process and loading the
@@ -43,7 +44,7 @@ class RankingCost:
     Attributes
     ----------
     images : int
-        Open images in all.
+        Images that are read: the open ones and, for their features, the labelled ones.
     missing : int
         Those of which something has to be measured.
     seconds : float
@@ -84,12 +85,28 @@ def ranking_cost(project: Project, strategy: RankStrategy) -> RankingCost:
     each = tuple(name for name in needs if name != DISAGREEMENT)
     works = measuring.missing(images, each) if each else []
     known = {} if folder is None else _kept(folder)
-    rate = known.get(rate_name(each), sum(RATES[name] for name in each))
-    seconds = STARTING_S + rate * sum(len(work.planes) for work in works)
+    labelled = labelled_images(project) if FEATURES in needs else []
+    labels = measuring.missing(labelled, (FEATURES,))
+    seconds = STARTING_S + _rate(known, each) * _slices(works)
+    seconds += _rate(known, (FEATURES,)) * _slices(labels)
     if DISAGREEMENT in needs:
         compared = min(SHORTLIST, len(images))
         seconds += known.get(DISAGREEMENT, RATES[DISAGREEMENT]) * compared
-    return RankingCost(len(images), len(works), seconds, rate_name(each) in known)
+    return RankingCost(
+        len({record.id for record, _ in [*images, *labelled]}),
+        len({work.record.id for work in [*works, *labels]}),
+        seconds,
+        rate_name(each) in known,
+    )
+
+
+def _rate(known: Mapping[str, float], names: Sequence[str]) -> float:
+    """Return the seconds for a slice of what is measured together."""
+    return known.get(rate_name(names), sum(RATES[name] for name in names))
+
+
+def _slices(works: Sequence[Work]) -> int:
+    return sum(len(work.planes) for work in works)
 
 
 def keep_rates(folder: Path, rates: Mapping[str, float]) -> None:

@@ -58,6 +58,16 @@ def open_images(project: Project) -> list[OpenImage]:
     return found
 
 
+def labelled_images(project: Project) -> list[tuple[ImageRecord, tuple[int, ...]]]:
+    """Images with committed slices, each with those to measure."""
+    committed = project.all_committed_planes()
+    return [
+        (record, spread(committed[record.id]))
+        for record in project.images()
+        if committed.get(record.id)
+    ]
+
+
 def needs_of(
     strategy: RankStrategy, active: RoundRecord | None, project: Project
 ) -> tuple[str, ...]:

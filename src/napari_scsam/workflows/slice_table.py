@@ -47,17 +47,18 @@ class SliceTable:
         self._rows: _Rows = {}
         self._folder = None if root is None else make_real_folder(root, name)
         if self._folder is not None:
-            self._load(self._folder)
+            for path in _files(self._folder):
+                self._rows |= _read(path, self._unit)
 
-    def _load(self, folder: Path) -> None:
-        files = sorted(path for path in folder.glob("*.npz") if is_plain_file(path))
-        for path in files:
-            self._rows |= _read(path, self._unit)
-        if len(files) > MOST_FILES:
-            with suppress(ProjectError, OSError):  # it can stay as it is
-                _write(folder / f"{_next_number(folder):06d}.npz", self._rows)
-                for path in files:
-                    path.unlink()
+    def merge(self) -> None:
+        """Merge the files into one if there are many; only for who holds the ranking's lock."""
+        files = [] if self._folder is None else _files(self._folder)
+        if self._folder is None or len(files) <= MOST_FILES:
+            return
+        with suppress(ProjectError, OSError):  # it can stay as it is
+            _write(self._folder / f"{_next_number(self._folder):06d}.npz", self._rows)
+            for path in files:
+                path.unlink()
 
     def row(self, image: str, plane: int) -> FloatArray | None:
         """What was measured on a slice; None if nothing was."""
@@ -81,6 +82,10 @@ class SliceTable:
         self._rows |= new
         if new and self._folder is not None:
             _write(self._folder / f"{_next_number(self._folder):06d}.npz", new)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.npz") if is_plain_file(path))
 
 
 def _next_number(folder: Path) -> int:
