@@ -162,6 +162,13 @@ def merge_rounds(project: Project, other: Project) -> tuple[list[int], list[str]
     return numbers, problems
 
 
+def round_numbers(project: Project, other: Project) -> dict[int, int]:
+    """Return this project's number of each finished round of another one that both have."""
+    here = {_manifest_hash(record): record.number for record in project.rounds()}
+    hashes = {record.number: _manifest_hash(record) for record in other.rounds()}
+    return {n: here[known] for n, known in hashes.items() if known is not None and known in here}
+
+
 def _manifest_hash(record: RoundRecord) -> str | None:
     """What identifies a round in copies of a project; None if its folder is incomplete."""
     manifest = record.folder / MANIFEST_FILE
