@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AS_IT_IS = {255: 255}
+CLICK = {"row": 8.0, "col": 7.0, "class_id": 1, "origin": "person"}
 
 
 @pytest.fixture
@@ -119,3 +120,72 @@ def test_a_second_opinion_is_kept_beside_the_label_that_stays_current(folder: Pa
         project.commit(image, square(7), source=("second_opinion", {"plane": 0}))
         assert restore_first(project) == [image]
         assert np.array_equal(project.label(image), square(10))
+
+
+def add_as(folder: Path, who: str, cols: int, points: int = 0) -> None:
+    """A second opinion on the first picture, as the dock saves it."""
+    origin = {"plane": 0, "points": [dict(CLICK) for _ in range(points)]}
+    with Project.open(folder) as project:
+        project.sign(who)
+        image = project.image("p0").id
+        add_opinion(project, image, square(cols), Plane(), None, origin, AS_IT_IS)
+
+
+def test_second_opinions_given_in_a_copy_come_back_once(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    mask = tmp_path / "mask.png"
+    ok("label", folder, "--image", "p0", "--mask", mask, "--annotator", "anna")
+    add_as(folder, "cara", 8)
+    shutil.copytree(folder, copy)
+    add_as(copy, "ben", 4)
+    add_as(copy, "ben", 6, points=2)
+    found = ok("merge", folder, copy)
+    assert [(c["name"], c["planes"]) for c in found["opinions"]] == [("p0", [0])] * 2
+    report = ok("report", folder)
+    ben, cara = report["agreement"]
+    assert ben["annotators"] == ["anna", "ben"] and cara["annotators"] == ["anna", "cara"]
+    assert ben["classes"][0]["dice"] == pytest.approx(12 / 16)
+    assert {g["group"]: g["actions"] for g in ok("report", folder, "--by", "annotator")["effort"]}[
+        "ben"
+    ] == 2
+    with Project.open(folder) as project:
+        image = project.image("p0").id
+        np.testing.assert_array_equal(project.label(image), square(10))
+        count = len(project.commits(image))
+    assert ok("merge", folder, copy)["opinions"] == []
+    assert ok("merge", copy, folder)["opinions"] == []
+    with Project.open(folder) as project:
+        assert len(project.commits(image)) == count
+    assert ok("report", copy)["agreement"][0]["classes"] == ben["classes"]
+
+
+def test_labels_that_are_the_same_by_two_people_count_as_agreement(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy, mask = tmp_path / "copy", tmp_path / "mask.png"
+    ok("label", folder, "--image", "p2", "--mask", mask, "--annotator", "anna")
+    shutil.copytree(folder, copy)
+    ok("label", copy, "--image", "p2", "--mask", mask, "--annotator", "ben")  # saw anna's
+    for name in ("p0", "p1"):
+        ok("label", folder, "--image", name, "--mask", mask, "--annotator", "anna")
+    ok("label", copy, "--image", "p0", "--mask", mask, "--annotator", "ben")
+    ok("label", copy, "--image", "p1", "--mask", mask, "--annotator", "anna")
+    found = ok("merge", folder, copy)
+    assert [c["name"] for c in found["alike"]] == ["p0"] and found["conflicts"] == []
+    (pair,) = ok("report", folder)["agreement"]
+    assert pair["annotators"] == ["anna", "ben"] and pair["slices"] == 1
+    assert pair["classes"] == [{"class": "cyst", "slices": 1, "dice": 1}]
+    assert ok("merge", folder, copy)["alike"] == ok("merge", copy, folder)["alike"] == []
+
+
+def test_conflicts_that_an_earlier_version_kept_count_as_agreement(folder: Path) -> None:
+    with Project.open(folder) as project:
+        image = project.image("p0").id
+        project.sign("anna")
+        project.commit(image, square(10))
+        project.sign("ben")
+        project.commit(image, square(5), source=("merge", {"from": "copy", "conflicts": [0]}))
+        project.revert(image, 1)
+    (pair,) = ok("report", folder)["agreement"]
+    assert pair["annotators"] == ["anna", "ben"]
+    assert pair["classes"][0]["dice"] == pytest.approx(2 / 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+import tomllib
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,21 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import tifffile
+import tomli_w
 from command_line import ok, process, refused
 
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import LabelClass
 from napari_scsam.io import nifti
 from napari_scsam.project import Project, labels
+from napari_scsam.project.random_checks import note_check
+from napari_scsam.project.ranking import QueueEntry, note_pick
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SHAPE = (5, 20, 24)
+CLICK = {"row": 5.0, "col": 6.0, "class_id": 1, "origin": "person"}
 
 
 def label_of(value: int, rows: slice = slice(4, 12)) -> np.ndarray:
@@ -203,3 +209,143 @@ def test_what_is_gone_is_named_and_the_rest_is_merged(
     words = " ".join(found["problems"])
     assert "gone was not added" in words and str(last) in words and "uncommitted work" in words
     assert len(found["taken"]) == 1
+
+
+def signed(folder: Path, plane: int, who: str, label: np.ndarray) -> None:
+    with Project.open(folder) as project:
+        project.sign(who)
+        project.commit(project.image("volume").id, label, plane=Plane(0, plane), judged=(1, 2))
+
+
+def test_each_slice_keeps_the_name_of_who_labelled_it(copies: tuple[Path, Path]) -> None:
+    mine, other = copies
+    for plane in (1, 2):
+        signed(mine, plane, "anna", label_of(1))
+    for plane, who in ((1, "ben"), (2, "cara"), (3, "ben"), (4, "cara")):
+        signed(other, plane, who, label_of(2))
+    found = ok("merge", mine, other)
+    versions = {c["version"]: c["planes"] for c in found["conflicts"]}
+    assert sorted(versions.values()) == [[1], [2]] and found["taken"][0]["planes"] == [3, 4]
+    with Project.open(mine, read_only=True) as project:
+        commits = project.commits(project.image("volume").id)
+    assert {c.plane: c.by for c in commits if c.plane in (3, 4)} == {3: "ben", 4: "cara"}
+    kept = {tuple(versions[c.version]): c.by for c in commits if c.version in versions}
+    assert kept == {(1,): "ben", (2,): "cara"}
+    pairs = [pair["annotators"] for pair in ok("report", mine)["agreement"]]
+    assert pairs == [["anna", "ben"], ["anna", "cara"]]
+
+
+def work_on(folder: Path, planes: tuple[int, ...], clicks: int) -> None:
+    """Volumes as the dock labels random checks: picked, suggested, and then committed."""
+    with Project.open(folder) as project:
+        project.sign("ben")
+        image = project.image("volume").id
+        for plane in planes:
+            note_pick(project, QueueEntry(image, plane, None, "random check", "random"), 3)
+            note_check(project, image, plane, label_of(1), None)
+            points = [CLICK] * clicks
+            project.commit(
+                image,
+                label_of(1),
+                plane=Plane(0, plane),
+                judged=(1, 2),
+                source=("prompts", {"axis": 0, "plane": plane, "points": points}),
+            )
+
+
+def test_what_the_work_in_the_copy_took_is_in_the_report(copies: tuple[Path, Path]) -> None:
+    mine, other = copies
+    commit(mine, "volume", 3, label_of(2), (1, 2))
+    work_on(other, (1, 2, 3), clicks=2)
+    with Project.open(other) as project:
+        project.skip(project.image("volume").id, 4)
+        project.skip(project.image("volume").id, 3)
+    there = ok("report", other, "--by", "annotator")
+    found = ok("merge", mine, other)
+    here = ok("report", mine, "--by", "annotator")
+    # Slice 3 is a conflict: what it took comes along, and what was suggested on it stays.
+    ben, ben_there = (
+        next(g for g in report["effort"] if g["group"] == "ben") for report in (here, there)
+    )
+    assert ben == ben_there and ben["actions"] == 6 and ben["seconds_each"] is not None
+    assert here["picks"] == {"random": 2}
+    assert here["random_checks"]["all"]["slices"] == 2 and here["random_checks"]["all"]["dice"] == 1
+    assert here["random_checks"]["without_suggestion"] == 0
+    assert [c["planes"] for c in found["skipped"]] == [[4]]
+    assert len(found["left"]) == 2
+    assert "1 suggestion on random slices" in found["left"][0] and "1 pick" in found["left"][1]
+    again = ok("merge", mine, other)
+    assert again["skipped"] == [] and again["left"] == found["left"]
+    assert ok("report", mine, "--by", "annotator") == here
+
+
+def test_slices_of_one_commit_count_its_work_once(copies: tuple[Path, Path]) -> None:
+    mine, other = copies
+    with Project.open(other) as project:
+        project.sign("ben")
+        whole = np.broadcast_to(label_of(2), SHAPE)
+        source = ("prompts", {"axis": 1, "plane": 7, "points": [CLICK]})
+        project.commit(project.image("volume").id, whole, judged=(1, 2), source=source)
+        for value in (1, 2):
+            picture = project.image("picture").id
+            project.commit(picture, label_of(value), source=("prompts", {"points": [CLICK]}))
+    found = ok("merge", mine, other)
+    assert {c["name"]: c["planes"] for c in found["taken"]} == {
+        "volume": [0, 1, 2, 3, 4],
+        "picture": [0],
+    }
+    ben = next(g for g in ok("report", mine, "--by", "annotator")["effort"] if g["group"] == "ben")
+    assert ben["commits"] == 2 and ben["actions"] == 2
+    (left,) = found["left"]
+    assert "1 label undone, replaced" in left
+
+
+def without_scar(folder: Path) -> None:
+    """Delete the second class, as somebody may by hand."""
+    table = tomllib.loads((folder / "project.toml").read_text())
+    table["classes"] = [c for c in table["classes"] if c["name"] != "scar"]
+    (folder / "project.toml").write_text(tomli_w.dumps(table))
+
+
+def test_a_class_that_was_deleted_there_stays_in_what_was_not_labelled_since(
+    copies: tuple[Path, Path],
+) -> None:
+    mine, other = copies
+    commit(mine, "volume", 0, label_of(2), (1, 2))
+    commit(mine, "volume", 1, label_of(2), (1, 2))
+    shutil.rmtree(other)
+    shutil.copytree(mine, other)
+    without_scar(other)
+    commit(other, "volume", 1, label_of(1, slice(0, 9)), (1,))  # not looked for scar any more
+    commit(other, "volume", 2, label_of(1), (1,))
+    found = ok("merge", mine, other)
+    assert found["problems"] == [] and [c["planes"] for c in found["taken"]] == [[2]]
+    merged = label(mine, "volume")
+    for plane in (0, 1):
+        np.testing.assert_array_equal(merged[plane], label_of(2))
+    np.testing.assert_array_equal(merged[2], label_of(1))
+    (conflict,) = found["conflicts"]
+    assert conflict["planes"] == [1]
+    with Project.open(mine, read_only=True) as project:
+        kept = project.label(project.image("volume").id, conflict["version"])
+    np.testing.assert_array_equal(kept[1], label_of(1, slice(0, 9)))
+
+
+def test_a_class_that_was_deleted_here_is_named_with_what_to_do(
+    copies: tuple[Path, Path], tmp_path: Path
+) -> None:
+    mine, other = copies
+    without_scar(mine)
+    line = refused("merge", mine, other)
+    assert "has the class scar" in line and "Add a class" in line and str(mine) in line
+    # Each has a class of its own: one is added here, then it works.
+    ok("new", tmp_path / "third", "--images", tmp_path / "volume.tif", "--classes", "heart,lung")
+    for one, two in ((other, tmp_path / "third"), (tmp_path / "third", other)):
+        line = refused("merge", one, two)
+        assert f"Open {one} in the dock" in line and "Merge in the other direction" not in line
+    with Project.open(other) as project:
+        added = LabelClass(3, "lung", "#00ff00")
+        project.change(classes=(*project.classes, added))
+    commit(tmp_path / "third", "volume", 4, label_of(2), (2,))
+    assert ok("merge", other, tmp_path / "third")["taken"][0]["planes"] == [4]
+    np.testing.assert_array_equal(label(other, "volume")[4], label_of(3))

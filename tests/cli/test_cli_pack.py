@@ -281,8 +281,12 @@ def test_a_merge_brings_rounds_and_none_becomes_active(
     project: Path, with_round: Path, tmp_path: Path
 ) -> None:
     own = add_round(project)
+    label_one(with_round.parents[1], 1)
     found = ok("merge", project, with_round.parents[1])
     assert found["rounds"] == [2] and found["problems"] == []
+    # It was labelled with that round, which is the second one here.
+    groups = [group["group"] for group in ok("report", project)["effort"]]
+    assert groups == ["before the first round", "round 2"]
     first, second = ok("rounds", project)["rounds"]
     assert first["active"] and not second["active"]
     assert "merged from" in second["reason"] and str(own) == first["folder"]

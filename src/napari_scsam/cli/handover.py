@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Group
@@ -14,16 +14,19 @@ from napari_scsam.cli.opening import opened
 from napari_scsam.cli.options import Json
 from napari_scsam.cli.report import Report, StderrProgress
 from napari_scsam.workflows.handover import pack as pack_project
-from napari_scsam.workflows.merging import Change, Merged
+from napari_scsam.workflows.merge_result import Change, Merged
 from napari_scsam.workflows.merging import merge as merge_projects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def merge(folder: Path, other: Path, /, *, json: Json = False) -> Report:
     """Bring the images and labels of another copy of a project into this one.
 
     Where both labelled the same slice differently, this project's label stays, the other one is
-    kept as an earlier version, and the conflict is listed. Rounds are copied, and none of them
-    becomes active. The other project is only read.
+    kept beside it, and the conflict is listed. Second opinions come along. Rounds are copied, and
+    none of them becomes active. What stays in the other project is listed; it is only read.
 
     Parameters
     ----------
@@ -75,13 +78,27 @@ def pack(
 
 def _text(merged: Merged) -> Group:
     lines = [
-        f"{_count(len(merged.added), 'image')} added; labels of "
-        f"{_count(sum(len(c.planes) for c in merged.taken), 'slice')} taken.",
+        f"{_count(len(merged.added), 'image')} added; labels of {_slices(merged.taken)} taken.",
+        *_kept(merged),
         *(_conflict(change) for change in merged.conflicts),
         *(f"Round {number} was merged; it is not active." for number in merged.rounds),
+        *(f"Left in the other project: {what}" for what in merged.left),
         *(f"Not merged: {problem}" for problem in merged.problems),
     ]
     return Group(*map(escape, lines))
+
+
+def _kept(merged: Merged) -> list[str]:
+    found = (
+        (merged.opinions, "with a second opinion, which is kept beside the label."),
+        (merged.alike, "labelled the same by two people, which counts as agreement."),
+        (merged.skipped, "skipped there, and now here."),
+    )
+    return [f"{_slices(changes)} {what}" for changes, what in found if changes]
+
+
+def _slices(changes: Sequence[Change]) -> str:
+    return _count(sum(len(change.planes) for change in changes), "slice")
 
 
 def _conflict(change: Change) -> str:

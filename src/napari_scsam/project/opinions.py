@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # Kind of the event with the origin of a label that was made without seeing the current one; its
 # payload is that of `prompts`.
 SECOND = "second_opinion"
-# Kind and key of that of a merge: slices of the other label that both projects had changed.
+# Kind of that of a label that was merged without one. Earlier versions kept whole labels beside the
+# current one, and list the slices that both projects had changed under this key.
 MERGE, CONFLICTS = "merge", "conflicts"
 
 
@@ -113,6 +114,17 @@ def leading_to_current(
 def author_of(chain: Sequence[CommitRecord], plane: int, added: Collection[int] = ()) -> str | None:
     """Who labelled a slice last; empty if nobody was named, None if it is not labelled.
 
+    See `labelling_commit`.
+    """
+    commit = labelling_commit(chain, plane, added)
+    return None if commit is None else commit.by
+
+
+def labelling_commit(
+    chain: Sequence[CommitRecord], plane: int, added: Collection[int] = ()
+) -> CommitRecord | None:
+    """The last commit that labelled a slice; None if it is not labelled.
+
     Parameters
     ----------
     chain : sequence of CommitRecord
@@ -122,13 +134,13 @@ def author_of(chain: Sequence[CommitRecord], plane: int, added: Collection[int] 
     added : collection of int
         See `added_versions`.
     """
-    author, done = None, False
+    found, done = None, False
     for commit in chain:
         whole = commit.plane is None and plane in commit.planes
         if commit.plane == plane or (whole and not (done and commit.version in added)):
-            author = commit.by
+            found = commit
         done = plane in commit.planes
-    return author
+    return found
 
 
 def added_versions(project: Project, image: str) -> set[int]:

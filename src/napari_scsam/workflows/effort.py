@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import INVALID
 from napari_scsam.project import parsing
-from napari_scsam.project.opinions import SECOND
+from napari_scsam.project.merge_origin import merge_origin
+from napari_scsam.project.opinions import MERGE, SECOND
 from napari_scsam.project.round_events import RoundEvent, active_stack
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # A longer time between two commits counts as a break, in seconds. Arbitrary.
 BREAK_S = 300.0
+# Kinds of events with the origin of a label.
+SOURCES = ("prompts", SECOND, "drafts", "mask", MERGE)
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class Step:
     Attributes
     ----------
     image : str
+    version : int
     time : str
-        UTC, ISO 8601.
+        UTC, ISO 8601; where it was made, if it was merged.
     round : int or None
         The round that was active then.
     planes : tuple of int
@@ -50,6 +54,7 @@ class Step:
     """
 
     image: str
+    version: int
     time: str
     round: int | None
     planes: tuple[int, ...]
@@ -77,18 +82,27 @@ class Moment:
 
 
 def steps(events: Sequence[Event]) -> list[Step]:
-    """Return every commit in order; what can't be read of an event is left out."""
-    sources = (event for event in events if event.kind in ("prompts", SECOND, "drafts", "mask"))
-    made_from = {(event.image, _version(event)): event for event in sources}
+    """Return every commit in order; what can't be read of an event is left out.
+
+    Of the slices of one commit that were merged, the first counts.
+    """
+    made_from = {(e.image, _version(e)): e for e in events if e.kind in SOURCES}
     rounds = _active_rounds(events)
     found: list[Step] = []
     before: Event | None = None
     for event in events:
+        source = made_from.get((event.image, _version(event)))
+        origin = None if source is None else merge_origin(source.payload)
         if event.kind == "commit" and (planes := _planes(event)) is not None:
-            source = made_from.get((event.image, _version(event)))
-            found.append(_step(event, source, planes, rounds.get(event.id), before))
+            step = _step(event, source, planes, rounds.get(event.id), before)
+            if origin is None:
+                found.append(step)
+            elif not origin.is_part:
+                found.append(
+                    replace(step, time=origin.time, round=origin.round, seconds=origin.seconds)
+                )
         if event.kind in ("commit", "skip"):
-            before = event
+            before = event if origin is None else None
     return found
 
 
@@ -117,7 +131,7 @@ def _step(
     active: int | None,
     before: Event | None,
 ) -> Step:
-    kind = "other" if source is None else source.kind
+    kind = "other" if source is None or source.kind == MERGE else source.kind
     kind = "prompts" if kind == SECOND else kind
     points = [] if source is None else list(_tables(source.payload.get("points")))
     others = () if source is None else ("boxes", "strokes", "drawn")
@@ -131,6 +145,7 @@ def _step(
     changes = len(edited) + int(rejected and not own)
     return Step(
         image=event.image or "",
+        version=_version(event) or 0,
         time=event.time,
         round=active,
         planes=planes,

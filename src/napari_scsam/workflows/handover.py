@@ -180,6 +180,13 @@ def merge_rounds(project: Project, other: Project) -> tuple[list[int], list[str]
     return numbers, problems
 
 
+def round_numbers(project: Project, other: Project) -> dict[int, int]:
+    """Return this project's number of each finished round of another one that both have."""
+    here = {manifest_hash(record.folder): record.number for record in project.rounds()}
+    hashes = {record.number: manifest_hash(record.folder) for record in other.rounds()}
+    return {n: here[known] for n, known in hashes.items() if known is not None and known in here}
+
+
 def _copied_round(project: Project, folder: Path) -> int:
     """Copy a round that was checked under the next number."""
     rounds = make_real_folder(project.folder, ROUNDS_FOLDER)
