@@ -12,7 +12,7 @@ from napari_scsam.project.image_queue import plane_total
 from napari_scsam.project.ranking import picks
 from napari_scsam.project.tags import read_tags
 from napari_scsam.workflows import agreement, check_estimate
-from napari_scsam.workflows.effort import Step, progress, steps
+from napari_scsam.workflows.effort import IN_WINDOW, Step, cost, progress, steps
 from napari_scsam.workflows.sizes import Size, sizes
 
 if TYPE_CHECKING:
@@ -99,15 +99,19 @@ def _effort(made: Sequence[Step], group_of: Callable[[Step], str]) -> list[dict[
 
 def _figures(made: Sequence[Step]) -> dict[str, Any]:
     """Return the effort of some commits; None where nothing is known."""
-    by_hand = [step for step in made if step.source in ("prompts", "drafts")]
+    in_window = [step for step in made if step.source in IN_WINDOW]
     suggested = [step for step in made if step.suggested]
     timed = [step.seconds for step in made if step.seconds is not None]
+    each, actions = cost(made), sum(step.actions for step in in_window)
     return {
         "commits": len(made),
         "from_files": sum(1 for step in made if step.source == "mask"),
-        "actions": sum(step.actions for step in by_hand),
-        "actions_each": sum(s.actions for s in by_hand) / len(by_hand) if by_hand else None,
+        "actions": actions,
+        "actions_each": actions / len(in_window) if in_window else None,
         "seconds_each": median(timed) if timed else None,
+        "slices": each.slices,
+        "actions_a_slice": each.actions,
+        "seconds_a_slice": each.seconds,
         "suggested": len(suggested),
         "accepted": _share(suggested),
     }
