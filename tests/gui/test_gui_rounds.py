@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gui.conftest import Hand
 
     from napari_scsam._qt.dock import ScsamDock
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,6 +162,25 @@ def test_rounds_are_made_active_and_rolled_back(
     hand.press("rollback")  # there was none before it
     hand.until(lambda: "no earlier active round" in hand.status())
     assert "\n" not in hand.status()
+
+
+def test_what_a_round_changed_is_said_when_it_ends(
+    hand: Hand,
+    dock: ScsamDock,
+    folder: Path,
+    finish_round: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setattr("napari_scsam.rounds.running_round.ROUND_MODULE", "round_stand_in")
+    with Project.open(folder) as project:
+        finish_round(project.begin_round(ENDLESS), 0.8, None)
+        project.adopt_rounds()
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    hand.press("train")
+    hand.until(lambda: hand.status().startswith("Round 2 is better by 0.03 Dice"))
+    assert hand.status().endswith(": now active. disc 0.83 (+0.03).")
 
 
 def test_an_interrupted_round_is_offered_and_given_up(

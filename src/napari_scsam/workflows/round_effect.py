@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from napari_scsam.rounds.shown_rounds import class_changes
 from napari_scsam.workflows.effort import IN_WINDOW, cost, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from napari_scsam.project import Project, RoundRecord
     from napari_scsam.workflows.effort import Cost, Step
@@ -38,31 +38,14 @@ def round_effect(project: Project) -> str:
 
 def _dice_text(record: RoundRecord) -> str:
     """The Dice of each class on held-out slices, with the change since the round before."""
-    now = _pair(record.metrics.get("dice"))
-    before = _pair(record.metrics.get("parent"))
-    classes = [_class_text(name, now[name], before.get(name)) for name in now if name != "mean"]
-    if not classes:
+    changes = class_changes(record)
+    if not changes:
         return f"Round {record.number}: nothing was held out to check it on."
     validation = record.metrics.get("validation") or {}
     cases = validation.get("cases")
     where = "held-out slices" if not cases else f"{cases} held-out case{'' if cases == 1 else 's'}"
     stays = "" if record.active else " It did not become active."
-    return f"Round {record.number}: {', '.join(classes)} on {where}.{stays}"
-
-
-def _class_text(name: str, now: float, before: float | None) -> str:
-    text = f"{name} {now:.2f}"
-    return text if before is None else f"{text} ({now - before:+.2f})"
-
-
-def _pair(dice: Any) -> Mapping[str, float]:
-    """The Dice of both models together, by class; without those that were not measured."""
-    found = dice.get("pair") if isinstance(dice, dict) else None
-    return {
-        str(name): float(value)
-        for name, value in (found or {}).items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
+    return f"Round {record.number}: {changes} on {where}.{stays}"
 
 
 def _before_and_since(
