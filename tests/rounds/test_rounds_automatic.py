@@ -13,6 +13,7 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import NOT_ANNOTATED
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.rounds.automatic import AutomaticRounds
+from napari_scsam.workflows.effort import steps
 from napari_scsam.workflows.project_report import collect_report
 from napari_scsam.workflows.round_effect import round_effect
 
@@ -46,6 +47,10 @@ def commit(project: Project, index: int, *points: dict[str, Any]) -> None:
     source = ("prompts", {"points": list(points), "boxes": [], "strokes": [], "drawn": []})
     label = np.ones((20, 30), np.uint8)
     project.commit(project.images()[0].id, label, plane=Plane(0, index), source=source)
+
+
+def effect(project: Project) -> str:
+    return round_effect(project.rounds(), steps(project.events()))
 
 
 def test_a_round_is_due_after_so_many_commits_since_the_last_began(project: Project) -> None:
@@ -89,33 +94,33 @@ def test_what_a_round_changed_is_one_line(
         clock.seconds += seconds
         commit(project, index, *points)
 
-    assert round_effect(project) == ""
+    assert effect(project) == ""
     commit(project, 0, own, own, own)
     later(20, 1, own, own)
     finish_round(project.begin_round(TrainSettings()), 0.8, None)
     project.adopt_rounds()
-    assert round_effect(project) == "Round 1: prostate 0.80 on 6 held-out cases."
+    assert effect(project) == "Round 1: prostate 0.80 on 6 held-out cases."
     later(400, 2, edited)  # after a break
-    assert round_effect(project).endswith(
+    assert effect(project).endswith(
         "Suggestions accepted unedited: 0 % of 1 since. "
         "Actions a slice 2.5 → 1.0 (2 slices before, 1 since)."
     )
     later(9, 3, accepted)
-    assert round_effect(project).endswith(
+    assert effect(project).endswith(
         "Suggestions accepted unedited: 50 % of 2 since. "
         "Actions a slice 2.5 → 0.5, seconds a slice 20 → 9 (2 slices before, 2 since)."
     )
     finish_round(project.begin_round(TrainSettings()), 0.83, 0.8, cases=1)
     project.adopt_rounds()
     later(4, 4, accepted)
-    assert round_effect(project) == (
+    assert effect(project) == (
         "Round 2: prostate 0.83 (+0.03) on 1 held-out case. "
         "Suggestions accepted unedited: 50 % of 2 before, 100 % of 1 since. "
         "Actions a slice 0.5 → 0.0, seconds a slice 9 → 4 (2 slices before, 1 since)."
     )
     finish_round(project.begin_round(TrainSettings()), 0.7, 0.9)
     project.adopt_rounds()
-    assert round_effect(project).startswith(
+    assert effect(project).startswith(
         "Round 3: prostate 0.70 (-0.20) on 6 held-out cases. It did not become active."
     )
 
@@ -138,7 +143,7 @@ def test_drafts_that_are_committed_together_count_as_so_many_slices(
     label = np.full(volume.shape, NOT_ANNOTATED, np.uint8)
     label[:, 3:6] = 1
     project.commit(volume.id, label, source=("drafts", {"planes": planes}))
-    assert round_effect(project).endswith(
+    assert effect(project).endswith(
         "Actions a slice 2.0 → 0.2, seconds a slice 12 → 2 (2 slices before, 4 since)."
     )
     (before, since) = collect_report(project)["effort"]

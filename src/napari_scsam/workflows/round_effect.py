@@ -5,27 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_scsam.rounds.shown_rounds import class_changes
-from napari_scsam.workflows.effort import IN_WINDOW, cost, steps
+from napari_scsam.workflows.acceptance import accepted_share
+from napari_scsam.workflows.effort import IN_WINDOW, cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_scsam.project import Project, RoundRecord
+    from napari_scsam.project import RoundRecord
     from napari_scsam.workflows.effort import Cost, Step
 
 
-def round_effect(project: Project) -> str:
-    """Describe the newest round in one line; empty before the first. Not for the window's thread.
+def round_effect(rounds: Sequence[RoundRecord], made: Sequence[Step]) -> str:
+    """Describe the newest round in one line; empty before the first.
 
     Such as "Round 3: LV 0.91 (+0.02), RV 0.84 (-0.01) on 4 held-out cases. Suggestions accepted
     unedited: 41 % of 22 before, 62 % of 18 since. Actions a slice 4.1 → 1.6, seconds a slice 21 → 9
     (30 slices before, 18 since)."
+
+    Parameters
+    ----------
+    rounds : sequence of RoundRecord
+        All of the project.
+    made : sequence of Step
+        All commits of the project.
     """
-    rounds = project.rounds()
     if not rounds:
         return ""
     active = next((record.number for record in rounds if record.active), None)
-    made = steps(project.events())
     suggested = [step for step in made if step.suggested]
     in_window = [step for step in made if step.source in IN_WINDOW]
     words = [
@@ -63,9 +69,9 @@ def _before_and_since(
 def _acceptance_text(before: Sequence[Step], since: Sequence[Step]) -> str:
     """Suggestions accepted unedited before and since the active round."""
     parts = [
-        f"{_percent(own)} of {len(own)} {when}"
+        f"{round(100 * share)} % of {len(own)} {when}"
         for own, when in ((before, "before"), (since, "since"))
-        if own
+        if (share := accepted_share(own)) is not None
     ]
     return f"Suggestions accepted unedited: {', '.join(parts)}." if parts else ""
 
@@ -82,7 +88,3 @@ def _effort_text(before: Cost, since: Cost) -> str:
     text = ", ".join(parts).capitalize()
     many = "slice" if before.slices == 1 else "slices"
     return f"{text} ({before.slices} {many} before, {since.slices} since)."
-
-
-def _percent(made: Sequence[Step]) -> str:
-    return f"{round(100 * sum(step.unedited for step in made) / len(made))} %"
