@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from napari_scsam.project.process import record_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CLI = [sys.executable, "-m", "napari_scsam.cli"]
 QUICK = (
@@ -61,10 +62,13 @@ def project(tmp_path: Path) -> Path:
 def test_images_are_held_out_by_path_or_id(project: Path, forked_rounds: None) -> None:
     with Project.open(project, read_only=True) as opened:
         left, right, other = (image.id for image in opened.images())
-    asked = ("--held-out", project.parent / "left.tif", right, "--json")
+    asked = ("--held-out", project.parent / "left.tif", right)
     done = here("train", project, *QUICK, *asked)
     assert done.returncode == 0, done.stderr
-    folder = Path(json.loads(done.stdout.splitlines()[-1])["round"]["folder"])
+    first, changed = done.stdout.splitlines()
+    assert first == "Round 1 is the first: now active."
+    assert re.fullmatch(r"Round 1: block \d\.\d\d on 1 held-out case\.", changed)
+    folder = project / "rounds" / "0001"
     split = json.loads((folder / "split.json").read_text())
     assert split["held_out"] == [f"{left}:0", f"{right}:0"] and split["train"] == [f"{other}:0"]
     assert split["cases"] == {"train": [other], "held_out": ["anna"]}

@@ -11,7 +11,13 @@ from pathlib import Path
 def main(partial: Path) -> None:
     """Write the files of a finished round, and give the folder its final name."""
     settings = json.loads((partial / "inputs.json").read_text())["settings"]
-    metrics = {"gated": False, "reason": "", "dice": {}, "validation": {"planes": 0, "cases": 0}}
+    metrics = {
+        "gated": True,
+        "reason": "",
+        "dice": {"pair": {"disc": 0.83, "mean": 0.83}},
+        "parent": {"pair": {"disc": 0.8, "mean": 0.8}},
+        "validation": {"planes": 9, "cases": 6},
+    }
     (partial / "metrics.json").write_text(json.dumps(metrics))
     (partial / "config.json").write_text(json.dumps({"settings": settings}))
     (partial / "unet.safetensors").write_bytes(b"weights")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
-import pytest
 import tifffile
 from conftest import Hand, Squares
 from qtpy.QtCore import Qt
@@ -19,6 +18,8 @@ from napari_scsam.project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from napari_scsam.inference.messages import Answer, Question
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gui.conftest import Hand
 
     from napari_scsam._qt.dock import ScsamDock
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,6 +162,47 @@ def test_rounds_are_made_active_and_rolled_back(
     hand.press("rollback")  # there was none before it
     hand.until(lambda: "no earlier active round" in hand.status())
     assert "\n" not in hand.status()
+
+
+def test_what_a_round_changed_is_said_when_it_ends(
+    hand: Hand,
+    dock: ScsamDock,
+    folder: Path,
+    finish_round: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setattr("napari_scsam.rounds.running_round.ROUND_MODULE", "round_stand_in")
+    with Project.open(folder) as project:
+        finish_round(project.begin_round(ENDLESS), 0.8, None)
+        project.adopt_rounds()
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    hand.press("train")
+    hand.until(lambda: hand.status().startswith("Round 2 is better by 0.03 Dice"))
+    assert hand.status().endswith(": now active. disc 0.83 (+0.03).")
+
+
+def test_the_line_of_progress_says_when_fewer_suggestions_are_accepted(
+    hand: Hand, dock: ScsamDock, folder: Path
+) -> None:
+    def commit(project: Project, state: str) -> None:
+        point = {"row": 1, "col": 2, "class_id": 1, "origin": "model", "state": state}
+        source = ("prompts", {"points": [point], "boxes": [], "strokes": [], "drawn": []})
+        label = np.ones((96, 80), np.uint8)
+        project.commit(project.images()[0].id, label, plane=Plane(0, 1), source=source)
+
+    with Project.open(folder) as project:
+        for number in range(39):
+            commit(project, "accepted" if number < 20 else "edited")
+    dock.open_project_folder(folder)
+    hand.wait_for_image()
+    line = "Fewer suggestions are accepted unedited: 100% before, 5% of the last 20"
+    hand.until(lambda: hand.find("progress_line").text() == line)
+    assert not hand.find("acceptance_fall").isVisible()  # in the panel, which is folded
+    hand.find("progress_fold").click()
+    assert hand.find("acceptance_fall").text().startswith(f"{line}. Train a round")
+    assert hand.find("acceptance_fall").isVisible()
 
 
 def test_an_interrupted_round_is_offered_and_given_up(

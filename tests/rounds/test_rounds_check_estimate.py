@@ -65,13 +65,13 @@ def test_the_newest_round_is_shown_where_it_has_enough() -> None:
 
 
 def test_many_commits_while_it_computes_are_one_more_computation(project: Project) -> None:
-    runner, texts = ManualRunner(), list[tuple[str, str]]()
-    running = RunningEstimate(project, runner, lambda *both: texts.append(both))
+    runner, texts = ManualRunner(), list[tuple[str, str, str]]()
+    running = RunningEstimate(project, runner, lambda *all_three: texts.append(all_three))
     for _ in range(5):
         running.refresh()
     assert len(runner.queue) == 1
     runner.work()
-    assert texts == [("", ""), ("", "")]
+    assert texts == [("", "", ""), ("", "", "")]
     running.refresh()
     runner.work()
     assert len(texts) == 3

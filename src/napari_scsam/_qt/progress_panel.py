@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 
 from napari_scsam._qt.fold import Fold
 from napari_scsam._qt.style import GAP
-from napari_scsam._qt.widgets import button, set_title, text_label, title
+from napari_scsam._qt.widgets import button, set_role, set_title, text_label, title
 from napari_scsam.rounds.automatic import MOST
 
 FOLD_TIP = "How good the suggestions are, and what the last round changed"
@@ -65,6 +65,8 @@ class ProgressPanel(QWidget):
         self._line = title("progress_line")
         self._estimate = text_label("random_checks", selectable=True)
         self._estimate.setToolTip(ESTIMATE_TIP)
+        self._fall = text_label("acceptance_fall", selectable=True)
+        set_role(self._fall, "problem")
         self._effect = text_label("round_effect", selectable=True)
         self._effect.setToolTip(EFFECT_TIP)
         self._every = self._make_every()
@@ -80,7 +82,7 @@ class ProgressPanel(QWidget):
         form.addRow(self._second)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        parts = [self._estimate, self._effect, choices, self._report]
+        parts = [self._fall, self._estimate, self._effect, choices, self._report]
         layout.addWidget(Fold("progress_fold", FOLD_TIP, self._line, parts))
         self.show_estimate("")
         self.show_effect("")
@@ -130,10 +132,15 @@ class ProgressPanel(QWidget):
         self._every.setValue(every)
         self._every.blockSignals(blocked)
 
-    def show_estimate(self, text: str) -> None:
-        """Show how good the suggestions are on random slices; empty without any."""
+    def show_estimate(self, text: str, fall: str = "") -> None:
+        """Show how good the suggestions are on random slices; empty without any.
+
+        That they are accepted less often than before goes first, also while the panel is folded.
+        """
         self._estimate.setText(text or NOTHING_YET)
-        first = text.split(". ")[0].removesuffix(".")
+        self._fall.setText(fall)
+        self._fall.setVisible(bool(fall))
+        first = (fall or text).split(". ")[0].removesuffix(".")
         set_title(self._line, first or "Suggestions are not checked yet")
 
     def show_effect(self, text: str) -> None:

@@ -45,11 +45,11 @@ class ProgressPresenter:
         """Show the choices of a project, and nothing else yet."""
         self._panel.show_every(every)
         self._panel.show_annotator(project.sign(), second=False, read_only=project.read_only)
-        self.show("", "")
+        self.show("", "", "")
 
-    def show(self, estimate: str, effect: str) -> None:
-        """Show the estimate from random slices, and what the newest round changed."""
-        self._panel.show_estimate(estimate)
+    def show(self, estimate: str, effect: str, fall: str) -> None:
+        """Show the estimate from random slices, what the newest round changed, and a fall."""
+        self._panel.show_estimate(estimate, fall)
         self._panel.show_effect(effect)
 
     def _set_annotator(self, name: str) -> None:

@@ -21,6 +21,8 @@ from napari_scsam.rounds.cost_estimate import estimate_round
 from napari_scsam.rounds.progress import early_stop_text, estimate_text
 from napari_scsam.rounds.running_round import TrainingController
 from napari_scsam.rounds.tuning import RunningTuning
+from napari_scsam.workflows.effort import steps
+from napari_scsam.workflows.round_effect import round_effect
 
 DEFAULTS = TrainSettings()
 TUNE_DEFAULTS = TuneSettings()
@@ -62,10 +64,12 @@ def train(
         except KeyboardInterrupt:
             stop.cancel()
             record = running.run(lambda event: None, stop)
-    if record is None:
-        raise Cancelled("Cancelled.")
-    data = {"round": round_data(record), "estimate": None if cost is None else cost.to_dict()}
-    return Report(data, record.reason, json)
+        if record is None:
+            raise Cancelled("Cancelled.")
+        effect = round_effect(project.rounds(), steps(project.events()))
+    estimated = None if cost is None else cost.to_dict()
+    data = {"round": round_data(record), "estimate": estimated, "effect": effect}
+    return Report(data, f"{record.reason}\n{effect}", json)
 
 
 def tune(

@@ -20,7 +20,7 @@ from napari_scsam.rounds.progress import (
     progress_text,
 )
 from napari_scsam.rounds.running_round import RunningRound, TrainingController
-from napari_scsam.rounds.shown_rounds import Curve, RoundsState
+from napari_scsam.rounds.shown_rounds import Curve, RoundsState, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,7 +249,7 @@ class RoundsController:
     def _finished(self, record: RoundRecord | None) -> None:
         number = self._turn.running.number if self._turn.running is not None else 0
         message = (
-            f"Round {number} was cancelled; nothing changed." if record is None else record.reason
+            f"Round {number} was cancelled; nothing changed." if record is None else verdict(record)
         )
         self._end(message=message, fraction=0.0 if record is None else 1.0)
         if record is None:

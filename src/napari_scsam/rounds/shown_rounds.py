@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
@@ -106,6 +107,38 @@ def round_note(state: RoundsState, record: RoundRecord) -> str:
 def mean_dice(record: RoundRecord) -> float | None:
     """Return mean Dice of the pair over classes on held-out slices, 0..1; None if not measured."""
     return dict(metrics_table(record)).get("mean", {}).get("pair")
+
+
+def verdict(record: RoundRecord) -> str:
+    """Describe whether a round became active and why, with the Dice of each class."""
+    changes = class_changes(record)
+    return f"{record.reason} {changes}." if changes else record.reason
+
+
+def class_changes(record: RoundRecord) -> str:
+    """Describe the Dice of each class on held-out slices, with the change to the round before.
+
+    Such as "LV 0.91 (+0.02), RV 0.84 (-0.01)"; empty if nothing was held out.
+    """
+    now = _pair(record.metrics.get("dice"))
+    before = _pair(record.metrics.get("parent"))
+    texts = [_class_text(name, now[name], before.get(name)) for name in now if name != "mean"]
+    return ", ".join(texts)
+
+
+def _class_text(name: str, now: float, before: float | None) -> str:
+    text = f"{name} {now:.2f}"
+    return text if before is None else f"{text} ({now - before:+.2f})"
+
+
+def _pair(dice: Any) -> Mapping[str, float]:
+    """Return the Dice of both models together, by class, without those that were not measured."""
+    found = dice.get("pair") if isinstance(dice, dict) else None
+    return {
+        str(name): float(value)
+        for name, value in (found or {}).items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
 
 
 # Members whose Dice a round reports; "prompted" is SAM prompted by the U-Net's map.

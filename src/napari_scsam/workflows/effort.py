@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import INVALID
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 BREAK_S = 300.0
 # Kinds of events with the origin of a label.
 SOURCES = ("prompts", SECOND, "drafts", "mask", MERGE)
+# Sources of the commits that were made in the window.
+IN_WINDOW = ("prompts", "drafts")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Step:
         The round that was active then.
     planes : tuple of int
         Slices that are labelled since then.
+    slices : int
+        Slices that this commit labelled or changed.
     source : str
         'prompts' (made in the window), 'drafts', 'mask' (from a file), or 'other'.
     actions : int
@@ -59,11 +64,31 @@ class Step:
     round: int | None
     planes: tuple[int, ...]
     source: str
+    slices: int = 1
     actions: int = 0
     suggested: bool = False
     unedited: bool = False
     seconds: float | None = None
     by: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the slices cost that were labelled in the window.
+
+    Attributes
+    ----------
+    slices : int
+    actions : float or None
+        Mean for each slice; None without any.
+    seconds : float or None
+        Median over the slices of which the time is known; those that were committed together share
+        it. None without any.
+    """
+
+    slices: int
+    actions: float | None
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +131,16 @@ def steps(events: Sequence[Event]) -> list[Step]:
     return found
 
 
+def cost(made: Iterable[Step]) -> Cost:
+    """Return what each slice cost; labels from files are left out."""
+    in_window = [step for step in made if step.source in IN_WINDOW]
+    slices = sum(step.slices for step in in_window)
+    actions = sum(step.actions for step in in_window) / slices if slices else None
+    timed = [(step.seconds, step.slices) for step in in_window if step.seconds is not None]
+    seconds = [passed / count for passed, count in timed for _ in range(count)]
+    return Cost(slices, actions, median(seconds) if seconds else None)
+
+
 def progress(events: Sequence[Event]) -> list[Moment]:
     """Return how much was labelled after each commit and each undoing."""
     of_version: dict[tuple[str | None, int | None], tuple[int, ...]] = {}
@@ -143,6 +178,7 @@ def _step(
     own = len(points) - len(proposed) + drawn
     # One key rejects all points of a suggestion, and what is drawn in their place does so itself.
     changes = len(edited) + int(rejected and not own)
+    together = [] if source is None else source.payload.get("planes")
     return Step(
         image=event.image or "",
         version=_version(event) or 0,
@@ -150,10 +186,11 @@ def _step(
         round=active,
         planes=planes,
         source=kind,
+        slices=max(len(list(_tables(together))), 1),
         actions=own + changes,
         suggested=bool(proposed),
         unedited=bool(proposed) and not (edited or rejected or own),
-        seconds=_seconds(before, event) if kind in ("prompts", "drafts") else None,
+        seconds=_seconds(before, event) if kind in IN_WINDOW else None,
         by=str(event.payload.get("by", "")),
     )
 

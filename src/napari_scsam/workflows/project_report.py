@@ -6,24 +6,23 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import asdict
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from napari_scsam.project.image_queue import plane_total
 from napari_scsam.project.ranking import picks
 from napari_scsam.project.tags import read_tags
 from napari_scsam.workflows import agreement, check_estimate
-from napari_scsam.workflows.effort import Step, progress, steps
+from napari_scsam.workflows.acceptance import acceptance_fall, accepted_share
+from napari_scsam.workflows.effort import IN_WINDOW, Step, cost, progress, steps
 from napari_scsam.workflows.sizes import Size, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from napari_scsam.project import Project
 
 ReportBy = Literal["round", "size", "annotator", "tag"]
-# Suggested slices of which the acceptance is compared with that before, and the fall that is
-# reported. Arbitrary.
-LATEST, NOTABLE_FALL = 20, 0.2
+Key = TypeVar("Key", bound="Hashable")
 
 
 def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
@@ -76,7 +75,10 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
         "picks": _counted(p.entry.strategy for p in picks(project)),
         "random_checks": check_estimate.as_report(checks, classes),
         "agreement": agreement.as_report(compared, classes),
-        "notes": [*_drift(made), *dict.fromkeys([*problems, *unread, *unreadable])],
+        "notes": [
+            *filter(None, [acceptance_fall(made)]),
+            *dict.fromkeys([*problems, *unread, *unreadable]),
+        ],
     }
 
 
@@ -99,23 +101,22 @@ def _effort(made: Sequence[Step], group_of: Callable[[Step], str]) -> list[dict[
 
 def _figures(made: Sequence[Step]) -> dict[str, Any]:
     """Return the effort of some commits; None where nothing is known."""
-    by_hand = [step for step in made if step.source in ("prompts", "drafts")]
+    in_window = [step for step in made if step.source in IN_WINDOW]
     suggested = [step for step in made if step.suggested]
     timed = [step.seconds for step in made if step.seconds is not None]
+    each, actions = cost(made), sum(step.actions for step in in_window)
     return {
         "commits": len(made),
         "from_files": sum(1 for step in made if step.source == "mask"),
-        "actions": sum(step.actions for step in by_hand),
-        "actions_each": sum(s.actions for s in by_hand) / len(by_hand) if by_hand else None,
+        "actions": actions,
+        "actions_each": actions / len(in_window) if in_window else None,
         "seconds_each": median(timed) if timed else None,
+        "slices": each.slices,
+        "actions_a_slice": each.actions,
+        "seconds_a_slice": each.seconds,
         "suggested": len(suggested),
-        "accepted": _share(suggested),
+        "accepted": accepted_share(suggested),
     }
-
-
-def _share(suggested: Sequence[Step]) -> float | None:
-    """Return the share of suggestions that were accepted unedited."""
-    return sum(1 for step in suggested if step.unedited) / len(suggested) if suggested else None
 
 
 def _grouping(by: ReportBy, measured: Sequence[Size], project: Project) -> Callable[[Step], str]:
@@ -137,23 +138,11 @@ def _grouping(by: ReportBy, measured: Sequence[Size], project: Project) -> Calla
     return lambda step: third.get(step.image, "nothing labelled")
 
 
-def _grouped(made: Sequence[Step], key: Callable[[Step], str]) -> dict[str, list[Step]]:
-    groups: dict[str, list[Step]] = defaultdict(list)
+def _grouped(made: Sequence[Step], key: Callable[[Step], Key]) -> dict[Key, list[Step]]:
+    groups: dict[Key, list[Step]] = defaultdict(list)
     for step in made:
         groups[key(step)].append(step)
     return dict(groups)
-
-
-def _drift(made: Sequence[Step]) -> list[str]:
-    """Return a line if suggestions are accepted less often than before."""
-    suggested = [step for step in made if step.suggested]
-    before, latest = _share(suggested[:-LATEST]), _share(suggested[-LATEST:])
-    if before is None or latest is None or before - latest < NOTABLE_FALL:
-        return []
-    return [
-        f"Fewer suggestions are accepted unedited: {before:.0%} before, {latest:.0%} of the last "
-        f"{LATEST}. Train a round, or check whether the images have changed."
-    ]
 
 
 def _dice(metrics: Mapping[str, Any]) -> float | None:

@@ -24,12 +24,12 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .note { border-left: 4px solid #D55E00; padding-left: .8rem; }
 img { max-width: 100%; }
 """
-EFFORT = ("commits", "from_files", "actions_each", "seconds_each", "suggested", "accepted")
 TITLES = {
     "commits": "commits",
     "from_files": "from files",
-    "actions_each": "actions a commit",
-    "seconds_each": "seconds a commit (median)",
+    "slices": "slices labelled in the window",
+    "actions_a_slice": "actions a slice",
+    "seconds_a_slice": "seconds a slice (median)",
     "suggested": "with suggestions",
     "accepted": "accepted unedited",
 }
@@ -91,14 +91,17 @@ def _effort(report: Mapping[str, Any]) -> Iterable[str]:
     if not groups:
         return
     yield f"<h2>Effort by {escape(report['by'])}</h2>"
-    yield "<p>An action is a point, a box, a stroke or a drawn area of a person.</p>"
+    yield (
+        "<p>An action is a point, a box, a stroke or a drawn area of a person. Slices that "
+        "were committed together share their actions and time.</p>"
+    )
     names = [group["group"] for group in groups]
-    for key in ("actions_each", "accepted"):
+    for key in ("actions_a_slice", "seconds_a_slice", "accepted"):
         values = [group[key] for group in groups]
         if any(value is not None for value in values):
             yield _image(report_plots.bars(names, values, TITLES[key]), TITLES[key])
-    rows = [[group["group"], *(group[key] for key in EFFORT)] for group in groups]
-    yield _table([report["by"], *(TITLES[key] for key in EFFORT)], rows)
+    rows = [[group["group"], *(group[key] for key in TITLES)] for group in groups]
+    yield _table([report["by"], *TITLES.values()], rows)
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -177,11 +180,11 @@ def _images(images: Sequence[Mapping[str, Any]]) -> Iterable[str]:
                 one["name"],
                 ", ".join(one["annotators"]),
                 ", ".join(map(str, one["rounds"])),
-                *(one[key] for key in EFFORT),
+                *(one[key] for key in TITLES),
             ]
             for one in images
         ]
-        yield _table(["image", "by", "with rounds", *(TITLES[key] for key in EFFORT)], rows)
+        yield _table(["image", "by", "with rounds", *TITLES.values()], rows)
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.jobs import Job
+from napari_scsam.workflows.acceptance import acceptance_fall
 from napari_scsam.workflows.check_estimate import CheckReader
+from napari_scsam.workflows.effort import steps
 from napari_scsam.workflows.round_effect import round_effect
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RunningEstimate:
-    """Computes the estimate from random slices, and the effect of the newest round.
+    """Computes the estimate from random slices, the effect of the newest round, and a fall.
 
     Parameters
     ----------
@@ -25,11 +27,12 @@ class RunningEstimate:
     reader : JobRunner
         Not shared with what the user waits for, since labels are read.
     on_texts : callable
-        Called with both in words; each is empty while there is none.
+        Called with the estimate, the effect, and the fall of the acceptance in words; each is empty
+        while there is none.
     """
 
     def __init__(
-        self, project: Project, reader: JobRunner, on_texts: Callable[[str, str], None]
+        self, project: Project, reader: JobRunner, on_texts: Callable[[str, str, str], None]
     ) -> None:
         self._project, self._reader, self._on_texts = project, reader, on_texts
         self._checks = CheckReader()
@@ -45,12 +48,13 @@ class RunningEstimate:
             return
         self._runs, self._again = True, False
 
-        def work(_progress: Any, _cancel: Any) -> tuple[str, str]:
+        def work(_progress: Any, _cancel: Any) -> tuple[str, str, str]:
             checks, problems = self._checks.read(self._project)
             estimate = " ".join(filter(None, (checks.text, *problems)))
-            return estimate, round_effect(self._project)
+            made = steps(self._project.events())
+            return estimate, round_effect(self._project.rounds(), made), acceptance_fall(made)
 
-        def done(texts: tuple[str, str]) -> None:
+        def done(texts: tuple[str, str, str]) -> None:
             self._on_texts(*texts)
             self._ended()
 
