@@ -14,15 +14,17 @@ from xml.etree import ElementTree
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import tifffile
 from command_line import ok, process, refused
 
+from napari_scsam.core.geometry import Plane
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.project import Project
 from napari_scsam.project.random_checks import note_check
 from napari_scsam.project.ranking import QueueEntry, note_pick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 HOSTILE = "<script>alert(1)</script> $x_{"
@@ -216,6 +218,70 @@ def test_a_clock_that_went_back_and_events_that_say_nothing(folder: Path) -> Non
     assert found["totals"]["labelled_slices"] == 8
     assert all(g["seconds_each"] is None or g["seconds_each"] >= 0 for g in found["effort"])
     assert all(g["suggested"] == 0 for g in found["effort"])
+
+
+def set_hours(folder: Path, hours: Sequence[int]) -> None:
+    """Move the commits to so many hours after midnight."""
+    commits = "SELECT id FROM events WHERE kind = 'commit' ORDER BY id"
+    rewrite(
+        folder,
+        *(
+            f"UPDATE events SET time = '2026-01-01T{hour:02}:00:00+00:00' "
+            f"WHERE id = ({commits} LIMIT 1 OFFSET {at})"
+            for at, hour in enumerate(hours)
+        ),
+    )
+
+
+def test_what_is_labelled_is_drawn_over_time_which_never_goes_back(
+    folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    set_hours(folder, [1, 2, 3, 4, 11, 10, 11, 12])
+    ok("report", folder, "--out", tmp_path / "report.html")
+    tags = Tags((tmp_path / "report.html").read_text("utf-8"))
+    drawing = base64.b64decode(tags.sources[0].removeprefix("data:image/svg+xml;base64,"))
+    (line,) = re.findall(r'<path d="([^"]*)" clip-path[^>]*stroke: #0072b2', drawing.decode())
+    across = [float(x) for x in re.findall(r"[ML] (\S+) ", line)]
+    assert across == sorted(across)
+    places = sorted(set(across))
+    hours = [12 * (x - places[0]) / (places[-1] - places[0]) for x in places]
+    assert hours == pytest.approx([0, 1, 2, 3, 10, 11, 12], abs=0.01)
+    assert "From 2026-01-01T01:00 to 2026-01-01T12:00 (UTC)." in tags.text
+
+
+def test_who_labelled_with_which_round(folder: Path, tmp_path: Path) -> None:
+    with Project.open(folder) as project:
+        images = [record.id for record in project.images()]
+        project.sign(HOSTILE)
+        commit(project, images[8], 6, [point()])
+        commit(project, images[9], 6, [point(), point("person")])
+        name = project.events("commit")[0].payload.get("by", "")
+    found = ok("report", folder, "--out", tmp_path / "report.html")["annotators"]
+    assert {(one["annotator"], one["round"]): one["slices"] for one in found} == {
+        (name, None): 5,
+        (name, 1): 3,
+        (HOSTILE, 1): 2,
+    }
+    assert [one["accepted"] for one in found if one["annotator"] == HOSTILE] == [0.5]
+    text = Tags((tmp_path / "report.html").read_text("utf-8")).text
+    assert "Who labelled with which round" in text and HOSTILE in text
+
+
+def test_the_page_has_the_spread_of_the_sizes_and_what_it_leaves_out(
+    folder: Path, tmp_path: Path
+) -> None:
+    pixels = np.arange(4800, dtype=np.uint16).reshape(3, 40, 40)
+    tifffile.imwrite(tmp_path / "stack.tif", pixels, photometric="minisblack")
+    with Project.open(folder) as project:
+        (stack,) = project.add_images([tmp_path / "stack.tif"])
+        project.commit(stack, disc(4), plane=Plane(0, 1))
+    ok("report", folder, "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "labelled only in part, and left out here: 1." in page
+    sizes = [disc(radius).sum() for radius in (6, 7, 19)]
+    cells = "".join(f'<td class="number">{size:,.2f}</td>' for size in (sizes[0], *sizes[::2]))
+    assert f'<td class="number">8</td>{cells}</tr>' in page
 
 
 def rewrite(folder: Path, *statements: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def key_actions(
         Calls a function with the annotation controller of the open project, if there is one.
     """
     buttons = {key: partial(press, name) for key, name in PRESSED.items()}
-    tools = {key: partial(annotate, methodcaller("pick_tool", tool)) for key, tool in TOOLS.items()}
+    tools = {key: partial(annotate, _picking(tool)) for key, tool in TOOLS.items()}
     others: dict[str, Callable[[Any], Any]] = {
         "H": lambda a: a.navigation.previous(),
         "N": lambda a: a.next_to_check(),
@@ -47,3 +46,7 @@ def key_actions(
         "O": lambda a: a.painting.clean_up(),
     }
     return {**buttons, **tools, **{key: partial(annotate, do) for key, do in others.items()}}
+
+
+def _picking(tool: str) -> Callable[[Any], Any]:
+    return lambda annotation: annotation.pick_tool(tool)

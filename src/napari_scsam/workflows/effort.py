@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +159,27 @@ def progress(events: Sequence[Event]) -> list[Moment]:
     return found
 
 
+def elapsed(times: Iterable[str]) -> list[float]:
+    """Return the seconds that have passed at each time; none pass while the clock goes back."""
+    found, passed, before = [], 0.0, None
+    for text in times:
+        time = _parsed(text)
+        if time is not None:
+            passed += 0.0 if before is None else max((time - before).total_seconds(), 0.0)
+            before = time
+        found.append(passed)
+    return found
+
+
+def _parsed(text: str) -> datetime | None:
+    """Return a time, in UTC if it has no zone; None if it is none."""
+    try:
+        time = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 def _step(
     event: Event,
     source: Event | None,
@@ -242,9 +263,8 @@ def _tables(value: object) -> Iterator[Mapping[str, Any]]:
 def _seconds(before: Event | None, event: Event) -> float | None:
     if before is None:
         return None
-    try:
-        passed = datetime.fromisoformat(event.time) - datetime.fromisoformat(before.time)
-        seconds = passed.total_seconds()
-    except (ValueError, TypeError):  # not a time, or one of the two has no time zone
+    earlier, later = _parsed(before.time), _parsed(event.time)
+    if earlier is None or later is None:
         return None
+    seconds = (later - earlier).total_seconds()
     return seconds if 0 <= seconds <= BREAK_S else None

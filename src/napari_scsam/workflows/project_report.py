@@ -64,6 +64,7 @@ def collect_report(project: Project, by: ReportBy = "round") -> dict[str, Any]:
             }
             for image, own in _grouped(made, lambda step: step.image).items()
         ],
+        "annotators": _annotators(made),
         "sizes": [
             {**asdict(one), "name": names[one.image], "class": classes[one.class_id]}
             for one in measured
@@ -92,6 +93,13 @@ def _totals(project: Project) -> dict[str, int]:
         "labelled_slices": sum(committed),
         "skipped_slices": len(project.skipped()),
     }
+
+
+def _annotators(made: Sequence[Step]) -> list[dict[str, Any]]:
+    """Return the effort of each annotator with each round."""
+    groups = _grouped(made, lambda step: (step.by, step.round))
+    ordered = sorted(groups, key=lambda group: (group[0], group[1] or 0))
+    return [{"annotator": by, "round": n, **_figures(groups[by, n])} for by, n in ordered]
 
 
 def _effort(made: Sequence[Step], group_of: Callable[[Step], str]) -> list[dict[str, Any]]:

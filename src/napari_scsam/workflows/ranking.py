@@ -132,6 +132,7 @@ def rank(
     active = project.active_round()
     needs = needs_of(options.strategy, active, project)
     with _place(project) as (root, notes), Pool(options.workers) as pool:
+        pool.check()
         if announce is not None:
             announce(ranking_cost(project, options.strategy))
         tools = Tools(project.window.name, active.folder if active else None, options.device)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 from collections import defaultdict
 from html import escape
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from napari_scsam.io.atomic import write_bytes
 from napari_scsam.workflows import report_plots
+from napari_scsam.workflows.effort import elapsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +35,7 @@ TITLES = {
     "suggested": "with suggestions",
     "accepted": "accepted unedited",
 }
+SPREAD = ("median", "smallest", "largest")
 
 
 def write_page(target: Path, report: Mapping[str, Any]) -> None:
@@ -56,6 +59,7 @@ def as_html(report: Mapping[str, Any]) -> str:
         *(f'<p class="note">{escape(note)}</p>' for note in report["notes"]),
         *_totals(report),
         *_effort(report),
+        *_annotators(report["annotators"]),
         *_rounds(report["rounds"]),
         *_random_checks(report["random_checks"]),
         *_agreement(report["agreement"]),
@@ -79,9 +83,10 @@ def _totals(report: Mapping[str, Any]) -> Iterable[str]:
     )
     if report["over_time"]:
         yield "<h2>Labelled over time</h2>"
-        first, last = (escape(report["over_time"][at]["time"][:16]) for at in (0, -1))
-        yield f"<p>From {first} to {last} (UTC).</p>"
-        yield _image(report_plots.over_time(report["over_time"]), "Labelled slices by commit")
+        times = [moment["time"] for moment in report["over_time"]]
+        slices = [moment["slices"] for moment in report["over_time"]]
+        yield f"<p>From {escape(min(times)[:16])} to {escape(max(times)[:16])} (UTC).</p>"
+        yield _image(report_plots.over_time(elapsed(times), slices), "Labelled slices over time")
     else:
         yield "<p>Nothing is labelled yet.</p>"
 
@@ -102,6 +107,20 @@ def _effort(report: Mapping[str, Any]) -> Iterable[str]:
             yield _image(report_plots.bars(names, values, TITLES[key]), TITLES[key])
     rows = [[group["group"], *(group[key] for key in TITLES)] for group in groups]
     yield _table([report["by"], *TITLES.values()], rows)
+
+
+def _annotators(groups: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    if groups:
+        yield "<h2>Who labelled with which round</h2>"
+        rows = [
+            [
+                one["annotator"] or "nobody named",
+                "none" if one["round"] is None else one["round"],
+                *(one[key] for key in TITLES),
+            ]
+            for one in groups
+        ]
+        yield _table(["annotator", "round", *TITLES.values()], rows)
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -157,19 +176,28 @@ def _made_by(round: int | None) -> str:
 
 def _sizes(sizes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     whole = [one for one in sizes if one["whole"]]
-    if not whole:
-        return
-    yield "<h2>Sizes of the structures</h2>"
+    if sizes:
+        yield "<h2>Sizes of the structures</h2>"
+    partial = {one["image"] for one in sizes if not one["whole"]}
+    if partial:
+        yield f"<p>Images that are labelled only in part, and left out here: {len(partial)}.</p>"
     by_unit: dict[str, dict[str, list[tuple[float, bool]]]] = defaultdict(lambda: defaultdict(list))
     for one in whole:
         by_unit[one["unit"]][one["class"]].append((one["size"], one["outlier"]))
     for unit, groups in by_unit.items():
         yield _image(report_plots.spread(groups, unit), f"Sizes in {unit}")
+        rows = [[name, *_spread([size for size, _ in own])] for name, own in groups.items()]
+        yield _table(["class", "images", *(f"{what} ({unit})" for what in SPREAD)], rows)
     outliers = [one for one in whole if one["outlier"]]
     if outliers:
         yield "<p>Unlike the others, and worth a check:</p>"
         rows = [[one["name"], one["class"], one["size"], one["unit"]] for one in outliers]
         yield _table(["image", "class", "size", "unit"], rows)
+
+
+def _spread(values: Sequence[float]) -> tuple[int, float, float, float]:
+    """Return the number of values, and what `SPREAD` names."""
+    return len(values), median(values), min(values), max(values)
 
 
 def _images(images: Sequence[Mapping[str, Any]]) -> Iterable[str]:

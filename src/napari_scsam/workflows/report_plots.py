@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 SIZE = (7.0, 2.6)
 # Okabe and Ito's blue and vermilion, which colour-blind people tell apart.
 BLUE, VERMILION = "#0072B2", "#D55E00"
+HOUR_S, DAY_S = 3600.0, 86400.0
 # Groups that a plot has room for; the tables have all. Arbitrary.
 MOST_GROUPS = 12
 
 
-def over_time(moments: Sequence[Mapping[str, Any]]) -> str:
-    """Draw the number of labelled slices against the number of commits."""
+def over_time(seconds: Sequence[float], slices: Sequence[int]) -> str:
+    """Draw the number of labelled slices against the time since the first commit."""
     figure, axes = _figure()
-    axes.step(range(1, len(moments) + 1), [m["slices"] for m in moments], where="post", color=BLUE)
-    axes.set_xlabel("commits")
+    unit, length = ("days", DAY_S) if seconds[-1] > 2 * DAY_S else ("hours", HOUR_S)
+    axes.step([passed / length for passed in seconds], slices, where="post", color=BLUE)
+    axes.set_xlabel(f"{unit} since the first commit")
     axes.set_ylabel("labelled slices")
     axes.set_ylim(bottom=0)
     return _svg(figure)

@@ -58,7 +58,7 @@ class Workers:
 class Pool:
     """Does work in this process, or on workers that stay until the end of a ``with`` block.
 
-    Workers are started, or the scheduler is reached, by the first work. They keep the models that
+    Workers are started, or the scheduler is reached, by the first work or `check`. They keep the models that
     they loaded for it.
 
     Parameters
@@ -81,6 +81,23 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self._client = None
         self._open.close()
+
+    def check(self) -> None:
+        """Reach a named scheduler, so that it is known before anything begins that there is one.
+
+        Raises
+        ------
+        MissingDependencyError
+            If dask is needed and not installed.
+        InputError
+            If the scheduler can't be reached.
+        """
+        if self.workers.address is not None:
+            self._reach()
+
+    def _reach(self) -> None:
+        if self._client is None:
+            self._client = self._open.enter_context(_client(self.workers))
 
     def results(
         self,
@@ -114,8 +131,7 @@ class Pool:
         """
         if self.workers == Workers():
             return _from_here(function, items, cancel)
-        if self._client is None:
-            self._client = self._open.enter_context(_client(self.workers))
+        self._reach()
         return _from_cluster(self._client, function, items, cancel, lost)
 
 
