@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SIZE = (7.0, 2.6)
 # Okabe and Ito's blue and vermilion, which colour-blind people tell apart.
 BLUE, VERMILION = "#0072B2", "#D55E00"
+# Seconds of an hour and of a day.
 HOUR_S, DAY_S = 3600.0, 86400.0
 # Groups that a plot has room for; the tables have all. Arbitrary.
 MOST_GROUPS = 12
