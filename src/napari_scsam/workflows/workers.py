@@ -58,8 +58,8 @@ class Workers:
 class Pool:
     """Does work in this process, or on workers that stay until the end of a ``with`` block.
 
-    Workers are started, or the scheduler is reached, by the first work or `check`. They keep the models that
-    they loaded for it.
+    Workers are started, or the scheduler is reached, by the first work or `check`. They keep the
+    models that they loaded for it.
 
     Parameters
     ----------
