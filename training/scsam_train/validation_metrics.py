@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,13 @@ class Evaluation:
         counts = {member: counts[list(rows)] for member, counts in self.counts.items()}
         return Evaluation([self.planes[row] for row in rows], counts, self.class_names)
 
+    def of_classes(self, class_names: dict[int, str]) -> Evaluation:
+        """Return the counts of these of its classes only."""
+        at = [position for position, one in enumerate(self.class_names) if one in class_names]
+        counts = {member: counts[:, at] for member, counts in self.counts.items()}
+        names = {one: class_names[one] for one in self.class_names if one in class_names}
+        return Evaluation(self.planes, counts, names)
+
     def with_pair(self, counts: NDArray[np.int64]) -> Evaluation:
         """Return a copy with other counts (P, K, 3) of the pair."""
         return Evaluation(self.planes, {**self.counts, "pair": counts}, self.class_names)
@@ -131,6 +139,12 @@ class Evaluator:
         """Return an evaluator with at most `count` of the planes, evenly spaced."""
         picks = np.linspace(0, len(self.planes) - 1, min(len(self.planes), count)).astype(int)
         return Evaluator([self.planes[i] for i in picks], self._names, self._embed)
+
+    def of_classes(self, class_names: dict[int, str]) -> Evaluator:
+        """Return an evaluator of other classes on the same planes."""
+        other = copy(self)
+        other._names = class_names
+        return other
 
     @property
     def cases(self) -> int:
