@@ -7,14 +7,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from toy import one_view_each
 
 from napari_scsam.core.settings import TrainSettings
 from napari_scsam.core.volume import Volume
 from napari_scsam.io import write_labels
+from napari_scsam.project.promotion import judge
 from scsam_train.__main__ import main
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SIDE = 32
@@ -28,21 +31,26 @@ def file_entry(path: Path, array: np.ndarray) -> dict[str, str]:
 
 
 def train(
-    folder: Path, classes: dict[int, str], parent: Path | None = None, **settings: Any
+    folder: Path,
+    classes: dict[int, str],
+    parent: Path | None = None,
+    judged: Sequence[int] = (),
+    **settings: Any,
 ) -> Path:
-    """Train a round on pictures with a square of each of the classes."""
+    """Train a round on pictures with a square of each of the classes (of the judged ones)."""
     partial = folder / "0001.partial"
     partial.mkdir(parents=True)
     images = []
     for at, name in enumerate(CASES):
         label = np.zeros((SIDE, SIDE), np.uint8)
-        for class_id in classes:
+        for class_id in judged or classes:
             label[at : at + 12, 16 * class_id - 14 : 16 * class_id - 2] = class_id
         rng = np.random.default_rng(at)
         pixels = (rng.normal(40, 8, label.shape) + 60 * label).clip(0, 255).astype(np.uint8)
         image = {"id": name, "case": name, "shape": [SIDE, SIDE], "rgb": False}
         image |= file_entry(folder / f"{name}.nii.gz", pixels)
         image["label"] = file_entry(folder / f"{name}-label.nii.gz", label)
+        image["label"]["judged"] = {"classes": list(judged or classes), "planes": {}}
         images.append(image)
     small = {"image_size": SIDE, "device": "cpu", "lora_rank": 2, "unet": "scratch"}
     small |= {"labelled_batch": 2, "unlabelled_batch": 2, "sam_batch": 2}
@@ -83,3 +91,36 @@ def test_the_parent_is_measured_as_it_measured_itself(tmp_path: Path) -> None:
     found = metrics_of(again)
     assert found["parent"] == before["dice"]
     assert found["parent_cases"] == before["cases"]
+
+
+@pytest.mark.parametrize(
+    ("first", "judged", "second"),
+    [
+        ({1: "organ"}, [1], {1: "organ", 2: "late"}),
+        ({1: "organ", 2: "late"}, [1], {1: "organ", 2: "late"}),
+    ],
+)
+def test_rounds_are_compared_on_the_classes_that_both_know(
+    tmp_path: Path, first: Any, judged: Any, second: Any
+) -> None:
+    """The late class is not in the parent's table, or was judged on none of its pictures."""
+    small = {"recipe": "supervised", "steps": 4}
+    parent = train(tmp_path / "a", first, judged=judged, **small)
+    found = metrics_of(train(tmp_path / "b", second, parent, **small))
+    organ = found["parent"]["pair"]["organ"]
+    assert found["parent"]["pair"] == {"organ": organ, "mean": organ}
+    assert found["dice"]["pair"]["late"] is not None
+    lead = found["dice"]["pair"]["organ"] - organ
+    assert found["comparison"]["difference"] == pytest.approx(lead)
+    assert judge(2, found, 1)[1].endswith(" New, so not compared: late.")
+
+
+def test_a_round_that_shares_no_class_with_its_parent_is_taken(tmp_path: Path) -> None:
+    small = {"recipe": "supervised", "steps": 2}
+    parent = train(tmp_path / "a", {1: "organ"}, **small)
+    found = metrics_of(train(tmp_path / "b", {2: "late"}, parent, **small))
+    assert found["comparison"] is None
+    assert judge(2, found, 1) == (
+        True,
+        "Round 2 could not be compared with round 1, as they share no class: now active.",
+    )

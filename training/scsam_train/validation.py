@@ -124,7 +124,8 @@ def _held_out_figures(
         figures["weighing"] = weighed.to_dict()
     before = None if parent is None else _evaluate_parent(session, evaluator, parent)
     if parent is not None and before is not None:
-        shared = {i: name for i, name in names.items() if i in before.class_names}
+        known = set(before.class_names) - set(session.unknown)
+        shared = {i: name for i, name in names.items() if i in known}
         now, before = evaluation.of_classes(shared), before.of_classes(shared)
         figures |= {"parent": before.dice(), "parent_cases": before.cases()}
         figures["comparison"] = comparison(now, before)
@@ -153,7 +154,10 @@ def _cross_validate(
 
 
 def _evaluate_parent(session: Session, evaluator: Evaluator, parent: Path) -> Evaluation | None:
-    """Evaluate the parent's classes; the weights that it kept were chosen on these planes, too."""
+    """Evaluate the classes that the parent has learned.
+
+    The weights that it kept were chosen on these planes, too, so they are not used.
+    """
     try:
         pair = load_round(parent, device=session.settings.device)
     except ModelError as exc:
@@ -161,7 +165,8 @@ def _evaluate_parent(session: Session, evaluator: Evaluator, parent: Path) -> Ev
         return None
     names = session.inputs.class_names
     own = evaluator.of_classes({i: names.get(i, f"class {i}") for i in pair.class_ids})
-    return _cross_validate(session, own, pair)[0]
+    learned = {i: name for i, name in own.class_names.items() if i not in pair.unknown}
+    return _cross_validate(session, own, pair)[0].of_classes(learned)
 
 
 def follow(session: Session) -> None:
