@@ -115,6 +115,18 @@ def test_rounds_are_compared_on_the_classes_that_both_know(
     assert judge(2, found, 1)[1].endswith(" New, so not compared: late.")
 
 
+@pytest.mark.parametrize("length", [{"steps": 1}, {"steps": None, "pictures": 2}])
+def test_the_held_out_planes_that_had_a_say_in_training_are_named(
+    tmp_path: Path, length: Any
+) -> None:
+    found = metrics_of(train(tmp_path, {1: "organ"}, recipe="supervised", **length))
+    assert found["interim"] == {
+        "planes": ["c:0", "d:0", "e:0"],
+        "may_end_early": "pictures" in length,
+        "unet_may_teach_sam": False,
+    }
+
+
 def test_a_round_that_shares_no_class_with_its_parent_is_taken(tmp_path: Path) -> None:
     small = {"recipe": "supervised", "steps": 2}
     parent = train(tmp_path / "a", {1: "organ"}, **small)
