@@ -123,7 +123,7 @@ def _finish(partial: Path) -> None:
         "gated": True,
         "reason": "",
         "dice": dict.fromkeys(("unet", "sam", "prompted", "pair"), dice),
-        "parent": {"pair": {"mean": 0.5}},
+        "parent": {"pair": {"one": 0.5, "mean": 0.5}},
         "validation": {"planes": 9, "cases": 6},
         "labelled_planes": 3,
         "unlabelled_planes": 2,

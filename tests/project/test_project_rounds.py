@@ -153,8 +153,8 @@ def test_better_rounds_become_active_and_worse_ones_do_not(
 def test_the_gate(pair: float, parent: float | None, promoted: bool, words: str) -> None:
     metrics = {
         "gated": True,
-        "dice": {"pair": {"mean": pair}},
-        "parent": None if parent is None else {"pair": {"mean": parent}},
+        "dice": {"pair": {"prostate": pair, "mean": pair}},
+        "parent": None if parent is None else {"pair": {"prostate": parent, "mean": parent}},
         "validation": {"cases": 1},
     }
     verdict, reason = judge(4, metrics, 3)
@@ -178,8 +178,8 @@ def test_a_round_is_refused_only_if_it_is_clearly_worse(
 ) -> None:
     metrics = {
         "gated": True,
-        "dice": {"pair": {"mean": 0.80}},
-        "parent": {"pair": {"mean": 0.87}},
+        "dice": {"pair": {"prostate": 0.80, "mean": 0.80}},
+        "parent": {"pair": {"prostate": 0.87, "mean": 0.87}},
         "comparison": {
             "unit": "case",
             "count": 9,
@@ -192,6 +192,20 @@ def test_a_round_is_refused_only_if_it_is_clearly_worse(
     assert verdict is promoted
     assert ("not clearly worse (0.80 against 0.87 Dice" in reason) is promoted
     assert ("round 3 stays active" in reason) is not promoted
+
+
+def test_a_class_that_appears_late_wins_nothing_by_itself(
+    labelled: Project, finish_round: Finish
+) -> None:
+    run_round(labelled, finish_round, 0.8, None)
+    dice = {"pair": {"prostate": 0.7, "tumour": 0.95, "mean": 0.825}}
+    finish_round(labelled.begin_round(SETTINGS), 0.7, 0.8, dice=dice)
+    (record,) = labelled.adopt_rounds()
+    assert not record.active
+    assert record.reason == (
+        "Round 2 was not better (0.70 against 0.80 Dice on 6 held-out cases); "
+        "round 1 stays active. New, so not compared: tumour."
+    )
 
 
 def test_an_ungated_round_is_promoted_and_says_why(labelled: Project, finish_round: Finish) -> None:

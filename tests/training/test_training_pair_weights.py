@@ -239,7 +239,6 @@ def test_a_class_without_a_figure_spoils_no_other() -> None:
 
 def test_a_unit_alone_is_reported_with_equal_weights() -> None:
     found = weighed([plane("a", sam=NOTHING)])
-    assert not found.was_chosen
     assert found.to_dict()["parts"] == [{"chosen_by": [], "reported_on": ["a:0"]}]
     assert found.weights.unet_shares[0] > 0.99  # kept, but not what is reported
     equal = Pair(FakeUnet(), FakeSam())
@@ -247,19 +246,25 @@ def test_a_unit_alone_is_reported_with_equal_weights() -> None:
     assert (found.evaluation.counts["pair"] == marks.counts["pair"]).all()
 
 
-@pytest.mark.parametrize("equal", [True, False])
-def test_where_nothing_chose_the_parent_is_weighed_equally_too(
-    equal: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("names", [NAMES, {1: "organ"}, {**NAMES, 7: "vessel"}])
+def test_the_parent_is_weighed_by_other_cases_than_it_is_measured_on(
+    names: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planes = [plane("a", sam=NOTHING)]
-    parent = Pair(FakeUnet(), FakeSam(), [0.0, 0.0])
-    monkeypatch.setattr(validation, "load_round", lambda folder, device: parent)
+    """U-Net is right in a and b, SAM in c; the weights that the parent kept have no say."""
+    cases = [plane("a", sam=NOTHING), plane("b", sam=NOTHING), plane("c", unet=NOTHING)]
     session = SimpleNamespace(
-        settings=SimpleNamespace(device="cpu"), control=SimpleNamespace(check=lambda: None)
+        settings=SimpleNamespace(device="cpu"),
+        control=SimpleNamespace(check=lambda: None),
+        inputs=SimpleNamespace(class_names=names),
     )
-    marks = validation._evaluate_parent(session, Evaluator(planes, NAMES), None, equal=equal)
-    by_sam_alone = {"organ": 0.0, "tumour": 0.0}
-    assert (marks.cases()["a"]["pair"] == by_sam_alone) is not equal
+    for planes in (cases, cases[:1]):
+        expected = weighed(planes).evaluation.cases()
+        for kept in ([0.0, 0.0], [1.0, 1.0]):
+            parent = Pair(FakeUnet(), FakeSam(), kept)
+            monkeypatch.setattr(validation, "load_round", lambda *_, pair=parent, **__: pair)
+            found = validation._evaluate_parent(session, Evaluator(planes, names), None).cases()
+            for case, scores in expected.items():
+                assert found[case]["pair"]["organ"] == scores["pair"]["organ"]
 
 
 def test_clicks_are_not_tried_on_planes_that_taught() -> None:

@@ -142,6 +142,11 @@ def test_its_events_and_metrics_tell_the_same_story(finished: Path) -> None:
         "parts": [{"chosen_by": [], "reported_on": [held_out]}],
         "kept_weights_chosen_by": [held_out],
     }
+    assert metrics["interim"] == {
+        "planes": [held_out],
+        "may_end_early": False,
+        "unet_may_teach_sam": True,
+    }
     # Two views of each labelled plane and the unlabelled one, none of them found in a cache.
     rates = metrics["rates"]
     assert rates["embeddings"] == 5 and 0 < rates["seconds_per_embedding"] < 60

@@ -124,14 +124,15 @@ class _Run:
         return Checkpoint(self.step, self.pictures, spent, trained_s, embedded, stopping, state)
 
 
-def fit(session: Session, evaluator: Evaluator) -> dict[str, int]:
+def fit(session: Session, evaluator: Evaluator) -> dict[str, Any]:
     """Embed the planes and train; evaluate on held-out planes a few times on the way.
 
     Returns
     -------
     dict
         ``steps``: steps taken. ``pictures``: training samples seen. ``labelled_planes`` and
-        ``unlabelled_planes``: the number of planes they were drawn from.
+        ``unlabelled_planes``: the number of planes they were drawn from. ``interim``: what the
+        held-out planes decided on the way.
     """
     # Another version may store a different state: the round then starts over.
     checkpointer = Checkpointer(
@@ -163,6 +164,18 @@ def fit(session: Session, evaluator: Evaluator) -> dict[str, int]:
         "pictures": run.pictures,
         "labelled_planes": len(data.images),
         "unlabelled_planes": unlabelled,
+        "interim": _interim_use(session, few_planes),
+    }
+
+
+def _interim_use(session: Session, evaluator: Evaluator) -> dict[str, Any] | None:
+    """Return the entry for metrics.json: the planes of the interim evaluations, and their use."""
+    if not evaluator.planes:
+        return None
+    return {
+        "planes": [plane.name for plane in evaluator.planes],
+        "may_end_early": session.budget is not None,
+        "unet_may_teach_sam": session.partner == "prompted" and bool(session.unlabelled),
     }
 
 

@@ -74,11 +74,6 @@ class ChosenWeights:
     folds: list[Fold]
     unit: str
 
-    @property
-    def was_chosen(self) -> bool:
-        """Whether the reported weights were chosen, instead of equal because planes were few."""
-        return any(fold.chosen_by for fold in self.folds)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the entry for metrics.json: which cases (or slices) chose for which."""
         named = [

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_scsam.models import Pair
     from scsam_train.session import Session
 
 
@@ -121,39 +122,51 @@ def _held_out_figures(
     figures |= {"dice": evaluation.dice(), "cases": evaluation.cases()}
     if weighed is not None:
         figures["weighing"] = weighed.to_dict()
-    # If the new pair's weights could not be chosen, the parent is compared with equal weights too.
-    equal = weighed is not None and not weighed.was_chosen
-    before = None if parent is None else _evaluate_parent(session, evaluator, parent, equal=equal)
+    before = None if parent is None else _evaluate_parent(session, evaluator, parent)
     if parent is not None and before is not None:
+        known = set(before.class_names) - set(session.unknown)
+        shared = {i: name for i, name in names.items() if i in known}
+        now, before = evaluation.of_classes(shared), before.of_classes(shared)
         figures |= {"parent": before.dice(), "parent_cases": before.cases()}
-        figures["comparison"] = comparison(evaluation, before)
-        figures["forgetting"] = forgetting(evaluation, before, parent)
+        figures["comparison"] = comparison(now, before)
+        figures["forgetting"] = forgetting(now, before, parent)
     return weights, figures
 
 
 def _evaluate_pair(
     session: Session, evaluator: Evaluator, step: int
 ) -> tuple[Evaluation, ChosenWeights | None]:
-    """Evaluate all members and the weighted pair; no weights if one member was trained."""
     session.log.write(EventKind.PROGRESS, phase=Phase.VALIDATING, step=0, steps=1, eta_s=None)
-    pair = session.pair()
-    evaluation, weighed = evaluator.evaluate(pair, session.control.check), None
-    if len(session.trained) > 1:
-        weighed = choose_weights(evaluator, pair, evaluation, session.control.check)
-        evaluation = weighed.evaluation
+    evaluation, weighed = _cross_validate(session, evaluator, session.pair())
     session.log.write(EventKind.VALIDATION, step=step, fraction=1.0, dice=evaluation.dice())
     return evaluation, weighed
 
 
-def _evaluate_parent(
-    session: Session, evaluator: Evaluator, parent: Path, *, equal: bool
-) -> Evaluation | None:
+def _cross_validate(
+    session: Session, evaluator: Evaluator, pair: Pair
+) -> tuple[Evaluation, ChosenWeights | None]:
+    """Evaluate all members and the weighted pair; no weights if one member was trained."""
+    evaluation = evaluator.evaluate(pair, session.control.check)
+    if len(pair.trained) == 1:
+        return evaluation, None
+    weighed = choose_weights(evaluator, pair, evaluation, session.control.check)
+    return weighed.evaluation, weighed
+
+
+def _evaluate_parent(session: Session, evaluator: Evaluator, parent: Path) -> Evaluation | None:
+    """Evaluate the classes that the parent has learned.
+
+    The weights that it kept were chosen on these planes, too, so they are not used.
+    """
     try:
         pair = load_round(parent, device=session.settings.device)
     except ModelError as exc:
         session.log.message(f"The active round can't be compared: {exc}")
         return None
-    return evaluator.evaluate(pair.weighed() if equal else pair, session.control.check)
+    names = session.inputs.class_names
+    own = evaluator.of_classes({i: names.get(i, f"class {i}") for i in pair.class_ids})
+    learned = {i: name for i, name in own.class_names.items() if i not in pair.unknown}
+    return _cross_validate(session, own, pair)[0].of_classes(learned)
 
 
 def follow(session: Session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,13 @@ class Evaluation:
         counts = {member: counts[list(rows)] for member, counts in self.counts.items()}
         return Evaluation([self.planes[row] for row in rows], counts, self.class_names)
 
+    def of_classes(self, class_names: dict[int, str]) -> Evaluation:
+        """Return the counts of these of its classes only."""
+        at = [position for position, one in enumerate(self.class_names) if one in class_names]
+        counts = {member: counts[:, at] for member, counts in self.counts.items()}
+        names = {one: class_names[one] for one in self.class_names if one in class_names}
+        return Evaluation(self.planes, counts, names)
+
     def with_pair(self, counts: NDArray[np.int64]) -> Evaluation:
         """Return a copy with other counts (P, K, 3) of the pair."""
         return Evaluation(self.planes, {**self.counts, "pair": counts}, self.class_names)
@@ -124,13 +132,19 @@ class Evaluator:
     ) -> None:
         picks = np.linspace(0, len(planes) - 1, min(len(planes), MAX_EVALUATED)).astype(int)
         self.planes = [planes[i] for i in picks]
-        self._names, self._embed = class_names, embed
+        self.class_names, self._embed = class_names, embed
         self._embeddings: dict[int, Embedding] = {}
 
     def subset(self, count: int) -> Evaluator:
         """Return an evaluator with at most `count` of the planes, evenly spaced."""
         picks = np.linspace(0, len(self.planes) - 1, min(len(self.planes), count)).astype(int)
-        return Evaluator([self.planes[i] for i in picks], self._names, self._embed)
+        return Evaluator([self.planes[i] for i in picks], self.class_names, self._embed)
+
+    def of_classes(self, class_names: dict[int, str]) -> Evaluator:
+        """Return an evaluator of other classes on the same planes."""
+        other = copy(self)
+        other.class_names = class_names
+        return other
 
     @property
     def cases(self) -> int:
@@ -152,7 +166,7 @@ class Evaluator:
             for member, label in self._label_maps(pair, index, plane).items():
                 counts.setdefault(member, []).append(self._count(label, plane))
         stacked = {member: np.stack(rows) for member, rows in counts.items()}
-        return Evaluation(self.planes, stacked, self._names)
+        return Evaluation(self.planes, stacked, self.class_names)
 
     def evaluate_mixtures(
         self,
@@ -175,7 +189,7 @@ class Evaluator:
         list of ndarray of shape (P, K, 3), int64
             As `Evaluation.counts`, for each of `mixtures`; 0 on all other rows.
         """
-        shape = (len(self.planes), len(self._names), 3)
+        shape = (len(self.planes), len(self.class_names), 3)
         found: list[NDArray[np.int64]] = [np.zeros(shape, np.int64) for _ in mixtures]
         ids = np.array([0, *pair.class_ids])
         for row, plane in enumerate(self.planes):
@@ -214,7 +228,7 @@ class Evaluator:
     def _count(self, label: NDArray[np.int64], plane: TrainPlane) -> NDArray[np.int64]:
         known = plane.label != NOT_ANNOTATED
         rows = []
-        for class_id in self._names:
+        for class_id in self.class_names:
             if not plane.knows(class_id):
                 rows.append([0, 0, 0])
                 continue

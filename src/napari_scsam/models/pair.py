@@ -81,7 +81,7 @@ class Pair:
         self._sam = sam
         self._base = base or sam
         self._trained = tuple(trained)
-        self._unknown = frozenset(unknown)
+        self.unknown = frozenset(unknown)
         self.partner = partner
         self._set_weights(unet_shares, guided)
         self._number: int | None = None
@@ -196,7 +196,7 @@ class Pair:
         inside clicks select components of the pair's own mask, the base SAM is prompted for what
         that mask misses, and outside clicks cut parts off.
         """
-        known = class_id in self.class_ids and class_id not in self._unknown
+        known = class_id in self.class_ids and class_id not in self.unknown
         if self._sam.understands_points and not proposed:
             return self._sam.decode(embedding, prompts, class_id=class_id if known else None)
         if not known:
@@ -282,7 +282,7 @@ class Pair:
         for position, (class_id, is_wanted) in enumerate(
             zip(self.class_ids, wanted, strict=True), start=1
         ):
-            if is_wanted and class_id not in self._unknown:
+            if is_wanted and class_id not in self.unknown:
                 odds = log_odds(maps, position)
                 again = refined(self._sam, embedding, odds, class_id)
                 logits[position] = logits[position] if again is None else again
@@ -306,7 +306,7 @@ class Pair:
         """Predict with the U-Net; unknown classes, which it can't distinguish, are background."""
         found = self._unet.probabilities(image, around, embedding)
         for position, class_id in enumerate(self.class_ids, start=1):
-            if class_id in self._unknown:
+            if class_id in self.unknown:
                 found[0] += found[position]
                 found[position] = 0
         return found
@@ -319,7 +319,7 @@ class Pair:
         """
         logits = [np.zeros(embedding.shape, np.float32)]
         for class_id in self.class_ids:
-            if class_id in self._unknown:
+            if class_id in self.unknown:
                 logits.append(np.full(embedding.shape, -np.inf, np.float32))
                 continue
             logits.append(self._sam.decode(embedding, Prompts(), class_id=class_id).logits)

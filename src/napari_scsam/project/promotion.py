@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_scsam.core.settings import DICE_TIE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
 # A round is worse than its parent if the mean paired difference is below zero by more standard
 # errors than this; two correspond to a 95 % interval. What few cases can tell:
@@ -31,9 +31,10 @@ def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[
     Returns
     -------
     promoted : bool
-        True for the first round, for one without held-out cases to validate on, and for one
-        whose mean Dice is at least its parent's on the same slices, or less by no more than
-        `STANDARD_ERRORS` of the mean difference over the held-out cases.
+        True for the first round, for one without held-out cases to validate on, for one that
+        shares no class with its parent, and for one whose mean Dice over the classes that both know
+        is at least its parent's on the same slices, or less by no more than `STANDARD_ERRORS` of
+        the mean difference over the held-out cases.
     reason : str
         One line for the user.
     """
@@ -42,7 +43,19 @@ def judge(number: int, metrics: Mapping[str, Any], active: int | None) -> tuple[
     if not metrics["gated"]:
         why = metrics.get("reason") or "no case was held out"
         return True, f"Round {number} was not checked against round {active} ({why}): now active."
-    new, old = _mean_dice(metrics["dice"]), _mean_dice(metrics.get("parent"))
+    if metrics.get("parent") is not None and not _by_class(metrics["parent"]):
+        return True, (
+            f"Round {number} could not be compared with round {active}, as they share no class: "
+            "now active."
+        )
+    promoted, reason = _compare(number, metrics, active)
+    return promoted, reason + _new_classes_text(metrics)
+
+
+def _compare(number: int, metrics: Mapping[str, Any], active: int) -> tuple[bool, str]:
+    """Judge a round by the mean Dice over the classes that its parent knows as well."""
+    shared = _by_class(metrics.get("parent"))
+    new, old = _mean_dice(metrics["dice"], shared), _mean_dice(metrics.get("parent"), shared)
     count = int(metrics["validation"]["cases"])
     cases = f"{count} held-out case{'' if count == 1 else 's'}"
     if new is None or old is None:
@@ -78,6 +91,28 @@ def _may_be_chance(comparison: Mapping[str, Any] | None) -> bool:
     return bool(comparison["difference"] >= -STANDARD_ERRORS * error)
 
 
-def _mean_dice(dice: Mapping[str, Any] | None) -> float | None:
-    value = ((dice or {}).get("pair") or {}).get("mean")
-    return float(value) if value is not None and math.isfinite(value) else None
+def _new_classes_text(metrics: Mapping[str, Any]) -> str:
+    """Name the classes that only the new round knows, in a sentence; empty without any."""
+    if metrics.get("parent") is None:
+        return ""
+    known = {*_by_class(metrics["parent"]), *(metrics.get("unknown_classes") or ())}
+    new = [name for name in _by_class(metrics["dice"]) if name not in known]
+    return f" New, so not compared: {', '.join(new)}." if new else ""
+
+
+def _by_class(dice: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """Return the pair's Dice by class; None for a class that no held-out case has."""
+    found = dict((dice or {}).get("pair") or {})
+    found.pop("mean", None)
+    return found
+
+
+def _mean_dice(dice: Mapping[str, Any] | None, classes: Container[str]) -> float | None:
+    """Return the pair's mean Dice over these classes; None if there is no finite one."""
+    found = [
+        float(value)
+        for name, value in _by_class(dice).items()
+        if name in classes and value is not None
+    ]
+    mean = sum(found) / len(found) if found else math.nan
+    return mean if math.isfinite(mean) else None
