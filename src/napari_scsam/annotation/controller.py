@@ -281,7 +281,7 @@ class AnnotationController:
             self._store.fail(error)
             return
         self.outlines.forget()
-        self._store.say(message)
+        self._store.say(message, elsewhere=True)
 
     def round_changed(self) -> None:
         """Switch to the project's active round."""

@@ -203,7 +203,8 @@ class PropagationJob:
                 label = self._beside_committed(key, filled.label)
                 drafts[key] = Draft(label, _flag_words(filled, self._project.classes))
         kept = [draft for draft in drafts.values() if draft is not None]
-        said = now if made.error is not None else now.saying(_summary(kept, made.ends, stopped))
+        summary = _summary(kept, made.ends, stopped)
+        said = now if made.error is not None else now.saying(summary, elsewhere=True)
         if drafts:
             work = replace(now.work.with_drafts(drafts), at=start)
             self._store.step(replace(said, work=work))

@@ -104,7 +104,7 @@ class Suggestions:
         else:
             count = answer.from_outlines
             message = SUGGESTED.format(source=f" from your {count} outlines" if count else "")
-        now = replace(now, status=replace(now.status, message=message))
+        now = replace(now, status=replace(now.status, message=message, elsewhere=False))
         if answer.prompts == before:
             self._store.put(now)
         else:
