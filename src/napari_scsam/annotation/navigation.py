@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,6 +134,18 @@ class Navigation:
             return
         later = (p for p in left if now.plane is not None and p > now.plane)
         self._arrive((now.image.id, next(later, left[0])), said)
+
+    def next_stop(self) -> bool:
+        """Go to a draft at which propagation stopped; False if all were shown."""
+        now = self._store.now
+        drafts = now.work.drafts
+        waiting = [key for key in now.stops if key in drafts and now.is_open(key[0])]
+        left = [key for key in waiting if key != now.key]
+        if not left:
+            return False
+        self._store.put(replace(now, stops=tuple(left[1:])))
+        self.open_image(*left[0])
+        return True
 
     def next_flagged(self) -> bool:
         """Go to the next flagged draft; False if there is no other one."""

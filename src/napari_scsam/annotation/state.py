@@ -108,6 +108,8 @@ class AnnotationState:
     status : Status
     propagating : str
         Progress of the propagation; empty while none runs.
+    stops : tuple of (image id, Plane)
+        Drafts at which the last propagation stopped, and that N has not shown yet.
     commits : int
         Number of changes of committed labels since the project was opened.
     """
@@ -127,6 +129,7 @@ class AnnotationState:
     tuned: Path | None = None
     status: Status = Status()
     propagating: str = ""
+    stops: tuple[SliceKey, ...] = ()
     commits: int = 0
 
     @property
