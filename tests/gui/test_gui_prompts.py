@@ -242,3 +242,10 @@ def test_every_kind_together_gives_the_union_of_two_classes(
     dock.session.canvas.go_to(Plane(0, 0))
     hand.click(70, 40)
     hand.wait_for_mask()
+
+
+def test_the_hint_says_what_a_click_outside_does(hand: Any, loop: Any) -> None:
+    hand.pick_tool("outside")
+    assert hand.find("counts").text() == "Click what does not belong to the structure."
+    hand.pick_tool("inside")
+    assert hand.find("counts").text().startswith("Click the structure")
