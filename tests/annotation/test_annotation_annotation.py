@@ -188,7 +188,7 @@ def test_a_suggestion_under_way_outlives_what_changes_no_prompt(desk: Desk) -> N
     desk.annotation.editor.set_class(2)  # a choice of class, and word of who answers clicks
     desk.annotation.use_tuned(None, redraw=True)
     desk.settle()
-    assert desk.state.status.startswith("Suggested.")
+    assert desk.state.status.startswith("Suggested by round 1.")
     assert len(desk.annotation.prompts.points) == 1
 
 

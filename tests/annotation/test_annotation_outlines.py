@@ -42,7 +42,7 @@ def test_a_commit_during_a_suggestion_saves_what_was_suggested(desk: Desk) -> No
     desk.annotation.suggest()
     desk.annotation.commit()
     desk.settle()
-    assert desk.state.status == "Saved: one. two: not on this slice."
+    assert desk.state.status == "Saved slice 1 of volume: one. two: not there."
     assert desk.project.label(desk.annotation.now.image_id)[1, 5, 5] == 1
 
 

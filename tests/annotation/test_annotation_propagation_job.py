@@ -166,9 +166,11 @@ def test_where_propagation_stopped_is_said_and_n_goes_there(desk: VolumeDesk) ->
     desk.propagate()
     assert desk.drafts() == [1, 2, 4, 5]
     assert desk.state.status == (
-        "Drafts on 4 slices. Stopped at slice 1, 1 left. Stopped at slice 5, 2 left. "
-        "1 flagged: N goes to the next."
+        "Drafts on 4 slices. Stopped at slice 1, 1 slice left and at slice 5, 2 slices left: "
+        "N goes there; outline it, then Shift+G goes on. 1 flagged."
     )
+    desk.annotation.next_to_check()
+    assert desk.annotation.now.plane == Plane(0, 1)
     desk.annotation.next_to_check()
     assert desk.annotation.now.plane == Plane(0, 5)
     # Outlined there, it goes on.

@@ -41,7 +41,7 @@ def test_j_names_what_it_saved_and_what_it_recorded_as_absent(desk: Desk) -> Non
     outline(desk)
     desk.annotation.commit()
     desk.settle()
-    assert desk.state.status == "Saved: one. two: not on this slice."
+    assert desk.state.status == "Saved slice 1 of volume: one. two: not there."
     image_id, plane = desk.annotation.key
     assert desk.project.commits(image_id)[-1].judged.on(plane.index) == (1, 2)
 
@@ -51,7 +51,7 @@ def test_the_other_classes_can_be_left_open_and_looked_for_later(desk: Desk) -> 
     image_id, plane = desk.annotation.key
     desk.annotation.accept_and_next(others_open=True)
     desk.settle()
-    assert desk.state.status.startswith("Saved: one. two: not annotated yet.")
+    assert desk.state.status.startswith("Saved slice 1 of volume: one. two: not annotated yet.")
     assert desk.project.commits(image_id)[-1].judged.on(plane.index) == (1,)
     desk.canvas.go_to(plane)
     desk.annotation.editor.set_class(2)
@@ -217,3 +217,26 @@ def test_the_switch_lets_a_class_take_the_others_pixels_as_a_step(desk: Desk) ->
     desk.annotation.undo()
     desk.settle()
     assert desk.annotation.preview[5, 5] == 1
+
+
+def test_j_on_another_axis_says_nothing_of_what_it_does_not_record(desk: Desk) -> None:
+    outline(desk)
+    desk.annotation.commit(others_open=True)
+    desk.settle()
+    image_id, plane = desk.annotation.key
+    desk.canvas.go_to(Plane(1, 2))
+    outline(desk, 3, 3)
+    desk.annotation.commit()
+    desk.settle()
+    assert desk.project.commits(image_id)[-1].judged.on(plane.index) == (1,)
+    assert desk.state.status == "Saved slice 2 of volume: one. two: decided on axis 0 slices."
+
+
+def test_commit_all_on_another_axis_leaves_nothing_open_and_does_not_say_so(desk: Desk) -> None:
+    desk.canvas.go_to(Plane(1, 2))
+    label = np.zeros(desk.annotation.now.plane_shape, np.uint8)
+    label[1:3, 1:3] = 1
+    put_draft(desk, Plane(1, 3), label)
+    desk.annotation.commit_drafts(others_open=True)
+    desk.settle()
+    assert desk.state.status == "Saved 1 slice."

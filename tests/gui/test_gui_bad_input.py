@@ -110,7 +110,7 @@ def test_an_object_of_one_pixel_is_saved_and_one_of_none_is_nothing(
     project = dock.session.project
     hand.until(lambda: project.committed_planes(image_id) == [plane.index])
     np.testing.assert_array_equal(project.label(image_id)[plane.index], after)
-    hand.until(lambda: hand.status().startswith("Saved: two. one:"))
+    hand.until(lambda: hand.status().startswith("Saved slice 4 of scan: two. one: not there."))
 
 
 def test_a_stroke_that_ends_outside_the_canvas_is_one_step(hand: Any, dock: Any, loop: Any) -> None:

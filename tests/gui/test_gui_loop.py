@@ -175,7 +175,7 @@ def test_a_committed_outline_is_corrected_after_a_restart_and_beside_another_cla
     hand.drag((18, 42), (50, 74), Qt.MouseButton.RightButton)
     hand.wait_for_mask()
     hand.press("commit")
-    hand.until(lambda: hand.status().startswith("Saved: disc. other: not on this slice."))
+    hand.until(lambda: hand.status().startswith("Saved slice 3 of volume: disc. other: not there."))
     committed = dock.session.canvas.layers["committed"].data[3] == 1
     dock.close_project()
 
@@ -188,7 +188,7 @@ def test_a_committed_outline_is_corrected_after_a_restart_and_beside_another_cla
     shown = dock.session.canvas.layers["preview"].data[3]
     np.testing.assert_array_equal(shown == 1, committed)
     hand.press("commit")
-    hand.until(lambda: hand.status().startswith("Saved: disc and other."))
+    hand.until(lambda: hand.status().startswith("Saved slice 3 of volume: disc and other."))
     hand.key(Qt.Key.Key_1)
     hand.click(8, 8, shift=True)  # outside: what was committed is what it corrects
     hand.until(lambda: hand.status().startswith("That place is outside disc already"))

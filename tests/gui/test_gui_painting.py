@@ -372,7 +372,7 @@ def test_a_class_takes_what_is_free_and_t_lets_it_take_the_rest(
     hand.until(lambda: on_show(dock)[25, 25] == 1)
     shown = on_show(dock)
     hand.press("commit")
-    hand.until(lambda: hand.status().startswith("Saved: one and two."))
+    hand.until(lambda: hand.status().startswith("Saved slice 4 of scan: one and two."))
     np.testing.assert_array_equal(on_show(dock, "committed"), shown)
 
 

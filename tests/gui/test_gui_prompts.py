@@ -92,7 +92,7 @@ def test_a_new_scene_repaints_only_what_it_changes(
     assert repainted == {"prompts"}
     repainted.clear()
     hand.press("commit")
-    hand.until(lambda: hand.status().startswith("Saved: one."))
+    hand.until(lambda: hand.status().startswith("Saved slice 4 of scan: one."))
     assert repainted == {"prompts", "preview", "preview outline", "committed"}
 
 
@@ -198,7 +198,7 @@ def test_any_axis_is_picked_annotated_committed_and_undone(hand: Any, dock: Any,
     assert not loop.prompts.strokes[0].positive
     hand.wait_for_mask()
     hand.press("commit")
-    hand.until(lambda: hand.status().startswith("Saved: one."))
+    hand.until(lambda: hand.status().startswith("Saved slice 33 of scan: one. two: decided on "))
     axis.setCurrentIndex(0)
     assert loop.key[1].axis == 0
     assert hand.viewer.dims.range[0].step == 4  # the slider goes from slice to slice
@@ -242,3 +242,10 @@ def test_every_kind_together_gives_the_union_of_two_classes(
     dock.session.canvas.go_to(Plane(0, 0))
     hand.click(70, 40)
     hand.wait_for_mask()
+
+
+def test_the_hint_says_what_a_click_outside_does(hand: Any, loop: Any) -> None:
+    hand.pick_tool("outside")
+    assert hand.find("counts").text() == "Click what does not belong to the structure."
+    hand.pick_tool("inside")
+    assert hand.find("counts").text().startswith("Click the structure")

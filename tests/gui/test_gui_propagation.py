@@ -34,10 +34,11 @@ DISC = ((ROWS - 34) ** 2 + (COLS - 58) ** 2 <= 14**2).astype(np.uint8)
 
 
 class Copier:
-    """A carry that copies the neighbour's masks, flags slice 5, and waits where it is told to."""
+    """A carry that copies the neighbour's masks, flags slice 5, and waits or stops as told."""
 
     def __init__(self) -> None:
         self.hold_at: int | None = None
+        self.stop_at: int | None = None
         self.held, self.go_on = threading.Event(), threading.Event()
 
     def __call__(self, question: Any, trail: Trail) -> Carried:
@@ -46,7 +47,8 @@ class Copier:
             self.held.set()
             assert self.go_on.wait(60)
         logits = {c: np.where(trail.label == c, 4.0, -4.0) for c in trail.areas}
-        trail = Trail(label_of(logits, trail.label.shape), dict(trail.areas))
+        areas = {} if index == self.stop_at else dict(trail.areas)
+        trail = Trail(label_of(logits, trail.label.shape), areas)
         return Carried(trail, logits, {1: "area doubled"} if index == 5 else {})
 
 
@@ -133,6 +135,29 @@ def test_the_same_button_stops_it_and_keeps_what_was_made(
     hand.until(lambda: hand.status().startswith("Stopped."))
     assert hand.find("propagate").text() == "Propagate"
     assert [p.index for p in dock.session.annotation.now.drafts] == [1, 2]
+
+
+def test_n_goes_to_where_it_stopped_and_shift_g_goes_on_from_there(
+    hand: Hand, dock: ScsamDock, folder: Path, copier: Copier
+) -> None:
+    image = open_at(hand, dock, folder, 3)
+    copier.stop_at = 1
+    hand.activate()
+    window, shift = hand.viewer.window._qt_window, Qt.KeyboardModifier.ShiftModifier
+    QTest.keyClick(window, Qt.Key.Key_G, shift)
+    stop = "Stopped at slice 1, 1 slice left: N goes there; outline it, then Shift+G goes on."
+    hand.until(lambda: stop in hand.status())
+    hand.window_key(Qt.Key.Key_N)  # before the flagged slice 5
+    assert dock.session.annotation.key == (image, Plane(0, 1))
+    assert stop in hand.status()
+    copier.stop_at = None
+    hand.drag((20, 44), (48, 72), Qt.MouseButton.RightButton)
+    hand.wait_for_mask()
+    QTest.keyClick(window, Qt.Key.Key_G, shift)
+    hand.until(lambda: Plane(0, 0) in dock.session.annotation.now.drafts)
+    assert "Stopped" not in hand.status()
+    hand.window_key(Qt.Key.Key_N)  # nothing has stopped any more
+    assert dock.session.annotation.key == (image, Plane(0, 5))
 
 
 def test_closing_the_project_meanwhile_leaves_no_trace(

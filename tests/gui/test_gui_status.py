@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Qt
 
 from napari_scsam._qt import widgets
 from napari_scsam._qt.models_line import ModelsLine
 from napari_scsam._qt.widgets import StatusLine
+from napari_scsam.core.geometry import Plane
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
@@ -26,12 +27,12 @@ def line(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> StatusLine:
 
 
 def test_a_message_expires_and_is_not_said_again(line: StatusLine, qtbot: QtBot) -> None:
-    line.follow("Saved: polyp.", 1)
+    line.follow("Saved polyp: polyp.", 1)
     qtbot.waitUntil(lambda: line.text() == "", timeout=2000)
-    line.follow("Saved: polyp.", 1)  # as at each change of the state
+    line.follow("Saved polyp: polyp.", 1)  # as at each change of the state
     assert line.text() == ""
-    line.follow("Saved: polyp.", 2)  # the next slice
-    assert line.text() == "Saved: polyp."
+    line.follow("Saved polyp: polyp.", 2)  # the next slice
+    assert line.text() == "Saved polyp: polyp."
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,34 @@ def test_what_went_on_is_gone_when_it_has_ended(line: StatusLine, qtbot: QtBot) 
 
 
 def test_an_old_message_does_not_come_back_over_a_newer_one(line: StatusLine) -> None:
-    line.follow("Saved: polyp.", 1)
+    line.follow("Saved polyp: polyp.", 1)
     line.say("Round 2 is better by 0.03 Dice: now active.")
-    line.follow("Saved: polyp.", 1)
+    line.follow("Saved polyp: polyp.", 1)
     line.follow("", 1)
     assert line.text().startswith("Round 2")
+
+
+def test_what_was_said_about_a_slice_goes_when_it_is_left(hand: Any, loop: Any) -> None:
+    hand.window_key(Qt.Key.Key_D)
+    hand.trace([(20, 20), (20, 30)])
+    assert hand.status().startswith("Painted")
+    hand.viewer.dims.set_current_step(0, 6)
+    assert hand.status() == ""
+
+
+def test_what_j_saved_goes_along_with_its_name_and_is_not_said_again(hand: Any, loop: Any) -> None:
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    hand.window_key(Qt.Key.Key_J)
+    hand.until(lambda: loop.now.plane == Plane(0, 5))
+    said = "Saved slice 4 of scan: one. two: not there."
+    assert hand.status() == said
+    hand.viewer.dims.set_current_step(0, 6)
+    assert hand.status() == said  # true wherever the view is
+    number = loop.now.status.said
+    hand.window_key(Qt.Key.Key_K)
+    assert loop.now.plane == Plane(0, 7)
+    assert loop.now.status.said == number
 
 
 class Requests:

@@ -19,7 +19,7 @@ KEYS = (
     ("Shift+J", "the same, and leave the other classes not annotated yet"),
     ("K", "skip this slice for now"),
     ("H", "back to the previous slice"),
-    ("N", "next question, or next slice to check"),
+    ("N", "where propagation stopped, next question, or next slice to check"),
     ("G", "suggest points on this slice"),
     ("Shift+G", "propagate to the other slices, or stop"),
     ("Q", "answer yes to a question"),

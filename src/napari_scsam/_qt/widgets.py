@@ -195,13 +195,14 @@ class StatusLine(SteadyLabel):
     def follow(self, text: str, number: int, *, error: bool = False, lasts: bool = False) -> None:
         """Show the message of a state that is reported at each change, if it is a new one.
 
-        An empty one ends what was going on. The number tells a message that is said once more.
+        An empty one takes the state's last message away. The number tells a message that is said
+        once more.
         """
         is_new = (text, number) != (self._followed, self._number)
         has_ended = self._lasts and not lasts and self.text() == self._followed
         if text and (error or is_new or has_ended):
             self.say(text, error=error, lasts=lasts)
-        elif has_ended:
+        elif not text and self.text() == self._followed:
             self.clear()
         self._followed, self._number, self._lasts = text, number, lasts
 

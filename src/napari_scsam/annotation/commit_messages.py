@@ -9,7 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_scsam.annotation.state import OpenImage
     from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.geometry import Plane
     from napari_scsam.core.judged import ClassIds
     from napari_scsam.core.labels import LabelClass
 
@@ -25,11 +27,19 @@ ONE_AXIS = (
 )
 
 
-def saved_message(classes: Sequence[LabelClass], label: LabelArray, judged: ClassIds) -> str:
-    """Names the saved classes, and says how the others were recorded.
+def saved_message(
+    image: OpenImage,
+    plane: Plane,
+    classes: Sequence[LabelClass],
+    label: LabelArray,
+    judged: ClassIds,
+) -> str:
+    """Names the saved slice and classes, and says how the others were recorded.
 
     Parameters
     ----------
+    image : OpenImage
+    plane : Plane
     classes : sequence of LabelClass
         The project's.
     label : ndarray of shape (rows, cols), uint8
@@ -39,11 +49,21 @@ def saved_message(classes: Sequence[LabelClass], label: LabelArray, judged: Clas
     present = set(np.unique(label).tolist())
     names = [c.name for c in classes if c.id in present]
     others = [c.name for c in classes if c.id not in present]
-    said = f"Saved: {in_words(names)}." if names else "Saved: nothing here."
+    said = f"Saved {_place(image, plane)}: {in_words(names) if names else 'no outline'}."
     if not others or len(classes) == 1:
         return said
-    fate = "not on this slice" if len(judged) == len(classes) else "not annotated yet"
+    if plane.axis != 0:
+        fate = f"decided on {image.volume.plane_names[0]} slices"
+    else:
+        fate = "not there" if len(judged) == len(classes) else "not annotated yet"
     return f"{said} {in_words(others)}: {fate}."
+
+
+def _place(image: OpenImage, plane: Plane) -> str:
+    """A slice by its number and image, since J may go on to another image."""
+    if image.volume.plane_count(plane.axis) == 1:
+        return image.name
+    return f"slice {plane.index} of {image.name}"
 
 
 def saved_drafts_message(slices: int, *, flagged: bool, others_open: bool) -> str:

@@ -287,7 +287,7 @@ class LabelSaver:
         if not judged:
             self._store.say(NOTHING_TO_LEAVE_OPEN)
             return
-        said = saved_message(self._classes, label, judged)
+        said = saved_message(now.image, key[1], self._classes, label, judged)
         working = now.work.working_labels.get(key)
         taken = now.work.prompts_at(key)
 
@@ -298,7 +298,7 @@ class LabelSaver:
             now = replace(now, work=replace(work, at=key), commits=now.commits + 1)
             stays = now.key == key
             now = replace(now, selection=Selection()) if stays else now
-            self._store.step(now.doing("", said))
+            self._store.step(now.doing("", said, elsewhere=True))
             if then is not None and stays:
                 then()
 
@@ -332,6 +332,7 @@ class LabelSaver:
         if not good and not by_hand:
             self._store.say(NOTHING_TO_LEAVE_OPEN)
             return
+        leaves_open = others_open and any(plane.axis == 0 for plane in {**good, **by_hand})
 
         def saved(version: int | None) -> None:
             now = self._store.now
@@ -343,9 +344,9 @@ class LabelSaver:
             said = saved_drafts_message(
                 len(good) + len(by_hand),
                 flagged=any(d.flag for d in now.drafts.values()),
-                others_open=others_open and len(self._classes) > 1,
+                others_open=leaves_open and len(self._classes) > 1,
             )
-            self._store.step(now.doing("", said))
+            self._store.step(now.doing("", said, elsewhere=True))
 
         self._begin(image.id)
         labels, shape = (by_hand, good), image.volume.shape

@@ -241,7 +241,9 @@ class AnnotationController:
         self._saver.commit_drafts(others_open=others_open)
 
     def next_to_check(self) -> None:
-        """Select the next question of this plane, or go to the next flagged draft."""
+        """Go to where propagation stopped, to the next question here, or to a flagged draft."""
+        if self.navigation.next_stop():
+            return
         if self.editor.has_question or not self.navigation.next_flagged():
             self.editor.next_question()
 
@@ -281,7 +283,7 @@ class AnnotationController:
             self._store.fail(error)
             return
         self.outlines.forget()
-        self._store.say(message)
+        self._store.say(message, elsewhere=True)
 
     def round_changed(self) -> None:
         """Switch to the project's active round."""

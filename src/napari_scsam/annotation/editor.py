@@ -110,7 +110,7 @@ class PromptEditor:
             )
             return
         now = replace(self._store.now, tool=tool)
-        self._store.put(now.saying(SMOOTH) if tool == "smooth" else now)
+        self._store.put(now.saying(SMOOTH, elsewhere=True) if tool == "smooth" else now)
 
     def tool_changed(self, tool: Tool | None, blocked: str) -> None:
         """Adopt a tool, or a layer, that the user picked through napari's controls."""
@@ -139,7 +139,7 @@ class PromptEditor:
         """Switch between protecting and replacing the pixels of other classes."""
         taken = self._store.now.over == "free"
         self.set_over("all" if taken else "free")
-        self._store.say(REPLACES if taken else KEEPS)
+        self._store.say(REPLACES if taken else KEEPS, elsewhere=True)
 
     def new_object(self) -> None:
         """Start another object of the active class with the next prompt."""

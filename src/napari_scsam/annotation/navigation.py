@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,17 +122,30 @@ class Navigation:
         """Go to the next draft along this axis, wrapping around at the end.
 
         Without a draft, go to the next open plane. With `flagged_first`, go to an unflagged draft
-        only if there is no flagged one.
+        only if there is no flagged one. The last message, about what was saved, goes along.
         """
         now = self._store.now
+        said = now.status.message
         left = [p for p in now.drafts if now.plane is not None and p.axis == now.plane.axis]
         if flagged_first:
             left = [p for p in left if now.drafts[p].flag] or left
         if now.plane is None or now.image is None or not left:
-            self.next_open()
+            self._go(1, said)
             return
         later = (p for p in left if now.plane is not None and p > now.plane)
-        self._arrive((now.image.id, next(later, left[0])))
+        self._arrive((now.image.id, next(later, left[0])), said)
+
+    def next_stop(self) -> bool:
+        """Go to a draft at which propagation stopped; False if all were shown."""
+        now = self._store.now
+        drafts = now.work.drafts
+        waiting = [key for key in now.stops if key in drafts and now.is_open(key[0])]
+        left = [key for key in waiting if key != now.key]
+        if not left:
+            return False
+        self._store.put(replace(now, stops=tuple(left[1:])))
+        self.open_image(*left[0])
+        return True
 
     def next_flagged(self) -> bool:
         """Go to the next flagged draft; False if there is no other one."""
@@ -157,25 +171,25 @@ class Navigation:
             )
             self._files.run(job, lambda _: None, self._store.fail)
 
-    def _go(self, step: int) -> None:
+    def _go(self, step: int, said: str = "") -> None:
         now = self._store.now
         if now.key is None:
             return
-        target, said = self._beside(now.key, step), now.status.message
-        if target is None:
-            before = said.removesuffix(LAST)
-            self._store.say(f"{before}{LAST}" if step > 0 else "This is the first slice.")
+        target = self._beside(now.key, step)
+        if target is None and step > 0:
+            before = now.status.message.removesuffix(LAST)
+            self._store.say(f"{before}{LAST}", elsewhere=now.status.elsewhere)
+        elif target is None:
+            self._store.say("This is the first slice.")
         else:
-            self._arrive(target)
+            self._arrive(target, said)
             if step > 0:
                 self.queue.took(now.key, target, self._store.fail)
 
-    def _arrive(self, target: SliceKey) -> None:
-        said = self._store.now.status.message
-
+    def _arrive(self, target: SliceKey, said: str) -> None:
         def arrived() -> None:
-            if not self._store.now.status.error:
-                self._store.say(said)
+            if said and not self._store.now.status.error:
+                self._store.say(said, elsewhere=True)
             self.arrived()
 
         self.open_image(*target, then=arrived)

@@ -137,4 +137,4 @@ class ImageOpener:
             selection=Selection(),
             active_objects={},
         )
-        self._store.put(now.doing("", said))
+        self._store.put(now.doing("", said, elsewhere=True))

@@ -168,7 +168,9 @@ class Outlines:
             self._said_via_box, message = True, VIA_BOX
         if answer.note not in ("", self._last_note):
             self._last_note = message = answer.note
-        self._store.put(replace(now, status=replace(now.status, message=message)))
+        if message != now.status.message:
+            now = replace(now, status=replace(now.status, message=message, elsewhere=False))
+        self._store.put(now)
         if then is not None:
             then[1]()
 

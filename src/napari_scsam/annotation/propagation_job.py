@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_scsam.annotation.commit_messages import in_slices
+from napari_scsam.annotation.commit_messages import in_slices, in_words
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.errors import Cancelled, ScsamError
 from napari_scsam.core.geometry import Plane, SliceKey
@@ -203,12 +203,17 @@ class PropagationJob:
                 label = self._beside_committed(key, filled.label)
                 drafts[key] = Draft(label, _flag_words(filled, self._project.classes))
         kept = [draft for draft in drafts.values() if draft is not None]
-        said = now if made.error is not None else now.saying(_summary(kept, made.ends, stopped))
+        if made.error is None:
+            ends = [] if stopped else made.ends
+            places = {(image_id, Plane(plane.axis, at)): left for at, left in ends}
+            stops = {key: left for key, left in places.items() if drafts.get(key) is not None}
+            now = replace(now, stops=tuple(stops))
+            now = now.saying(_summary(kept, stops, stopped), elsewhere=True)
         if drafts:
             work = replace(now.work.with_drafts(drafts), at=start)
-            self._store.step(replace(said, work=work))
+            self._store.step(replace(now, work=work))
         else:
-            self._store.put(said)
+            self._store.put(now)
         if made.error is not None:
             self._store.fail(made.error)
 
@@ -270,11 +275,18 @@ def _ends(reached: Collection[int], count: int) -> list[tuple[int, int]]:
     return found
 
 
-def _summary(drafts: list[Draft], ends: Sequence[tuple[int, int]], cancelled: bool) -> str:
+def _summary(drafts: list[Draft], stops: Mapping[SliceKey, int], cancelled: bool) -> str:
     flagged = sum(bool(draft.flag) for draft in drafts)
     began = "Stopped. " if cancelled else ""
     if not drafts:
         return f"{began}No mask was found on other slices."
-    stops = "".join(f" Stopped at slice {at}, {left} left." for at, left in ends)
-    check = f" {flagged} flagged: N goes to the next." if flagged else ""
-    return f"{began}Drafts on {in_slices(len(drafts))}.{'' if cancelled else stops}{check}"
+    check = f" {flagged} flagged" if flagged else ""
+    if stops:
+        places = [f"at slice {key[1].index}, {in_slices(n)} left" for key, n in stops.items()]
+        check = (
+            f" Stopped {in_words(places)}: N goes there; outline it, then Shift+G goes on."
+            f"{check and f'{check}.'}"
+        )
+    elif flagged:
+        check += ": N goes to the next."
+    return f"{began}Drafts on {in_slices(len(drafts))}.{check}"

@@ -60,13 +60,20 @@ class Selection:
 class Status:
     """Activity and last message; while there is an `error`, it is shown instead.
 
-    `said` counts the messages, so that one that is said twice is news twice.
+    `said` counts the messages, so that one that is said twice is news twice. `elsewhere` tells
+    whether the message also holds while another slice is displayed.
     """
 
     busy: Busy = ""
     message: str = ""
     error: str = ""
     said: int = 0
+    elsewhere: bool = False
+
+    def on_leaving(self) -> Status:
+        """The status once another slice is displayed: nothing about the one that was left."""
+        kept = self.message if self.busy or self.elsewhere else ""
+        return replace(self, message=kept, error="")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +108,8 @@ class AnnotationState:
     status : Status
     propagating : str
         Progress of the propagation; empty while none runs.
+    stops : tuple of (image id, Plane)
+        Drafts at which the last propagation stopped, and that N has not shown yet.
     commits : int
         Number of changes of committed labels since the project was opened.
     """
@@ -120,6 +129,7 @@ class AnnotationState:
     tuned: Path | None = None
     status: Status = Status()
     propagating: str = ""
+    stops: tuple[SliceKey, ...] = ()
     commits: int = 0
 
     @property
@@ -188,7 +198,10 @@ class AnnotationState:
         return image_id == self.image_id
 
     def at(self, plane: Plane | None) -> AnnotationState:
-        """The same state at another plane of the image, with nothing selected."""
+        """The same state at another plane of the image, with nothing selected.
+
+        What was said about the plane that is left is dropped.
+        """
         if plane == self.plane:
             return self
         return replace(
@@ -196,7 +209,7 @@ class AnnotationState:
             plane=plane,
             selection=Selection(),
             active_objects={},
-            status=replace(self.status, error=""),
+            status=self.status.on_leaving(),
         )
 
     def with_active(self, key: ObjectKey) -> AnnotationState:
@@ -209,13 +222,14 @@ class AnnotationState:
             return self
         return replace(self, unfinished=with_outline(self.unfinished, self.key, outline))
 
-    def saying(self, message: str) -> AnnotationState:
+    def saying(self, message: str, *, elsewhere: bool = False) -> AnnotationState:
         """The same state with another message, and without an error."""
-        return self.doing(self.status.busy, message)
+        return self.doing(self.status.busy, message, elsewhere=elsewhere)
 
-    def doing(self, busy: Busy, message: str) -> AnnotationState:
+    def doing(self, busy: Busy, message: str, *, elsewhere: bool = False) -> AnnotationState:
         """The same state with another activity and message."""
-        return replace(self, status=Status(busy, message, said=self.status.said + 1))
+        said = self.status.said + 1
+        return replace(self, status=Status(busy, message, said=said, elsewhere=elsewhere))
 
 
 class StateStore:
@@ -307,9 +321,9 @@ class StateStore:
         self._history.redo()
         self.put(replace(self._now, selection=Selection()))
 
-    def say(self, message: str) -> None:
-        """Show `message` in the status line."""
-        self.put(self._now.saying(message))
+    def say(self, message: str, *, elsewhere: bool = False) -> None:
+        """Show `message` in the status line, until the slice is left unless it holds elsewhere."""
+        self.put(self._now.saying(message, elsewhere=elsewhere))
 
     def fail(self, error: Exception) -> None:
         """Show an error's message; an error other than `ScsamError` is a bug and is raised."""

@@ -102,15 +102,21 @@ class Suggestions:
             self._found_nothing.add(key)
             message = NOTHING_FOUND
         else:
-            count = answer.from_outlines
-            message = SUGGESTED.format(source=f" from your {count} outlines" if count else "")
-        now = replace(now, status=replace(now.status, message=message))
+            message = SUGGESTED.format(source=_source(now, answer))
+        now = replace(now, status=replace(now.status, message=message, elsewhere=False))
         if answer.prompts == before:
             self._store.put(now)
         else:
             work = now.work.with_prompts(key, answer.prompts)
             self._store.step(replace(now, work=work, selection=_kept(now, answer.prompts)))
         self._outlines.settle(answer)
+
+
+def _source(now: AnnotationState, answer: Answer) -> str:
+    """Whose the proposals are."""
+    if answer.from_outlines:
+        return f" from your {answer.from_outlines} outlines"
+    return "" if now.round is None else f" by round {now.round.number}"
 
 
 def _has_source(now: AnnotationState) -> bool:

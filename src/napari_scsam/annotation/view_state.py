@@ -28,6 +28,7 @@ PAINT_TOOLS = frozenset({"brush", "eraser", "outline", "fill"})
 # What to do first on a plane without prompts, with each tool.
 _FIRST_CLICK = "Click the structure, or drag a box with the right button."
 _FIRST: dict[Tool, str] = {
+    "outside": "Click what does not belong to the structure.",
     "box": "Drag a box around the structure.",
     "scribble": "Draw a line inside the structure.",
     "lasso": "Draw a line around the structure.",
