@@ -95,16 +95,19 @@ class ShownTool:
         The class that the brush paints.
     over : {'free', 'all'} or int
         Whose pixels it may replace.
-    locked : bool
-        Whether painting is disabled.
+    locked : str
+        Why painting is disabled; empty if it is enabled.
     """
 
     tool: Tool = "inside"
     class_id: int = 1
     over: Over = "free"
-    locked: bool = False
+    locked: str = ""
 
 
+BACK = "press I to return to our tool."
+IN_3D = f"In the 3D view, clicks only rotate the picture: {BACK}"
+READ_ONLY = "The project is open read-only, so painting is disabled."
 Mark = Literal["committed", "draft", "flagged"]
 
 
@@ -236,11 +239,18 @@ def resolve(facts: Facts, before: Scene) -> Scene:
             state.tool,
             state.active_class.id,
             state.over,
-            locked=facts.read_only or state.plane is None,
+            locked=_why_locked(facts),
         ),
         slices=_slices(facts),
         dock=view_state.resolve(_situation(facts), facts.classes),
     )
+
+
+def _why_locked(facts: Facts) -> str:
+    """Why painting is disabled; empty if it is enabled."""
+    if facts.read_only:
+        return READ_ONLY
+    return IN_3D if facts.state.plane is None else ""
 
 
 def shown_points(prompts: PromptSet) -> list[int]:
