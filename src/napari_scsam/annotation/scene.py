@@ -14,7 +14,7 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from napari_scsam.annotation.intensity_window import Contrast
     from napari_scsam.annotation.state import AnnotationState, OpenImage
@@ -120,7 +120,8 @@ class SliceMarks:
     count, current : int
         Number of slices, and index of the displayed one.
     marks : mapping of int to {'committed', 'draft', 'flagged'}
-        Open slices are left out.
+        Open slices are left out. A slice with uncommitted prompts, strokes or an unfinished
+        outline is a draft, too.
     """
 
     count: int
@@ -328,9 +329,15 @@ def _slices(facts: Facts) -> SliceMarks | None:
     # Finding annotated planes along other axes would read the whole label each time.
     done = facts.annotated if plane.axis == 0 else ()
     marks: dict[int, Mark] = dict.fromkeys(done, "committed")
-    for place, draft in state.drafts.items():
-        if place.axis == plane.axis:
-            marks[place.index] = "flagged" if draft.flag else "draft"
+    uncommitted = {*state.work.prompts, *state.work.working_labels, *state.unfinished}
+    worked = {place for image, place in uncommitted if state.is_open(image)}
+    flagged = {place for place, draft in state.drafts.items() if draft.flag}
+    drafted: tuple[tuple[Mark, Collection[Plane]], ...] = (
+        ("draft", worked | set(state.drafts)),
+        ("flagged", flagged),
+    )
+    for mark, places in drafted:
+        marks |= dict.fromkeys((p.index for p in places if p.axis == plane.axis), mark)
     return SliceMarks(volume.plane_count(plane.axis), plane.index, marks)
 
 
