@@ -9,9 +9,12 @@ import pytest
 
 from napari_scsam.annotation.scene import Facts, Scene, ShownMask, ShownPrompts, resolve
 from napari_scsam.annotation.state import AnnotationState, OpenImage, Selection
+from napari_scsam.annotation.unfinished_outline import UnfinishedOutline
 from napari_scsam.annotation.work import Draft, Work
+from napari_scsam.annotation.working_label import WorkingLabel
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.labels import make_classes
+from napari_scsam.core.patches import Patch
 from napari_scsam.core.prompts import PointPrompt, PromptSet
 from napari_scsam.core.volume import Volume
 from napari_scsam.inference.messages import Answer
@@ -74,6 +77,20 @@ def test_a_plane_across_drafts_shows_them_as_one_mask_until_they_change() -> Non
     later = resolve(facts(replace(changed, image=now.image)), scene)
     assert later.crossing is not None
     assert later.crossing.label.tolist() == [[1] * 8] + [[0] * 8] * 3
+
+
+def test_slices_with_anything_uncommitted_are_drafts() -> None:
+    places = [Plane(0, 0), Plane(0, 2), Plane(0, 3), Plane(1, 1)]
+    patched = WorkingLabel(np.zeros_like(LABEL)).with_patch(Patch(0, 0, LABEL), PromptSet(), LABEL)
+    work = Work(
+        prompts={("a", places[0]): CLICK, ("a", places[3]): CLICK, ("b", HERE): CLICK},
+        working_labels={("a", places[1]): patched},
+        drafts={("a", places[2]): Draft(LABEL, "why")},
+    )
+    now = replace(state(work), unfinished={("a", HERE): UnfinishedOutline(((1, 1),), 1)})
+    shown = resolve(facts(now, annotated=frozenset({0})), Scene()).slices
+    assert shown is not None
+    assert shown.marks == {0: "draft", 1: "draft", 2: "draft", 3: "flagged"}
 
 
 def test_rejected_points_are_not_drawn_and_the_selected_one_is_counted_among_the_drawn() -> None:

@@ -238,6 +238,65 @@ def test_layers_that_are_not_painted_are_locked_and_so_are_all_in_3d(
     assert str(preview.mode) == "paint"
 
 
+@pytest.mark.parametrize("mode", ["add", "select", "transform"])
+def test_naparis_own_point_tools_leave_the_prompts_alone(
+    hand: Any, dock: Any, loop: Any, mode: str
+) -> None:
+    hand.click(20, 20)
+    hand.wait_for_mask()
+    prompts = layer(dock, "prompts")
+    controls = hand.viewer.window._qt_viewer.controls.widgets[prompts]
+    button = next(b for mode_, b in controls._MODE_BUTTONS.items() if str(mode_) == mode)
+    hand.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert "point tools are off" in hand.status()
+    assert str(prompts.mode) == "pan_zoom"
+    assert not button.isChecked()
+    hand.click(40, 40)
+    assert len(hand.points()) == len(prompts.data) == 2
+    hand.trace([(40, 40), (45, 50)])
+    assert len(hand.points()) == len(prompts.data) == 2
+    assert hand.points()[1].row == pytest.approx(45, abs=1)
+
+
+@pytest.mark.parametrize("key", [Qt.Key.Key_P, Qt.Key.Key_S])
+def test_naparis_keys_for_point_tools_add_no_stray_dot(
+    hand: Any, dock: Any, loop: Any, key: Any
+) -> None:
+    hand.key(key)
+    assert str(layer(dock, "prompts").mode) == "pan_zoom"
+    assert "point tools are off" in hand.status()
+    hand.click(40, 40)
+    assert len(hand.points()) == len(layer(dock, "prompts").data) == 1
+
+
+def test_a_dot_that_is_no_prompt_can_be_grabbed_without_an_error(
+    hand: Any, dock: Any, loop: Any
+) -> None:
+    layer(dock, "prompts").add([[loop.key[1].index, 40, 40]])  # as a script or a paste does
+    hand.click(40, 40)
+    hand.trace([(40, 40), (45, 50)])
+    assert not hand.points()
+
+
+@pytest.mark.parametrize("name", ["preview", "committed"])
+@pytest.mark.parametrize("ndisplay", [2, 3])
+def test_painting_in_a_read_only_project_is_refused_with_the_true_reason(
+    hand: Any, dock: Any, loop: Any, name: str, ndisplay: int
+) -> None:
+    folder = dock.session.project.folder
+    dock.close_project()
+    with Project.open(folder):
+        dock.open_project_folder(folder)
+        hand.wait_for_image()
+        hand.viewer.dims.ndisplay = ndisplay
+        hand.viewer.layers.selection.active = layer(dock, name)
+        assert hand.status() == "The project is open read-only, so painting is disabled."
+        hand.viewer.dims.ndisplay = 2
+        hand.trace([(40, 15), (40, 45)])
+        assert not on_show(dock, name).any()
+        dock.close_project()
+
+
 def test_a_stroke_that_the_slider_interrupts_stays_on_its_slice(
     hand: Any, dock: Any, loop: Any
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_folder_is_counted_before_its_images_are_added(
         tifffile.imwrite(folder / f"{i}.tif", np.arange(i, i + 81, dtype=np.uint8).reshape(9, 9))
     (folder / "notes.txt").write_text("x")
     assert opened.find("add_images", QPushButton).isEnabled()
+    assert opened.find("add_images", QPushButton).text() == "Add images…"
     dock._edits.count_images([folder])
     asked = question(opened, "add_question")
     assert asked.text().startswith("3 images found, 1 other file passed over. Add them")

@@ -53,8 +53,10 @@ def test_the_strip_marks_slices_and_goes_to_the_clicked_one(
     hand: Any, dock: Any, loop: Any
 ) -> None:
     image_id, plane = loop.key
+    strip = hand.viewer.window._qt_window.findChild(QWidget, "slice_strip")
     hand.click(20, 20)
     hand.wait_for_mask()
+    assert dict(strip.marks.marks) == {plane.index: "draft"}
     hand.press("commit")
     hand.until(lambda: hand.status().startswith("Saved"))
     label = np.zeros(loop.now.plane_shape, np.uint8)
@@ -63,7 +65,6 @@ def test_the_strip_marks_slices_and_goes_to_the_clicked_one(
     drafts = {(image_id, Plane(0, 0)): Draft(label), (image_id, Plane(0, 1)): Draft(label, "why")}
     store.step(replace(store.now, work=store.now.work.with_drafts(drafts)))
 
-    strip = hand.viewer.window._qt_window.findChild(QWidget, "slice_strip")
     assert strip.isVisible()
     marks = {0: "draft", 1: "flagged", plane.index: "committed"}
     hand.until(lambda: dict(strip.marks.marks) == marks)

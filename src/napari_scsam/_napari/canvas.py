@@ -68,6 +68,7 @@ class NapariCanvas(Canvas):
             self._on_tool,
             self._on_label,
             lambda number: self._gestures.listener.corners_changed(number),
+            lambda message: self._gestures.listener.tell(message),
         )
         self._layers = ImageLayers(viewer, self._bind_keys, rows)
         self._masks: PreviewPainter | None = None

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_scsam._napari.freehand import LEAST_VERTICES, freehand
 from napari_scsam._napari.layers import COMMITTED, OUTLINE, PREVIEW, PROMPTS
+from napari_scsam.annotation.scene import BACK, IN_3D
 from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ MODES: Mapping[Tool, str] = {
     "fill": "fill",
 }
 TOOLS: Mapping[str, Tool] = {mode: tool for tool, mode in MODES.items()}
-BACK = "press I to return to our tool."
-IN_3D = f"In the 3D view, clicks only rotate the picture: {BACK}"
 IN_GRID = f"In the grid view, clicks have no effect: {BACK}"
+POINT_TOOLS = (
+    "napari's own point tools are off here. A click already sets a point, and a drag moves one."
+)
 
 
 class PaintTools:
@@ -41,6 +43,8 @@ class PaintTools:
         (value): the user picked this value to paint with.
     on_corners : callable
         (number): napari's unfinished polygon has this many corners; 3 stands for more.
+    on_refused : callable
+        (message): the user took a tool that is disabled.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class PaintTools:
         on_tool: Callable[[Tool | None, str], None],
         on_label: Callable[[int], None],
         on_corners: Callable[[int], None],
+        on_refused: Callable[[str], None],
     ) -> None:
         self._viewer = viewer
         self._on_stroke = on_stroke
         self._on_tool = on_tool
         self._on_label = on_label
         self._on_corners = on_corners
+        self._on_refused = on_refused
         self._layers: Mapping[str, Any] = {}
         self._tool: ShownTool | None = None
         self._setting = False
@@ -91,6 +97,8 @@ class PaintTools:
             layer.events.n_edit_dimensions.connect(self._keep_flat)
             layer.mouse_drag_callbacks.insert(0, self._press)
             layer.mouse_drag_callbacks.insert(0, freehand)
+        # Last, or napari's buttons would show the mode before.
+        layers[PROMPTS].events.mode.connect(self._keep_prompts, position="last")
         layers[PREVIEW].events.selected_label.connect(self._picked)
         self._polygon.events.points.connect(self._observe_corners)
         for event in (layers[COMMITTED].events.brush_size, layers[COMMITTED].events.selected_label):
@@ -180,6 +188,12 @@ class PaintTools:
         if event.source.n_edit_dimensions != 2:
             event.source.n_edit_dimensions = 2
 
+    def _keep_prompts(self, event: Any) -> None:
+        """Disable napari's own point tools, whose points are no prompts."""
+        if str(event.source.mode) != "pan_zoom":
+            event.source.mode = "pan_zoom"
+            self._on_refused(POINT_TOOLS)
+
     def _picked(self, event: Any) -> None:
         if not self._setting:
             self._on_label(int(event.source.selected_label))
@@ -255,6 +269,9 @@ class PaintTools:
 
     def _why_blocked(self, active: Any) -> str:
         """Why a click has no effect while `active` is the selected layer; empty if it has one."""
+        painted = [self._layers[name] for name in (PREVIEW, COMMITTED, OUTLINE)]
+        if active in painted and self._tool is not None and self._tool.locked:
+            return self._tool.locked
         if self._viewer.dims.ndisplay != 2:
             return IN_3D
         if self._viewer.canvas.grid.enabled:

@@ -202,14 +202,16 @@ class NewProjectForm(QWidget):
             )
 
 
-# object name, text in a row of four, text in a column, tool tip
+# object name, text in rows of three, text in a column, tool tip
 BAR = (
     ("new_project", "New…", "New project…", "Create a project from images on this disk"),
     ("open_project", "Open…", "Open project…", "Open a project folder"),
     ("use_open_layers", "Layers…", "Use open layers…", "Add the open layers to a project"),
-    ("add_images", "Add…", "Add images…", "Add images to the project: files or a folder"),
+    ("add_images", "Add images…", "Add images…", "Add images to the project: files or a folder"),
     ("export", "Export…", "Export…", "Write the committed labels to files"),
 )
+# Row, column and columns spanned by each of these buttons, where a project is open.
+PLACES = ((1, 0, 1), (1, 1, 1), (1, 2, 1), (2, 0, 2), (2, 2, 1))
 
 
 FOLD_TIP = "Open, create and export projects"
@@ -264,7 +266,8 @@ class ProjectBar(QWidget):
             made = self._buttons[key]
             made.setText(short if is_open else long)
             if is_open:
-                self._grid.addWidget(made, 1 + place // 3, place % 3)
+                row, column, columns = PLACES[place]
+                self._grid.addWidget(made, row, column, 1, columns)
             else:
                 self._grid.addWidget(made, 1 + place, 0, 1, len(BAR))
         for key in ("export", "add_images"):

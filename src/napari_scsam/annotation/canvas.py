@@ -57,6 +57,8 @@ class CanvasListener:
     tool_changed : callable
         (tool or None, reason): the user picked one of our tools through napari's controls.
         `reason` says why a click has no effect now; it is empty while a click has one.
+    tell : callable
+        (message): the user tried what is disabled; the message says what to do instead.
     undo, redo : callable
         (): napari's keys for it were pressed on one of our layers.
     """
@@ -74,6 +76,7 @@ class CanvasListener:
     plane_changed: Callable[[Plane | None], None] = _ignore
     paint: Callable[[Plane, LabelArray, LabelArray], None] = _ignore
     tool_changed: Callable[[Tool | None, str], None] = _ignore
+    tell: Callable[[str], None] = _ignore
     undo: Callable[[], None] = _ignore
     redo: Callable[[], None] = _ignore
 

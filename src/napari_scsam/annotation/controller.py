@@ -132,6 +132,7 @@ class AnnotationController:
             plane_changed=self.navigation.plane_changed,
             paint=self.painting.paint,
             tool_changed=self._tool_changed,
+            tell=self._store.say,
             undo=lambda: self._if_enabled("undo", self.undo),
             redo=lambda: self._if_enabled("redo", self.redo),
         )

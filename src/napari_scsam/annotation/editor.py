@@ -18,7 +18,7 @@ from napari_scsam.annotation.objects import (
     without_stroke,
 )
 from napari_scsam.annotation.replaced_suggestions import replaced_by, without_outline
-from napari_scsam.annotation.scene import shown_points
+from napari_scsam.annotation.scene import READ_ONLY, shown_points
 from napari_scsam.annotation.state import Selection, StateStore
 from napari_scsam.annotation.view_state import PAINT_TOOLS, Tool
 from napari_scsam.core.errors import ReadOnlyError
@@ -105,9 +105,7 @@ class PromptEditor:
     def set_tool(self, tool: Tool) -> None:
         """Choose what a click and a drag do."""
         if tool in (*PAINT_TOOLS, "smooth") and self._read_only:
-            self._store.fail(
-                ReadOnlyError("The project is open read-only, so painting is disabled.")
-            )
+            self._store.fail(ReadOnlyError(READ_ONLY))
             return
         now = replace(self._store.now, tool=tool)
         self._store.put(now.saying(SMOOTH, elsewhere=True) if tool == "smooth" else now)
@@ -116,6 +114,9 @@ class PromptEditor:
         """Adopt a tool, or a layer, that the user picked through napari's controls."""
         now = self._store.now
         changed = replace(now, tool=tool or now.tool, blocked=blocked)
+        if blocked and blocked != now.blocked:
+            # The reason, not an older error, is what a click needs to know.
+            changed = changed.saying("")
         unblocked = now.blocked and not blocked and not (now.status.message or now.status.error)
         if (changed.tool, changed.blocked) != (now.tool, now.blocked):
             self._store.put(changed.saying("Ready.") if unblocked else changed)
@@ -197,21 +198,29 @@ class PromptEditor:
         return ALREADY.format(side=side, name=now.active_class.name)
 
     def move_point(self, index: int, row: float, col: float) -> None:
-        """Move the displayed point `index`."""
+        """Move the displayed point `index`; one that is no prompt is ignored."""
         if not self._is_inside(row, col):
             self._store.say("Points must lie inside the image. The point was moved back.")
             return
-        prompts = self._store.now.prompts
-        index = shown_points(prompts)[index]
+        prompts, shown = self._store.now.prompts, shown_points(self._store.now.prompts)
+        if index >= len(shown):
+            return
+        index = shown[index]
         self._edit_point(edited(replace(prompts.points[index], row=row, col=col)), index)
 
     def select_point(self, index: int | None) -> None:
-        """Select the displayed point `index`; its object becomes the active one of its class."""
+        """Select the displayed point `index`; its object becomes the active one of its class.
+
+        A point that is no prompt is ignored.
+        """
         now = self._store.now
         if index is None:
             self._store.put(replace(now, selection=Selection()))
             return
-        index = shown_points(now.prompts)[index]
+        shown = shown_points(now.prompts)
+        if index >= len(shown):
+            return
+        index = shown[index]
         now = now.with_active(now.prompts.points[index].object_key)
         self._store.put(replace(now, selection=Selection(point=index)))
 

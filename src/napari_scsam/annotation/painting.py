@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_scsam.annotation.cleaning import SMALL, cleaned
+from napari_scsam.annotation.scene import READ_ONLY
 from napari_scsam.annotation.smooth_outlines import SmoothOutlines
 from napari_scsam.annotation.state import Selection, StateStore
 from napari_scsam.annotation.working_label import drawable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from napari_scsam.core.geometry import Plane
 
 DRAWN = "Painted. Models leave these pixels as they are. J saves them."
-READ_ONLY = "The project is open read-only, so painting is disabled."
 
 
 class Painting:

@@ -14,7 +14,7 @@ from napari_scsam.core.geometry import Plane
 from napari_scsam.core.prompts import Line, ObjectKey, PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from napari_scsam.annotation.intensity_window import Contrast
     from napari_scsam.annotation.state import AnnotationState, OpenImage
@@ -95,16 +95,19 @@ class ShownTool:
         The class that the brush paints.
     over : {'free', 'all'} or int
         Whose pixels it may replace.
-    locked : bool
-        Whether painting is disabled.
+    locked : str
+        Why painting is disabled; empty if it is enabled.
     """
 
     tool: Tool = "inside"
     class_id: int = 1
     over: Over = "free"
-    locked: bool = False
+    locked: str = ""
 
 
+BACK = "press I to return to our tool."
+IN_3D = f"In the 3D view, clicks only rotate the picture: {BACK}"
+READ_ONLY = "The project is open read-only, so painting is disabled."
 Mark = Literal["committed", "draft", "flagged"]
 
 
@@ -117,7 +120,8 @@ class SliceMarks:
     count, current : int
         Number of slices, and index of the displayed one.
     marks : mapping of int to {'committed', 'draft', 'flagged'}
-        Open slices are left out.
+        Open slices are left out. A slice with uncommitted prompts, strokes or an unfinished
+        outline is a draft, too.
     """
 
     count: int
@@ -236,11 +240,18 @@ def resolve(facts: Facts, before: Scene) -> Scene:
             state.tool,
             state.active_class.id,
             state.over,
-            locked=facts.read_only or state.plane is None,
+            locked=_why_locked(facts),
         ),
         slices=_slices(facts),
         dock=view_state.resolve(_situation(facts), facts.classes),
     )
+
+
+def _why_locked(facts: Facts) -> str:
+    """Why painting is disabled; empty if it is enabled."""
+    if facts.read_only:
+        return READ_ONLY
+    return IN_3D if facts.state.plane is None else ""
 
 
 def shown_points(prompts: PromptSet) -> list[int]:
@@ -318,9 +329,15 @@ def _slices(facts: Facts) -> SliceMarks | None:
     # Finding annotated planes along other axes would read the whole label each time.
     done = facts.annotated if plane.axis == 0 else ()
     marks: dict[int, Mark] = dict.fromkeys(done, "committed")
-    for place, draft in state.drafts.items():
-        if place.axis == plane.axis:
-            marks[place.index] = "flagged" if draft.flag else "draft"
+    uncommitted = {*state.work.prompts, *state.work.working_labels, *state.unfinished}
+    worked = {place for image, place in uncommitted if state.is_open(image)}
+    flagged = {place for place, draft in state.drafts.items() if draft.flag}
+    drafted: tuple[tuple[Mark, Collection[Plane]], ...] = (
+        ("draft", worked | set(state.drafts)),
+        ("flagged", flagged),
+    )
+    for mark, places in drafted:
+        marks |= dict.fromkeys((p.index for p in places if p.axis == plane.axis), mark)
     return SliceMarks(volume.plane_count(plane.axis), plane.index, marks)
 
 
