@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from annotation_desk import Desk
 
 from napari_scsam.annotation.empty_commit import ASKED
 from napari_scsam.annotation.work import Draft
 from napari_scsam.core.geometry import Plane
+from napari_scsam.core.labels import make_classes
 from napari_scsam.core.prompts import PointPrompt
-
-if TYPE_CHECKING:
-    from annotation_desk import Desk
+from napari_scsam.project import Project
+from napari_scsam.project.schema import read_info, write_info
 
 
 def outline(desk: Desk, row: int = 5, col: int = 5) -> None:
@@ -240,3 +240,24 @@ def test_commit_all_on_another_axis_leaves_nothing_open_and_does_not_say_so(desk
     desk.annotation.commit_drafts(others_open=True)
     desk.settle()
     assert desk.state.status == "Saved 1 slice."
+
+
+@pytest.mark.parametrize("plane", [Plane(0, 1), Plane(1, 2)])
+def test_a_slice_judged_for_a_class_that_left_the_table_is_saved_again(
+    project: Project, plane: Plane
+) -> None:
+    image_id = project.images()[0].id
+    project.commit(image_id, np.zeros(project.image(image_id).shape, np.uint8))
+    project.close()
+    info = read_info(project.folder)
+    write_info(project.folder, replace(info, classes=make_classes(["one"])))
+    with Project.open(project.folder) as later:
+        desk = Desk(later)
+        desk.annotation.navigation.open_image(image_id, plane)
+        desk.settle()
+        outline(desk)
+        desk.annotation.commit()
+        desk.settle()
+        commits = later.commits(image_id)
+        assert len(commits) == 2, desk.state.status
+        assert commits[-1].judged.on(1) == (1,)

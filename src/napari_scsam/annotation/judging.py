@@ -51,7 +51,8 @@ def judged_with(
     """Classes that are judged on each slice after planes of a volume were committed.
 
     What was left open on other slices stays open. A plane along another axis judges a line of each
-    slice only, so that it adds no more to them than the classes that it contains.
+    slice only, so that it adds no more to them than the classes that it contains. Classes that are
+    no longer the project's are left out.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def judged_with(
     if before is None:
         made, known = Judged(tuple(sorted(all_ids))), frozenset[int]()
     else:
-        made, known = before.judged, frozenset(before.planes)
+        made, known = before.judged.among(all_ids), frozenset(before.planes)
     for plane in labels:
         if plane.axis == 0:
             earlier = made.on(plane.index) if plane.index in known else ()

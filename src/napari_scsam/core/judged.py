@@ -52,6 +52,11 @@ class Judged:
             planes[index] = classes
         return Judged(self.classes, planes)
 
+    def among(self, ids: Collection[int]) -> Judged:
+        """Return a copy without the classes that are not among `ids`."""
+        planes = {at: _common(known, ids) for at, known in self.planes.items()}
+        return Judged(_common(self.classes, ids), planes)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for the journal and for ``inputs.json``."""
         planes = {str(at): list(known) for at, known in sorted(self.planes.items())}
@@ -133,6 +138,10 @@ def check_judged_planes(
     for index, own in enumerate(planes, plane or 0):
         check_judged(judged.on(index), own, classes)
     return judged
+
+
+def _common(one: Collection[int], other: Collection[int]) -> ClassIds:
+    return tuple(sorted({*one} & {*other}))
 
 
 def _ascending(ids: Collection[int]) -> ClassIds:
