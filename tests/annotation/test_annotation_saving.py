@@ -261,3 +261,20 @@ def test_a_slice_judged_for_a_class_that_left_the_table_is_saved_again(
         commits = later.commits(image_id)
         assert len(commits) == 2, desk.state.status
         assert commits[-1].judged.on(1) == (1,)
+
+
+def test_beside_a_slice_judged_for_a_class_alone_that_left_the_table(project: Project) -> None:
+    image_id = project.images()[0].id
+    shape = project.image(image_id).shape
+    project.commit(image_id, np.zeros(shape[1:], np.uint8), plane=Plane(0, 0), judged=[2])
+    project.close()
+    info = read_info(project.folder)
+    write_info(project.folder, replace(info, classes=make_classes(["one"])))
+    with Project.open(project.folder) as later:
+        desk = Desk(later)
+        desk.annotation.navigation.open_image(image_id, Plane(1, 2))
+        desk.settle()
+        outline(desk)
+        desk.annotation.commit()
+        desk.settle()
+        assert len(later.commits(image_id)) == 2, desk.state.status

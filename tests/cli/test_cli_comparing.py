@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as imageio
@@ -13,7 +15,9 @@ import pytest
 from command_line import ok
 from untrained_round import add_round
 
+from napari_scsam.core.labels import make_classes
 from napari_scsam.project import Project
+from napari_scsam.project.schema import read_info, write_info
 from napari_scsam.workflows.comparing import Compared
 
 if TYPE_CHECKING:
@@ -87,3 +91,45 @@ def test_a_round_without_weights_is_named(folder: Path) -> None:
         "event": "failed",
         "error": "Round 7 does not exist. Choose another one.",
     }
+
+
+@pytest.fixture
+def changed(tmp_path: Path, folder: Path) -> Path:
+    """A copy of the project, whose table may be changed."""
+    copy: Path = shutil.copytree(folder.parent, tmp_path / "copy") / "project"
+    return copy
+
+
+def test_a_class_that_was_not_judged_and_pixels_not_annotated_do_not_count(
+    changed: Path, forks: ForkedChildren
+) -> None:
+    info = read_info(changed)
+    write_info(changed, replace(info, classes=make_classes(["spot", "other"])))
+    with Project.open(changed) as project:
+        image = project.images()[0].id
+        label = np.zeros(SHAPE, np.uint8)
+        label[10:30, 20:40] = 2
+        project.commit(image, label, judged=[2])
+        found = Compared.from_json(compared(changed, image, 0, 2, 1, run=forks.run))
+        spot = found.classes[0]
+        assert spot.between is not None and spot.with_label == (None, None)
+        label[label == 2] = 1
+        guessed = np.argwhere(found.labels[0] == 1)[::2]
+        label[tuple(guessed.T)] = 255
+        project.commit(image, label, judged=[1])
+    found = Compared.from_json(compared(changed, image, 0, 2, 1, run=forks.run))
+    one, two = ((guess == 1) & (label != 255) for guess in found.labels)
+    expected = tuple(pytest.approx(dice(m, label == 1)) for m in (one, two))
+    assert found.classes[0].with_label == expected
+
+
+def test_a_class_that_left_the_table_is_not_suggested(changed: Path) -> None:
+    info = read_info(changed)
+    write_info(changed, replace(info, classes=make_classes(["spot", "other"])))
+    add_round(changed, seed=2)
+    with Project.open(changed) as project:
+        image = project.images()[0].id
+    both = {p["class"] for p in ok("suggest", changed, image)["proposals"]}
+    write_info(changed, info)
+    left = {p["class"] for p in ok("suggest", changed, image)["proposals"]}
+    assert both == {"spot", "other"} and left == {"spot"}

@@ -38,13 +38,13 @@ def write_round(
     base = load_base("lite-medsam")
     info = AdapterInfo(base.base_hash, "lite-medsam", tuple(unet.class_ids), base_parts=base.parts)
     save_adapter(attach(base.module, info, seed), partial / "sam_adapter", info)
-    _write(partial, trained)
+    _write(partial, trained, len(unet.class_ids))
     partial.rename(partial.with_suffix(""))
 
 
-def _write(partial: Path, trained: tuple[str, ...]) -> None:
+def _write(partial: Path, trained: tuple[str, ...], classes: int) -> None:
     settings = json.loads((partial / "inputs.json").read_text())["settings"]
-    shares = [0.5] * 1
+    shares = [0.5] * classes
     config = {"settings": settings, "unet_shares": shares, "trained": list(trained)}
     metrics = {"gated": False, "reason": "", "dice": {}, "validation": {"planes": 0, "cases": 0}}
     (partial / "config.json").write_text(json.dumps(config | {"window": "auto"}))

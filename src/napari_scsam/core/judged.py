@@ -136,7 +136,9 @@ def check_judged_planes(
     """
     planes = label if plane is None and label.ndim > 2 else [label]
     for index, own in enumerate(planes, plane or 0):
-        check_judged(judged.on(index), own, classes)
+        # Nothing is known of a plane on which only a class was judged that left the table.
+        if judged.on(index) or set(np.unique(own).tolist()) - {BACKGROUND, NOT_ANNOTATED}:
+            check_judged(judged.on(index), own, classes)
     return judged
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from napari_scsam.core.errors import ProjectError
 from napari_scsam.core.geometry import Plane
 from napari_scsam.core.jobs import CancelToken, Progress, ProgressFn
-from napari_scsam.core.labels import is_done
+from napari_scsam.core.labels import NOT_ANNOTATED, is_done
 from napari_scsam.core.volume import take_plane
 from napari_scsam.models import load_round, open_cache
 from napari_scsam.project.rounds import round_window
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_scsam.core.arrays import LabelArray
+    from napari_scsam.core.judged import ClassIds
     from napari_scsam.project import Project, RoundRecord
 
 
@@ -35,8 +36,8 @@ class ClassDice:
     between : float or None
         Dice of the two predictions; None if neither has the class.
     with_label : tuple of float or None
-        Dice of each prediction with the committed label; None where neither has the class, or
-        where nothing is committed.
+        Dice of each prediction with the annotated pixels of the committed label; None where
+        neither has the class, where it was not judged, or where nothing is committed.
     """
 
     name: str
@@ -108,9 +109,9 @@ def compare_rounds(
         models = load_round(record.folder, device="auto")
         window = round_window(record.folder).on(volume)
         labels.append(predict_slice(models, volume, place, window=window, cache=cache))
-    truth = _committed(project, image_id, place)
+    truth, judged = _committed(project, image_id, place)
     names = {c.id: c.name for c in project.classes}
-    rows = tuple(_row(names[c], c, labels, truth) for c in names)
+    rows = tuple(_row(names[c], c, labels, truth if c in judged else None) for c in names)
     return Compared((labels[0], labels[1]), rows, truth is not None)
 
 
@@ -121,12 +122,16 @@ def _with_weights(number: int, record: RoundRecord | None) -> RoundRecord:
     return record
 
 
-def _committed(project: Project, image_id: str, place: Plane) -> LabelArray | None:
-    label = project.label(image_id)
+def _committed(project: Project, image_id: str, place: Plane) -> tuple[LabelArray | None, ClassIds]:
+    """The committed label of a slice, if there is one, and the classes judged on it."""
+    label, version = project.label(image_id), project.label_version(image_id)
     if label is None:
-        return None
+        return None, ()
     plane: LabelArray = take_plane(label, place, label.ndim)
-    return plane if is_done(plane) else None
+    if not is_done(plane):
+        return None, ()
+    commit = next(c for c in project.commits(image_id) if c.version == version)
+    return plane, commit.judged.on(place.index)
 
 
 def _row(
@@ -136,7 +141,8 @@ def _row(
     between = _dice(first == class_id, second == class_id)
     if truth is None:
         return ClassDice(name, between)
-    with_label = tuple(_dice(label == class_id, truth == class_id) for label in labels)
+    known = truth != NOT_ANNOTATED
+    with_label = tuple(_dice((label == class_id) & known, truth == class_id) for label in labels)
     return ClassDice(name, between, (with_label[0], with_label[1]))
 
 

@@ -86,14 +86,16 @@ def suggest_on(
         models = load_round(round_folder, device=device)
         cache = open_cache(cache_folder(project), max_gb=project.cache_gb)
         embedding = cache.get_or_embed(models.sam, pixels)
+        names = {c.id: c.name for c in project.classes}
         return Suggestion(
             image=record.id,
             plane=index,
             round=models.number or 0,
-            names={c.id: c.name for c in project.classes},
+            names=names,
             proposals=[
                 proposal
                 for class_id in models.class_ids
+                if class_id in names
                 for proposal in propose(models, pixels, embedding, class_id, around)
             ],
         )
