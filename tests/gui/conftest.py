@@ -313,6 +313,9 @@ class Squares:
             label[r0 : r1 + 1, c0 : c1 + 1] = class_id
         return Answer(prompts, label, "points", 0.7)
 
+    def suggest(self, question: Question, _class_ids: Any) -> Answer:
+        return self.decode(question)
+
     def close(self) -> None:
         pass
 

@@ -79,7 +79,7 @@ def test_an_image_comes_with_suggestions_from_the_list_and_with_its_project(
         prompts = PromptSet((*question.prompts.points, point))
         return squares.decode(replace(question, prompts=prompts))
 
-    monkeypatch.setattr(Squares, "suggest", suggest, raising=False)
+    monkeypatch.setattr(Squares, "suggest", suggest)
     dock._make_segmenter = lambda _folder, _gb: Squares()
     monkeypatch.setattr(
         "napari_scsam.annotation.suggestions._has_source", lambda now: now.image is not None

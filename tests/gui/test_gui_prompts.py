@@ -109,7 +109,7 @@ def test_a_click_in_a_suggested_outline_replaces_it_and_undo_brings_it_back(
         label[20:41, 20:41] = 1  # an outline of its own, larger than a square
         return replace(answer, preview=label)
 
-    monkeypatch.setattr(type(squares), "suggest", suggest, raising=False)
+    monkeypatch.setattr(type(squares), "suggest", suggest)
     loop.use_tuned(dock.session.project.folder)
     hand.press("suggest")
     hand.until(lambda: hand.status().startswith("Suggested"))
